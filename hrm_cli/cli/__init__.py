@@ -1,0 +1,1 @@
+"""The `hrm` command: one thin file per command, options → call → render."""

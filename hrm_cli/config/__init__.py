@@ -1,0 +1,1 @@
+"""Configuration: schema, presets and overrides. Knows no torch."""

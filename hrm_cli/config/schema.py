@@ -1,0 +1,203 @@
+"""The four sections of a configuration. Every range is checked here, every field says its unit and meaning.
+
+Field names are the reference implementation's where it has the field. The published values and formulas are those
+of arXiv 2506.21734.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _number_from_text(value: Any) -> Any:
+    # YAML 1.1 reads 1e-4 as text (it wants 1.0e-4); people mean the number.
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _whole_number(value: Any) -> Any:
+    value = _number_from_text(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Float = Annotated[float, BeforeValidator(_number_from_text)]
+Int = Annotated[int, BeforeValidator(_whole_number)]
+
+
+class Section(BaseModel):
+    """Base of the sections: unknown keys are refused, values are fixed once checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ArchConfig(Section):
+    """The model: which core, how wide, how deep, how many cycles and steps."""
+
+    core: str = Field("hrm", description="architecture, a name in the model registry")
+    hidden_size: Int = Field(512, ge=2, description="width H of both modules; a multiple of num_heads")
+    num_heads: Int = Field(8, ge=1, description="attention heads; changing them alone leaves the count as it is")
+    H_layers: Int = Field(4, ge=1, description="blocks of the slow H-module")
+    L_layers: Int = Field(4, ge=1, description="blocks of the fast L-module")
+    H_cycles: Int = Field(2, ge=1, description="H updates in one ACT step")
+    L_cycles: Int = Field(2, ge=1, description="L updates for each H update")
+    expansion: Float = Field(4.0, gt=0, description="SwiGLU width ÷ H before the factor 2/3 and rounding up to 256")
+    puzzle_emb_ndim: Int | None = Field(
+        None, ge=0, description="numbers per puzzle identifier; null takes hidden_size, 0 means no puzzle embedding"
+    )
+    pos_encodings: Literal["rope", "learned", "none"] = Field("rope", description="positional encodings")
+    halt_max_steps: Int = Field(16, ge=1, description="ACT steps after which a puzzle halts in any case")
+    halt_exploration_prob: Float = Field(
+        0.1, ge=0, le=1, description="probability with which a row draws a minimum number of steps in training"
+    )
+    rms_norm_eps: Float = Field(1e-5, gt=0, description="added to the mean square in RMS norm")
+    rope_theta: Float = Field(10000.0, gt=0, description="base of the rotary frequencies")
+    forward_dtype: Literal["bfloat16", "float32"] = Field(
+        "bfloat16", description="number format of the forward pass; parameters stay float32"
+    )
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> ArchConfig:
+        if self.puzzle_emb_ndim is None:
+            object.__setattr__(self, "puzzle_emb_ndim", self.hidden_size)
+        if self.hidden_size % self.num_heads:
+            fits = [n for n in range(1, min(self.hidden_size, 64) + 1) if self.hidden_size % n == 0]
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}; "
+                f"num_heads may be {', '.join(map(str, fits))}"
+            )
+        if self.pos_encodings == "rope" and self.head_dim % 2:
+            raise ValueError(
+                f"pos_encodings rope needs an even head_dim, but hidden_size {self.hidden_size} ÷ num_heads "
+                f"{self.num_heads} = {self.head_dim}; take other num_heads, or pos_encodings learned"
+            )
+        return self
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def puzzle_emb_size(self) -> int:
+        """`puzzle_emb_ndim` once `null` has been resolved."""
+        return self.hidden_size if self.puzzle_emb_ndim is None else self.puzzle_emb_ndim
+
+    @property
+    def puzzle_emb_len(self) -> int:
+        """Positions P that the puzzle embedding takes in front of the tokens: ceil(puzzle_emb_ndim / H)."""
+        return -(-self.puzzle_emb_size // self.hidden_size)
+
+
+class DataConfig(Section):
+    """The dataset: where its puzzles come from and how they are varied."""
+
+    domain: str = Field("sudoku", description="puzzle domain, a name in the domain registry")
+    path: str | None = Field(None, description="a dataset folder already built; null builds one from the fields below")
+    source: str = Field("builtin", description="builtin, a .csv or .txt file, or hf:OWNER/NAME")
+    size: Int = Field(9, ge=1, description="cells along a side, for built-in puzzles (Sudoku: 4, 6 or 9)")
+    num_train: Int = Field(1000, ge=1, description="training puzzles from the generator")
+    num_test: Int = Field(500, ge=0, description="test puzzles from the generator")
+    subsample_size: Int | None = Field(None, ge=1, description="training puzzles drawn from the source; null takes all")
+    test_subsample_size: Int | None = Field(None, ge=1, description="test puzzles drawn from the source; null takes all")
+    clues: str = Field(
+        "minimal", description="givens of built-in puzzles: minimal, a number (30), or a range (22-46) spread evenly"
+    )
+    min_difficulty: Int = Field(0, ge=0, description="fewest branches that the exact solver must explore")
+    num_aug: Int = Field(0, ge=0, description="stored augmented copies of each training puzzle")
+    augment: Literal["stored", "online"] = Field(
+        "stored", description="stored: the copies on disk; online: a fresh symmetry at every visit while training"
+    )
+    strict_split: bool = Field(False, description="keep train and test apart up to symmetry, not only letter by letter")
+    seed: Int = Field(0, ge=0, description="seed of the dataset")
+
+    @model_validator(mode="after")
+    def _check_clues(self) -> DataConfig:
+        parse_clues(self.clues)
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _clues_may_be_a_number(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("clues"), int):
+            values = {**values, "clues": str(values["clues"])}
+        return values
+
+
+class TrainConfig(Section):
+    """Optimisation, and what a run does while it trains."""
+
+    epochs: Int = Field(20000, ge=1, description="visits of every training group")
+    global_batch_size: Int = Field(768, ge=1, description="puzzles in a step, over all processes")
+    lr: Float = Field(1e-4, gt=0, description="learning rate of the network")
+    lr_min_ratio: Float = Field(1.0, ge=0, le=1, description="last rate ÷ lr of the cosine; 1 keeps the rate constant")
+    lr_warmup_steps: Int = Field(2000, ge=0, description="steps of linear warm-up")
+    weight_decay: Float = Field(0.1, ge=0, description="decoupled weight decay, applied to every parameter")
+    beta1: Float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
+    beta2: Float = Field(0.95, ge=0, lt=1, description="decay of the second moment")
+    puzzle_emb_lr: Float = Field(1e-2, gt=0, description="learning rate of the puzzle embeddings")
+    puzzle_emb_weight_decay: Float = Field(0.1, ge=0, description="decoupled decay of the puzzle embeddings")
+    loss: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = Field(
+        "stablemax_cross_entropy", description="token loss"
+    )
+    ema_decay: Float = Field(0.0, ge=0, lt=1, description="decay of averaged weights used for evaluation; 0 means none")
+    grad_clip: Float = Field(0.0, ge=0, description="largest gradient norm; 0 means no clipping")
+    eval_interval: Int | None = Field(None, ge=1, description="epochs between evaluations; null means ten in a run")
+    checkpoint_interval: Int | None = Field(
+        None, ge=1, description="steps between checkpoints beside those at evaluations; null means none"
+    )
+    keep_checkpoints: Int = Field(2, ge=1, description="newest checkpoints kept, beside the best")
+    patience: Int | None = Field(
+        None, ge=1, description="evaluations without a better exact accuracy before the run stops; null means never"
+    )
+    max_steps: Int | None = Field(None, ge=1, description="steps after which the run ends, if epochs ask for more")
+    max_minutes: Float | None = Field(
+        None, gt=0, description="minutes after which the run ends; the schedule follows the share of the time"
+    )
+    explode_ratio: Float = Field(
+        100.0, gt=1, description="loss ÷ lowest mean loss seen at which the run counts as diverged"
+    )
+    log_interval: Int = Field(20, ge=1, description="steps between lines in metrics.jsonl")
+    device: str = Field("auto", description="auto, cpu, cuda, mps, or a torch device such as cuda:1")
+    seed: Int = Field(0, ge=0, description="seed of weights, batches and exploration")
+
+
+class EvalConfig(Section):
+    """Evaluation, while training and by `hrm eval`."""
+
+    batch_size: Int = Field(256, ge=1, description="puzzles in a batch")
+    max_steps: Int | None = Field(None, ge=1, description="ACT steps at most; null takes arch.halt_max_steps")
+    halt: Literal["adaptive", "full"] = Field(
+        "adaptive", description="adaptive: a puzzle leaves when its halt value says so; full: all steps, as the reference"
+    )
+    max_puzzles: Int | None = Field(None, ge=1, description="test puzzles evaluated while training; null means all")
+
+
+class Preset(Section):
+    """A whole configuration: what a preset file holds once it is resolved."""
+
+    purpose: str = Field("", description="what the preset is for, one line")
+    arch: ArchConfig = ArchConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+
+
+SECTIONS: dict[str, type[Section]] = {"arch": ArchConfig, "data": DataConfig, "train": TrainConfig, "eval": EvalConfig}
+
+
+def parse_clues(text: str) -> tuple[int, int] | None:
+    """`minimal` → None, `30` → (30, 30), `22-46` → (22, 46). Raises ValueError for anything else."""
+    if text == "minimal":
+        return None
+    low, dash, high = text.partition("-")
+    if low.strip().isdecimal() and (not dash or high.strip().isdecimal()):
+        bounds = int(low), int(high or low)
+        if 0 < bounds[0] <= bounds[1]:
+            return bounds
+    raise ValueError(f"clues is {text!r}; write minimal, a number such as 30, or a range such as 22-46")

@@ -1,0 +1,1 @@
+"""Evaluation over datasets, beside the trivial baselines."""

@@ -1,0 +1,1 @@
+"""Layers, cores, adaptive computation, losses and parameter counting."""

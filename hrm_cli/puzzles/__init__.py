@@ -1,0 +1,1 @@
+"""Puzzle domains: rules, tokens, parsing, symmetries, verification. Knows no torch and no models."""

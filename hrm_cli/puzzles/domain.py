@@ -1,0 +1,170 @@
+"""What a puzzle domain is: the one interface through which the rest of the product sees Sudoku, ARC and mazes.
+
+A domain knows everything about its puzzles and nothing about models. Tokens are uint8 arrays of `seq_len` cells,
+0 is always padding. Symmetries map solvable puzzles to solvable puzzles; augmentation, test-time attempts and
+evaluation all use them through `TokenSymmetries`.
+
+Letters in shapes: n puzzles, S tokens of a puzzle, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.errors import ConfigError, closest
+
+Tokens = NDArray[np.uint8]
+Grid = NDArray[np.uint8]
+
+PAD = 0
+
+
+@dataclass(frozen=True)
+class Puzzle:
+    """One puzzle as its source states it."""
+
+    grid: Grid
+    """The domain's own cells, `[rows, columns]` (Sudoku: 0 for blank, else the digit)."""
+    solution: Grid | None = None
+    """The answer that the source gives, if any; not verified."""
+    where: str = ""
+    """Where it stands, for messages: `file.txt:3`."""
+    source: str = ""
+    """The collection it came from (a CSV's `source` column), for figures by source."""
+    rating: float | None = None
+    """The source's own difficulty figure, if any."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A piece of a puzzle file that is no puzzle: reading goes on behind it."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an answer obeys the rules; `reason` names the first violated one (empty when ok)."""
+
+    ok: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the exact solver says of a puzzle."""
+
+    solutions: int
+    """0, 1, or 2 for several."""
+    reason: str = ""
+    """Why there is not exactly one solution, in words (the first contradiction among the givens, …)."""
+    difficulty: int = 0
+    """Branches that a plain solver with naked and hidden singles explored."""
+
+
+@dataclass(frozen=True)
+class TokenSymmetries:
+    """n symmetries of a domain with a fixed field, as arrays: out[i, s] = tokens[i, in[i, cells[i, s]]].
+
+    Invertible and composable; row i applies to puzzle i (input and solution alike).
+    """
+
+    cells: NDArray[np.int32]
+    """Where each output cell comes from, `[n, S]`, each row a permutation."""
+    tokens: NDArray[np.uint8]
+    """New token of each old token, `[n, V]`, each row a permutation that keeps padding and blanks."""
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, index: int | slice | NDArray[Any]) -> TokenSymmetries:
+        rows = slice(index, index + 1) if isinstance(index, int) else index
+        return TokenSymmetries(self.cells[rows], self.tokens[rows])
+
+    def apply(self, tokens: Tokens) -> Tokens:
+        """The images of `tokens` `[n, S]` (or `[S]`, for one puzzle under n symmetries) as `[n, S]`."""
+        moved = np.take_along_axis(np.broadcast_to(tokens, self.cells.shape), self.cells, axis=1)
+        return np.take_along_axis(self.tokens, moved.astype(np.intp), axis=1)
+
+    def inverse(self) -> TokenSymmetries:
+        """The symmetries that undo these."""
+        return TokenSymmetries(
+            np.argsort(self.cells, axis=1).astype(np.int32), np.argsort(self.tokens, axis=1).astype(np.uint8)
+        )
+
+    def after(self, first: TokenSymmetries) -> TokenSymmetries:
+        """The composition: `first`, then these."""
+        return TokenSymmetries(
+            np.take_along_axis(first.cells, self.cells, axis=1),
+            np.take_along_axis(self.tokens, first.tokens.astype(np.intp), axis=1),
+        )
+
+
+class Domain(Protocol):
+    """What every puzzle domain offers. Registered in `DOMAINS`; made by `make_domain`."""
+
+    name: str
+    vocab_size: int
+    seq_len: int
+
+    def facts(self) -> dict[str, Any]:
+        """The options that make this very domain again (Sudoku: `{"size": 9}`); stored with datasets and checkpoints."""
+
+    def describe(self) -> str:
+        """The domain in words for messages: `9×9 Sudoku`."""
+
+    def parse(self, text: str, where: str = "") -> Puzzle:
+        """One puzzle from its one-line text. Raises PuzzleError naming `where`."""
+
+    def encode(self, grid: Grid) -> Tokens:
+        """Tokens `[S]` of a grid. Raises PuzzleError when the grid is not this domain's."""
+
+    def decode(self, tokens: Tokens) -> Grid:
+        """The grid of tokens `[S]`; tokens that mean no cell become blanks."""
+
+    def text(self, grid: Grid) -> str:
+        """The grid as one line, the form in which answers are written."""
+
+    def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
+        """`count` symmetries drawn uniformly from the domain's whole group."""
+
+    def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
+        """Whether `answer` solves `puzzle` by the rules, whatever a source says the solution is."""
+
+    def diagnose(self, puzzle: Grid) -> Diagnosis:
+        """How many solutions a puzzle has, by exact search."""
+
+    def lines(self, grid: Grid) -> Sequence[str]:
+        """The grid drawn in plain characters, one string a line."""
+
+
+@dataclass(frozen=True)
+class DomainEntry:
+    """How a domain is found without importing it: `module:function` names its factory."""
+
+    factory: str
+    purpose: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+DOMAINS: dict[str, DomainEntry] = {
+    "sudoku": DomainEntry(
+        "hrm_cli.puzzles.sudoku:SudokuDomain", "Sudoku of 4×4, 6×6 and 9×9 cells", {"size": 9}
+    ),
+}
+
+
+def make_domain(name: str, **facts: Any) -> Domain:
+    """The domain called `name` with its options. Raises ConfigError for an unknown name or option."""
+    entry = DOMAINS.get(name)
+    if entry is None:
+        raise ConfigError(f"unknown domain {name!r}{closest(name, list(DOMAINS))} Known: {', '.join(DOMAINS)}.")
+    module, _, factory = entry.factory.partition(":")
+    return getattr(importlib.import_module(module), factory)(**{**entry.defaults, **facts})

@@ -1,0 +1,1 @@
+"""Built-in puzzle generators: every puzzle they make has exactly one solution."""

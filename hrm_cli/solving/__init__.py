@@ -1,0 +1,1 @@
+"""From puzzle files to verified answers."""
