@@ -1,7 +1,7 @@
 """The four sections of a configuration. Every range is checked here, every field says its unit and meaning.
 
-Field names are the reference implementation's where it has the field. The published values and formulas are those
-of arXiv 2506.21734.
+Field names are the reference implementation's where it has the field. The published values and formulas are
+those of arXiv 2506.21734.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
+LARGEST_SEED = 2**63
+"""Bound of seeds: torch's generators take no larger number."""
+
+
 def _number_from_text(value: Any) -> Any:
+    if isinstance(value, bool):
+        # Python counts true as 1; nobody who writes `epochs: true` means one epoch.
+        raise ValueError("a truth value is no number")
     # YAML 1.1 reads 1e-4 as text (it wants 1.0e-4); people mean the number.
     if isinstance(value, str):
         try:
@@ -22,8 +29,22 @@ def _number_from_text(value: Any) -> Any:
 
 
 def _whole_number(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
+        return int(value)
     value = _number_from_text(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def parse_clues(text: str) -> tuple[int, int] | None:
+    """`minimal` → None, `30` → (30, 30), `22-46` → (22, 46). Raises ValueError for anything else."""
+    if text == "minimal":
+        return None
+    low, dash, high = text.partition("-")
+    if low.strip().isdecimal() and (not dash or high.strip().isdecimal()):
+        bounds = int(low), int(high or low)
+        if 0 < bounds[0] <= bounds[1]:
+            return bounds
+    raise ValueError(f"clues is {text!r}; write minimal, a number such as 30, or a range such as 22-46")
 
 
 Float = Annotated[float, BeforeValidator(_number_from_text)]
@@ -41,19 +62,28 @@ class ArchConfig(Section):
 
     core: str = Field("hrm", description="architecture, a name in the model registry")
     hidden_size: Int = Field(512, ge=2, description="width H of both modules; a multiple of num_heads")
-    num_heads: Int = Field(8, ge=1, description="attention heads; changing them alone leaves the count as it is")
+    num_heads: Int = Field(
+        8, ge=1, description="attention heads; changing them alone leaves the count as it is"
+    )
     H_layers: Int = Field(4, ge=1, description="blocks of the slow H-module")
     L_layers: Int = Field(4, ge=1, description="blocks of the fast L-module")
     H_cycles: Int = Field(2, ge=1, description="H updates in one ACT step")
     L_cycles: Int = Field(2, ge=1, description="L updates for each H update")
-    expansion: Float = Field(4.0, gt=0, description="SwiGLU width ÷ H before the factor 2/3 and rounding up to 256")
+    expansion: Float = Field(
+        4.0, gt=0, description="SwiGLU width ÷ H before the factor 2/3 and rounding up to 256"
+    )
     puzzle_emb_ndim: Int | None = Field(
-        None, ge=0, description="numbers per puzzle identifier; null takes hidden_size, 0 means no puzzle embedding"
+        None,
+        ge=0,
+        description="numbers per puzzle identifier; null takes hidden_size, 0 means no puzzle embedding",
     )
     pos_encodings: Literal["rope", "learned", "none"] = Field("rope", description="positional encodings")
     halt_max_steps: Int = Field(16, ge=1, description="ACT steps after which a puzzle halts in any case")
     halt_exploration_prob: Float = Field(
-        0.1, ge=0, le=1, description="probability with which a row draws a minimum number of steps in training"
+        0.1,
+        ge=0,
+        le=1,
+        description="probability with which a row draws a minimum number of steps in training",
     )
     rms_norm_eps: Float = Field(1e-5, gt=0, description="added to the mean square in RMS norm")
     rope_theta: Float = Field(10000.0, gt=0, description="base of the rotary frequencies")
@@ -98,23 +128,33 @@ class DataConfig(Section):
     """The dataset: where its puzzles come from and how they are varied."""
 
     domain: str = Field("sudoku", description="puzzle domain, a name in the domain registry")
-    path: str | None = Field(None, description="a dataset folder already built; null builds one from the fields below")
+    path: str | None = Field(
+        None, description="a dataset folder already built; null builds one from the fields below"
+    )
     source: str = Field("builtin", description="builtin, a .csv or .txt file, or hf:OWNER/NAME")
     size: Int = Field(9, ge=1, description="cells along a side, for built-in puzzles (Sudoku: 4, 6 or 9)")
     num_train: Int = Field(1000, ge=1, description="training puzzles from the generator")
     num_test: Int = Field(500, ge=0, description="test puzzles from the generator")
-    subsample_size: Int | None = Field(None, ge=1, description="training puzzles drawn from the source; null takes all")
-    test_subsample_size: Int | None = Field(None, ge=1, description="test puzzles drawn from the source; null takes all")
+    subsample_size: Int | None = Field(
+        None, ge=1, description="training puzzles drawn from the source; null takes all"
+    )
+    test_subsample_size: Int | None = Field(
+        None, ge=1, description="test puzzles drawn from the source; null takes all"
+    )
     clues: str = Field(
-        "minimal", description="givens of built-in puzzles: minimal, a number (30), or a range (22-46) spread evenly"
+        "minimal",
+        description="givens of built-in puzzles: minimal, a number (30), or a range (22-46) spread evenly",
     )
     min_difficulty: Int = Field(0, ge=0, description="fewest branches that the exact solver must explore")
     num_aug: Int = Field(0, ge=0, description="stored augmented copies of each training puzzle")
     augment: Literal["stored", "online"] = Field(
-        "stored", description="stored: the copies on disk; online: a fresh symmetry at every visit while training"
+        "stored",
+        description="stored: the copies on disk; online: a fresh symmetry at every visit while training",
     )
-    strict_split: bool = Field(False, description="keep train and test apart up to symmetry, not only letter by letter")
-    seed: Int = Field(0, ge=0, description="seed of the dataset")
+    strict_split: bool = Field(
+        False, description="keep train and test apart up to symmetry, not only letter by letter"
+    )
+    seed: Int = Field(0, ge=0, lt=LARGEST_SEED, description="seed of the dataset")
 
     @model_validator(mode="after")
     def _check_clues(self) -> DataConfig:
@@ -135,7 +175,9 @@ class TrainConfig(Section):
     epochs: Int = Field(20000, ge=1, description="visits of every training group")
     global_batch_size: Int = Field(768, ge=1, description="puzzles in a step, over all processes")
     lr: Float = Field(1e-4, gt=0, description="learning rate of the network")
-    lr_min_ratio: Float = Field(1.0, ge=0, le=1, description="last rate ÷ lr of the cosine; 1 keeps the rate constant")
+    lr_min_ratio: Float = Field(
+        1.0, ge=0, le=1, description="last rate ÷ lr of the cosine; 1 keeps the rate constant"
+    )
     lr_warmup_steps: Int = Field(2000, ge=0, description="steps of linear warm-up")
     weight_decay: Float = Field(0.1, ge=0, description="decoupled weight decay, applied to every parameter")
     beta1: Float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
@@ -145,17 +187,25 @@ class TrainConfig(Section):
     loss: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = Field(
         "stablemax_cross_entropy", description="token loss"
     )
-    ema_decay: Float = Field(0.0, ge=0, lt=1, description="decay of averaged weights used for evaluation; 0 means none")
+    ema_decay: Float = Field(
+        0.0, ge=0, lt=1, description="decay of averaged weights used for evaluation; 0 means none"
+    )
     grad_clip: Float = Field(0.0, ge=0, description="largest gradient norm; 0 means no clipping")
-    eval_interval: Int | None = Field(None, ge=1, description="epochs between evaluations; null means ten in a run")
+    eval_interval: Int | None = Field(
+        None, ge=1, description="epochs between evaluations; null means ten in a run"
+    )
     checkpoint_interval: Int | None = Field(
         None, ge=1, description="steps between checkpoints beside those at evaluations; null means none"
     )
     keep_checkpoints: Int = Field(2, ge=1, description="newest checkpoints kept, beside the best")
     patience: Int | None = Field(
-        None, ge=1, description="evaluations without a better exact accuracy before the run stops; null means never"
+        None,
+        ge=1,
+        description="evaluations without a better exact accuracy before the run stops; null means never",
     )
-    max_steps: Int | None = Field(None, ge=1, description="steps after which the run ends, if epochs ask for more")
+    max_steps: Int | None = Field(
+        None, ge=1, description="steps after which the run ends, if epochs ask for more"
+    )
     max_minutes: Float | None = Field(
         None, gt=0, description="minutes after which the run ends; the schedule follows the share of the time"
     )
@@ -164,7 +214,7 @@ class TrainConfig(Section):
     )
     log_interval: Int = Field(20, ge=1, description="steps between lines in metrics.jsonl")
     device: str = Field("auto", description="auto, cpu, cuda, mps, or a torch device such as cuda:1")
-    seed: Int = Field(0, ge=0, description="seed of weights, batches and exploration")
+    seed: Int = Field(0, ge=0, lt=LARGEST_SEED, description="seed of weights, batches and exploration")
 
 
 class EvalConfig(Section):
@@ -173,31 +223,27 @@ class EvalConfig(Section):
     batch_size: Int = Field(256, ge=1, description="puzzles in a batch")
     max_steps: Int | None = Field(None, ge=1, description="ACT steps at most; null takes arch.halt_max_steps")
     halt: Literal["adaptive", "full"] = Field(
-        "adaptive", description="adaptive: a puzzle leaves when its halt value says so; full: all steps, as the reference"
+        "adaptive",
+        description="adaptive: a puzzle leaves when its halt value says so; full: all steps, as the reference",
     )
-    max_puzzles: Int | None = Field(None, ge=1, description="test puzzles evaluated while training; null means all")
+    max_puzzles: Int | None = Field(
+        None, ge=1, description="test puzzles evaluated while training; null means all"
+    )
 
 
 class Preset(Section):
     """A whole configuration: what a preset file holds once it is resolved."""
 
     purpose: str = Field("", description="what the preset is for, one line")
-    arch: ArchConfig = ArchConfig()
-    data: DataConfig = DataConfig()
-    train: TrainConfig = TrainConfig()
-    eval: EvalConfig = EvalConfig()
+    arch: ArchConfig = Field(default_factory=ArchConfig)  # type: ignore[arg-type]
+    data: DataConfig = Field(default_factory=DataConfig)  # type: ignore[arg-type]
+    train: TrainConfig = Field(default_factory=TrainConfig)  # type: ignore[arg-type]
+    eval: EvalConfig = Field(default_factory=EvalConfig)  # type: ignore[arg-type]
 
 
-SECTIONS: dict[str, type[Section]] = {"arch": ArchConfig, "data": DataConfig, "train": TrainConfig, "eval": EvalConfig}
-
-
-def parse_clues(text: str) -> tuple[int, int] | None:
-    """`minimal` → None, `30` → (30, 30), `22-46` → (22, 46). Raises ValueError for anything else."""
-    if text == "minimal":
-        return None
-    low, dash, high = text.partition("-")
-    if low.strip().isdecimal() and (not dash or high.strip().isdecimal()):
-        bounds = int(low), int(high or low)
-        if 0 < bounds[0] <= bounds[1]:
-            return bounds
-    raise ValueError(f"clues is {text!r}; write minimal, a number such as 30, or a range such as 22-46")
+SECTIONS: dict[str, type[Section]] = {
+    "arch": ArchConfig,
+    "data": DataConfig,
+    "train": TrainConfig,
+    "eval": EvalConfig,
+}

@@ -1,0 +1,191 @@
+"""Adaptive computation: the outer carry, halting, exploration, Q targets, and dropping finished rows.
+
+The same wrapper serves every core. Training replaces rows as they halt (hrm-spec "Adaptive computation"); inference
+drops them, so that a batch shrinks to the puzzles still being worked on.
+
+Letters in shapes: B rows, S tokens of a puzzle, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models.core import Core, InnerCarry
+
+
+@dataclass
+class PuzzleBatch:
+    """Puzzles as tensors on the model's device."""
+
+    inputs: Tensor
+    """`[B, S]` int32 tokens."""
+    labels: Tensor
+    """`[B, S]` int32 tokens, −100 where there is none."""
+    puzzle_identifiers: Tensor
+    """`[B]` int32."""
+
+    def where_not(self, mask: Tensor, other: PuzzleBatch) -> PuzzleBatch:
+        """These rows, with `other`'s in the rows where `mask` `[B]` is set."""
+        return PuzzleBatch(
+            torch.where(mask.unsqueeze(-1), other.inputs, self.inputs),
+            torch.where(mask.unsqueeze(-1), other.labels, self.labels),
+            torch.where(mask, other.puzzle_identifiers, self.puzzle_identifiers),
+        )
+
+
+@dataclass
+class Carry:
+    """What passes from one training step to the next."""
+
+    inner: InnerCarry
+    steps: Tensor
+    """ACT steps that each row's puzzle has had, `[B]` int32."""
+    halted: Tensor
+    """Rows that take a new puzzle at the next step, `[B]` bool."""
+    current: PuzzleBatch
+    """The puzzles being worked on."""
+
+
+@dataclass
+class TrainOutput:
+    """What one ACT step of training hands to the loss and the optimisers."""
+
+    logits: Tensor
+    """`[B, S, V]`"""
+    q_halt: Tensor
+    """`[B]` float32"""
+    q_continue: Tensor
+    """`[B]` float32"""
+    target_q_continue: Tensor | None
+    """`[B]` float32 in 0..1; None when halt_max_steps is 1."""
+    puzzle_rows: Tensor | None
+    """The puzzle embeddings in use, `[B, puzzle_emb_ndim]`, a leaf that gets their gradient."""
+
+
+@dataclass
+class InferenceStep:
+    """One ACT step of inference, for the rows that were still being worked on."""
+
+    step: int
+    """Counted from 1."""
+    rows: Tensor
+    """Which rows of the batch these are, `[b]`."""
+    predictions: Tensor
+    """Most likely tokens, `[b, S]`."""
+    q_halt: Tensor
+    """`[b]` float32"""
+    finished: Tensor
+    """Rows that halt here, `[b]` bool; all of them at the last step."""
+
+
+class ACTModel(nn.Module):
+    """A core under adaptive computation. Stored tensors are named `inner.…`, as in the reference."""
+
+    def __init__(self, core: nn.Module) -> None:
+        super().__init__()
+        self.inner = core
+
+    @property
+    def core(self) -> Core:
+        """The core, by its interface."""
+        return cast(Core, self.inner)
+
+    @property
+    def arch(self) -> ArchConfig:
+        """The core's configuration."""
+        return self.core.arch
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def puzzle_rows(self, puzzle_identifiers: Tensor, *, requires_grad: bool = False) -> Tensor | None:
+        """Copies of the puzzle embeddings in use, or None for a model without any."""
+        table = getattr(self.inner, "puzzle_emb", None)
+        return None if table is None else table.rows(puzzle_identifiers, requires_grad=requires_grad)
+
+    def initial_carry(self, batch: PuzzleBatch) -> Carry:
+        """A carry in which every row has halted, so that the first step takes the whole batch."""
+        size, device = len(batch.inputs), batch.inputs.device
+        return Carry(
+            self.core.initial_carry(size),
+            torch.zeros(size, dtype=torch.int32, device=device),
+            torch.ones(size, dtype=torch.bool, device=device),
+            PuzzleBatch(*(torch.zeros_like(t) for t in (batch.inputs, batch.labels, batch.puzzle_identifiers))),
+        )
+
+    def train_step(
+        self, carry: Carry, batch: PuzzleBatch, generator: torch.Generator | None = None
+    ) -> tuple[Carry, TrainOutput]:
+        """One ACT step in training: halted rows take a new puzzle, the others keep theirs."""
+        arch = self.arch
+        current = carry.current.where_not(carry.halted, batch)
+        inner = self.core.reset(carry.inner, carry.halted)
+        steps = torch.where(carry.halted, 0, carry.steps) + 1
+
+        weights = self.core.cast_weights()
+        puzzle_rows = self.puzzle_rows(current.puzzle_identifiers, requires_grad=True)
+        inner, out = self.core(inner, current.inputs, puzzle_rows, weights)
+
+        target = None
+        with torch.no_grad():
+            is_last = steps >= arch.halt_max_steps
+            halted = is_last
+            if arch.halt_max_steps > 1:
+                halted = is_last | (out.q_halt > out.q_continue)
+                halted = halted & (steps >= self._minimum_steps(steps, generator))
+                _, after = self.core(inner, current.inputs, puzzle_rows, weights, with_logits=False)
+                best = torch.where(is_last, after.q_halt, torch.maximum(after.q_halt, after.q_continue))
+                target = best.sigmoid()
+        assert out.logits is not None
+        return (
+            Carry(inner, steps, halted, current),
+            TrainOutput(out.logits, out.q_halt, out.q_continue, target, puzzle_rows),
+        )
+
+    def _minimum_steps(self, steps: Tensor, generator: torch.Generator | None) -> Tensor:
+        # Exploration: with a small probability a row must go on for 2..halt_max_steps steps.
+        probability = self.arch.halt_exploration_prob
+        if probability == 0:
+            return torch.zeros_like(steps)
+        explores = torch.rand(steps.shape, generator=generator, device=steps.device) < probability
+        drawn = torch.randint(
+            2, self.arch.halt_max_steps + 1, steps.shape, generator=generator, device=steps.device
+        )
+        return torch.where(explores, drawn, 0)
+
+    @torch.inference_mode()
+    def infer(
+        self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
+    ) -> Iterator[InferenceStep]:
+        """ACT steps on `inputs` `[B, S]` until every row has finished, at most `max_steps` (beyond training's is allowed).
+
+        With `adaptive`, a row leaves once its halt value is positive and no smaller than the value of going on: the
+        training rule, plus the condition that the model believes its answer; giving up early would only lose puzzles.
+        """
+        weights = self.core.cast_weights()
+        puzzle_rows = self.puzzle_rows(puzzle_identifiers)
+        carry = self.core.initial_carry(len(inputs))
+        rows = torch.arange(len(inputs), device=inputs.device)
+        for step in range(1, max_steps + 1):
+            carry, out = self.core(carry, inputs, puzzle_rows, weights)
+            assert out.logits is not None
+            finished = (out.q_halt > 0) & (out.q_halt >= out.q_continue)
+            if step == max_steps:
+                finished = torch.ones_like(finished)
+            elif not adaptive:
+                finished = torch.zeros_like(finished)
+            yield InferenceStep(step, rows, out.logits.argmax(-1), out.q_halt, finished)
+            if finished.any():
+                keep = (~finished).nonzero().squeeze(-1)
+                if len(keep) == 0:
+                    return
+                rows, inputs, carry = rows[keep], inputs[keep], carry.select(keep)
+                puzzle_rows = None if puzzle_rows is None else puzzle_rows[keep]

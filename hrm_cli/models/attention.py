@@ -1,0 +1,35 @@
+"""Full bidirectional attention: flash-attn where it is importable and usable, else torch's own SDPA.
+
+Letters in shapes: B batch, S positions, N heads, D head size.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@functools.cache
+def _flash_attention() -> Callable[..., Any] | None:
+    try:
+        from flash_attn import flash_attn_func
+    except (ImportError, OSError, RuntimeError):  # a build for another torch fails in any of these ways
+        return None
+    return flash_attn_func  # type: ignore[no-any-return]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q kᵀ / √D) v without a mask.
+
+    Takes and returns `[B, S, N, D]`. flash-attn is used on CUDA in bfloat16 or float16 only: it knows no float32.
+    """
+    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and (flash := _flash_attention()) is not None:
+        out = flash(q, k, v, causal=False)
+        return out[0] if isinstance(out, tuple) else out
+    mixed = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+    return mixed.transpose(1, 2)

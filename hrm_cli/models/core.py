@@ -1,0 +1,71 @@
+"""What a core is: the part of a model that one ACT step runs, without any policy of halting.
+
+Letters in shapes: B batch, S tokens of a puzzle, P puzzle positions in front of them, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from hrm_cli.config.schema import ArchConfig
+
+
+@dataclass
+class InnerCarry:
+    """The recurrent state that passes from one ACT step to the next, detached."""
+
+    z_H: Tensor
+    """Slow state, `[B, P+S, H]` in the forward dtype."""
+    z_L: Tensor
+    """Fast state, `[B, P+S, H]` in the forward dtype."""
+
+    def select(self, rows: Tensor) -> InnerCarry:
+        """The carry of some rows (indices or a mask)."""
+        return InnerCarry(self.z_H[rows], self.z_L[rows])
+
+
+@dataclass
+class CoreOutput:
+    """What one ACT step says."""
+
+    logits: Tensor | None
+    """`[B, S, V]` in the forward dtype; None where the caller did not ask."""
+    q_halt: Tensor
+    """Value of halting now, `[B]` float32."""
+    q_continue: Tensor
+    """Value of going on, `[B]` float32."""
+
+
+class Core(Protocol):
+    """The interface that ACT, evaluation and solving rely on; every core is also an `nn.Module`."""
+
+    arch: ArchConfig
+    vocab_size: int
+    seq_len: int
+
+    def initialise(self, generator: torch.Generator | None) -> None:
+        """Draws every parameter and fixed vector anew."""
+
+    def cast_weights(self) -> Any:
+        """The weights in the forward dtype, made once per step and handed to every call of that step."""
+
+    def initial_carry(self, batch_size: int) -> InnerCarry:
+        """The states with which a puzzle starts, `batch_size` rows."""
+
+    def reset(self, carry: InnerCarry, rows: Tensor) -> InnerCarry:
+        """`carry` with the initial states in the rows where the mask `[B]` is set."""
+
+    def __call__(
+        self,
+        carry: InnerCarry,
+        inputs: Tensor,
+        puzzle_rows: Tensor | None,
+        weights: Any = None,
+        *,
+        with_logits: bool = True,
+    ) -> tuple[InnerCarry, CoreOutput]:
+        """One ACT step on `inputs` `[B, S]` with the puzzle embeddings `[B, puzzle_emb_ndim]`."""

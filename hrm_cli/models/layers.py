@@ -1,0 +1,184 @@
+"""The blocks that every core is made of (hrm-spec "Blocks").
+
+Modules hold parameters under the reference's names; the maths are pure functions of tensors. A core casts its
+weights to the forward dtype once per step (`cast`), and hands the cast tensors to the functions as often as its
+recurrence uses them.
+
+Letters in shapes: B batch, S positions (puzzle positions first), H hidden size, N heads, D head size,
+I inner width of the SwiGLU.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hrm_cli.models.attention import attend
+
+# The standard deviation that remains of a unit normal once it is cut at ±2.
+_CUT = 2.0
+_STD_AFTER_CUT = math.sqrt(
+    1 - 2 * _CUT * math.exp(-_CUT * _CUT / 2) / math.sqrt(2 * math.pi) / math.erf(_CUT / math.sqrt(2))
+)
+
+
+def truncated_normal_(tensor: Tensor, std: float, generator: torch.Generator | None = None) -> Tensor:
+    """Fills `tensor` from a normal cut at ±2σ, σ chosen so that the *resulting* standard deviation is `std`."""
+    if std == 0:
+        return nn.init.zeros_(tensor)
+    sigma = std / _STD_AFTER_CUT
+    return nn.init.trunc_normal_(tensor, std=sigma, a=-_CUT * sigma, b=_CUT * sigma, generator=generator)
+
+
+def swiglu_width(hidden_size: int, expansion: float) -> int:
+    """Inner width of the SwiGLU: round(expansion · H · 2/3), rounded up to a multiple of 256."""
+    return -(-round(expansion * hidden_size * 2 / 3) // 256) * 256
+
+
+class Linear(nn.Module):
+    """A linear layer's parameters, float32: weight `[out, in]` of std 1/√in, no bias unless asked for."""
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
+
+    def initialise(self, generator: torch.Generator | None) -> None:
+        """Draws the weight; the bias starts at zero."""
+        truncated_normal_(self.weight.data, 1 / math.sqrt(self.weight.shape[1]), generator)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+class Embedding(nn.Module):
+    """An embedding's parameters, float32: `[entries, H]` of std 1/√H."""
+
+    def __init__(self, entries: int, hidden_size: int) -> None:
+        super().__init__()
+        self.embedding_weight = nn.Parameter(torch.empty(entries, hidden_size))
+
+    def initialise(self, generator: torch.Generator | None) -> None:
+        """Draws the table."""
+        truncated_normal_(self.embedding_weight.data, 1 / math.sqrt(self.embedding_weight.shape[1]), generator)
+
+
+class BlockWeights(NamedTuple):
+    """One block's weights in the forward dtype."""
+
+    qkv: Tensor
+    """`[3·N·D, H]`: query, key, value, each a contiguous block of N·D rows."""
+    out: Tensor
+    """`[H, N·D]`"""
+    gate_up: Tensor
+    """`[2·I, H]`: gate first, then up."""
+    down: Tensor
+    """`[H, I]`"""
+
+
+class _Attention(nn.Module):
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.qkv_proj = Linear(hidden_size, 3 * hidden_size)
+        self.o_proj = Linear(hidden_size, hidden_size)
+
+
+class _SwiGLU(nn.Module):
+    def __init__(self, hidden_size: int, expansion: float) -> None:
+        super().__init__()
+        inner = swiglu_width(hidden_size, expansion)
+        self.gate_up_proj = Linear(hidden_size, 2 * inner)
+        self.down_proj = Linear(inner, hidden_size)
+
+
+class Block(nn.Module):
+    """Parameters of one post-norm block: attention and SwiGLU. RMS norm has none."""
+
+    def __init__(self, hidden_size: int, expansion: float) -> None:
+        super().__init__()
+        self.self_attn = _Attention(hidden_size)
+        self.mlp = _SwiGLU(hidden_size, expansion)
+
+    def cast(self, dtype: torch.dtype) -> BlockWeights:
+        """The weights in `dtype`; gradients flow back to the float32 parameters."""
+        return BlockWeights(
+            self.self_attn.qkv_proj.weight.to(dtype),
+            self.self_attn.o_proj.weight.to(dtype),
+            self.mlp.gate_up_proj.weight.to(dtype),
+            self.mlp.down_proj.weight.to(dtype),
+        )
+
+
+class ReasoningModule(nn.Module):
+    """The H-module or the L-module: a stack of blocks."""
+
+    def __init__(self, hidden_size: int, num_layers: int, expansion: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Block(hidden_size, expansion) for _ in range(num_layers))
+
+    def cast(self, dtype: torch.dtype) -> list[BlockWeights]:
+        """Every block's weights in `dtype`."""
+        return [layer.cast(dtype) for layer in self.layers]  # type: ignore[operator]
+
+
+class Rotary(NamedTuple):
+    """RoPE tables `[S, D]`, float32."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+def rotary_tables(positions: int, head_dim: int, theta: float, device: torch.device | str | None = None) -> Rotary:
+    """RoPE's cosines and sines for positions 0..positions−1, halves repeated (half-split rotation)."""
+    frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim)
+    angles = torch.outer(torch.arange(positions, dtype=torch.float32, device=device), frequencies)
+    angles = torch.cat((angles, angles), dim=-1)
+    return Rotary(angles.cos(), angles.sin())
+
+
+def rotate(x: Tensor, rotary: Rotary) -> Tensor:
+    """RoPE on `[B, S, N, D]`, computed in float32, returned in the input's dtype."""
+    wide = x.float()
+    first, second = wide.chunk(2, dim=-1)
+    turned = torch.cat((-second, first), dim=-1)
+    return (wide * rotary.cos.unsqueeze(-2) + turned * rotary.sin.unsqueeze(-2)).to(x.dtype)
+
+
+def rms_norm(x: Tensor, eps: float) -> Tensor:
+    """x · rsqrt(mean(x²) + eps) over the last axis, computed in float32, returned in the input's dtype."""
+    wide = x.float()
+    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
+
+
+def self_attention(x: Tensor, weights: BlockWeights, num_heads: int, rotary: Rotary | None) -> Tensor:
+    """Multi-head attention over all positions of `[B, S, H]`."""
+    batch, positions, _ = x.shape
+    q, k, v = F.linear(x, weights.qkv).view(batch, positions, 3, num_heads, -1).unbind(2)
+    if rotary is not None:
+        q, k = rotate(q, rotary), rotate(k, rotary)
+    return F.linear(attend(q, k, v).reshape(batch, positions, -1), weights.out)
+
+
+def swiglu(x: Tensor, weights: BlockWeights) -> Tensor:
+    """down(silu(gate) · up) of `[B, S, H]`."""
+    gate, up = F.linear(x, weights.gate_up).chunk(2, dim=-1)
+    return F.linear(F.silu(gate) * up, weights.down)
+
+
+def block(x: Tensor, weights: BlockWeights, num_heads: int, rotary: Rotary | None, eps: float) -> Tensor:
+    """One post-norm block: x ← norm(x + attention(x)); x ← norm(x + swiglu(x))."""
+    x = rms_norm(x + self_attention(x, weights, num_heads, rotary), eps)
+    return rms_norm(x + swiglu(x, weights), eps)
+
+
+def reason(
+    x: Tensor, injection: Tensor, blocks: list[BlockWeights], num_heads: int, rotary: Rotary | None, eps: float
+) -> Tensor:
+    """A reasoning module: x ← x + injection, then its blocks in order."""
+    x = x + injection
+    for weights in blocks:
+        x = block(x, weights, num_heads, rotary, eps)
+    return x

@@ -1,0 +1,103 @@
+"""Token losses, the three-part ACT loss and its metrics (hrm-spec "Loss").
+
+Letters in shapes: B rows, S tokens of a puzzle, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE_LABEL = -100
+
+
+def _log_stablemax(logits: Tensor) -> Tensor:
+    # s(x) = x + 1 for x ≥ 0, 1/(1 − x + 1e-30) below; float64 where the device has it (MPS has none).
+    wide = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
+    scores = torch.where(wide < 0, 1 / (1 - wide.clamp(max=0) + 1e-30), wide.clamp(min=0) + 1)
+    return scores.log() - scores.sum(-1, keepdim=True).log()
+
+
+def stablemax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """−log of stablemax at the label, `[B, S]` float64 (float32 on MPS); 0 where the label is ignored."""
+    log_probabilities = _log_stablemax(logits)
+    labelled = labels != IGNORE_LABEL
+    picked = log_probabilities.gather(-1, labels.clamp(min=0).long().unsqueeze(-1)).squeeze(-1)
+    return torch.where(labelled, -picked, 0.0)
+
+
+def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy at the label, `[B, S]` float32; 0 where the label is ignored."""
+    return F.cross_entropy(
+        logits.float().flatten(0, 1), labels.long().flatten(), ignore_index=IGNORE_LABEL, reduction="none"
+    ).view(labels.shape)
+
+
+TOKEN_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "stablemax_cross_entropy": stablemax_cross_entropy,
+    "softmax_cross_entropy": softmax_cross_entropy,
+}
+
+
+@dataclass
+class RowResults:
+    """How each row's prediction compares with its labels, `[B]` each."""
+
+    labelled: Tensor
+    """Number of labelled tokens."""
+    accuracy: Tensor
+    """Share of the labelled tokens that are right, float32."""
+    correct: Tensor
+    """Whether every labelled token is right; true for a row without any."""
+
+
+def compare(predictions: Tensor, labels: Tensor) -> RowResults:
+    """Compares predictions `[B, S]` with labels `[B, S]`, ignored labels left out."""
+    mask = labels != IGNORE_LABEL
+    labelled = mask.sum(-1)
+    right = (mask & (predictions == labels)).sum(-1)
+    return RowResults(labelled, right.float() / labelled.clamp(min=1), right == labelled)
+
+
+def act_loss(
+    logits: Tensor,
+    labels: Tensor,
+    q_halt: Tensor,
+    q_continue: Tensor,
+    target_q_continue: Tensor | None,
+    halted: Tensor,
+    steps: Tensor,
+    token_loss: str,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """token + ½·(BCE(q_halt, row correct) + BCE(q_continue, target)), summed over rows, and the metrics' sums.
+
+    The metrics `count`, `accuracy`, `exact_accuracy`, `q_halt_accuracy` and `steps` are sums over the rows that have
+    halted at this step and have labels; the losses are sums over all rows. The caller divides the loss by the
+    global batch size. `target_q_continue` None leaves its term out (halt_max_steps 1: there is nothing to continue).
+    """
+    with torch.no_grad():
+        rows = compare(logits.argmax(-1), labels)
+        counted = halted & (rows.labelled > 0)
+
+    per_token = TOKEN_LOSSES[token_loss](logits, labels)
+    token = (per_token / rows.labelled.clamp(min=1).unsqueeze(-1)).sum()
+    halt = F.binary_cross_entropy_with_logits(q_halt, rows.correct.to(q_halt.dtype), reduction="sum")
+    total = token + 0.5 * halt
+    metrics = {
+        "count": counted.sum(),
+        "accuracy": torch.where(counted, rows.accuracy, 0.0).sum(),
+        "exact_accuracy": (counted & rows.correct).sum(),
+        "q_halt_accuracy": (counted & ((q_halt >= 0) == rows.correct)).sum(),
+        "steps": torch.where(counted, steps, 0).sum(),
+        "lm_loss": token.detach(),
+        "q_halt_loss": halt.detach(),
+    }
+    if target_q_continue is not None:
+        going_on = F.binary_cross_entropy_with_logits(q_continue, target_q_continue, reduction="sum")
+        total = total + 0.5 * going_on
+        metrics["q_continue_loss"] = going_on.detach()
+    return total, metrics

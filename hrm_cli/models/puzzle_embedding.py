@@ -1,0 +1,32 @@
+"""The puzzle-embedding table: one learned vector per puzzle identifier, updated by its own sparse optimiser."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PuzzleEmbedding(nn.Module):
+    """A table `[num_puzzle_identifiers, puzzle_emb_ndim]`, zero at the start.
+
+    A buffer, not a parameter: the table can hold millions of rows of which a step touches a batch, so it gets no
+    dense gradient. A training step takes copies of the rows in use (`rows`), and
+    `hrm_cli.training.optimizers.SignDescent` writes them back.
+    """
+
+    weights: Tensor
+
+    def __init__(self, num_puzzle_identifiers: int, ndim: int) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.zeros(num_puzzle_identifiers, ndim))
+
+    def rows(self, puzzle_identifiers: Tensor, *, requires_grad: bool = False) -> Tensor:
+        """Copies of the rows of `puzzle_identifiers` `[B]`: `[B, puzzle_emb_ndim]` float32, a leaf of the graph."""
+        return self.weights[puzzle_identifiers.long()].detach().requires_grad_(requires_grad)
+
+
+def as_positions(rows: Tensor, positions: int, hidden_size: int) -> Tensor:
+    """Rows `[B, puzzle_emb_ndim]`, zero-padded to P·H and laid out as P positions `[B, P, H]`."""
+    padding = positions * hidden_size - rows.shape[-1]
+    return F.pad(rows, (0, padding)).view(-1, positions, hidden_size)

@@ -1,0 +1,52 @@
+"""Cores by name. A new core is one new file and one line here; torch is imported when a model is built, not before."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from hrm_cli.errors import ConfigError, closest
+
+if TYPE_CHECKING:
+    import torch
+
+    from hrm_cli.config.schema import ArchConfig
+    from hrm_cli.models.act import ACTModel
+
+CORES: dict[str, str] = {
+    "hrm": "hrm_cli.models.hrm:HRM",
+}
+
+
+def check_core(name: str) -> None:
+    """Raises ConfigError when `arch.core` names no core."""
+    if name not in CORES:
+        raise ConfigError(f"arch.core: unknown core {name!r}{closest(name, list(CORES))}; known: {', '.join(CORES)}")
+
+
+def build_model(
+    arch: ArchConfig,
+    vocab_size: int,
+    seq_len: int,
+    num_puzzle_identifiers: int,
+    *,
+    device: torch.device | str = "cpu",
+    generator: torch.Generator | None = None,
+) -> ACTModel:
+    """The model of `arch`, initialised from `generator` (on the CPU, so that every device starts alike).
+
+    On the meta device nothing is drawn and no memory is taken. Raises ConfigError for an unknown core.
+    """
+    import torch
+
+    from hrm_cli.models.act import ACTModel
+
+    check_core(arch.core)
+    module, _, name = CORES[arch.core].partition(":")
+    core_class = getattr(importlib.import_module(module), name)
+    meta = torch.device(device).type == "meta"
+    with torch.device("meta" if meta else "cpu"):
+        core = core_class(arch, vocab_size, seq_len, num_puzzle_identifiers)
+    if not meta:
+        core.initialise(generator)
+    return ACTModel(core).to(device)

@@ -1,0 +1,95 @@
+"""AdamATan2 for the network, sign descent for the puzzle embeddings (hrm-spec "Optimisation")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hrm_cli.config.schema import TrainConfig
+from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
+
+
+class AdamATan2(torch.optim.Optimizer):
+    """Adam with atan2(m, √v) in place of m ÷ (√v + ε): no epsilon, and an update that cannot exceed lr·π/2.
+
+    p ← p·(1 − lr·wd); m ← lerp(m, g, 1−β1); v ← lerp(v, g², 1−β2); p ← p − lr/(1−β1^t) · atan2(m, √v/√(1−β2^t)).
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.95),
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Updates every parameter that has a gradient."""
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            for p in params:
+                if not self.state[p]:
+                    self.state[p].update(
+                        step=0, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p)
+                    )
+                self.state[p]["step"] += 1
+            self._update(group, params)
+
+    def _update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        lr, (beta1, beta2) = group["lr"], group["betas"]
+        step = self.state[params[0]]["step"]
+        gradients = [p.grad for p in params]
+        first = [self.state[p]["exp_avg"] for p in params]
+        second = [self.state[p]["exp_avg_sq"] for p in params]
+        if group["weight_decay"]:
+            torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
+        torch._foreach_lerp_(first, gradients, 1 - beta1)
+        torch._foreach_mul_(second, beta2)
+        torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
+        roots = torch._foreach_sqrt(second)
+        torch._foreach_div_(roots, (1 - beta2**step) ** 0.5)
+        for p, m, root in zip(params, first, roots, strict=True):
+            p.sub_(torch.atan2(m, root, out=root), alpha=lr / (1 - beta1**step))
+
+
+class SignDescent:
+    """Sign descent with decoupled decay on the rows of a puzzle-embedding table that a step has touched.
+
+    w ← w·(1 − lr·wd) − lr·sign(g), g summed over the rows of equal identifier.
+    """
+
+    def __init__(self, table: PuzzleEmbedding, lr: float, weight_decay: float) -> None:
+        self.table, self.lr, self.weight_decay = table, lr, weight_decay
+
+    @torch.no_grad()
+    def step(self, puzzle_identifiers: Tensor, gradients: Tensor) -> None:
+        """Updates the rows of `puzzle_identifiers` `[B]` by their `gradients` `[B, puzzle_emb_ndim]`."""
+        identifiers, position = torch.unique(puzzle_identifiers.long(), return_inverse=True)
+        summed = torch.zeros(len(identifiers), gradients.shape[1], device=gradients.device)
+        summed.index_add_(0, position, gradients.float())
+        rows = self.table.weights[identifiers]
+        self.table.weights[identifiers] = rows * (1 - self.lr * self.weight_decay) - self.lr * summed.sign()
+
+
+def network_optimizer(params: list[Tensor], config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamATan2: the compiled package on CUDA where it is importable, else ours. Same state names, same formula."""
+    options: dict[str, Any] = {
+        "lr": config.lr,
+        "betas": (config.beta1, config.beta2),
+        "weight_decay": config.weight_decay,
+    }
+    if params and params[0].is_cuda:
+        try:
+            from adam_atan2 import AdamATan2 as CompiledAdamATan2
+        except (ImportError, OSError, RuntimeError):  # a build for another torch fails in any of these ways
+            pass
+        else:
+            return CompiledAdamATan2(params, **options)  # type: ignore[no-any-return]
+    return AdamATan2(params, **options)

@@ -1,0 +1,16 @@
+"""The learning-rate schedule (hrm-spec "Optimisation")."""
+
+from __future__ import annotations
+
+import math
+
+
+def learning_rate(step: int, total_steps: int, lr: float, *, warmup_steps: int, min_ratio: float) -> float:
+    """The rate of optimiser step `step` (counted from 1) out of `total_steps`.
+
+    Linear warm-up lr·step/W, then lr·(r + (1−r)·½(1 + cos(π(k−W)/(T−W)))); with r = 1 the rate is constant.
+    """
+    if step < warmup_steps:
+        return lr * step / warmup_steps
+    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return lr * (min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))

@@ -1,0 +1,203 @@
+"""Replays recordings of the reference implementation and prints the largest deviation per quantity.
+
+    python tests/golden/replay.py FILE…
+
+Exit status 0 when every recording is reproduced within the tolerances of the recordings' README, 1 when one is not,
+2 when a file cannot be replayed. The tests import `replay`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from hrm_cli.config.schema import ArchConfig, TrainConfig
+from hrm_cli.models.act import ACTModel, PuzzleBatch
+from hrm_cli.models.losses import act_loss
+from hrm_cli.models.registry import build_model
+from hrm_cli.training.optimizers import AdamATan2, SignDescent
+from hrm_cli.training.schedule import learning_rate
+
+# Fields of the reference's configuration that are ours under the same name.
+SAME_FIELDS = (
+    "hidden_size", "num_heads", "H_layers", "L_layers", "H_cycles", "L_cycles", "expansion", "puzzle_emb_ndim",
+    "pos_encodings", "halt_max_steps", "halt_exploration_prob", "forward_dtype",
+)  # fmt: skip
+
+
+@dataclass
+class Report:
+    """Largest deviation per quantity, and what was out of tolerance."""
+
+    largest: dict[str, float] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def note(self, quantity: str, deviation: float) -> None:
+        self.largest[quantity] = max(self.largest.get(quantity, 0.0), deviation)
+
+    def close(self, quantity: str, where: str, ours: Tensor, theirs: Tensor, rtol: float, atol: float) -> None:
+        """|a − b| ≤ atol + rtol·|b| for every element; a NaN anywhere fails."""
+        ours, theirs = ours.detach().double(), theirs.double()
+        deviation = (ours - theirs).abs()
+        self.note(quantity, deviation.max().item())
+        if ours.shape != theirs.shape or not bool((deviation <= atol + rtol * theirs.abs()).all()):
+            self.failures.append(f"{where}: deviates by {deviation.max().item():.3g}")
+
+    def equal(self, quantity: str, where: str, ours: Tensor, theirs: Tensor) -> None:
+        """Every element equal."""
+        different = int((ours != theirs).sum())
+        self.note(quantity, float(different))
+        if different:
+            self.failures.append(f"{where}: {different} elements differ")
+
+    def mostly_close(self, quantity: str, where: str, ours: Tensor, theirs: Tensor) -> None:
+        """At least 99.5 % of the elements within 1e-5: sign-like updates amplify rounding of tiny gradients."""
+        deviation = (ours.detach() - theirs).abs()
+        off = (~(deviation <= 1e-5)).float().mean().item()
+        self.note(f"{quantity}: share beyond 1e-5", off)
+        if off > 0.005:
+            self.failures.append(f"{where}: {100 * off:.2f} % of the elements deviate by more than 1e-5")
+
+
+class Recording:
+    """One safetensors file: its metadata and its tensors by prefix."""
+
+    def __init__(self, path: Path) -> None:
+        with safe_open(path, framework="pt") as file:
+            self.meta = file.metadata()
+            self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        self.config = json.loads(self.meta["config"])
+        self.steps = int(self.meta["steps"])
+
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        return {name[len(prefix) :]: t for name, t in self.tensors.items() if name.startswith(prefix)}
+
+    def batch(self, prefix: str) -> PuzzleBatch:
+        return PuzzleBatch(**self.under(f"{prefix}batch/"))
+
+    def model(self, state_prefix: str) -> ACTModel:
+        arch = ArchConfig(
+            core=self.meta["kind"].split("_")[0],
+            **{name: self.config[name] for name in SAME_FIELDS},
+        )
+        model = build_model(
+            arch, self.config["vocab_size"], self.config["seq_len"], self.config["num_puzzle_identifiers"]
+        )
+        model.load_state_dict(self.under(state_prefix), strict=True)
+        return model
+
+
+def replay_forward(recording: Recording, model: ACTModel, report: Report) -> None:
+    """Evaluation mode: every row runs on; its states and outputs after each ACT step."""
+    batch = recording.batch("")
+    carry = model.core.initial_carry(len(batch.inputs))
+    rows = model.puzzle_rows(batch.puzzle_identifiers)
+    with torch.no_grad():
+        for step in range(1, recording.steps + 1):
+            # A row that reached halt_max_steps takes its puzzle anew: the recordings run past that step.
+            if step > 1 and (step - 1) % recording.config["halt_max_steps"] == 0:
+                carry = model.core.initial_carry(len(batch.inputs))
+            carry, out = model.core(carry, batch.inputs, rows)
+            found = {"logits": out.logits, "q_halt_logits": out.q_halt, "q_continue_logits": out.q_continue}
+            for name, ours in {**found, "z_H": carry.z_H, "z_L": carry.z_L}.items():
+                theirs = recording.tensors.get(f"step{step}/{name}")
+                if theirs is not None:
+                    report.close(name, f"step{step}/{name}", ours, theirs, 1e-4, 1e-4)
+
+
+def _batches(recording: Recording) -> Iterator[tuple[str, PuzzleBatch]]:
+    for step in range(1, recording.steps + 1):
+        yield f"step{step}/", recording.batch(f"step{step}/")
+
+
+def replay_train(recording: Recording, model: ACTModel, report: Report) -> None:
+    """Training mode: losses, metrics, gradients, and parameters after the optimisers' steps."""
+    optim = json.loads(recording.meta["optim"])
+    config = TrainConfig(
+        lr=optim["lr"], weight_decay=optim["weight_decay"], beta1=optim["betas"][0], beta2=optim["betas"][1]
+    )
+    network = AdamATan2(
+        model.parameters(), config.lr, (config.beta1, config.beta2), weight_decay=config.weight_decay
+    )
+    table = getattr(model.inner, "puzzle_emb", None)
+    sparse = table and SignDescent(table, optim["puzzle_emb_lr"], optim["puzzle_emb_weight_decay"])
+    carry = None
+    for step, (prefix, batch) in enumerate(_batches(recording), start=1):
+        carry = carry or model.initial_carry(batch)
+        carry, out = model.train_step(carry, batch)
+        loss, metrics = act_loss(
+            out.logits, carry.current.labels, out.q_halt, out.q_continue, out.target_q_continue,
+            carry.halted, carry.steps, recording.meta["loss"],
+        )  # fmt: skip
+        (loss / len(batch.inputs)).backward()
+
+        report.equal("halted", f"{prefix}halted", carry.halted, recording.tensors[f"{prefix}halted"])
+        report.equal("steps", f"{prefix}steps", carry.steps, recording.tensors[f"{prefix}steps"])
+        report.close("loss", f"{prefix}loss", loss, recording.tensors[f"{prefix}loss"], 1e-3, 1e-6)
+        for name, theirs in recording.under(f"{prefix}metric/").items():
+            report.close(f"metric/{name}", f"{prefix}metric/{name}", metrics[name], theirs, 1e-3, 1e-6)
+        gradients = {name: p.grad for name, p in model.named_parameters()}
+        if out.puzzle_rows is not None:
+            gradients["puzzle_emb_local"] = out.puzzle_rows.grad
+        for name, theirs in recording.under(f"{prefix}grad/").items():
+            report.close("gradient", f"{prefix}grad/{name}", gradients[name], theirs, 0.0, 1e-4)
+
+        def rate(base: float, step: int = step) -> float:
+            return learning_rate(
+                step, optim["total_steps"], base,
+                warmup_steps=optim["lr_warmup_steps"], min_ratio=optim["lr_min_ratio"],
+            )  # fmt: skip
+
+        for group in network.param_groups:
+            group["lr"] = rate(optim["lr"])
+        network.step()
+        network.zero_grad()
+        if sparse:
+            sparse.lr = rate(optim["puzzle_emb_lr"])
+            sparse.step(carry.current.puzzle_identifiers, out.puzzle_rows.grad)
+        ours = model.state_dict()
+        for name, theirs in recording.under(f"{prefix}params/").items():
+            report.mostly_close("parameters", f"{prefix}params/{name}", ours[name], theirs)
+
+
+def replay(path: Path) -> Report:
+    """Replays one recording. Raises OSError or SafetensorError for a file that is none."""
+    recording = Recording(path)
+    report = Report()
+    if recording.meta["kind"].endswith("_forward"):
+        replay_forward(recording, recording.model("state/"), report)
+    else:
+        replay_train(recording, recording.model("init/"), report)
+    return report
+
+
+def main(paths: list[str]) -> int:
+    """Prints a report per file; the exit status of the program."""
+    if not paths:
+        print(__doc__, file=sys.stderr)
+        return 2
+    reproduced = True
+    for path in paths:
+        try:
+            report = replay(Path(path))
+        except (OSError, SafetensorError, KeyError) as error:
+            print(f"{path}: cannot be replayed: {error!r}", file=sys.stderr)
+            return 2
+        print(f"{Path(path).name}: {'reproduced' if not report.failures else 'NOT reproduced'}")
+        for quantity, deviation in report.largest.items():
+            print(f"  {quantity:28} {deviation:.3g}")
+        for failure in report.failures[:10]:
+            print(f"  out of tolerance: {failure}")
+        reproduced = reproduced and not report.failures
+    return 0 if reproduced else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
