@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-
 LARGEST_SEED = 2**63
 """Bound of seeds: torch's generators take no larger number."""
 
@@ -224,7 +223,7 @@ class EvalConfig(Section):
     max_steps: Int | None = Field(None, ge=1, description="ACT steps at most; null takes arch.halt_max_steps")
     halt: Literal["adaptive", "full"] = Field(
         "adaptive",
-        description="adaptive: a puzzle leaves when its halt value says so; full: all steps, as the reference",
+        description="adaptive: a puzzle leaves when its halt value says so; full: every step, for all",
     )
     max_puzzles: Int | None = Field(
         None, ge=1, description="test puzzles evaluated while training; null means all"
