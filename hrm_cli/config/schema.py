@@ -43,7 +43,14 @@ def parse_clues(text: str) -> tuple[int, int] | None:
         bounds = int(low), int(high or low)
         if 0 < bounds[0] <= bounds[1]:
             return bounds
-    raise ValueError(f"clues is {text!r}; write minimal, a number such as 30, or a range such as 22-46")
+    raise ValueError(f"found {text!r}; accepted: minimal, a number such as 30, or a range such as 22-46")
+
+
+def _clues(value: Any) -> Any:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str):
+        parse_clues(text)
+    return text
 
 
 Float = Annotated[float, BeforeValidator(_number_from_text)]
@@ -140,7 +147,7 @@ class DataConfig(Section):
     test_subsample_size: Int | None = Field(
         None, ge=1, description="test puzzles drawn from the source; null takes all"
     )
-    clues: str = Field(
+    clues: Annotated[str, BeforeValidator(_clues)] = Field(
         "minimal",
         description="givens of built-in puzzles: minimal, a number (30), or a range (22-46) spread evenly",
     )
@@ -154,18 +161,6 @@ class DataConfig(Section):
         False, description="keep train and test apart up to symmetry, not only letter by letter"
     )
     seed: Int = Field(0, ge=0, lt=LARGEST_SEED, description="seed of the dataset")
-
-    @model_validator(mode="after")
-    def _check_clues(self) -> DataConfig:
-        parse_clues(self.clues)
-        return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _clues_may_be_a_number(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("clues"), int):
-            values = {**values, "clues": str(values["clues"])}
-        return values
 
 
 class TrainConfig(Section):
@@ -234,10 +229,10 @@ class Preset(Section):
     """A whole configuration: what a preset file holds once it is resolved."""
 
     purpose: str = Field("", description="what the preset is for, one line")
-    arch: ArchConfig = Field(default_factory=ArchConfig)  # type: ignore[arg-type]
-    data: DataConfig = Field(default_factory=DataConfig)  # type: ignore[arg-type]
-    train: TrainConfig = Field(default_factory=TrainConfig)  # type: ignore[arg-type]
-    eval: EvalConfig = Field(default_factory=EvalConfig)  # type: ignore[arg-type]
+    arch: ArchConfig = ArchConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
 
 
 SECTIONS: dict[str, type[Section]] = {

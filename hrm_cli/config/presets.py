@@ -1,0 +1,152 @@
+"""Presets, packaged or a user's file: `extends`, overrides, then the schema."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hrm_cli.config.documents import Document, parse_document, read_text
+from hrm_cli.config.overrides import parse_overrides
+from hrm_cli.config.problems import InvalidConfigError, explain
+from hrm_cli.config.schema import SECTIONS, Preset
+from hrm_cli.errors import ConfigError, closest
+
+NameCheck = Callable[[str], None]
+"""Raises ConfigError when a name is in no registry; the registries live on floors above this one."""
+
+
+def list_presets() -> list[str]:
+    """Names of the packaged presets."""
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in _packaged().iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def preset_text(name: str) -> str:
+    """A packaged preset as it is written, comments and all. Raises ConfigError for an unknown name."""
+    names = list_presets()
+    if name not in names:
+        hint = (
+            f"; a file of that name is here: write ./{name}" if Path(name).exists() else closest(name, names)
+        )
+        raise ConfigError(
+            f"unknown preset {name!r}{hint} (packaged: {', '.join(names)}; or a path that ends in .yaml)"
+        )
+    return (_packaged() / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def load_preset(
+    name_or_path: str, overrides: Sequence[str] = (), name_checks: Mapping[str, NameCheck] | None = None
+) -> Preset:
+    """The resolved preset: the chain of `extends` merged, overrides on top, every value checked.
+
+    `name_checks` maps keys such as `arch.core` to checks of registries that this floor may not know.
+    Raises ConfigError; for wrong values it is an InvalidConfigError that lists them all.
+    """
+    document, origins = _merged_chain(name_or_path)
+    for section, values in parse_overrides(overrides).items():
+        document = _merge(document, {section: values})
+        origins |= dict.fromkeys([section, *(f"{section}.{field}" for field in values)], "")
+    problems: list[str] = []
+    try:
+        preset = Preset.model_validate(document)
+    except ValidationError as error:
+        problems = explain(error, origins)
+    problems += _unknown_names(document, name_checks or {})
+    if problems:
+        raise InvalidConfigError(problems)
+    return preset
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One file of a chain of `extends`."""
+
+    label: str
+    """What messages call it: the preset's name, or the path as the user wrote it."""
+    identity: str
+    folder: Path
+    """What relative paths inside it start from."""
+    document: Document
+
+
+def _merged_chain(name_or_path: str) -> tuple[Document, dict[str, str]]:
+    chain = [_open(name_or_path, Path())]
+    while (parent := chain[-1].document.pop("extends", None)) is not None:
+        child = chain[-1]
+        if not isinstance(parent, str):
+            raise ConfigError(
+                f"{child.label}: extends: found {parent!r:.40}; accepted: a preset's name or a path"
+            )
+        try:
+            source = _open(parent, child.folder)
+        except ConfigError as error:
+            raise ConfigError(f"{child.label}: extends: {error}") from error
+        chain.append(source)
+        if source.identity in {earlier.identity for earlier in chain[:-1]}:
+            raise ConfigError(f"extends goes in a circle: {' → '.join(link.label for link in chain)}")
+    merged: Document = {}
+    origins: dict[str, str] = {}
+    for source in reversed(chain):
+        merged.pop("purpose", None)  # the purpose of what a preset extends is not its own
+        merged = _merge(merged, source.document)
+        origins |= dict.fromkeys(_keys(source.document), source.label)
+    return merged, origins
+
+
+def _open(name_or_path: str, folder: Path) -> _Source:
+    if not _is_path(name_or_path):
+        document = parse_document(preset_text(name_or_path), f"preset {name_or_path}")
+        return _Source(f"preset {name_or_path}", name_or_path, folder, document)
+    path = folder / Path(name_or_path).expanduser()
+    document = parse_document(read_text(path), str(path))
+    return _Source(str(path), str(path.resolve()), path.parent, document)
+
+
+def _is_path(name_or_path: str) -> bool:
+    return "/" in name_or_path or os.sep in name_or_path or name_or_path.endswith((".yaml", ".yml"))
+
+
+def _packaged() -> Traversable:
+    package = resources.files("hrm_cli")
+    inside_wheel = package / "presets"
+    if inside_wheel.is_dir():
+        return inside_wheel
+    # A checkout, or an editable installation of one: the presets lie beside the package.
+    return Path(str(package)).parent / "presets"
+
+
+def _merge(below: Document, above: Document) -> Document:
+    """Section by section; a section without keys (`arch:` alone) changes nothing."""
+    merged = dict(below)
+    for key, value in above.items():
+        section = {} if value is None and key in SECTIONS else value
+        both = isinstance(section, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **section} if both else section
+    return merged
+
+
+def _keys(document: Document) -> list[str]:
+    inner = [f"{key}.{name}" for key, value in document.items() if isinstance(value, dict) for name in value]
+    return [*document, *inner]
+
+
+def _unknown_names(document: Document, name_checks: Mapping[str, NameCheck]) -> list[str]:
+    problems = []
+    for key, check in name_checks.items():
+        section, _, field = key.partition(".")
+        values: Any = document.get(section)
+        name = values.get(field) if isinstance(values, dict) else None
+        if isinstance(name, str):
+            try:
+                check(name)
+            except ConfigError as error:
+                problems.append(str(error))
+    return problems

@@ -1,0 +1,110 @@
+"""What is wrong with a configuration, all of it, in words: where, what was found, what is accepted."""
+
+from __future__ import annotations
+
+import reprlib
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from hrm_cli.config.keys import unknown_key
+from hrm_cli.config.schema import SECTIONS, Preset
+from hrm_cli.errors import ConfigError, closest
+
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+BOUNDS = (
+    (annotated_types.Ge, "ge", "at least"),
+    (annotated_types.Gt, "gt", "above"),
+    (annotated_types.Le, "le", "at most"),
+    (annotated_types.Lt, "lt", "below"),
+)
+
+
+class InvalidConfigError(ConfigError):
+    """Every problem of a configuration at once; the message lists them."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        many = len(self.problems) > 1
+        super().__init__(
+            f"{len(self.problems)} problems:\n  " + "\n  ".join(self.problems) if many else self.problems[0]
+        )
+
+
+def explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
+    """One message for each of pydantic's complaints. `origins` says which file a key came from."""
+    return [_explain_one(dict(problem), origins) for problem in error.errors(include_url=False)]
+
+
+def located(key: str, message: str, origins: Mapping[str, str]) -> str:
+    """`message` behind the file that `key` came from; a key given as an override needs no file."""
+    origin = origins.get(key) or origins.get(key.partition(".")[0], "")
+    return f"{origin}: {message}" if origin else message
+
+
+def accepted_values(field: FieldInfo) -> str:
+    """What a field takes, in words: `a whole number, at least 2, or null`."""
+    annotation, nullable = _without_none(field.annotation)
+    if get_origin(annotation) is Literal:
+        *most, last = [str(choice) for choice in get_args(annotation)]
+        return f"{', '.join(most)} or {last}"
+    words = [KINDS.get(annotation, "a value")]
+    for item in field.metadata:
+        words += [f"{word} {getattr(item, name)}" for kind, name, word in BOUNDS if isinstance(item, kind)]
+    return ", ".join([*words, "or null"] if nullable else words)
+
+
+def _explain_one(problem: dict[str, Any], origins: Mapping[str, str]) -> str:
+    path = [str(part) for part in problem["loc"]]
+    key = ".".join(path)
+    field = _field(path)
+    if problem["type"] == "extra_forbidden":
+        return located(key, unknown_key(key), origins)
+    if len(path) == 1 and path[0] in SECTIONS:
+        found = _reason(problem) or f"found {_shown(problem['input'])}; accepted: a mapping of keys to values"
+        return located(key, f"{key}: {found}", origins)
+    if field is None:
+        return located(key, f"{key}: {problem['msg']}", origins)
+    annotation, _ = _without_none(field.annotation)
+    if annotation is str and _reason(problem):
+        return located(key, f"{key}: {_reason(problem)}", origins)
+    message = f"{key}: found {_shown(problem['input'])}; accepted: {accepted_values(field)}"
+    if get_origin(annotation) is Literal and isinstance(problem["input"], str):
+        message += closest(problem["input"], [str(choice) for choice in get_args(annotation)])
+    return located(key, message, origins)
+
+
+def _reason(problem: Mapping[str, Any]) -> str:
+    """The words of a check of our own (a ValueError), which pydantic only wraps."""
+    return str(problem["ctx"]["error"]) if problem["type"] == "value_error" else ""
+
+
+def _field(path: Sequence[str]) -> FieldInfo | None:
+    if len(path) == 1:
+        return Preset.model_fields.get(path[0])
+    section = SECTIONS.get(path[0])
+    return section.model_fields.get(path[1]) if section else None
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    """`Annotated[int, …] | None` → (int, True)."""
+    nullable = False
+    if get_origin(annotation) in {Union, types.UnionType}:
+        (annotation,) = (member for member in get_args(annotation) if member is not type(None))
+        nullable = True
+    if hasattr(annotation, "__metadata__"):
+        annotation = annotation.__origin__
+    return annotation, nullable
+
+
+def _shown(value: Any) -> str:
+    """A value as a YAML reader knows it, short."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return reprlib.repr(value)

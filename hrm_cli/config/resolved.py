@@ -1,0 +1,52 @@
+"""A resolved preset written down again: as YAML, as YAML that explains itself, as a difference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from hrm_cli.config.problems import accepted_values
+from hrm_cli.config.schema import SECTIONS, Preset
+
+
+def resolved_yaml(preset: Preset) -> str:
+    """Every setting of a preset; loading the text gives an equal preset."""
+    return yaml.safe_dump(preset.model_dump(), sort_keys=False, allow_unicode=True, width=10**6)
+
+
+def explained_yaml(preset: Preset) -> str:
+    """`resolved_yaml` with the meaning and the accepted values behind each setting: a file to edit."""
+    lines = [_line("purpose", preset.purpose)]
+    for section, values in SECTIONS.items():
+        lines += ["", f"{section}:"]
+        for name, field in values.model_fields.items():
+            line = _line(name, _editable(preset, section, name))
+            lines.append(f"  {line:<34} # {field.description} ({accepted_values(field)})")
+    return "\n".join(lines) + "\n"
+
+
+def diff_presets(a: Preset, b: Preset) -> list[tuple[str, Any, Any]]:
+    """The settings in which two presets differ, as (key, value in a, value in b)."""
+    return [
+        (f"{section}.{name}", getattr(getattr(a, section), name), getattr(getattr(b, section), name))
+        for section, values in SECTIONS.items()
+        for name in values.model_fields
+        if getattr(getattr(a, section), name) != getattr(getattr(b, section), name)
+    ]
+
+
+def _editable(preset: Preset, section: str, name: str) -> Any:
+    if (section, name) == (
+        "arch",
+        "puzzle_emb_ndim",
+    ) and preset.arch.puzzle_emb_ndim == preset.arch.hidden_size:
+        # Written as a number it would stay behind when hidden_size is edited.
+        return None
+    return getattr(getattr(preset, section), name)
+
+
+def _line(name: str, value: Any) -> str:
+    # Only the double-quoted style keeps a text with line breaks on one line.
+    style = '"' if isinstance(value, str) and len(value.splitlines()) > 1 else None
+    return yaml.safe_dump({name: value}, allow_unicode=True, width=10**6, default_style=style).rstrip("\n")
