@@ -1,0 +1,156 @@
+"""Symmetric copies of puzzles: stored ones that are all different, and fresh ones while training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.data.fingerprints import Fingerprints, fingerprints, first_occurrences, occurs_in
+from hrm_cli.data.format import METADATA_FILE, Dataset
+from hrm_cli.errors import DatasetError
+from hrm_cli.puzzles.domain import Domain, Tokens, make_domain
+
+_BLOCK = 4096
+"""Images made at once: small enough for the processor's cache."""
+
+_PATIENCE = 20
+"""Draws per wanted copy after which a puzzle counts as having no more: e⁻²⁰ of them remain unseen."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Puzzles with their copies, group by group, each original in front."""
+
+    inputs: Tokens
+    labels: Tokens
+    group_sizes: NDArray[np.int64]
+    """Puzzles in each group, the original included."""
+
+
+def with_copies(
+    domain: Domain,
+    inputs: Tokens,
+    labels: Tokens,
+    copies: int,
+    *,
+    held_out: Fingerprints,
+    rng: np.random.Generator,
+) -> Iterator[Copies]:
+    """Puzzles `[n, S]` with `copies` different symmetric images each, in blocks of whole groups.
+
+    No image equals its original, another image of it, or a puzzle whose fingerprint is in the sorted
+    `held_out`. A puzzle that has fewer such images than asked for gets all that were found.
+    """
+    if copies == 0:
+        yield Copies(inputs, labels, np.ones(len(inputs), dtype=np.int64))
+        return
+    block = max(1, 4 * _BLOCK // copies)
+    for start in range(0, len(inputs), block):
+        rows = slice(start, start + block)
+        yield _block(domain, inputs[rows], labels[rows], copies, held_out=held_out, rng=rng)
+
+
+def _block(
+    domain: Domain,
+    inputs: Tokens,
+    labels: Tokens,
+    copies: int,
+    *,
+    held_out: Fingerprints,
+    rng: np.random.Generator,
+) -> Copies:
+    count, seq_len = inputs.shape
+    joined_inputs = np.empty((count, copies + 1, seq_len), dtype=np.uint8)
+    joined_labels = np.empty_like(joined_inputs)
+    joined_inputs[:, 0], joined_labels[:, 0] = inputs, labels
+    seen = _key(fingerprints(inputs), np.arange(count))
+    filled = np.ones(count, dtype=np.int64)
+    draws = np.zeros(count, dtype=np.int64)
+    wanted = np.full(count, copies)
+    while wanted.any():
+        owner = np.repeat(np.arange(count), wanted)
+        images = _images(domain, inputs[owner], labels[owner], rng)
+        prints = fingerprints(images[0])
+        keys = _key(prints, owner)
+        fresh = first_occurrences(np.concatenate([seen, keys]))[len(seen) :] & ~occurs_in(prints, held_out)
+        place = filled[owner] + _rank(owner, fresh)
+        fresh &= place <= copies
+        joined_inputs[owner[fresh], place[fresh]] = images[0][fresh]
+        joined_labels[owner[fresh], place[fresh]] = images[1][fresh]
+        seen = np.concatenate([seen, keys[fresh]])
+        filled += np.bincount(owner[fresh], minlength=count)
+        draws += wanted
+        missing = copies + 1 - filled
+        # More than is missing, since what is left to find grows rarer; the surplus is dropped above.
+        again = np.minimum(4 * missing + 16, copies + 16)
+        wanted = np.where((missing > 0) & (draws < _PATIENCE * copies + 200), again, 0)
+    if (filled > copies).all():
+        return Copies(joined_inputs.reshape(-1, seq_len), joined_labels.reshape(-1, seq_len), filled)
+    there = np.arange(copies + 1) < filled[:, None]
+    return Copies(joined_inputs[there], joined_labels[there], filled)
+
+
+def _images(
+    domain: Domain, inputs: Tokens, labels: Tokens, rng: np.random.Generator
+) -> tuple[Tokens, Tokens]:
+    moved_inputs, moved_labels = np.empty_like(inputs), np.empty_like(labels)
+    for start in range(0, len(inputs), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        symmetries = domain.sample_symmetries(rng, len(inputs[rows]))
+        moved_inputs[rows] = symmetries.apply(inputs[rows])
+        moved_labels[rows] = symmetries.apply(labels[rows])
+    return moved_inputs, moved_labels
+
+
+def _key(prints: Fingerprints, owner: NDArray[np.int64]) -> Fingerprints:
+    # Images of different puzzles may be equal: only those of one puzzle count as repeated.
+    return prints ^ (owner.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03))
+
+
+def _rank(owner: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Place of each chosen row among the chosen rows of its owner; `owner` is sorted."""
+    counted = np.cumsum(chosen)
+    before_owner = np.concatenate([[0], counted])[np.searchsorted(owner, owner)]
+    return counted - 1 - before_owner
+
+
+@dataclass(frozen=True)
+class OnlineAugmentation:
+    """A fresh symmetry for every visited example, which never makes a puzzle of the test split."""
+
+    domain: Domain
+    held_out: Fingerprints
+    """Fingerprints of the test split's inputs, sorted."""
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> OnlineAugmentation:
+        """What a dataset built with `augment: online` needs. Raises DatasetError if it names no domain."""
+        facts = dataset.metadata.domain
+        if facts is None:
+            file = dataset.directory / dataset.split / METADATA_FILE
+            raise DatasetError(f"{file}: augment is online, but domain is missing")
+        held_out = np.empty(0, dtype=np.uint64)
+        if (dataset.directory / "test" / METADATA_FILE).is_file():
+            test = Dataset.open(dataset.directory, "test", check_tokens=False)
+            held_out = np.concatenate([fingerprints(part.inputs.astype(np.uint8)) for part in test.sets])
+        return cls(make_domain(**facts), np.sort(held_out))
+
+    def apply(
+        self, inputs: NDArray[np.int32], labels: NDArray[np.int32], rng: np.random.Generator
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Random images of examples `[n, S]`, input and answer under the same symmetry."""
+        originals = inputs.astype(np.uint8), labels.astype(np.uint8)
+        moved = _images(self.domain, *originals, rng)
+        taken = occurs_in(fingerprints(moved[0]), self.held_out)
+        for _ in range(_PATIENCE):
+            if not taken.any():
+                break
+            again = _images(self.domain, originals[0][taken], originals[1][taken], rng)
+            moved[0][taken], moved[1][taken] = again
+            taken[taken] = occurs_in(fingerprints(again[0]), self.held_out)
+        # The original itself is never a test puzzle: the fallback where nearly all of its images are.
+        moved[0][taken], moved[1][taken] = originals[0][taken], originals[1][taken]
+        return moved[0].astype(np.int32), moved[1].astype(np.int32)

@@ -1,0 +1,226 @@
+"""Batches of a dataset: an endless stream for training that can be resumed exactly, one pass for evaluation.
+
+An epoch visits every group once in random order: one puzzle of the group is drawn and its examples are taken
+in random order. Batches are packed example after example and run across the borders of epochs.
+
+Letters in shapes: B rows of a batch, S tokens of an example, G groups, N examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.data.augmentation import OnlineAugmentation
+from hrm_cli.data.format import IGNORED_LABEL, Dataset
+from hrm_cli.errors import ConfigError, DatasetError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows for the model, as arrays."""
+
+    inputs: NDArray[np.int32]
+    """Tokens `[B, S]`."""
+    labels: NDArray[np.int32]
+    """Answers `[B, S]`; −100 where there is nothing to predict."""
+    puzzle_identifiers: NDArray[np.int32]
+    """Row of the puzzle embedding `[B]`; the blank identifier in padding rows."""
+
+
+@dataclass(frozen=True)
+class EvaluationBatch(Batch):
+    """A batch that knows which examples it holds."""
+
+    examples: NDArray[np.int64]
+    """Number of each row's example in the split `[B]`; −1 in padding rows."""
+
+    @cached_property
+    def is_real(self) -> NDArray[np.bool_]:
+        """False in padding rows, `[B]`."""
+        return self.examples >= 0
+
+
+class TrainingBatches(Iterator[Batch]):
+    """The endless stream of training batches of one rank.
+
+    Everything random follows from the seed, the epoch and the position in it alone, so that the state is a few
+    numbers, and every rank of any world computes the same global batch and takes its contiguous slice.
+    Raises ConfigError when the global batch cannot be divided among the ranks.
+    """
+
+    def __init__(
+        self, dataset: Dataset, global_batch_size: int, *, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self._rows = rank_rows(global_batch_size, rank, world_size)
+        self._dataset = dataset
+        self._global_batch_size = global_batch_size
+        self._seed = seed
+        self._augmentation = OnlineAugmentation.of(dataset) if dataset.metadata.augment == "online" else None
+        self._owner = _owners(dataset)
+        self._epoch = 0
+        self._position = 0
+        self._order: NDArray[np.int64] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, counted from 0, that the next batch starts in."""
+        return self._epoch
+
+    def __next__(self) -> Batch:
+        start = (self._epoch, self._position)
+        examples = self._take(self._global_batch_size)
+        if self._augmentation is None:
+            return _batch(self._dataset, examples[self._rows], self._owner)
+        # Drawn for the whole global batch, so that the number of ranks makes no difference.
+        rng = self._generator(*start, purpose=1)
+        inputs, labels = self._augmentation.apply(*self._dataset.gather(examples), rng)
+        own = self._rows
+        return _batch(self._dataset, examples[own], self._owner, (inputs[own], labels[own]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position between two batches, as numbers that JSON can hold."""
+        return {
+            "seed": self._seed,
+            "epoch": self._epoch,
+            "position": self._position,
+            "num_groups": self._dataset.num_groups,
+            "num_examples": self._dataset.num_examples,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where `state_dict` was taken; the global batch and the world may have another size.
+
+        Raises DatasetError when the state belongs to another dataset.
+        """
+        own = self.state_dict()
+        for fact in ("num_groups", "num_examples"):
+            if state[fact] != own[fact]:
+                raise DatasetError(
+                    f"{self._dataset.directory}: {fact} is {own[fact]}, but the run to be resumed "
+                    f"was trained on {state[fact]}; give it the dataset it began with (--data)"
+                )
+        self._seed, self._epoch, self._position = state["seed"], state["epoch"], state["position"]
+        self._order = None
+
+    def _take(self, count: int) -> NDArray[np.int64]:
+        parts = []
+        while count:
+            if self._order is None:
+                rng = self._generator(self._epoch, 0, purpose=0)
+                self._order = epoch_order(self._dataset, rng)
+            part = self._order[self._position : self._position + count]
+            self._position += len(part)
+            count -= len(part)
+            parts.append(part)
+            if self._position == len(self._order):
+                self._epoch, self._position, self._order = self._epoch + 1, 0, None
+        return np.concatenate(parts)
+
+    def _generator(self, epoch: int, position: int, *, purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, purpose, epoch, position])
+
+
+def epoch_order(dataset: Dataset, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Examples in the order of one epoch: every group once, one of its puzzles, all examples of that."""
+    starts = dataset.group_indices
+    groups = rng.permutation(dataset.num_groups)
+    puzzles = rng.integers(starts[groups], starts[groups + 1])
+    first, end = dataset.puzzle_indices[puzzles], dataset.puzzle_indices[puzzles + 1]
+    sizes = end - first
+    if (sizes == 1).all():
+        return first
+    visit = np.repeat(np.arange(len(sizes)), sizes)
+    examples = np.arange(len(visit)) + np.repeat(first - np.cumsum(sizes) + sizes, sizes)
+    # Shuffled all at once, then brought back puzzle by puzzle in the order of the visits.
+    return examples[np.lexsort((rng.random(len(visit)), visit))]
+
+
+def evaluation_batches(
+    dataset: Dataset,
+    batch_size: int,
+    *,
+    limit: int | None = None,
+    pad: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterator[EvaluationBatch]:
+    """Every example once, in order; `batch_size` rows over all ranks, of which this rank gets its slice.
+
+    `limit`: only the first examples. `pad`: fills the last batch with blank rows, so that all ranks get
+    batches of equal size. Raises ConfigError when the batch cannot be divided among the ranks.
+    """
+    own = rank_rows(batch_size, rank, world_size)
+    count = dataset.num_examples if limit is None else min(limit, dataset.num_examples)
+    owner = _owners(dataset)
+    for start in range(0, count, batch_size):
+        examples = np.arange(start + own.start, start + own.stop)
+        real = examples[examples < count]
+        batch = _batch(dataset, real, owner)
+        if pad and len(real) < len(examples):
+            batch = _padded(batch, len(examples) - len(real), dataset)
+            real = np.concatenate([real, np.full(len(examples) - len(real), -1)])
+        yield EvaluationBatch(batch.inputs, batch.labels, batch.puzzle_identifiers, real)
+
+
+def rank_rows(global_batch_size: int, rank: int, world_size: int) -> slice:
+    """The rows of a global batch that belong to a rank. Raises ConfigError where they cannot be shared."""
+    if global_batch_size % world_size:
+        raise ConfigError(
+            f"global_batch_size {global_batch_size} cannot be divided among {world_size} processes; "
+            f"choose a multiple of {world_size}"
+        )
+    local = global_batch_size // world_size
+    return slice(rank * local, (rank + 1) * local)
+
+
+def total_steps(dataset: Dataset, epochs: int, global_batch_size: int) -> int:
+    """Training steps in `epochs`: floor(epochs · groups · mean examples per puzzle ÷ global batch size)."""
+    metadata = dataset.metadata
+    return int(epochs * metadata.total_groups * metadata.mean_puzzle_examples / global_batch_size)
+
+
+def steps_per_epoch(dataset: Dataset, global_batch_size: int) -> float:
+    """Training steps in one epoch, as a fraction: an epoch need not end with a batch."""
+    return dataset.metadata.total_groups * dataset.metadata.mean_puzzle_examples / global_batch_size
+
+
+def _owners(dataset: Dataset) -> NDArray[np.int32] | None:
+    # Where every puzzle has the same identifier (Sudoku), a table of a million entries is not worth making.
+    identifiers = dataset.puzzle_identifiers
+    if (identifiers == identifiers[0]).all():
+        return None
+    return np.repeat(identifiers, np.diff(dataset.puzzle_indices)).astype(np.int32)
+
+
+def _batch(
+    dataset: Dataset,
+    examples: NDArray[np.int64],
+    owner: NDArray[np.int32] | None,
+    grids: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+) -> Batch:
+    inputs, labels = dataset.gather(examples) if grids is None else grids
+    if dataset.metadata.ignore_label_id is not None:
+        labels[labels == dataset.metadata.ignore_label_id] = IGNORED_LABEL
+    if owner is None:
+        identifiers = np.full(len(examples), dataset.puzzle_identifiers[0], dtype=np.int32)
+    else:
+        identifiers = owner[examples]
+    return Batch(inputs, labels, identifiers)
+
+
+def _padded(batch: Batch, count: int, dataset: Dataset) -> Batch:
+    metadata = dataset.metadata
+    blank = (count, metadata.seq_len)
+    return Batch(
+        np.concatenate([batch.inputs, np.full(blank, metadata.pad_id, dtype=np.int32)]),
+        np.concatenate([batch.labels, np.full(blank, IGNORED_LABEL, dtype=np.int32)]),
+        np.concatenate(
+            [batch.puzzle_identifiers, np.full(count, metadata.blank_identifier_id, dtype=np.int32)]
+        ),
+    )

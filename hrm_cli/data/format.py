@@ -1,0 +1,303 @@
+"""The dataset layout of the reference implementation, and its memory-mapped, checked reader.
+
+A dataset is a folder with one folder per split (`train`, `test`), each holding `dataset.json` and, for every
+set it names, five arrays. Groups (original puzzles) are made of puzzles (their augmentations), puzzles of
+examples.
+
+Letters in shapes: N examples, P puzzles, G groups, S tokens of an example.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hrm_cli.errors import DatasetError
+
+METADATA_FILE = "dataset.json"
+IDENTIFIERS_FILE = "identifiers.json"
+GRIDS = ("inputs", "labels")
+INDICES = ("puzzle_identifiers", "puzzle_indices", "group_indices")
+SPLITS = ("train", "test")
+
+IGNORED_LABEL = -100
+"""What a dataset's `ignore_label_id` becomes in batches."""
+
+_CHECKED_BYTES = 1 << 24
+
+
+class SplitMetadata(BaseModel):
+    """One split's `dataset.json`. The first ten fields are the reference's; it ignores the others."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    pad_id: int
+    ignore_label_id: int | None
+    blank_identifier_id: int
+    vocab_size: int
+    seq_len: int
+    num_puzzle_identifiers: int
+    total_groups: int
+    mean_puzzle_examples: float
+    total_puzzles: int | None = None
+    sets: tuple[str, ...]
+
+    domain: dict[str, Any] | None = None
+    """The domain's name and facts, such as `{"name": "sudoku", "size": 9}`; None in foreign datasets."""
+    augment: Literal["stored", "online"] = "stored"
+    """`online`: the copies are not on disk, training draws a fresh symmetry at every visit."""
+    split: str | None = None
+    source: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class ExampleSet:
+    """The arrays of one set of a split: grids mapped from disk, indices in memory."""
+
+    name: str
+    inputs: NDArray[np.integer]
+    """Tokens `[N, S]` of the puzzles."""
+    labels: NDArray[np.integer]
+    """Tokens `[N, S]` of the answers."""
+    puzzle_identifiers: NDArray[np.int64]
+    """Row of the puzzle embedding of each puzzle, `[P]`."""
+    puzzle_indices: NDArray[np.int64]
+    """First example of each puzzle and, last, N: `[P + 1]`."""
+    group_indices: NDArray[np.int64]
+    """First puzzle of each group and, last, P: `[G + 1]`."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One split of a dataset on disk, with its sets one behind the other."""
+
+    directory: Path
+    """The dataset's folder, the parent of the split's."""
+    split: str
+    metadata: SplitMetadata
+    sets: tuple[ExampleSet, ...]
+
+    @classmethod
+    def open(cls, directory: Path, split: str = "train", *, check_tokens: bool = True) -> Dataset:
+        """Maps `directory/split` and checks that its arrays are whole and agree.
+
+        `check_tokens` reads all grids once, in pieces, to check them against the vocabulary.
+        Raises DatasetError naming the file at fault and what is expected of it.
+        """
+        directory = Path(directory)
+        metadata = read_metadata(directory, split)
+        sets = tuple(_open_set(directory / split, name, metadata) for name in metadata.sets)
+        dataset = cls(directory, split, metadata, sets)
+        dataset._check_totals()
+        if check_tokens:
+            for examples in sets:
+                _check_tokens(directory / split, examples, metadata)
+        return dataset
+
+    @property
+    def num_examples(self) -> int:
+        """Examples N over all sets."""
+        return int(self.puzzle_indices[-1])
+
+    @property
+    def num_puzzles(self) -> int:
+        """Puzzles P over all sets."""
+        return len(self.puzzle_identifiers)
+
+    @property
+    def num_groups(self) -> int:
+        """Groups G over all sets."""
+        return len(self.group_indices) - 1
+
+    @cached_property
+    def puzzle_identifiers(self) -> NDArray[np.int64]:
+        """Identifier of each puzzle `[P]`, over all sets."""
+        return np.concatenate([examples.puzzle_identifiers for examples in self.sets])
+
+    @cached_property
+    def puzzle_indices(self) -> NDArray[np.int64]:
+        """First example of each puzzle `[P + 1]`, over all sets."""
+        return _joined([examples.puzzle_indices for examples in self.sets])
+
+    @cached_property
+    def group_indices(self) -> NDArray[np.int64]:
+        """First puzzle of each group `[G + 1]`, over all sets."""
+        return _joined([examples.group_indices for examples in self.sets])
+
+    def gather(self, examples: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Inputs and labels `[n, S]` of the examples numbered `[n]`, as stored (no label ignored yet)."""
+        if len(self.sets) == 1:
+            only = self.sets[0]
+            return only.inputs[examples].astype(np.int32), only.labels[examples].astype(np.int32)
+        inputs = np.empty((len(examples), self.metadata.seq_len), dtype=np.int32)
+        labels = np.empty_like(inputs)
+        starts = np.cumsum([0, *(len(part.inputs) for part in self.sets)])
+        owner = np.searchsorted(starts, examples, side="right") - 1
+        for number, part in enumerate(self.sets):
+            rows = np.flatnonzero(owner == number)
+            inputs[rows] = part.inputs[examples[rows] - starts[number]]
+            labels[rows] = part.labels[examples[rows] - starts[number]]
+        return inputs, labels
+
+    def _check_totals(self) -> None:
+        file = self.directory / self.split / METADATA_FILE
+        if self.num_groups != self.metadata.total_groups:
+            raise DatasetError(
+                f"{file}: total_groups is {self.metadata.total_groups}, "
+                f"but the set's arrays hold {self.num_groups}; build the dataset again"
+            )
+        mean = self.num_examples / self.num_puzzles
+        if abs(self.metadata.mean_puzzle_examples - mean) > 1e-6 * mean:
+            raise DatasetError(
+                f"{file}: mean_puzzle_examples is {self.metadata.mean_puzzle_examples:g}, "
+                f"but {self.num_examples} examples ÷ {self.num_puzzles} puzzles are {mean:g}"
+            )
+
+
+def is_dataset(directory: Path) -> bool:
+    """Whether a folder looks like a dataset: any split with a `dataset.json`."""
+    return any((directory / split / METADATA_FILE).is_file() for split in SPLITS)
+
+
+def read_metadata(directory: Path, split: str) -> SplitMetadata:
+    """One split's `dataset.json`. Raises DatasetError when folder, split or file is missing or wrong."""
+    file = directory / split / METADATA_FILE
+    if not directory.is_dir():
+        found = "is not a folder" if directory.exists() else "does not exist"
+        raise DatasetError(
+            f"{directory}: {found}; a dataset folder is expected (`hrm build-dataset` makes one)"
+        )
+    if not file.is_file():
+        present = [name for name in SPLITS if (directory / name / METADATA_FILE).is_file()]
+        if present:
+            raise DatasetError(
+                f"{directory}: the dataset has no {split} split (only {', '.join(present)}); "
+                "build it again with --num-test, or from a source with its own test set"
+            )
+        raise DatasetError(f"{directory}: no dataset here; {file} is expected (`hrm build-dataset` makes it)")
+    try:
+        metadata = SplitMetadata.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DatasetError(f"{file}: cannot be read as JSON ({error})") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise DatasetError(f"{file}: {problems}") from error
+    for name in ("vocab_size", "seq_len", "num_puzzle_identifiers", "total_groups"):
+        if getattr(metadata, name) < 1:
+            raise DatasetError(f"{file}: {name} is {getattr(metadata, name)}; at least 1 is expected")
+    if not metadata.sets:
+        raise DatasetError(f"{file}: sets is empty; the name of at least one set is expected")
+    for name in metadata.sets:
+        # A name is a piece of a file name: it must not lead out of the folder.
+        if not name or Path(name).name != name:
+            raise DatasetError(f"{file}: set {name!r} is not a plain name")
+    return metadata
+
+
+def array_file(folder: Path, set_name: str, array: str) -> Path:
+    """The file of one array of a set: `folder/SET__ARRAY.npy`."""
+    return folder / f"{set_name}__{array}.npy"
+
+
+def _joined(indices: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    parts = [np.zeros(1, dtype=np.int64)]
+    for part in indices:
+        parts.append(part[1:] + parts[-1][-1])
+    return np.concatenate(parts)
+
+
+def _open_set(folder: Path, name: str, metadata: SplitMetadata) -> ExampleSet:
+    inputs, labels = (_open_array(array_file(folder, name, array), dimensions=2) for array in GRIDS)
+    for array, grid in zip(GRIDS, (inputs, labels), strict=True):
+        if grid.shape[1] != metadata.seq_len:
+            raise DatasetError(
+                f"{array_file(folder, name, array)}: rows of {grid.shape[1]} tokens, "
+                f"but {METADATA_FILE} says seq_len {metadata.seq_len}"
+            )
+    if len(inputs) != len(labels):
+        raise DatasetError(
+            f"{array_file(folder, name, 'labels')}: {len(labels)} rows, "
+            f"but {array_file(folder, name, 'inputs').name} has {len(inputs)}"
+        )
+    identifiers, puzzles, groups = (
+        np.array(_open_array(array_file(folder, name, array), dimensions=1), dtype=np.int64)
+        for array in INDICES
+    )
+    _check_index(array_file(folder, name, "puzzle_indices"), puzzles, len(inputs), "examples")
+    _check_index(array_file(folder, name, "group_indices"), groups, len(puzzles) - 1, "puzzles")
+    file = array_file(folder, name, "puzzle_identifiers")
+    if len(identifiers) != len(puzzles) - 1:
+        raise DatasetError(
+            f"{file}: {len(identifiers)} identifiers for {len(puzzles) - 1} puzzles; one each is expected"
+        )
+    _check_range(file, identifiers, metadata.num_puzzle_identifiers, "num_puzzle_identifiers")
+    return ExampleSet(name, inputs, labels, identifiers, puzzles, groups)
+
+
+def _open_array(file: Path, *, dimensions: int) -> NDArray[np.integer]:
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DatasetError(f"{file}: missing; {METADATA_FILE} beside it names this set") from error
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        raise DatasetError(f"{file}: not a whole .npy file ({error}); build the dataset again") from error
+    if not np.issubdtype(array.dtype, np.integer):
+        raise DatasetError(f"{file}: holds {array.dtype}; any integer type is expected")
+    if array.ndim != dimensions:
+        raise DatasetError(f"{file}: {array.ndim} dimensions {array.shape}; {dimensions} are expected")
+    return array
+
+
+def _check_index(file: Path, index: NDArray[np.int64], end: int, what: str) -> None:
+    if len(index) < 2 or index[0] != 0 or index[-1] != end:
+        ends = f"{index[0]} to {index[-1]}" if len(index) else "nothing"
+        raise DatasetError(f"{file}: runs from {ends}; it is expected to run from 0 to the {end} {what}")
+    steps = np.flatnonzero(np.diff(index) < 1)
+    if len(steps):
+        at = int(steps[0])
+        raise DatasetError(
+            f"{file}: entry {at + 1} is {index[at + 1]} after {index[at]}; entries are expected to rise"
+        )
+
+
+def _check_range(file: Path, values: NDArray[np.integer], bound: int, field: str) -> None:
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= bound:
+        worst = low if low < 0 else high
+        raise DatasetError(
+            f"{file}: holds {worst}; 0 to {bound - 1} are expected ({METADATA_FILE}: {field} {bound})"
+        )
+
+
+def _check_tokens(folder: Path, examples: ExampleSet, metadata: SplitMetadata) -> None:
+    file = array_file(folder, examples.name, "inputs")
+    for piece in _pieces(examples.inputs):
+        _check_range(file, piece, metadata.vocab_size, "vocab_size")
+    file = array_file(folder, examples.name, "labels")
+    ignored = metadata.ignore_label_id
+    labelled = False
+    for piece in _pieces(examples.labels):
+        labelled = labelled or ignored is None or bool((piece != ignored).any())
+        if ignored is not None and not 0 <= ignored < metadata.vocab_size:
+            piece = np.where(piece == ignored, np.zeros((), piece.dtype), piece)  # noqa: PLW2901
+        _check_range(file, piece, metadata.vocab_size, "vocab_size")
+    if not labelled:
+        raise DatasetError(
+            f"{file}: every label is {metadata.ignore_label_id}, the ignore_label_id of {METADATA_FILE}; "
+            "answers are expected"
+        )
+
+
+def _pieces(grid: NDArray[np.integer]) -> Iterator[NDArray[np.integer]]:
+    rows = max(1, _CHECKED_BYTES // max(1, grid.shape[1] * grid.itemsize))
+    for start in range(0, len(grid), rows):
+        yield np.asarray(grid[start : start + rows])

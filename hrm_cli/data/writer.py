@@ -1,0 +1,277 @@
+"""Writes datasets piece by piece in bounded memory; a dataset appears whole or not at all.
+
+Everything goes into a hidden folder beside the target, which is renamed at the end. A build that is killed
+leaves only such a folder; it is locked while its build lives, so that the next build can tell and remove it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from array import array
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.data.format import (
+    GRIDS,
+    IDENTIFIERS_FILE,
+    INDICES,
+    METADATA_FILE,
+    SPLITS,
+    SplitMetadata,
+    array_file,
+    is_dataset,
+)
+from hrm_cli.errors import DatasetError
+
+_OWN_FILES = {*SPLITS, IDENTIFIERS_FILE, "test_puzzles.json"}
+_BUILDING = ".building-"
+_REPLACED = ".replaced-"
+
+
+class DatasetWriter:
+    """A dataset under construction: `with DatasetWriter(folder) as writer: … writer.commit()`.
+
+    Leaving the block without `commit` removes what was written. Raises DatasetError when the folder holds
+    something else than a dataset, or a dataset and `force` is False.
+    """
+
+    def __init__(self, directory: Path, *, force: bool = False) -> None:
+        self.directory = Path(directory).resolve()
+        self._force = force
+        self._identifiers = ["<blank>"]
+        self._splits: list[SplitWriter] = []
+
+    def __enter__(self) -> DatasetWriter:
+        parent = self.directory.parent
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            _remove_dead_builds(self.directory)
+            check_target(self.directory, force=self._force)
+            self._folder = Path(tempfile.mkdtemp(prefix=f".{self.directory.name}{_BUILDING}", dir=parent))
+        except OSError as error:
+            raise DatasetError(f"{self.directory}: cannot be made ({error.strerror})") from error
+        self._lock = _lock(self._folder)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for split in self._splits:
+            split.close()
+        if self._lock is not None:
+            os.close(self._lock)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise DatasetError(f"{self.directory}: cannot be written ({error.strerror or error})") from error
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for intermediate files, on the target's disk and gone with the build."""
+        folder = self._folder / "scratch"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def split(self, name: str, set_name: str = "all", *, seq_len: int) -> SplitWriter:
+        """A new set of a split, to be written and finished before `commit`."""
+        folder = self._folder / name
+        folder.mkdir(exist_ok=True)
+        writer = SplitWriter(folder, name, set_name, seq_len)
+        self._splits.append(writer)
+        return writer
+
+    def set_identifiers(self, names: list[str]) -> None:
+        """Names of the puzzle identifiers in order; `["<blank>"]` unless said."""
+        self._identifiers = names
+
+    def commit(self, facts: dict[str, Any]) -> int:
+        """Puts the dataset in its place and returns its size in bytes.
+
+        `facts`: the fields of `SplitMetadata` that the writer cannot know (vocabulary, domain, …).
+        """
+        for name in dict.fromkeys(split.name for split in self._splits):
+            self._write_metadata([split for split in self._splits if split.name == name], facts)
+        (self._folder / IDENTIFIERS_FILE).write_text(json.dumps(self._identifiers), encoding="utf-8")
+        shutil.rmtree(self._folder / "scratch", ignore_errors=True)
+        size = sum(file.stat().st_size for file in self._folder.rglob("*") if file.is_file())
+        # Checked again: a long build leaves time for something else to appear there.
+        check_target(self.directory, force=self._force)
+        # mkdtemp keeps its folder to the owner; a dataset is as open as any folder made by hand.
+        self._folder.chmod(0o777 & ~_umask())
+        replaced = self.directory.with_name(f".{self.directory.name}{_REPLACED}{os.getpid()}")
+        if self.directory.exists():
+            self.directory.rename(replaced)
+        try:
+            self._folder.rename(self.directory)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(self.directory)
+            raise
+        shutil.rmtree(replaced, ignore_errors=True)
+        return size
+
+    def _write_metadata(self, parts: list[SplitWriter], facts: dict[str, Any]) -> None:
+        for part in parts:
+            part.finish()
+        puzzles = sum(part.puzzles for part in parts)
+        metadata = SplitMetadata(
+            seq_len=parts[0].seq_len,
+            num_puzzle_identifiers=len(self._identifiers),
+            total_groups=sum(part.groups for part in parts),
+            mean_puzzle_examples=sum(part.examples for part in parts) / puzzles,
+            total_puzzles=puzzles,
+            sets=tuple(part.set_name for part in parts),
+            split=parts[0].name,
+            **facts,
+        )
+        file = self._folder / parts[0].name / METADATA_FILE
+        file.write_text(metadata.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+class SplitWriter:
+    """One set of one split, appended to piece by piece; grids go to disk as uint8 at once."""
+
+    def __init__(self, folder: Path, name: str, set_name: str, seq_len: int) -> None:
+        self.name = name
+        self.set_name = set_name
+        self.seq_len = seq_len
+        self.examples = 0
+        self._folder = folder
+        self._grids = [_GridFile(array_file(folder, set_name, grid), seq_len) for grid in GRIDS]
+        self._identifiers = array("i")
+        self._puzzle_indices = array("i", [0])
+        self._group_indices = array("i", [0])
+
+    @property
+    def puzzles(self) -> int:
+        """Puzzles written so far."""
+        return len(self._identifiers)
+
+    @property
+    def groups(self) -> int:
+        """Groups written so far."""
+        return len(self._group_indices) - 1
+
+    def append(
+        self,
+        inputs: NDArray[np.uint8],
+        labels: NDArray[np.uint8],
+        *,
+        group_sizes: NDArray[np.integer],
+        puzzle_sizes: NDArray[np.integer] | None = None,
+        identifiers: NDArray[np.integer] | None = None,
+    ) -> None:
+        """Adds whole groups.
+
+        Tokens `[n, S]`; puzzles in each group; examples in each puzzle (one, unless given); identifier of
+        each puzzle (0, unless given).
+        """
+        if puzzle_sizes is None:
+            puzzle_sizes = np.ones(len(inputs), dtype=np.int32)
+        if identifiers is None:
+            identifiers = np.zeros(len(puzzle_sizes), dtype=np.int32)
+        for file, grid in zip(self._grids, (inputs, labels), strict=True):
+            file.append(grid)
+        self._puzzle_indices.frombytes((self.examples + np.cumsum(puzzle_sizes)).astype(np.int32).tobytes())
+        self._group_indices.frombytes((self.puzzles + np.cumsum(group_sizes)).astype(np.int32).tobytes())
+        self._identifiers.frombytes(identifiers.astype(np.int32).tobytes())
+        self.examples += len(inputs)
+
+    def finish(self) -> None:
+        """Completes the files of the set."""
+        for grid in self._grids:
+            grid.finish()
+        indices = (self._identifiers, self._puzzle_indices, self._group_indices)
+        for name, values in zip(INDICES, indices, strict=True):
+            np.save(array_file(self._folder, self.set_name, name), np.frombuffer(values, dtype=np.int32))
+
+    def close(self) -> None:
+        """Lets go of the files without completing them."""
+        for grid in self._grids:
+            grid.close()
+
+
+class _GridFile:
+    """A uint8 `.npy` file `[rows, seq_len]` that grows; its header says 0 rows until it is finished."""
+
+    def __init__(self, file: Path, seq_len: int) -> None:
+        self._seq_len = seq_len
+        self._rows = 0
+        self._stream: BinaryIO = file.open("wb")
+        self._header_size = self._write_header()
+
+    def _write_header(self) -> int:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (self._rows, self._seq_len)}
+        self._stream.seek(0)
+        np.lib.format.write_array_header_1_0(self._stream, header)
+        return self._stream.tell()
+
+    def append(self, grid: NDArray[np.uint8]) -> None:
+        self._stream.write(np.ascontiguousarray(grid, dtype=np.uint8).data)
+        self._rows += len(grid)
+
+    def finish(self) -> None:
+        # numpy leaves room in a header for the first axis to grow, so that the new one fits in its place.
+        if self._write_header() != self._header_size:
+            raise AssertionError("the header of a .npy file changed its size")
+        self.close()
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def check_target(directory: Path, *, force: bool) -> None:
+    """Whether a dataset may be written to `directory`. Raises DatasetError saying why not."""
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise DatasetError(f"{directory}: is a file; a folder for the dataset is expected")
+    entries = {entry.name for entry in directory.iterdir()}
+    if not entries:
+        return
+    foreign = sorted(entries - _OWN_FILES)
+    if foreign or not is_dataset(directory):
+        what = f"holds {', '.join(foreign[:3])}" if foreign else "is not empty"
+        raise DatasetError(f"{directory}: {what} and is no dataset alone; choose a new or empty folder")
+    if not force:
+        raise DatasetError(f"{directory}: already holds a dataset; --force replaces it")
+
+
+def _lock(folder: Path) -> int | None:
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _remove_dead_builds(directory: Path) -> None:
+    left = [entry for entry in directory.parent.iterdir() if entry.name.startswith(f".{directory.name}.")]
+    for folder in left:
+        if folder.name.startswith(f".{directory.name}{_REPLACED}") and not directory.exists():
+            # Its build died between the two renames: this is the user's only copy.
+            folder.rename(directory)
+        elif folder.name.startswith((f".{directory.name}{_BUILDING}", f".{directory.name}{_REPLACED}")):
+            # Only what can be locked is dead: the system drops a lock when its process ends, however it ends.
+            descriptor = _lock(folder)
+            if descriptor is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
