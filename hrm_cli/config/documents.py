@@ -41,7 +41,7 @@ def parse_yaml(text: str, where: str) -> Any:
         return yaml.load(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
+        line = f":{mark.line + 1}" if mark and "\n" in text else ""
         raise ConfigError(f"{where}{line}: not valid YAML: {error.problem or error.context}") from error
     except Exception as error:
         # PyYAML also lets through whatever its constructors stumble on: ValueError for a date that does not

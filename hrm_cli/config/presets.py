@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from hrm_cli.config.documents import Document, parse_document, read_text
 from hrm_cli.config.overrides import parse_overrides
-from hrm_cli.config.problems import InvalidConfigError, explain
+from hrm_cli.config.problems import InvalidConfigError, explain, located
 from hrm_cli.config.schema import SECTIONS, Preset
 from hrm_cli.errors import ConfigError, closest
 
@@ -59,7 +59,7 @@ def load_preset(
         preset = Preset.model_validate(document)
     except ValidationError as error:
         problems = explain(error, origins)
-    problems += _unknown_names(document, name_checks or {})
+    problems += _unknown_names(document, name_checks or {}, origins)
     if problems:
         raise InvalidConfigError(problems)
     return preset
@@ -138,7 +138,9 @@ def _keys(document: Document) -> list[str]:
     return [*document, *inner]
 
 
-def _unknown_names(document: Document, name_checks: Mapping[str, NameCheck]) -> list[str]:
+def _unknown_names(
+    document: Document, name_checks: Mapping[str, NameCheck], origins: Mapping[str, str]
+) -> list[str]:
     problems = []
     for key, check in name_checks.items():
         section, _, field = key.partition(".")
@@ -148,5 +150,5 @@ def _unknown_names(document: Document, name_checks: Mapping[str, NameCheck]) -> 
             try:
                 check(name)
             except ConfigError as error:
-                problems.append(str(error))
+                problems.append(located(key, str(error), origins))
     return problems

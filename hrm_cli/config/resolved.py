@@ -22,7 +22,8 @@ def explained_yaml(preset: Preset) -> str:
         lines += ["", f"{section}:"]
         for name, field in values.model_fields.items():
             line = _line(name, _editable(preset, section, name))
-            lines.append(f"  {line:<34} # {field.description} ({accepted_values(field)})")
+            accepted = "" if field.annotation is str else f" ({accepted_values(field)})"
+            lines.append(f"  {line:<34} # {field.description}{accepted}")
     return "\n".join(lines) + "\n"
 
 

@@ -67,20 +67,23 @@ class ArchConfig(Section):
     """The model: which core, how wide, how deep, how many cycles and steps."""
 
     core: str = Field("hrm", description="architecture, a name in the model registry")
-    hidden_size: Int = Field(512, ge=2, description="width H of both modules; a multiple of num_heads")
+    hidden_size: Int = Field(
+        512, ge=2, le=65_536, description="width H of both modules; a multiple of num_heads"
+    )
     num_heads: Int = Field(
         8, ge=1, description="attention heads; changing them alone leaves the count as it is"
     )
-    H_layers: Int = Field(4, ge=1, description="blocks of the slow H-module")
-    L_layers: Int = Field(4, ge=1, description="blocks of the fast L-module")
-    H_cycles: Int = Field(2, ge=1, description="H updates in one ACT step")
-    L_cycles: Int = Field(2, ge=1, description="L updates for each H update")
+    H_layers: Int = Field(4, ge=1, le=1024, description="blocks of the slow H-module")
+    L_layers: Int = Field(4, ge=1, le=1024, description="blocks of the fast L-module")
+    H_cycles: Int = Field(2, ge=1, le=1_000_000, description="H updates in one ACT step")
+    L_cycles: Int = Field(2, ge=1, le=1_000_000, description="L updates for each H update")
     expansion: Float = Field(
-        4.0, gt=0, description="SwiGLU width ÷ H before the factor 2/3 and rounding up to 256"
+        4.0, gt=0, le=64, description="SwiGLU width ÷ H before the factor 2/3 and rounding up to 256"
     )
     puzzle_emb_ndim: Int | None = Field(
         None,
         ge=0,
+        le=1_048_576,
         description="numbers per puzzle identifier; null takes hidden_size, 0 means no puzzle embedding",
     )
     pos_encodings: Literal["rope", "learned", "none"] = Field("rope", description="positional encodings")

@@ -1,0 +1,160 @@
+"""The `hrm` executable: finds the command, runs it, turns what goes wrong into a message and an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from hrm_cli import __version__
+from hrm_cli.errors import HRMError
+
+# Command → where it is defined (a function with a Typer signature, or a Typer app) and its line in
+# `hrm --help`. The modules are imported when their command runs: help must not wait for torch.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("hrm_cli.cli.demo:demo", "From nothing to solved puzzles, explained on the way."),
+    "presets": ("hrm_cli.cli.presets:app", "List, show, copy, compare and check configurations."),
+    "build-dataset": ("hrm_cli.cli.build_dataset:app", "Build a dataset of puzzles."),
+    "params": ("hrm_cli.cli.params:params", "Count a model's parameters, exactly and by formula."),
+    "train": ("hrm_cli.cli.train:train", "Train a model."),
+    "eval": ("hrm_cli.cli.eval:evaluate", "Measure a checkpoint on a dataset."),
+    "solve": ("hrm_cli.cli.solve:solve", "Solve puzzles from a file and verify every answer."),
+}
+
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+EXIT_BROKEN_PIPE = 141
+"""What a shell reports of a program that a closed pipe ended."""
+
+
+class LazyGroup(TyperGroup):
+    """The top-level group: its help needs the table above only, a command is imported when it is run."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, (_, summary) in COMMANDS.items():
+            self.add_command(_plain_command(name, _stand_in, summary), name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Finds the command that `args` start with and puts the real one in the place of its stand-in."""
+        name, stub, rest = super().resolve_command(ctx, args)
+        return name, stub if name is None else _load(name), rest
+
+
+def _stand_in() -> None:
+    """Never runs."""
+
+
+def _load(name: str) -> Any:
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    target = getattr(importlib.import_module(module), attribute)
+    if isinstance(target, typer.Typer):
+        return typer.main.get_group(target)
+    return _plain_command(name, target)
+
+
+def _plain_command(name: str, function: Callable[..., None], summary: str | None = None) -> Any:
+    # Help is plain text everywhere: Rich's boxes break long lines and its markup swallows [brackets].
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(name, help=summary)(function)
+    return typer.main.get_command(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"hrm {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; taken anywhere on the line.")
+    ] = False,
+) -> None:
+    """The Hierarchical Reasoning Model: datasets, parameter counts, training, evaluation, solving.
+
+    \b
+    Start here:
+      hrm demo
+    \b
+    Every command explains itself, with an example:
+      hrm train --help
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and ends the process with its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug, given = _take_debug(given)
+    # A name that the terminal's encoding cannot show must not end a run.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    # Raised as an exception, so that half-written outputs are removed on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    try:
+        status = _run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+        status = EXIT_BROKEN_PIPE
+    except (HRMError, OSError, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exception(error)
+        status = _report(error)
+    sys.exit(status)
+
+
+def _run(arguments: list[str]) -> int:
+    app = typer.Typer(cls=LazyGroup, no_args_is_help=True, rich_markup_mode=None)
+    app.callback()(_root)
+    group = typer.main.get_command(app)
+    if "_HRM_COMPLETE" in os.environ:
+        group.main(prog_name="hrm")
+    try:
+        with group.make_context("hrm", arguments) as context:
+            group.invoke(context)
+    except typer.Exit as error:
+        return error.exit_code
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    except typer.TyperException as error:
+        if hasattr(error, "show"):  # the usage line of the command, then the message
+            error.show()
+        else:
+            print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _take_debug(arguments: list[str]) -> tuple[bool, list[str]]:
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    rest = arguments[len(options) :]
+    return "--debug" in options, [option for option in options if option != "--debug"] + rest
+
+
+def _report(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        print("Interrupted.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"Error: {where}{error.strerror or error}", file=sys.stderr)
+        return HRMError.exit_status
+    print(f"Error: {error}", file=sys.stderr)
+    return error.exit_status if isinstance(error, HRMError) else HRMError.exit_status
+
+
+def _silence_stdout() -> None:
+    # The interpreter flushes stdout once more on its way out and would complain about the closed pipe.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

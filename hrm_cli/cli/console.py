@@ -1,0 +1,181 @@
+"""Where commands write: Rich for people at a terminal, plain lines without control codes elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PLAIN_LINE_SECONDS = 10.0
+"""Between two progress lines where there is no terminal to draw a bar on."""
+
+
+def is_plain(stream: IO[str]) -> bool:
+    """Whether `stream` gets plain lines: a pipe or file, CI, NO_COLOR, or a terminal that cannot draw."""
+    wishes = any(os.environ.get(name) for name in ("NO_COLOR", "CI"))
+    return wishes or os.environ.get("TERM") == "dumb" or not stream.isatty()
+
+
+def console(stream: IO[str]) -> Console:
+    """A Rich console on `sys.stdout` or `sys.stderr`; without control codes where `is_plain`."""
+    from rich.console import Console
+
+    class QuietPipeConsole(Console):
+        def on_broken_pipe(self) -> None:
+            # Rich would end the program with status 1, which here means a negative answer.
+            raise BrokenPipeError
+
+    if is_plain(stream):
+        return QuietPipeConsole(file=stream, color_system=None, force_terminal=False, highlight=False)
+    return QuietPipeConsole(file=stream, highlight=False)
+
+
+def print_line(text: str = "") -> None:
+    """One line on stdout, exactly as given: no markup, no wrapping."""
+    print(text)
+
+
+def print_message(text: str) -> None:
+    """One line on stderr for people: notes, warnings, what is being done."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(document: Any, *, indent: int | None = 2) -> None:
+    """One JSON document on stdout; `indent=None` keeps it on one line, for JSON lines.
+
+    JSON has no NaN and no infinity: they become null.
+    """
+    plain = json.loads(json.dumps(document, default=_plain_value), parse_constant=lambda _: None)
+    print(json.dumps(plain, indent=indent, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
+    """A table on stdout. Columns whose cells are all numbers are set to the right.
+
+    Plain tables have two spaces between columns and are never cut: `awk` and `grep` find whole values.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    numeric = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
+    if is_plain(sys.stdout):
+        _print_plain_table(columns, cells, numeric, title)
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, (name, is_number) in enumerate(zip(columns, numeric, strict=True)):
+        # Words wrap in the last column only: names and numbers stay whole at 80 columns.
+        last = i == len(columns) - 1 and not is_number
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=not last, overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    console(sys.stdout).print(table)
+
+
+class ProgressReporter(Protocol):
+    """What a running command tells its progress display."""
+
+    def update(self, completed: float, note: str = "") -> None:
+        """`completed` of the total is done; `note` is short news such as `loss 0.41, exact 87.2 %`."""
+
+
+@contextmanager
+def progress(
+    description: str, total: float | None = None, *, quiet: bool = False
+) -> Iterator[ProgressReporter]:
+    """Progress on stderr: a bar with the time left on a terminal, a plain line now and then elsewhere.
+
+    stdout stays untouched, so `--json` and pipes keep it to themselves; `quiet` shows nothing at all.
+    """
+    if quiet:
+        yield _Silent()
+    elif is_plain(sys.stderr):
+        lines = _PlainProgress(description, total)
+        yield lines
+        lines.finish()
+    else:
+        from rich import progress as bars
+
+        with bars.Progress(
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(bar_width=20),
+            bars.MofNCompleteColumn(),
+            bars.TimeRemainingColumn(elapsed_when_finished=True),
+            bars.TextColumn("{task.fields[note]}", markup=False),
+            console=console(sys.stderr),
+            refresh_per_second=4,
+        ) as display:
+            yield _BarProgress(display, display.add_task(description, total=total, note=""))
+
+
+class _Silent:
+    def update(self, completed: float, note: str = "") -> None:
+        pass
+
+
+class _BarProgress:
+    def __init__(self, display: Any, task: Any) -> None:
+        self._display, self._task = display, task
+
+    def update(self, completed: float, note: str = "") -> None:
+        self._display.update(self._task, completed=completed, note=note)
+
+
+class _PlainProgress:
+    def __init__(self, description: str, total: float | None) -> None:
+        self._description, self._total = description, total
+        self._started = self._last_line = time.monotonic()
+        self._unsaid = ""
+
+    def update(self, completed: float, note: str = "") -> None:
+        share = f"/{self._total:g} ({completed / self._total:.0%})" if self._total else ""
+        line = f"{self._description}: {completed:g}{share}{', ' if note else ''}{note}"
+        now = time.monotonic()
+        if now - self._last_line < PLAIN_LINE_SECONDS:
+            self._unsaid = line
+            return
+        self._last_line, self._unsaid = now, ""
+        left = ""
+        if self._total and completed:
+            left = f", {_clock((now - self._started) * (self._total / completed - 1))} left"
+        print_message(line + left)
+
+    def finish(self) -> None:
+        if self._unsaid:
+            print_message(f"{self._unsaid}, {_clock(time.monotonic() - self._started)} taken")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def _print_plain_table(
+    columns: Sequence[str], cells: list[list[str]], numeric: Sequence[bool], title: str
+) -> None:
+    if title:
+        print(title)
+    widths = [max(len(row[i]) for row in [list(columns), *cells]) for i in range(len(columns))]
+    for row in [list(columns), *cells]:
+        padded = [
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(row, widths, numeric, strict=True)
+        ]
+        print("  ".join(padded).rstrip())
+
+
+def _cell(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _plain_value(value: Any) -> Any:
+    """Paths as text, numpy's numbers as numbers."""
+    return value.item() if hasattr(value, "item") else str(value)

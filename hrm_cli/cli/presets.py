@@ -1,0 +1,170 @@
+"""`hrm presets`: look at configurations, copy one to edit, compare two, check a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hrm_cli.cli import console
+from hrm_cli.cli.configuration import load_configuration
+from hrm_cli.cli.options import JsonOption, Overrides
+from hrm_cli.config.presets import list_presets
+from hrm_cli.config.problems import InvalidConfigError
+from hrm_cli.config.resolved import diff_presets, explained_yaml, resolved_yaml
+from hrm_cli.config.schema import Preset
+from hrm_cli.errors import ConfigError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+NameOrFile = Annotated[str, typer.Argument(metavar="NAME", help="A packaged preset or a YAML file.")]
+
+
+@app.callback(invoke_without_command=True)
+def list_all(context: typer.Context, json: JsonOption = False) -> None:
+    """List the packaged configurations, or show, copy, compare and check them.
+
+    \b
+    Examples:
+      hrm presets
+      hrm presets show tiny epochs=20
+      hrm presets copy base mine.yaml
+    """
+    if context.invoked_subcommand is not None:
+        return
+    presets = {name: load_configuration(name) for name in list_presets()}
+    by_size = sorted(presets.items(), key=lambda item: (item[1].arch.hidden_size, item[0]))
+    if json:
+        console.print_json({"presets": [_summary(name, preset) for name, preset in by_size]})
+        return
+    rows = [
+        (
+            name,
+            preset.arch.hidden_size,
+            preset.arch.num_heads,
+            f"{preset.arch.H_layers}+{preset.arch.L_layers}",
+            f"{preset.arch.H_cycles}/{preset.arch.L_cycles}",
+            preset.purpose,
+        )
+        for name, preset in by_size
+    ]
+    console.print_table(("preset", "hidden", "heads", "layers", "cycles", "purpose"), rows)
+
+
+@app.command()
+def show(name: NameOrFile, overrides: Overrides = None, json: JsonOption = False) -> None:
+    """Print a configuration with everything resolved.
+
+    \b
+    Example:
+      hrm presets show base arch.hidden_size=256 epochs=20
+    """
+    preset = load_configuration(name, overrides)
+    if json:
+        console.print_json(preset.model_dump())
+    else:
+        console.print_line(resolved_yaml(preset).rstrip("\n"))
+
+
+@app.command()
+def copy(
+    name: NameOrFile,
+    destination: Annotated[
+        Path | None,
+        typer.Argument(metavar="DEST", help="File or folder to write to.", show_default="NAME.yaml"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Write a configuration to a file to edit, every setting explained.
+
+    \b
+    Example:
+      hrm presets copy base mine.yaml
+    """
+    preset = load_configuration(name)
+    path = destination or Path()
+    if path.is_dir():
+        path /= f"{Path(name).stem}.yaml"
+    if path.suffix not in {".yaml", ".yml"}:
+        raise ConfigError(f"{path}: a preset's file name ends in .yaml")
+    if path.exists() and not force:
+        raise ConfigError(f"{path}: exists; --force overwrites it")
+    header = f"# From preset {name}. Check it: hrm presets validate {path}\n#   hrm train --preset {path}\n"
+    _write_whole(path, header + explained_yaml(preset))
+    console.print_line(f"{path} written; train with: hrm train --preset {path}")
+
+
+@app.command()
+def diff(a: NameOrFile, b: NameOrFile, json: JsonOption = False) -> None:
+    """Show the settings in which two configurations differ.
+
+    \b
+    Example:
+      hrm presets diff base sudoku-extreme
+    """
+    differences = diff_presets(load_configuration(a), load_configuration(b))
+    if json:
+        console.print_json({"differences": [{"key": key, "a": x, "b": y} for key, x, y in differences]})
+    elif differences:
+        console.print_table(("setting", a, b), [(key, _shown(x), _shown(y)) for key, x, y in differences])
+    else:
+        console.print_line(f"{a} and {b} hold the same settings.")
+
+
+@app.command()
+def validate(
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="YAML files, or names of presets.")],
+    json: JsonOption = False,
+) -> None:
+    """Check configurations and tell every problem at once (exit status 2 when there is one).
+
+    \b
+    Example:
+      hrm presets validate mine.yaml
+    """
+    problems = {file: _problems(file) for file in files}
+    found = [problem for of_file in problems.values() for problem in of_file]
+    if json:
+        reports = [{"file": file, "problems": of_file} for file, of_file in problems.items()]
+        console.print_json({"valid": not found, "files": reports})
+        raise typer.Exit(InvalidConfigError.exit_status if found else 0)
+    for file, of_file in problems.items():
+        if not of_file:
+            console.print_line(f"{file}: ok")
+    if found:
+        raise InvalidConfigError(found)
+
+
+def _problems(file: str) -> list[str]:
+    try:
+        load_configuration(file)
+    except InvalidConfigError as error:
+        return error.problems
+    except ConfigError as error:
+        return [str(error)]
+    return []
+
+
+def _summary(name: str, preset: Preset) -> dict[str, Any]:
+    shape = preset.arch.model_dump(
+        include={"hidden_size", "num_heads", "H_layers", "L_layers", "H_cycles", "L_cycles"}
+    )
+    return {"name": name, "purpose": preset.purpose, **shape}
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Writes beside the file and renames, so that an interruption leaves the old file or the new one."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
