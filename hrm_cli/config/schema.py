@@ -204,7 +204,7 @@ class TrainConfig(Section):
         None, ge=1, description="steps after which the run ends, if epochs ask for more"
     )
     max_minutes: Float | None = Field(
-        None, gt=0, description="minutes after which the run ends; the schedule follows the share of the time"
+        None, gt=0, description="minutes of training after which the run ends, wherever its schedule stands"
     )
     explode_ratio: Float = Field(
         100.0, gt=1, description="loss ÷ lowest mean loss seen at which the run counts as diverged"

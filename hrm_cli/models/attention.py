@@ -1,5 +1,8 @@
 """Full bidirectional attention: flash-attn where it is importable and usable, else torch's own SDPA.
 
+On a CPU in bfloat16 the products are written out: torch's fused kernel has a backward there that is 1.2 (900
+tokens) to 9 (16 tokens) times slower than two batched matrix products and a softmax.
+
 Letters in shapes: B batch, S positions, N heads, D head size.
 """
 
@@ -31,5 +34,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and (flash := _flash_attention()) is not None:
         out = flash(q, k, v, causal=False)
         return out[0] if isinstance(out, tuple) else out
-    mixed = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        mixed = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1) @ v
+    else:
+        mixed = F.scaled_dot_product_attention(q, k, v)
     return mixed.transpose(1, 2)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORE_LABEL = -100
+from hrm_cli.data.format import IGNORED_LABEL
 
 
 def _log_stablemax(logits: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def _log_stablemax(logits: Tensor) -> Tensor:
 def stablemax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """−log of stablemax at the label, `[B, S]` float64 (float32 on MPS); 0 where the label is ignored."""
     log_probabilities = _log_stablemax(logits)
-    labelled = labels != IGNORE_LABEL
+    labelled = labels != IGNORED_LABEL
     picked = log_probabilities.gather(-1, labels.clamp(min=0).long().unsqueeze(-1)).squeeze(-1)
     return torch.where(labelled, -picked, 0.0)
 
@@ -33,7 +33,7 @@ def stablemax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy at the label, `[B, S]` float32; 0 where the label is ignored."""
     return F.cross_entropy(
-        logits.float().flatten(0, 1), labels.long().flatten(), ignore_index=IGNORE_LABEL, reduction="none"
+        logits.float().flatten(0, 1), labels.long().flatten(), ignore_index=IGNORED_LABEL, reduction="none"
     ).view(labels.shape)
 
 
@@ -57,7 +57,7 @@ class RowResults:
 
 def compare(predictions: Tensor, labels: Tensor) -> RowResults:
     """Compares predictions `[B, S]` with labels `[B, S]`, ignored labels left out."""
-    mask = labels != IGNORE_LABEL
+    mask = labels != IGNORED_LABEL
     labelled = mask.sum(-1)
     right = (mask & (predictions == labels)).sum(-1)
     return RowResults(labelled, right.float() / labelled.clamp(min=1), right == labelled)

@@ -1,0 +1,119 @@
+"""Evaluation of a model on a split: exact accuracy first, and what it cost in steps.
+
+Letters in shapes: B rows of a batch, S tokens of an example.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from hrm_cli.config.schema import EvalConfig
+from hrm_cli.data.batches import evaluation_batches
+from hrm_cli.data.format import Dataset
+from hrm_cli.errors import DatasetError
+from hrm_cli.models.act import ACTModel
+from hrm_cli.models.losses import compare
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one evaluation; accuracies and shares are 0..1."""
+
+    puzzles: int
+    """Examples with at least one labelled cell."""
+    exact_accuracy: float
+    """Share of puzzles with every labelled cell right."""
+    cell_accuracy: float
+    """Mean over puzzles of the share of right cells."""
+    mean_steps: float
+    """ACT steps until a puzzle halted, on average."""
+    q_halt_accuracy: float
+    """Share of puzzles whose halt value (≥ 0 or not) says rightly whether the answer is right."""
+    seconds: float
+
+    @property
+    def efficiency(self) -> float:
+        """Exact accuracy ÷ mean steps: what a step buys."""
+        return self.exact_accuracy / self.mean_steps if self.mean_steps else 0.0
+
+    @property
+    def puzzles_per_second(self) -> float:
+        """Throughput, loading left out."""
+        return self.puzzles / self.seconds if self.seconds else 0.0
+
+    def figures(self) -> dict[str, Any]:
+        """The figures under the names of `hrm eval --json`."""
+        return {
+            "puzzles": self.puzzles,
+            "exact_accuracy": self.exact_accuracy,
+            "cell_accuracy": self.cell_accuracy,
+            "mean_steps": self.mean_steps,
+            "efficiency": self.efficiency,
+            "q_halt_accuracy": self.q_halt_accuracy,
+            "puzzles_per_second": self.puzzles_per_second,
+        }
+
+
+def check_fit(model: ACTModel, dataset: Dataset) -> None:
+    """Raises DatasetError when a dataset's tokens are not those that the model was built for."""
+    metadata, where = dataset.metadata, f"{dataset.directory}: "
+    pairs = (("vocab_size", model.core.vocab_size), ("seq_len", model.core.seq_len))
+    for name, expected in pairs:
+        found = getattr(metadata, name)
+        if found != expected:
+            raise DatasetError(
+                f"{where}{name} is {found}, but the checkpoint was trained with {expected}; "
+                "evaluate it on a dataset of the same domain and size"
+            )
+    table = getattr(model.inner, "puzzle_emb", None)
+    if table is not None and metadata.num_puzzle_identifiers > len(table.weights):
+        raise DatasetError(
+            f"{where}{metadata.num_puzzle_identifiers} puzzle identifiers, but the checkpoint knows "
+            f"{len(table.weights)}; evaluate it on the dataset that it was trained with"
+        )
+
+
+def evaluate(
+    model: ACTModel, dataset: Dataset, config: EvalConfig, *, progress: Callable[[int], None] | None = None
+) -> Evaluation:
+    """Runs every example of the split until it halts. `progress` is told how many puzzles are done.
+
+    Raises DatasetError when the dataset does not fit the model.
+    """
+    check_fit(model, dataset)
+    device, max_steps = model.device, config.max_steps or model.arch.halt_max_steps
+    sums = torch.zeros(5, dtype=torch.float64)
+    started = time.perf_counter()
+    for batch in evaluation_batches(dataset, config.batch_size, limit=config.max_puzzles):
+        labels = torch.from_numpy(batch.labels).to(device)
+        inputs = torch.from_numpy(batch.inputs).to(device)
+        identifiers = torch.from_numpy(batch.puzzle_identifiers).to(device)
+        for step in model.infer(inputs, identifiers, max_steps, adaptive=config.halt == "adaptive"):
+            rows = step.rows[step.finished]
+            if len(rows) == 0:
+                continue
+            result = compare(step.predictions[step.finished], labels[rows])
+            counted = result.labelled > 0
+            believes = step.q_halt[step.finished] >= 0
+            number = counted.sum()
+            sums += torch.stack(
+                [
+                    number,
+                    (counted & result.correct).sum(),
+                    result.accuracy[counted].sum(),
+                    number * step.step,
+                    (counted & (believes == result.correct)).sum(),
+                ]
+            ).double().cpu()
+        if progress is not None:
+            progress(int(sums[0]))
+    count, exact, cells, steps, believed = sums.tolist()
+    total = max(count, 1.0)
+    return Evaluation(
+        int(count), exact / total, cells / total, steps / total, believed / total, time.perf_counter() - started
+    )

@@ -1,0 +1,179 @@
+"""Checkpoint folders of a run: written whole or not at all, pruned, found again.
+
+    RUN/checkpoints/step-000001000/{model.safetensors, training.safetensors, training.json}
+    RUN/best, RUN/latest    text files that name a checkpoint folder
+
+A checkpoint is written under a temporary name, synced, renamed; the pointers are replaced after that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hrm_cli.config.schema import Preset
+from hrm_cli.errors import CheckpointError
+from hrm_cli.models.act import Carry, PuzzleBatch
+from hrm_cli.models.core import InnerCarry
+from hrm_cli.training.model_files import MODEL_FILE, compare_shapes, find_model_file, write_model_file
+from hrm_cli.training.state import Best, DatasetFacts, TrainState
+
+TENSORS_FILE = "training.safetensors"
+FACTS_FILE = "training.json"
+
+
+def checkpoint_folder(run: Path, step: int) -> Path:
+    """`RUN/checkpoints/step-000001000`."""
+    return run / "checkpoints" / f"step-{step:09d}"
+
+
+def save_checkpoint(
+    run: Path, state: TrainState, preset: Preset, facts: DatasetFacts, sampler: dict[str, Any], *, best: bool
+) -> Path:
+    """Writes the state as a checkpoint, moves `latest` (and `best`) to it, and prunes. Returns its folder."""
+    folder = checkpoint_folder(run, state.step)
+    if not folder.exists():
+        partial = folder.with_name(f".partial-{folder.name}")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            write_model_file(partial / MODEL_FILE, state.evaluated_tensors(), preset, state.step, facts)
+            save_file(_training_tensors(state), partial / TENSORS_FILE)
+            (partial / FACTS_FILE).write_text(json.dumps(_training_facts(state, sampler)), encoding="utf-8")
+            for name in (MODEL_FILE, TENSORS_FILE, FACTS_FILE):
+                _sync(partial / name)
+            partial.rename(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        _sync(folder.parent)
+    _point(run / "latest", folder)
+    if best:
+        _point(run / "best", folder)
+    _prune(run, preset.train.keep_checkpoints)
+    return folder
+
+
+def load_training_state(run: Path, state: TrainState) -> dict[str, Any]:
+    """Puts the run's latest checkpoint into `state`; returns the sampler's state.
+
+    Raises CheckpointError where the checkpoint is damaged or of another architecture.
+    """
+    folder = find_model_file(run / "latest" if (run / "latest").is_file() else run).parent
+    device = state.model.device
+    try:
+        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+        tensors = load_file(folder / TENSORS_FILE)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: its training state cannot be read: {error}") from None
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition("/")
+        groups.setdefault(kind, {})[rest] = tensor
+    weights = groups.get("model", {})
+    compare_shapes(
+        folder / TENSORS_FILE,
+        {name: tuple(t.shape) for name, t in state.model.state_dict().items()},
+        {name: tuple(t.shape) for name, t in weights.items()},
+    )
+    try:
+        state.model.load_state_dict(weights)
+        _load_optimizer(state, groups.get("optimizer", {}), facts["optimizer_steps"])
+        if state.average is not None:
+            for name, average in state.average.parameters.items():
+                average.copy_(groups["average"][name])
+        state.generator.set_state(groups["random"]["exploration"])
+        state.carry = _load_carry(groups.get("carry", {}), device)
+        state.sums = {name: tensor.to(device) for name, tensor in groups.get("sums", {}).items()}
+        state.best = Best(**facts["best"]) if facts["best"] else None
+        for name in ("step", "seconds", "evaluations_without_better", "lowest_loss"):
+            setattr(state, name, facts[name])
+        sampler: dict[str, Any] = facts["sampler"]
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{folder}: its training state does not fit this run: {error!r}") from None
+    return sampler
+
+
+def _training_facts(state: TrainState, sampler: dict[str, Any]) -> dict[str, Any]:
+    steps = [int(entry["step"]) for entry in state.network.state.values()]
+    return {
+        "step": state.step,
+        "seconds": state.seconds,
+        "best": asdict(state.best) if state.best else None,
+        "evaluations_without_better": state.evaluations_without_better,
+        "lowest_loss": state.lowest_loss,
+        "optimizer_steps": steps[0] if steps else 0,
+        "sampler": sampler,
+    }
+
+
+def _training_tensors(state: TrainState) -> dict[str, Tensor]:
+    names = {id(p): name for name, p in state.model.named_parameters()}
+    tensors = {f"model/{name}": t for name, t in state.model.state_dict().items()}
+    for parameter, entry in state.network.state.items():
+        for kind in ("exp_avg", "exp_avg_sq"):
+            tensors[f"optimizer/{names[id(parameter)]}/{kind}"] = entry[kind]
+    if state.average is not None:
+        tensors |= {f"average/{name}": t for name, t in state.average.parameters.items()}
+    if state.carry is not None:
+        parts: dict[str, Tensor] = {"steps": state.carry.steps, "halted": state.carry.halted}
+        for part in (state.carry.inner, state.carry.current):
+            parts |= {f.name: getattr(part, f.name) for f in fields(part)}
+        tensors |= {f"carry/{name}": t for name, t in parts.items()}
+    tensors |= {f"sums/{name}": t for name, t in state.sums.items()}
+    tensors["random/exploration"] = state.generator.get_state()
+    return {name: t.detach().contiguous().cpu() for name, t in tensors.items()}
+
+
+def _load_optimizer(state: TrainState, moments: dict[str, Tensor], steps: int) -> None:
+    parameters = dict(state.model.named_parameters())
+    for name, moment in moments.items():
+        parameter_name, _, kind = name.rpartition("/")
+        parameter = parameters[parameter_name]
+        entry = state.network.state[parameter]
+        entry["step"] = steps
+        entry[kind] = moment.to(parameter.device)
+
+
+def _load_carry(parts: dict[str, Tensor], device: torch.device) -> Carry | None:
+    if not parts:
+        return None
+    parts = {name: tensor.to(device) for name, tensor in parts.items()}
+    return Carry(
+        InnerCarry(**{f.name: parts[f.name] for f in fields(InnerCarry)}),
+        parts["steps"],
+        parts["halted"],
+        PuzzleBatch(**{f.name: parts[f.name] for f in fields(PuzzleBatch)}),
+    )
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _point(pointer: Path, folder: Path) -> None:
+    partial = pointer.with_name(f".partial-{pointer.name}")
+    partial.write_text(f"{folder.relative_to(pointer.parent).as_posix()}\n", encoding="utf-8")
+    _sync(partial)
+    partial.replace(pointer)
+
+
+def _prune(run: Path, keep: int) -> None:
+    best = (run / "best").read_text(encoding="utf-8").strip() if (run / "best").is_file() else ""
+    folders = sorted((run / "checkpoints").glob("step-*"))
+    for folder in folders[:-keep]:
+        if folder.relative_to(run).as_posix() != best:
+            shutil.rmtree(folder, ignore_errors=True)

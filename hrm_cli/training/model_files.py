@@ -1,0 +1,143 @@
+"""One model in one safetensors file: weights, and in the header all that is needed to use them.
+
+`model.safetensors` alone can be evaluated, solved with, counted and shared. No pickle is read or written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hrm_cli.config.schema import Preset
+from hrm_cli.errors import CheckpointError
+from hrm_cli.models.act import ACTModel
+from hrm_cli.models.registry import build_model
+from hrm_cli.training.state import DatasetFacts
+
+FORMAT_VERSION = 1
+MODEL_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the header of a model file says."""
+
+    path: Path
+    preset: Preset
+    step: int
+    facts: DatasetFacts
+    shapes: dict[str, tuple[int, ...]]
+
+
+def write_model_file(path: Path, tensors: Mapping[str, Tensor], preset: Preset, step: int, facts: DatasetFacts) -> None:
+    """Writes weights and header. The caller takes care of atomicity and syncing."""
+    metadata = {
+        "format": "pt",
+        "hrm_format_version": str(FORMAT_VERSION),
+        "config": preset.model_dump_json(),
+        "step": str(step),
+        "dataset": json.dumps(asdict(facts)),
+    }
+    save_file({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, path, metadata=metadata)
+
+
+def find_model_file(checkpoint: Path) -> Path:
+    """The model file that CHECKPOINT means: a file, a checkpoint folder, a pointer (`best`, `latest`) or a run folder.
+
+    A run stands for its best checkpoint, or its latest where there was no evaluation. Raises CheckpointError.
+    """
+    if checkpoint.is_file():
+        if checkpoint.suffix == ".safetensors":
+            return checkpoint
+        if checkpoint.name in ("best", "latest"):
+            return _follow(checkpoint)
+        raise CheckpointError(
+            f"{checkpoint}: not a checkpoint; expected a run folder, a checkpoint folder or a .safetensors file"
+        )
+    if not checkpoint.exists():
+        raise CheckpointError(f"{checkpoint}: no such checkpoint")
+    if (checkpoint / MODEL_FILE).is_file():
+        return checkpoint / MODEL_FILE
+    for pointer in (checkpoint / "best", checkpoint / "latest"):
+        if pointer.is_file():
+            return _follow(pointer)
+    raise CheckpointError(
+        f"{checkpoint}: holds no checkpoint; expected {MODEL_FILE} in it, or a run folder with best or latest"
+    )
+
+
+def _follow(pointer: Path) -> Path:
+    try:
+        target = pointer.parent / pointer.read_text(encoding="utf-8").strip() / MODEL_FILE
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{pointer}: cannot be read: {error}") from None
+    if not target.is_file():
+        raise CheckpointError(f"{pointer}: points to {target.parent}, which holds no {MODEL_FILE}")
+    return target
+
+
+def read_model_card(checkpoint: Path) -> ModelCard:
+    """Reads the header only, whatever the file's size. Raises CheckpointError."""
+    path = find_model_file(checkpoint)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+    version = metadata.get("hrm_format_version")
+    if version is None:
+        raise CheckpointError(
+            f"{path}: a safetensors file without hrm's header (no hrm_format_version), so its configuration is unknown"
+        )
+    if not version.isdecimal() or int(version) > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format version {version}, but this hrm reads versions up to {FORMAT_VERSION}; install a newer hrm"
+        )
+    try:
+        preset = Preset.model_validate_json(metadata["config"])
+        facts = DatasetFacts(**json.loads(metadata["dataset"]))
+        return ModelCard(path, preset, int(metadata["step"]), facts, shapes)
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        raise CheckpointError(f"{path}: its header cannot be understood: {error}") from None
+
+
+def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[ACTModel, ModelCard]:
+    """The model of a checkpoint, ready for inference. Raises CheckpointError where tensors and configuration disagree."""
+    card = read_model_card(checkpoint)
+    facts = card.facts
+    model = build_model(
+        card.preset.arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, device="meta"
+    )
+    compare_shapes(card.path, {name: tuple(t.shape) for name, t in model.state_dict().items()}, card.shapes)
+    model = build_model(card.preset.arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers)
+    try:
+        model.load_state_dict(load_file(card.path))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{card.path}: cannot be read: {error}") from None
+    return model.to(device).eval(), card
+
+
+def compare_shapes(path: Path, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises CheckpointError naming the first tensors that are missing, unknown or misshaped."""
+    problems: list[Any] = [f"{name} is missing" for name in wanted if name not in found]
+    problems += [f"{name} is not part of this architecture" for name in found if name not in wanted]
+    problems += [
+        f"{name} has shape {list(found[name])}, expected {list(shape)}"
+        for name, shape in wanted.items()
+        if name in found and found[name] != shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(
+            f"{path}: its tensors do not fit its architecture: {'; '.join(problems[:3])}{more}"
+        )

@@ -1,0 +1,126 @@
+"""Everything that a run carries from step to step, and the plan that its length follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from hrm_cli.config.schema import Preset, TrainConfig
+from hrm_cli.data.batches import steps_per_epoch, total_steps
+from hrm_cli.data.format import Dataset
+from hrm_cli.models.act import ACTModel, Carry
+from hrm_cli.models.registry import build_model
+from hrm_cli.training.optimizers import SignDescent, network_optimizer
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What a model needs to know of the dataset it was trained on; stored in every checkpoint."""
+
+    vocab_size: int
+    seq_len: int
+    num_puzzle_identifiers: int
+    domain: dict[str, object]
+    """The domain's name and options: `{"name": "sudoku", "size": 9}`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run is: total steps = floor(epochs · groups · mean examples per puzzle ÷ global batch size)."""
+
+    total_steps: int
+    steps_per_epoch: float
+    eval_every: int
+    """Steps between evaluations."""
+
+    def epoch(self, step: int) -> float:
+        """Epochs done after `step` steps."""
+        return step / self.steps_per_epoch
+
+
+def make_plan(config: TrainConfig, dataset: Dataset) -> Plan:
+    """The plan of a run over `dataset`."""
+    per_epoch = steps_per_epoch(dataset, config.global_batch_size)
+    total = total_steps(dataset, config.epochs, config.global_batch_size)
+    total = max(1, min(total, config.max_steps or total))
+    eval_every = round(config.eval_interval * per_epoch) if config.eval_interval else -(-total // 10)
+    return Plan(total, per_epoch, max(1, eval_every))
+
+
+@dataclass
+class Best:
+    """The best evaluation so far."""
+
+    step: int
+    exact_accuracy: float
+
+
+@dataclass
+class AveragedWeights:
+    """Exponential moving average of the parameters: a ← d·a + (1 − d)·p after every step."""
+
+    decay: float
+    parameters: dict[str, Tensor]
+
+    @torch.no_grad()
+    def update(self, model: ACTModel) -> None:
+        """Takes in the parameters as they are now."""
+        current = dict(model.named_parameters())
+        torch._foreach_lerp_(
+            list(self.parameters.values()), [current[name] for name in self.parameters], 1 - self.decay
+        )
+
+
+@dataclass
+class TrainState:
+    """The list of resume state: all of it is saved in a checkpoint, and nothing else is needed to go on."""
+
+    model: ACTModel
+    network: torch.optim.Optimizer
+    sparse: SignDescent | None
+    generator: torch.Generator
+    """Draws the exploration."""
+    average: AveragedWeights | None
+    carry: Carry | None = None
+    step: int = 0
+    seconds: float = 0.0
+    """Training time so far, over all sessions."""
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    """Metrics summed since the last logged line."""
+    best: Best | None = None
+    evaluations_without_better: int = 0
+    lowest_loss: float | None = None
+    """Lowest mean loss of a logged line: what divergence is measured against."""
+
+    def evaluated_tensors(self) -> dict[str, Tensor]:
+        """The tensors to evaluate with and to publish: averaged parameters where averaging is on."""
+        tensors = self.model.state_dict()
+        return tensors if self.average is None else {**tensors, **self.average.parameters}
+
+
+def initial_state(preset: Preset, facts: DatasetFacts, device: torch.device) -> TrainState:
+    """The state before the first step; weights and exploration follow from `train.seed` alone."""
+    config = preset.train
+    weights = torch.Generator().manual_seed(config.seed)
+    model = build_model(
+        preset.arch,
+        facts.vocab_size,
+        facts.seq_len,
+        facts.num_puzzle_identifiers,
+        device=device,
+        generator=weights,
+    )
+    table = getattr(model.inner, "puzzle_emb", None)
+    average = None
+    if config.ema_decay:
+        copies = {name: p.detach().clone() for name, p in model.named_parameters()}
+        average = AveragedWeights(config.ema_decay, copies)
+    return TrainState(
+        model=model,
+        network=network_optimizer(list(model.parameters()), config),
+        sparse=table and SignDescent(table, config.puzzle_emb_lr, config.puzzle_emb_weight_decay),
+        generator=torch.Generator(device=device).manual_seed(config.seed + 1),
+        average=average,
+    )
