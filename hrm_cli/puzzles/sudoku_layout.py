@@ -1,0 +1,64 @@
+"""Where the rows, columns and boxes of a Sudoku lie, for every size that the product knows.
+
+Letters in shapes: N size (digits, rows, columns), S = N² cells, U = 3N units, P peers of a cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.errors import ConfigError
+
+BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}
+"""Rows and columns of a box, by size."""
+
+FEWEST_CLUES = {4: 4, 6: 8, 9: 17}
+"""The least number of clues with which a puzzle can have one solution (9: McGuire et al. 2012)."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The cells of every unit and the peers of every cell, cells counted row by row from 0."""
+
+    size: int
+    box_rows: int
+    box_columns: int
+    units: NDArray[np.int16]
+    """Rows, then columns, then boxes, `[U, N]`."""
+    peers: NDArray[np.int16]
+    """The cells that share a unit with each cell, `[S, P]`."""
+    units_of: NDArray[np.int16]
+    """Row, column and box of each cell, as indices into `units`, `[S, 3]`."""
+
+    def unit_name(self, unit: int) -> str:
+        """`row 1`, `column 3`, `box 9`: a unit as messages call it."""
+        kind, number = divmod(unit, self.size)
+        return f"{('row', 'column', 'box')[kind]} {number + 1}"
+
+    def cell_name(self, cell: int) -> str:
+        """`row 1, column 2`: a cell as messages call it."""
+        row, column = divmod(int(cell), self.size)
+        return f"row {row + 1}, column {column + 1}"
+
+
+@lru_cache(maxsize=len(BOXES))
+def layout(size: int) -> Layout:
+    """The layout of N×N Sudoku. Raises ConfigError for a size other than 4, 6 and 9."""
+    if not isinstance(size, int) or size not in BOXES:
+        raise ConfigError(f"Sudoku size {size!r}: choose one of {', '.join(map(str, BOXES))}.")
+    box_rows, box_columns = BOXES[size]
+    cells = np.arange(size * size)
+    row, column = np.divmod(cells, size)
+    box = row // box_rows * box_rows + column // box_columns
+    units = np.stack([np.flatnonzero(kind == i) for kind in (row, column, box) for i in range(size)])
+    shares = (row[:, None] == row) | (column[:, None] == column) | (box[:, None] == box)
+    np.fill_diagonal(shares, False)
+    peers = np.stack([np.flatnonzero(line) for line in shares])
+    units_of = np.stack([row, column + size, box + 2 * size], axis=1)
+    return Layout(
+        size, box_rows, box_columns, units.astype(np.int16), peers.astype(np.int16), units_of.astype(np.int16)
+    )

@@ -1,0 +1,258 @@
+"""An exact Sudoku solver: how many solutions a puzzle has, which, and how hard plain search finds it.
+
+Candidates are bit masks, one per cell. Naked and hidden singles are followed until nothing changes; then the
+first cell with the fewest candidates is split in two: its lowest candidate, or any other. The splits are the
+difficulty.
+
+Letters in shapes: n puzzles, N size, S = N² cells, L limit of solutions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.puzzles.compiled import compiled
+from hrm_cli.puzzles.sudoku_layout import layout
+
+
+class Board(NamedTuple):
+    """A layout's arrays, as kernels take them."""
+
+    units: NDArray[np.int16]
+    """The cells of each unit, `[U, N]`."""
+    peers: NDArray[np.int16]
+    """The cells that share a unit with each cell, `[S, P]`."""
+    units_of: NDArray[np.int16]
+    """The three units of each cell, `[S, 3]`."""
+
+
+class Workspace(NamedTuple):
+    """The arrays that a search writes, made once for many puzzles."""
+
+    masks: NDArray[np.int16]
+    """Candidates by depth of the search, `[S + 1, S]`."""
+    cells: NDArray[np.int16]
+    """The cell split at each depth."""
+    bits: NDArray[np.int16]
+    """The candidate tried first at each depth."""
+    queue: NDArray[np.int16]
+    """Cells that became known and whose peers still have to hear of it."""
+    used: NDArray[np.int16]
+    """Digits given in each unit, `[U]`."""
+
+
+class Search(NamedTuple):
+    """What exhaustive search found of n puzzles."""
+
+    counts: NDArray[np.int32]
+    """Solutions, counted up to the limit, `[n]`."""
+    branches: NDArray[np.int64]
+    """Splits made until the limit was reached or nothing was left, `[n]`: the difficulty."""
+    solutions: NDArray[np.uint8]
+    """The first L solutions, zeros where there are fewer, `[n, L, S]`."""
+
+
+def search(puzzles: NDArray[np.uint8], size: int, limit: int = 2) -> Search:
+    """Looks for up to `limit` solutions of each puzzle `[n, S]` (0 blank, else the digit, at most N)."""
+    arrays = board(size)
+    count = len(puzzles)
+    found = Search(
+        np.zeros(count, np.int32),
+        np.zeros(count, np.int64),
+        np.zeros((count, limit, size * size), np.uint8),
+    )
+    cells = np.ascontiguousarray(puzzles, dtype=np.uint8).reshape(count, size * size)
+    search_all(cells, arrays, workspace(size), found)
+    return found
+
+
+def workspace(size: int) -> Workspace:
+    """Arrays for searches of N×N puzzles."""
+    cells = size * size
+    return Workspace(
+        np.empty((cells + 1, cells), np.int16),
+        np.empty(cells + 1, np.int16),
+        np.empty(cells + 1, np.int16),
+        np.empty(cells, np.int16),
+        np.empty(3 * size, np.int16),
+    )
+
+
+def board(size: int) -> Board:
+    """The arrays of N×N Sudoku. Raises ConfigError for an unknown size."""
+    shape = layout(size)
+    return Board(shape.units, shape.peers, shape.units_of)
+
+
+@compiled
+def digit_of(bit: int) -> int:
+    """The digit whose bit alone is set in a mask."""
+    digit = 0
+    while bit:
+        bit >>= 1
+        digit += 1
+    return digit
+
+
+@compiled
+def place(masks: NDArray[np.int16], cell: int, bit: int, board: Board, queue: NDArray[np.int16]) -> bool:
+    """Puts a candidate into a cell and follows all naked singles; False when a cell has none left."""
+    if not masks[cell] & bit:
+        return False
+    masks[cell] = bit
+    queue[0] = cell
+    waiting = 1
+    while waiting:
+        waiting -= 1
+        current = queue[waiting]
+        known = int(masks[current])
+        for k in range(board.peers.shape[1]):
+            peer = board.peers[current, k]
+            mask = int(masks[peer])
+            if mask & known:
+                mask ^= known
+                if mask == 0:
+                    return False
+                masks[peer] = mask
+                if mask & (mask - 1) == 0:
+                    queue[waiting] = peer
+                    waiting += 1
+    return True
+
+
+@compiled
+def follow_hidden_singles(masks: NDArray[np.int16], board: Board, queue: NDArray[np.int16]) -> bool:
+    """Places every digit that has one cell left in a unit, until none has; False on a contradiction."""
+    units = board.units
+    every = (1 << units.shape[1]) - 1
+    changed = True
+    while changed:
+        changed = False
+        for unit in range(units.shape[0]):
+            once = 0
+            twice = 0
+            solved = 0
+            for k in range(units.shape[1]):
+                mask = int(masks[units[unit, k]])
+                twice |= once & mask
+                once |= mask
+                if mask & (mask - 1) == 0:
+                    solved |= mask
+            if once != every:
+                return False
+            hidden = once & ~twice & ~solved
+            if hidden:
+                for k in range(units.shape[1]):
+                    cell = units[unit, k]
+                    here = int(masks[cell]) & hidden
+                    if here:
+                        if here & (here - 1) or not place(masks, cell, here, board, queue):
+                            return False
+                        changed = True
+    return True
+
+
+@compiled
+def set_givens(puzzle: NDArray[np.uint8], board: Board, space: Workspace) -> bool:
+    """Candidates of a puzzle after its givens and their naked singles; False when these contradict."""
+    every = (1 << board.units.shape[1]) - 1
+    masks = space.masks[0]
+    used = space.used
+    used[:] = 0
+    for cell in range(puzzle.shape[0]):
+        if puzzle[cell]:
+            bit = 1 << (int(puzzle[cell]) - 1)
+            for k in range(3):
+                unit = board.units_of[cell, k]
+                if used[unit] & bit:
+                    return False
+                used[unit] |= bit
+            masks[cell] = bit
+    for cell in range(puzzle.shape[0]):
+        if not puzzle[cell]:
+            own = board.units_of[cell]
+            masks[cell] = every & ~int(used[own[0]] | used[own[1]] | used[own[2]])
+    for cell in range(puzzle.shape[0]):
+        mask = int(masks[cell])
+        if mask == 0 or (
+            puzzle[cell] == 0 and mask & (mask - 1) == 0 and not place(masks, cell, mask, board, space.queue)
+        ):
+            return False
+    return True
+
+
+@compiled
+def cell_to_split(masks: NDArray[np.int16]) -> int:
+    """The first cell with the fewest candidates, two or more; -1 when every cell is known."""
+    fewest = 100
+    chosen = -1
+    for cell in range(masks.shape[0]):
+        mask = int(masks[cell])
+        mask &= mask - 1
+        if mask:
+            candidates = 1
+            while mask:
+                mask &= mask - 1
+                candidates += 1
+            if candidates < fewest:
+                chosen = cell
+                fewest = candidates
+                if candidates == 2:
+                    break
+    return chosen
+
+
+@compiled
+def explore(
+    possible: bool,
+    board: Board,
+    space: Workspace,
+    solutions: NDArray[np.uint8],
+) -> tuple[int, int]:
+    """Searches on from the candidates in `space.masks[0]`: solutions found (at most L) and splits made."""
+    branches = 0
+    found = 0
+    depth = 0
+    alive = possible and follow_hidden_singles(space.masks[0], board, space.queue)
+    while True:
+        if alive:
+            masks = space.masks[depth]
+            cell = cell_to_split(masks)
+            if cell >= 0:
+                branches += 1
+                mask = int(masks[cell])
+                bit = mask & -mask
+                space.cells[depth] = cell
+                space.bits[depth] = bit
+                depth += 1
+                deeper = space.masks[depth]
+                deeper[:] = masks
+                alive = place(deeper, cell, bit, board, space.queue) and follow_hidden_singles(
+                    deeper, board, space.queue
+                )
+                continue
+            for s in range(masks.shape[0]):
+                solutions[found, s] = digit_of(int(masks[s]))
+            found += 1
+            if found == solutions.shape[0]:
+                return found, branches
+        depth -= 1
+        if depth < 0:
+            return found, branches
+        masks = space.masks[depth]
+        cell = space.cells[depth]
+        rest = int(masks[cell]) ^ int(space.bits[depth])
+        masks[cell] = rest
+        alive = rest & (rest - 1) != 0 or place(masks, cell, rest, board, space.queue)
+        alive = alive and follow_hidden_singles(masks, board, space.queue)
+
+
+@compiled
+def search_all(puzzles: NDArray[np.uint8], board: Board, space: Workspace, found: Search) -> None:
+    """`search` for every puzzle, into the arrays of `found`."""
+    for i in range(puzzles.shape[0]):
+        possible = set_givens(puzzles[i], board, space)
+        found.counts[i], found.branches[i] = explore(possible, board, space, found.solutions[i])
