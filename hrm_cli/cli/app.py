@@ -1,4 +1,4 @@
-"""The `hrm` executable: finds the command, runs it, turns what goes wrong into a message and an exit status."""
+"""The `hrm` executable: finds the command, runs it, turns errors into a message and an exit status."""
 
 from __future__ import annotations
 

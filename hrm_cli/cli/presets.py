@@ -77,7 +77,7 @@ def copy(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a configuration to a file to edit, every setting explained.
+    """Write a configuration to a file, every setting explained.
 
     \b
     Example:
@@ -118,7 +118,7 @@ def validate(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="YAML files, or names of presets.")],
     json: JsonOption = False,
 ) -> None:
-    """Check configurations and tell every problem at once (exit status 2 when there is one).
+    """Check files and tell every problem at once.
 
     \b
     Example:
