@@ -1,8 +1,8 @@
-"""What a puzzle domain is: the one interface through which the rest of the product sees Sudoku, ARC and mazes.
+"""What a puzzle domain is: the one interface through which the product sees Sudoku, ARC and mazes.
 
-A domain knows everything about its puzzles and nothing about models. Tokens are uint8 arrays of `seq_len` cells,
-0 is always padding. Symmetries map solvable puzzles to solvable puzzles; augmentation, test-time attempts and
-evaluation all use them through `TokenSymmetries`.
+A domain knows everything about its puzzles and nothing about models. Tokens are uint8 arrays of `seq_len`
+cells, 0 is always padding. Symmetries map solvable puzzles to solvable puzzles; augmentation, test-time
+attempts and evaluation all use them through `TokenSymmetries`.
 
 Letters in shapes: n puzzles, S tokens of a puzzle, V vocabulary.
 """
@@ -90,8 +90,14 @@ class TokenSymmetries:
 
     def apply(self, tokens: Tokens) -> Tokens:
         """The images of `tokens` `[n, S]` (or `[S]`, for one puzzle under n symmetries) as `[n, S]`."""
-        moved = np.take_along_axis(np.broadcast_to(tokens, self.cells.shape), self.cells, axis=1)
-        return np.take_along_axis(self.tokens, moved.astype(np.intp), axis=1)
+        # Flat indices: several times faster than take_along_axis, and datasets are made of this.
+        rows = np.arange(len(self))[:, None]
+        source = np.broadcast_to(tokens, self.cells.shape).reshape(-1)
+        moved = np.take(source, self.cells + rows * self.cells.shape[1])
+        vocabulary = self.tokens.shape[1]
+        if moved.size and moved.max() >= vocabulary:
+            raise ValueError(f"token {moved.max()} in a vocabulary of {vocabulary}")
+        return np.take(self.tokens.reshape(-1), moved + rows * vocabulary)
 
     def inverse(self) -> TokenSymmetries:
         """The symmetries that undo these."""
@@ -115,7 +121,7 @@ class Domain(Protocol):
     seq_len: int
 
     def facts(self) -> dict[str, Any]:
-        """The options that make this very domain again (Sudoku: `{"size": 9}`); stored with datasets and checkpoints."""
+        """The options that make this domain again (Sudoku: `{"size": 9}`), kept with datasets."""
 
     def describe(self) -> str:
         """The domain in words for messages: `9×9 Sudoku`."""
@@ -165,6 +171,18 @@ def make_domain(name: str, **facts: Any) -> Domain:
     """The domain called `name` with its options. Raises ConfigError for an unknown name or option."""
     entry = DOMAINS.get(name)
     if entry is None:
-        raise ConfigError(f"unknown domain {name!r}{closest(name, list(DOMAINS))} Known: {', '.join(DOMAINS)}.")
+        raise ConfigError(
+            f"unknown domain {name!r}{closest(name, list(DOMAINS))} Known: {', '.join(DOMAINS)}."
+        )
     module, _, factory = entry.factory.partition(":")
     return getattr(importlib.import_module(module), factory)(**{**entry.defaults, **facts})
+
+
+def infer_domain(vocab_size: int, seq_len: int) -> Domain | None:
+    """The first registered domain with this vocabulary and length: for datasets that do not say theirs."""
+    for entry in DOMAINS.values():
+        module = importlib.import_module(entry.factory.partition(":")[0])
+        found: Domain | None = module.from_shape(vocab_size, seq_len)
+        if found is not None:
+            return found
+    return None

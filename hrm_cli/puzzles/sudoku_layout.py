@@ -39,7 +39,7 @@ class Layout:
         kind, number = divmod(unit, self.size)
         return f"{('row', 'column', 'box')[kind]} {number + 1}"
 
-    def cell_name(self, cell: int) -> str:
+    def cell_name(self, cell: int | np.integer) -> str:
         """`row 1, column 2`: a cell as messages call it."""
         row, column = divmod(int(cell), self.size)
         return f"row {row + 1}, column {column + 1}"

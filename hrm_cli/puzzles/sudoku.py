@@ -1,0 +1,185 @@
+"""Sudoku as a domain: its tokens, its one-line text, its rules, and what the exact solver says of a puzzle.
+
+A grid holds digits, 0 for blank. Tokens: 0 padding, 1 blank, d + 1 for the digit d.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hrm_cli.errors import PuzzleError
+from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Tokens, TokenSymmetries, Verdict
+from hrm_cli.puzzles.sudoku_layout import BOXES, layout
+from hrm_cli.puzzles.sudoku_symmetry import sample
+
+BLANK = 1
+"""Token of a blank cell: tokens are cells plus this."""
+
+BLANKS = ".0_*"
+"""Characters that mean a blank cell in puzzle files."""
+
+
+class SudokuDomain:
+    """Sudoku of `size` × `size` cells: 4 (boxes of 2×2), 6 (2 rows × 3 columns) or 9 (3×3).
+
+    Raises ConfigError for another size.
+    """
+
+    name = "sudoku"
+
+    def __init__(self, size: int = 9) -> None:
+        self.layout = layout(size)
+        self.size = size
+        self.vocab_size = size + 1 + BLANK
+        self.seq_len = size * size
+
+    def facts(self) -> dict[str, Any]:
+        """`{"size": N}`."""
+        return {"size": self.size}
+
+    def describe(self) -> str:
+        """`9×9 Sudoku`."""
+        return f"{self.size}×{self.size} Sudoku"
+
+    def parse(self, text: str, where: str = "") -> Puzzle:
+        """One puzzle from its N² characters. Raises PuzzleError naming `where` and what is wrong there."""
+        text = text.strip()
+        at = f"{where}: " if where else ""
+        if len(text) != self.seq_len:
+            raise PuzzleError(f"{at}{len(text)} characters; a {self.describe()} has {self.seq_len}")
+        cells = np.zeros(self.seq_len, np.uint8)
+        digits = "123456789"[: self.size]
+        for position, character in enumerate(text):
+            if character in digits:
+                cells[position] = int(character)
+            elif character not in BLANKS:
+                raise PuzzleError(
+                    f"{at}character {character!r} at position {position + 1} "
+                    f"({self.layout.cell_name(position)}) is no digit from 1 to {self.size}, "
+                    f"nor a blank (one of {' '.join(BLANKS)})"
+                )
+        return Puzzle(self._square(cells), where=where)
+
+    def encode(self, grid: Grid) -> Tokens:
+        """Tokens `[S]` of a grid `[N, N]` or `[S]`. Raises PuzzleError for another shape or other digits."""
+        cells = np.asarray(grid)
+        if cells.shape not in {(self.size, self.size), (self.seq_len,)}:
+            shape = "×".join(map(str, cells.shape)) or "a single"
+            raise PuzzleError(f"{shape} cells; a {self.describe()} has {self.size}×{self.size}")
+        cells = cells.reshape(-1)
+        if not np.issubdtype(cells.dtype, np.integer):
+            raise PuzzleError(f"cells of type {cells.dtype}; a {self.describe()} has whole numbers")
+        wrong = np.flatnonzero((cells < 0) | (cells > self.size))
+        if len(wrong):
+            raise PuzzleError(
+                f"{self.layout.cell_name(wrong[0])} holds {cells[wrong[0]]}; "
+                f"digits go from 1 to {self.size}, 0 is blank"
+            )
+        return (cells + BLANK).astype(np.uint8)
+
+    def decode(self, tokens: Tokens) -> Grid:
+        """The grid `[N, N]` of tokens `[S]`; padding and tokens beyond the vocabulary become blanks."""
+        tokens = np.asarray(tokens).reshape(-1)
+        if len(tokens) != self.seq_len:
+            raise PuzzleError(f"{len(tokens)} tokens; a {self.describe()} has {self.seq_len}")
+        digit = (tokens > BLANK) & (tokens < self.vocab_size)
+        return self._square(np.where(digit, tokens.astype(np.int64) - BLANK, 0).astype(np.uint8))
+
+    def text(self, grid: Grid) -> str:
+        """The N² cells as one line, `.` for blanks."""
+        return "".join(str(cell) if cell else "." for cell in self._cells(grid))
+
+    def lines(self, grid: Grid) -> Sequence[str]:
+        """The grid drawn with rules between its boxes, `.` for blanks."""
+        cells = self._square(self._cells(grid))
+        thick, wide = self.layout.box_rows, self.layout.box_columns
+        rule = "+".join(
+            "-" * (2 * wide + (0 < stack < self.size // wide - 1)) for stack in range(self.size // wide)
+        )
+        drawn: list[str] = []
+        for row in range(self.size):
+            if row and row % thick == 0:
+                drawn.append(rule)
+            symbols = [str(cell) if cell else "." for cell in cells[row]]
+            drawn.append(" | ".join(" ".join(symbols[i : i + wide]) for i in range(0, self.size, wide)))
+        return drawn
+
+    def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
+        """`count` symmetries drawn uniformly from the domain's whole group."""
+        return sample(self.size, rng, count)
+
+    def canonical(self, tokens: Tokens) -> list[bytes]:
+        """A name for each puzzle `[n, S]`, equal for two exactly when a symmetry maps one to the other."""
+        from hrm_cli.puzzles.sudoku_canonical import canonical_cells
+
+        cells = np.where(tokens > BLANK, tokens - BLANK, 0).astype(np.uint8).reshape(-1, self.seq_len)
+        return [row.tobytes() for row in canonical_cells(cells, self.size)]
+
+    def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
+        """Whether `answer` fills the puzzle by the rules; the reason is the first violation in words.
+
+        Raises PuzzleError when `puzzle` is not of this size.
+        """
+        givens = self._cells(puzzle)
+        filled = np.asarray(answer).reshape(-1)
+        if len(filled) != self.seq_len:
+            return Verdict(False, f"the answer has {len(filled)} cells, not {self.seq_len}")
+        for cell in np.flatnonzero((givens > 0) & (givens != filled)):
+            change = f"was changed to {filled[cell]}" if filled[cell] else "is missing"
+            return Verdict(False, f"given {givens[cell]} at {self.layout.cell_name(cell)} {change}")
+        for cell in np.flatnonzero((filled < 1) | (filled > self.size)):
+            what = f"holds {filled[cell]}, no digit from 1 to {self.size}" if filled[cell] else "is empty"
+            return Verdict(False, f"{self.layout.cell_name(cell)} {what}")
+        repeated = self._repetition(filled)
+        if repeated:
+            unit, digit, count = repeated
+            return Verdict(False, f"{unit} has {digit} {'twice' if count == 2 else f'{count} times'}")
+        return Verdict(True)
+
+    def diagnose(self, puzzle: Grid) -> Diagnosis:
+        """How many solutions a puzzle has, why not one, how hard search is. PuzzleError for another size."""
+        givens = self._cells(puzzle)
+        repeated = self._repetition(givens)
+        if repeated:
+            unit, digit, count = repeated
+            return Diagnosis(0, f"{unit} has {'two' if count == 2 else count} {digit}s")
+        from hrm_cli.puzzles.sudoku_solver import search
+
+        found = search(givens[None], self.size)
+        solutions, difficulty = int(found.counts[0]), int(found.branches[0])
+        reason = ""
+        if solutions == 0:
+            reason = "no solution: the givens leave a cell or a digit without a place"
+        elif solutions > 1:
+            one, other = found.solutions[0, :2]
+            cell = np.flatnonzero(one != other)[0]
+            low, high = sorted((int(one[cell]), int(other[cell])))
+            reason = f"several solutions: {self.layout.cell_name(cell)} can be {low} or {high}"
+        return Diagnosis(solutions, reason, difficulty)
+
+    def _cells(self, grid: Grid) -> Grid:
+        return self.encode(grid) - np.uint8(BLANK)
+
+    def _square(self, cells: Grid) -> Grid:
+        return cells.reshape(self.size, self.size)
+
+    def _repetition(self, cells: Grid) -> tuple[str, int, int] | None:
+        """The first unit that holds a digit more than once: its name, the digit, how often."""
+        for unit, places in enumerate(self.layout.units):
+            counts = np.bincount(cells[places], minlength=self.size + 1)
+            for digit in range(1, self.size + 1):
+                if counts[digit] > 1:
+                    return self.layout.unit_name(unit), digit, int(counts[digit])
+        return None
+
+
+def from_shape(vocab_size: int, seq_len: int) -> SudokuDomain | None:
+    """The Sudoku whose vocabulary and length these are, if there is one."""
+    for size in BOXES:
+        domain = SudokuDomain(size)
+        if (domain.vocab_size, domain.seq_len) == (vocab_size, seq_len):
+            return domain
+    return None

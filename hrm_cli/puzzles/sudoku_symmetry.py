@@ -1,0 +1,63 @@
+"""The symmetry group of Sudoku: every relabelling of digits and rearrangement of cells that keeps the rules.
+
+Cells move by permuting bands (rows of boxes), stacks (columns of boxes), the rows of a band, the columns of a
+stack, and by transposition where boxes are square. Transposing 6×6 turns its boxes of 2 rows × 3 columns into
+boxes of 3 × 2, which is another puzzle's layout, so that group has no transposition.
+
+Letters in shapes: n symmetries, N size, S = N² cells, V vocabulary, A arrangements of rows or of columns.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import permutations, product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.puzzles.domain import TokenSymmetries
+from hrm_cli.puzzles.sudoku_layout import layout
+
+FIRST_DIGIT = 2
+"""Token of the digit 1, behind padding and blank."""
+
+
+@lru_cache(maxsize=8)
+def arrangements(size: int, by_columns: bool = False) -> NDArray[np.uint8]:
+    """Old row (or column) at each new one, for every order that keeps bands (or stacks), `[A, N]`."""
+    shape = layout(size)
+    thick = shape.box_columns if by_columns else shape.box_rows
+    bands = size // thick
+    inner = list(permutations(range(thick)))
+    orders = [
+        [band * thick + line for band, lines in zip(order, chosen, strict=True) for line in lines]
+        for order in permutations(range(bands))
+        for chosen in product(inner, repeat=bands)
+    ]
+    return np.array(orders, dtype=np.uint8)
+
+
+def can_transpose(size: int) -> bool:
+    """Whether transposition keeps the boxes."""
+    shape = layout(size)
+    return shape.box_rows == shape.box_columns
+
+
+def sample(size: int, rng: np.random.Generator, count: int) -> TokenSymmetries:
+    """`count` symmetries drawn uniformly and independently from the whole group of N×N Sudoku."""
+    rows, columns = arrangements(size), arrangements(size, by_columns=True)
+    from_row = rows[rng.integers(0, len(rows), count)].astype(np.int32)
+    from_column = columns[rng.integers(0, len(columns), count)].astype(np.int32)
+    if can_transpose(size):
+        flip = rng.integers(0, 2, count, dtype=np.int32)[:, None]
+        # Either the row or the column of the old cell is the one that counts in steps of N.
+        by_row = from_row * np.where(flip, 1, size).astype(np.int32)
+        by_column = from_column * np.where(flip, size, 1).astype(np.int32)
+    else:
+        by_row, by_column = from_row * np.int32(size), from_column
+    cells = (by_row[:, :, None] + by_column[:, None, :]).reshape(count, size * size)
+    tokens = np.empty((count, size + FIRST_DIGIT), np.uint8)
+    tokens[:, :FIRST_DIGIT] = np.arange(FIRST_DIGIT)
+    digits = np.arange(FIRST_DIGIT, size + FIRST_DIGIT, dtype=np.uint8)
+    rng.permuted(np.broadcast_to(digits, (count, size)), axis=1, out=tokens[:, FIRST_DIGIT:])
+    return TokenSymmetries(cells, tokens)
