@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hrm_cli.config.presets import load_preset
-from hrm_cli.config.schema import Preset
+from hrm_cli.config.schema import DataConfig, Preset
 from hrm_cli.errors import ConfigError, closest
+
+if TYPE_CHECKING:
+    from hrm_cli.puzzles.domain import Domain
 
 
 def load_configuration(name_or_path: str, overrides: Sequence[str] | None = None) -> Preset:
@@ -24,3 +28,10 @@ def _check_domain(name: str) -> None:
         raise ConfigError(
             f"data.domain: unknown domain {name!r}{closest(name, list(DOMAINS))}; known: {known}"
         )
+
+
+def domain_of(data: DataConfig) -> Domain:
+    """The domain that a data section describes. Raises ConfigError for a size that the domain does not have."""
+    from hrm_cli.puzzles.domain import make_domain
+
+    return make_domain(data.domain, size=data.size)

@@ -96,8 +96,10 @@ class ArchConfig(Section):
     )
     rms_norm_eps: Float = Field(1e-5, gt=0, description="added to the mean square in RMS norm")
     rope_theta: Float = Field(10000.0, gt=0, description="base of the rotary frequencies")
-    forward_dtype: Literal["bfloat16", "float32"] = Field(
-        "bfloat16", description="number format of the forward pass; parameters stay float32"
+    forward_dtype: Literal["bfloat16", "float32", "auto"] = Field(
+        "bfloat16",
+        description="number format of the forward pass; parameters stay float32; "
+        "auto takes bfloat16 where the hardware multiplies it, else float32",
     )
 
     @model_validator(mode="after")

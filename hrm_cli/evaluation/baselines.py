@@ -57,7 +57,9 @@ class TokenCounts:
 
     def add(self, labels: NDArray[np.int32]) -> None:
         """Counts the labelled tokens of `[B, S]`."""
-        self.counts += np.bincount(labels[labels != IGNORED_LABEL], minlength=self.vocab_size)[: self.vocab_size]
+        self.counts += np.bincount(labels[labels != IGNORED_LABEL], minlength=self.vocab_size)[
+            : self.vocab_size
+        ]
 
     @property
     def most_frequent(self) -> int:

@@ -101,19 +101,28 @@ def evaluate(
             counted = result.labelled > 0
             believes = step.q_halt[step.finished] >= 0
             number = counted.sum()
-            sums += torch.stack(
-                [
-                    number,
-                    (counted & result.correct).sum(),
-                    result.accuracy[counted].sum(),
-                    number * step.step,
-                    (counted & (believes == result.correct)).sum(),
-                ]
-            ).double().cpu()
+            sums += (
+                torch.stack(
+                    [
+                        number,
+                        (counted & result.correct).sum(),
+                        result.accuracy[counted].sum(),
+                        number * step.step,
+                        (counted & (believes == result.correct)).sum(),
+                    ]
+                )
+                .double()
+                .cpu()
+            )
         if progress is not None:
             progress(int(sums[0]))
     count, exact, cells, steps, believed = sums.tolist()
     total = max(count, 1.0)
     return Evaluation(
-        int(count), exact / total, cells / total, steps / total, believed / total, time.perf_counter() - started
+        int(count),
+        exact / total,
+        cells / total,
+        steps / total,
+        believed / total,
+        time.perf_counter() - started,
     )

@@ -118,7 +118,9 @@ class ACTModel(nn.Module):
             self.core.initial_carry(size),
             torch.zeros(size, dtype=torch.int32, device=device),
             torch.ones(size, dtype=torch.bool, device=device),
-            PuzzleBatch(*(torch.zeros_like(t) for t in (batch.inputs, batch.labels, batch.puzzle_identifiers))),
+            PuzzleBatch(
+                *(torch.zeros_like(t) for t in (batch.inputs, batch.labels, batch.puzzle_identifiers))
+            ),
         )
 
     def train_step(
@@ -165,10 +167,11 @@ class ACTModel(nn.Module):
     def infer(
         self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
     ) -> Iterator[InferenceStep]:
-        """ACT steps on `inputs` `[B, S]` until every row has finished, at most `max_steps` (beyond training's is allowed).
+        """ACT steps on `inputs` `[B, S]` until every row has finished, at most `max_steps` of them.
 
-        With `adaptive`, a row leaves once its halt value is positive and no smaller than the value of going on: the
-        training rule, plus the condition that the model believes its answer; giving up early would only lose puzzles.
+        `max_steps` may exceed training's. With `adaptive`, a row leaves once its halt value is positive and no
+        smaller than the value of going on: the training rule, plus the condition that the model believes its
+        answer; giving up early would only lose puzzles.
         """
         weights = self.core.cast_weights()
         puzzle_rows = self.puzzle_rows(puzzle_identifiers)

@@ -23,7 +23,7 @@ def _flash_attention() -> Callable[..., Any] | None:
         from flash_attn import flash_attn_func
     except (ImportError, OSError, RuntimeError):  # a build for another torch fails in any of these ways
         return None
-    return flash_attn_func  # type: ignore[no-any-return]
+    return flash_attn_func
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -46,6 +46,8 @@ class Core(Protocol):
     arch: ArchConfig
     vocab_size: int
     seq_len: int
+    dtype: torch.dtype
+    """The forward dtype, resolved for the device by `build_model`."""
 
     def initialise(self, generator: torch.Generator | None) -> None:
         """Draws every parameter and fixed vector anew."""

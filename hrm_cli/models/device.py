@@ -1,4 +1,4 @@
-"""Which device a model runs on."""
+"""Which device a model runs on, and in which number format."""
 
 from __future__ import annotations
 
@@ -22,3 +22,18 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "meta":
         raise ConfigError("device 'meta' holds no numbers; take auto, cpu, cuda or mps")
     return device
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` → bfloat16 on CUDA and on CPUs with instructions for it, else float32; other names as torch has them."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cpu":
+        return torch.bfloat16 if _cpu_multiplies_bfloat16() else torch.float32
+    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    # Without these instructions bfloat16 products are emulated, several times slower than float32.
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(probe() for name in probes if (probe := getattr(torch.cpu, name, None)) is not None)

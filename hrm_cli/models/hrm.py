@@ -53,7 +53,7 @@ class HRM(nn.Module):
     def __init__(self, arch: ArchConfig, vocab_size: int, seq_len: int, num_puzzle_identifiers: int) -> None:
         super().__init__()
         self.arch, self.vocab_size, self.seq_len = arch, vocab_size, seq_len
-        self.dtype = getattr(torch, arch.forward_dtype)
+        self.dtype = torch.float32
         hidden, positions = arch.hidden_size, arch.puzzle_emb_len + seq_len
 
         self.embed_tokens = Embedding(vocab_size, hidden)

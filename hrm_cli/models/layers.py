@@ -63,7 +63,9 @@ class Embedding(nn.Module):
 
     def initialise(self, generator: torch.Generator | None) -> None:
         """Draws the table."""
-        truncated_normal_(self.embedding_weight.data, 1 / math.sqrt(self.embedding_weight.shape[1]), generator)
+        truncated_normal_(
+            self.embedding_weight.data, 1 / math.sqrt(self.embedding_weight.shape[1]), generator
+        )
 
 
 class BlockWeights(NamedTuple):
@@ -131,7 +133,9 @@ class Rotary(NamedTuple):
     sin: Tensor
 
 
-def rotary_tables(positions: int, head_dim: int, theta: float, device: torch.device | str | None = None) -> Rotary:
+def rotary_tables(
+    positions: int, head_dim: int, theta: float, device: torch.device | str | None = None
+) -> Rotary:
     """RoPE's cosines and sines for positions 0..positions−1, halves repeated (half-split rotation)."""
     frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim)
     angles = torch.outer(torch.arange(positions, dtype=torch.float32, device=device), frequencies)
@@ -175,7 +179,12 @@ def block(x: Tensor, weights: BlockWeights, num_heads: int, rotary: Rotary | Non
 
 
 def reason(
-    x: Tensor, injection: Tensor, blocks: list[BlockWeights], num_heads: int, rotary: Rotary | None, eps: float
+    x: Tensor,
+    injection: Tensor,
+    blocks: list[BlockWeights],
+    num_heads: int,
+    rotary: Rotary | None,
+    eps: float,
 ) -> Tensor:
     """A reasoning module: x ← x + injection, then its blocks in order."""
     x = x + injection

@@ -21,7 +21,9 @@ CORES: dict[str, str] = {
 def check_core(name: str) -> None:
     """Raises ConfigError when `arch.core` names no core."""
     if name not in CORES:
-        raise ConfigError(f"arch.core: unknown core {name!r}{closest(name, list(CORES))}; known: {', '.join(CORES)}")
+        raise ConfigError(
+            f"arch.core: unknown core {name!r}{closest(name, list(CORES))}; known: {', '.join(CORES)}"
+        )
 
 
 def build_model(
@@ -40,13 +42,15 @@ def build_model(
     import torch
 
     from hrm_cli.models.act import ACTModel
+    from hrm_cli.models.device import resolve_dtype
 
     check_core(arch.core)
     module, _, name = CORES[arch.core].partition(":")
     core_class = getattr(importlib.import_module(module), name)
-    meta = torch.device(device).type == "meta"
-    with torch.device("meta" if meta else "cpu"):
+    device = torch.device(device)
+    with torch.device("meta" if device.type == "meta" else "cpu"):
         core = core_class(arch, vocab_size, seq_len, num_puzzle_identifiers)
-    if not meta:
+    if device.type != "meta":
+        core.dtype = resolve_dtype(arch.forward_dtype, device)
         core.initialise(generator)
     return ACTModel(core).to(device)

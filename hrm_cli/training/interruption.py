@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from types import FrameType, TracebackType
 
@@ -15,13 +16,14 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         for number in (signal.SIGINT, signal.SIGTERM):
-            try:
+            # Fails outside the main thread: a notebook or a test decides about signals itself.
+            with contextlib.suppress(ValueError):
                 self._previous[number] = signal.signal(number, self._remember)
-            except ValueError:  # not the main thread: a notebook or a test decides about signals itself
-                pass
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self._restore()
 
     def _remember(self, number: int, frame: FrameType | None) -> None:

@@ -84,7 +84,9 @@ def to_device(batch: Batch, device: torch.device) -> PuzzleBatch:
     return PuzzleBatch(*(t.to(device, non_blocking=True) for t in tensors))
 
 
-def train_one_step(state: TrainState, batch: PuzzleBatch, config: TrainConfig, total_steps: int) -> dict[str, Tensor]:
+def train_one_step(
+    state: TrainState, batch: PuzzleBatch, config: TrainConfig, total_steps: int
+) -> dict[str, Tensor]:
     """One ACT step and one optimiser step; returns the metrics' sums (of the state before the update)."""
     state.carry = state.carry or state.model.initial_carry(batch)
     state.carry, out = state.model.train_step(state.carry, batch, state.generator)
@@ -203,9 +205,7 @@ def _log(run: Run, state: TrainState) -> None:
     steps = sums.pop("log_steps")
     rows = steps * config.global_batch_size
     halted = max(sums.pop("count"), 1)
-    record = {
-        name: value / (rows if name.endswith("loss") else halted) for name, value in sums.items()
-    }
+    record = {name: value / (rows if name.endswith("loss") else halted) for name, value in sums.items()}
     _check_loss(run, state, record["loss"])
     rate = _rate_factor(state.step, run.plan.total_steps, config)
     run.tell(
@@ -226,7 +226,9 @@ def _check_loss(run: Run, state: TrainState, loss: float) -> None:
         raise _diverged(run, state, f"the loss is {loss}")
     if state.lowest_loss is not None and loss > limit * state.lowest_loss:
         raise _diverged(
-            run, state, f"the loss is {loss:.4g}, more than {limit:g} times its lowest, {state.lowest_loss:.4g}"
+            run,
+            state,
+            f"the loss is {loss:.4g}, more than {limit:g} times its lowest, {state.lowest_loss:.4g}",
         )
     state.lowest_loss = loss if state.lowest_loss is None else min(loss, state.lowest_loss)
 
@@ -240,8 +242,10 @@ def _check_weights(run: Run, state: TrainState) -> None:
 
 def _diverged(run: Run, state: TrainState, what: str) -> TrainingDiverged:
     latest = run.folder / "latest"
-    kept = f"The last good checkpoint is {run.folder / latest.read_text().strip()}" if latest.is_file() else (
-        "No checkpoint had been written"
+    kept = (
+        f"The last good checkpoint is {run.folder / latest.read_text().strip()}"
+        if latest.is_file()
+        else ("No checkpoint had been written")
     )
     return TrainingDiverged(
         f"training diverged at step {state.step}: {what}. {kept}. "
@@ -260,7 +264,13 @@ def _evaluate_and_save(run: Run, state: TrainState) -> Path:
     else:
         state.evaluations_without_better += 1
     run.tell(
-        {"kind": "eval", "step": state.step, "epoch": round(run.plan.epoch(state.step), 4), "best": better, **figures}
+        {
+            "kind": "eval",
+            "step": state.step,
+            "epoch": round(run.plan.epoch(state.step), 4),
+            "best": better,
+            **figures,
+        }
     )
     return run.save(state, best=better)
 

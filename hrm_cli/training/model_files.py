@@ -38,7 +38,9 @@ class ModelCard:
     shapes: dict[str, tuple[int, ...]]
 
 
-def write_model_file(path: Path, tensors: Mapping[str, Tensor], preset: Preset, step: int, facts: DatasetFacts) -> None:
+def write_model_file(
+    path: Path, tensors: Mapping[str, Tensor], preset: Preset, step: int, facts: DatasetFacts
+) -> None:
     """Writes weights and header. The caller takes care of atomicity and syncing."""
     metadata = {
         "format": "pt",
@@ -112,22 +114,26 @@ def read_model_card(checkpoint: Path) -> ModelCard:
 
 
 def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[ACTModel, ModelCard]:
-    """The model of a checkpoint, ready for inference. Raises CheckpointError where tensors and configuration disagree."""
+    """The model of a checkpoint, ready for inference. Raises CheckpointError where tensors do not fit."""
     card = read_model_card(checkpoint)
     facts = card.facts
     model = build_model(
         card.preset.arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, device="meta"
     )
     compare_shapes(card.path, {name: tuple(t.shape) for name, t in model.state_dict().items()}, card.shapes)
-    model = build_model(card.preset.arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers)
+    model = build_model(
+        card.preset.arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, device=device
+    )
     try:
         model.load_state_dict(load_file(card.path))
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{card.path}: cannot be read: {error}") from None
-    return model.to(device).eval(), card
+    return model.eval(), card
 
 
-def compare_shapes(path: Path, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
+def compare_shapes(
+    path: Path, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> None:
     """Raises CheckpointError naming the first tensors that are missing, unknown or misshaped."""
     problems: list[Any] = [f"{name} is missing" for name in wanted if name not in found]
     problems += [f"{name} is not part of this architecture" for name in found if name not in wanted]

@@ -36,16 +36,14 @@ class AdamATan2(torch.optim.Optimizer):
                 continue
             for p in params:
                 if not self.state[p]:
-                    self.state[p].update(
-                        step=0, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p)
-                    )
+                    self.state[p].update(step=0, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
                 self.state[p]["step"] += 1
             self._update(group, params)
 
     def _update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         lr, (beta1, beta2) = group["lr"], group["betas"]
         step = self.state[params[0]]["step"]
-        gradients = [p.grad for p in params]
+        gradients = [p.grad for p in params if p.grad is not None]
         first = [self.state[p]["exp_avg"] for p in params]
         second = [self.state[p]["exp_avg_sq"] for p in params]
         if group["weight_decay"]:
@@ -91,5 +89,5 @@ def network_optimizer(params: list[Tensor], config: TrainConfig) -> torch.optim.
         except (ImportError, OSError, RuntimeError):  # a build for another torch fails in any of these ways
             pass
         else:
-            return CompiledAdamATan2(params, **options)  # type: ignore[no-any-return]
+            return CompiledAdamATan2(params, **options)
     return AdamATan2(params, **options)

@@ -1,0 +1,227 @@
+"""How the train and demo commands set up a run: configuration, dataset, model, folder, evaluation and progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hrm_cli.cli import console
+from hrm_cli.cli.configuration import load_configuration
+from hrm_cli.config.overrides import parse_overrides
+from hrm_cli.config.resolved import resolved_yaml
+from hrm_cli.config.schema import DataConfig, Preset
+from hrm_cli.data.batches import TrainingBatches
+from hrm_cli.data.build import build_dataset
+from hrm_cli.data.format import Dataset, is_dataset
+from hrm_cli.errors import CheckpointError, ConfigError, DatasetError
+from hrm_cli.evaluation.evaluate import evaluate
+from hrm_cli.models.act import ACTModel
+from hrm_cli.models.device import resolve_device
+from hrm_cli.training.checkpoints import load_training_state
+from hrm_cli.training.loggers import Listener, MetricsFile
+from hrm_cli.training.loop import Run, TrainResult, train
+from hrm_cli.training.state import DatasetFacts, Plan, TrainState, initial_state, make_plan
+
+CONFIG_FILE = "config.yaml"
+
+
+@dataclass
+class PreparedRun:
+    """A run that can start."""
+
+    folder: Path
+    preset: Preset
+    dataset: Dataset
+    test: Dataset | None
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """A run that has ended."""
+
+    folder: Path
+    plan: Plan
+    global_batch_size: int
+    result: TrainResult
+    steps_here: int
+    """Steps taken by this command; a resumed run had some before."""
+    seconds_here: float
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document of `hrm train --json`."""
+        result = self.result
+        return {
+            "run": str(self.folder),
+            "steps": result.step,
+            "epochs": self.plan.epoch(result.step),
+            "seconds": result.seconds,
+            "examples_per_second": self.steps_here * self.global_batch_size / max(self.seconds_here, 1e-9),
+            "best": asdict(result.best) if result.best else None,
+            "checkpoint": str(result.checkpoint),
+            "reason": result.reason,
+        }
+
+
+def prepare_new_run(
+    preset_name: str,
+    overrides: Sequence[str] | None,
+    data: Path | None,
+    output_dir: Path | None,
+    *,
+    quiet: bool = False,
+) -> PreparedRun:
+    """Checks everything, builds the dataset where none is given, and writes the run's configuration."""
+    preset = load_configuration(preset_name, overrides)
+    if data is not None:
+        preset = preset.model_copy(update={"data": preset.data.model_copy(update={"path": str(data)})})
+    resolve_device(preset.train.device)
+    folder = output_dir or Path("runs") / f"{Path(preset_name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(
+            f"{folder}: already exists and is not empty; go on with it (--resume {folder}) "
+            "or choose another --output-dir"
+        )
+    dataset_folder = Path(preset.data.path) if preset.data.path else folder / "dataset"
+    if preset.data.path is None:
+        _build(preset.data, dataset_folder, quiet=quiet)
+    dataset, test = _open_datasets(dataset_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_FILE).write_text(resolved_yaml(preset), encoding="utf-8")
+    return PreparedRun(folder, preset, dataset, test)
+
+
+def prepare_resumed_run(name: str, overrides: Sequence[str] | None, data: Path | None) -> PreparedRun:
+    """The run of `--resume`: its own configuration, with train and eval settings overridden where asked."""
+    folder = _newest_run(Path("runs")) if name == "latest" else Path(name)
+    if not (folder / CONFIG_FILE).is_file():
+        raise CheckpointError(f"{folder}: not a run folder ({CONFIG_FILE} is missing)")
+    for section in parse_overrides(overrides or ()):
+        if section not in ("train", "eval"):
+            raise ConfigError(
+                f"{section}: a resumed run keeps its model and data; only train.* and eval.* can change"
+            )
+    preset = load_configuration(str(folder / CONFIG_FILE), overrides)
+    dataset, test = _open_datasets(
+        data or (Path(preset.data.path) if preset.data.path else folder / "dataset")
+    )
+    return PreparedRun(folder, preset, dataset, test, resumed=True)
+
+
+def run_training(prepared: PreparedRun, *, quiet: bool = False) -> RunOutcome:
+    """Trains, with a progress bar on stderr and metrics.jsonl in the run's folder."""
+    preset, dataset = prepared.preset, prepared.dataset
+    facts = dataset_facts(dataset)
+    state = initial_state(preset, facts, resolve_device(preset.train.device))
+    batches = TrainingBatches(dataset, preset.train.global_batch_size, seed=preset.train.seed)
+    if prepared.resumed:
+        batches.load_state_dict(load_training_state(prepared.folder, state))
+    plan = make_plan(preset.train, dataset)
+    if not quiet and not prepared.resumed:
+        _describe(preset, state, plan)
+    first_step, seconds_before = state.step, state.seconds
+    with console.progress("training", plan.total_steps, quiet=quiet) as display:
+        listeners: list[Listener] = [
+            MetricsFile(prepared.folder / "metrics.jsonl"),
+            ProgressListener(display, state, quiet=quiet),
+        ]
+        run = Run(prepared.folder, preset, facts, plan, batches, _evaluation(prepared), listeners)
+        result = train(run, state)
+    return RunOutcome(
+        prepared.folder,
+        plan,
+        preset.train.global_batch_size,
+        result,
+        result.step - first_step,
+        result.seconds - seconds_before,
+    )
+
+
+class ProgressListener:
+    """Shows loss, exact accuracy and speed beside the bar, and a line for every evaluation."""
+
+    def __init__(self, display: console.ProgressReporter, state: TrainState, *, quiet: bool) -> None:
+        self._display, self._state, self._quiet = display, state, quiet
+        self._note = ""
+
+    def begin(self, plan: Plan, step: int) -> None:
+        """Remembers where speed is measured from."""
+        self._first, self._seconds_before = step, self._state.seconds
+
+    def stepped(self, step: int) -> None:
+        """Moves the bar."""
+        speed = (step - self._first) / max(self._state.seconds - self._seconds_before, 1e-9)
+        self._display.update(step, f"{self._note}{speed:.1f} steps/s")
+
+    def logged(self, record: dict[str, Any]) -> None:
+        """Takes the newest figures; an evaluation gets a line of its own."""
+        if record["kind"] == "train":
+            self._note = f"loss {record['loss']:.3f}, exact {record['exact_accuracy']:.1%}, "
+        elif not self._quiet:
+            console.print_message(
+                f"step {record['step']:,}: exact accuracy {record['exact_accuracy']:.2%}"
+                f"{' (best)' if record['best'] else ''}, mean steps {record['mean_steps']:.2f}"
+            )
+
+    def end(self) -> None:
+        """Nothing: the bar closes itself."""
+
+
+def dataset_facts(dataset: Dataset) -> DatasetFacts:
+    """What a checkpoint remembers of the dataset it is trained on."""
+    from hrm_cli.puzzles.domain import infer_domain
+
+    metadata = dataset.metadata
+    domain = metadata.domain
+    if domain is None and (inferred := infer_domain(metadata.vocab_size, metadata.seq_len)) is not None:
+        domain = {"name": inferred.name, **inferred.facts()}
+    return DatasetFacts(metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers, domain or {})
+
+
+def _evaluation(prepared: PreparedRun) -> Any:
+    test, config = prepared.test, prepared.preset.eval
+    if test is None:
+        return None
+
+    def on_test_split(model: ACTModel) -> dict[str, Any]:
+        return evaluate(model, test, config).figures()
+
+    return on_test_split
+
+
+def _build(config: DataConfig, folder: Path, *, quiet: bool) -> None:
+    summary = build_dataset(config, folder)
+    if not quiet:
+        console.print_message(
+            f"Built {summary.train.examples:,} training examples in {summary.seconds:.1f} s: {folder}"
+        )
+
+
+def _open_datasets(folder: Path) -> tuple[Dataset, Dataset | None]:
+    if not is_dataset(folder):
+        raise DatasetError(f"{folder}: no dataset there; build one with `hrm build-dataset`")
+    train = Dataset.open(folder, "train")
+    has_test = (folder / "test" / "dataset.json").is_file()
+    return train, Dataset.open(folder, "test") if has_test else None
+
+
+def _newest_run(parent: Path) -> Path:
+    runs = [path.parent for path in parent.glob(f"*/{CONFIG_FILE}") if (path.parent / "latest").is_file()]
+    if not runs:
+        raise CheckpointError(f"{parent}: no run with a checkpoint to resume; name one with --resume RUN")
+    return max(runs, key=lambda run: (run / "latest").stat().st_mtime)
+
+
+def _describe(preset: Preset, state: TrainState, plan: Plan) -> None:
+    count = sum(p.numel() for p in state.model.parameters())
+    console.print_message(
+        f"{preset.arch.core} with {count:,} trainable parameters on {state.model.device} "
+        f"({str(state.model.core.dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads), "
+        f"{plan.total_steps:,} steps of {preset.train.global_batch_size} puzzles "
+        f"= {plan.epoch(plan.total_steps):.1f} epochs"
+    )
