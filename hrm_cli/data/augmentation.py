@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.data.fingerprints import Fingerprints, fingerprints, first_occurrences, occurs_in
-from hrm_cli.data.format import METADATA_FILE, Dataset
+from hrm_cli.data.format import Dataset
+from hrm_cli.data.metadata import METADATA_FILE
 from hrm_cli.errors import DatasetError
 from hrm_cli.puzzles.domain import Domain, Tokens, make_domain
 

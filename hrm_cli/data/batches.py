@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.data.augmentation import OnlineAugmentation
-from hrm_cli.data.format import IGNORED_LABEL, Dataset
+from hrm_cli.data.format import Dataset
+from hrm_cli.data.metadata import IGNORED_LABEL
 from hrm_cli.errors import ConfigError, DatasetError
 
 
@@ -49,8 +50,8 @@ class EvaluationBatch(Batch):
 class TrainingBatches(Iterator[Batch]):
     """The endless stream of training batches of one rank.
 
-    Everything random follows from the seed, the epoch and the position in it alone, so that the state is a few
-    numbers, and every rank of any world computes the same global batch and takes its contiguous slice.
+    Everything random follows from the seed, the epoch and the position in it alone: the state is few numbers,
+    and every rank of any world computes the same global batch and takes its contiguous slice.
     Raises ConfigError when the global batch cannot be divided among the ranks.
     """
 

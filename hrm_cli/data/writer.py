@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.data.format import (
+from hrm_cli.data.metadata import (
     GRIDS,
     IDENTIFIERS_FILE,
     INDICES,

@@ -1,0 +1,90 @@
+"""The dataset layout of the reference implementation: names of files, and what `dataset.json` says of a split."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hrm_cli.errors import DatasetError
+
+METADATA_FILE = "dataset.json"
+IDENTIFIERS_FILE = "identifiers.json"
+GRIDS = ("inputs", "labels")
+INDICES = ("puzzle_identifiers", "puzzle_indices", "group_indices")
+SPLITS = ("train", "test")
+
+IGNORED_LABEL = -100
+"""What a dataset's `ignore_label_id` becomes in batches."""
+
+
+class SplitMetadata(BaseModel):
+    """One split's `dataset.json`. The first ten fields are the reference's; it ignores the others."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    pad_id: int
+    ignore_label_id: int | None
+    blank_identifier_id: int
+    vocab_size: int
+    seq_len: int
+    num_puzzle_identifiers: int
+    total_groups: int
+    mean_puzzle_examples: float
+    total_puzzles: int | None = None
+    sets: tuple[str, ...]
+
+    domain: dict[str, Any] | None = None
+    """The domain's name and facts, such as `{"name": "sudoku", "size": 9}`; None in foreign datasets."""
+    augment: Literal["stored", "online"] = "stored"
+    """`online`: the copies are not on disk, training draws a fresh symmetry at every visit."""
+    split: str | None = None
+    source: str | None = None
+    seed: int | None = None
+
+
+def is_dataset(directory: Path) -> bool:
+    """Whether a folder looks like a dataset: any split with a `dataset.json`."""
+    return any((directory / split / METADATA_FILE).is_file() for split in SPLITS)
+
+
+def read_metadata(directory: Path, split: str) -> SplitMetadata:
+    """One split's `dataset.json`. Raises DatasetError when folder, split or file is missing or wrong."""
+    file = directory / split / METADATA_FILE
+    if not directory.is_dir():
+        found = "is not a folder" if directory.exists() else "does not exist"
+        raise DatasetError(
+            f"{directory}: {found}; a dataset folder is expected (`hrm build-dataset` makes one)"
+        )
+    if not file.is_file():
+        present = [name for name in SPLITS if (directory / name / METADATA_FILE).is_file()]
+        if present:
+            raise DatasetError(
+                f"{directory}: the dataset has no {split} split (only {', '.join(present)}); "
+                "build it again with --num-test, or from a source with its own test set"
+            )
+        raise DatasetError(f"{directory}: no dataset here; {file} is expected (`hrm build-dataset` makes it)")
+    try:
+        metadata = SplitMetadata.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DatasetError(f"{file}: cannot be read as JSON ({error})") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise DatasetError(f"{file}: {problems}") from error
+    for name in ("vocab_size", "seq_len", "num_puzzle_identifiers", "total_groups"):
+        if getattr(metadata, name) < 1:
+            raise DatasetError(f"{file}: {name} is {getattr(metadata, name)}; at least 1 is expected")
+    if not metadata.sets:
+        raise DatasetError(f"{file}: sets is empty; the name of at least one set is expected")
+    for name in metadata.sets:
+        # A name is a piece of a file name: it must not lead out of the folder.
+        if not name or Path(name).name != name:
+            raise DatasetError(f"{file}: set {name!r} is not a plain name")
+    return metadata
+
+
+def array_file(folder: Path, set_name: str, array: str) -> Path:
+    """The file of one array of a set: `folder/SET__ARRAY.npy`."""
+    return folder / f"{set_name}__{array}.npy"

@@ -1,0 +1,49 @@
+"""Puzzles that a build may draw from, kept on disk: a source of millions needs no memory for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.data.fingerprints import Fingerprints, fingerprints
+from hrm_cli.puzzles.domain import Tokens
+
+Rows = NDArray[np.int64]
+"""Numbers of puzzles in a pool, counted from 0 in the order of the source."""
+
+
+class PuzzlePool:
+    """Puzzles and answers as tokens, in a file of the build's scratch folder; in memory a hash each."""
+
+    def __init__(self, file: Path, seq_len: int) -> None:
+        self._file = file
+        self._seq_len = seq_len
+        self._prints: list[Fingerprints] = []
+        self._size = 0
+        file.write_bytes(b"")
+
+    def __len__(self) -> int:
+        return self._size
+
+    def append(self, inputs: Tokens, labels: Tokens) -> None:
+        """Adds puzzles and answers, `[n, S]` each."""
+        with self._file.open("ab") as stream:
+            stream.write(np.stack([inputs, labels], axis=1).data)
+        self._prints.append(fingerprints(inputs))
+        self._size += len(inputs)
+
+    def rows(self, rows: Rows) -> tuple[Tokens, Tokens]:
+        """Puzzles and answers `[n, S]` of these rows."""
+        if not len(rows):
+            return np.empty((0, self._seq_len), np.uint8), np.empty((0, self._seq_len), np.uint8)
+        stored = np.memmap(self._file, dtype=np.uint8, mode="r", shape=(self._size, 2, self._seq_len))
+        chosen = np.asarray(stored[rows])
+        return chosen[:, 0], chosen[:, 1]
+
+    def prints(self, rows: Rows) -> Fingerprints:
+        """Fingerprints of the puzzles of these rows, `[n]`."""
+        if len(self._prints) != 1:
+            self._prints = [np.concatenate([np.empty(0, np.uint64), *self._prints])]
+        return self._prints[0][rows]

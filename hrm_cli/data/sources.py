@@ -1,0 +1,173 @@
+"""Where puzzles come from: the built-in generator, CSV and text files, folders of them, the hub.
+
+Every source becomes pools of puzzles with answers on disk. Answers that a file gives are verified, missing
+ones are found. A line that holds no puzzle, or one without a solution, is an error; a puzzle with several
+solutions is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from hrm_cli.config.schema import DataConfig, parse_clues
+from hrm_cli.data import hub
+from hrm_cli.data.checks import Cells, Problems, check
+from hrm_cli.data.pool import PuzzlePool
+from hrm_cli.errors import ConfigError, DatasetError
+from hrm_cli.puzzles.domain import Puzzle, Unreadable
+from hrm_cli.puzzles.sudoku import BLANK, SudokuDomain
+
+BUILTIN = "builtin"
+
+Report = Callable[[str, int, int | None], None]
+"""Called with a stage's name, how much of it is done, and its total if that is known."""
+
+_CHUNK = 4096
+
+
+@dataclass
+class Source:
+    """Puzzles to draw a dataset from."""
+
+    domain: SudokuDomain
+    train: PuzzlePool
+    test: PuzzlePool | None
+    """The source's own test set, if it has one."""
+    unique: bool
+    """Whether every puzzle is known to have one solution only."""
+    more: Callable[[int], None] | None = None
+    """Adds puzzles to `train`, where the source is inexhaustible."""
+    notes: list[str] = field(default_factory=list)
+    """What was left out, in words."""
+
+
+def load(config: DataConfig, scratch: Path, rng: np.random.Generator, report: Report) -> Source:
+    """The pools of `config.source`, made in `scratch`. Raises ConfigError, PuzzleError or DatasetError."""
+    if config.domain != "sudoku":
+        raise ConfigError(f"data.domain {config.domain!r}: sudoku is what can be built so far")
+    if config.source == BUILTIN:
+        return _generated(config, scratch, rng, report)
+    train_file, test_file = _files(config.source)
+    reader = _Reader(config, scratch, report)
+    train = reader.pool(train_file, "train")
+    test = None if test_file is None else reader.pool(test_file, "test")
+    return Source(reader.domain, train, test, unique=False, notes=reader.notes)
+
+
+def _generated(config: DataConfig, scratch: Path, rng: np.random.Generator, report: Report) -> Source:
+    from hrm_cli.puzzles.generators.sudoku import generate
+
+    domain = SudokuDomain(config.size)
+    pool = PuzzlePool(scratch / "train.pool", domain.seq_len)
+    clues = parse_clues(config.clues)
+
+    def more(count: int) -> None:
+        done = 0
+        report("generating", done, count)
+        for puzzles, answers in generate(
+            config.size, count, rng, clues=clues, min_difficulty=config.min_difficulty, chunk=_CHUNK
+        ):
+            pool.append(encoded(puzzles), encoded(answers))
+            done += len(puzzles)
+            report("generating", done, count)
+
+    more(config.num_train + config.num_test)
+    return Source(domain, pool, None, unique=True, more=more)
+
+
+def _files(source: str) -> tuple[Path, Path | None]:
+    """The training file and, if the source has one, the test file."""
+    if source.startswith(hub.PREFIX):
+        train = hub.fetch(source, "train.csv")
+        assert train is not None  # only an optional file can be absent
+        return train, hub.fetch(source, "test.csv", optional=True)
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise DatasetError(
+            f"source {source}: does not exist; accepted: builtin, a .csv or .txt file, a folder with "
+            "train.csv (and test.csv), hf:OWNER/NAME"
+        )
+    if not path.is_dir():
+        return path, None
+    for ending in ("csv", "txt"):
+        train, test = path / f"train.{ending}", path / f"test.{ending}"
+        if train.is_file():
+            return train, test if test.is_file() else None
+    raise DatasetError(f"source {source}: the folder holds no train.csv (or train.txt)")
+
+
+class _Reader:
+    """Reads files of one size of puzzle into pools."""
+
+    def __init__(self, config: DataConfig, scratch: Path, report: Report) -> None:
+        self._config = config
+        self._scratch = scratch
+        self._report = report
+        self._domain: SudokuDomain | None = None
+        self.notes: list[str] = []
+
+    @property
+    def domain(self) -> SudokuDomain:
+        """The domain of the puzzles read."""
+        assert self._domain is not None
+        return self._domain
+
+    def pool(self, file: Path, name: str) -> PuzzlePool:
+        """All usable puzzles of a file. Raises DatasetError naming the lines that hold none."""
+        from hrm_cli.puzzles.reading import read_puzzles
+
+        pool: PuzzlePool | None = None
+        problems = Problems()
+        several = too_easy = read = 0
+        for puzzles in self._chunks(read_puzzles(file), problems):
+            pool = pool or PuzzlePool(self._scratch / f"{name}.pool", self.domain.seq_len)
+            checked = check(puzzles, self.domain, self._config.min_difficulty, problems)
+            pool.append(encoded(checked.puzzles), encoded(checked.answers))
+            several += checked.several
+            too_easy += checked.too_easy
+            read += len(puzzles)
+            self._report(f"reading {file.name}", read, None)
+        problems.raise_any(str(file))
+        if pool is None:
+            raise DatasetError(f"{file}: holds no puzzle")
+        if several:
+            self.notes.append(f"{file.name}: left out {several:,} puzzles with several solutions")
+        if too_easy:
+            self.notes.append(
+                f"{file.name}: left out {too_easy:,} puzzles below difficulty {self._config.min_difficulty}"
+            )
+        return pool
+
+    def _chunks(self, items: Iterable[Puzzle | Unreadable], problems: Problems) -> Iterable[list[Puzzle]]:
+        waiting: list[Puzzle] = []
+        for item in items:
+            if isinstance(item, Unreadable):
+                problems.add(item.where, item.reason)
+                continue
+            if self._domain is None:
+                self._domain = SudokuDomain(len(item.grid))
+            if len(item.grid) != self._domain.size:
+                problems.add(
+                    item.where, f"{len(item.grid)} rows; the puzzles before have {self._domain.size}"
+                )
+                continue
+            waiting.append(item)
+            if len(waiting) == _CHUNK:
+                yield waiting
+                waiting = []
+        if waiting:
+            yield waiting
+
+
+def encoded(cells: Cells) -> Cells:
+    """Tokens of Sudoku cells `[n, S]`."""
+    return cells + np.uint8(BLANK)
+
+
+def decoded(tokens: Cells) -> Cells:
+    """The Sudoku cells of tokens `[n, S]` without padding."""
+    return tokens - np.uint8(BLANK)
