@@ -1,8 +1,9 @@
 """Canonical forms: two Sudoku puzzles are equal up to symmetry exactly when their canonical forms are equal.
 
-The form is the least image of a puzzle, first by which cells have clues (row by row, a clue counts as 1), then by
-the digits, numbered as they first occur. For one arrangement of the columns the least pattern of clues follows by
-sorting the rows of each band and the bands, so only columns are enumerated; digits decide among what remains.
+The form is the least image of a puzzle, first by which cells have clues (row by row, a clue counts as 1),
+then by the digits, numbered as they first occur. For one arrangement of the columns, sorting the rows of each
+band and the bands gives the least pattern of clues: only columns are enumerated, and digits decide
+among what remains.
 
 Letters in shapes: n puzzles, N size, S = N² cells, A arrangements of columns.
 """

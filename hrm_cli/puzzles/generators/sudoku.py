@@ -1,0 +1,159 @@
+"""Sudoku puzzles made here: one solution each, no two alike, the same for the same seed.
+
+Every attempt has a seed of its own and is made by compiled code; this module says what is wanted of each attempt,
+keeps what is new and stops when nothing new comes.
+
+Letters in shapes: n puzzles, S cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.errors import ConfigError, PuzzleError
+from hrm_cli.puzzles.sudoku_layout import FEWEST_CLUES, layout
+
+Cells = NDArray[np.uint8]
+
+BATCH = 64
+"""Attempts between two looks at what is still wanted; results depend on it."""
+
+PATIENCE = 20_000
+"""Attempts in a row without a new puzzle after which a number of clues counts as exhausted."""
+
+PATIENCE_WHEN_HARD = 500
+"""The same where a difficulty is asked for: each attempt is hundreds of puzzles then."""
+
+
+def generate(
+    size: int,
+    count: int,
+    rng: np.random.Generator,
+    clues: int | tuple[int, int] | None = None,
+    min_difficulty: int = 0,
+    chunk: int = 1000,
+) -> Iterator[tuple[Cells, Cells]]:
+    """Makes `count` different N×N puzzles with one solution each: pairs (puzzles, solutions) of `[n ≤ chunk, S]`.
+
+    Cells hold digits, 0 for blank. `clues` is a number, a (low, high) range over which puzzles are spread evenly, or
+    None for minimal puzzles (no clue can go). `min_difficulty` counts the branches of the exact solver.
+    What comes out depends on the arguments and the state of `rng` alone, but not on `chunk`.
+
+    A number of clues for which nothing new is found leaves its share to the other numbers of the range.
+
+    Raises ConfigError at once for arguments that no puzzle can meet, and PuzzleError behind the last pair when
+    fewer than `count` are found.
+    """
+    wanted = _clue_counts(size, clues)
+    if count < 0 or chunk < 1 or min_difficulty < 0:
+        raise ConfigError(f"count {count}, chunk {chunk}, difficulty {min_difficulty}: none may be negative")
+    return _generate(size, count, rng, wanted, min_difficulty, chunk)
+
+
+def _clue_counts(size: int, clues: int | tuple[int, int] | None) -> list[int]:
+    """The numbers of clues asked for; 0 alone stands for minimal."""
+    cells = layout(size).size ** 2
+    if clues is None:
+        return [0]
+    low, high = (clues, clues) if isinstance(clues, int) else clues
+    if low > high:
+        raise ConfigError(f"clues {low}-{high}: the lower number comes first")
+    if low < FEWEST_CLUES[size] or high >= cells:
+        raise ConfigError(
+            f"clues {low if low == high else f'{low}-{high}'}: a {size}×{size} puzzle with one solution has "
+            f"from {FEWEST_CLUES[size]} to {cells - 1}"
+        )
+    return list(range(low, high + 1))
+
+
+class _Share:
+    """How many puzzles of one number of clues are wanted, were made, and since when none came."""
+
+    def __init__(self, clues: int, wanted: int) -> None:
+        self.clues = clues
+        self.wanted = wanted
+        self.made = 0
+        self.attempts_since = 0
+
+    @property
+    def missing(self) -> int:
+        return self.wanted - self.made
+
+
+def _generate(
+    size: int,
+    count: int,
+    rng: np.random.Generator,
+    clue_counts: list[int],
+    min_difficulty: int,
+    chunk: int,
+) -> Iterator[tuple[Cells, Cells]]:
+    from hrm_cli.puzzles.generators import sudoku_kernels as kernels
+
+    tools, out = kernels.bench(size), kernels.batch(size, BATCH)
+    patience = PATIENCE_WHEN_HARD if min_difficulty else PATIENCE
+    shares = [_Share(clues, 0) for clues in clue_counts]
+    _spread(shares, count)
+    seen: set[bytes] = set()
+    puzzles, solutions = (np.empty((min(chunk, count), size * size), np.uint8) for _ in range(2))
+    filled = 0
+    while len(seen) < count:
+        plan = _plan(shares)
+        seeds = rng.integers(0, 2**64, BATCH, dtype=np.uint64)
+        kernels.make_all(
+            seeds, np.array([share.clues for share in plan], np.int64), min_difficulty, tools, out
+        )
+        for i, share in enumerate(plan):
+            name = blake2b(out.puzzles[i].tobytes(), digest_size=12).digest()
+            if not out.made[i] or name in seen or not share.missing:
+                share.attempts_since += 1
+                continue
+            seen.add(name)
+            share.made += 1
+            share.attempts_since = 0
+            puzzles[filled], solutions[filled] = out.puzzles[i], out.solutions[i]
+            filled += 1
+            if filled == len(puzzles) or len(seen) == count:
+                yield puzzles[:filled].copy(), solutions[:filled].copy()
+                filled = 0
+            if len(seen) == count:
+                return
+        alive = [share for share in shares if not share.missing or share.attempts_since < patience]
+        if len(alive) < len(shares):
+            if not alive:
+                if filled:
+                    yield puzzles[:filled].copy(), solutions[:filled].copy()
+                raise _exhausted(size, count, len(seen), clue_counts, min_difficulty)
+            shares = alive
+            _spread(shares, count - len(seen) + sum(share.made for share in shares))
+
+
+def _spread(shares: list[_Share], total: int) -> None:
+    """Shares a total evenly, the remainder from the first on."""
+    for i, share in enumerate(shares):
+        share.wanted = total // len(shares) + (i < total % len(shares))
+
+
+def _plan(shares: list[_Share]) -> list[_Share]:
+    """The share that each attempt of a batch works for: those that miss most get most."""
+    missing = np.array([max(share.missing, 0) for share in shares], dtype=np.float64)
+    # Whole attempts by cumulated proportion, so that every batch is full.
+    edges = np.cumsum(missing) / missing.sum() * BATCH
+    return [shares[int(np.searchsorted(edges, i + 0.5))] for i in range(BATCH)]
+
+
+def _exhausted(size: int, count: int, found: int, clue_counts: list[int], min_difficulty: int) -> PuzzleError:
+    kind = "minimal puzzles"
+    if clue_counts != [0]:
+        low, high = clue_counts[0], clue_counts[-1]
+        kind = f"puzzles of {low if low == high else f'{low}-{high}'} clues"
+    if min_difficulty:
+        kind += f" of difficulty {min_difficulty} or more"
+    return PuzzleError(
+        f"{count:,} different {size}×{size} {kind} were asked for and {found:,} found; further attempts gave none. "
+        "Ask for fewer, another number of clues, or a lower difficulty."
+    )
