@@ -12,11 +12,11 @@ import numpy as np
 
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.augmentation import with_copies
+from hrm_cli.data.measuring import peak_memory_mb
 from hrm_cli.data.pool import PuzzlePool, Rows
 from hrm_cli.data.selection import Selection, select
 from hrm_cli.data.sources import Report, Source, load
 from hrm_cli.data.writer import DatasetWriter, SplitWriter, check_target
-from hrm_cli.measuring import peak_memory_mb
 from hrm_cli.puzzles.domain import PAD, Tokens
 
 _CHUNK = 4096

@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from array import array
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -50,6 +51,7 @@ class DatasetWriter:
 
     def __enter__(self) -> DatasetWriter:
         parent = self.directory.parent
+        self._new_parents = [folder for folder in (parent, *parent.parents) if not folder.exists()]
         try:
             parent.mkdir(parents=True, exist_ok=True)
             _remove_dead_builds(self.directory)
@@ -68,6 +70,10 @@ class DatasetWriter:
         if self._lock is not None:
             os.close(self._lock)
         shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in self._new_parents:
+            # Goes only while it is empty: not after a commit.
+            with suppress(OSError):
+                folder.rmdir()
         if isinstance(error, OSError):
             raise DatasetError(f"{self.directory}: cannot be written ({error.strerror or error})") from error
 
