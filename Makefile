@@ -33,7 +33,7 @@ $(VENV)/bin/python:
 	        exit 1; \
 	    fi; \
 	done; \
-	echo "Error: Python 3.11 or newer is needed; $$(python3 --version 2>&1 || echo 'no python3') is what is here." >&2; \
+	echo "Error: Python 3.11 or newer is needed; $$(python3 --version 2>/dev/null || echo 'no python3') is what is here." >&2; \
 	echo "Install one and name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
 	exit 1
 

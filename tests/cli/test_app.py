@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hrm_cli.cli.app import COMMANDS
+
+RunHrm = Callable[..., Any]
+
+# Stands in for a command: fails in the way that its argument names.
+FAILING = """
+import sys, time, typer
+from hrm_cli.cli import app
+from hrm_cli.errors import PuzzleError, TrainingDiverged
+
+def fail(how: str) -> None:
+    if how == "puzzle":
+        raise PuzzleError("easy.txt:3: 80 characters; a 9×9 Sudoku has 81")
+    if how == "diverged":
+        raise TrainingDiverged("the loss is not finite since step 12")
+    if how == "disk":
+        raise OSError(28, "No space left on device", "runs/x/metrics.jsonl")
+    if how == "interrupt":
+        raise KeyboardInterrupt
+    if how == "abort":
+        raise typer.Abort
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:
+        print("cleaned up", flush=True)
+
+sys.modules["failing"] = sys.modules["__main__"]
+app.COMMANDS["fail"] = ("failing:fail", "Fails.")
+app.main()
+"""
+
+
+def failing(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", FAILING, *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def existing_commands() -> list[str]:
+    return [
+        name
+        for name, (where, _) in COMMANDS.items()
+        if importlib.util.find_spec(where.partition(":")[0]) is not None
+    ]
+
+
+def test_help_lists_every_command_and_where_to_start(run_hrm: RunHrm) -> None:
+    done = run_hrm("--help")
+    assert done.status == 0
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+    assert "hrm demo" in done.stdout
+    assert "--debug" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["", *existing_commands()])
+def test_help_shows_an_example_and_does_not_wait_for_torch_or_numba(name: str) -> None:
+    program = (
+        "import sys\nfrom hrm_cli.cli.app import main\n"
+        f"try:\n    main({[*([name] if name else []), '--help']!r})\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "assert not {'torch', 'numba'} & set(sys.modules), 'imported for a help page'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"  hrm {name or 'demo'}" in done.stdout, "no example"
+
+
+def test_help_lines_fit_eighty_columns(run_hrm: RunHrm) -> None:
+    for name in ("", "presets"):
+        lines = run_hrm(*filter(None, [name]), "--help", env={"COLUMNS": "80"}).stdout.splitlines()
+        assert max(map(len, lines)) <= 80
+
+
+def test_version_is_the_package_s(run_hrm: RunHrm) -> None:
+    done = run_hrm("--version")
+    assert (done.status, done.stdout) == (0, "hrm 0.1.0\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["presest"], "No such command 'presest'. Did you mean 'presets'?"),
+        (["presets", "shwo"], "No such command 'shwo'. Did you mean 'show'?"),
+        (["presets", "--jsn"], "No such option: --jsn"),
+        (["presets", "show"], "Missing argument"),
+    ],
+)
+def test_usage_errors_end_with_status_2_and_a_message_on_stderr(
+    run_hrm: RunHrm, arguments: list[str], message: str
+) -> None:
+    done = run_hrm(*arguments)
+    assert (done.status, done.stdout) == (2, "")
+    assert f"Error: {message}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "message"),
+    [
+        ("puzzle", 2, "Error: easy.txt:3: 80 characters; a 9×9 Sudoku has 81\n"),
+        ("diverged", 1, "Error: the loss is not finite since step 12\n"),
+        ("disk", 2, "Error: runs/x/metrics.jsonl: No space left on device\n"),
+        ("interrupt", 130, "Interrupted.\n"),
+        ("abort", 130, "Interrupted.\n"),
+    ],
+)
+def test_what_goes_wrong_becomes_one_message_and_an_exit_status(how: str, status: int, message: str) -> None:
+    done = failing("fail", how)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", message)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--debug", "fail", "puzzle"], ["fail", "--debug", "puzzle"], ["fail", "puzzle", "--debug"]]
+)
+def test_debug_anywhere_on_the_line_shows_the_traceback_and_keeps_the_status(arguments: list[str]) -> None:
+    done = failing(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith("Error: easy.txt:3: 80 characters; a 9×9 Sudoku has 81\n")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_let_the_command_clean_up_before_it_ends(number: signal.Signals, status: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", FAILING, "fail", "wait"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.stdout.read() == "cleaned up\n"
+        assert process.wait(timeout=30) == status
+
+
+def test_closed_pipe_ends_quietly_because_head_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "hrm_cli", "presets", "show", "tiny"],
+            stdout=closed, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_terminal_that_knows_only_ascii_does_not_end_a_command(run_hrm: RunHrm) -> None:
+    done = run_hrm("presets", env={"PYTHONIOENCODING": "ascii"})
+    assert done.status == 0
+    assert "4?4 Sudoku" in done.stdout
+
+
+def test_module_runs_as_the_command_does(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("hrm")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stdout.startswith("hrm ")

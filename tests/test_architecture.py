@@ -1,0 +1,106 @@
+"""The floors of the house: a module imports only from its own floor and those below it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "hrm_cli"
+FLOORS = ("config", "puzzles", "data", "models", "training", "evaluation", "solving", "cli")
+ENTRANCE = "hrm_cli.__main__"
+WITHOUT_TORCH = ("config", "puzzles")
+
+
+def imported_modules(source: str, module: str) -> list[str]:
+    """Full names of everything that `source` imports, at the top or inside functions."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*module.split(".")[: -node.level], base]).rstrip(".")
+            # `from hrm_cli import training` names a floor in what is imported, not in where from.
+            names += [f"{base}.{alias.name}" for alias in node.names] if base == "hrm_cli" else [base]
+    return names
+
+
+def modules() -> list[tuple[str, Path]]:
+    return [
+        (".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"), path)
+        for path in sorted(PACKAGE.rglob("*.py"))
+    ]
+
+
+def floor(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[0] == "hrm_cli" and parts[1] in FLOORS else None
+
+
+def upward_imports(module: str, source: str) -> list[str]:
+    own = floor(module)
+    if own is None:
+        return []
+    return [
+        name
+        for name in imported_modules(source, module)
+        if (other := floor(name)) is not None and FLOORS.index(other) > FLOORS.index(own)
+    ]
+
+
+def test_no_module_imports_from_a_floor_above_its_own() -> None:
+    found = {module: upward_imports(module, path.read_text(encoding="utf-8")) for module, path in modules()}
+    assert len(found) > len(FLOORS), "the walk found too few modules to mean anything"
+    assert {module: names for module, names in found.items() if names} == {}
+
+
+def test_modules_beside_the_floors_import_no_floor_because_every_floor_may_use_them() -> None:
+    ground = [(module, path) for module, path in modules() if floor(module) is None and module != ENTRANCE]
+    assert "hrm_cli.errors" in [module for module, _ in ground]
+    users = {
+        module: [name for name in imported_modules(path.read_text(encoding="utf-8"), module) if floor(name)]
+        for module, path in ground
+    }
+    assert {module: names for module, names in users.items() if names} == {}
+
+
+def test_every_folder_is_a_known_floor_so_that_none_escapes_the_rule() -> None:
+    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(FLOORS)
+
+
+@pytest.mark.parametrize("name", WITHOUT_TORCH)
+def test_floor_imports_no_torch_because_it_knows_no_tensors(name: str) -> None:
+    users = [
+        module
+        for module, path in modules()
+        if floor(module) == name
+        and any(
+            used.split(".")[0] == "torch"
+            for used in imported_modules(path.read_text(encoding="utf-8"), module)
+        )
+    ]
+    assert users == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import hrm_cli.training.loop",
+        "from hrm_cli.training import loop",
+        "from hrm_cli import training",
+        "from ..training.loop import train",
+        "def later():\n    from hrm_cli.cli.console import progress",
+    ],
+)
+def test_the_rule_catches_every_spelling_of_an_upward_import(line: str) -> None:
+    assert upward_imports("hrm_cli.models.hrm", line)
+
+
+@pytest.mark.parametrize(
+    "line", ["from hrm_cli.errors import HRMError", "from hrm_cli.config.schema import Preset"]
+)
+def test_the_rule_allows_downward_imports_and_errors(line: str) -> None:
+    assert upward_imports("hrm_cli.models.hrm", line) == []
