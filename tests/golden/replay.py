@@ -42,7 +42,9 @@ class Report:
     def note(self, quantity: str, deviation: float) -> None:
         self.largest[quantity] = max(self.largest.get(quantity, 0.0), deviation)
 
-    def close(self, quantity: str, where: str, ours: Tensor, theirs: Tensor, rtol: float, atol: float) -> None:
+    def close(
+        self, quantity: str, where: str, ours: Tensor, theirs: Tensor, rtol: float, atol: float
+    ) -> None:
         """|a − b| ≤ atol + rtol·|b| for every element; a NaN anywhere fails."""
         ours, theirs = ours.detach().double(), theirs.double()
         deviation = (ours - theirs).abs()

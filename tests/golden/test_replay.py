@@ -1,0 +1,69 @@
+"""The recordings of the reference implementation are reproduced, and the check can fail."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from hrm_cli.models.registry import CORES
+
+PROGRAM = Path(__file__).with_name("replay.py")
+
+
+@pytest.fixture(scope="module")
+def program() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("replay", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["replay"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def recordings(shared: Path) -> list[Path]:
+    return [path for core in CORES for path in sorted((shared / "golden").glob(f"{core}_*.safetensors"))]
+
+
+def test_every_recording_of_a_core_we_have_is_reproduced(shared: Path, program: ModuleType) -> None:
+    paths = recordings(shared)
+    assert len(paths) >= 5
+    for path in paths:
+        report = program.replay(path)
+        assert report.failures == [], path.name
+        assert report.largest, path.name
+
+
+def altered(path: Path, folder: Path, prefix: str) -> Path:
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    tensors[f"{prefix}/inner.L_level.layers.0.mlp.down_proj.weight"][3, 5] += 0.05
+    copy = folder / path.name
+    save_file(tensors, copy, metadata=metadata)
+    return copy
+
+
+@pytest.mark.parametrize(("name", "prefix"), [("hrm_forward_rope", "state"), ("hrm_train_stablemax", "init")])
+def test_a_single_altered_weight_is_noticed_with_exit_status_1(
+    shared: Path, tmp_path: Path, name: str, prefix: str
+) -> None:
+    copy = altered(shared / "golden" / f"{name}.safetensors", tmp_path, prefix)
+    done = subprocess.run([sys.executable, PROGRAM, copy], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "NOT reproduced" in done.stdout
+
+
+def test_a_file_that_is_no_recording_ends_with_status_2(tmp_path: Path) -> None:
+    junk = tmp_path / "junk.safetensors"
+    junk.write_bytes(b"no recording")
+    done = subprocess.run([sys.executable, PROGRAM, junk], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "cannot be replayed" in done.stderr

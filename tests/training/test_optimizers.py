@@ -1,0 +1,70 @@
+"""Optimisers and schedule against their formulas, number by number."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
+from hrm_cli.training.optimizers import AdamATan2, SignDescent
+from hrm_cli.training.schedule import learning_rate
+
+
+def test_adam_atan2_follows_its_formula_over_several_steps() -> None:
+    lr, beta1, beta2, decay = 0.1, 0.9, 0.95, 0.2
+    value, m, v = 1.5, 0.0, 0.0
+    parameter = torch.nn.Parameter(torch.tensor([value]))
+    optimizer = AdamATan2([parameter], lr, (beta1, beta2), decay)
+    for step, gradient in enumerate([0.3, -0.7, 0.0, 2.0], start=1):
+        parameter.grad = torch.tensor([gradient])
+        optimizer.step()
+        value *= 1 - lr * decay
+        m += (1 - beta1) * (gradient - m)
+        v += (1 - beta2) * (gradient**2 - v)
+        value -= lr / (1 - beta1**step) * math.atan2(m, math.sqrt(v) / math.sqrt(1 - beta2**step))
+        assert parameter.item() == pytest.approx(value, rel=1e-5)
+
+
+def test_gradients_of_any_scale_move_alike_because_there_is_no_epsilon() -> None:
+    moved = []
+    for scale in (1e-12, 1.0, 1e12):
+        parameter = torch.nn.Parameter(torch.zeros(1))
+        parameter.grad = torch.full((1,), scale)
+        AdamATan2([parameter], 0.01).step()
+        moved.append(parameter.item())
+    assert moved[0] == pytest.approx(moved[1], rel=1e-4)
+    assert moved[2] == pytest.approx(moved[1], rel=1e-4)
+
+
+def test_parameters_without_a_gradient_are_left_alone() -> None:
+    parameter = torch.nn.Parameter(torch.ones(2))
+    AdamATan2([parameter], 0.1, weight_decay=0.5).step()
+    assert parameter.tolist() == [1.0, 1.0]
+
+
+def test_equal_identifiers_sum_their_gradients_before_the_sign_and_others_stay() -> None:
+    table = PuzzleEmbedding(4, 2)
+    table.weights.copy_(torch.full((4, 2), 1.0))
+    sparse = SignDescent(table, lr=0.1, weight_decay=0.5)
+    gradients = torch.tensor([[3.0, 1.0], [-5.0, 1.0], [2.0, 0.0]])
+    sparse.step(torch.tensor([1, 1, 3]), gradients)
+    kept = 1 - 0.1 * 0.5
+    expected = [[1, 1], [kept + 0.1, kept - 0.1], [1, 1], [kept - 0.1, kept]]
+    assert torch.allclose(table.weights, torch.tensor(expected))
+
+
+def test_the_schedule_warms_up_linearly_and_falls_along_a_cosine() -> None:
+    def rate(step: int, min_ratio: float = 0.1) -> float:
+        return learning_rate(step, 110, 1.0, warmup_steps=10, min_ratio=min_ratio)
+
+    assert rate(1) == pytest.approx(0.1)
+    assert rate(10) == pytest.approx(1.0)
+    assert rate(60) == pytest.approx(0.55)
+    assert rate(110) == pytest.approx(0.1)
+    assert {rate(step, 1.0) for step in (10, 50, 110)} == {1.0}
+
+
+def test_a_schedule_without_warm_up_starts_at_the_full_rate() -> None:
+    assert learning_rate(0, 100, 2.0, warmup_steps=0, min_ratio=0.0) == 2.0
