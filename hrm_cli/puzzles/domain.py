@@ -67,6 +67,8 @@ class Diagnosis:
     """Why there is not exactly one solution, in words (the first contradiction among the givens, …)."""
     difficulty: int = 0
     """Branches that a plain solver with naked and hidden singles explored."""
+    solution: Grid | None = field(default=None, compare=False)
+    """The solution, where there is exactly one."""
 
 
 @dataclass(frozen=True)

@@ -150,10 +150,11 @@ class SudokuDomain:
 
         found = search(givens[None], self.size)
         solutions, difficulty = int(found.counts[0]), int(found.branches[0])
-        reason = ""
+        if solutions == 1:
+            return Diagnosis(1, "", difficulty, self._square(found.solutions[0, 0]))
         if solutions == 0:
             reason = "no solution: the givens leave a cell or a digit without a place"
-        elif solutions > 1:
+        else:
             one, other = found.solutions[0, :2]
             cell = np.flatnonzero(one != other)[0]
             low, high = sorted((int(one[cell]), int(other[cell])))

@@ -1,0 +1,73 @@
+"""Where the cells of a domain's plain drawing stand, so that traces and pictures can mark them.
+
+In a drawing, spaces and the characters of rules separate; every other character is a cell, in reading order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hrm_cli.puzzles.domain import Domain, Grid
+
+_SEPARATORS = frozenset(" +-|")
+BLANK = "."
+"""How drawings show a cell without content."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A grid drawn in plain characters."""
+
+    lines: Sequence[str]
+    cells: Sequence[tuple[int, int]]
+    """Line and column of the character of each cell."""
+
+    @property
+    def symbols(self) -> list[str]:
+        """The character of each cell, in reading order."""
+        return [self.lines[line][column] for line, column in self.cells]
+
+    @property
+    def rows(self) -> list[int]:
+        """The lines that hold cells."""
+        return sorted({line for line, _ in self.cells})
+
+    @property
+    def columns(self) -> list[int]:
+        """The character columns that hold cells."""
+        return sorted({column for _, column in self.cells})
+
+    @property
+    def ruled_rows(self) -> list[int]:
+        """Rows of cells that have a rule above them."""
+        return _after_gaps(self.rows, 1)
+
+    @property
+    def ruled_columns(self) -> list[int]:
+        """Columns of cells that have a rule to their left."""
+        return _after_gaps(self.columns, 2)
+
+
+def draw(domain: Domain, grid: Grid) -> Drawing:
+    """The domain's drawing of a grid."""
+    lines = domain.lines(grid)
+    cells = [
+        (number, column)
+        for number, line in enumerate(lines)
+        for column, character in enumerate(line)
+        if character not in _SEPARATORS
+    ]
+    return Drawing(lines, cells)
+
+
+def changed_cells(before: Drawing | None, after: Drawing) -> set[int]:
+    """Cells whose characters differ; none where there is nothing before."""
+    if before is None:
+        return set()
+    pairs = zip(before.symbols, after.symbols, strict=True)
+    return {cell for cell, (old, new) in enumerate(pairs) if old != new}
+
+
+def _after_gaps(positions: list[int], usual: int) -> list[int]:
+    return [i for i in range(1, len(positions)) if positions[i] - positions[i - 1] > usual]

@@ -1,0 +1,103 @@
+"""What solving a puzzle leaves behind: the answer, what the rules say of it, and how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hrm_cli.puzzles.domain import Domain, Grid, Puzzle
+
+Status = Literal["solved", "unsolved", "invalid", "multiple"]
+
+
+@dataclass(frozen=True)
+class TraceStep:
+    """What the model would have answered after one reasoning step."""
+
+    step: int
+    """Counted from 1."""
+    grid: Grid
+    q_halt: float
+    """Value of halting here; its sigmoid is the probability that the answer is right, as the model sees it."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """One puzzle of a file, dealt with."""
+
+    index: int
+    """Place among the puzzles of the file, counted from 1."""
+    where: str
+    """Where the puzzle stands: `file.txt:3`."""
+    status: Status
+    """solved: the answer obeys the rules. unsolved: it does not. multiple: the puzzle has more than one solution,
+    whatever the answer. invalid: there was nothing to solve."""
+    reason: str = ""
+    """The first violated rule, or what is wrong with the puzzle; empty when solved."""
+    puzzle: Puzzle | None = None
+    """None where the file holds no puzzle."""
+    answer: Grid | None = None
+    verified: bool = False
+    """Whether the answer obeys the rules."""
+    steps: int = 0
+    """Reasoning steps of the try that gave the answer."""
+    attempts: int = 0
+    """Tries used; the first is the puzzle itself, the others are its images under symmetries."""
+    seconds: float = 0.0
+    """Time from the start of its batch until this puzzle was dealt with."""
+    truth: Grid | None = None
+    """The only solution, where there is exactly one and it is known."""
+    trace: tuple[TraceStep, ...] = ()
+    """The steps of the try that gave the answer, if they were asked for."""
+
+    def document(self, domain: Domain) -> dict[str, Any]:
+        """The JSON record; with a trace if there is one."""
+        record = {
+            "index": self.index,
+            "where": self.where,
+            "domain": domain.name,
+            "status": self.status,
+            "answer": None if self.answer is None else domain.text(self.answer),
+            "verified": self.verified,
+            "reason": self.reason,
+            "steps": self.steps,
+            "attempts": self.attempts,
+            "seconds": round(self.seconds, 6),
+        }
+        if self.trace:
+            record["trace"] = [
+                {"step": step.step, "grid": domain.text(step.grid), "q_halt": step.q_halt}
+                for step in self.trace
+            ]
+        return record
+
+
+@dataclass
+class Tally:
+    """How many puzzles ended how."""
+
+    statuses: dict[Status, int] = field(
+        default_factory=lambda: {"solved": 0, "unsolved": 0, "multiple": 0, "invalid": 0}
+    )
+    unreadable: int = 0
+    """Those of the invalid that are no puzzles at all."""
+    first_unreadable: Solution | None = None
+
+    @property
+    def total(self) -> int:
+        """All puzzles so far."""
+        return sum(self.statuses.values())
+
+    def add(self, solution: Solution) -> None:
+        """Counts one more."""
+        self.statuses[solution.status] += 1
+        if solution.puzzle is None:
+            self.unreadable += 1
+            self.first_unreadable = self.first_unreadable or solution
+
+    def of(self, solutions: Iterable[Solution]) -> Iterable[Solution]:
+        """`solutions`, each counted as it passes."""
+        for solution in solutions:
+            self.add(solution)
+            yield solution

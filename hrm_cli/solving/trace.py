@@ -1,0 +1,108 @@
+"""The grid after every reasoning step, for people: what changed, what is wrong, how sure the model is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hrm_cli.puzzles.domain import Domain, Grid
+from hrm_cli.solving.drawing import BLANK, Drawing, changed_cells, draw
+from hrm_cli.solving.solution import Solution
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+CHANGE_MARK = "*"
+"""Stands behind a changed cell where there is no colour."""
+
+GIVEN, ANSWERED, CHANGED, WRONG = "bold", "cyan", "black on yellow", "bold red"
+"""Rich styles of cells; a changed cell keeps the red of a wrong one."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One reasoning step, ready to be shown."""
+
+    step: int
+    drawing: Drawing
+    changed: set[int]
+    """Cells that the step before answered otherwise; none at the first step."""
+    wrong: set[int]
+    """Cells that differ from the only solution; none where it is not known."""
+    probability: float
+    """With which the model would halt here: sigmoid of the halt value."""
+
+    @property
+    def title(self) -> str:
+        """`step 3: halt 62 %, 5 cells changed`."""
+        cells = "cell" if len(self.changed) == 1 else "cells"
+        change = "first answer" if self.step == 1 else f"{len(self.changed)} {cells} changed"
+        wrong = f", {len(self.wrong)} wrong" if self.wrong else ""
+        return f"step {self.step}: halt {self.probability:.0%}, {change}{wrong}"
+
+
+def frames(domain: Domain, solution: Solution) -> Iterator[Frame]:
+    """The steps of a solution that was traced."""
+    truth = None if solution.truth is None else draw(domain, solution.truth)
+    before: Drawing | None = None
+    for step in solution.trace:
+        drawing = draw(domain, step.grid)
+        yield Frame(
+            step.step,
+            drawing,
+            changed_cells(before, drawing),
+            changed_cells(truth, drawing),
+            halt_probability(step.q_halt),
+        )
+        before = drawing
+
+
+def halt_probability(q_halt: float) -> float:
+    """Sigmoid of a halt value, without overflow."""
+    return 0.5 * (1.0 + math.tanh(0.5 * q_halt))
+
+
+def plain_lines(frame: Frame) -> list[str]:
+    """A step for pipes: its title, then the grid with a star behind every changed cell."""
+    lines = [f"{line} " for line in frame.drawing.lines]
+    for cell in frame.changed:
+        row, column = frame.drawing.cells[cell]
+        line = lines[row]
+        lines[row] = f"{line[: column + 1]}{CHANGE_MARK}{line[column + 2 :]}"
+    return [frame.title, *(f"  {line}".rstrip() for line in lines)]
+
+
+def rich_frame(frame: Frame, given: Set[int]) -> RenderableType:
+    """A step for terminals: givens bold, changed cells on yellow, wrong ones red."""
+    from rich.console import Group
+    from rich.text import Text
+
+    grid = styled_grid(frame.drawing, given, frame.changed, frame.wrong)
+    return Group(Text(frame.title.replace(": ", "\n", 1), style="dim"), grid, "")
+
+
+def styled_grid(
+    drawing: Drawing, given: Set[int], changed: Set[int] = frozenset(), wrong: Set[int] = frozenset()
+) -> Text:
+    """A drawing in colours."""
+    from rich.text import Text
+
+    text = Text("\n".join(drawing.lines), no_wrap=True)
+    starts = [sum(len(line) + 1 for line in drawing.lines[:i]) for i in range(len(drawing.lines))]
+    for cell, (row, column) in enumerate(drawing.cells):
+        place = starts[row] + column
+        style = GIVEN if cell in given else ANSWERED
+        if cell in changed:
+            style = CHANGED
+        if cell in wrong:
+            style = f"{WRONG} on yellow" if cell in changed else WRONG
+        text.stylize(style, place, place + 1)
+    return text
+
+
+def given_cells(domain: Domain, puzzle: Grid) -> set[int]:
+    """The cells that the puzzle itself fills."""
+    return {cell for cell, symbol in enumerate(draw(domain, puzzle).symbols) if symbol != BLANK}
