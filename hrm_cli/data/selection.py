@@ -52,6 +52,7 @@ def select(source: Source, config: DataConfig, rng: np.random.Generator, report:
         chooser.hold_out(source.train, test)
     wanted = config.num_train if config.source == BUILTIN else config.subsample_size
     train = chooser.take(source.train, train_order, wanted, "training", extend=source.more)
+    source.notes += chooser.notes()
     # In the order of the source: the same puzzles make the same dataset, and reading them goes forward only.
     return Selection(np.sort(train), np.sort(test))
 
@@ -73,8 +74,13 @@ class _Chooser:
         self._source = source
         self._config = config
         self._report = report
+        self._left_out: dict[str, int] = {}
         self._held_out = np.empty(0, np.uint64)
         self._held_out_classes = np.empty(0, np.uint64)
+
+    def notes(self) -> list[str]:
+        """What was left out, in words."""
+        return [f"left out {count:,} {what}" for what, count in self._left_out.items() if count]
 
     def hold_out(self, pool: PuzzlePool, rows: Rows) -> None:
         """From here on these rows, and with `strict_split` their images, are not taken."""
@@ -88,6 +94,8 @@ class _Chooser:
         for chunk in _chunks(rows):
             names = b"".join(self._source.domain.canonical(pool.rows(chunk)[0]))
             parts.append(fingerprints(np.frombuffer(names, np.uint8).reshape(len(chunk), -1)))
+            if len(rows) > _CHUNK:
+                self._report("comparing puzzles up to symmetry", sum(map(len, parts)), len(rows))
         return np.concatenate(parts)
 
     def take(
@@ -114,6 +122,7 @@ class _Chooser:
             raise DatasetError(
                 f"source {self._config.source}: {len(taken):,} usable {what} puzzles{apart}{symmetric}"
                 + (f"; {wanted:,} were asked for" if wanted is not None else "")
+                + "".join(f" ({note})" for note in self._source.notes + self.notes())
             )
         return taken
 
@@ -122,16 +131,17 @@ class _Chooser:
         first = first_occurrences(prints)
         shared = first & occurs_in(prints, self._held_out)
         order = order[first & ~shared]
-        self._note(
-            int((~first).sum()), f"repeated puzzles{' of the test set' if pool is self._source.test else ''}"
-        )
-        if pool is not self._source.train or self._source.test is not None:
-            self._note(int(shared.sum()), f"{what} puzzles that are test puzzles")
+        if self._source.more is None:
+            where = " of the test set" if pool is self._source.test else ""
+            self._left_out[f"repeated puzzles{where}"] = int((~first).sum())
+        if self._source.test is not None:
+            self._left_out[f"{what} puzzles that are test puzzles"] = int(shared.sum())
         if self._source.unique and not len(self._held_out_classes):
             return order[:wanted]
         symmetric = several = have = 0
         taken = [order[:0]]
-        for chunk in _chunks(order):
+        # No more than needed at a time: hard puzzles take the solver long.
+        for chunk in _chunks(order, _CHUNK if wanted is None else min(_CHUNK, wanted + 16)):
             rows = chunk
             if len(self._held_out_classes):
                 apart = ~occurs_in(self.classes(pool, rows), self._held_out_classes)
@@ -143,19 +153,15 @@ class _Chooser:
                 rows = rows[one]
             taken.append(rows)
             have += len(rows)
-            self._report(f"checking {what} puzzles", have, len(order) if wanted is None else wanted)
+            total = len(order) if wanted is None else wanted
+            self._report(f"checking {what} puzzles", min(have, total), total)
             if wanted is not None and have >= wanted:
                 break
-        self._note(several, f"{what} puzzles with several solutions")
-        self._note(symmetric, f"{what} puzzles that are symmetric images of test puzzles")
+        self._left_out[f"{what} puzzles with several solutions"] = several
+        self._left_out[f"{what} puzzles that are symmetric images of test puzzles"] = symmetric
         return np.concatenate(taken)[:wanted]
 
-    def _note(self, count: int, what: str) -> None:
-        note = f"left out {count:,} {what}"
-        if count and note not in self._source.notes:
-            self._source.notes.append(note)
 
-
-def _chunks(rows: Rows) -> Iterator[Rows]:
-    for start in range(0, len(rows), _CHUNK):
-        yield rows[start : start + _CHUNK]
+def _chunks(rows: Rows, size: int = _CHUNK) -> Iterator[Rows]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
