@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hrm_cli.cli import console
-from hrm_cli.cli.configuration import load_configuration
+from hrm_cli.cli.configuration import domain_of, load_configuration
 from hrm_cli.cli.options import JsonOption, Overrides
 from hrm_cli.config.presets import list_presets
 from hrm_cli.config.problems import InvalidConfigError
@@ -34,23 +34,24 @@ def list_all(context: typer.Context, json: JsonOption = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    presets = {name: load_configuration(name) for name in list_presets()}
-    by_size = sorted(presets.items(), key=lambda item: (item[1].arch.hidden_size, item[0]))
+    presets = [(name, preset, _trainable(preset)) for name, preset in _packaged().items()]
+    by_size = sorted(presets, key=lambda item: (item[2], item[0]))
     if json:
-        console.print_json({"presets": [_summary(name, preset) for name, preset in by_size]})
+        console.print_json({"presets": [_summary(*item) for item in by_size]})
         return
     rows = [
         (
             name,
+            trainable,
             preset.arch.hidden_size,
             preset.arch.num_heads,
             f"{preset.arch.H_layers}+{preset.arch.L_layers}",
             f"{preset.arch.H_cycles}/{preset.arch.L_cycles}",
             preset.purpose,
         )
-        for name, preset in by_size
+        for name, preset, trainable in by_size
     ]
-    console.print_table(("preset", "hidden", "heads", "layers", "cycles", "purpose"), rows)
+    console.print_table(("preset", "parameters", "hidden", "heads", "layers", "cycles", "purpose"), rows)
 
 
 @app.command()
@@ -147,11 +148,22 @@ def _problems(file: str) -> list[str]:
     return []
 
 
-def _summary(name: str, preset: Preset) -> dict[str, Any]:
+def _packaged() -> dict[str, Preset]:
+    return {name: load_configuration(name) for name in list_presets()}
+
+
+def _trainable(preset: Preset) -> int:
+    from hrm_cli.models.counting import count_exactly
+
+    domain = domain_of(preset.data)
+    return count_exactly(preset.arch, domain.vocab_size, domain.seq_len).trainable
+
+
+def _summary(name: str, preset: Preset, trainable: int) -> dict[str, Any]:
     shape = preset.arch.model_dump(
         include={"hidden_size", "num_heads", "H_layers", "L_layers", "H_cycles", "L_cycles"}
     )
-    return {"name": name, "purpose": preset.purpose, **shape}
+    return {"name": name, "purpose": preset.purpose, "trainable": trainable, **shape}
 
 
 def _shown(value: Any) -> str:

@@ -39,6 +39,7 @@ def test_list_as_json_is_one_document(run_hrm: RunHrm) -> None:
     presets = {preset["name"]: preset for preset in json.loads(done.stdout)["presets"]}
     assert done.stderr == ""
     assert (presets["base"]["hidden_size"], presets["base"]["num_heads"]) == (512, 8)
+    assert presets["base"]["trainable"] == 27_275_266
 
 
 def test_show_prints_the_resolved_yaml_with_overrides(run_hrm: RunHrm) -> None:
