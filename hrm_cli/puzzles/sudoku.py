@@ -21,6 +21,11 @@ BLANK = 1
 BLANKS = ".0_*"
 """Characters that mean a blank cell in puzzle files."""
 
+_DIGITS = np.full(256, 255, np.uint8)
+"""Cell of each character."""
+_DIGITS[[ord(character) for character in BLANKS]] = 0
+_DIGITS[[ord(character) for character in "123456789"]] = range(1, 10)
+
 
 class SudokuDomain:
     """Sudoku of `size` × `size` cells: 4 (boxes of 2×2), 6 (2 rows × 3 columns) or 9 (3×3).
@@ -46,22 +51,25 @@ class SudokuDomain:
 
     def parse(self, text: str, where: str = "") -> Puzzle:
         """One puzzle from its N² characters. Raises PuzzleError naming `where` and what is wrong there."""
-        text = text.strip()
-        at = f"{where}: " if where else ""
+        try:
+            return Puzzle(self.grid(text.strip()), where=where)
+        except PuzzleError as error:
+            raise PuzzleError(f"{where}: {error}" if where else str(error)) from None
+
+    def grid(self, text: str) -> Grid:
+        """The grid `[N, N]` of N² characters. Raises PuzzleError for another length or character."""
         if len(text) != self.seq_len:
-            raise PuzzleError(f"{at}{len(text)} characters; a {self.describe()} has {self.seq_len}")
-        cells = np.zeros(self.seq_len, np.uint8)
-        digits = "123456789"[: self.size]
-        for position, character in enumerate(text):
-            if character in digits:
-                cells[position] = int(character)
-            elif character not in BLANKS:
-                raise PuzzleError(
-                    f"{at}character {character!r} at position {position + 1} "
-                    f"({self.layout.cell_name(position)}) is no digit from 1 to {self.size}, "
-                    f"nor a blank (one of {' '.join(BLANKS)})"
-                )
-        return Puzzle(self._square(cells), where=where)
+            raise PuzzleError(f"{len(text)} characters; a {self.describe()} has {self.seq_len}")
+        cells = _DIGITS[np.frombuffer(text.encode("latin-1", "replace"), np.uint8)]
+        wrong = cells > self.size
+        if wrong.any():
+            position = int(np.argmax(wrong))
+            raise PuzzleError(
+                f"character {text[position]!r} at position {position + 1} "
+                f"({self.layout.cell_name(position)}) is no digit from 1 to {self.size}, "
+                f"nor a blank (one of {' '.join(BLANKS)})"
+            )
+        return self._square(cells)
 
     def encode(self, grid: Grid) -> Tokens:
         """Tokens `[S]` of a grid `[N, N]` or `[S]`. Raises PuzzleError for another shape or other digits."""

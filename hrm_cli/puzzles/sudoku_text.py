@@ -1,0 +1,126 @@
+"""How Sudoku puzzles are written in text files: one a line, as drawn grids, in SadMan's or Simple Sudoku's form.
+
+A line is taken apart only as far as it needs to be: its first word is a whole puzzle, or it is one row of a grid
+whose box rules and spaces do not matter. A grid is complete when it has as many rows as columns.
+
+Letters in shapes: N size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from hrm_cli.errors import PuzzleError
+from hrm_cli.puzzles.domain import Grid, Puzzle, Unreadable
+from hrm_cli.puzzles.sudoku import BLANKS, SudokuDomain
+from hrm_cli.puzzles.sudoku_layout import BOXES
+
+RULE = re.compile(r"[|+*.:'\s]*[-=─━═┼╋╬]{2}[-=+|*.:'\s─━═┼╋╬┌┐└┘├┤┬┴╔╗╚╝╠╣╦╩]*|[|+:\s]+")
+LABEL = re.compile(r"(grid|puzzle|sudoku|game|no\.?|nr\.?)\s*#?\s*\d*\s*:?", re.IGNORECASE)
+SECTION = re.compile(r"\[(.*)\]")
+BARS = str.maketrans("", "", "|:!│┃║")
+SEPARATORS = str.maketrans("", "", " \t|:!│┃║")
+CELL = re.compile(rf"[1-9{re.escape(BLANKS)}]+")
+WORD_END = re.compile(r"[\s,;]")
+SHORTEST_PUZZLE = 10
+"""Characters from which the first word of a line is meant as a puzzle, not as a row."""
+
+
+class SudokuText:
+    """Reads Sudoku puzzles of every size, or of one. Raises ConfigError for a size that there is not."""
+
+    def __init__(self, size: int | None = None) -> None:
+        self._domains = {n: SudokuDomain(n) for n in ([size] if size is not None else BOXES)}
+        self._by_length = {domain.seq_len: domain for domain in self._domains.values()}
+        self._rows: list[str] = []
+        self._where = ""
+        self._skips = False
+        self._broken = False
+
+    def claims(self, line: str) -> bool:
+        """Whether some word of the line has the length and the characters of a puzzle or of a row."""
+        words = [*WORD_END.split(line.translate(BARS)), line.translate(SEPARATORS)]
+        lengths = {*self._domains, *self._by_length}
+        return any(len(word) in lengths and CELL.fullmatch(word) for word in words)
+
+    def piece(self, text: str) -> Grid:
+        """The grid of N² characters, spaces between them allowed. Raises PuzzleError."""
+        text = text.translate(SEPARATORS)
+        domain = self._by_length.get(len(text))
+        if domain is None:
+            choices = " or ".join(f"{length} ({d.describe()})" for length, d in self._by_length.items())
+            raise PuzzleError(f"{len(text)} characters; expected {choices}")
+        return domain.grid(text)
+
+    def answer(self, text: str, puzzle: Grid) -> Grid:
+        """A solution of the puzzle's own size, without blanks. Raises PuzzleError."""
+        try:
+            grid = self._domains[len(puzzle)].grid(text.translate(SEPARATORS))
+        except PuzzleError as error:
+            raise PuzzleError(f"answer: {error}") from error
+        if not grid.all():
+            raise PuzzleError("answer: has blank cells")
+        return grid
+
+    def line(self, text: str, where: str) -> Iterator[Puzzle | Unreadable]:
+        """Takes the next line of a file: the puzzle that it completes, or what is wrong with it."""
+        line = text.strip()
+        plain = len(line) in self._by_length and CELL.fullmatch(line)
+        section = None if plain else SECTION.fullmatch(line)
+        if section:
+            yield from self.end()
+            # Beside [Puzzle], SadMan's files hold a state of play and pencil marks, which are no puzzles.
+            self._skips = section[1].strip().lower() != "puzzle"
+        elif self._skips:
+            return
+        elif plain:
+            yield from self._whole(line, where)
+        elif not line or LABEL.fullmatch(line):
+            yield from self.end()
+        elif not line.startswith("#") and not RULE.fullmatch(line):
+            word = WORD_END.split(line.translate(BARS).lstrip(), maxsplit=1)[0]
+            joined = line.translate(SEPARATORS)
+            if len(word) >= SHORTEST_PUZZLE:
+                yield from self._whole(word, where)
+            elif len(joined) >= SHORTEST_PUZZLE:
+                # Cells with spaces between them.
+                yield from self._whole(joined, where)
+            else:
+                yield from self._row(joined, where)
+
+    def end(self) -> Iterator[Puzzle | Unreadable]:
+        """The grid that broke off, if one did."""
+        rows, self._rows = self._rows, []
+        broken, self._broken = self._broken, False
+        if rows and not broken:
+            yield Unreadable(self._where, f"a grid of {len(rows[0])} columns that ends after row {len(rows)}")
+
+    def _whole(self, text: str, where: str) -> Iterator[Puzzle | Unreadable]:
+        yield from self.end()
+        yield self._puzzle(text, where)
+
+    def _row(self, row: str, where: str) -> Iterator[Puzzle | Unreadable]:
+        if self._broken:
+            return
+        if not self._rows:
+            self._where = where
+        width = len(self._rows[0]) if self._rows else len(row)
+        self._rows.append(row)
+        if len(row) != width or width not in self._domains:
+            # One message for the grid: its other rows are passed over.
+            self._broken = True
+            choices = f"{width}" if width in self._domains else " or ".join(map(str, self._domains))
+            yield Unreadable(
+                where, f"{len(row)} characters in row {len(self._rows)} of a grid; expected {choices}"
+            )
+        elif len(self._rows) == width:
+            text = "".join(self._rows)
+            self._rows = []
+            yield self._puzzle(text, self._where)
+
+    def _puzzle(self, text: str, where: str) -> Puzzle | Unreadable:
+        try:
+            return Puzzle(self.piece(text), where=where)
+        except PuzzleError as error:
+            return Unreadable(where, str(error))
