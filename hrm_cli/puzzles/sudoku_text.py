@@ -16,7 +16,7 @@ from hrm_cli.puzzles.domain import Grid, Puzzle, Unreadable
 from hrm_cli.puzzles.sudoku import BLANKS, SudokuDomain
 from hrm_cli.puzzles.sudoku_layout import BOXES
 
-RULE = re.compile(r"[|+*.:'\s]*[-=─━═┼╋╬]{2}[-=+|*.:'\s─━═┼╋╬┌┐└┘├┤┬┴╔╗╚╝╠╣╦╩]*|[|+:\s]+")
+RULE = re.compile(r"(?=.*[-=─━═]{2})[-=─━═|+*.:'\s┼╋╬┌┐└┘├┤┬┴╔╗╚╝╠╣╦╩]+|[|+:│┃║\s]+")
 LABEL = re.compile(r"(grid|puzzle|sudoku|game|no\.?|nr\.?)\s*#?\s*\d*\s*:?", re.IGNORECASE)
 SECTION = re.compile(r"\[(.*)\]")
 BARS = str.maketrans("", "", "|:!│┃║")

@@ -1,0 +1,130 @@
+"""The built-in Sudoku generator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hrm_cli.errors import ConfigError, PuzzleError
+from hrm_cli.puzzles.generators import sudoku as generator
+from hrm_cli.puzzles.generators.sudoku import generate
+from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku_solver import search
+
+SIZES = (4, 6, 9)
+
+
+def make(size: int, count: int, seed: int = 0, **options) -> tuple[np.ndarray, np.ndarray]:
+    pairs = list(generate(size, count, np.random.default_rng(seed), **options))
+    return tuple(np.concatenate(half) for half in zip(*pairs, strict=True))
+
+
+def clue_counts(puzzles: np.ndarray) -> np.ndarray:
+    return np.bincount((puzzles > 0).sum(axis=1))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_puzzles_have_exactly_the_solution_given_and_differ(size):
+    puzzles, solutions = make(size, 200)
+    found = search(puzzles, size)
+    assert (found.counts == 1).all()
+    assert (found.solutions[:, 0] == solutions).all()
+    assert len(np.unique(puzzles, axis=0)) == 200
+    domain = SudokuDomain(size)
+    assert all(
+        domain.verify(p.reshape(size, size), s.reshape(size, size)).ok
+        for p, s in zip(puzzles, solutions, strict=True)
+    )
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_no_clue_of_a_minimal_puzzle_can_go(size):
+    puzzles, _ = make(size, 30)
+    for puzzle in puzzles:
+        clues = np.flatnonzero(puzzle)
+        fewer = np.repeat(puzzle[None], len(clues), axis=0)
+        fewer[np.arange(len(clues)), clues] = 0
+        assert (search(fewer, size).counts == 2).all()
+
+
+def test_complete_grids_are_not_shuffles_of_one_another():
+    _, solutions = make(9, 20)
+    assert len(set(SudokuDomain(9).canonical(solutions + np.uint8(1)))) == 20
+
+
+def test_the_same_seed_makes_the_same_puzzles_whatever_the_chunk():
+    one, other = make(9, 100, seed=7, chunk=100), make(9, 100, seed=7, chunk=13)
+    assert all((a == b).all() for a, b in zip(one, other, strict=True))
+    assert (make(9, 100, seed=8)[0] != one[0]).any()
+
+
+def test_chunks_are_as_large_as_asked():
+    sizes = [len(p) for p, _ in generate(4, 25, np.random.default_rng(0), chunk=10)]
+    assert sizes == [10, 10, 5]
+
+
+def test_an_exact_number_of_clues_is_kept():
+    assert clue_counts(make(9, 100, clues=30)[0])[30] == 100
+
+
+def test_a_range_of_clues_is_spread_evenly():
+    assert clue_counts(make(9, 110, clues=(26, 36))[0]).tolist() == [0] * 26 + [10] * 11
+
+
+def test_fifty_thousand_different_four_by_four_puzzles_are_made():
+    puzzles, _ = make(4, 50_000, clues=(4, 10))
+    assert len(np.unique(puzzles, axis=0)) == 50_000
+    assert clue_counts(puzzles)[4:].min() >= 7142
+
+
+def test_asking_for_more_than_exist_ends_with_all_that_were_found(monkeypatch):
+    monkeypatch.setattr(generator, "PATIENCE", 1_000)
+    chunks: list[int] = []
+    made = (len(puzzles) for puzzles, _ in generate(4, 30_000, np.random.default_rng(0), clues=4))
+    with pytest.raises(PuzzleError, match=r"30,000 .* 4 clues"):
+        chunks.extend(made)
+    # 25,728 puzzles of 4 clues exist.
+    assert 24_000 < sum(chunks) <= 25_728
+
+
+def test_an_exhausted_number_of_clues_leaves_its_share_to_the_others(monkeypatch):
+    monkeypatch.setattr(generator, "PATIENCE", 1_000)
+    counts = clue_counts(make(9, 30, clues=(17, 26))[0])
+    assert counts.sum() == 30
+    assert counts[17] == 0
+
+
+def test_a_difficulty_that_does_not_occur_is_an_error(monkeypatch):
+    monkeypatch.setattr(generator, "PATIENCE_WHEN_HARD", 10)
+    with pytest.raises(PuzzleError, match="difficulty 50"):
+        make(4, 1, min_difficulty=50)
+
+
+def test_difficult_puzzles_are_as_difficult_as_asked_and_still_minimal():
+    puzzles, _ = make(9, 10, min_difficulty=12)
+    found = search(puzzles, 9)
+    assert (found.counts == 1).all()
+    assert (found.branches >= 12).all()
+
+
+def test_difficulty_and_number_of_clues_go_together():
+    puzzles, _ = make(9, 5, clues=25, min_difficulty=8)
+    assert clue_counts(puzzles)[25] == 5
+    assert (search(puzzles, 9).branches >= 8).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "words"),
+    [
+        (9, {"clues": 16}, "from 17 to 80"),
+        (4, {"clues": 3}, "from 4 to 15"),
+        (6, {"clues": (7, 10)}, "from 8 to 35"),
+        (9, {"clues": 81}, "80"),
+        (9, {"clues": (30, 25)}, "lower number"),
+        (5, {}, "4, 6, 9"),
+        (9, {"chunk": 0}, "chunk"),
+    ],
+)
+def test_impossible_wishes_are_refused_at_once(size, options, words):
+    with pytest.raises(ConfigError, match=words):
+        generate(size, 1, np.random.default_rng(0), **options)
