@@ -133,14 +133,15 @@ class Rotary(NamedTuple):
     sin: Tensor
 
 
-def rotary_tables(
-    positions: int, head_dim: int, theta: float, device: torch.device | str | None = None
-) -> Rotary:
+def rotary_tables(positions: int, head_dim: int, theta: float) -> Rotary:
     """RoPE's cosines and sines for positions 0..positions−1, halves repeated (half-split rotation)."""
-    frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim)
-    angles = torch.outer(torch.arange(positions, dtype=torch.float32, device=device), frequencies)
-    angles = torch.cat((angles, angles), dim=-1)
-    return Rotary(angles.cos(), angles.sin())
+    # Computed on the CPU: on the meta device `arange` would import torch's compiler, which takes seconds.
+    with torch.device("cpu"):
+        frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+        angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies)
+        angles = torch.cat((angles, angles), dim=-1)
+    here = torch.get_default_device()
+    return Rotary(angles.cos().to(here), angles.sin().to(here))
 
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:

@@ -34,10 +34,12 @@ def build_model(
     *,
     device: torch.device | str = "cpu",
     generator: torch.Generator | None = None,
+    initialise: bool = True,
 ) -> ACTModel:
     """The model of `arch`, initialised from `generator` (on the CPU, so that every device starts alike).
 
-    On the meta device nothing is drawn and no memory is taken. Raises ConfigError for an unknown core.
+    `initialise=False` leaves the weights undefined, for who loads them: drawing takes seconds. On the meta device
+    nothing is drawn and no memory is taken. Raises ConfigError for an unknown core.
     """
     import torch
 
@@ -52,5 +54,6 @@ def build_model(
         core = core_class(arch, vocab_size, seq_len, num_puzzle_identifiers)
     if device.type != "meta":
         core.dtype = resolve_dtype(arch.forward_dtype, device)
-        core.initialise(generator)
+        if initialise:
+            core.initialise(generator)
     return ACTModel(core).to(device)

@@ -122,7 +122,12 @@ def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[AC
     )
     compare_shapes(card.path, {name: tuple(t.shape) for name, t in model.state_dict().items()}, card.shapes)
     model = build_model(
-        card.preset.arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, device=device
+        card.preset.arch,
+        facts.vocab_size,
+        facts.seq_len,
+        facts.num_puzzle_identifiers,
+        device=device,
+        initialise=False,
     )
     try:
         model.load_state_dict(load_file(card.path))
