@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -51,9 +51,9 @@ class Solution:
     trace: tuple[TraceStep, ...] = ()
     """The steps of the try that gave the answer, if they were asked for."""
 
-    def document(self, domain: Domain) -> dict[str, Any]:
-        """The JSON record; with a trace if there is one."""
-        record = {
+    def document(self, domain: Domain, *, with_trace: bool = False) -> dict[str, Any]:
+        """The JSON record."""
+        record: dict[str, Any] = {
             "index": self.index,
             "where": self.where,
             "domain": domain.name,
@@ -65,9 +65,14 @@ class Solution:
             "attempts": self.attempts,
             "seconds": round(self.seconds, 6),
         }
-        if self.trace:
+        if with_trace:
             record["trace"] = [
-                {"step": step.step, "grid": domain.text(step.grid), "q_halt": step.q_halt}
+                # JSON has no NaN: a model that diverged says null.
+                {
+                    "step": step.step,
+                    "grid": domain.text(step.grid),
+                    "q_halt": step.q_halt if math.isfinite(step.q_halt) else None,
+                }
                 for step in self.trace
             ]
         return record
@@ -95,9 +100,3 @@ class Tally:
         if solution.puzzle is None:
             self.unreadable += 1
             self.first_unreadable = self.first_unreadable or solution
-
-    def of(self, solutions: Iterable[Solution]) -> Iterable[Solution]:
-        """`solutions`, each counted as it passes."""
-        for solution in solutions:
-            self.add(solution)
-            yield solution

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hrm_cli.errors import PuzzleError
+from hrm_cli.errors import CheckpointError, PuzzleError
 from hrm_cli.models.act import InferenceStep
 from hrm_cli.puzzles.domain import (
     Diagnosis,
@@ -29,11 +29,32 @@ from hrm_cli.puzzles.domain import (
     TokenSymmetries,
     Unreadable,
     Verdict,
+    infer_domain,
+    make_domain,
 )
 from hrm_cli.solving.solution import Solution, TraceStep
+from hrm_cli.training.model_files import ModelCard
 
 StepListener = Callable[[int, int], None]
 """Told after every reasoning step: the step, and how many puzzles were still at work."""
+
+
+def trained_domain(card: ModelCard) -> Domain:
+    """The domain that a checkpoint was trained on. Raises CheckpointError where that is unknown."""
+    facts = card.facts
+    stated = dict(facts.domain)
+    name = stated.pop("name", None)
+    domain = make_domain(str(name), **stated) if name else infer_domain(facts.vocab_size, facts.seq_len)
+    if domain is None:
+        raise CheckpointError(
+            f"{card.path}: its puzzles are of no known domain ({facts.vocab_size} tokens, {facts.seq_len} cells)"
+        )
+    if (domain.vocab_size, domain.seq_len) != (facts.vocab_size, facts.seq_len):
+        raise CheckpointError(
+            f"{card.path}: {facts.vocab_size} tokens and {facts.seq_len} cells, but {domain.describe()} has "
+            f"{domain.vocab_size} and {domain.seq_len}"
+        )
+    return domain
 
 
 class Reasoner(Protocol):
@@ -139,7 +160,7 @@ def _examine(domain: Domain, item: Puzzle | Unreadable, index: int, started: flo
     puzzle = None if isinstance(item, Unreadable) else item
     try:
         if isinstance(item, Unreadable):
-            raise PuzzleError(item.reason)
+            raise PuzzleError(f"{item.where}: {item.reason}" if item.where else item.reason)
         tokens = _encode(domain, item)
         diagnosis = domain.diagnose(item.grid)
         if diagnosis.solutions == 0:

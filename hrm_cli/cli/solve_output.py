@@ -1,0 +1,149 @@
+"""How `hrm solve` shows what it found: grids on a terminal, a line for each puzzle in pipes, JSON lines on request."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import typer
+
+from hrm_cli.cli import console
+from hrm_cli.errors import PuzzleError
+from hrm_cli.puzzles.domain import Domain
+from hrm_cli.solving.solution import Solution, Status, Tally
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+COLOURS: dict[Status, str] = {"solved": "green", "unsolved": "red", "multiple": "yellow", "invalid": "red"}
+NAMES: dict[Status, str] = {
+    "solved": "solved",
+    "unsolved": "unsolved",
+    "multiple": "with several solutions",
+    "invalid": "invalid",
+}
+
+
+class Report:
+    """Shows solutions as they come, and at the end says how many ended how."""
+
+    def __init__(self, domain: Domain, *, json: bool, trace: bool, draws: bool) -> None:
+        self._domain, self._json, self._trace = domain, json, trace
+        self._is_plain = console.is_plain(sys.stdout)
+        self._draws = draws and not self._is_plain
+        self._tally = Tally()
+        self._started = time.perf_counter()
+
+    def show(self, solution: Solution) -> None:
+        """One puzzle. Flushed, so that an interruption loses nothing that was said."""
+        self._tally.add(solution)
+        if self._json:
+            console.print_json(solution.document(self._domain, with_trace=self._trace), indent=None)
+        else:
+            if self._trace and solution.trace:
+                self._show_trace(solution)
+            if self._draws and solution.answer is not None:
+                self._show_grids(solution)
+            else:
+                console.print_line(_line(self._domain, solution))
+        sys.stdout.flush()
+
+    def finish(self) -> None:
+        """The summary on stderr; ends the command unless every puzzle was solved. Raises PuzzleError or Exit."""
+        tally = self._tally
+        if not self._json:
+            console.print_message(_summary(tally, time.perf_counter() - self._started))
+        if tally.first_unreadable is not None:
+            count = tally.unreadable
+            others = "" if count == 1 else f"; {count - 1:,} more of the file's puzzles cannot be read"
+            raise PuzzleError(f"{tally.first_unreadable.reason}{others}")
+        if tally.statuses["solved"] < tally.total:
+            raise typer.Exit(1)
+
+    def _show_trace(self, solution: Solution) -> None:
+        from hrm_cli.solving.trace import frames, given_cells, plain_lines, rich_frame
+
+        assert solution.puzzle is not None
+        steps = frames(self._domain, solution)
+        console.print_line(f"puzzle {solution.index} ({solution.where})")
+        if self._is_plain:
+            for frame in steps:
+                for line in plain_lines(frame):
+                    console.print_line(line)
+            return
+        from rich.columns import Columns
+
+        given = given_cells(self._domain, solution.puzzle.grid)
+        console.console(sys.stdout).print(
+            Columns([rich_frame(frame, given) for frame in steps], padding=(0, 3))
+        )
+
+    def _show_grids(self, solution: Solution) -> None:
+        console.console(sys.stdout).print(_grids(self._domain, solution))
+
+
+def _line(domain: Domain, solution: Solution) -> str:
+    answer = "-" if solution.answer is None else domain.text(solution.answer)
+    parts = [f"{solution.index:>3}", f"{solution.status:<8}", answer]
+    if solution.answer is not None:
+        parts.append(_effort(solution))
+    if solution.reason:
+        parts.append(_reason(solution))
+    return "  ".join(parts)
+
+
+def _effort(solution: Solution) -> str:
+    steps = f"{solution.steps} step{'' if solution.steps == 1 else 's'}"
+    return steps if solution.attempts <= 1 else f"{steps}, {solution.attempts} attempts"
+
+
+def _reason(solution: Solution) -> str:
+    # What cannot be read says itself where it stands.
+    is_unreadable = solution.puzzle is None or not solution.where
+    return solution.reason if is_unreadable else f"{solution.where}: {solution.reason}"
+
+
+def _grids(domain: Domain, solution: Solution) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from hrm_cli.solving.drawing import changed_cells, draw
+    from hrm_cli.solving.trace import given_cells, styled_grid
+
+    assert solution.puzzle is not None
+    assert solution.answer is not None
+    puzzle, answer = draw(domain, solution.puzzle.grid), draw(domain, solution.answer)
+    given = given_cells(domain, solution.puzzle.grid)
+    truth = None if solution.truth is None else draw(domain, solution.truth)
+    title = Text.assemble(
+        (f"{solution.index} ", "bold"),
+        (solution.status, f"bold {COLOURS[solution.status]}"),
+        f" in {_effort(solution)}, {solution.seconds:.2f} s  ",
+        (solution.where, "dim"),
+    )
+    side_by_side = Table.grid(padding=(0, 2))
+    arrow = Text("\n" * (len(answer.lines) // 2) + "→")
+    side_by_side.add_row(
+        styled_grid(puzzle, given), arrow, styled_grid(answer, given, wrong=changed_cells(truth, answer))
+    )
+    parts: list[RenderableType] = [title]
+    if solution.reason:
+        parts.append(Text(solution.reason))
+    return Group(*parts, side_by_side, "")
+
+
+def _summary(tally: Tally, seconds: float) -> str:
+    others = [
+        f"{count:,} {NAMES[status]}"
+        for status, count in tally.statuses.items()
+        if count and status != "solved"
+    ]
+    listed = f" ({', '.join(others)})" if others else ""
+    noun = "puzzle" if tally.total == 1 else "puzzles"
+    rate = tally.total / seconds if seconds else 0.0
+    return (
+        f"Solved {tally.statuses['solved']:,} of {tally.total:,} {noun}{listed} in {seconds:.1f} s, "
+        f"{rate:,.0f} a second."
+    )

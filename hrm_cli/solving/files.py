@@ -1,0 +1,117 @@
+"""The files of a solve: puzzles in, answers and a picture out.
+
+Both are looked at before a model is loaded: what is wrong with them is told at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO
+
+from hrm_cli.errors import ConfigError
+from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable
+from hrm_cli.puzzles.reading import read_puzzles
+from hrm_cli.solving.solution import Solution
+from hrm_cli.whole_files import refuse_unwritable, whole_file
+
+FEW = 12
+"""Puzzles that are drawn as grids on a terminal; a longer file gets one line for each."""
+
+WriteSolution = Callable[[Domain, Solution], None]
+
+
+class OpenedPuzzles:
+    """A puzzle file whose first puzzles have been read."""
+
+    def __init__(self, items: Iterator[Puzzle | Unreadable]) -> None:
+        first = list(islice(items, FEW + 1))
+        self.are_few = len(first) <= FEW
+        self._items = chain(first, items)
+
+    def __iter__(self) -> Iterator[Puzzle | Unreadable]:
+        return self._items
+
+
+def open_puzzles(source: Path | IO[bytes]) -> OpenedPuzzles:
+    """The puzzles of a file or of standard input. Raises PuzzleError when it is no puzzle file at all."""
+    return OpenedPuzzles(read_puzzles(source))
+
+
+@contextmanager
+def answer_files(
+    source: Path | None, output: Path | None, picture: Path | None, *, with_trace: bool = False
+) -> Iterator[WriteSolution]:
+    """What to hand every solution to, so that `output` and `picture` get written. Raises ConfigError.
+
+    `output` holds one answer a line, empty where none obeys the rules; where its name ends in .jsonl it holds
+    records, `with_trace` or without.
+    `picture` shows the first solved puzzle, or the first answered one where none is solved.
+    """
+    _refuse_collisions(source, output, picture)
+    with ExitStack() as stack:
+        writers: list[WriteSolution] = []
+        if output is not None:
+            stream = stack.enter_context(whole_file(output))
+            takes_records = output.suffix == ".jsonl"
+            writers.append(_record_writer(stream, with_trace) if takes_records else _answer_writer(stream))
+        if picture is not None:
+            writers.append(stack.enter_context(_painter(picture)))
+
+        def write(domain: Domain, solution: Solution) -> None:
+            for writer in writers:
+                writer(domain, solution)
+
+        yield write
+
+
+def _refuse_collisions(source: Path | None, output: Path | None, picture: Path | None) -> None:
+    if picture is not None:
+        if picture.suffix.lower() != ".svg":
+            raise ConfigError(f"--picture {picture}: the picture is SVG text; its name ends in .svg")
+        refuse_unwritable(picture)
+    named = {"PUZZLE_FILE": source, "--output": output, "--picture": picture}
+    seen: dict[Path, str] = {}
+    for name, path in named.items():
+        if path is None:
+            continue
+        if path.resolve() in seen:
+            raise ConfigError(f"{name} {path}: is the same file as {seen[path.resolve()]}; name another")
+        seen[path.resolve()] = name
+
+
+def _record_writer(stream: IO[str], with_trace: bool) -> WriteSolution:
+    def write(domain: Domain, solution: Solution) -> None:
+        record = solution.document(domain, with_trace=with_trace)
+        stream.write(f"{json.dumps(record, ensure_ascii=False)}\n")
+
+    return write
+
+
+def _answer_writer(stream: IO[str]) -> WriteSolution:
+    def write(domain: Domain, solution: Solution) -> None:
+        answer = solution.answer if solution.verified else None
+        stream.write("\n" if answer is None else f"{domain.text(answer)}\n")
+
+    return write
+
+
+@contextmanager
+def _painter(path: Path) -> Iterator[WriteSolution]:
+    from hrm_cli.solving.pictures import solve_picture
+
+    shown: tuple[Domain, Solution] | None = None
+
+    def consider(domain: Domain, solution: Solution) -> None:
+        nonlocal shown
+        is_solved = shown is not None and shown[1].status == "solved"
+        if not is_solved and solution.answer is not None and (shown is None or solution.status == "solved"):
+            shown = domain, solution
+
+    yield consider
+    if shown is not None:
+        with whole_file(path) as stream:
+            stream.write(solve_picture(*shown))

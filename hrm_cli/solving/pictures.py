@@ -1,0 +1,206 @@
+"""A solve as a picture: the puzzle, some reasoning steps and the answer, as SVG text.
+
+Only strings are built; every text is escaped. All lengths are pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+from hrm_cli.puzzles.domain import Domain
+from hrm_cli.solving.drawing import BLANK, Drawing, changed_cells, draw
+from hrm_cli.solving.solution import Solution
+from hrm_cli.solving.trace import Frame, frames, given_cells
+
+MOST_STEPS = 4
+"""Reasoning steps shown beside the puzzle; the last is the answer."""
+
+MARGIN, GAP = 32, 40
+TOP, BOTTOM = 124, 96
+GRID_SIDE = 216
+LARGEST_DIGIT = 28
+DIGIT_MIDDLE = 0.36
+"""Height of a digit's middle above its baseline, in font sizes: not every viewer centres text by itself."""
+
+STYLE = """
+  text { font-family: ui-sans-serif, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif }
+  .card { fill: #ffffff; stroke: #e4e7ec }
+  .title { font-size: 20px; font-weight: 700; fill: #101828 }
+  .sub { font-size: 13px; fill: #667085 }
+  .label { font-size: 14px; font-weight: 600; fill: #344054 }
+  .small { font-size: 12px; fill: #667085 }
+  .verdict { font-size: 13px; text-anchor: end }
+  .cell { text-anchor: middle }
+  .given { fill: #101828; font-weight: 700 }
+  .model { fill: #2563eb; font-weight: 500 }
+  .right { fill: #067647; font-weight: 500 }
+  .wrong { fill: #d92d20; font-weight: 700 }
+  .givenbox { fill: #f2f4f7 }
+  .plainbox { fill: #ffffff; stroke: #e4e7ec }
+  .changedbox { fill: #fde68a }
+  .thin { stroke: #d0d5dd; stroke-width: 1 }
+  .thick { stroke: #475467; stroke-width: 2 }
+  .frame { fill: none; stroke: #475467; stroke-width: 2 }
+  .track { fill: #eaecf0 }
+  .bar { fill: #7c3aed }
+  .arrow { fill: none; stroke: #98a2b3; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round }
+"""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One grid of the picture."""
+
+    label: str
+    drawing: Drawing
+    model_class: str = "model"
+    changed: Set[int] = frozenset()
+    wrong: Set[int] = frozenset()
+    probability: float | None = None
+    verdict: str = ""
+
+
+def solve_picture(domain: Domain, solution: Solution) -> str:
+    """The SVG of a traced solution that has an answer."""
+    assert solution.puzzle is not None
+    assert solution.answer is not None
+    given = given_cells(domain, solution.puzzle.grid)
+    panels = _panels(domain, solution)
+    width = 2 * MARGIN + len(panels) * GRID_SIDE + (len(panels) - 1) * GAP
+    height = TOP + GRID_SIDE + BOTTOM
+    steps = f"{solution.steps} reasoning step{'' if solution.steps == 1 else 's'}"
+    title = f"{domain.describe()}: {'solved' if solution.verified else 'not solved'} in {steps}"
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" role="img">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{STYLE}</style>",
+        f'<rect class="card" x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="16"/>',
+        _text(MARGIN, 44, "title", title),
+        _text(MARGIN, 68, "sub", _subtitle(solution)),
+    ]
+    for number, panel in enumerate(panels):
+        left = MARGIN + number * (GRID_SIDE + GAP)
+        parts += _panel(panel, left, given)
+        if number:
+            middle, x = TOP + GRID_SIDE // 2, left - GAP // 2
+            parts.append(f'<path class="arrow" d="M{x - 5} {middle - 8}l8 8l-8 8"/>')
+    parts += _legend(panels, height - 24)
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _panels(domain: Domain, solution: Solution) -> list[Panel]:
+    assert solution.puzzle is not None
+    assert solution.answer is not None
+    thinking = list(frames(domain, solution))
+    panels = [Panel("puzzle", draw(domain, solution.puzzle.grid))]
+    shown: Drawing | None = None
+    for frame in _chosen(thinking):
+        is_answer = frame is thinking[-1]
+        panels.append(
+            Panel(
+                f"step {frame.step}",
+                frame.drawing,
+                "right" if is_answer and solution.verified else "model",
+                # Since the grid beside it: steps in between are not shown.
+                changed_cells(shown, frame.drawing),
+                frame.wrong,
+                frame.probability,
+                ("✓ verified" if solution.verified else "✗ breaks a rule") if is_answer else "",
+            )
+        )
+        shown = frame.drawing
+    return panels
+
+
+def _chosen(thinking: Sequence[Frame]) -> list[Frame]:
+    """The first step, the last, and others spread evenly between."""
+    count = min(MOST_STEPS, len(thinking))
+    places = {len(thinking) - 1} | {i * (len(thinking) - 1) // max(count - 1, 1) for i in range(count)}
+    return [thinking[place] for place in sorted(places)]
+
+
+def _subtitle(solution: Solution) -> str:
+    if solution.verified:
+        return "The answer was checked against the rules, not against a stored solution."
+    return f"The rules say: {solution.reason}"
+
+
+def _panel(panel: Panel, left: int, given: Set[int]) -> list[str]:
+    drawing = panel.drawing
+    rows = {line: number for number, line in enumerate(drawing.rows)}
+    columns = {column: number for number, column in enumerate(drawing.columns)}
+    cell_height, cell_width = GRID_SIDE / len(rows), GRID_SIDE / len(columns)
+    size = min(0.62 * min(cell_width, cell_height), LARGEST_DIGIT)
+    parts = [_text(left, TOP - 14, "label", panel.label)]
+    if panel.verdict:
+        verdict_class = "right" if panel.model_class == "right" else "wrong"
+        parts.append(_text(left + GRID_SIDE, TOP - 14, f"verdict {verdict_class}", panel.verdict))
+    boxes, symbols = [], []
+    for cell, (line, column) in enumerate(drawing.cells):
+        x, y = left + columns[column] * cell_width, TOP + rows[line] * cell_height
+        box = "givenbox" if cell in given else "changedbox" if cell in panel.changed else None
+        if box:
+            boxes.append(
+                f'<rect class="{box}" x="{x:g}" y="{y:g}" width="{cell_width:g}" height="{cell_height:g}"/>'
+            )
+        symbol = drawing.lines[line][column]
+        if symbol != BLANK:
+            kind = "wrong" if cell in panel.wrong else "given" if cell in given else panel.model_class
+            middle = y + cell_height / 2 + DIGIT_MIDDLE * size
+            symbols.append(_text(x + cell_width / 2, middle, f"cell {kind}", symbol))
+    parts += [*boxes, *_lines(drawing, left, cell_width, cell_height)]
+    return [*parts, f'<g font-size="{size:.3g}">', *symbols, "</g>", *_footer(panel, left)]
+
+
+def _lines(drawing: Drawing, left: int, cell_width: float, cell_height: float) -> list[str]:
+    thin: list[str] = []
+    thick: list[str] = []
+    for number in range(1, len(drawing.rows)):
+        y = TOP + number * cell_height
+        (thick if number in drawing.ruled_rows else thin).append(f"M{left} {y:g}h{GRID_SIDE}")
+    for number in range(1, len(drawing.columns)):
+        x = left + number * cell_width
+        (thick if number in drawing.ruled_columns else thin).append(f"M{x:g} {TOP}v{GRID_SIDE}")
+    frame = f'<rect class="frame" x="{left}" y="{TOP}" width="{GRID_SIDE}" height="{GRID_SIDE}" rx="2"/>'
+    return [f'<path class="thin" d="{"".join(thin)}"/>', f'<path class="thick" d="{"".join(thick)}"/>', frame]
+
+
+def _footer(panel: Panel, left: int) -> list[str]:
+    if panel.probability is None:
+        return []
+    y = TOP + GRID_SIDE + 16
+    filled = GRID_SIDE * panel.probability
+    return [
+        f'<rect class="track" x="{left}" y="{y}" width="{GRID_SIDE}" height="6" rx="3"/>',
+        f'<rect class="bar" x="{left}" y="{y}" width="{filled:.4g}" height="6" rx="3"/>',
+        _text(left, y + 24, "small", f"halt probability {panel.probability:.0%}"),
+    ]
+
+
+def _legend(panels: Sequence[Panel], y: int) -> list[str]:
+    """What the colours mean, as far as they occur."""
+    entries = [("given", "givenbox", "given")]
+    if any(panel.model_class == "model" for panel in panels[1:]):
+        entries.append(("model", "", "the model's"))
+    if any(panel.changed for panel in panels):
+        entries.append(("model", "changedbox", "changed since the grid before"))
+    if any(panel.wrong for panel in panels):
+        entries.append(("wrong", "", "wrong"))
+    if any(panel.model_class == "right" for panel in panels):
+        entries.append(("right", "", "verified"))
+    parts, x = [], MARGIN
+    for symbol_class, box_class, meaning in entries:
+        parts += [
+            f'<rect class="{box_class or "plainbox"}" x="{x}" y="{y - 14}" width="18" height="18" rx="3"/>',
+            f'<g font-size="12">{_text(x + 9, y - 5 + 12 * DIGIT_MIDDLE, f"cell {symbol_class}", "5")}</g>',
+            _text(x + 25, y, "small", meaning),
+        ]
+        x += 25 + 20 + round(6.2 * len(meaning))
+    return parts
+
+
+def _text(x: float, y: float, style: str, text: str) -> str:
+    return f'<text class="{style}" x="{x:g}" y="{y:g}">{escape(text)}</text>'
