@@ -17,6 +17,9 @@ from hrm_cli.puzzles.domain import Domain, Tokens, make_domain
 _BLOCK = 4096
 """Images made at once: small enough for the processor's cache."""
 
+_ROUND = 1 << 16
+"""Images between two looks for repetitions, at most: bounds the memory of puzzles with very many copies."""
+
 _PATIENCE = 20
 """Draws per wanted copy after which a puzzle counts as having no more: e⁻²⁰ of them remain unseen."""
 
@@ -70,7 +73,8 @@ def _block(
     seen = _key(fingerprints(inputs), np.arange(count))
     filled = np.ones(count, dtype=np.int64)
     draws = np.zeros(count, dtype=np.int64)
-    wanted = np.full(count, copies)
+    most = max(1, _ROUND // count)
+    wanted = np.full(count, min(copies, most))
     while wanted.any():
         owner = np.repeat(np.arange(count), wanted)
         images = _images(domain, inputs[owner], labels[owner], rng)
@@ -86,7 +90,7 @@ def _block(
         draws += wanted
         missing = copies + 1 - filled
         # More than is missing, since what is left to find grows rarer; the surplus is dropped above.
-        again = np.minimum(4 * missing + 16, copies + 16)
+        again = np.minimum(np.minimum(4 * missing, missing + copies // 4) + 16, most)
         wanted = np.where((missing > 0) & (draws < _PATIENCE * copies + 200), again, 0)
     if (filled > copies).all():
         return Copies(joined_inputs.reshape(-1, seq_len), joined_labels.reshape(-1, seq_len), filled)

@@ -1,0 +1,198 @@
+"""Examples per second and peak memory of the dataset builder, beside building one example at a time.
+
+    python benchmarks/dataset_builder.py [--save benchmarks/results/dataset_builder.txt]
+
+Every figure comes from a process of its own. Both builders read the same CSV file of 1000 generated puzzles and write
+the same layout; the plain one is what one would write first: a loop over examples, lists of arrays, saved at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hrm_cli.config.schema import DataConfig
+from hrm_cli.data.augmentation import with_copies
+from hrm_cli.data.build import build_dataset
+from hrm_cli.data.measuring import peak_memory_mb
+from hrm_cli.puzzles.generators.sudoku import generate
+from hrm_cli.puzzles.sudoku import BLANK, SudokuDomain
+
+PUZZLES = 1000
+COPIES = 1000
+REPEATS = 3
+
+
+def build(source: Path, copies: int, folder: Path) -> dict[str, Any]:
+    """The product's builder."""
+    summary = build_dataset(DataConfig(source=str(source), num_test=0, num_aug=copies), folder)
+    return {
+        "examples": summary.train.examples,
+        "seconds": summary.seconds,
+        "writing_seconds": summary.writing_seconds,
+        "megabytes": summary.bytes / 1e6,
+    }
+
+
+def build_plainly(source: Path, copies: int, folder: Path) -> dict[str, Any]:
+    """One example at a time, all of them in memory."""
+    started = time.perf_counter()
+    rng = np.random.default_rng(0)
+    inputs, labels, puzzle_indices, group_indices = [], [], [0], [0]
+    with source.open() as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        puzzle, answer = (
+            np.array([int(c) for c in row[name].replace(".", "0")]).reshape(9, 9)
+            for name in ("question", "answer")
+        )
+        for copy in range(copies + 1):
+            grids = (puzzle, answer) if copy == 0 else shuffled(puzzle, answer, rng)
+            inputs.append(grids[0])
+            labels.append(grids[1])
+            puzzle_indices.append(len(inputs))
+        group_indices.append(len(puzzle_indices) - 1)
+    folder.mkdir()
+    for name, grids in (("inputs", inputs), ("labels", labels)):
+        np.save(folder / f"all__{name}.npy", np.stack(grids).reshape(-1, 81) + 1)
+    np.save(folder / "all__puzzle_indices.npy", np.array(puzzle_indices, np.int32))
+    np.save(folder / "all__group_indices.npy", np.array(group_indices, np.int32))
+    seconds = time.perf_counter() - started
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    return {"examples": len(inputs), "seconds": seconds, "megabytes": size / 1e6}
+
+
+def shuffled(
+    puzzle: np.ndarray, answer: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One random symmetric image of a 9×9 puzzle and its answer."""
+    digits = np.concatenate([[0], rng.permutation(np.arange(1, 10))])
+    rows, columns = (
+        np.concatenate([3 * band + rng.permutation(3) for band in rng.permutation(3)]) for _ in range(2)
+    )
+    transposed = rng.random() < 0.5
+
+    def image(grid: np.ndarray) -> np.ndarray:
+        turned = grid.T if transposed else grid
+        return digits[turned[np.ix_(rows, columns)]]
+
+    return image(puzzle), image(answer)
+
+
+BUILDERS = {"builder": build, "plain": build_plainly}
+
+
+def measured(builder: str, source: Path, copies: int) -> dict[str, Any]:
+    """One build in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [sys.executable, __file__, "--worker", builder, str(source), str(copies), f"{folder}/dataset"]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def write_csv(file: Path, count: int) -> None:
+    """`count` different puzzles of 30 clues: generated ones and, beyond 1000, symmetric images of them."""
+    domain, rng = SudokuDomain(9), np.random.default_rng(0)
+    parts = list(generate(9, min(count, PUZZLES), rng, clues=30))
+    inputs, labels = (np.concatenate(side) + np.uint8(BLANK) for side in zip(*parts, strict=True))
+    copies = -(-count // PUZZLES) - 1
+    with file.open("w") as stream:
+        stream.write("source,question,answer,rating\n")
+        for block in with_copies(domain, inputs, labels, copies, held_out=np.empty(0, np.uint64), rng=rng):
+            for grids in zip(block.inputs, block.labels, strict=True):
+                question, answer = ("".join(map(str, grid - BLANK)) for grid in grids)
+                stream.write(f"benchmark,{question},{answer},0\n")
+
+
+def machine() -> str:
+    """The processor and the versions that the figures depend on, nothing that names this very machine."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        facts = dict(
+            (part.strip() for part in line.split(":", 1))
+            for line in info.read_text().splitlines()
+            if ":" in line
+        )
+        model = f"{facts.get('model name', model)} (family {facts.get('cpu family', '?')})"
+    return (
+        f"{os.cpu_count()} cores, {model}; {platform.system()}, Python {platform.python_version()}, "
+        f"numpy {np.__version__}"
+    )
+
+
+def report(folder: Path) -> list[str]:
+    """All figures as lines of text."""
+    source = folder / "puzzles.csv"
+    write_csv(source, PUZZLES)
+    measured("builder", source, 0)  # compiles the solver, once per machine
+    lines = [f"Machine: {machine()}", "", f"{PUZZLES} puzzles × {COPIES} copies, 9×9, from a CSV file:", ""]
+    lines.append(f"{'':>16}{'examples/s':>12}{'seconds':>10}{'peak MB':>10}{'MB on disk':>12}")
+    runs = [measured("builder", source, COPIES) for _ in range(REPEATS)]
+    ours = min(runs, key=lambda run: run["seconds"])
+    plain = measured("plain", source, COPIES)
+    for name, run in (("hrm, best of 3", ours), ("one at a time", plain)):
+        rate = run["examples"] / run["seconds"]
+        lines.append(
+            f"{name:>16}{rate:>12,.0f}{run['seconds']:>10.2f}{run['peak']:>10,.0f}{run['megabytes']:>12,.0f}"
+        )
+    ratio = plain["seconds"] / ours["seconds"]
+    spread = ", ".join(f"{run['examples'] / run['seconds']:,.0f}" for run in runs)
+    lines += ["", f"Ratio {ratio:.1f}; the runs of hrm: {spread} examples/s (reading and checking included);"]
+    lines.append(
+        f"augmenting and writing alone: {ours['examples'] / ours['writing_seconds']:,.0f} examples/s."
+    )
+    lines += ["", "Copies grow (1000 puzzles):", ""]
+    lines += table([0, 9, 99, 999], lambda copies: (source, copies))
+    lines += ["", "Puzzles grow (no copies; dominated by reading and checking):", ""]
+    files = {count: folder / f"{count}.csv" for count in (1_000, 10_000, 100_000)}
+    for count, file in files.items():
+        write_csv(file, count)
+    lines += table(list(files), lambda count: (files[count], 0))
+    return lines
+
+
+def table(values: list[int], job: Callable[[int], tuple[Path, int]]) -> list[str]:
+    """One line a size: what it took, and per example."""
+    lines = [f"{'examples':>12}{'seconds':>10}{'µs each':>10}{'peak MB':>10}"]
+    for value in values:
+        run = measured("builder", *job(value))
+        each = run["seconds"] / run["examples"] * 1e6
+        lines.append(f"{run['examples']:>12,}{run['seconds']:>10.2f}{each:>10.2f}{run['peak']:>10,.0f}")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--save", type=Path, help="also write the text to this file")
+    parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        builder, source, copies, folder = options.worker
+        figures = BUILDERS[builder](Path(source), int(copies), Path(folder))
+        print(json.dumps({**figures, "peak": peak_memory_mb()}))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        text = "\n".join(report(Path(folder))) + "\n"
+    print(text, end="")
+    if options.save:
+        options.save.parent.mkdir(parents=True, exist_ok=True)
+        options.save.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
