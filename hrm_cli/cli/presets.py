@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from hrm_cli.config.problems import InvalidConfigError
 from hrm_cli.config.resolved import diff_presets, explained_yaml, resolved_yaml
 from hrm_cli.config.schema import Preset
 from hrm_cli.errors import ConfigError
+from hrm_cli.whole_files import whole_file
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -93,7 +93,8 @@ def copy(
     if path.exists() and not force:
         raise ConfigError(f"{path}: exists; --force overwrites it")
     header = f"# From preset {name}. Check it: hrm presets validate {path}\n#   hrm train --preset {path}\n"
-    _write_whole(path, header + explained_yaml(preset))
+    with whole_file(path) as stream:
+        stream.write(header + explained_yaml(preset))
     console.print_line(f"{path} written; train with: hrm train --preset {path}")
 
 
@@ -168,15 +169,3 @@ def _summary(name: str, preset: Preset, trainable: int) -> dict[str, Any]:
 
 def _shown(value: Any) -> str:
     return "null" if value is None else str(value)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Writes beside the file and renames, so that an interruption leaves the old file or the new one."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
