@@ -109,14 +109,14 @@ def _grids(domain: Domain, solution: Solution) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from hrm_cli.solving.drawing import changed_cells, draw
-    from hrm_cli.solving.trace import given_cells, styled_grid
+    from hrm_cli.solving.drawing import draw
+    from hrm_cli.solving.trace import given_cells, styled_grid, wrong_cells
 
     assert solution.puzzle is not None
     assert solution.answer is not None
     puzzle, answer = draw(domain, solution.puzzle.grid), draw(domain, solution.answer)
     given = given_cells(domain, solution.puzzle.grid)
-    truth = None if solution.truth is None else draw(domain, solution.truth)
+    wrong = wrong_cells(domain, solution, answer)
     title = Text.assemble(
         (f"{solution.index} ", "bold"),
         (solution.status, f"bold {COLOURS[solution.status]}"),
@@ -125,9 +125,7 @@ def _grids(domain: Domain, solution: Solution) -> RenderableType:
     )
     side_by_side = Table.grid(padding=(0, 2))
     arrow = Text("\n" * (len(answer.lines) // 2) + "→")
-    side_by_side.add_row(
-        styled_grid(puzzle, given), arrow, styled_grid(answer, given, wrong=changed_cells(truth, answer))
-    )
+    side_by_side.add_row(styled_grid(puzzle, given), arrow, styled_grid(answer, given, wrong=wrong))
     parts: list[RenderableType] = [title]
     if solution.reason:
         parts.append(Text(solution.reason))
@@ -142,8 +140,5 @@ def _summary(tally: Tally, seconds: float) -> str:
     ]
     listed = f" ({', '.join(others)})" if others else ""
     noun = "puzzle" if tally.total == 1 else "puzzles"
-    rate = tally.total / seconds if seconds else 0.0
-    return (
-        f"Solved {tally.statuses['solved']:,} of {tally.total:,} {noun}{listed} in {seconds:.1f} s, "
-        f"{rate:,.0f} a second."
-    )
+    rate = f", {tally.total / seconds:,.0f} a second" if tally.total >= 10 and seconds else ""
+    return f"Solved {tally.statuses['solved']:,} of {tally.total:,} {noun}{listed} in {seconds:.1f} s{rate}."

@@ -175,7 +175,9 @@ def _encode(domain: Domain, puzzle: Puzzle) -> Tokens:
     try:
         return domain.encode(puzzle.grid)
     except PuzzleError as error:
-        raise PuzzleError(f"another puzzle than the checkpoint was trained for: {error}") from None
+        raise PuzzleError(
+            f"the checkpoint was trained on {domain.describe()}, this is another puzzle: {error}"
+        ) from None
 
 
 def _try_all(

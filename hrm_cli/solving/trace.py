@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CHANGE_MARK = "*"
 """Stands behind a changed cell where there is no colour."""
 
-GIVEN, ANSWERED, CHANGED, WRONG = "bold", "cyan", "black on yellow", "bold red"
+EMPTY, GIVEN, ANSWERED, CHANGED, WRONG = "dim", "bold", "cyan", "black on yellow", "bold red"
 """Rich styles of cells; a changed cell keeps the red of a wrong one."""
 
 
@@ -31,7 +31,7 @@ class Frame:
     changed: set[int]
     """Cells that the step before answered otherwise; none at the first step."""
     wrong: set[int]
-    """Cells that differ from the only solution; none where it is not known."""
+    """Cells that differ from the only solution; where there are several, givens that were altered."""
     probability: float
     """With which the model would halt here: sigmoid of the halt value."""
 
@@ -46,7 +46,6 @@ class Frame:
 
 def frames(domain: Domain, solution: Solution) -> Iterator[Frame]:
     """The steps of a solution that was traced."""
-    truth = None if solution.truth is None else draw(domain, solution.truth)
     before: Drawing | None = None
     for step in solution.trace:
         drawing = draw(domain, step.grid)
@@ -54,10 +53,19 @@ def frames(domain: Domain, solution: Solution) -> Iterator[Frame]:
             step.step,
             drawing,
             changed_cells(before, drawing),
-            changed_cells(truth, drawing),
+            wrong_cells(domain, solution, drawing),
             halt_probability(step.q_halt),
         )
         before = drawing
+
+
+def wrong_cells(domain: Domain, solution: Solution, answer: Drawing) -> set[int]:
+    """Cells of an answer that cannot be right, as far as that is known."""
+    assert solution.puzzle is not None
+    if solution.truth is not None:
+        return changed_cells(draw(domain, solution.truth), answer)
+    puzzle = solution.puzzle.grid
+    return changed_cells(draw(domain, puzzle), answer) & given_cells(domain, puzzle)
 
 
 def halt_probability(q_halt: float) -> float:
@@ -94,7 +102,7 @@ def styled_grid(
     starts = [sum(len(line) + 1 for line in drawing.lines[:i]) for i in range(len(drawing.lines))]
     for cell, (row, column) in enumerate(drawing.cells):
         place = starts[row] + column
-        style = GIVEN if cell in given else ANSWERED
+        style = GIVEN if cell in given else EMPTY if drawing.lines[row][column] == BLANK else ANSWERED
         if cell in changed:
             style = CHANGED
         if cell in wrong:
