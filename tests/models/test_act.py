@@ -45,7 +45,9 @@ def test_a_replaced_row_forgets_its_state(model: ACTModel, batch: PuzzleBatch) -
     assert torch.equal(reused.logits, fresh.logits)
 
 
-def test_training_halts_where_halting_is_worth_more_than_going_on(model: ACTModel, batch: PuzzleBatch) -> None:
+def test_training_halts_where_halting_is_worth_more_than_going_on(
+    model: ACTModel, batch: PuzzleBatch
+) -> None:
     for halt, going_on, expected in ((1.0, 0.0, True), (0.0, 1.0, False)):
         set_q_head(model, halt, going_on)
         model.arch.__dict__["halt_exploration_prob"] = 0.0
@@ -91,7 +93,9 @@ def test_only_the_last_update_of_each_module_gets_gradient(model: ACTModel, batc
     assert not inner.z_H.requires_grad
 
 
-def run(model: ACTModel, batch: PuzzleBatch, steps: int, *, adaptive: bool) -> dict[int, tuple[int, list[int]]]:
+def run(
+    model: ACTModel, batch: PuzzleBatch, steps: int, *, adaptive: bool
+) -> dict[int, tuple[int, list[int]]]:
     answers = {}
     for step in model.infer(batch.inputs, batch.puzzle_identifiers, steps, adaptive=adaptive):
         for row, prediction, done in zip(step.rows, step.predictions, step.finished, strict=True):
@@ -101,7 +105,9 @@ def run(model: ACTModel, batch: PuzzleBatch, steps: int, *, adaptive: bool) -> d
     return answers
 
 
-def test_a_row_dropped_early_answers_as_it_would_have_at_that_step(model: ACTModel, batch: PuzzleBatch) -> None:
+def test_a_row_dropped_early_answers_as_it_would_have_at_that_step(
+    model: ACTModel, batch: PuzzleBatch
+) -> None:
     # A random Q head, so that rows halt at different steps.
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -122,7 +128,9 @@ def test_without_adaptive_halting_every_row_runs_to_the_end_even_beyond_training
 
 
 def test_a_model_without_puzzle_embeddings_runs_in_bfloat16(batch: PuzzleBatch, arch) -> None:
-    small = arch.model_copy(update={"puzzle_emb_ndim": 0, "forward_dtype": "bfloat16", "pos_encodings": "learned"})
+    small = arch.model_copy(
+        update={"puzzle_emb_ndim": 0, "forward_dtype": "bfloat16", "pos_encodings": "learned"}
+    )
     model = build_model(small, 7, 20, 1)
     carry, out = model.train_step(model.initial_carry(batch), batch)
     assert out.puzzle_rows is None

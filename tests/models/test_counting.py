@@ -21,7 +21,9 @@ from hrm_cli.models.registry import build_model
         (768, 12, 6, 84_953_090, 84_953_856, 84_953_856),
     ],
 )
-def test_the_ledgers_figures_are_computed(hidden: int, heads: int, layers: int, exact: int, guide: int, rule: int) -> None:
+def test_the_ledgers_figures_are_computed(
+    hidden: int, heads: int, layers: int, exact: int, guide: int, rule: int
+) -> None:
     arch = ArchConfig(hidden_size=hidden, num_heads=heads, H_layers=layers, L_layers=layers)
     assert count_exactly(arch, 11, 81).trainable == exact
     found = approximate(arch, 11)

@@ -20,7 +20,9 @@ def test_a_truncated_normal_has_the_standard_deviation_asked_for_and_ends_at_two
     assert drawn.abs().max().item() == pytest.approx(2 * std / 0.8796, rel=0.01)
 
 
-@pytest.mark.parametrize(("hidden", "expansion", "width"), [(512, 4, 1536), (128, 4, 512), (512, 3, 1024), (384, 4, 1024)])
+@pytest.mark.parametrize(
+    ("hidden", "expansion", "width"), [(512, 4, 1536), (128, 4, 512), (512, 3, 1024), (384, 4, 1024)]
+)
 def test_the_swiglu_width_is_rounded_up_to_256(hidden: int, expansion: float, width: int) -> None:
     assert swiglu_width(hidden, expansion) == width
 

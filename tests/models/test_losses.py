@@ -39,7 +39,9 @@ def test_a_rows_loss_is_averaged_over_its_labels_before_rows_are_summed() -> Non
     logits = torch.zeros(2, 4, 5)
     quiet = torch.full((2,), -50.0)
     wrong = torch.tensor([False, False])
-    total, metrics = act_loss(logits, labels, quiet, quiet, None, wrong, torch.ones(2), "softmax_cross_entropy")
+    total, metrics = act_loss(
+        logits, labels, quiet, quiet, None, wrong, torch.ones(2), "softmax_cross_entropy"
+    )
     assert metrics["lm_loss"].item() == pytest.approx(2 * math.log(5), rel=1e-6)
     assert total.item() == pytest.approx(metrics["lm_loss"].item(), rel=1e-6)
 
@@ -51,7 +53,14 @@ def test_metrics_count_halted_rows_with_labels_only() -> None:
     halted = torch.tensor([True, True, False, True])
     steps = torch.tensor([3, 5, 7, 9])
     _, metrics = act_loss(
-        logits_for(predictions), labels, q_halt, q_halt, q_halt.sigmoid(), halted, steps, "softmax_cross_entropy"
+        logits_for(predictions),
+        labels,
+        q_halt,
+        q_halt,
+        q_halt.sigmoid(),
+        halted,
+        steps,
+        "softmax_cross_entropy",
     )
     assert {name: metrics[name].item() for name in ("count", "accuracy", "exact_accuracy", "q_halt_accuracy", "steps")} == {
         "count": 2, "accuracy": 1.5, "exact_accuracy": 1, "q_halt_accuracy": 1, "steps": 8,
