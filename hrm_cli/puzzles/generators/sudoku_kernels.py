@@ -30,6 +30,9 @@ KEPT_DIFFERENCES = 128
 CLIMBING_STEPS = 400
 """Swaps tried on one grid before another is drawn."""
 
+MOST_ADDED = 6
+"""Cells given in a swap before clues are removed again; fewer climb half as fast (measured at difficulty 20 and 60)."""
+
 _NONE, _ONE = np.uint64(0), np.uint64(1)
 
 
@@ -203,7 +206,7 @@ def climb(
         if reached >= wanted:
             return True
         tools.trial[:] = puzzle
-        for _ in range(1 + draw(tools.state, 3)):
+        for _ in range(1 + draw(tools.state, MOST_ADDED)):
             cell = draw(tools.state, puzzle.shape[0])
             tools.trial[cell] = solution[cell]
         clues = reduce(tools.trial, solution, fewest, tools)

@@ -1,0 +1,138 @@
+"""How many Sudoku puzzles the built-in generator makes and the solver checks per second, on one core.
+
+Beside them, in the same run, a plain Python generator and solver with the same rules: the ratio says what the
+compiled ones are worth on any machine.
+
+`python benchmarks/sudoku_generator.py [--seconds 3] [--runs 5]` prints; redirect it to keep it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from hrm_cli.puzzles.generators.sudoku import generate
+from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku_layout import layout
+from hrm_cli.puzzles.sudoku_solver import search
+
+PEERS = [row.tolist() for row in layout(9).peers]
+Work = Callable[[], int]
+
+
+def plain_search(cells: list[int], limit: int, shuffled: random.Random | None = None) -> list[list[int]]:
+    """Solutions by the cell with the fewest candidates, in plain Python."""
+    best: list[int] | None = None
+    where = -1
+    for cell in range(81):
+        if not cells[cell]:
+            candidates = list(set(range(1, 10)) - {cells[peer] for peer in PEERS[cell]})
+            if best is None or len(candidates) < len(best):
+                best, where = candidates, cell
+                if len(best) < 2:
+                    break
+    if best is None:
+        return [cells]
+    if shuffled:
+        shuffled.shuffle(best)
+    found: list[list[int]] = []
+    for digit in best:
+        found += plain_search([*cells[:where], digit, *cells[where + 1 :]], limit - len(found), shuffled)
+        if len(found) >= limit:
+            break
+    return found
+
+
+def plain_minimal(rng: random.Random) -> list[int]:
+    """One minimal puzzle, in plain Python."""
+    puzzle = list(plain_search([0] * 81, 1, rng)[0])
+    for cell in rng.sample(range(81), 81):
+        digit, puzzle[cell] = puzzle[cell], 0
+        if len(plain_search(puzzle, 2)) > 1:
+            puzzle[cell] = digit
+    return puzzle
+
+
+def rate(work: Work, runs: int, seconds: float) -> tuple[float, float, float]:
+    """Median, least and greatest number of things per second over `runs`, each of about `seconds`.
+
+    Seconds are those that the processor worked for this program: other programs on the machine do not count.
+    """
+    work()
+    rates = []
+    for _ in range(runs):
+        done, start = 0, time.process_time()
+        while time.process_time() - start < seconds:
+            done += work()
+        rates.append(done / (time.process_time() - start))
+    return statistics.median(rates), min(rates), max(rates)
+
+
+def generating(size: int, clues: int | tuple[int, int] | None, min_difficulty: int, batch: int) -> Work:
+    """Makes `batch` puzzles a call, different ones each time."""
+    rng = np.random.default_rng(0)
+    return lambda: sum(len(p) for p, _ in generate(size, batch, rng, clues, min_difficulty))
+
+
+def machine() -> str:
+    """Cores and processor family."""
+    facts = {"model name": platform.processor(), "cpu family": "unknown"}
+    described = Path("/proc/cpuinfo")
+    if described.exists():
+        for line in described.read_text().splitlines():
+            name, _, value = line.partition(":")
+            facts[name.strip()] = value.strip()
+    processor = f"{facts['model name']} (family {facts['cpu family']})"
+    return f"{os.cpu_count()} cores, {processor}, Python {platform.python_version()}"
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--seconds", type=float, default=2, help="length of one run")
+    options.add_argument("--runs", type=int, default=5)
+    given = options.parse_args()
+    print(f"Sudoku generator and solver, one core of: {machine()}")
+    print(f"Median (least - greatest) of {given.runs} runs of {given.seconds:g} s of processor time, warm.\n")
+
+    rng = random.Random(0)
+    minimal, _ = next(generate(9, 1000, np.random.default_rng(1)))
+    lists = [row.tolist() for row in minimal[:50]]
+    domain, draws, tokens = SudokuDomain(9), np.random.default_rng(2), minimal + np.uint8(1)
+
+    def augment() -> int:
+        symmetries = domain.sample_symmetries(draws, len(tokens))
+        symmetries.apply(tokens)
+        symmetries.apply(tokens)
+        return len(tokens)
+
+    rows: list[tuple[str, Work]] = [
+        ("minimal 9×9 puzzles made", generating(9, None, 0, 2000)),
+        ("  plain Python", lambda: len([plain_minimal(rng)])),
+        ("9×9 puzzles of 24-34 clues made", generating(9, (24, 34), 0, 2000)),
+        ("9×9 puzzles of difficulty ≥ 10 made", generating(9, None, 10, 50)),
+        ("9×9 puzzles of difficulty ≥ 50 made", generating(9, None, 50, 10)),
+        ("minimal 6×6 puzzles made", generating(6, None, 0, 2000)),
+        ("4×4 puzzles of 4-10 clues made", generating(4, (4, 10), 0, 20000)),
+        ("minimal 9×9 puzzles checked for one solution", lambda: len(search(minimal, 9).counts)),
+        ("  plain Python", lambda: sum(bool(plain_search(cells, 2)) for cells in lists)),
+        ("9×9 examples augmented (symmetries drawn; input and label)", augment),
+        ("9×9 canonical forms", lambda: len(domain.canonical(tokens))),
+    ]
+    before = 0.0
+    for name, work in rows:
+        middle, least, greatest = rate(work, given.runs, given.seconds)
+        ratio = f"   compiled ÷ plain: {before / middle:,.0f}" if name.startswith(" ") else ""
+        print(f"{name:<60}{middle:>12,.1f} /s   ({least:,.1f} - {greatest:,.1f}){ratio}", flush=True)
+        before = middle
+
+
+if __name__ == "__main__":
+    main()
