@@ -1,0 +1,159 @@
+"""The files of a solve: refused before anything runs, written whole, kept when interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hrm_cli.errors import ConfigError, PuzzleError
+from hrm_cli.puzzles.domain import Puzzle, Unreadable
+from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.solving.files import FEW, answer_files, open_puzzles
+from hrm_cli.solving.solution import Solution
+from hrm_cli.solving.solver import solve_puzzles
+from hrm_cli.whole_files import whole_file
+
+
+@pytest.fixture
+def solutions(domain: SudokuDomain, scripted: Any, right_model: Any, puzzles: list[Puzzle]) -> list[Solution]:
+    """unsolved, solved, unreadable."""
+    first = domain.encode(puzzles[0].grid).tobytes()
+    model = scripted(
+        lambda tokens, step: (tokens, 1.0) if tokens.tobytes() == first else right_model.respond(tokens, step)
+    )
+    items = [*puzzles[:2], Unreadable("file:3", "nonsense")]
+    return list(solve_puzzles(model, domain, items, max_steps=1, trace=True))
+
+
+def test_text_output_keeps_one_line_a_puzzle_and_holds_verified_answers_only(
+    domain: SudokuDomain, solutions: list[Solution], tmp_path: Path
+) -> None:
+    with answer_files(None, tmp_path / "answers.txt", None) as write:
+        for solution in solutions:
+            write(domain, solution)
+    answer = solutions[1].answer
+    assert answer is not None
+    assert (tmp_path / "answers.txt").read_text() == f"\n{domain.text(answer)}\n\n"
+
+
+@pytest.mark.parametrize("with_trace", [False, True])
+def test_jsonl_output_holds_every_record(
+    domain: SudokuDomain, solutions: list[Solution], tmp_path: Path, with_trace: bool
+) -> None:
+    with answer_files(None, tmp_path / "answers.jsonl", None, with_trace=with_trace) as write:
+        for solution in solutions:
+            write(domain, solution)
+    records = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert [record["status"] for record in records] == ["unsolved", "solved", "invalid"]
+    assert all(("trace" in record) == with_trace for record in records)
+
+
+def test_picture_shows_the_first_solved_puzzle_rather_than_the_first(
+    domain: SudokuDomain, solutions: list[Solution], tmp_path: Path
+) -> None:
+    with answer_files(None, None, tmp_path / "solve.svg") as write:
+        for solution in solutions:
+            write(domain, solution)
+    assert "solved in 1 reasoning step" in (tmp_path / "solve.svg").read_text(encoding="utf-8")
+    with answer_files(None, None, tmp_path / "wrong.svg") as write:
+        write(domain, solutions[0])
+    assert "not solved" in (tmp_path / "wrong.svg").read_text(encoding="utf-8")
+
+
+def test_no_answer_no_picture(domain: SudokuDomain, solutions: list[Solution], tmp_path: Path) -> None:
+    with answer_files(None, None, tmp_path / "solve.svg") as write:
+        write(domain, solutions[2])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_output_may_not_replace_the_puzzles_or_the_picture(tmp_path: Path) -> None:
+    puzzles = tmp_path / "puzzles.svg"
+    puzzles.write_text("kept")
+    for output, picture in ((puzzles, None), (None, puzzles), (tmp_path / "a.svg", tmp_path / "a.svg")):
+        with pytest.raises(ConfigError, match="same file"), answer_files(puzzles, output, picture):
+            pass
+    assert puzzles.read_text() == "kept"
+
+
+@pytest.mark.parametrize("name", ["picture.png", "picture"])
+def test_picture_that_would_not_be_svg_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"\.svg"), answer_files(None, None, tmp_path / name):
+        pass
+
+
+@pytest.mark.parametrize("target", ["folder", "missing/answers.txt"])
+def test_places_that_cannot_be_written_are_refused_at_once(tmp_path: Path, target: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match=target), whole_file(tmp_path / target):
+        pytest.fail("the work must not begin")
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="needs a device file")
+def test_device_file_is_refused_because_renaming_would_replace_it() -> None:
+    with pytest.raises(ConfigError, match="ordinary file"), whole_file(Path("/dev/null")):
+        pytest.fail("the work must not begin")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_file_without_permission_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "kept.txt").write_text("kept")
+    (tmp_path / "kept.txt").chmod(0o400)
+    with pytest.raises(ConfigError, match="permission"), whole_file(tmp_path / "kept.txt"):
+        pytest.fail("the work must not begin")
+
+
+def write_and_raise(path: Path, error: BaseException) -> None:
+    with whole_file(path) as stream:
+        stream.write("new")
+        raise error
+
+
+def test_failure_leaves_the_older_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "answers.txt"
+    target.write_text("old")
+    with pytest.raises(PuzzleError):
+        write_and_raise(target, PuzzleError("broken off"))
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.txt"]
+    assert target.read_text() == "old"
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_interruption_keeps_what_was_written_beside_the_older_file(
+    tmp_path: Path, interruption: type[BaseException]
+) -> None:
+    target = tmp_path / "answers.txt"
+    target.write_text("old")
+    with pytest.raises(interruption):
+        write_and_raise(target, interruption())
+    assert target.read_text() == "old"
+    assert (tmp_path / "answers.txt.partial").read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_link_keeps_pointing_to_the_file_that_is_written(tmp_path: Path) -> None:
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
+    with whole_file(tmp_path / "link.txt") as stream:
+        stream.write("new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+
+
+@pytest.mark.parametrize(("count", "are_few"), [(1, True), (FEW, True), (FEW + 1, False), (100, False)])
+def test_opening_tells_whether_there_are_few_and_loses_none(
+    tmp_path: Path, count: int, are_few: bool
+) -> None:
+    file = tmp_path / "puzzles.txt"
+    file.write_text("..1..4...3....2.\n" * count)
+    opened = open_puzzles(file)
+    assert opened.are_few == are_few
+    assert len(list(opened)) == count
+
+
+def test_missing_file_is_told_when_opened_and_not_when_a_model_has_been_loaded(tmp_path: Path) -> None:
+    with pytest.raises(PuzzleError, match=r"nowhere\.txt"):
+        open_puzzles(tmp_path / "nowhere.txt")

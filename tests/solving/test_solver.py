@@ -1,0 +1,282 @@
+"""Solving: what is said of each puzzle, retries under symmetries, order, batches, memory."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hrm_cli.errors import CheckpointError
+from hrm_cli.puzzles.domain import Puzzle, Unreadable
+from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.solving.solution import Solution, Tally
+from hrm_cli.solving.solver import solve_puzzles, trained_domain
+
+CONTRADICTORY = "11.............."
+WITHOUT_SOLUTION = "123....4........"
+SEVERAL = "123.......4....."
+
+
+def solve(model: Any, domain: SudokuDomain, items: Any, **options: Any) -> list[Solution]:
+    return list(solve_puzzles(model, domain, items, **{"max_steps": 4, **options}))
+
+
+def wrong_answer(tokens: np.ndarray) -> np.ndarray:
+    """Every blank cell filled with 1: obeys no puzzle's rules."""
+    return np.where(tokens == 1, 2, tokens).astype(np.uint8)
+
+
+def test_right_answers_are_verified_and_solved_in_order(
+    domain: SudokuDomain, right_model: Any, puzzles: list[Puzzle]
+) -> None:
+    solutions = solve(right_model, domain, puzzles, batch_size=2)
+    assert [s.index for s in solutions] == [1, 2, 3]
+    assert [s.where for s in solutions] == ["file:1", "file:2", "file:3"]
+    assert {s.status for s in solutions} == {"solved"}
+    for solution, puzzle in zip(solutions, puzzles, strict=True):
+        assert solution.answer is not None
+        assert domain.verify(puzzle.grid, solution.answer).ok
+        assert (solution.steps, solution.attempts, solution.reason) == (1, 1, "")
+        assert solution.seconds > 0
+
+
+def test_wrong_answer_is_unsolved_with_the_first_violated_rule(
+    domain: SudokuDomain, scripted: Any, puzzles: list[Puzzle]
+) -> None:
+    model = scripted(lambda tokens, step: (wrong_answer(tokens), 1.0))
+    (solution,) = solve(model, domain, puzzles[:1])
+    assert (solution.status, solution.verified) == ("unsolved", False)
+    assert solution.answer is not None
+    assert solution.reason == domain.verify(puzzles[0].grid, solution.answer).reason != ""
+
+
+@pytest.mark.parametrize("text", [CONTRADICTORY, WITHOUT_SOLUTION])
+def test_puzzle_without_solution_is_invalid_and_never_reaches_the_model(
+    domain: SudokuDomain, right_model: Any, text: str
+) -> None:
+    puzzle = domain.parse(text)
+    (solution,) = solve(right_model, domain, [puzzle])
+    assert (solution.status, solution.answer, solution.attempts) == ("invalid", None, 0)
+    assert solution.reason == domain.diagnose(puzzle.grid).reason != ""
+    assert right_model.runs == []
+
+
+def test_puzzle_with_several_solutions_is_named_so_even_when_the_answer_obeys_the_rules(
+    domain: SudokuDomain, right_model: Any
+) -> None:
+    (solution,) = solve(right_model, domain, [domain.parse(SEVERAL)])
+    assert (solution.status, solution.verified, solution.truth) == ("multiple", True, None)
+    assert "several solutions" in solution.reason
+    assert solution.answer is not None
+
+
+def test_several_solutions_and_a_wrong_answer_tells_both(domain: SudokuDomain, scripted: Any) -> None:
+    model = scripted(lambda tokens, step: (wrong_answer(tokens), 1.0))
+    (solution,) = solve(model, domain, [domain.parse(SEVERAL)])
+    assert (solution.status, solution.verified) == ("multiple", False)
+    assert "several solutions" in solution.reason
+    assert "the answer breaks a rule" in solution.reason
+
+
+def test_unreadable_piece_keeps_its_place_so_that_records_match_the_file(
+    domain: SudokuDomain, right_model: Any, puzzles: list[Puzzle]
+) -> None:
+    items = [puzzles[0], Unreadable("file:2", "80 characters"), puzzles[1]]
+    solutions = solve(right_model, domain, items)
+    assert [s.status for s in solutions] == ["solved", "invalid", "solved"]
+    assert solutions[1].reason == "file:2: 80 characters"
+    assert solutions[1].puzzle is None
+
+
+def test_puzzle_of_another_size_is_invalid_and_told_what_the_checkpoint_was_trained_for(
+    domain: SudokuDomain, right_model: Any, puzzles: list[Puzzle]
+) -> None:
+    other = SudokuDomain(9).parse("1" + "." * 80)
+    first, second = solve(right_model, domain, [other, puzzles[0]])
+    assert first.status == "invalid"
+    assert "trained on 4×4 Sudoku" in first.reason
+    assert second.status == "solved", "a foreign puzzle must not spoil its batch"
+
+
+def test_retry_under_a_symmetry_solves_and_maps_the_answer_back(
+    domain: SudokuDomain, scripted: Any, right_model: Any, puzzles: list[Puzzle]
+) -> None:
+    originals = {domain.encode(p.grid).tobytes() for p in puzzles}
+
+    def right_on_images_only(tokens: np.ndarray, step: int) -> tuple[np.ndarray, float]:
+        if tokens.tobytes() in originals:
+            return wrong_answer(tokens), 1.0
+        return right_model.respond(tokens, step)
+
+    solutions = solve(scripted(right_on_images_only), domain, puzzles, attempts=5)
+    assert {s.status for s in solutions} == {"solved"}
+    assert {s.attempts for s in solutions} == {2}
+
+
+def test_verified_puzzles_are_not_tried_again(
+    domain: SudokuDomain, scripted: Any, right_model: Any, puzzles: list[Puzzle]
+) -> None:
+    hard = domain.encode(puzzles[1].grid).tobytes()
+    model = scripted(
+        lambda tokens, step: (
+            (wrong_answer(tokens), 1.0) if tokens.tobytes() == hard else right_model.respond(tokens, step)
+        )
+    )
+    assert [s.attempts for s in solve(model, domain, puzzles, attempts=4)] == [1, 2, 1]
+    assert [len(run) for run in model.runs] == [3, 1]
+
+
+def test_attempts_used_up_leave_the_answer_that_the_model_believed_in_most(
+    domain: SudokuDomain, scripted: Any, puzzles: list[Puzzle]
+) -> None:
+    values = iter([-3.0, 2.0, -1.0])
+    model = scripted(lambda tokens, step: (wrong_answer(tokens), next(values)))
+    (solution,) = solve(model, domain, puzzles[:1], attempts=3, max_steps=1, trace=True)
+    assert (solution.status, solution.attempts) == ("unsolved", 3)
+    assert [step.q_halt for step in solution.trace] == [2.0]
+
+
+def test_tries_depend_on_the_seed_and_not_on_the_batch_so_that_results_repeat(
+    domain: SudokuDomain, scripted: Any, puzzles: list[Puzzle]
+) -> None:
+    def images(batch_size: int, seed: int) -> set[bytes]:
+        model = scripted(lambda tokens, step: (wrong_answer(tokens), 0.0))
+        solve(model, domain, puzzles, attempts=3, seed=seed, batch_size=batch_size)
+        return {row.tobytes() for run in model.runs for row in run}
+
+    assert images(1, seed=7) == images(3, seed=7)
+    assert images(3, seed=7) != images(3, seed=8)
+
+
+def test_puzzles_halt_on_their_own_step_and_full_halting_takes_all(
+    domain: SudokuDomain, scripted: Any, right_model: Any, puzzles: list[Puzzle]
+) -> None:
+    ready = {domain.encode(p.grid).tobytes(): step for p, step in zip(puzzles, (2, 4, 1), strict=True)}
+
+    def respond(tokens: np.ndarray, step: int) -> tuple[np.ndarray, float]:
+        is_ready = step >= ready[tokens.tobytes()]
+        return right_model.respond(tokens, step) if is_ready else (wrong_answer(tokens), -1.0)
+
+    model = scripted(respond)
+    told: list[tuple[int, int]] = []
+    halting = solve(model, domain, puzzles, on_step=lambda step, count: told.append((step, count)))
+    assert [s.steps for s in halting] == [2, 4, 1]
+    assert told == [(1, 3), (2, 2), (3, 1), (4, 1)]
+    assert [s.steps for s in solve(model, domain, puzzles, adaptive=False, max_steps=6)] == [6, 6, 6]
+
+
+def test_trace_holds_every_step_of_the_try_that_gave_the_answer_in_the_puzzles_own_frame(
+    domain: SudokuDomain, scripted: Any, right_model: Any, puzzles: list[Puzzle]
+) -> None:
+    original = domain.encode(puzzles[0].grid).tobytes()
+
+    def respond(tokens: np.ndarray, step: int) -> tuple[np.ndarray, float]:
+        if tokens.tobytes() == original:
+            return wrong_answer(tokens), -5.0
+        return (tokens, -1.0) if step < 3 else right_model.respond(tokens, step)
+
+    (solution,) = solve(scripted(respond), domain, puzzles[:1], attempts=2, trace=True)
+    assert [step.step for step in solution.trace] == [1, 2, 3]
+    assert np.array_equal(solution.trace[0].grid, puzzles[0].grid), "the model repeated its input there"
+    assert solution.answer is not None
+    assert np.array_equal(solution.trace[-1].grid, solution.answer)
+    assert solve(right_model, domain, puzzles[:1])[0].trace == ()
+
+
+def test_answers_of_a_batch_come_before_the_next_batch_is_read(
+    domain: SudokuDomain, right_model: Any, puzzles: list[Puzzle]
+) -> None:
+    read = 0
+
+    def counted() -> Iterator[Puzzle]:
+        nonlocal read
+        while True:
+            read += 1
+            yield puzzles[read % 3]
+
+    solutions = solve_puzzles(right_model, domain, counted(), max_steps=1, batch_size=8)
+    assert next(solutions).index == 1
+    assert read == 8
+
+
+@pytest.mark.slow
+def test_twenty_thousand_puzzles_are_never_held_more_than_a_batch_at_a_time(
+    domain: SudokuDomain, scripted: Any
+) -> None:
+    answer = domain.encode(domain.parse("3214143223414123").grid)
+    model = scripted(lambda tokens, step: (answer, 1.0))
+    model.runs = _Forgetful()
+    alive: weakref.WeakValueDictionary[int, Puzzle] = weakref.WeakValueDictionary()
+    most = solved = 0
+
+    def puzzles() -> Iterator[Puzzle]:
+        for line in range(20_000):
+            puzzle = Puzzle(domain.parse("..1..4...3....2.").grid, where=f"file:{line}")
+            alive[line] = puzzle
+            yield puzzle
+
+    for solution in solve_puzzles(model, domain, puzzles(), max_steps=1, batch_size=128):
+        most = max(most, len(alive))
+        solved += solution.verified
+    assert solved == 20_000
+    assert most <= 2 * 128
+
+
+class _Forgetful(list[Any]):
+    def append(self, _: Any) -> None:
+        """Keeps nothing: the test measures what the solver keeps."""
+
+
+def test_record_has_the_keys_that_scripts_rely_on_and_no_nan(
+    domain: SudokuDomain, scripted: Any, puzzles: list[Puzzle]
+) -> None:
+    model = scripted(lambda tokens, step: (tokens, math.nan))
+    (solution,) = solve(model, domain, puzzles[:1], max_steps=1, trace=True)
+    record = solution.document(domain)
+    assert set(record) == {
+        "index", "where", "domain", "status", "answer", "verified", "reason", "steps", "attempts", "seconds",
+    }  # fmt: skip
+    assert record["domain"] == "sudoku"
+    traced = solution.document(domain, with_trace=True)
+    assert traced["trace"] == [{"step": 1, "grid": domain.text(puzzles[0].grid), "q_halt": None}]
+
+
+def test_tally_counts_by_status_and_keeps_the_first_unreadable(
+    domain: SudokuDomain, right_model: Any, puzzles: list[Puzzle]
+) -> None:
+    items = [*puzzles, Unreadable("f:4", "first"), Unreadable("f:5", "second"), domain.parse(SEVERAL)]
+    tally = Tally()
+    for solution in solve(right_model, domain, items):
+        tally.add(solution)
+    assert tally.statuses == {"solved": 3, "unsolved": 0, "multiple": 1, "invalid": 2}
+    assert (tally.total, tally.unreadable) == (6, 2)
+    assert tally.first_unreadable is not None
+    assert tally.first_unreadable.reason == "f:4: first"
+
+
+@pytest.fixture
+def card_of() -> Callable[..., Any]:
+    from pathlib import Path
+
+    from hrm_cli.config.schema import Preset
+    from hrm_cli.training.model_files import ModelCard
+    from hrm_cli.training.state import DatasetFacts
+
+    return lambda *facts: ModelCard(Path("m.safetensors"), Preset(), 1, DatasetFacts(*facts), {})
+
+
+def test_checkpoint_names_its_domain_or_lets_it_be_inferred_from_its_shape(card_of: Any) -> None:
+    assert trained_domain(card_of(6, 16, 1, {"name": "sudoku", "size": 4})).describe() == "4×4 Sudoku"
+    assert trained_domain(card_of(8, 36, 1, {})).describe() == "6×6 Sudoku"
+
+
+@pytest.mark.parametrize("facts", [(9, 17, 1, {}), (11, 81, 1, {"name": "sudoku", "size": 4})])
+def test_checkpoint_that_fits_no_domain_is_refused_because_nothing_could_be_verified(
+    card_of: Any, facts: Any
+) -> None:
+    with pytest.raises(CheckpointError, match=r"m\.safetensors"):
+        trained_domain(card_of(*facts))
