@@ -22,7 +22,11 @@ def find_key(key: str) -> str:
     if wanted in SECTIONS:
         first = next(iter(SECTIONS[wanted].model_fields))
         raise ConfigError(f"{key}: is a section; name one of its keys, as in {wanted}.{first}=…")
-    found = [name for name in dotted_keys() if wanted in (name.lower(), name.partition(".")[2].lower())]
+    # A variant's own settings carry its name: nova.halting is arch.nova_halting.
+    bare = wanted.replace(".", "_")
+    found = [
+        name for name in dotted_keys() if name.lower() == wanted or name.partition(".")[2].lower() == bare
+    ]
     if not found:
         raise ConfigError(unknown_key(key))
     if len(found) > 1:

@@ -86,6 +86,12 @@ class ArchConfig(Section):
         le=1_048_576,
         description="numbers per puzzle identifier; null takes hidden_size, 0 means no puzzle embedding",
     )
+    puzzle_emb_len: Int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="positions that the puzzle embedding takes; 0 derives ceil(puzzle_emb_ndim ÷ hidden_size)",
+    )
     pos_encodings: Literal["rope", "learned", "none"] = Field("rope", description="positional encodings")
     halt_max_steps: Int = Field(16, ge=1, description="ACT steps after which a puzzle halts in any case")
     halt_exploration_prob: Float = Field(
@@ -96,6 +102,19 @@ class ArchConfig(Section):
     )
     rms_norm_eps: Float = Field(1e-5, gt=0, description="added to the mean square in RMS norm")
     rope_theta: Float = Field(10000.0, gt=0, description="base of the rotary frequencies")
+    q_continue: bool = Field(
+        True,
+        description="learn the value of going on as well; without it a step saves its second forward pass",
+    )
+    mlp_t: bool = Field(False, description="trm: a token-mixing MLP in place of attention")
+    dropout: Float = Field(0.1, ge=0, lt=1, description="nova: share of activations dropped in training")
+    nova_halting: Literal["mean", "per_row"] = Field(
+        "mean",
+        description="nova: halt the whole batch on its mean halt probability, as published, or every row alone",
+    )
+    nova_bridge_loss_weight: Float = Field(
+        0.0, ge=0, description="nova: weight of the states' predictions of each other through the bridges"
+    )
     forward_dtype: Literal["bfloat16", "float32", "auto"] = Field(
         "bfloat16",
         description="number format of the forward pass; parameters stay float32; "
@@ -117,6 +136,15 @@ class ArchConfig(Section):
                 f"pos_encodings rope needs an even head_dim, but hidden_size {self.hidden_size} ÷ num_heads "
                 f"{self.num_heads} = {self.head_dim}; take other num_heads, or pos_encodings learned"
             )
+        if self.puzzle_emb_size > self.puzzle_positions * self.hidden_size:
+            raise ValueError(
+                f"puzzle_emb_ndim {self.puzzle_emb_size} does not fit into puzzle_emb_len {self.puzzle_emb_len} × "
+                f"hidden_size {self.hidden_size}; take a larger puzzle_emb_len, or 0 to derive it"
+            )
+        if self.mlp_t and self.core != "trm":
+            raise ValueError(
+                f"mlp_t belongs to core trm, but core is {self.core}; set core=trm or mlp_t=false"
+            )
         return self
 
     @property
@@ -130,9 +158,11 @@ class ArchConfig(Section):
         return self.hidden_size if self.puzzle_emb_ndim is None else self.puzzle_emb_ndim
 
     @property
-    def puzzle_emb_len(self) -> int:
-        """Positions P that the puzzle embedding takes in front of the tokens: ceil(puzzle_emb_ndim / H)."""
-        return -(-self.puzzle_emb_size // self.hidden_size)
+    def puzzle_positions(self) -> int:
+        """Positions P in front of the tokens: puzzle_emb_len, or ceil(puzzle_emb_ndim / H) where that is 0."""
+        if not self.puzzle_emb_size:
+            return 0
+        return self.puzzle_emb_len or -(-self.puzzle_emb_size // self.hidden_size)
 
 
 class DataConfig(Section):

@@ -63,7 +63,7 @@ class TrainOutput:
     q_continue: Tensor
     """`[B]` float32"""
     target_q_continue: Tensor | None
-    """`[B]` float32 in 0..1; None when halt_max_steps is 1."""
+    """`[B]` float32 in 0..1; None where the value of going on is not learned, or halt_max_steps is 1."""
     puzzle_rows: Tensor | None
     """The puzzle embeddings in use, `[B, puzzle_emb_ndim]`, a leaf that gets their gradient."""
 
@@ -81,7 +81,13 @@ class InferenceStep:
     q_halt: Tensor
     """`[b]` float32"""
     finished: Tensor
-    """Rows that halt here, `[b]` bool; all of them at the last step."""
+    """Rows that leave here, `[b]` bool; all of them at the last step."""
+    logits: Tensor | None = None
+    """`[b, S, V]` in the forward dtype."""
+    carry: InnerCarry | None = None
+    """The recurrent state after the step, of these rows."""
+    halts: Tensor | None = None
+    """Rows that leave because the model says so, `[b]` bool: at the last step the others merely ran out of steps."""
 
 
 class ACTModel(nn.Module):
@@ -115,7 +121,7 @@ class ACTModel(nn.Module):
         """A carry in which every row has halted, so that the first step takes the whole batch."""
         size, device = len(batch.inputs), batch.inputs.device
         return Carry(
-            self.core.initial_carry(size),
+            self.core.initial_carry(batch.inputs),
             torch.zeros(size, dtype=torch.int32, device=device),
             torch.ones(size, dtype=torch.bool, device=device),
             PuzzleBatch(
@@ -141,11 +147,13 @@ class ACTModel(nn.Module):
             is_last = steps >= arch.halt_max_steps
             halted = is_last
             if arch.halt_max_steps > 1:
-                halted = is_last | (out.q_halt > out.q_continue)
+                learns_to_continue = self.core.learns_to_continue
+                halted = is_last | (out.q_halt > (out.q_continue if learns_to_continue else 0))
                 halted = halted & (steps >= self._minimum_steps(steps, generator))
-                _, after = self.core(inner, current.inputs, puzzle_rows, weights, with_logits=False)
-                best = torch.where(is_last, after.q_halt, torch.maximum(after.q_halt, after.q_continue))
-                target = best.sigmoid()
+                if learns_to_continue:
+                    _, after = self.core(inner, current.inputs, puzzle_rows, weights, with_logits=False)
+                    best = torch.where(is_last, after.q_halt, torch.maximum(after.q_halt, after.q_continue))
+                    target = best.sigmoid()
         assert out.logits is not None
         return (
             Carry(inner, steps, halted, current),
@@ -165,27 +173,32 @@ class ACTModel(nn.Module):
 
     @torch.inference_mode()
     def infer(
-        self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
+        self,
+        inputs: Tensor,
+        puzzle_identifiers: Tensor,
+        max_steps: int,
+        *,
+        adaptive: bool,
+        paused: tuple[InnerCarry, int] | None = None,
     ) -> Iterator[InferenceStep]:
         """ACT steps on `inputs` `[B, S]` until every row has finished, at most `max_steps` of them.
 
-        `max_steps` may exceed training's. With `adaptive`, a row leaves once its halt value is positive and no
-        smaller than the value of going on: the training rule, plus the condition that the model believes its
-        answer; giving up early would only lose puzzles.
+        `max_steps` may exceed training's. With `adaptive`, a row leaves once the core says that it halts.
+        `paused` goes on from where an earlier call stopped: its carry and the number of steps it had taken.
         """
+        self.eval()
         weights = self.core.cast_weights()
         puzzle_rows = self.puzzle_rows(puzzle_identifiers)
-        carry = self.core.initial_carry(len(inputs))
+        carry, taken = paused or (self.core.initial_carry(inputs), 0)
         rows = torch.arange(len(inputs), device=inputs.device)
-        for step in range(1, max_steps + 1):
+        for step in range(taken + 1, max_steps + 1):
             carry, out = self.core(carry, inputs, puzzle_rows, weights)
             assert out.logits is not None
-            finished = (out.q_halt > 0) & (out.q_halt >= out.q_continue)
-            if step == max_steps:
-                finished = torch.ones_like(finished)
-            elif not adaptive:
-                finished = torch.zeros_like(finished)
-            yield InferenceStep(step, rows, out.logits.argmax(-1), out.q_halt, finished)
+            halts = self.core.halts(step, out) if adaptive else torch.zeros_like(out.q_halt, dtype=torch.bool)
+            finished = torch.ones_like(halts) if step == max_steps else halts
+            yield InferenceStep(
+                step, rows, out.logits.argmax(-1), out.q_halt, finished, out.logits, carry, halts
+            )
             if finished.any():
                 keep = (~finished).nonzero().squeeze(-1)
                 if len(keep) == 0:

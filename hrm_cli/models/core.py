@@ -6,7 +6,7 @@ Letters in shapes: B batch, S tokens of a puzzle, P puzzle positions in front of
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -43,6 +43,8 @@ class CoreOutput:
 class Core(Protocol):
     """The interface that ACT, evaluation and solving rely on; every core is also an `nn.Module`."""
 
+    contract: ClassVar[str]
+    """How the core is trained: a name in `hrm_cli.training.contracts`."""
     arch: ArchConfig
     vocab_size: int
     seq_len: int
@@ -55,11 +57,18 @@ class Core(Protocol):
     def cast_weights(self) -> Any:
         """The weights in the forward dtype, made once per step and handed to every call of that step."""
 
-    def initial_carry(self, batch_size: int) -> InnerCarry:
-        """The states with which a puzzle starts, `batch_size` rows."""
+    @property
+    def learns_to_continue(self) -> bool:
+        """Whether the value of going on is trained, and so means something."""
+
+    def initial_carry(self, inputs: Tensor) -> InnerCarry:
+        """The states with which the puzzles `inputs` `[B, S]` start."""
 
     def reset(self, carry: InnerCarry, rows: Tensor) -> InnerCarry:
         """`carry` with the initial states in the rows where the mask `[B]` is set."""
+
+    def halts(self, step: int, out: CoreOutput) -> Tensor:
+        """Rows that leave at inference after step `step` (counted from 1), `[b]` bool."""
 
     def __call__(
         self,

@@ -68,58 +68,91 @@ class Embedding(nn.Module):
         )
 
 
-class BlockWeights(NamedTuple):
-    """One block's weights in the forward dtype."""
+class AttentionWeights(NamedTuple):
+    """One attention's weights in the forward dtype."""
 
     qkv: Tensor
     """`[3·N·D, H]`: query, key, value, each a contiguous block of N·D rows."""
     out: Tensor
     """`[H, N·D]`"""
+
+
+class SwiGLUWeights(NamedTuple):
+    """One SwiGLU's weights in the forward dtype."""
+
     gate_up: Tensor
     """`[2·I, H]`: gate first, then up."""
     down: Tensor
     """`[H, I]`"""
 
 
-class _Attention(nn.Module):
+class BlockWeights(NamedTuple):
+    """One block's weights in the forward dtype: attention or a token-mixing MLP over positions, then the MLP."""
+
+    attention: AttentionWeights | None
+    mixing: SwiGLUWeights | None
+    mlp: SwiGLUWeights
+
+
+class Attention(nn.Module):
+    """Parameters of an attention: one fused projection, one output projection."""
+
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.qkv_proj = Linear(hidden_size, 3 * hidden_size)
         self.o_proj = Linear(hidden_size, hidden_size)
 
+    def cast(self, dtype: torch.dtype) -> AttentionWeights:
+        """The weights in `dtype`; gradients flow back to the float32 parameters."""
+        return AttentionWeights(self.qkv_proj.weight.to(dtype), self.o_proj.weight.to(dtype))
 
-class _SwiGLU(nn.Module):
-    def __init__(self, hidden_size: int, expansion: float) -> None:
+
+class SwiGLU(nn.Module):
+    """Parameters of a SwiGLU over an axis of `size` numbers."""
+
+    def __init__(self, size: int, expansion: float) -> None:
         super().__init__()
-        inner = swiglu_width(hidden_size, expansion)
-        self.gate_up_proj = Linear(hidden_size, 2 * inner)
-        self.down_proj = Linear(inner, hidden_size)
+        inner = swiglu_width(size, expansion)
+        self.gate_up_proj = Linear(size, 2 * inner)
+        self.down_proj = Linear(inner, size)
+
+    def cast(self, dtype: torch.dtype) -> SwiGLUWeights:
+        """The weights in `dtype`; gradients flow back to the float32 parameters."""
+        return SwiGLUWeights(self.gate_up_proj.weight.to(dtype), self.down_proj.weight.to(dtype))
 
 
 class Block(nn.Module):
-    """Parameters of one post-norm block: attention and SwiGLU. RMS norm has none."""
+    """Parameters of one post-norm block. RMS norm has none.
 
-    def __init__(self, hidden_size: int, expansion: float) -> None:
+    `mixed_positions` puts a token-mixing MLP over that many positions in the place of attention.
+    """
+
+    def __init__(self, hidden_size: int, expansion: float, mixed_positions: int | None = None) -> None:
         super().__init__()
-        self.self_attn = _Attention(hidden_size)
-        self.mlp = _SwiGLU(hidden_size, expansion)
+        self.mixes = mixed_positions is not None
+        if mixed_positions is None:
+            self.self_attn = Attention(hidden_size)
+        else:
+            self.mlp_t = SwiGLU(mixed_positions, expansion)
+        self.mlp = SwiGLU(hidden_size, expansion)
 
     def cast(self, dtype: torch.dtype) -> BlockWeights:
-        """The weights in `dtype`; gradients flow back to the float32 parameters."""
+        """The weights in `dtype`."""
         return BlockWeights(
-            self.self_attn.qkv_proj.weight.to(dtype),
-            self.self_attn.o_proj.weight.to(dtype),
-            self.mlp.gate_up_proj.weight.to(dtype),
-            self.mlp.down_proj.weight.to(dtype),
+            None if self.mixes else self.self_attn.cast(dtype),
+            self.mlp_t.cast(dtype) if self.mixes else None,
+            self.mlp.cast(dtype),
         )
 
 
 class ReasoningModule(nn.Module):
     """The H-module or the L-module: a stack of blocks."""
 
-    def __init__(self, hidden_size: int, num_layers: int, expansion: float) -> None:
+    def __init__(
+        self, hidden_size: int, num_layers: int, expansion: float, mixed_positions: int | None = None
+    ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Block(hidden_size, expansion) for _ in range(num_layers))
+        self.layers = nn.ModuleList(Block(hidden_size, expansion, mixed_positions) for _ in range(num_layers))
 
     def cast(self, dtype: torch.dtype) -> list[BlockWeights]:
         """Every block's weights in `dtype`."""
@@ -158,7 +191,7 @@ def rms_norm(x: Tensor, eps: float) -> Tensor:
     return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
 
 
-def self_attention(x: Tensor, weights: BlockWeights, num_heads: int, rotary: Rotary | None) -> Tensor:
+def self_attention(x: Tensor, weights: AttentionWeights, num_heads: int, rotary: Rotary | None) -> Tensor:
     """Multi-head attention over all positions of `[B, S, H]`."""
     batch, positions, _ = x.shape
     q, k, v = F.linear(x, weights.qkv).view(batch, positions, 3, num_heads, -1).unbind(2)
@@ -167,16 +200,23 @@ def self_attention(x: Tensor, weights: BlockWeights, num_heads: int, rotary: Rot
     return F.linear(attend(q, k, v).reshape(batch, positions, -1), weights.out)
 
 
-def swiglu(x: Tensor, weights: BlockWeights) -> Tensor:
-    """down(silu(gate) · up) of `[B, S, H]`."""
+def swiglu(x: Tensor, weights: SwiGLUWeights) -> Tensor:
+    """down(silu(gate) · up) over the last axis."""
     gate, up = F.linear(x, weights.gate_up).chunk(2, dim=-1)
     return F.linear(F.silu(gate) * up, weights.down)
 
 
 def block(x: Tensor, weights: BlockWeights, num_heads: int, rotary: Rotary | None, eps: float) -> Tensor:
-    """One post-norm block: x ← norm(x + attention(x)); x ← norm(x + swiglu(x))."""
-    x = rms_norm(x + self_attention(x, weights, num_heads, rotary), eps)
-    return rms_norm(x + swiglu(x, weights), eps)
+    """One post-norm block: x ← norm(x + attention(x)); x ← norm(x + swiglu(x)).
+
+    With token mixing the first half is xᵀ ← norm(xᵀ + swiglu(xᵀ)), its norm over the positions (arXiv 2510.04871).
+    """
+    if weights.attention is not None:
+        x = rms_norm(x + self_attention(x, weights.attention, num_heads, rotary), eps)
+    if weights.mixing is not None:
+        turned = x.transpose(1, 2)
+        x = rms_norm(turned + swiglu(turned, weights.mixing), eps).transpose(1, 2)
+    return rms_norm(x + swiglu(x, weights.mlp), eps)
 
 
 def reason(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 CORES: dict[str, str] = {
     "hrm": "hrm_cli.models.hrm:HRM",
+    "nova": "hrm_cli.models.nova:Nova",
+    "trm": "hrm_cli.models.trm:TRM",
 }
 
 

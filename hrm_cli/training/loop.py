@@ -20,8 +20,8 @@ from hrm_cli.config.schema import Preset, TrainConfig
 from hrm_cli.data.batches import Batch
 from hrm_cli.errors import TrainingDiverged
 from hrm_cli.models.act import ACTModel, PuzzleBatch
-from hrm_cli.models.losses import act_loss
 from hrm_cli.training.checkpoints import save_checkpoint
+from hrm_cli.training.contracts import CONTRACTS
 from hrm_cli.training.interruption import Interruption
 from hrm_cli.training.loggers import Listener
 from hrm_cli.training.schedule import learning_rate
@@ -88,19 +88,10 @@ def train_one_step(
     state: TrainState, batch: PuzzleBatch, config: TrainConfig, total_steps: int
 ) -> dict[str, Tensor]:
     """One ACT step and one optimiser step; returns the metrics' sums (of the state before the update)."""
-    state.carry = state.carry or state.model.initial_carry(batch)
-    state.carry, out = state.model.train_step(state.carry, batch, state.generator)
-    loss, metrics = act_loss(
-        out.logits,
-        state.carry.current.labels,
-        out.q_halt,
-        out.q_continue,
-        out.target_q_continue,
-        state.carry.halted,
-        state.carry.steps,
-        config.loss,
-    )
-    (loss / config.global_batch_size).backward()
+    contract = CONTRACTS[state.model.core.contract]
+    state.model.train()
+    state.carry, out = contract(state.model, state.carry, batch, config, state.generator)
+    (out.loss / config.global_batch_size).backward()
     if config.grad_clip:
         torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip)
 
@@ -112,10 +103,10 @@ def train_one_step(
     state.network.zero_grad(set_to_none=True)
     if state.sparse is not None and out.puzzle_rows is not None and out.puzzle_rows.grad is not None:
         state.sparse.lr = config.puzzle_emb_lr * rate
-        state.sparse.step(state.carry.current.puzzle_identifiers, out.puzzle_rows.grad)
+        state.sparse.step(out.current.puzzle_identifiers, out.puzzle_rows.grad)
     if state.average is not None:
         state.average.update(state.model)
-    return {"loss": loss.detach(), **metrics}
+    return {"loss": out.loss.detach(), **out.metrics}
 
 
 def train(run: Run, state: TrainState) -> TrainResult:

@@ -28,7 +28,7 @@ from hrm_cli.training.schedule import learning_rate
 # Fields of the reference's configuration that are ours under the same name.
 SAME_FIELDS = (
     "hidden_size", "num_heads", "H_layers", "L_layers", "H_cycles", "L_cycles", "expansion", "puzzle_emb_ndim",
-    "pos_encodings", "halt_max_steps", "halt_exploration_prob", "forward_dtype",
+    "pos_encodings", "halt_max_steps", "halt_exploration_prob", "forward_dtype", "puzzle_emb_len", "mlp_t",
 )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ class Recording:
     def model(self, state_prefix: str) -> ACTModel:
         arch = ArchConfig(
             core=self.meta["kind"].split("_")[0],
-            **{name: self.config[name] for name in SAME_FIELDS},
+            **{name: self.config[name] for name in SAME_FIELDS if name in self.config},
         )
         model = build_model(
             arch, self.config["vocab_size"], self.config["seq_len"], self.config["num_puzzle_identifiers"]
@@ -99,13 +99,13 @@ class Recording:
 def replay_forward(recording: Recording, model: ACTModel, report: Report) -> None:
     """Evaluation mode: every row runs on; its states and outputs after each ACT step."""
     batch = recording.batch("")
-    carry = model.core.initial_carry(len(batch.inputs))
+    carry = model.core.initial_carry(batch.inputs)
     rows = model.puzzle_rows(batch.puzzle_identifiers)
     with torch.no_grad():
         for step in range(1, recording.steps + 1):
             # A row that reached halt_max_steps takes its puzzle anew: the recordings run past that step.
             if step > 1 and (step - 1) % recording.config["halt_max_steps"] == 0:
-                carry = model.core.initial_carry(len(batch.inputs))
+                carry = model.core.initial_carry(batch.inputs)
             carry, out = model.core(carry, batch.inputs, rows)
             found = {"logits": out.logits, "q_halt_logits": out.q_halt, "q_continue_logits": out.q_continue}
             for name, ours in {**found, "z_H": carry.z_H, "z_L": carry.z_L}.items():

@@ -1,0 +1,193 @@
+"""The nova core: two stacks of standard encoder layers with bridges in both directions (parameter ledger).
+
+Not HRM made smaller but another architecture: it cycles within one forward pass, keeps the gradient through all
+cycles, and takes its answer from the L-state. h and l both start as the token embedding plus fixed sinusoidal
+positions. Each cycle: h ← norm(H(h)); l ← norm(L(l + h_to_l(h))); h ← h + l_to_h(l); halt probability =
+σ(predictor(mean h, mean l)).
+
+Letters in shapes: B batch, S tokens of a puzzle, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hrm_cli.config.schema import ArchConfig
+from hrm_cli.errors import ConfigError
+from hrm_cli.models.core import CoreOutput, InnerCarry
+from hrm_cli.models.losses import TOKEN_LOSSES, compare
+
+POSITIONS = 5000
+"""Rows of the fixed position table: stored, never trained, and counted in the published 6.95M."""
+HALT_THRESHOLD = 0.9
+FEWEST_CYCLES = 2
+HALT_LOSS_WEIGHT = 0.01
+
+
+def sinusoidal_positions(positions: int, hidden_size: int) -> Tensor:
+    """The fixed table `[positions, H]`: sines in even columns, cosines in odd ones, wavelengths up to 10000·2π."""
+    frequencies = torch.exp(torch.arange(0, hidden_size, 2) * (-math.log(10000.0) / hidden_size))
+    angles = torch.arange(positions).unsqueeze(1) * frequencies
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :hidden_size]
+
+
+class Nova(nn.Module):
+    """The architecture of the published 6.95M, as it was counted. Has no puzzle embeddings and no outer carry."""
+
+    contract: ClassVar[str] = "whole_forward"
+
+    positions: Tensor
+
+    def __init__(self, arch: ArchConfig, vocab_size: int, seq_len: int, num_puzzle_identifiers: int) -> None:
+        super().__init__()
+        if seq_len > POSITIONS:
+            raise ConfigError(f"core nova has {POSITIONS} positions, but the puzzles have {seq_len} cells")
+        if arch.hidden_size % 2:
+            raise ConfigError(f"core nova needs an even arch.hidden_size, found {arch.hidden_size}")
+        self.arch, self.vocab_size, self.seq_len = arch, vocab_size, seq_len
+        self.dtype = torch.float32
+        hidden = arch.hidden_size
+        self.token_embedding = nn.Embedding(vocab_size, hidden)
+        self.register_buffer("positions", sinusoidal_positions(POSITIONS, hidden))
+        self.h_layers = nn.ModuleList(self._layer() for _ in range(arch.H_layers))
+        self.l_layers = nn.ModuleList(self._layer() for _ in range(arch.L_layers))
+        self.h_norm, self.l_norm = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
+        self.h_to_l, self.l_to_h = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.halt_predictor = nn.Linear(2 * hidden, 1)
+        self.output = nn.Linear(hidden, vocab_size)
+
+    def _layer(self) -> nn.TransformerEncoderLayer:
+        arch = self.arch
+        width = round(arch.expansion * arch.hidden_size)
+        return nn.TransformerEncoderLayer(
+            arch.hidden_size, arch.num_heads, width, arch.dropout, batch_first=True, norm_first=False
+        )
+
+    @property
+    def learns_to_continue(self) -> bool:
+        """Never: there is one halt probability."""
+        return False
+
+    def initialise(self, generator: torch.Generator | None) -> None:
+        """Draws every parameter as torch's own layers do, from `generator`, and fills the position table."""
+        seed = torch.randint(2**62, (), generator=generator).item()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(seed))
+            for module in self.modules():
+                if module is not self and hasattr(module, "reset_parameters"):
+                    module.reset_parameters()  # type: ignore[operator]
+                if isinstance(module, nn.MultiheadAttention):
+                    module._reset_parameters()
+            for stack in (self.h_layers, self.l_layers):
+                for matrix in (p for p in stack.parameters() if p.dim() > 1):
+                    nn.init.xavier_uniform_(matrix)
+        self.positions.copy_(sinusoidal_positions(POSITIONS, self.arch.hidden_size))
+
+    def cast_weights(self) -> None:
+        """Nothing: the layers are torch's own and cast by autocast."""
+
+    def initial_carry(self, inputs: Tensor) -> InnerCarry:
+        """Both states start as the embedded puzzle, `[B, S, H]`."""
+        embedded = self.token_embedding(inputs) + self.positions[: inputs.shape[1]]
+        embedded = F.dropout(embedded, self.arch.dropout, self.training)
+        return InnerCarry(embedded, embedded)
+
+    def reset(self, carry: InnerCarry, rows: Tensor) -> InnerCarry:
+        """Refused by design: no row of a whole forward pass is replaced halfway."""
+        raise RuntimeError("nova's states start with the puzzle; there is no row to reset")
+
+    def cycle(self, carry: InnerCarry) -> tuple[InnerCarry, Tensor]:
+        """One cycle: both states and the halt logits `[B]`, with gradient."""
+        h, low = carry.z_H, carry.z_L
+        for layer in self.h_layers:
+            h = layer(h)
+        h = self.h_norm(h)
+        low = low + self.h_to_l(h)
+        for layer in self.l_layers:
+            low = layer(low)
+        low = self.l_norm(low)
+        h = h + self.l_to_h(low)
+        pooled = torch.cat((h.mean(dim=1), low.mean(dim=1)), dim=-1)
+        return InnerCarry(h, low), self.halt_predictor(pooled).squeeze(-1).float()
+
+    def forward(
+        self,
+        carry: InnerCarry,
+        inputs: Tensor,
+        puzzle_rows: Tensor | None,
+        weights: None = None,
+        *,
+        with_logits: bool = True,
+    ) -> tuple[InnerCarry, CoreOutput]:
+        """One cycle at inference: an ACT step of this core. `inputs` are in the states already."""
+        with self._autocast(inputs.device):
+            carry, halt = self.cycle(carry)
+            logits = self.output(carry.z_L) if with_logits else None
+        return carry, CoreOutput(logits, halt, torch.zeros_like(halt))
+
+    def halts(self, step: int, out: CoreOutput) -> Tensor:
+        """From the second cycle on, once the halt probability exceeds 0.9: the batch's mean, or each row's own."""
+        probability = out.q_halt.sigmoid()
+        if self.arch.nova_halting == "mean":
+            probability = probability.mean().expand_as(probability)
+        return (probability > HALT_THRESHOLD) & (step >= FEWEST_CYCLES)
+
+    def training_loss(
+        self, inputs: Tensor, labels: Tensor, token_loss: str
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """The published loss of a whole forward pass, summed over rows, the metrics' sums and the last logits.
+
+        token cross-entropy + 0.01 · halt probability of the last cycle (+ the bridge losses' weight × how far each
+        state is from what the other's bridge predicts, mean squared over positions and width).
+        """
+        with self._autocast(inputs.device):
+            running = torch.ones(len(inputs), dtype=torch.bool, device=inputs.device)
+            carry = self.initial_carry(inputs)
+            halt = torch.zeros(len(inputs), device=inputs.device)
+            steps = torch.zeros(len(inputs), dtype=torch.int32, device=inputs.device)
+            for step in range(1, self.arch.halt_max_steps + 1):
+                following, logit = self.cycle(carry)
+                # A row that has halted keeps its states: it would have left the batch.
+                mask = running.view(-1, 1, 1)
+                carry = InnerCarry(
+                    torch.where(mask, following.z_H, carry.z_H), torch.where(mask, following.z_L, carry.z_L)
+                )
+                halt = torch.where(running, logit, halt)
+                steps = steps + running
+                running = running & ~self.halts(step, CoreOutput(None, logit.detach(), logit.detach()))
+                if not running.any():
+                    break
+            logits = self.output(carry.z_L)
+        rows = compare(logits.argmax(-1), labels)
+        token = (TOKEN_LOSSES[token_loss](logits, labels) / rows.labelled.clamp(min=1).unsqueeze(-1)).sum()
+        halting = halt.sigmoid().sum()
+        loss = token + HALT_LOSS_WEIGHT * halting
+        counted = rows.labelled > 0
+        metrics = {
+            "count": counted.sum(),
+            "accuracy": torch.where(counted, rows.accuracy, 0.0).sum(),
+            "exact_accuracy": (counted & rows.correct).sum(),
+            "q_halt_accuracy": (counted & ((halt >= 0) == rows.correct)).sum(),
+            "steps": torch.where(counted, steps, 0).sum(),
+            "lm_loss": token.detach(),
+            "halt_loss": halting.detach() * HALT_LOSS_WEIGHT,
+        }
+        if self.arch.nova_bridge_loss_weight:
+            bridges = self._bridge_loss(carry)
+            loss = loss + self.arch.nova_bridge_loss_weight * bridges
+            metrics["bridge_loss"] = bridges.detach()
+        return loss, metrics, logits
+
+    def _bridge_loss(self, carry: InnerCarry) -> Tensor:
+        # The sketch of the published document: each state predicts the other, which serves as a fixed target.
+        down = (self.h_to_l(carry.z_H) - carry.z_L.detach()).float().square().mean(dim=(1, 2))
+        up = (self.l_to_h(carry.z_L) - carry.z_H.detach()).float().square().mean(dim=(1, 2))
+        return (down + up).sum()
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32)

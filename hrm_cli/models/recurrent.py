@@ -1,0 +1,175 @@
+"""What the recurrent cores share: input embedding, fixed initial states, output heads (hrm-spec "Input").
+
+A core adds its modules and the order in which a step runs them.
+
+Letters in shapes: B batch, S tokens of a puzzle, P puzzle positions in front of them, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models.core import CoreOutput, InnerCarry
+from hrm_cli.models.layers import (
+    BlockWeights,
+    Embedding,
+    Linear,
+    ReasoningModule,
+    Rotary,
+    reason,
+    rotary_tables,
+    truncated_normal_,
+)
+from hrm_cli.models.puzzle_embedding import PuzzleEmbedding, as_positions
+
+# sigmoid(-5): at the start the model neither halts early nor pretends to know anything.
+_Q_HEAD_BIAS = -5.0
+
+
+class RecurrentWeights(NamedTuple):
+    """Every weight of a recurrent core in the forward dtype, cast once per step."""
+
+    embed_tokens: Tensor
+    embed_pos: Tensor | None
+    lm_head: Tensor
+    q_head: Tensor
+    q_head_bias: Tensor
+    H_level: list[BlockWeights]
+    L_level: list[BlockWeights]
+
+
+class RecurrentCore(nn.Module):
+    """Two states over puzzle and token positions, updated in turns."""
+
+    contract: ClassVar[str] = "deep_supervision"
+
+    H_init: Tensor
+    L_init: Tensor
+    rope_cos: Tensor
+    rope_sin: Tensor
+
+    def __init__(self, arch: ArchConfig, vocab_size: int, seq_len: int, num_puzzle_identifiers: int) -> None:
+        super().__init__()
+        self.arch, self.vocab_size, self.seq_len = arch, vocab_size, seq_len
+        self.positions = arch.puzzle_positions + seq_len
+        self.dtype = torch.float32
+        hidden = arch.hidden_size
+
+        self.embed_tokens = Embedding(vocab_size, hidden)
+        self.lm_head = Linear(hidden, vocab_size)
+        self.q_head = Linear(hidden, 2, bias=True)
+        if arch.puzzle_emb_size:
+            self.puzzle_emb = PuzzleEmbedding(num_puzzle_identifiers, arch.puzzle_emb_size)
+        if arch.pos_encodings == "learned":
+            self.embed_pos = Embedding(self.positions, hidden)
+        elif arch.pos_encodings == "rope":
+            # Derived from the configuration, so not stored; a buffer so that it moves with the model.
+            rotary = rotary_tables(self.positions, arch.head_dim, arch.rope_theta)
+            self.register_buffer("rope_cos", rotary.cos, persistent=False)
+            self.register_buffer("rope_sin", rotary.sin, persistent=False)
+        self.register_buffer("H_init", torch.empty(hidden))
+        self.register_buffer("L_init", torch.empty(hidden))
+
+    @property
+    def learns_to_continue(self) -> bool:
+        """Whether the value of going on is trained."""
+        return self.arch.q_continue
+
+    @abstractmethod
+    def modules_by_role(self) -> tuple[ReasoningModule, ReasoningModule]:
+        """The modules that update z_H and z_L; one module may play both roles."""
+
+    @abstractmethod
+    def recur(
+        self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights
+    ) -> tuple[Tensor, Tensor]:
+        """The updates of one ACT step, from the states `[B, P+S, H]` and the input embedding to new states."""
+
+    def initialise(self, generator: torch.Generator | None) -> None:
+        """Draws every parameter and the two fixed initial states; the Q head starts at zero with bias −5."""
+        for module in self.modules():
+            if isinstance(module, Linear | Embedding):
+                module.initialise(generator)
+        nn.init.zeros_(self.q_head.weight)
+        nn.init.constant_(self.q_head.bias, _Q_HEAD_BIAS)  # type: ignore[arg-type]
+        truncated_normal_(self.H_init, 1.0, generator)
+        truncated_normal_(self.L_init, 1.0, generator)
+
+    def cast_weights(self) -> RecurrentWeights:
+        """The weights in the forward dtype."""
+        dtype = self.dtype
+        H_level, L_level = self.modules_by_role()
+        fast = L_level.cast(dtype)
+        return RecurrentWeights(
+            self.embed_tokens.embedding_weight.to(dtype),
+            self.embed_pos.embedding_weight.to(dtype) if self.arch.pos_encodings == "learned" else None,
+            self.lm_head.weight.to(dtype),
+            self.q_head.weight.to(dtype),
+            self.q_head.bias.to(dtype),  # type: ignore[union-attr]
+            fast if H_level is L_level else H_level.cast(dtype),
+            fast,
+        )
+
+    def initial_carry(self, inputs: Tensor) -> InnerCarry:
+        """H_init and L_init, broadcast over the rows of `inputs` and all positions."""
+        shape = (len(inputs), self.positions, self.arch.hidden_size)
+        return InnerCarry(*(z.to(self.dtype).expand(shape) for z in (self.H_init, self.L_init)))
+
+    def reset(self, carry: InnerCarry, rows: Tensor) -> InnerCarry:
+        """`carry` with the initial states in the rows where the mask `[B]` is set."""
+        mask = rows.view(-1, 1, 1)
+        return InnerCarry(
+            torch.where(mask, self.H_init.to(carry.z_H.dtype), carry.z_H),
+            torch.where(mask, self.L_init.to(carry.z_L.dtype), carry.z_L),
+        )
+
+    def halts(self, step: int, out: CoreOutput) -> Tensor:
+        """Rows that leave at inference: those whose halt value is positive and no smaller than going on's.
+
+        The training rule, plus the condition that the model believes its answer; giving up early would only lose
+        puzzles.
+        """
+        believes = out.q_halt > 0
+        return believes & (out.q_halt >= out.q_continue) if self.learns_to_continue else believes
+
+    def embed(self, inputs: Tensor, puzzle_rows: Tensor | None, weights: RecurrentWeights) -> Tensor:
+        """Input embedding e: puzzle positions, then tokens, plus learned positions, times √H. `[B, P+S, H]`."""
+        hidden = self.arch.hidden_size
+        embedding = F.embedding(inputs, weights.embed_tokens)
+        if puzzle_rows is not None:
+            prefix = as_positions(puzzle_rows.to(self.dtype), self.arch.puzzle_positions, hidden)
+            embedding = torch.cat((prefix, embedding), dim=-2)
+        if weights.embed_pos is not None:
+            # (e + pos)/√2 keeps the variance of e.
+            embedding = (embedding + weights.embed_pos) * math.sqrt(0.5)
+        return embedding * math.sqrt(hidden)
+
+    def update(self, z: Tensor, injection: Tensor, blocks: list[BlockWeights]) -> Tensor:
+        """One update of a state `[B, P+S, H]` by a module."""
+        arch = self.arch
+        rotary = Rotary(self.rope_cos, self.rope_sin) if arch.pos_encodings == "rope" else None
+        return reason(z, injection, blocks, arch.num_heads, rotary, arch.rms_norm_eps)
+
+    def forward(
+        self,
+        carry: InnerCarry,
+        inputs: Tensor,
+        puzzle_rows: Tensor | None,
+        weights: RecurrentWeights | None = None,
+        *,
+        with_logits: bool = True,
+    ) -> tuple[InnerCarry, CoreOutput]:
+        """One ACT step. The new carry is detached."""
+        weights = weights or self.cast_weights()
+        embedding = self.embed(inputs, puzzle_rows, weights)
+        z_H, z_L = self.recur(carry.z_H, carry.z_L, embedding, weights)
+        logits = F.linear(z_H[:, self.arch.puzzle_positions :], weights.lm_head) if with_logits else None
+        q_values = F.linear(z_H[:, 0], weights.q_head, weights.q_head_bias).float()
+        return InnerCarry(z_H.detach(), z_L.detach()), CoreOutput(logits, q_values[:, 0], q_values[:, 1])

@@ -1,0 +1,47 @@
+"""The TRM core: one module in both roles, gradient through the whole last cycle (arXiv 2510.04871)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models.layers import ReasoningModule
+from hrm_cli.models.recurrent import RecurrentCore, RecurrentWeights
+
+
+class TRM(RecurrentCore):
+    """One shared module of L_layers blocks, stored as `L_level`; H_layers is ignored, no value of going on is learned.
+
+    With `arch.mlp_t` a token-mixing MLP over the positions takes the place of attention.
+    """
+
+    def __init__(self, arch: ArchConfig, vocab_size: int, seq_len: int, num_puzzle_identifiers: int) -> None:
+        super().__init__(arch, vocab_size, seq_len, num_puzzle_identifiers)
+        mixed = self.positions if arch.mlp_t else None
+        self.L_level = ReasoningModule(arch.hidden_size, arch.L_layers, arch.expansion, mixed)
+
+    @property
+    def learns_to_continue(self) -> bool:
+        """Never: a puzzle halts when its halt value is positive."""
+        return False
+
+    def modules_by_role(self) -> tuple[ReasoningModule, ReasoningModule]:
+        """The one module, twice."""
+        return self.L_level, self.L_level
+
+    def recur(
+        self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights
+    ) -> tuple[Tensor, Tensor]:
+        """H_cycles × (L_cycles updates of z_L, one of z_H); all but the last cycle run without gradient."""
+        with torch.no_grad():
+            for _ in range(self.arch.H_cycles - 1):
+                z_H, z_L = self._cycle(z_H, z_L, embedding, weights)
+        return self._cycle(z_H, z_L, embedding, weights)
+
+    def _cycle(
+        self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights
+    ) -> tuple[Tensor, Tensor]:
+        for _ in range(self.arch.L_cycles):
+            z_L = self.update(z_L, z_H + embedding, weights.L_level)
+        return self.update(z_H, z_L, weights.H_level), z_L
