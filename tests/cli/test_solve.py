@@ -1,0 +1,382 @@
+"""`hrm solve` as people and scripts run it: statuses, records, files, and every kind of bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+from hrm_cli.cli.app import main
+from hrm_cli.config.schema import ArchConfig, Preset
+from hrm_cli.models.registry import build_model
+from hrm_cli.training.model_files import write_model_file
+from hrm_cli.training.state import DatasetFacts
+
+COMPLETE = "862934751519672834734851296478523169956418327321796548293167485145289673687345912"
+"""A puzzle without blanks: the model below, which repeats its input, solves it."""
+BLANKS = "........1.....2.3...4.5...........6....41.....2....5.......74..1.......368...5..."
+CONTRADICTORY = "11" + "." * 79
+WITHOUT_SOLUTION = "12345678" + "." * 9 + "9" + "." * 63
+EMPTY_GRID = "." * 81
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""The models are tiny; threads would only wait for each other on a busy machine."""
+
+
+def copying_model(path: Path, size: int = 9, **metadata: Any) -> Path:
+    """A real checkpoint whose weights are set so that the model answers what it is asked, in one step."""
+    arch = ArchConfig(
+        hidden_size=32, num_heads=4, H_layers=1, L_layers=1, H_cycles=1, L_cycles=1, puzzle_emb_ndim=0,
+        halt_max_steps=4, forward_dtype="float32",
+    )  # fmt: skip
+    vocabulary, cells = size + 2, size * size
+    model = build_model(arch, vocabulary, cells, 1, initialise=False)
+    tensors = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
+    # Blocks of zeros pass the embedding on to the output layer, which recognises it.
+    tensors["inner.embed_tokens.embedding_weight"] = torch.eye(vocabulary, 32)
+    tensors["inner.lm_head.weight"] = torch.eye(vocabulary, 32)
+    tensors["inner.q_head.bias"] = torch.tensor([3.0, -3.0])
+    facts = DatasetFacts(vocabulary, cells, 1, {"name": "sudoku", "size": size})
+    write_model_file(path, tensors, Preset(arch=arch), 1, facts)
+    return path
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copying_model(tmp_path_factory.mktemp("checkpoint") / "model.safetensors")
+
+
+@pytest.fixture
+def hrm_solve(run_hrm: Callable[..., Any], checkpoint: Path, tmp_path: Path) -> Callable[..., Any]:
+    """Runs `hrm solve` on text or bytes written to puzzles.txt, in the folder of that file."""
+
+    def run(content: str | bytes | None, *options: object, **settings: Any) -> Any:
+        if content is not None:
+            data = content.encode() if isinstance(content, str) else content
+            (tmp_path / "puzzles.txt").write_bytes(data)
+        return run_hrm(
+            "solve",
+            "puzzles.txt",
+            "--checkpoint",
+            checkpoint,
+            *options,
+            cwd=tmp_path,
+            env=ONE_THREAD,
+            **settings,
+        )
+
+    return run
+
+
+@pytest.fixture
+def in_process(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """`hrm solve puzzles.txt …` in this process, which has torch already: for cases of which there are many."""
+
+    def run(*options: object) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main(["solve", "puzzles.txt", *map(str, options)])
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def records(stdout: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stdout.splitlines()]
+
+
+def test_solved_file_exits_0_with_a_plain_line_a_puzzle_and_the_summary_on_stderr(hrm_solve: Any) -> None:
+    done = hrm_solve(f"{COMPLETE}\n{COMPLETE}\n")
+    assert done.status == 0
+    assert done.stdout.splitlines() == [
+        f"  1  solved    {COMPLETE}  1 step",
+        f"  2  solved    {COMPLETE}  1 step",
+    ]
+    assert done.stderr.startswith("Solved 2 of 2 puzzles in ")
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_negative_answers_exit_1_and_each_says_why(hrm_solve: Any) -> None:
+    lines = [COMPLETE, BLANKS, CONTRADICTORY, WITHOUT_SOLUTION, EMPTY_GRID, "1..4..1..2..4..2"]
+    done = hrm_solve("\n".join(lines), "--json")
+    assert done.status == 1
+    assert done.stderr == ""
+    found = records(done.stdout)
+    statuses = ["solved", "unsolved", "invalid", "invalid", "multiple", "invalid"]
+    assert [record["status"] for record in found] == statuses
+    assert [record["index"] for record in found] == [1, 2, 3, 4, 5, 6]
+    assert [record["where"] for record in found] == [f"puzzles.txt:{line}" for line in range(1, 7)]
+    assert [record["verified"] for record in found] == [True] + 5 * [False]
+    reasons = [record["reason"] for record in found]
+    assert reasons[0] == ""
+    assert "row 1, column 1 is empty" in reasons[1]
+    assert "row 1 has two 1s" in reasons[2]
+    assert "no solution" in reasons[3]
+    assert "several solutions" in reasons[4]
+    assert "trained on 9×9 Sudoku" in reasons[5]
+    assert [record["answer"] is None for record in found] == [False, False, True, True, False, True]
+
+
+def test_unreadable_lines_exit_2_with_one_message_and_the_other_records_are_written(
+    hrm_solve: Any, tmp_path: Path
+) -> None:
+    bad = [BLANKS[:80], BLANKS + ".", BLANKS[:40] + "x" + BLANKS[41:]]
+    done = hrm_solve("\n".join([COMPLETE, *bad, COMPLETE]), "--json", "--output", "out.jsonl")
+    assert done.status == 2
+    found = records(done.stdout)
+    assert [record["status"] for record in found] == ["solved", *3 * ["invalid"], "solved"]
+    assert [record["reason"].split(": ")[0] for record in found[1:4]] == [
+        f"puzzles.txt:{n}" for n in (2, 3, 4)
+    ]
+    assert "80 characters" in found[1]["reason"]
+    assert "82 characters" in found[2]["reason"]
+    assert "'x'" in found[3]["reason"]
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("Error: puzzles.txt:2: 80 characters")
+    assert records((tmp_path / "out.jsonl").read_text()) == found
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\x00\x01\x02\xff" * 50, None])
+def test_file_that_is_none_exits_2_naming_it(hrm_solve: Any, content: bytes | None, tmp_path: Path) -> None:
+    done = hrm_solve(content, "--output", "out.txt")
+    assert (done.status, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: puzzles.txt: ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out.txt").exists()
+
+
+def test_folder_exits_2(run_hrm: Any, checkpoint: Path, tmp_path: Path) -> None:
+    done = run_hrm("solve", tmp_path, "--checkpoint", checkpoint)
+    assert (done.status, done.stdout) == (2, "")
+    assert f"{tmp_path}: is a folder" in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_file_exits_2(hrm_solve: Any, tmp_path: Path) -> None:
+    (tmp_path / "puzzles.txt").write_text(COMPLETE)
+    (tmp_path / "puzzles.txt").chmod(0)
+    assert (done := hrm_solve(None)).status == 2
+    assert "permission" in done.stderr
+
+
+def test_file_problems_are_told_before_torch_is_imported_because_that_takes_seconds(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from hrm_cli.cli.app import main\n"
+        "try:\n"
+        "    main(['solve', 'nowhere.txt', '--checkpoint', 'nowhere'])\n"
+        "finally:\n"
+        "    print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "False\n")
+
+
+def test_windows_line_ends_and_a_byte_order_mark_change_nothing(hrm_solve: Any) -> None:
+    done = hrm_solve(b"\xef\xbb\xbf" + f"{COMPLETE}\r\n{COMPLETE}\r\n".encode(), "--json")
+    assert done.status == 0
+    assert [record["answer"] for record in records(done.stdout)] == [COMPLETE, COMPLETE]
+
+
+def test_every_known_puzzle_with_several_solutions_is_named_so(
+    run_hrm: Any, checkpoint: Path, shared: Path
+) -> None:
+    file = shared / "data" / "sudoku" / "multi_solution.txt"
+    done = run_hrm("solve", file, "--checkpoint", checkpoint, "--json", env=ONE_THREAD)
+    assert done.status == 1
+    found = records(done.stdout)
+    assert len(found) == len(file.read_text().split())
+    assert {record["status"] for record in found} == {"multiple"}
+    assert all("several solutions" in record["reason"] for record in found)
+
+
+def test_standard_input_and_text_output(run_hrm: Any, checkpoint: Path, tmp_path: Path) -> None:
+    done = run_hrm(
+        "solve", "-", "--checkpoint", checkpoint, "--output", "out.txt", "--max-steps", 40, "--halt", "full",
+        cwd=tmp_path, env=ONE_THREAD, input=f"{COMPLETE}\n{BLANKS}\n",
+    )  # fmt: skip
+    assert done.status == 1
+    assert "40 steps" in done.stdout, "more steps than trained are allowed"
+    assert (tmp_path / "out.txt").read_text() == f"{COMPLETE}\n\n"
+
+
+def test_attempts_are_counted_and_the_same_seed_gives_the_same_records(
+    in_process: Any, checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "puzzles.txt").write_text(f"{COMPLETE}\n{BLANKS}")
+
+    def run(batch_size: int) -> list[dict[str, Any]]:
+        _, stdout, _ = in_process(
+            "--checkpoint", checkpoint, "--attempts", 3, "--seed", 5, "--batch-size", batch_size, "--json"
+        )
+        return [{k: v for k, v in record.items() if k != "seconds"} for record in records(stdout)]
+
+    first = run(1)
+    assert [record["attempts"] for record in first] == [1, 3]
+    assert first == run(2)
+
+
+def test_trace_in_pipes_is_plain_and_in_json_part_of_the_record(
+    hrm_solve: Any, in_process: Any, checkpoint: Path
+) -> None:
+    done = hrm_solve(COMPLETE, "--trace", "--halt", "full", "--max-steps", 2)
+    assert done.status == 0
+    lines = done.stdout.splitlines()
+    assert lines[:3] == [
+        "puzzle 1 (puzzles.txt:1)",
+        "step 1: halt 95%, first answer",
+        "  8 6 2 | 9 3 4 | 7 5 1",
+    ]
+    assert "step 2: halt 95%, 0 cells changed" in lines
+    assert lines[-1].startswith("  1  solved ")
+    _, stdout, _ = in_process("--checkpoint", checkpoint, "--trace", "--json")
+    (record,) = records(stdout)
+    assert record["trace"] == [{"step": 1, "grid": COMPLETE, "q_halt": pytest.approx(3.0)}]
+
+
+def test_picture_is_svg(hrm_solve: Any, tmp_path: Path) -> None:
+    assert hrm_solve(f"{BLANKS}\n{COMPLETE}", "--picture", "solve.svg").status == 1
+    text = (tmp_path / "solve.svg").read_text(encoding="utf-8")
+    assert "9×9 Sudoku: solved in 1 reasoning step" in text
+    ElementTree.fromstring(text)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--output", "."),
+        ("--output", "nowhere/out.txt"),
+        ("--output", "puzzles.txt"),
+        ("--picture", "solve.png"),
+        ("--max-steps", 0),
+        ("--attempts", 0),
+        ("--batch-size", 0),
+        ("--halt", "sometimes"),
+        ("--device", "toaster"),
+    ],
+)
+def test_wrong_option_exits_2_without_touching_the_puzzles(
+    in_process: Any, checkpoint: Path, tmp_path: Path, options: tuple[object, ...]
+) -> None:
+    (tmp_path / "puzzles.txt").write_text(COMPLETE)
+    status, stdout, stderr = in_process("--checkpoint", checkpoint, *options)
+    assert (status, stdout) == (2, "")
+    assert str(options[0]) in stderr or str(options[1]) in stderr
+    assert (tmp_path / "puzzles.txt").read_text() == COMPLETE
+
+
+def test_without_a_checkpoint_the_message_says_how_to_get_one(run_hrm: Any, tmp_path: Path) -> None:
+    (tmp_path / "puzzles.txt").write_text(COMPLETE)
+    done = run_hrm("solve", tmp_path / "puzzles.txt")
+    assert (done.status, done.stdout) == (2, "")
+    assert "hrm demo" in done.stderr
+    assert "hrm train" in done.stderr
+
+
+def change_header(path: Path, **metadata: str) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    with safe_open(path, framework="pt") as file:
+        header = {**(file.metadata() or {}), **metadata}
+    save_file(load_file(path), path, metadata=header)
+
+
+def widen(path: Path) -> None:
+    change_header(path, config=Preset(arch=ArchConfig(hidden_size=64, num_heads=4)).model_dump_json())
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "text": (lambda path: path.write_text("no tensors"), "safetensors"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-1000]), "safetensors"),
+    "newer version": (lambda path: change_header(path, hrm_format_version="99"), "newer hrm"),
+    "wrong architecture": (widen, "do not fit its architecture"),
+    "missing": (lambda path: path.unlink(), "no such checkpoint"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_checkpoint_exits_2_naming_it_and_writes_nothing(
+    in_process: Any, tmp_path: Path, damage: str
+) -> None:
+    harm, expected = DAMAGE[damage]
+    harm(copying_model(tmp_path / "model.safetensors"))
+    (tmp_path / "puzzles.txt").write_text(COMPLETE)
+    status, stdout, stderr = in_process("--checkpoint", "model.safetensors", "--output", "out.txt")
+    assert (status, stdout) == (2, "")
+    assert stderr.startswith("Error: model.safetensors: ")
+    assert expected in stderr
+    assert stderr.count("\n") == 1
+    assert not list(tmp_path.glob("*out*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_solve_keeps_what_is_done(
+    checkpoint: Path, tmp_path: Path, number: int, status: int
+) -> None:
+    command = [
+        sys.executable, "-m", "hrm_cli", "solve", "-", "--checkpoint", str(checkpoint), "--batch-size", "8",
+        "--json", "--output", "out.jsonl",
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, **ONE_THREAD}, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        # More than the reader looks ahead; the input stays open, as of somebody who types.
+        process.stdin.write(f"{COMPLETE}\n" * 100)
+        process.stdin.flush()
+        printed = [process.stdout.readline() for _ in range(8)]
+        process.send_signal(number)
+        rest, message = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "Traceback" not in message
+    every = records("".join(printed) + rest)
+    assert not (tmp_path / "out.jsonl").exists()
+    assert records((tmp_path / "out.jsonl.partial").read_text()) == every
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory in use from /proc")
+def test_long_file_streams_in_constant_memory(tmp_path: Path) -> None:
+    model = copying_model(tmp_path / "model.safetensors", size=4)
+    program = (
+        "import sys\n"
+        "from hrm_cli.cli.app import main\n"
+        "from hrm_cli.data.measuring import peak_memory_mb\n"
+        "try:\n"
+        "    main(['solve', sys.argv[1], '--checkpoint', sys.argv[2]])\n"
+        "finally:\n"
+        "    print(peak_memory_mb(), file=sys.stderr)\n"
+    )
+
+    def peak(count: int) -> float:
+        (tmp_path / "puzzles.txt").write_text("1234341221434321\n" * count)
+        done = subprocess.run(
+            [sys.executable, "-c", program, tmp_path / "puzzles.txt", model],
+            env={**os.environ, **ONE_THREAD}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("solved") == count
+        return float(done.stderr.split()[-1])
+
+    assert peak(20_000) - peak(1_000) < 20
