@@ -167,11 +167,12 @@ def test_folder_exits_2(run_hrm: Any, checkpoint: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_file_exits_2(hrm_solve: Any, tmp_path: Path) -> None:
+def test_unreadable_file_exits_2(in_process: Any, checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "puzzles.txt").write_text(COMPLETE)
     (tmp_path / "puzzles.txt").chmod(0)
-    assert (done := hrm_solve(None)).status == 2
-    assert "permission" in done.stderr
+    status, stdout, stderr = in_process("--checkpoint", checkpoint)
+    assert (status, stdout) == (2, "")
+    assert "permission" in stderr
 
 
 def test_file_problems_are_told_before_torch_is_imported_because_that_takes_seconds(tmp_path: Path) -> None:
