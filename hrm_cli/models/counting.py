@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hrm_cli.config.schema import ArchConfig
-from hrm_cli.models.layers import swiglu_width
 from hrm_cli.models.registry import build_model
+from hrm_cli.models.sizes import swiglu_width
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hrm_cli.models.attention import attend
+from hrm_cli.models.sizes import swiglu_width
 
 # The standard deviation that remains of a unit normal once it is cut at ±2.
 _CUT = 2.0
@@ -32,11 +33,6 @@ def truncated_normal_(tensor: Tensor, std: float, generator: torch.Generator | N
         return nn.init.zeros_(tensor)
     sigma = std / _STD_AFTER_CUT
     return nn.init.trunc_normal_(tensor, std=sigma, a=-_CUT * sigma, b=_CUT * sigma, generator=generator)
-
-
-def swiglu_width(hidden_size: int, expansion: float) -> int:
-    """Inner width of the SwiGLU: round(expansion · H · 2/3), rounded up to a multiple of 256."""
-    return -(-round(expansion * hidden_size * 2 / 3) // 256) * 256
 
 
 class Linear(nn.Module):

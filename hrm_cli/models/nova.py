@@ -21,9 +21,8 @@ from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.core import CoreOutput, InnerCarry
 from hrm_cli.models.losses import TOKEN_LOSSES, compare
+from hrm_cli.models.sizes import NOVA_POSITIONS, encoder_width
 
-POSITIONS = 5000
-"""Rows of the fixed position table: stored, never trained, and counted in the published 6.95M."""
 HALT_THRESHOLD = 0.9
 FEWEST_CYCLES = 2
 HALT_LOSS_WEIGHT = 0.01
@@ -45,15 +44,17 @@ class Nova(nn.Module):
 
     def __init__(self, arch: ArchConfig, vocab_size: int, seq_len: int, num_puzzle_identifiers: int) -> None:
         super().__init__()
-        if seq_len > POSITIONS:
-            raise ConfigError(f"core nova has {POSITIONS} positions, but the puzzles have {seq_len} cells")
+        if seq_len > NOVA_POSITIONS:
+            raise ConfigError(
+                f"core nova has {NOVA_POSITIONS} positions, but the puzzles have {seq_len} cells"
+            )
         if arch.hidden_size % 2:
             raise ConfigError(f"core nova needs an even arch.hidden_size, found {arch.hidden_size}")
         self.arch, self.vocab_size, self.seq_len = arch, vocab_size, seq_len
         self.dtype = torch.float32
         hidden = arch.hidden_size
         self.token_embedding = nn.Embedding(vocab_size, hidden)
-        self.register_buffer("positions", sinusoidal_positions(POSITIONS, hidden))
+        self.register_buffer("positions", torch.empty(NOVA_POSITIONS, hidden))
         self.h_layers = nn.ModuleList(self._layer() for _ in range(arch.H_layers))
         self.l_layers = nn.ModuleList(self._layer() for _ in range(arch.L_layers))
         self.h_norm, self.l_norm = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
@@ -63,7 +64,7 @@ class Nova(nn.Module):
 
     def _layer(self) -> nn.TransformerEncoderLayer:
         arch = self.arch
-        width = round(arch.expansion * arch.hidden_size)
+        width = encoder_width(arch.hidden_size, arch.expansion)
         return nn.TransformerEncoderLayer(
             arch.hidden_size, arch.num_heads, width, arch.dropout, batch_first=True, norm_first=False
         )
@@ -86,7 +87,7 @@ class Nova(nn.Module):
             for stack in (self.h_layers, self.l_layers):
                 for matrix in (p for p in stack.parameters() if p.dim() > 1):
                     nn.init.xavier_uniform_(matrix)
-        self.positions.copy_(sinusoidal_positions(POSITIONS, self.arch.hidden_size))
+        self.positions.copy_(sinusoidal_positions(NOVA_POSITIONS, self.arch.hidden_size))
 
     def cast_weights(self) -> None:
         """Nothing: the layers are torch's own and cast by autocast."""

@@ -47,12 +47,13 @@ def build_model(
 
     from hrm_cli.models.act import ACTModel
     from hrm_cli.models.device import resolve_dtype
+    from hrm_cli.models.undrawn import Undrawn
 
     check_core(arch.core)
     module, _, name = CORES[arch.core].partition(":")
     core_class = getattr(importlib.import_module(module), name)
     device = torch.device(device)
-    with torch.device("meta" if device.type == "meta" else "cpu"):
+    with torch.device("meta" if device.type == "meta" else "cpu"), Undrawn():
         core = core_class(arch, vocab_size, seq_len, num_puzzle_identifiers)
     if device.type != "meta":
         core.dtype = resolve_dtype(arch.forward_dtype, device)
