@@ -136,8 +136,8 @@ class _PlainProgress:
         self._unsaid = ""
 
     def update(self, completed: float, note: str = "") -> None:
-        share = f"/{self._total:g} ({completed / self._total:.0%})" if self._total else ""
-        line = f"{self._description}: {completed:g}{share}{', ' if note else ''}{note}"
+        share = f"/{self._total:,.0f} ({completed / self._total:.0%})" if self._total else ""
+        line = f"{self._description}: {completed:,.0f}{share}{', ' if note else ''}{note}"
         now = time.monotonic()
         if now - self._last_line < PLAIN_LINE_SECONDS:
             self._unsaid = line

@@ -166,6 +166,7 @@ DOMAINS: dict[str, DomainEntry] = {
     "sudoku": DomainEntry(
         "hrm_cli.puzzles.sudoku:SudokuDomain", "Sudoku of 4×4, 6×6 and 9×9 cells", {"size": 9}
     ),
+    "arc": DomainEntry("hrm_cli.puzzles.arc:ArcDomain", "ARC tasks, grids up to 30×30"),
 }
 
 

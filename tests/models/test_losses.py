@@ -62,9 +62,8 @@ def test_metrics_count_halted_rows_with_labels_only() -> None:
         steps,
         "softmax_cross_entropy",
     )
-    assert {name: metrics[name].item() for name in ("count", "accuracy", "exact_accuracy", "q_halt_accuracy", "steps")} == {
-        "count": 2, "accuracy": 1.5, "exact_accuracy": 1, "q_halt_accuracy": 1, "steps": 8,
-    }  # fmt: skip
+    expected = {"count": 2, "accuracy": 1.5, "exact_accuracy": 1, "q_halt_accuracy": 1, "steps": 8}
+    assert {name: metrics[name].item() for name in expected} == expected
 
 
 def test_a_row_without_labels_counts_as_correct() -> None:

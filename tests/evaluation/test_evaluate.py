@@ -1,0 +1,106 @@
+"""Evaluation: every example once, figures as their names say, and baselines that expose a constant predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hrm_cli.config.schema import ArchConfig, EvalConfig
+from hrm_cli.data.format import Dataset
+from hrm_cli.data.writer import DatasetWriter
+from hrm_cli.errors import DatasetError
+from hrm_cli.evaluation.baselines import measure_baselines
+from hrm_cli.evaluation.evaluate import evaluate
+from hrm_cli.models.act import ACTModel, InferenceStep
+from hrm_cli.models.registry import build_model
+
+TOKENS, VOCABULARY = 4, 5
+
+
+def write(
+    folder: Path, inputs: list[list[int]], labels: list[list[int]], vocabulary: int = VOCABULARY
+) -> Dataset:
+    with DatasetWriter(folder) as writer:
+        split = writer.split("test", seq_len=TOKENS)
+        split.append(
+            np.array(inputs, dtype=np.uint8),
+            np.array(labels, dtype=np.uint8),
+            group_sizes=np.ones(len(inputs), np.int64),
+        )
+        writer.set_identifiers(["<blank>"])
+        writer.commit({"vocab_size": vocabulary, "pad_id": 0, "ignore_label_id": 0, "blank_identifier_id": 0})
+    return Dataset.open(folder, "test")
+
+
+class Scripted(ACTModel):
+    """Answers with its input's tokens plus one from step 2 on, and with the input before; halts at given steps."""
+
+    def __init__(self, halting: dict[int, int]) -> None:
+        arch = ArchConfig(
+            hidden_size=8, num_heads=2, H_layers=1, L_layers=1, puzzle_emb_ndim=0, halt_max_steps=3
+        )
+        super().__init__(build_model(arch, VOCABULARY, TOKENS, 1).inner)
+        self.halting = halting
+
+    def infer(
+        self, inputs, puzzle_identifiers, max_steps, *, adaptive, paused=None
+    ) -> Iterator[InferenceStep]:
+        rows = torch.arange(len(inputs))
+        for step in range(1, max_steps + 1):
+            wanted = torch.tensor([self.halting.get(int(inputs[row, 0]), 99) for row in rows])
+            finished = (wanted <= step) & adaptive | (step == max_steps)
+            answers = inputs[rows] + (1 if step > 1 else 0)
+            q_halt = torch.where(wanted <= step, 1.0, -1.0)
+            yield InferenceStep(step, rows, answers, q_halt, finished)
+            rows = rows[~finished]
+            if len(rows) == 0:
+                return
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    inputs = [[1, 1, 1, 1], [2, 2, 2, 2], [3, 3, 3, 3]]
+    labels = [[2, 2, 2, 2], [3, 3, 3, 0], [4, 4, 2, 2]]
+    return write(tmp_path / "data", inputs, labels)
+
+
+def test_figures_follow_from_the_answers_and_the_steps(dataset: Dataset) -> None:
+    # The first puzzle halts at step 1, too early; the second at 2, right; the third never, with two cells right.
+    result = evaluate(Scripted({1: 1, 2: 2}), dataset, EvalConfig(batch_size=2))
+    assert result.puzzles == 3
+    assert result.exact_accuracy == pytest.approx(1 / 3)
+    assert result.cell_accuracy == pytest.approx((0 + 1 + 0.5) / 3)
+    assert result.mean_steps == pytest.approx((1 + 2 + 3) / 3)
+    assert result.q_halt_accuracy == pytest.approx(2 / 3)
+    assert result.efficiency == pytest.approx(result.exact_accuracy / result.mean_steps)
+
+
+def test_full_halting_spends_every_step_and_more_steps_than_trained_are_allowed(dataset: Dataset) -> None:
+    result = evaluate(Scripted({1: 1, 2: 2}), dataset, EvalConfig(halt="full", max_steps=7))
+    assert result.mean_steps == 7
+    assert result.exact_accuracy == pytest.approx(2 / 3)
+
+
+def test_the_batch_size_changes_no_figure(dataset: Dataset) -> None:
+    results = [evaluate(Scripted({1: 1, 2: 2}), dataset, EvalConfig(batch_size=size)) for size in (1, 2, 3)]
+    assert len({(r.puzzles, r.exact_accuracy, r.cell_accuracy, r.mean_steps) for r in results}) == 1
+
+
+def test_a_dataset_with_another_vocabulary_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    other = write(tmp_path / "other", [[1, 2, 3, 6]], [[1, 2, 3, 6]], vocabulary=7)
+    with pytest.raises(DatasetError, match=r"vocab_size is 7.*trained with 5"):
+        evaluate(Scripted({}), other, EvalConfig())
+
+
+def test_baselines_score_the_commonest_token_and_a_copy_of_the_input_on_labelled_cells(
+    tmp_path: Path,
+) -> None:
+    data = write(tmp_path / "data", [[1, 2, 3, 4], [3, 3, 1, 2]], [[1, 3, 3, 0], [3, 3, 3, 1]])
+    baselines = measure_baselines(data)
+    assert baselines["most_frequent"].cell_accuracy == pytest.approx((2 / 3 + 3 / 4) / 2)
+    assert baselines["copy_input"].cell_accuracy == pytest.approx((2 / 3 + 2 / 4) / 2)
+    assert baselines["copy_input"].exact_accuracy == 0
