@@ -1,0 +1,84 @@
+"""ARC as a domain: grids of ten colours up to 30×30 in a field of tokens.
+
+Tokens: 0 padding, 1 end of grid (the row below and the column right of the grid, where there is room), colour + 2.
+There are no rules to verify an answer by: only a task's own solution can say whether one is right.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hrm_cli.errors import PuzzleError
+from hrm_cli.puzzles.arc_fields import CELLS, Fields
+from hrm_cli.puzzles.arc_kernels import FIRST_COLOUR, LAST_COLOUR, SIDE
+from hrm_cli.puzzles.arc_symmetry import COLOURS
+from hrm_cli.puzzles.arc_tasks import parse_grid
+from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Tokens, TokenSymmetries, Verdict
+
+NO_RULES = "ARC has no rules to verify an answer by, only a task's own solution"
+
+
+class ArcDomain:
+    """Grids of the Abstraction and Reasoning Corpus, 1×1 to 30×30."""
+
+    name = "arc"
+    vocab_size = LAST_COLOUR + 1
+    seq_len = CELLS
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing: there is one ARC."""
+        return {}
+
+    def describe(self) -> str:
+        """`ARC`, with its largest size."""
+        return f"ARC (grids up to {SIDE}×{SIDE})"
+
+    def parse(self, text: str, where: str = "") -> Puzzle:
+        """One grid from JSON such as `[[0,1],[2,3]]`. Raises PuzzleError naming `where`."""
+        try:
+            rows = json.loads(text)
+        except ValueError as error:
+            raise PuzzleError(f"{where + ': ' if where else ''}not a JSON grid ({error})") from None
+        return Puzzle(parse_grid(rows, where), where=where, domain=self.name)
+
+    def encode(self, grid: Grid) -> Tokens:
+        """Tokens `[900]` of a grid at the corner of the field. Raises PuzzleError for other sizes or colours."""
+        return Fields.draw([parse_grid(np.asarray(grid).tolist(), "grid")]).tokens[0]
+
+    def decode(self, tokens: Tokens) -> Grid:
+        """The largest-area rectangle of colours at the field's corner; `[0, 0]` where there is none."""
+        return Fields.crop(np.asarray(tokens)[None]).grid(0)
+
+    def text(self, grid: Grid) -> str:
+        """The grid as JSON on one line."""
+        return json.dumps(np.asarray(grid).tolist(), separators=(",", ":"))
+
+    def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
+        """Recolourings alone: how a grid turns within its field depends on its size (see `arc_symmetry`)."""
+        tokens = np.tile(np.arange(self.vocab_size, dtype=np.uint8), (count, 1))
+        first = FIRST_COLOUR + 1
+        tokens[:, first:] = rng.permuted(tokens[:, first:], axis=1)
+        cells = np.broadcast_to(np.arange(self.seq_len, dtype=np.int32), (count, self.seq_len))
+        return TokenSymmetries(np.ascontiguousarray(cells), tokens)
+
+    def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
+        """Never ok: there are no rules. Answers are compared with solutions instead."""
+        return Verdict(False, NO_RULES)
+
+    def diagnose(self, puzzle: Grid) -> Diagnosis:
+        """One solution, since tasks are made so; there is nothing to search."""
+        return Diagnosis(1, NO_RULES)
+
+    def lines(self, grid: Grid) -> Sequence[str]:
+        """A row a line, `.` for the background, digits for the other colours."""
+        symbols = [".", *map(str, range(1, COLOURS))]
+        return [" ".join(symbols[colour] for colour in row) for row in np.asarray(grid).tolist()]
+
+
+def from_shape(vocab_size: int, seq_len: int) -> ArcDomain | None:
+    """ARC, where vocabulary and length are its own."""
+    return ArcDomain() if (vocab_size, seq_len) == (ArcDomain.vocab_size, ArcDomain.seq_len) else None

@@ -1,0 +1,148 @@
+"""Compiled loops over ARC fields: images under symmetries, their hashes, and the crop of a prediction.
+
+Letters in shapes: g fields, n images or symmetries, F = 900 cells of a field.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.puzzles.compiled import compiled
+
+SIDE = 30
+"""Rows and columns of the field."""
+PAD, END, FIRST_COLOUR, LAST_COLOUR = 0, 1, 2, 11
+"""Tokens: padding, the marks below and right of a grid, colours 0 and 9."""
+
+_SEED, _MULTIPLIER, _SHIFT = np.uint64(0x51ED270B4D8F3A1D), np.uint64(0x9E3779B97F4A7C15), np.uint64(29)
+
+
+@compiled
+def walk(transform: int, rows: int, columns: int) -> tuple[int, int, int, int, int]:
+    """The image's shape, the cell of the field that goes to its corner, and the steps down and right from there."""
+    last_row = (rows - 1) * SIDE
+    if transform == 0:
+        return rows, columns, 0, SIDE, 1
+    if transform == 1:
+        return columns, rows, columns - 1, -1, SIDE
+    if transform == 2:
+        return rows, columns, last_row + columns - 1, -SIDE, -1
+    if transform == 3:
+        return columns, rows, last_row, 1, -SIDE
+    if transform == 4:
+        return rows, columns, columns - 1, SIDE, -1
+    if transform == 5:
+        return rows, columns, last_row, -SIDE, 1
+    if transform == 6:
+        return columns, rows, 0, 1, SIDE
+    return columns, rows, last_row + columns - 1, -1, -SIDE
+
+
+@compiled
+def paint(
+    fields: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    owners: NDArray[np.int64],
+    transforms: NDArray[np.uint8],
+    permutations: NDArray[np.uint8],
+    tops: NDArray[np.int64],
+    lefts: NDArray[np.int64],
+    images: NDArray[np.uint8],
+) -> None:
+    """Fills `images` `[n, F]`: field `owners[i]` of `[g, F]` under symmetry i, its corner at (tops, lefts)[i]."""
+    for i in range(len(owners)):
+        owner = owners[i]
+        source, image, permutation = fields[owner], images[i], permutations[i]
+        image[:] = PAD
+        height, width, start, down, right = walk(transforms[i], rows[owner], columns[owner])
+        if height == 0 or width == 0:
+            continue
+        top, left = tops[i], lefts[i]
+        for row in range(height):
+            place = (top + row) * SIDE + left
+            cell = start + row * down
+            for column in range(width):
+                image[place + column] = permutation[source[cell] - FIRST_COLOUR] + FIRST_COLOUR
+                cell += right
+        if top + height < SIDE:
+            place = (top + height) * SIDE + left
+            image[place : place + width] = END
+        if left + width < SIDE:
+            for row in range(top, top + height):
+                image[row * SIDE + left + width] = END
+
+
+@compiled
+def hash_grid(
+    field: NDArray[np.uint8],
+    rows: int,
+    columns: int,
+    transform: int,
+    permutation: NDArray[np.uint8],
+    seed: np.uint64,
+) -> np.uint64:
+    """A 64-bit hash of the grid's image: shape and colours."""
+    height, width, start, down, right = walk(transform, rows, columns)
+    mixed = (seed ^ np.uint64(height * (SIDE + 1) + width)) * _MULTIPLIER
+    for row in range(height):
+        cell = start + row * down
+        word = np.uint64(0)
+        for _ in range(width):
+            # Wraps around in wide rows; 11 is odd, so that no colour's share of the word gets lost.
+            word = word * np.uint64(11) + np.uint64(permutation[field[cell] - FIRST_COLOUR] + 1)
+            cell += right
+        mixed = (mixed ^ word) * _MULTIPLIER
+        mixed ^= mixed >> _SHIFT
+    return mixed
+
+
+@compiled
+def hash_images(
+    fields: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    roles: NDArray[np.uint64],
+    transforms: NDArray[np.uint8],
+    permutations: NDArray[np.uint8],
+) -> NDArray[np.uint64]:
+    """A hash of a whole task under each of n symmetries, `[n]`: equal where the same pairs come out in any order.
+
+    `fields` `[2p, F]` holds input and output of each of p pairs; `roles` `[p]` keeps demonstrations and test pairs
+    apart.
+    """
+    hashes = np.zeros(len(transforms), np.uint64)
+    for i in range(len(transforms)):
+        total = np.uint64(0)
+        for pair in range(len(roles)):
+            mixed = _SEED ^ roles[pair]
+            for grid in (2 * pair, 2 * pair + 1):
+                mixed = hash_grid(
+                    fields[grid], rows[grid], columns[grid], transforms[i], permutations[i], mixed
+                )
+            mixed *= _MULTIPLIER
+            total += mixed ^ (mixed >> np.uint64(32))
+        hashes[i] = total
+    return hashes
+
+
+@compiled
+def crop_all(fields: NDArray[np.uint8], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
+    """Sizes `[g]` of the largest-area rectangle of colours at the corner of each field; the flattest of equals."""
+    for i in range(len(fields)):
+        field = fields[i]
+        width, best = SIDE, 0
+        rows[i] = columns[i] = 0
+        for height in range(1, SIDE + 1):
+            start = (height - 1) * SIDE
+            for column in range(width):
+                token = field[start + column]
+                if token < FIRST_COLOUR or token > LAST_COLOUR:
+                    width = column
+                    break
+            if width == 0:
+                break
+            if height * width > best:
+                best = height * width
+                rows[i], columns[i] = height, width

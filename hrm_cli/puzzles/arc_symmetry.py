@@ -1,0 +1,122 @@
+"""The symmetries of ARC grids: the eight of the square and the permutations of colours 1 to 9, under stable names.
+
+A grid is recoloured first, then transformed. A task's image is called `TASK|||tN|||PERMUTATION`: digit i of
+PERMUTATION is the new colour of colour i (colour 0, the background, stays), and tN is t0 for the identity, t1 to t3
+for quarter turns counter-clockwise, t4 left-right flip, t5 up-down flip, t6 transposition, t7 the other diagonal.
+
+Letters in shapes: n symmetries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.puzzles.dihedral import transform
+from hrm_cli.puzzles.domain import Grid
+
+COLOURS = 10
+SEPARATOR = "|||"
+INVERSES = (0, 3, 2, 1, 4, 5, 6, 7)
+"""The transform that undoes each."""
+SWAPS_SIDES = np.array([False, True, False, True, False, False, True, True])
+"""Whether a transform makes rows of columns."""
+
+_IDENTITY = tuple(range(COLOURS))
+
+
+@dataclass(frozen=True)
+class ArcSymmetry:
+    """One symmetry. Recolouring and transforming commute, so that the inverse is the two inverses."""
+
+    transform: int = 0
+    permutation: tuple[int, ...] = _IDENTITY
+    """New colour of each colour; colour 0 stays."""
+
+    def apply(self, grid: Grid) -> Grid:
+        """The image of a grid."""
+        recoloured = np.array(self.permutation, np.uint8)[grid]
+        return transform(recoloured, self.transform).astype(np.uint8)
+
+    def inverse(self) -> ArcSymmetry:
+        """The symmetry that undoes this one."""
+        return ArcSymmetry(INVERSES[self.transform], tuple(int(i) for i in np.argsort(self.permutation)))
+
+    def name(self, task: str) -> str:
+        """What the image of `task` is called; the task's own name for the identity."""
+        if self.transform == 0 and self.permutation == _IDENTITY:
+            return task
+        return f"{task}{SEPARATOR}t{self.transform}{SEPARATOR}{''.join(map(str, self.permutation))}"
+
+
+def parse_name(name: str) -> tuple[str, ArcSymmetry]:
+    """The task and the symmetry of a name. Raises ValueError for a name that follows no such pattern."""
+    task, *parts = name.split(SEPARATOR)
+    if not parts:
+        return task, ArcSymmetry()
+    if len(parts) == 2:
+        number, digits = parts
+        if (
+            len(number) == 2
+            and number[0] == "t"
+            and number[1] in "01234567"
+            and digits[:1] == "0"
+            and sorted(digits) == list("0123456789")
+        ):
+            return task, ArcSymmetry(int(number[1]), tuple(map(int, digits)))
+    raise ValueError(f"{name!r}: expected TASK or TASK|||tN|||PERMUTATION, as in 0520fde7|||t3|||0248617359")
+
+
+@dataclass(frozen=True)
+class ArcSymmetries:
+    """n symmetries as arrays."""
+
+    transforms: NDArray[np.uint8]
+    """`[n]`, 0 to 7."""
+    permutations: NDArray[np.uint8]
+    """New colour of each colour, `[n, 10]`."""
+
+    def __len__(self) -> int:
+        return len(self.transforms)
+
+    def __getitem__(self, rows: slice | NDArray[np.integer] | NDArray[np.bool_]) -> ArcSymmetries:
+        return ArcSymmetries(self.transforms[rows], self.permutations[rows])
+
+    @classmethod
+    def identity(cls) -> ArcSymmetries:
+        """The identity alone."""
+        return cls.of([ArcSymmetry()])
+
+    @classmethod
+    def of(cls, symmetries: Sequence[ArcSymmetry]) -> ArcSymmetries:
+        """Symmetries one behind the other."""
+        return cls(
+            np.array([one.transform for one in symmetries], np.uint8),
+            np.array([one.permutation for one in symmetries], np.uint8).reshape(-1, COLOURS),
+        )
+
+    def followed_by(self, others: ArcSymmetries) -> ArcSymmetries:
+        """These, then `others`: a longer list, not a composition."""
+        return ArcSymmetries(
+            np.concatenate([self.transforms, others.transforms]),
+            np.concatenate([self.permutations, others.permutations]),
+        )
+
+    def names(self, task: str) -> list[str]:
+        """What the images of `task` are called."""
+        digits = (self.permutations + ord("0")).tobytes().decode("ascii")
+        plain = "".join(map(str, _IDENTITY))
+        names = []
+        for row, number in enumerate(self.transforms.tolist()):
+            permutation = digits[row * COLOURS : (row + 1) * COLOURS]
+            is_identity = number == 0 and permutation == plain
+            names.append(task if is_identity else f"{task}{SEPARATOR}t{number}{SEPARATOR}{permutation}")
+        return names
+
+    @classmethod
+    def parse(cls, names: Sequence[str]) -> ArcSymmetries:
+        """The symmetries of names, whatever their tasks. Raises ValueError for a malformed one."""
+        return cls.of([parse_name(name)[1] for name in names])

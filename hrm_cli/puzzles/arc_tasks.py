@@ -1,0 +1,166 @@
+"""ARC tasks in JSON: one task a file as their authors publish them, or the two files of Kaggle's layout.
+
+Every grid is checked; messages name the file, the task and the pair.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hrm_cli.errors import PuzzleError
+from hrm_cli.puzzles.arc_kernels import SIDE
+from hrm_cli.puzzles.arc_symmetry import COLOURS, SEPARATOR
+from hrm_cli.puzzles.domain import Grid
+
+CHALLENGES, SOLUTIONS = "_challenges.json", "_solutions.json"
+"""How the files of Kaggle's layout end."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An input and its output, which is None where it is not known."""
+
+    input: Grid
+    output: Grid | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: pairs that show what is to be done, and inputs to do it with."""
+
+    name: str
+    train: tuple[Pair, ...]
+    """The demonstrations; their outputs are always there."""
+    test: tuple[Pair, ...]
+    where: str = ""
+    """The file it is in."""
+
+    def document(self) -> dict[str, Any]:
+        """The task as JSON; outputs that are not known are left out."""
+        return {
+            role: [
+                {
+                    "input": pair.input.tolist(),
+                    **({} if pair.output is None else {"output": pair.output.tolist()}),
+                }
+                for pair in pairs
+            ]
+            for role, pairs in (("test", self.test), ("train", self.train))
+        }
+
+
+def parse_grid(rows: Any, where: str) -> Grid:
+    """A grid of JSON. Raises PuzzleError naming `where` and what is wrong in which row."""
+    prefix = f"{where}: " if where else ""
+    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        raise PuzzleError(f"{prefix}no grid; a list of rows is expected, as in [[0, 1], [2, 3]]")
+    widths = [len(row) for row in rows]
+    if not 1 <= len(rows) <= SIDE:
+        raise PuzzleError(f"{prefix}{len(rows)} rows; 1 to {SIDE} are accepted")
+    if len(set(widths)) > 1:
+        odd = next(number for number, width in enumerate(widths) if width != widths[0])
+        raise PuzzleError(
+            f"{prefix}row {odd + 1} has {widths[odd]} cells, row 1 has {widths[0]}; "
+            "all rows of a grid are equally long"
+        )
+    if not 1 <= widths[0] <= SIDE:
+        raise PuzzleError(f"{prefix}{widths[0]} columns; 1 to {SIDE} are accepted")
+    for number, row in enumerate(rows, start=1):
+        for column, cell in enumerate(row, start=1):
+            # True is an int to Python, and 1 == 1.0.
+            if type(cell) is not int or not 0 <= cell < COLOURS:
+                raise PuzzleError(
+                    f"{prefix}row {number}, column {column} holds {json.dumps(cell)}; "
+                    f"colours are whole numbers from 0 to {COLOURS - 1}"
+                )
+    return np.array(rows, dtype=np.uint8)
+
+
+def parse_task(document: Any, name: str, where: str, solutions: Sequence[Any] | None = None) -> Task:
+    """The task of a JSON object with `train` and `test`. Raises PuzzleError naming file, task and pair.
+
+    `solutions`: the outputs of its test pairs, where another file holds them.
+    """
+    told = f"{where}: task {name}"
+    if SEPARATOR in name or not name:
+        raise PuzzleError(f"{told}: a task's name is not empty and has no {SEPARATOR} in it")
+    if not isinstance(document, Mapping) or not all(
+        isinstance(document.get(role), list) for role in ("train", "test")
+    ):
+        raise PuzzleError(f'{told}: no task; {{"train": [pair, …], "test": [pair, …]}} is expected')
+    train = _pairs(document["train"], f"{told}, demonstration", needs_output=True)
+    test = _pairs(document["test"], f"{told}, test pair", needs_output=False)
+    if not train or not test:
+        raise PuzzleError(f"{told}: no {'test pair' if train else 'demonstration'}; at least one is expected")
+    if solutions is not None:
+        if len(solutions) != len(test):
+            raise PuzzleError(f"{told}: {len(solutions)} solutions for {len(test)} test pairs")
+        test = [
+            Pair(pair.input, parse_grid(rows, f"{told}, solution {number}"))
+            for number, (pair, rows) in enumerate(zip(test, solutions, strict=True), start=1)
+        ]
+    return Task(name, tuple(train), tuple(test), where)
+
+
+def _pairs(documents: list[Any], told: str, *, needs_output: bool) -> list[Pair]:
+    pairs = []
+    for number, document in enumerate(documents, start=1):
+        if not isinstance(document, Mapping) or "input" not in document:
+            raise PuzzleError(f'{told} {number}: no pair; {{"input": grid, "output": grid}} is expected')
+        given = document.get("output")
+        if given is None and needs_output:
+            raise PuzzleError(f"{told} {number}: has no output; demonstrations show input and output")
+        pairs.append(
+            Pair(
+                parse_grid(document["input"], f"{told} {number}, input"),
+                None if given is None else parse_grid(given, f"{told} {number}, output"),
+            )
+        )
+    return pairs
+
+
+def read_json(file: Path) -> Any:
+    """A JSON file. Raises PuzzleError naming it."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PuzzleError(f"{file}: no such file") from None
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise PuzzleError(f"{file}: cannot be read as JSON ({error})") from None
+
+
+def read_tasks(file: Path) -> list[Task]:
+    """The tasks of a file: one task, or Kaggle's challenges with the solutions beside them, if they are there."""
+    solutions = None
+    if file.name.endswith(CHALLENGES):
+        beside = file.with_name(f"{file.name.removesuffix(CHALLENGES)}{SOLUTIONS}")
+        solutions = beside if beside.is_file() else None
+    return list(parse_tasks(read_json(file), str(file), file.stem, solutions))
+
+
+def parse_tasks(document: Any, where: str, name: str, solutions_file: Path | None = None) -> Iterator[Task]:
+    """The tasks of a JSON document: one, which gets `name` unless it says its own, or several by name."""
+    if not isinstance(document, Mapping) or not document:
+        raise PuzzleError(f"{where}: no ARC tasks; a task, or an object of tasks by name, is expected")
+    if isinstance(document.get("train"), list):
+        own = document.get("id") or document.get("name")
+        yield parse_task(document, own if isinstance(own, str) else name, where)
+        return
+    solutions = {} if solutions_file is None else read_json(solutions_file)
+    if not isinstance(solutions, Mapping):
+        raise PuzzleError(f"{solutions_file}: solutions by task name are expected")
+    for task, content in document.items():
+        given = solutions.get(task)
+        if given is not None and not isinstance(given, list):
+            raise PuzzleError(f"{solutions_file}: task {task}: a list of solutions is expected")
+        if given is None and solutions_file is not None:
+            raise PuzzleError(
+                f"{solutions_file}: task {task}: has no solution there, but {where} has the task"
+            )
+        yield parse_task(content, task, where, given)
