@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,7 +114,7 @@ def sudoku(
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     config = _configuration(chosen)
-    with _progress(quiet=json) as report:
+    with console.stages(quiet=json) as report:
         summary = build_dataset(config, output_dir, force=force, report=report)
     if json:
         console.print_json(summary.to_json())
@@ -144,24 +142,6 @@ def _configuration(chosen: dict[str, Any]) -> DataConfig:
         return Preset.model_validate({"data": {**chosen, "domain": "sudoku"}}).data
     except ValidationError as error:
         raise InvalidConfigError(explain(error, {})) from error
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
-    """A progress display that starts anew with every stage of the build."""
-    from hrm_cli.cli import console
-
-    with ExitStack() as displays:
-        current: dict[str, console.ProgressReporter] = {}
-
-        def report(stage: str, done: int, total: int | None) -> None:
-            if stage not in current:
-                displays.close()
-                current.clear()
-                current[stage] = displays.enter_context(console.progress(stage, total, quiet=quiet))
-            current[stage].update(done)
-
-        yield report
 
 
 def _render(summary: BuildSummary) -> None:

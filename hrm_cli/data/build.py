@@ -73,6 +73,11 @@ def build_dataset(
     dataset that is there. Raises ConfigError, PuzzleError or DatasetError, and then leaves nothing behind.
     """
     report = report or (lambda stage, done, total: None)
+    if config.domain == "arc":
+        # Tasks are augmented whole and get identifiers: they have a builder of their own.
+        from hrm_cli.data.arc_build import build_arc_dataset
+
+        return build_arc_dataset(config, output_dir, force=force, report=report)
     started = time.perf_counter()
     check_target(output_dir, force=force)
     for_source, for_selection, for_copies = (

@@ -12,6 +12,8 @@ from hrm_cli.errors import DatasetError
 
 METADATA_FILE = "dataset.json"
 IDENTIFIERS_FILE = "identifiers.json"
+TEST_PUZZLES_FILE = "test_puzzles.json"
+"""Of ARC datasets: the test tasks as they are, by name."""
 GRIDS = ("inputs", "labels")
 INDICES = ("puzzle_identifiers", "puzzle_indices", "group_indices")
 SPLITS = ("train", "test")

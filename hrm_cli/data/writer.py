@@ -25,13 +25,14 @@ from hrm_cli.data.metadata import (
     INDICES,
     METADATA_FILE,
     SPLITS,
+    TEST_PUZZLES_FILE,
     SplitMetadata,
     array_file,
     is_dataset,
 )
 from hrm_cli.errors import DatasetError
 
-_OWN_FILES = {*SPLITS, IDENTIFIERS_FILE, "test_puzzles.json"}
+_OWN_FILES = {*SPLITS, IDENTIFIERS_FILE, TEST_PUZZLES_FILE}
 _BUILDING = ".building-"
 _REPLACED = ".replaced-"
 
@@ -95,6 +96,10 @@ class DatasetWriter:
     def set_identifiers(self, names: list[str]) -> None:
         """Names of the puzzle identifiers in order; `["<blank>"]` unless said."""
         self._identifiers = names
+
+    def add_file(self, name: str, text: str) -> None:
+        """A file beside the splits, such as the test tasks of ARC."""
+        (self._folder / name).write_text(text, encoding="utf-8")
 
     def commit(self, facts: dict[str, Any]) -> int:
         """Puts the dataset in its place and returns its size in bytes.
