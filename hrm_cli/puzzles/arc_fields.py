@@ -48,6 +48,24 @@ class Fields:
         return cls(tokens.reshape(len(grids), CELLS), sizes[0], sizes[1])
 
     @classmethod
+    def join(cls, parts: Sequence[Fields]) -> Fields:
+        """The fields of several, one behind the other."""
+        return cls(
+            np.concatenate([part.tokens for part in parts]),
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.columns for part in parts]),
+        )
+
+    @classmethod
+    def interleave(cls, first: Fields, second: Fields) -> Fields:
+        """One of `first`, one of `second`, and so on."""
+        return cls(
+            np.stack([first.tokens, second.tokens], axis=1).reshape(-1, CELLS),
+            np.stack([first.rows, second.rows], axis=1).reshape(-1),
+            np.stack([first.columns, second.columns], axis=1).reshape(-1),
+        )
+
+    @classmethod
     def crop(cls, tokens: NDArray[np.integer]) -> Fields:
         """Any tokens `[g, F]` with the size of what each shows: the largest-area rectangle of colours at the corner.
 

@@ -1,0 +1,112 @@
+"""Images of ARC tasks: symmetries that make different tasks of one, and their grids in the field.
+
+Which symmetries a task gets follows from the dataset's seed, the task's name and its grids alone: another selection
+of tasks, or `augment: online`, gives the same task the same names.
+
+Letters in shapes: n symmetries, e examples of a task, F = 900 cells of a field.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.puzzles.arc_fields import Fields, random_places
+from hrm_cli.puzzles.arc_kernels import FIRST_COLOUR, hash_images
+from hrm_cli.puzzles.arc_symmetry import COLOURS, ArcSymmetries
+from hrm_cli.puzzles.arc_tasks import Pair
+from hrm_cli.puzzles.dihedral import SYMMETRIES
+from hrm_cli.puzzles.domain import Tokens
+
+_SURPLUS = 64
+"""Symmetries drawn beyond those wanted: enough for the few images that most tasks repeat."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The pairs of a task that belong to one split, drawn in their fields."""
+
+    inputs: Fields
+    outputs: Fields
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @classmethod
+    def draw(cls, pairs: Sequence[Pair]) -> Examples:
+        """Fields of pairs; an output that is not known is an empty field."""
+        return cls(Fields.draw([p.input for p in pairs]), Fields.draw([p.output for p in pairs]))
+
+    def images(
+        self, symmetries: ArcSymmetries, rng: np.random.Generator | None = None
+    ) -> tuple[Tokens, Tokens]:
+        """Inputs and labels `[n·e, F]`: all examples under the first symmetry, then under the next, …
+
+        With `rng`, every example is moved within the field, input and label alike, all but one of each symmetry.
+        """
+        count = len(self)
+        owners = np.tile(np.arange(count), len(symmetries))
+        repeated = symmetries[np.repeat(np.arange(len(symmetries)), count)]
+        tops = lefts = np.zeros(len(owners), np.int64)
+        if rng is not None:
+            tops, lefts = random_places(self.inputs, self.outputs, owners, repeated.transforms, rng)
+            unmoved = np.arange(len(symmetries)) * count + rng.integers(0, count, len(symmetries))
+            tops[unmoved] = lefts[unmoved] = 0
+        return (
+            self.inputs.images(owners, repeated, tops, lefts),
+            self.outputs.images(owners, repeated, tops, lefts),
+        )
+
+
+def distinct_symmetries(splits: Sequence[Examples], count: int, rng: np.random.Generator) -> ArcSymmetries:
+    """The identity and up to `count` more symmetries, no two of which make the same task of these examples.
+
+    Drawn uniformly; fewer only where the task has no more different images.
+    """
+    inputs = Fields.join([part.inputs for part in splits])
+    outputs = Fields.join([part.outputs for part in splits])
+    roles = np.repeat(np.arange(len(splits)), [len(part) for part in splits]).astype(np.uint64)
+    pairs = Fields.interleave(inputs, outputs)
+    present = np.unique(pairs.tokens)
+    used = present[present > FIRST_COLOUR] - FIRST_COLOUR
+    # Colours that do not occur make no difference: only what becomes of the others is drawn.
+    total = SYMMETRIES * math.perm(COLOURS - 1, len(used))
+    chosen, size = ArcSymmetries.identity(), min(total, count + _SURPLUS)
+    while count:
+        drawn = _numbered(rng.choice(total, size, replace=False), used, rng)
+        candidates = ArcSymmetries.identity().followed_by(drawn)
+        hashes = hash_images(
+            pairs.tokens, pairs.rows, pairs.columns, roles, candidates.transforms, candidates.permutations
+        )
+        first = np.sort(np.unique(hashes, return_index=True)[1])
+        chosen = candidates[first[: count + 1]]
+        if len(chosen) > count or size == total:
+            break
+        size = min(total, 4 * size)
+    return chosen
+
+
+def task_rng(seed: int, task: str, purpose: int, part: int = 0) -> np.random.Generator:
+    """The random numbers of one task for one purpose: those of other tasks do not matter."""
+    return np.random.default_rng([seed, purpose, part, *task.encode()])
+
+
+def _numbered(numbers: NDArray[np.int64], used: NDArray[np.uint8], rng: np.random.Generator) -> ArcSymmetries:
+    """The symmetries of these numbers, each another one in its transform or in what becomes of the used colours."""
+    count = len(numbers)
+    rest = numbers // SYMMETRIES
+    free = np.tile(np.arange(1, COLOURS, dtype=np.uint8), (count, 1))
+    permutations = np.zeros((count, COLOURS), np.uint8)
+    for colour in used:
+        width = free.shape[1]
+        rest, place = np.divmod(rest, width)
+        taken = np.arange(width) == place[:, None]
+        permutations[:, colour] = free[taken]
+        free = free[~taken].reshape(count, width - 1)
+    unused = np.setdiff1d(np.arange(1, COLOURS), used)
+    permutations[:, unused] = rng.permuted(free, axis=1)
+    return ArcSymmetries((numbers % SYMMETRIES).astype(np.uint8), permutations)

