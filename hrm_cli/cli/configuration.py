@@ -34,4 +34,5 @@ def domain_of(data: DataConfig) -> Domain:
     """The domain that a data section describes. Raises ConfigError for a size that the domain does not have."""
     from hrm_cli.puzzles.domain import make_domain
 
-    return make_domain(data.domain, size=data.size)
+    # Without a size every domain takes its usual one.
+    return make_domain(data.domain, **({} if data.size is None else {"size": data.size}))

@@ -190,7 +190,12 @@ class DataConfig(Section):
         description="ARC: the subset whose test pairs are held out; null finds the one called evaluation, "
         "none trains on every pair",
     )
-    size: Int = Field(9, ge=1, description="cells along a side, for built-in puzzles (Sudoku: 4, 6 or 9)")
+    size: Int | None = Field(
+        None,
+        ge=1,
+        description="cells along a side, for built-in puzzles (Sudoku: 4, 6 or 9; mazes: 4 to 180); "
+        "null takes 9 for Sudoku, 30 for mazes",
+    )
     num_train: Int = Field(1000, ge=1, description="training puzzles from the generator")
     num_test: Int = Field(500, ge=0, description="test puzzles from the generator")
     subsample_size: Int | None = Field(
@@ -204,6 +209,15 @@ class DataConfig(Section):
         description="givens of built-in puzzles: minimal, a number (30), or a range (22-46) spread evenly",
     )
     min_difficulty: Int = Field(0, ge=0, description="fewest branches that the exact solver must explore")
+    min_path: Int = Field(1, ge=1, description="mazes: fewest moves of the shortest path from S to G")
+    style: Literal["walls", "perfect", "braided"] = Field(
+        "perfect",
+        description="built-in mazes: perfect (corridors without loops), braided (with loops in place of dead ends), "
+        "or walls (cells walled up at random)",
+    )
+    allow_ties: bool = Field(
+        False, description="mazes: keep those with several shortest paths; the answer marks one of them"
+    )
     num_aug: Int = Field(0, ge=0, description="stored augmented copies of each training puzzle")
     augment: Literal["stored", "online"] = Field(
         "stored",

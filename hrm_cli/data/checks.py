@@ -1,4 +1,4 @@
-"""Checks of Sudoku puzzles in bulk: one solution each, answers by the rules, difficulty.
+"""Checks of puzzles in bulk: one solution each, answers by the rules, difficulty.
 
 Letters in shapes: n puzzles, S cells of a puzzle.
 """
@@ -11,15 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hrm_cli.errors import DatasetError
-from hrm_cli.puzzles.domain import Puzzle
-from hrm_cli.puzzles.sudoku import SudokuDomain
-from hrm_cli.puzzles.sudoku_solver import Search, search
-
-Cells = NDArray[np.uint8]
-"""Sudoku cells `[n, S]`, 0 for blank."""
+from hrm_cli.puzzles.domain import BulkDomain, Puzzle, Solved, Tokens
 
 _SHOWN = 5
 _PIECE = 256
@@ -54,25 +48,25 @@ class Problems:
 class Checked:
     """Puzzles that passed, with their answers."""
 
-    puzzles: Cells
-    answers: Cells
+    puzzles: Tokens
+    answers: Tokens
     several: int
     """Puzzles left out because they have several solutions."""
     too_easy: int
     """Puzzles left out because they are below the wanted difficulty."""
 
 
-def solutions(puzzles: Cells, size: int) -> Search:
-    """Up to two solutions of each puzzle `[n, S]`, on all processors."""
+def solutions(puzzles: Tokens, domain: BulkDomain) -> Solved:
+    """What the exact solver says of each puzzle `[n, S]`, on all processors."""
     pieces = [puzzles[start : start + _PIECE] for start in range(0, len(puzzles), _PIECE)]
     if len(pieces) < 2:
-        return search(puzzles, size)
+        return domain.solve_all(puzzles)
     with ThreadPoolExecutor(processors()) as threads:
-        found = list(threads.map(lambda piece: search(piece, size), pieces))
-    return Search(
+        found = list(threads.map(domain.solve_all, pieces))
+    return Solved(
         np.concatenate([part.counts for part in found]),
-        np.concatenate([part.branches for part in found]),
-        np.concatenate([part.solutions for part in found]),
+        np.concatenate([part.difficulties for part in found]),
+        np.concatenate([part.answers for part in found]),
     )
 
 
@@ -84,46 +78,54 @@ def processors() -> int:
 
 
 def check(
-    puzzles: Sequence[Puzzle], domain: SudokuDomain, min_difficulty: int, problems: Problems
+    puzzles: Sequence[Puzzle],
+    domain: BulkDomain,
+    problems: Problems,
+    *,
+    least_difficulty: int = 0,
+    keep_several: bool = False,
 ) -> Checked:
     """Answers verified or found; what cannot be used goes into `problems`.
 
-    A given answer is verified by the rules; that there is no other is checked later, of the puzzles that are
-    drawn. Difficulty is the source's own rating or, without one, the solver's branches.
+    Where solving is slow, a given answer is verified by the rules, and that there is no other is checked later, of
+    the puzzles that are drawn; difficulty is the source's own rating then or, without one, the solver's. With
+    `keep_several`, puzzles with several solutions keep the one given, or get one.
     """
-    size = domain.size
-    cells = np.stack([puzzle.grid.reshape(-1) for puzzle in puzzles]).astype(np.uint8)
+    tokens = domain.encode_all(np.stack([puzzle.grid.reshape(-1) for puzzle in puzzles]).astype(np.uint8))
     has_answer = np.array([puzzle.solution is not None for puzzle in puzzles])
-    answers = np.zeros_like(cells)
-    for row, puzzle in enumerate(puzzles):
-        if puzzle.solution is not None:
-            answers[row] = puzzle.solution.reshape(-1)
-    ratings = np.array([np.nan if puzzle.rating is None else puzzle.rating for puzzle in puzzles])
+    answers = np.zeros_like(tokens)
+    given = np.flatnonzero(has_answer)
+    if len(given):
+        answers[given] = domain.encode_all(
+            np.stack([p.solution.reshape(-1) for p in puzzles if p.solution is not None]).astype(np.uint8)
+        )
+    # Mazes are rated by their shortest path: a figure of the source's own would say something else.
+    ratings = np.array(
+        [np.nan if puzzle.rating is None or domain.solver_is_fast else puzzle.rating for puzzle in puzzles]
+    )
 
-    searched = ~has_answer | (np.isnan(ratings) & (min_difficulty > 0))
+    searched = ~has_answer | domain.solver_is_fast | (np.isnan(ratings) & (least_difficulty > 0))
     rows = np.flatnonzero(searched)
-    found = solutions(cells[rows], size)
-    count = np.ones(len(cells), dtype=np.int32)
+    found = solutions(tokens[rows], domain)
+    count = np.ones(len(tokens), dtype=np.int32)
     count[rows] = found.counts
-    ratings[rows] = np.where(np.isnan(ratings[rows]), found.branches, ratings[rows])
+    ratings[rows] = np.where(np.isnan(ratings[rows]), found.difficulties, ratings[rows])
     unanswered = np.flatnonzero(~has_answer)
-    answers[unanswered] = found.solutions[np.searchsorted(rows, unanswered), 0]
+    answers[unanswered] = found.answers[np.searchsorted(rows, unanswered)]
 
     wrong = count == 0
-    given = np.flatnonzero(has_answer)
-    legal = (answers[given] != 0).all(axis=1) & (solutions(answers[given], size).counts == 1)
-    agrees = ((cells[given] == 0) | (cells[given] == answers[given])).all(axis=1)
-    wrong[given] |= ~(legal & agrees)
+    wrong[given] |= ~domain.verify_all(tokens[given], answers[given])
     for puzzle, is_wrong in zip(puzzles, wrong, strict=True):
         if is_wrong:
             problems.add(puzzle.where, _reason(domain, puzzle))
-    several = count > 1
-    easy = ~np.isnan(ratings) & (ratings < min_difficulty)
+    several = (count > 1) & (not keep_several)
+    easy = ~np.isnan(ratings) & (ratings < least_difficulty)
     usable = ~(wrong | several | easy)
-    return Checked(cells[usable], answers[usable], int(several.sum()), int((easy & ~several & ~wrong).sum()))
+    return Checked(tokens[usable], answers[usable], int(several.sum()), int((easy & ~several & ~wrong).sum()))
 
 
-def _reason(domain: SudokuDomain, puzzle: Puzzle) -> str:
+def _reason(domain: BulkDomain, puzzle: Puzzle) -> str:
     if puzzle.solution is None:
         return f"no solution ({domain.diagnose(puzzle.grid).reason})"
-    return f"the answer given is wrong ({domain.verify(puzzle.grid, puzzle.solution).reason})"
+    verdict = domain.verify(puzzle.grid, puzzle.solution)
+    return f"the answer given is wrong ({verdict.reason or verdict.note})"

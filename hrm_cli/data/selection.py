@@ -14,7 +14,7 @@ from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.checks import solutions
 from hrm_cli.data.fingerprints import Fingerprints, fingerprints, first_occurrences, occurs_in
 from hrm_cli.data.pool import PuzzlePool, Rows
-from hrm_cli.data.sources import BUILTIN, Report, Source, decoded
+from hrm_cli.data.sources import BUILTIN, Report, Source
 from hrm_cli.errors import DatasetError
 
 _CHUNK = 2048
@@ -148,7 +148,7 @@ class _Chooser:
                 symmetric += int((~apart).sum())
                 rows = rows[apart]
             if not self._source.unique:
-                one = solutions(decoded(pool.rows(rows)[0]), self._source.domain.size).counts == 1
+                one = solutions(pool.rows(rows)[0], self._source.domain).counts == 1
                 several += int((~one).sum())
                 rows = rows[one]
             taken.append(rows)

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hrm_cli.config.schema import DataConfig, parse_clues
+from hrm_cli.config.schema import DataConfig
 from hrm_cli.data import hub
-from hrm_cli.data.checks import Cells, Problems, check
+from hrm_cli.data.checks import Problems, check
 from hrm_cli.data.pool import PuzzlePool
-from hrm_cli.errors import ConfigError, DatasetError
-from hrm_cli.puzzles.domain import Puzzle, Unreadable
-from hrm_cli.puzzles.sudoku import BLANK, SudokuDomain
+from hrm_cli.data.recipes import Recipe, recipe_of
+from hrm_cli.errors import DatasetError
+from hrm_cli.puzzles.domain import BulkDomain, Puzzle, Unreadable
 
 BUILTIN = "builtin"
 
@@ -33,7 +33,7 @@ _CHUNK = 4096
 class Source:
     """Puzzles to draw a dataset from."""
 
-    domain: SudokuDomain
+    domain: BulkDomain
     train: PuzzlePool
     test: PuzzlePool | None
     """The source's own test set, if it has one."""
@@ -47,31 +47,28 @@ class Source:
 
 def load(config: DataConfig, scratch: Path, rng: np.random.Generator, report: Report) -> Source:
     """The pools of `config.source`, made in `scratch`. Raises ConfigError, PuzzleError or DatasetError."""
-    if config.domain != "sudoku":
-        raise ConfigError(f"data.domain {config.domain!r}: sudoku is what can be built so far")
+    recipe = recipe_of(config)
     if config.source == BUILTIN:
-        return _generated(config, scratch, rng, report)
+        return _generated(config, recipe, scratch, rng, report)
     train_file, test_file = _files(config.source)
-    reader = _Reader(config, scratch, report)
+    reader = _Reader(recipe, scratch, report)
     train = reader.pool(train_file, "train")
     test = None if test_file is None else reader.pool(test_file, "test")
-    return Source(reader.domain, train, test, unique=False, notes=reader.notes)
+    unique = reader.domain.solver_is_fast or recipe.keep_several
+    return Source(reader.domain, train, test, unique=unique, notes=reader.notes)
 
 
-def _generated(config: DataConfig, scratch: Path, rng: np.random.Generator, report: Report) -> Source:
-    from hrm_cli.puzzles.generators.sudoku import generate
-
-    domain = SudokuDomain(config.size)
+def _generated(
+    config: DataConfig, recipe: Recipe, scratch: Path, rng: np.random.Generator, report: Report
+) -> Source:
+    domain = recipe.domain()
     pool = PuzzlePool(scratch / "train.pool", domain.seq_len)
-    clues = parse_clues(config.clues)
 
     def more(count: int) -> None:
         done = 0
         report("generating", done, count)
-        for puzzles, answers in generate(
-            config.size, count, rng, clues=clues, min_difficulty=config.min_difficulty, chunk=_CHUNK
-        ):
-            pool.append(encoded(puzzles), encoded(answers))
+        for puzzles, answers in recipe.generate(count, rng, _CHUNK):
+            pool.append(domain.encode_all(puzzles), domain.encode_all(answers))
             done += len(puzzles)
             report("generating", done, count)
 
@@ -101,17 +98,18 @@ def _files(source: str) -> tuple[Path, Path | None]:
 
 
 class _Reader:
-    """Reads files of one size of puzzle into pools."""
+    """Reads files of one shape of puzzle into pools."""
 
-    def __init__(self, config: DataConfig, scratch: Path, report: Report) -> None:
-        self._config = config
+    def __init__(self, recipe: Recipe, scratch: Path, report: Report) -> None:
+        self._recipe = recipe
         self._scratch = scratch
         self._report = report
-        self._domain: SudokuDomain | None = None
+        self._domain: BulkDomain | None = None
+        self._shape: tuple[int, ...] = ()
         self.notes: list[str] = []
 
     @property
-    def domain(self) -> SudokuDomain:
+    def domain(self) -> BulkDomain:
         """The domain of the puzzles read."""
         assert self._domain is not None
         return self._domain
@@ -123,10 +121,17 @@ class _Reader:
         pool: PuzzlePool | None = None
         problems = Problems()
         several = too_easy = read = 0
-        for puzzles in self._chunks(read_puzzles(file), problems):
+        least = self._recipe.least_difficulty
+        for puzzles in self._chunks(read_puzzles(file, self._recipe.domain_name), problems):
             pool = pool or PuzzlePool(self._scratch / f"{name}.pool", self.domain.seq_len)
-            checked = check(puzzles, self.domain, self._config.min_difficulty, problems)
-            pool.append(encoded(checked.puzzles), encoded(checked.answers))
+            checked = check(
+                puzzles,
+                self.domain,
+                problems,
+                least_difficulty=least,
+                keep_several=self._recipe.keep_several,
+            )
+            pool.append(checked.puzzles, checked.answers)
             several += checked.several
             too_easy += checked.too_easy
             read += len(puzzles)
@@ -138,7 +143,7 @@ class _Reader:
             self.notes.append(f"{file.name}: left out {several:,} puzzles with several solutions")
         if too_easy:
             self.notes.append(
-                f"{file.name}: left out {too_easy:,} puzzles below difficulty {self._config.min_difficulty}"
+                f"{file.name}: left out {too_easy:,} puzzles below {self._recipe.measure} {least}"
             )
         return pool
 
@@ -149,11 +154,11 @@ class _Reader:
                 problems.add(item.where, item.reason)
                 continue
             if self._domain is None:
-                self._domain = SudokuDomain(len(item.grid))
-            if len(item.grid) != self._domain.size:
-                problems.add(
-                    item.where, f"{len(item.grid)} rows; the puzzles before have {self._domain.size}"
-                )
+                self._domain = self._recipe.domain_of_grid(item.grid)
+                self._shape = item.grid.shape
+            if item.grid.shape != self._shape:
+                found, wanted = (f"{rows}×{columns}" for rows, columns in (item.grid.shape, self._shape))
+                problems.add(item.where, f"{found} cells; the puzzles before have {wanted}")
                 continue
             waiting.append(item)
             if len(waiting) == _CHUNK:
@@ -161,13 +166,3 @@ class _Reader:
                 waiting = []
         if waiting:
             yield waiting
-
-
-def encoded(cells: Cells) -> Cells:
-    """Tokens of Sudoku cells `[n, S]`."""
-    return cells + np.uint8(BLANK)
-
-
-def decoded(tokens: Cells) -> Cells:
-    """The Sudoku cells of tokens `[n, S]` without padding."""
-    return tokens - np.uint8(BLANK)

@@ -39,6 +39,8 @@ class Puzzle:
     """The collection it came from (a CSV's `source` column), for figures by source."""
     rating: float | None = None
     """The source's own difficulty figure, if any."""
+    domain: str = ""
+    """Name of the domain whose reader made it: a 9×9 maze is no Sudoku."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Verdict:
 
     ok: bool
     reason: str = ""
+    note: str = ""
+    """What else is to be said of an answer that is ok, such as that its path is not the shortest."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Diagnosis:
     reason: str = ""
     """Why there is not exactly one solution, in words (the first contradiction among the givens, …)."""
     difficulty: int = 0
-    """Branches that a plain solver with naked and hidden singles explored."""
+    """How hard it is, in the domain's own figure (Sudoku: branches explored; mazes: moves of the shortest path)."""
     solution: Grid | None = field(default=None, compare=False)
     """The solution, where there is exactly one."""
 
@@ -154,6 +158,37 @@ class Domain(Protocol):
 
 
 @dataclass(frozen=True)
+class Solved:
+    """What the exact solver says of n puzzles at once."""
+
+    counts: NDArray[np.int32]
+    """Solutions of each: 0, 1, or 2 for several, `[n]`."""
+    difficulties: NDArray[np.int64]
+    """As in `Diagnosis`, `[n]`."""
+    answers: Tokens
+    """A solution of each that has one, `[n, S]`."""
+
+
+class BulkDomain(Domain, Protocol):
+    """What datasets are built with beside: the same things for n puzzles at once."""
+
+    solver_is_fast: bool
+    """Whether solving every puzzle of a source costs no more than reading it."""
+
+    def encode_all(self, cells: Grid) -> Tokens:
+        """Tokens `[n, S]` of the cells `[n, S]` of grids that were parsed or generated."""
+
+    def solve_all(self, tokens: Tokens) -> Solved:
+        """Solves puzzles `[n, S]`; releases the interpreter lock, so that threads can share them."""
+
+    def verify_all(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.bool_]:
+        """Which answers `[n, S]` are what a model shall learn: right, and where answers differ in worth, best."""
+
+    def canonical(self, tokens: Tokens) -> list[bytes]:
+        """A name for each puzzle `[n, S]`, equal for two exactly when a symmetry maps one to the other."""
+
+
+@dataclass(frozen=True)
 class DomainEntry:
     """How a domain is found without importing it: `module:function` names its factory."""
 
@@ -167,6 +202,7 @@ DOMAINS: dict[str, DomainEntry] = {
         "hrm_cli.puzzles.sudoku:SudokuDomain", "Sudoku of 4×4, 6×6 and 9×9 cells", {"size": 9}
     ),
     "arc": DomainEntry("hrm_cli.puzzles.arc:ArcDomain", "ARC tasks, grids up to 30×30"),
+    "maze": DomainEntry("hrm_cli.puzzles.maze:MazeDomain", "mazes of any rectangle, 30×30 unless said"),
 }
 
 

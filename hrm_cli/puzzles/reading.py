@@ -22,11 +22,14 @@ from hrm_cli.puzzles.domain import Grid, Puzzle, Unreadable
 
 Item = Puzzle | Unreadable
 
-READERS = {"sudoku": "hrm_cli.puzzles.sudoku_text:SudokuText"}
+READERS = {
+    "sudoku": "hrm_cli.puzzles.sudoku_text:SudokuText",
+    "maze": "hrm_cli.puzzles.maze_text:MazeText",
+}
 """Where the text reader of each domain is found; the first whose `claims` accepts a line reads a file."""
 
 COLUMNS = {
-    "question": ("question", "puzzle", "puzzles", "quiz", "quizzes", "sudoku"),
+    "question": ("question", "puzzle", "puzzles", "quiz", "quizzes", "sudoku", "maze"),
     "answer": ("answer", "answers", "solution", "solutions"),
     "rating": ("rating", "difficulty"),
     "source": ("source",),
@@ -46,8 +49,15 @@ NAME = re.compile("[a-z_][a-z_0-9 -]*")
 class TextReader(Protocol):
     """Makes puzzles of one domain out of text. One object reads one file."""
 
+    @property
+    def domain(self) -> str:
+        """Name of the domain."""
+
     def claims(self, line: str) -> bool:
         """Whether a line looks like this domain's."""
+
+    def is_comment(self, line: str) -> bool:
+        """Whether a line is to be passed over: # begins comments, and the walls of mazes."""
 
     def piece(self, text: str) -> Grid:
         """The grid in one piece of text, such as a CSV's cell. Raises PuzzleError."""
@@ -69,6 +79,13 @@ class Header:
     delimiter: str
     columns: dict[str, int]
     """Where the keys of `COLUMNS` stand, those that the file has."""
+
+    def questions(self, lines: list[str]) -> Iterator[str]:
+        """The puzzles in rows of the file, as far as they are there."""
+        column = self.columns["question"]
+        for row in csv.reader(lines, delimiter=self.delimiter):
+            if column < len(row):
+                yield row[column]
 
 
 def read_puzzles(
@@ -107,11 +124,12 @@ def _why(error: OSError) -> str:
 
 def _read(stream: IO[str] | IO[bytes], name: str, domain: str | None, size: int | None) -> Iterator[Item]:
     numbered = enumerate(_lines(stream, name), start=1)
+    readers = _readers(domain, size)
     opening: list[tuple[int, str]] = []
-    told: list[tuple[int, str]] = []
+    told: list[str] = []
     for number, line in numbered:
-        if line.strip() and not line.startswith("#"):
-            told.append((number, line))
+        if line.strip() and not all(reader.is_comment(line) for reader in readers):
+            told.append(line)
         # However long a preface of comments is, it is not kept.
         if told:
             opening.append((number, line))
@@ -119,26 +137,34 @@ def _read(stream: IO[str] | IO[bytes], name: str, domain: str | None, size: int 
             break
     if not told:
         raise PuzzleError(f"{name}: holds no puzzle (nothing but blank lines and comments, if anything)")
-    reader = _reader(domain, size, [line for _, line in told])
-    lines = itertools.chain(opening, numbered)
-    header = _header(told[0][1], name)
+    # What begins with # may be a comment all the same: lines that cannot be one tell more.
+    plain = [line for line in told if not line.startswith("#")]
+    header = _header(plain[0], name) if plain else None
+    samples = plain if header is None else [*header.questions(plain[1:]), *plain]
+    reader = _claimant(readers, samples) or _claimant(readers, told) or readers[0]
     if header is not None:
+        rest = itertools.dropwhile(lambda numbered_line: numbered_line[1] != plain[0], opening)
+        lines = itertools.chain(rest, numbered)
         next(lines)
         yield from _csv_rows(lines, header, reader, name)
         return
-    for number, line in lines:
+    for number, line in itertools.chain(opening, numbered):
         yield from reader.line(line, f"{name}:{number}")
     yield from reader.end()
 
 
-def _reader(domain: str | None, size: int | None, lines: list[str]) -> TextReader:
+def _readers(domain: str | None, size: int | None) -> list[TextReader]:
     if domain is not None and domain not in READERS:
         raise ConfigError(f"unknown domain {domain!r}{closest(domain, list(READERS))}")
     readers: list[TextReader] = []
     for name in [domain] if domain else READERS:
         module, _, factory = READERS[name].partition(":")
         readers.append(getattr(importlib.import_module(module), factory)(size))
-    return next((reader for line in lines for reader in readers if reader.claims(line)), readers[0])
+    return readers
+
+
+def _claimant(readers: list[TextReader], lines: list[str]) -> TextReader | None:
+    return next((reader for line in lines for reader in readers if reader.claims(line)), None)
 
 
 def _lines(stream: IO[str] | IO[bytes], name: str) -> Iterator[str]:
@@ -197,7 +223,7 @@ def _csv_rows(
     while True:
         try:
             row = next(rows)
-            if any(cell.strip() for cell in row) and not row[0].startswith("#"):
+            if any(cell.strip() for cell in row) and not reader.is_comment(row[0]):
                 yield _csv_puzzle(row, header.columns, reader, f"{name}:{at}")
         except StopIteration:
             return
@@ -207,17 +233,18 @@ def _csv_rows(
 
 def _csv_puzzle(row: list[str], columns: dict[str, int], reader: TextReader, where: str) -> Puzzle:
     """The puzzle of a row. Raises PuzzleError."""
-    cells = {key: row[column].strip() for key, column in columns.items() if column < len(row)}
+    cells = {key: row[column] for key, column in columns.items() if column < len(row)}
     if "question" not in cells:
         raise PuzzleError(f"{len(row)} columns; the puzzle is expected in column {columns['question'] + 1}")
     grid = reader.piece(cells["question"])
     answer = cells.get("answer")
     return Puzzle(
         grid,
-        solution=reader.answer(answer, grid) if answer else None,
+        solution=reader.answer(answer, grid) if answer and answer.strip() else None,
         where=where,
-        source=cells.get("source", ""),
+        source=cells.get("source", "").strip(),
         rating=_number(cells.get("rating", "")),
+        domain=reader.domain,
     )
 
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hrm_cli.errors import PuzzleError
-from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Tokens, TokenSymmetries, Verdict
+from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Solved, Tokens, TokenSymmetries, Verdict
 from hrm_cli.puzzles.sudoku_layout import BOXES, layout
 from hrm_cli.puzzles.sudoku_symmetry import sample
 
@@ -34,6 +35,7 @@ class SudokuDomain:
     """
 
     name = "sudoku"
+    solver_is_fast = False
 
     def __init__(self, size: int = 9) -> None:
         self.layout = layout(size)
@@ -52,7 +54,7 @@ class SudokuDomain:
     def parse(self, text: str, where: str = "") -> Puzzle:
         """One puzzle from its N² characters. Raises PuzzleError naming `where` and what is wrong there."""
         try:
-            return Puzzle(self.grid(text.strip()), where=where)
+            return Puzzle(self.grid(text.strip()), where=where, domain=self.name)
         except PuzzleError as error:
             raise PuzzleError(f"{where}: {error}" if where else str(error)) from None
 
@@ -118,6 +120,22 @@ class SudokuDomain:
     def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
         """`count` symmetries drawn uniformly from the domain's whole group."""
         return sample(self.size, rng, count)
+
+    def encode_all(self, cells: Grid) -> Tokens:
+        """Tokens of the cells `[n, S]` of grids that were parsed or generated."""
+        return cells + np.uint8(BLANK)
+
+    def solve_all(self, tokens: Tokens) -> Solved:
+        """Solves puzzles `[n, S]` without padding."""
+        from hrm_cli.puzzles.sudoku_solver import search
+
+        found = search(tokens - np.uint8(BLANK), self.size)
+        return Solved(found.counts, found.branches, self.encode_all(found.solutions[:, 0]))
+
+    def verify_all(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.bool_]:
+        """Which answers `[n, S]` fill their puzzles by the rules."""
+        agrees = ((puzzles == BLANK) | (puzzles == answers)).all(axis=1)
+        return (answers != BLANK).all(axis=1) & (self.solve_all(answers).counts == 1) & agrees
 
     def canonical(self, tokens: Tokens) -> list[bytes]:
         """A name for each puzzle `[n, S]`, equal for two exactly when a symmetry maps one to the other."""

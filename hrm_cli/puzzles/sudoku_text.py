@@ -30,6 +30,8 @@ SHORTEST_PUZZLE = 10
 class SudokuText:
     """Reads Sudoku puzzles of every size, or of one. Raises ConfigError for a size that there is not."""
 
+    domain = "sudoku"
+
     def __init__(self, size: int | None = None) -> None:
         self._domains = {n: SudokuDomain(n) for n in ([size] if size is not None else BOXES)}
         self._by_length = {domain.seq_len: domain for domain in self._domains.values()}
@@ -43,6 +45,10 @@ class SudokuText:
         words = [*WORD_END.split(line.translate(BARS)), line.translate(SEPARATORS)]
         lengths = {*self._domains, *self._by_length}
         return any(len(word) in lengths and CELL.fullmatch(word) for word in words)
+
+    def is_comment(self, line: str) -> bool:
+        """Whether the line begins with #, puzzle or not: commented out."""
+        return line.startswith("#")
 
     def piece(self, text: str) -> Grid:
         """The grid of N² characters, spaces between them allowed. Raises PuzzleError."""
@@ -121,6 +127,6 @@ class SudokuText:
 
     def _puzzle(self, text: str, where: str) -> Puzzle | Unreadable:
         try:
-            return Puzzle(self.piece(text), where=where)
+            return Puzzle(self.piece(text), where=where, domain=self.domain)
         except PuzzleError as error:
             return Unreadable(where, str(error))

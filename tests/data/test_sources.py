@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hrm_cli.config.schema import DataConfig
-from hrm_cli.data.sources import Source, decoded, load
+from hrm_cli.data.sources import Source, load
 from hrm_cli.errors import ConfigError, DatasetError, PuzzleError
 
 from .conftest import ANSWERS_4
@@ -31,7 +31,8 @@ def written(file: Path, content: bytes) -> Path:
 def texts(source: Source, *, test: bool = False, answers: bool = False) -> list[str]:
     pool = source.test if test else source.train
     assert pool is not None
-    return ["".join(map(str, row)) for row in decoded(pool.rows(np.arange(len(pool)))[answers])]
+    tokens = pool.rows(np.arange(len(pool)))[answers]
+    return ["".join(map(str, source.domain.decode(row).reshape(-1))) for row in tokens]
 
 
 def test_a_csv_gives_puzzles_and_answers_in_order(csv_file: CsvWriter, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Complete Sudoku grids at random, and the random numbers that compiled code draws.
+"""Complete Sudoku grids at random.
 
 Every choice of the search is random, cells and digits alike, so any grid can come up: nothing is a shuffle of
-a stored one. The generator is SplitMix64, one state a puzzle: a puzzle depends on its own seed alone.
+a stored one.
 """
 
 from __future__ import annotations
@@ -10,31 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.puzzles.compiled import compiled
+from hrm_cli.puzzles.generators.random_numbers import draw
 from hrm_cli.puzzles.sudoku_solver import Board, Workspace, digit_of, follow_hidden_singles, place
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_FIRST = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND = np.uint64(0x94D049BB133111EB)
-_S30, _S27, _S31, _S32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32)
-
-
-@compiled
-def draw(state: NDArray[np.uint64], below: int) -> int:
-    """A whole number in [0, below) from the state `[1]` of a SplitMix64 generator."""
-    state[0] += _GOLDEN
-    z = state[0]
-    z = (z ^ (z >> _S30)) * _FIRST
-    z = (z ^ (z >> _S27)) * _SECOND
-    z ^= z >> _S31
-    return int(np.int64(((z >> _S32) * np.uint64(below)) >> _S32))
-
-
-@compiled
-def shuffle(order: NDArray[np.int16], count: int, state: NDArray[np.uint64]) -> None:
-    """Shuffles the first `count` entries."""
-    for i in range(count - 1, 0, -1):
-        j = draw(state, i + 1)
-        order[i], order[j] = order[j], order[i]
 
 
 @compiled

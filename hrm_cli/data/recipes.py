@@ -1,0 +1,131 @@
+"""What a data section means for each domain: which puzzles are generated, which of a file are wanted.
+
+The sections' fields are for all domains; a recipe reads those of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from hrm_cli.config.schema import DataConfig, parse_clues
+from hrm_cli.errors import ConfigError
+from hrm_cli.puzzles.domain import BulkDomain, Grid
+from hrm_cli.puzzles.maze import MazeDomain
+from hrm_cli.puzzles.sudoku import SudokuDomain
+
+
+class Recipe(Protocol):
+    """How the puzzles of one domain are had."""
+
+    @property
+    def domain_name(self) -> str:
+        """The name in the domain registry."""
+
+    @property
+    def measure(self) -> str:
+        """What `least_difficulty` counts, for messages."""
+
+    @property
+    def least_difficulty(self) -> int:
+        """Puzzles below it are left out."""
+
+    @property
+    def keep_several(self) -> bool:
+        """Whether puzzles with several solutions are wanted too."""
+
+    def domain(self) -> BulkDomain:
+        """The domain of built-in puzzles. Raises ConfigError for a size that there is not."""
+
+    def domain_of_grid(self, grid: Grid) -> BulkDomain:
+        """The domain that a puzzle of a file belongs to."""
+
+    def generate(self, count: int, rng: np.random.Generator, chunk: int) -> Iterator[tuple[Grid, Grid]]:
+        """Different puzzles and answers as cells `[n ≤ chunk, S]`. Raises ConfigError or PuzzleError."""
+
+
+@dataclass(frozen=True)
+class SudokuRecipe:
+    """Sudoku by its size, clues and difficulty."""
+
+    config: DataConfig
+    domain_name: str = "sudoku"
+    measure: str = "difficulty"
+    keep_several: bool = False
+
+    @property
+    def least_difficulty(self) -> int:
+        """Branches of the exact solver, or the source's own rating."""
+        return self.config.min_difficulty
+
+    def domain(self) -> SudokuDomain:
+        """Sudoku of the configured size."""
+        return SudokuDomain() if self.config.size is None else SudokuDomain(self.config.size)
+
+    def domain_of_grid(self, grid: Grid) -> SudokuDomain:
+        """Sudoku of the size of `grid`."""
+        return SudokuDomain(len(grid))
+
+    def generate(self, count: int, rng: np.random.Generator, chunk: int) -> Iterator[tuple[Grid, Grid]]:
+        """Puzzles of the configured clues."""
+        from hrm_cli.puzzles.generators.sudoku import generate
+
+        clues = parse_clues(self.config.clues)
+        least = self.config.min_difficulty
+        return generate(self.domain().size, count, rng, clues=clues, min_difficulty=least, chunk=chunk)
+
+
+@dataclass(frozen=True)
+class MazeRecipe:
+    """Mazes by their size, style and shortest path."""
+
+    config: DataConfig
+    domain_name: str = "maze"
+    measure: str = "a shortest path of"
+
+    @property
+    def least_difficulty(self) -> int:
+        """Moves of the shortest path."""
+        return self.config.min_path
+
+    @property
+    def keep_several(self) -> bool:
+        """Whether other paths may be as short as the answer's."""
+        return self.config.allow_ties
+
+    def domain(self) -> MazeDomain:
+        """Mazes of the configured size."""
+        return MazeDomain(size=self.config.size)
+
+    def domain_of_grid(self, grid: Grid) -> MazeDomain:
+        """Mazes of the shape of `grid`."""
+        return MazeDomain(*grid.shape)
+
+    def generate(self, count: int, rng: np.random.Generator, chunk: int) -> Iterator[tuple[Grid, Grid]]:
+        """Mazes of the configured style."""
+        from hrm_cli.puzzles.generators.maze import generate
+
+        config, size = self.config, self.domain().rows
+        return generate(
+            size,
+            count,
+            rng,
+            min_path=config.min_path,
+            style=config.style,
+            allow_ties=config.allow_ties,
+            chunk=chunk,
+        )
+
+
+RECIPES: dict[str, Callable[[DataConfig], Recipe]] = {"sudoku": SudokuRecipe, "maze": MazeRecipe}
+
+
+def recipe_of(config: DataConfig) -> Recipe:
+    """The recipe of `config.domain`. Raises ConfigError for a domain whose puzzles have none."""
+    recipe = RECIPES.get(config.domain)
+    if recipe is None:
+        raise ConfigError(f"data.domain {config.domain!r}: {' and '.join(RECIPES)} can be built so")
+    return recipe(config)

@@ -1,0 +1,39 @@
+"""Rotations and reflections of rectangles: the symmetries that grids have whatever is drawn in them.
+
+Letters in shapes: D symmetries (8 of a square, 4 of another rectangle), S = rows × columns cells.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+SYMMETRIES = 8
+"""Of a square, numbered as the reference implementation does; see `transform`."""
+
+
+def transform(grid: NDArray[np.generic], number: int) -> NDArray[np.generic]:
+    """The image of a grid `[rows, columns]` under a symmetry of the square.
+
+    0 leaves it, 1 to 3 turn it by 90°, 180° and 270° to the left, 4 mirrors left and right, 5 up and down,
+    6 transposes, 7 mirrors along the other diagonal. Raises ValueError for another number.
+    """
+    if not 0 <= number < SYMMETRIES:
+        raise ValueError(f"symmetry {number}; there are those from 0 to {SYMMETRIES - 1}")
+    if number < 4:
+        return np.rot90(grid, number)
+    if number == 4:
+        return np.fliplr(grid)
+    if number == 5:
+        return np.flipud(grid)
+    return grid.T if number == 6 else np.fliplr(np.rot90(grid))
+
+
+@lru_cache(maxsize=16)
+def cell_permutations(rows: int, columns: int) -> NDArray[np.int32]:
+    """Where each cell comes from under every symmetry that keeps the shape, the identity first, `[D, S]`."""
+    cells = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
+    images = [transform(cells, number) for number in range(SYMMETRIES)]
+    return np.stack([image.reshape(-1) for image in images if image.shape == cells.shape])

@@ -1,0 +1,114 @@
+"""Mazes made here: a shortest path of at least the wanted length and no other as short, no two mazes alike.
+
+Every attempt has a seed of its own and is made by compiled code; this module keeps what is new and stops when
+nothing new comes.
+
+Letters in shapes: n mazes, N size, S = N² cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.errors import ConfigError, PuzzleError, closest
+
+Cells = NDArray[np.uint8]
+
+STYLES = ("walls", "perfect", "braided")
+
+SMALLEST, LARGEST = 4, 180
+"""Rows and columns: smaller ones have hardly a path, larger ones more cells than the kernels' numbers hold."""
+
+BATCH = 32
+"""Attempts between two looks at what is still wanted; results depend on it."""
+
+PATIENCE = {"walls": 256, "perfect": 4096, "braided": 4096}
+"""Attempts in a row without a new maze after which there are no more; those of walls take long."""
+
+
+def generate(
+    size: int,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    min_path: int = 1,
+    style: str = "perfect",
+    allow_ties: bool = False,
+    chunk: int = 1000,
+) -> Iterator[tuple[Cells, Cells]]:
+    """Makes `count` different N×N mazes: pairs (mazes, answers) of cells `[n ≤ chunk, S]`.
+
+    `min_path` counts moves from S to G. `allow_ties` lets other paths be as short as the one that is marked.
+    What comes out depends on the arguments and the state of `rng` alone, but not on `chunk`.
+
+    Raises ConfigError at once for arguments that no maze can meet, and PuzzleError behind the last pair when
+    fewer than `count` are found.
+    """
+    if style not in STYLES:
+        raise ConfigError(f"style {style!r}{closest(style, list(STYLES))}; known: {', '.join(STYLES)}")
+    if not SMALLEST <= size <= LARGEST:
+        raise ConfigError(f"maze size {size}: choose one from {SMALLEST} to {LARGEST}")
+    if count < 0 or chunk < 1 or min_path < 1:
+        raise ConfigError(f"count {count}, chunk {chunk}, shortest path {min_path}: too small")
+    most = longest_possible(size, style)
+    if min_path > most:
+        raise ConfigError(
+            f"a shortest path of {min_path} moves: {style} mazes of {size}×{size} have at most {most}"
+        )
+    return _generate(size, count, rng, min_path, style, allow_ties, chunk)
+
+
+def longest_possible(size: int, style: str) -> int:
+    """A number of moves that no shortest path of such a maze exceeds; most mazes stay far below."""
+    if style == "walls":
+        # A square of 2×2 cells has three on a shortest path at most: the fourth would make a shorter one.
+        return 3 * ((size + 1) // 2) ** 2 - 1
+    rooms = size // 2
+    # Through every room, and at either end one cell of a corridor more.
+    return 2 * (rooms * rooms - 1)
+
+
+def _generate(
+    size: int, count: int, rng: np.random.Generator, min_path: int, style: str, allow_ties: bool, chunk: int
+) -> Iterator[tuple[Cells, Cells]]:
+    from hrm_cli.puzzles.generators import maze_kernels as kernels
+
+    tools, out = kernels.bench(size), kernels.batch(size, BATCH)
+    number = {"walls": kernels.WALLS, "perfect": kernels.PERFECT, "braided": kernels.BRAIDED}[style]
+    seen: set[bytes] = set()
+    mazes, answers = (np.empty((min(chunk, count), size * size), np.uint8) for _ in range(2))
+    filled = since = longest = 0
+    while len(seen) < count:
+        seeds = rng.integers(0, 2**64, BATCH, dtype=np.uint64)
+        kernels.make_all(seeds, size, number, min_path, allow_ties, tools, out)
+        longest = max(longest, int(out.longest.max()))
+        for i in range(BATCH):
+            name = blake2b(out.mazes[i].tobytes(), digest_size=12).digest()
+            if not out.made[i] or name in seen:
+                since += 1
+                continue
+            seen.add(name)
+            since = 0
+            mazes[filled], answers[filled] = out.mazes[i], out.answers[i]
+            filled += 1
+            if filled == len(mazes) or len(seen) == count:
+                yield mazes[:filled].copy(), answers[:filled].copy()
+                filled = 0
+            if len(seen) == count:
+                return
+        if since >= PATIENCE[style]:
+            if filled:
+                yield mazes[:filled].copy(), answers[:filled].copy()
+            raise _exhausted(size, count, len(seen), min_path, style, longest)
+
+
+def _exhausted(size: int, count: int, found: int, min_path: int, style: str, longest: int) -> PuzzleError:
+    return PuzzleError(
+        f"{count:,} different {style} mazes of {size}×{size} with a shortest path of {min_path} moves or more were "
+        f"asked for and {found:,} found; the last {PATIENCE[style]:,} attempts gave none "
+        f"(longest path met: {longest} moves). Ask for fewer, a shorter path, a larger size or another style."
+    )

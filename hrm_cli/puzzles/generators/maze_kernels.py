@@ -1,0 +1,320 @@
+"""The compiled part of the maze generator: carving, braiding, lengthening, and making the shortest path the only one.
+
+Three styles. Perfect: corridors one cell wide that form a tree. Braided: a perfect maze whose dead ends are opened
+as far as the wanted path bears it. Walls: cells walled up at random, then changed one by one until the way is long
+enough.
+
+Letters in shapes: n mazes, N size, S = N² cells.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.puzzles.compiled import compiled
+from hrm_cli.puzzles.generators.random_numbers import draw, shuffle
+from hrm_cli.puzzles.maze_paths import (
+    FREE,
+    GOAL,
+    NOWHERE,
+    START,
+    WALL,
+    Search,
+    explore,
+    mark_path,
+    neighbours,
+    search_space,
+)
+
+WALLS, PERFECT, BRAIDED = range(3)
+
+THINNEST, DENSEST = 25, 40
+"""Walls in per cent that a maze of that style begins with; beyond, free cells fall apart."""
+
+CHANGES_PER_CELL = 8
+"""Changes tried to lengthen the path of one maze, per cell, before another is begun."""
+
+
+class Bench(NamedTuple):
+    """What one maze after another is made with."""
+
+    space: Search
+    state: NDArray[np.uint64]
+    """The random generator's state, `[1]`."""
+    order: NDArray[np.int16]
+    """Directions or dead ends in the order in which they are tried, `[S]`."""
+    stack: NDArray[np.int32]
+    """Rooms on the way back, or cells to choose from, `[S]`."""
+
+
+class Batch(NamedTuple):
+    """What n attempts made."""
+
+    mazes: NDArray[np.uint8]
+    """`[n, S]`"""
+    answers: NDArray[np.uint8]
+    """The same with the shortest path marked, `[n, S]`."""
+    made: NDArray[np.bool_]
+    """Whether the attempt gave a maze as wanted, `[n]`."""
+    longest: NDArray[np.int32]
+    """Moves of the longest of all shortest paths that the attempt met, `[n]`."""
+
+
+def bench(size: int) -> Bench:
+    """All arrays for making N×N mazes."""
+    cells = size * size
+    return Bench(
+        search_space(cells), np.empty(1, np.uint64), np.empty(cells, np.int16), np.empty(cells, np.int32)
+    )
+
+
+def batch(size: int, count: int) -> Batch:
+    """Room for n attempts."""
+    cells = size * size
+    return Batch(
+        np.empty((count, cells), np.uint8),
+        np.empty((count, cells), np.uint8),
+        np.empty(count, np.bool_),
+        np.empty(count, np.int32),
+    )
+
+
+@compiled
+def room_beside(room: int, direction: int, size: int, first: int) -> int:
+    """The room two cells up, left, right or down (0 to 3), NOWHERE outside; rooms begin at row and column `first`."""
+    row, column = room // size, room % size
+    if direction == 0:
+        row -= 2
+    elif direction == 1:
+        column -= 2
+    elif direction == 2:
+        column += 2
+    else:
+        row += 2
+    first_row, first_column = first // size, first % size
+    # Mazes of odd size are walled all around; even ones on two sides only, which leaves them one room more.
+    last = size - 1 - size % 2
+    if row < first_row or column < first_column or row > last or column > last:
+        return NOWHERE
+    return row * size + column
+
+
+@compiled
+def carve(maze: NDArray[np.uint8], size: int, tools: Bench) -> int:
+    """A perfect maze by random walks that turn back where they are stuck; returns its first room."""
+    maze[:] = WALL
+    first = size + 1 if size % 2 else draw(tools.state, 2) * size + draw(tools.state, 2)
+    stack, order = tools.stack, tools.order
+    maze[first] = FREE
+    stack[0] = first
+    depth = 1
+    while depth:
+        room = int(stack[depth - 1])
+        for direction in range(4):
+            order[direction] = direction
+        shuffle(order, 4, tools.state)
+        stuck = True
+        for i in range(4):
+            other = room_beside(room, int(order[i]), size, first)
+            if other >= 0 and maze[other] == WALL:
+                maze[other] = FREE
+                maze[(room + other) // 2] = FREE
+                stack[depth] = other
+                depth += 1
+                stuck = False
+                break
+        if stuck:
+            depth -= 1
+    return first
+
+
+@compiled
+def choose_free(maze: NDArray[np.uint8], tools: Bench) -> int:
+    """A random free cell, or NOWHERE."""
+    free = 0
+    for cell in range(maze.shape[0]):
+        if maze[cell] == FREE:
+            tools.stack[free] = cell
+            free += 1
+    return int(tools.stack[draw(tools.state, free)]) if free else NOWHERE
+
+
+@compiled
+def choose_goal(maze: NDArray[np.uint8], size: int, start: int, least: int, ties: bool, tools: Bench) -> int:
+    """A random cell at least so many moves from `start`, or NOWHERE; `space` holds the distances afterwards."""
+    space = tools.space
+    reached = explore(maze, size, start, NOWHERE, space)
+    fits = 0
+    for i in range(1, reached):
+        cell = space.queue[i]
+        if space.distances[cell] >= least and (ties or space.ways[cell] == 1):
+            tools.stack[fits] = cell
+            fits += 1
+    return int(tools.stack[draw(tools.state, fits)]) if fits else NOWHERE
+
+
+@compiled
+def farthest(maze: NDArray[np.uint8], size: int, start: int, space: Search) -> int:
+    """One of the cells that lie farthest from `start`, maybe `start` itself."""
+    return int(space.queue[explore(maze, size, start, NOWHERE, space) - 1])
+
+
+@compiled
+def braid(
+    maze: NDArray[np.uint8],
+    size: int,
+    first: int,
+    ends: tuple[int, int],
+    least: int,
+    ties: bool,
+    tools: Bench,
+) -> None:
+    """Opens dead ends in random order, unless the way becomes shorter than `least` or, without `ties`, ambiguous."""
+    start, goal = ends
+    space, order, rooms = tools.space, tools.order, tools.stack
+    count = 0
+    for cell in range(maze.shape[0]):
+        is_room = (cell // size - first // size) % 2 == 0 and (cell % size - first % size) % 2 == 0
+        if maze[cell] == FREE and is_room and cell not in ends:
+            rooms[count] = cell
+            order[count] = count
+            count += 1
+    shuffle(order, count, tools.state)
+    for i in range(count):
+        room = int(rooms[order[i]])
+        exits = 0
+        for other in neighbours(room, size, maze.shape[0]):
+            exits += other >= 0 and maze[other] == FREE
+        if exits != 1:
+            continue
+        turn = draw(tools.state, 4)
+        for k in range(4):
+            other = room_beside(room, (turn + k) % 4, size, first)
+            wall = (room + other) // 2
+            if other < 0 or maze[wall] != WALL:
+                continue
+            maze[wall] = FREE
+            explore(maze, size, start, goal, space)
+            if space.distances[goal] >= least and (ties or space.ways[goal] == 1):
+                break
+            maze[wall] = WALL
+
+
+@compiled
+def cell_on_path(maze: NDArray[np.uint8], size: int, goal: int, place: int, space: Search) -> int:
+    """The cell at distance `place` from the start on a shortest path to `goal`, after a search."""
+    cell = goal
+    while space.distances[cell] > place:
+        for other in neighbours(cell, size, maze.shape[0]):
+            if other >= 0 and maze[other] != WALL and space.distances[other] == space.distances[cell] - 1:
+                cell = other
+                break
+    return cell
+
+
+@compiled
+def lengthen(maze: NDArray[np.uint8], size: int, ends: tuple[int, int], least: int, tools: Bench) -> int:
+    """Walls up cells of the path and opens others, as long as it does not get shorter; returns its moves."""
+    start, goal = ends
+    space, state = tools.space, tools.state
+    explore(maze, size, start, goal, space)
+    moves = int(space.distances[goal])
+    for _ in range(CHANGES_PER_CELL * maze.shape[0]):
+        if moves >= least:
+            break
+        cell = draw(state, maze.shape[0])
+        if draw(state, 2) and moves > 1:
+            cell = cell_on_path(maze, size, goal, 1 + draw(state, moves - 1), space)
+        before = maze[cell]
+        if cell in ends:
+            continue
+        maze[cell] = FREE if before == WALL else WALL
+        explore(maze, size, start, goal, space)
+        if space.distances[goal] >= moves:
+            moves = int(space.distances[goal])
+        else:
+            maze[cell] = before
+            explore(maze, size, start, goal, space)
+    return moves
+
+
+@compiled
+def make_unique(maze: NDArray[np.uint8], size: int, ends: tuple[int, int], tools: Bench) -> None:
+    """Walls up cells of all shortest paths but one."""
+    start, goal = ends
+    space = tools.space
+    explore(maze, size, start, goal, space)
+    cell = goal
+    while cell != start:
+        kept = NOWHERE
+        turn = draw(tools.state, 4)
+        beside = neighbours(cell, size, maze.shape[0])
+        for k in range(4):
+            other = beside[(turn + k) % 4]
+            if other < 0 or maze[other] == WALL or space.distances[other] != space.distances[cell] - 1:
+                continue
+            if kept == NOWHERE:
+                kept = other
+            else:
+                maze[other] = WALL
+        cell = kept
+
+
+@compiled
+def make(
+    maze: NDArray[np.uint8], size: int, style: int, least: int, ties: bool, tools: Bench
+) -> tuple[int, int, int]:
+    """One attempt: start, goal (NOWHERE where it failed), and the longest shortest path met."""
+    if style == WALLS:
+        percent = THINNEST + draw(tools.state, DENSEST - THINNEST + 1)
+        for cell in range(maze.shape[0]):
+            maze[cell] = WALL if draw(tools.state, 100) < percent else FREE
+        start = choose_free(maze, tools)
+        if start < 0:
+            return NOWHERE, NOWHERE, 0
+        goal = choose_goal(maze, size, start, least, True, tools)
+        if goal < 0:
+            goal = farthest(maze, size, start, tools.space)
+            if goal == start:
+                return NOWHERE, NOWHERE, 0
+        moves = lengthen(maze, size, (start, goal), least, tools)
+        if moves < least:
+            return NOWHERE, NOWHERE, moves
+        if not ties:
+            make_unique(maze, size, (start, goal), tools)
+        return start, goal, moves
+    first = carve(maze, size, tools)
+    start = choose_free(maze, tools)
+    goal = choose_goal(maze, size, start, least, ties, tools)
+    if goal < 0:
+        # The farthest of the farthest: nothing in a tree is farther apart.
+        start = farthest(maze, size, start, tools.space)
+        goal = choose_goal(maze, size, start, least, ties, tools)
+    end = farthest(maze, size, start, tools.space)
+    longest = int(tools.space.distances[end])
+    if goal >= 0 and style == BRAIDED:
+        braid(maze, size, first, (start, goal), least, ties, tools)
+    return start, goal, longest
+
+
+@compiled
+def make_all(
+    seeds: NDArray[np.uint64], size: int, style: int, least: int, ties: bool, tools: Bench, out: Batch
+) -> None:
+    """One attempt for each seed `[n]`; with `ties`, several shortest paths are allowed."""
+    for i in range(seeds.shape[0]):
+        tools.state[0] = seeds[i]
+        maze = out.mazes[i]
+        start, goal, longest = make(maze, size, style, least, ties, tools)
+        out.longest[i] = longest
+        out.made[i] = goal >= 0
+        if goal < 0:
+            continue
+        maze[start] = START
+        maze[goal] = GOAL
+        explore(maze, size, start, goal, tools.space)
+        out.answers[i, :] = maze
+        mark_path(out.answers[i], size, goal, tools.space)

@@ -1,0 +1,267 @@
+"""Mazes as a domain: their tokens, their one-line text, their rules, and what breadth-first search says of them.
+
+A path goes up, down, left and right from S to G through free cells; an answer marks its cells. An answer is right when
+its marks are one unbroken path, and the verdict says whether there is none shorter. What models learn is the shortest
+path: datasets hold no other. A path never touches itself, since marks would not say how it goes on; shortest paths
+never do.
+
+Letters in shapes: R rows, C columns, S = R·C cells, n mazes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.errors import ConfigError, PuzzleError
+from hrm_cli.puzzles.dihedral import cell_permutations
+from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Solved, Tokens, TokenSymmetries, Verdict
+
+WALL, FREE, START, GOAL, MARK = range(5)
+"""Cells of a grid, in the order of their characters."""
+
+CHARACTERS = "# SGo"
+FREE_IN_DRAWINGS = "."
+"""Also read as a free cell: spaces at the ends of lines get lost in editors."""
+
+FIRST_TOKEN = 1
+"""Token of a wall, behind padding: tokens are cells plus this."""
+
+USUAL_SIZE = 30
+LARGEST = 1_000_000
+"""Cells of a maze."""
+
+_CELLS = np.full(256, 255, np.uint8)
+"""Cell of each character."""
+_CELLS[[ord(character) for character in CHARACTERS]] = range(len(CHARACTERS))
+_CELLS[ord(FREE_IN_DRAWINGS)] = FREE
+
+
+class MazeDomain:
+    """Mazes of `rows` × `columns` cells, or of `size` × `size`; 30×30 unless said. Raises ConfigError."""
+
+    name = "maze"
+    vocab_size = len(CHARACTERS) + FIRST_TOKEN
+    solver_is_fast = True
+
+    def __init__(
+        self, rows: int | None = None, columns: int | None = None, *, size: int | None = None
+    ) -> None:
+        self.rows = _side("rows", rows, size)
+        self.columns = _side("columns", columns, self.rows if size is None else size)
+        self.seq_len = self.rows * self.columns
+        if not 2 <= self.seq_len <= LARGEST:
+            raise ConfigError(f"{self.describe()}: {self.seq_len:,} cells; mazes have from 2 to {LARGEST:,}")
+
+    def facts(self) -> dict[str, Any]:
+        """`{"rows": R, "columns": C}`."""
+        return {"rows": self.rows, "columns": self.columns}
+
+    def describe(self) -> str:
+        """`30×30 maze`."""
+        return f"{self.rows}×{self.columns} maze"
+
+    def parse(self, text: str, where: str = "") -> Puzzle:
+        """One maze from its R·C characters. Raises PuzzleError naming `where` and what is wrong there."""
+        try:
+            grid = self._grid(text.strip("\r\n"))
+            refuse_unsolvable_text(grid)
+        except PuzzleError as error:
+            raise PuzzleError(f"{where}: {error}" if where else str(error)) from None
+        return Puzzle(grid, where=where, domain=self.name)
+
+    def _grid(self, text: str) -> Grid:
+        if len(text) != self.seq_len:
+            raise PuzzleError(f"{len(text)} characters; a {self.describe()} has {self.seq_len}")
+        return grid_of([text[i : i + self.columns] for i in range(0, len(text), self.columns)])
+
+    def encode(self, grid: Grid) -> Tokens:
+        """Tokens `[S]` of a grid `[R, C]` or `[S]`. Raises PuzzleError for another shape or other cells."""
+        cells = np.asarray(grid)
+        if cells.shape not in {(self.rows, self.columns), (self.seq_len,)}:
+            shape = "×".join(map(str, cells.shape)) or "a single"
+            raise PuzzleError(f"{shape} cells; a {self.describe()} has {self.rows}×{self.columns}")
+        cells = cells.reshape(-1)
+        if not np.issubdtype(cells.dtype, np.integer):
+            raise PuzzleError(f"cells of type {cells.dtype}; a {self.describe()} has whole numbers")
+        wrong = np.flatnonzero((cells < 0) | (cells > MARK))
+        if len(wrong):
+            raise PuzzleError(f"{self._place(wrong[0])} holds {cells[wrong[0]]}; cells go from 0 to {MARK}")
+        return (cells + FIRST_TOKEN).astype(np.uint8)
+
+    def encode_all(self, cells: Grid) -> Tokens:
+        """Tokens of the cells `[n, S]` of grids that were parsed or generated."""
+        return cells + np.uint8(FIRST_TOKEN)
+
+    def decode(self, tokens: Tokens) -> Grid:
+        """The grid `[R, C]` of tokens `[S]`; padding and tokens beyond the vocabulary become free cells."""
+        tokens = np.asarray(tokens).reshape(-1)
+        if len(tokens) != self.seq_len:
+            raise PuzzleError(f"{len(tokens)} tokens; a {self.describe()} has {self.seq_len}")
+        known = (tokens >= FIRST_TOKEN) & (tokens < self.vocab_size)
+        cells = np.where(known, tokens.astype(np.int64) - FIRST_TOKEN, FREE)
+        return cells.astype(np.uint8).reshape(self.rows, self.columns)
+
+    def text(self, grid: Grid) -> str:
+        """The R·C characters in one line, rows behind each other, a space for a free cell."""
+        return "".join(CHARACTERS[cell] for cell in self._cells(grid))
+
+    def lines(self, grid: Grid) -> Sequence[str]:
+        """The grid with a space between its cells, `.` for free ones."""
+        symbols = CHARACTERS.replace(" ", FREE_IN_DRAWINGS)
+        cells = self._cells(grid).reshape(self.rows, self.columns)
+        return [" ".join(symbols[cell] for cell in row) for row in cells]
+
+    def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
+        """`count` of the 8 rotations and reflections of a square, or of the 4 that keep another rectangle."""
+        images = cell_permutations(self.rows, self.columns)
+        tokens = np.arange(self.vocab_size, dtype=np.uint8)
+        return TokenSymmetries(
+            images[rng.integers(0, len(images), count)], np.broadcast_to(tokens, (count, self.vocab_size))
+        )
+
+    def canonical(self, tokens: Tokens) -> list[bytes]:
+        """A name for each maze `[n, S]`: the least of its images."""
+        images = cell_permutations(self.rows, self.columns)
+        return [min(image.tobytes() for image in row[images]) for row in tokens.astype(np.uint8)]
+
+    def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
+        """Whether the marks of `answer` are one unbroken path; the note says whether there is a shorter one.
+
+        Raises PuzzleError when `puzzle` is not of this size, or has not one S and one G.
+        """
+        maze = self._cells(puzzle)
+        refuse_unsolvable_text(maze.reshape(self.rows, self.columns))
+        marked = np.asarray(answer).reshape(-1)
+        if len(marked) != self.seq_len:
+            return Verdict(False, f"the answer has {len(marked)} cells, not {self.seq_len}")
+        changed = np.flatnonzero((maze != marked) & ~((maze == FREE) & (marked == MARK)))
+        if len(changed):
+            return Verdict(False, self._change(changed[0], maze, marked))
+        from hrm_cli.puzzles import maze_paths as paths
+
+        moves, cell = paths.follow(marked, self.columns, int(np.argmax(maze == START)))
+        onward = paths.onward_cells(marked, self.columns, cell)
+        if len(onward) > 1 + (moves > 0):
+            return Verdict(False, f"the path branches or touches itself at {self._place(cell)}")
+        if maze[cell] != GOAL:
+            where = "S" if maze[cell] == START else self._place(cell)
+            return Verdict(False, f"the path from S ends at {where} after {_moves(moves)}, not at G")
+        if len(onward) > 1:
+            return Verdict(False, "several marked cells touch G; the path has one end there")
+        off_path = int((marked == MARK).sum()) - (moves - 1)
+        if off_path:
+            cells = "cell is" if off_path == 1 else "cells are"
+            return Verdict(False, f"{off_path} marked {cells} not on the path")
+        shortest = int(self.solve_all(self.encode(maze)[None]).difficulties[0])
+        if moves > shortest:
+            return Verdict(True, note=f"a path of {_moves(moves)}; the shortest has {shortest}")
+        return Verdict(True, note=f"the shortest path, {_moves(moves)}")
+
+    def _change(self, cell: np.integer, maze: Grid, marked: Grid) -> str:
+        place = self._place(cell)
+        if maze[cell] in (START, GOAL):
+            return f"{CHARACTERS[maze[cell]]} at {place} is missing"
+        if maze[cell] == WALL:
+            return (
+                f"the path goes through the wall at {place}"
+                if marked[cell] == MARK
+                else f"the wall at {place} is missing"
+            )
+        return f"{place} is free, the answer has {CHARACTERS[marked[cell]]!r} there"
+
+    def diagnose(self, puzzle: Grid) -> Diagnosis:
+        """How many shortest paths a maze has, and of how many moves. Raises PuzzleError for another size."""
+        maze = self._cells(puzzle)
+        refuse_unsolvable_text(maze.reshape(self.rows, self.columns))
+        found = self.solve_all(self.encode(maze)[None])
+        solutions, moves = int(found.counts[0]), int(found.difficulties[0])
+        if solutions == 0:
+            return Diagnosis(0, "no path leads from S to G")
+        if solutions > 1:
+            return Diagnosis(2, f"several shortest paths, of {_moves(moves)} each", moves)
+        return Diagnosis(1, "", moves, self.decode(found.answers[0]))
+
+    def solve_all(self, tokens: Tokens) -> Solved:
+        """Shortest paths of mazes `[n, S]` without padding; mazes without S or G have none."""
+        from hrm_cli.puzzles import maze_paths as paths
+
+        mazes = np.ascontiguousarray(tokens - np.uint8(FIRST_TOKEN))
+        moves, ways = np.empty(len(mazes), np.int64), np.empty(len(mazes), np.int32)
+        answers = np.empty_like(mazes)
+        paths.solve_mazes(mazes, self.columns, paths.search_space(self.seq_len), moves, ways, answers)
+        return Solved(ways, moves, self.encode_all(answers))
+
+    def verify_all(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.bool_]:
+        """Which answers `[n, S]` mark a shortest path."""
+        # As many marks as a shortest path has cells, and with all other free cells walled up there still is one.
+        found = self.solve_all(puzzles)
+        mark, free = MARK + FIRST_TOKEN, FREE + FIRST_TOKEN
+        unchanged = ((puzzles == answers) | ((puzzles == free) & (answers == mark))).all(axis=1)
+        only_marked = np.where(answers == free, WALL + FIRST_TOKEN, answers).astype(np.uint8)
+        along = self.solve_all(only_marked).difficulties
+        as_many = (answers == mark).sum(axis=1) == found.difficulties - 1
+        return unchanged & as_many & (along == found.difficulties)
+
+    def _cells(self, grid: Grid) -> Grid:
+        return self.encode(grid) - np.uint8(FIRST_TOKEN)
+
+    def _place(self, cell: int | np.integer) -> str:
+        row, column = divmod(int(cell), self.columns)
+        return f"row {row + 1}, column {column + 1}"
+
+
+def grid_of(rows: Sequence[str]) -> Grid:
+    """The grid of rows of equal length. Raises PuzzleError naming row and column of an unknown character."""
+    codes = np.frombuffer("".join(rows).encode("latin-1", "replace"), np.uint8)
+    cells = _CELLS[codes].reshape(len(rows), -1)
+    unknown = np.argwhere(cells > MARK)
+    if len(unknown):
+        row, column = unknown[0]
+        raise PuzzleError(
+            f"character {rows[row][column]!r} in row {row + 1}, column {column + 1} is none of a maze's: "
+            "# (wall), a space or . (free), S, G"
+        )
+    return cells
+
+
+def refuse_unsolvable_text(grid: Grid) -> None:
+    """Raises PuzzleError unless a grid `[R, C]` is a question: one S, one G, no marks."""
+    for kind in (START, GOAL):
+        places = np.argwhere(grid == kind)
+        if len(places) != 1:
+            name, role = CHARACTERS[kind], "starts" if kind == START else "ends"
+            if not len(places):
+                raise PuzzleError(f"no {name}: the maze needs one cell where the path {role}")
+            listed = " and ".join(f"row {row + 1}, column {column + 1}" for row, column in places[:2])
+            raise PuzzleError(
+                f"{len(places)} cells with {name} ({listed}{', …' * (len(places) > 2)}); one is wanted"
+            )
+    marks = np.argwhere(grid == MARK)
+    if len(marks):
+        row, column = marks[0]
+        raise PuzzleError(
+            f"'o' in row {row + 1}, column {column + 1} marks the path of an answer; a maze has none"
+        )
+
+
+def from_shape(vocab_size: int, seq_len: int) -> MazeDomain | None:
+    """The square maze whose vocabulary and length these are, if there is one."""
+    side = math.isqrt(seq_len)
+    fits = vocab_size == MazeDomain.vocab_size and side * side == seq_len and 2 <= seq_len <= LARGEST
+    return MazeDomain(side, side) if fits else None
+
+
+def _side(name: str, given: int | None, otherwise: int | None) -> int:
+    side = given if given is not None else otherwise if otherwise is not None else USUAL_SIZE
+    if isinstance(side, bool) or not isinstance(side, int) or side < 1:
+        raise ConfigError(f"maze {name} {side!r}: a whole number from 1 is wanted")
+    return side
+
+
+def _moves(count: int) -> str:
+    return f"{count:,} move{'' if count == 1 else 's'}"

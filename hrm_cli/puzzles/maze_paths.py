@@ -1,0 +1,141 @@
+"""Shortest paths of mazes by breadth-first search, compiled.
+
+Letters in shapes: n mazes, S = rows × columns cells, counted row by row from 0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.puzzles.compiled import compiled
+
+WALL, FREE, START, GOAL, MARK = range(5)
+"""What a cell holds; a mark is a free cell on the path of an answer."""
+
+NOWHERE = -1
+"""Distance of a cell that cannot be reached; as a goal: search everywhere."""
+
+
+class Search(NamedTuple):
+    """What a search leaves of every cell, `[S]` each."""
+
+    distances: NDArray[np.int32]
+    """Moves from the start, or NOWHERE."""
+    ways: NDArray[np.int8]
+    """Shortest paths from the start, 2 for several."""
+    queue: NDArray[np.int32]
+    """Reached cells in the order of their distances."""
+
+
+def search_space(cells: int) -> Search:
+    """Arrays for searches of mazes of so many cells."""
+    return Search(np.empty(cells, np.int32), np.empty(cells, np.int8), np.empty(cells, np.int32))
+
+
+@compiled
+def neighbours(cell: int, columns: int, cells: int) -> tuple[int, int, int, int]:
+    """The cells above, left, right and below, NOWHERE beyond the edge."""
+    column = cell % columns
+    return (
+        cell - columns if cell >= columns else NOWHERE,
+        cell - 1 if column > 0 else NOWHERE,
+        cell + 1 if column < columns - 1 else NOWHERE,
+        cell + columns if cell + columns < cells else NOWHERE,
+    )
+
+
+@compiled
+def explore(maze: NDArray[np.uint8], columns: int, start: int, goal: int, space: Search) -> int:
+    """Fills `space` from `start` until `goal` is certain; returns how many cells were reached."""
+    distances, ways, queue = space
+    distances[:] = NOWHERE
+    distances[start] = 0
+    ways[start] = 1
+    queue[0] = start
+    done, reached = 0, 1
+    while done < reached:
+        cell = int(queue[done])
+        if cell == goal:
+            break
+        done += 1
+        for other in neighbours(cell, columns, maze.shape[0]):
+            if other < 0 or maze[other] == WALL:
+                continue
+            if distances[other] < 0:
+                distances[other] = distances[cell] + 1
+                ways[other] = ways[cell]
+                queue[reached] = other
+                reached += 1
+            elif distances[other] == distances[cell] + 1:
+                # Several is all that is asked: counted on, it would overflow.
+                ways[other] = 2
+    return reached
+
+
+@compiled
+def mark_path(maze: NDArray[np.uint8], columns: int, goal: int, space: Search) -> None:
+    """Marks a shortest path to `goal` after a search that reached it."""
+    cell = goal
+    while space.distances[cell] > 1:
+        for other in neighbours(cell, columns, maze.shape[0]):
+            if other >= 0 and maze[other] != WALL and space.distances[other] == space.distances[cell] - 1:
+                cell = other
+                break
+        maze[cell] = MARK
+
+
+@compiled
+def find(maze: NDArray[np.uint8], kind: int) -> int:
+    """The first cell that holds `kind`, or NOWHERE."""
+    for cell in range(maze.shape[0]):
+        if maze[cell] == kind:
+            return cell
+    return NOWHERE
+
+
+@compiled
+def solve_mazes(
+    mazes: NDArray[np.uint8],
+    columns: int,
+    space: Search,
+    moves: NDArray[np.int64],
+    ways: NDArray[np.int32],
+    answers: NDArray[np.uint8],
+) -> None:
+    """For mazes `[n, S]`: moves and number of shortest paths `[n]` (0 without one), and mazes with one marked."""
+    for i in range(mazes.shape[0]):
+        answers[i, :] = mazes[i]
+        moves[i] = 0
+        ways[i] = 0
+        start, goal = find(mazes[i], START), find(mazes[i], GOAL)
+        if start < 0 or goal < 0:
+            continue
+        explore(mazes[i], columns, start, goal, space)
+        if space.distances[goal] < 0:
+            continue
+        moves[i] = space.distances[goal]
+        ways[i] = space.ways[goal]
+        mark_path(answers[i], columns, goal, space)
+
+
+def follow(answer: NDArray[np.uint8], columns: int, start: int) -> tuple[int, int]:
+    """Walks along the marks of `answer` `[S]` as long as there is one way to go: moves made, and the last cell.
+
+    The walk ends at the goal, where no mark goes on, or where several do.
+    """
+    cell, before, moves = start, NOWHERE, 0
+    while True:
+        onward = [n for n in onward_cells(answer, columns, cell) if n != before]
+        if len(onward) != 1 or answer[cell] == GOAL or (answer[cell] == START and moves):
+            return moves, cell
+        before, cell = cell, onward[0]
+        moves += 1
+
+
+def onward_cells(answer: NDArray[np.uint8], columns: int, cell: int) -> list[int]:
+    """The cells beside `cell` that belong to the path of `answer`."""
+    beside = neighbours(cell, columns, len(answer))
+    return [other for other in beside if other >= 0 and answer[other] in (MARK, GOAL, START)]
