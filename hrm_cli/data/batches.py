@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hrm_cli.data.arc_online import ArcImages, is_arc
 from hrm_cli.data.augmentation import OnlineAugmentation
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IGNORED_LABEL
@@ -62,7 +63,9 @@ class TrainingBatches(Iterator[Batch]):
         self._dataset = dataset
         self._global_batch_size = global_batch_size
         self._seed = seed
-        self._augmentation = OnlineAugmentation.of(dataset) if dataset.metadata.augment == "online" else None
+        is_online = dataset.metadata.augment == "online"
+        self._images = ArcImages.of(dataset) if is_online and is_arc(dataset) else None
+        self._augmentation = OnlineAugmentation.of(dataset) if is_online and self._images is None else None
         self._owner = _owners(dataset)
         self._epoch = 0
         self._position = 0
@@ -75,14 +78,18 @@ class TrainingBatches(Iterator[Batch]):
 
     def __next__(self) -> Batch:
         start = (self._epoch, self._position)
-        examples = self._take(self._global_batch_size)
-        if self._augmentation is None:
-            return _batch(self._dataset, examples[self._rows], self._owner)
+        examples, epochs = self._take(self._global_batch_size)
+        own = self._rows
+        if self._augmentation is None and self._images is None:
+            return _batch(self._dataset, examples[own], self._owner)
         # Drawn for the whole global batch, so that the number of ranks makes no difference.
         rng = self._generator(*start, purpose=1)
-        inputs, labels = self._augmentation.apply(*self._dataset.gather(examples), rng)
-        own = self._rows
-        return _batch(self._dataset, examples[own], self._owner, (inputs[own], labels[own]))
+        if self._augmentation is not None:
+            inputs, labels = self._augmentation.apply(*self._dataset.gather(examples), rng)
+            return _batch(self._dataset, examples[own], self._owner, (inputs[own], labels[own]))
+        assert self._images is not None
+        (inputs, labels), identifiers = self._images.draw(examples, epochs, self._seed, rng)
+        return made_batch(self._dataset, (inputs[own], labels[own]), identifiers[own])
 
     def state_dict(self) -> dict[str, Any]:
         """The position between two batches, as numbers that JSON can hold."""
@@ -109,8 +116,9 @@ class TrainingBatches(Iterator[Batch]):
         self._seed, self._epoch, self._position = state["seed"], state["epoch"], state["position"]
         self._order = None
 
-    def _take(self, count: int) -> NDArray[np.int64]:
-        parts = []
+    def _take(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The next examples, and the epoch of each."""
+        parts, epochs = [], []
         while count:
             if self._order is None:
                 rng = self._generator(self._epoch, 0, purpose=0)
@@ -119,9 +127,10 @@ class TrainingBatches(Iterator[Batch]):
             self._position += len(part)
             count -= len(part)
             parts.append(part)
+            epochs.append(np.full(len(part), self._epoch))
             if self._position == len(self._order):
                 self._epoch, self._position, self._order = self._epoch + 1, 0, None
-        return np.concatenate(parts)
+        return np.concatenate(parts), np.concatenate(epochs)
 
     def _generator(self, epoch: int, position: int, *, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, purpose, epoch, position])
@@ -205,13 +214,22 @@ def _batch(
     owner: NDArray[np.int32] | None,
     grids: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
 ) -> Batch:
-    inputs, labels = dataset.gather(examples) if grids is None else grids
-    if dataset.metadata.ignore_label_id is not None:
-        labels[labels == dataset.metadata.ignore_label_id] = IGNORED_LABEL
     if owner is None:
         identifiers = np.full(len(examples), dataset.puzzle_identifiers[0], dtype=np.int32)
     else:
         identifiers = owner[examples]
+    return made_batch(dataset, dataset.gather(examples) if grids is None else grids, identifiers)
+
+
+def made_batch(
+    dataset: Dataset,
+    grids: tuple[NDArray[np.int32], NDArray[np.int32]],
+    identifiers: NDArray[np.int32],
+) -> Batch:
+    """A batch of inputs and labels `[B, S]` as a dataset stores them, with the identifiers `[B]`."""
+    inputs, labels = grids
+    if dataset.metadata.ignore_label_id is not None:
+        labels[labels == dataset.metadata.ignore_label_id] = IGNORED_LABEL
     return Batch(inputs, labels, identifiers)
 
 

@@ -6,18 +6,34 @@ Letters in shapes: B rows of a batch, S tokens of an example.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hrm_cli.config.schema import EvalConfig
-from hrm_cli.data.batches import evaluation_batches
+from hrm_cli.data.batches import Batch, evaluation_batches
 from hrm_cli.data.format import Dataset
 from hrm_cli.errors import DatasetError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.losses import compare
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Rows of a batch that have just finished."""
+
+    inputs: NDArray[np.int32]
+    """`[b, S]`"""
+    puzzle_identifiers: NDArray[np.int32]
+    """`[b]`"""
+    predictions: NDArray[np.int64]
+    """`[b, S]`"""
+    q_halt: NDArray[np.float32]
+    """`[b]`"""
 
 
 @dataclass(frozen=True)
@@ -79,17 +95,26 @@ def check_fit(model: ACTModel, dataset: Dataset) -> None:
 
 
 def evaluate(
-    model: ACTModel, dataset: Dataset, config: EvalConfig, *, progress: Callable[[int], None] | None = None
+    model: ACTModel,
+    dataset: Dataset,
+    config: EvalConfig,
+    *,
+    progress: Callable[[int], None] | None = None,
+    batches: Iterable[Batch] | None = None,
+    on_answers: Callable[[Answers], None] | None = None,
 ) -> Evaluation:
     """Runs every example of the split until it halts. `progress` is told how many puzzles are done.
 
+    `batches` takes the place of the split's own examples; `on_answers` is handed every row's answer as it finishes.
     Raises DatasetError when the dataset does not fit the model.
     """
     check_fit(model, dataset)
     device, max_steps = model.device, config.max_steps or model.arch.halt_max_steps
     sums = torch.zeros(5, dtype=torch.float64)
     started = time.perf_counter()
-    for batch in evaluation_batches(dataset, config.batch_size, limit=config.max_puzzles):
+    if batches is None:
+        batches = evaluation_batches(dataset, config.batch_size, limit=config.max_puzzles)
+    for batch in batches:
         labels = torch.from_numpy(batch.labels).to(device)
         inputs = torch.from_numpy(batch.inputs).to(device)
         identifiers = torch.from_numpy(batch.puzzle_identifiers).to(device)
@@ -98,6 +123,16 @@ def evaluate(
             if len(rows) == 0:
                 continue
             result = compare(step.predictions[step.finished], labels[rows])
+            if on_answers is not None:
+                places = rows.cpu().numpy()
+                on_answers(
+                    Answers(
+                        batch.inputs[places],
+                        batch.puzzle_identifiers[places],
+                        step.predictions[step.finished].cpu().numpy(),
+                        step.q_halt[step.finished].float().cpu().numpy(),
+                    )
+                )
             counted = result.labelled > 0
             believes = step.q_halt[step.finished] >= 0
             number = counted.sum()

@@ -1,0 +1,139 @@
+"""ARC images made when they are wanted, from the names of the puzzle identifiers.
+
+A dataset built with `augment: online` holds every task once. Its identifiers are those of the stored form: a task's
+own, and behind it those of its named images. Training visits a task under one of these names at a time, evaluation
+under all of them.
+
+Letters in shapes: B rows of a batch, G tasks, I identifiers, F = 900 cells of a field.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.data.format import Dataset
+from hrm_cli.data.metadata import IDENTIFIERS_FILE
+from hrm_cli.errors import DatasetError
+from hrm_cli.puzzles.arc import ArcDomain
+from hrm_cli.puzzles.arc_fields import Fields, random_places
+from hrm_cli.puzzles.arc_symmetry import ArcSymmetries, parse_name
+
+Grids = tuple[NDArray[np.int32], NDArray[np.int32]]
+
+
+def is_arc(dataset: Dataset) -> bool:
+    """Whether a dataset says that it holds ARC tasks, or has their vocabulary and size."""
+    metadata = dataset.metadata
+    if metadata.domain is not None:
+        return bool(metadata.domain.get("name") == ArcDomain.name)
+    return (metadata.vocab_size, metadata.seq_len) == (ArcDomain.vocab_size, ArcDomain.seq_len)
+
+
+def read_identifiers(dataset: Dataset) -> list[str]:
+    """The names of the puzzle identifiers, the blank one first. Raises DatasetError."""
+    file = dataset.directory / IDENTIFIERS_FILE
+    try:
+        names = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise DatasetError(f"{file}: the names of the puzzle identifiers cannot be read ({error})") from error
+    wanted = dataset.metadata.num_puzzle_identifiers
+    if not isinstance(names, list) or len(names) != wanted or not all(isinstance(n, str) for n in names):
+        found = f"{len(names)} entries" if isinstance(names, list) else type(names).__name__
+        raise DatasetError(f"{file}: {found}; a list of {wanted} names is expected")
+    return names
+
+
+@dataclass(frozen=True)
+class ArcImages:
+    """The named images of every task of an online dataset."""
+
+    dataset: Dataset
+    symmetries: ArcSymmetries
+    """Of every identifier, `[I]`; the blank one's is the identity."""
+    first: NDArray[np.int64]
+    """Identifier of each task as it is, `[G]`."""
+    counts: NDArray[np.int64]
+    """Names of each task, its own included, `[G]`."""
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> ArcImages:
+        """The images of an online dataset. Raises DatasetError where its names are malformed."""
+        names = read_identifiers(dataset)
+        try:
+            symmetries = ArcSymmetries.parse(names)
+            tasks = [parse_name(name)[0] for name in names]
+        except ValueError as error:
+            raise DatasetError(f"{dataset.directory / IDENTIFIERS_FILE}: {error}") from error
+        starts = np.flatnonzero([name == task for name, task in zip(names, tasks, strict=True)])
+        ends = np.append(starts[1:], len(names))
+        first = dataset.puzzle_identifiers
+        place = np.minimum(np.searchsorted(starts, first), len(starts) - 1)
+        if not np.array_equal(starts[place], first):
+            raise DatasetError(
+                f"{dataset.directory / IDENTIFIERS_FILE}: does not name each task of the {dataset.split} split "
+                "in front of its images; build the dataset again"
+            )
+        return cls(dataset, symmetries, first, ends[place] - first)
+
+    def draw(
+        self, examples: NDArray[np.int64], epochs: NDArray[np.int64], seed: int, rng: np.random.Generator
+    ) -> tuple[Grids, NDArray[np.int32]]:
+        """Images of examples `[B]` visited in `epochs` `[B]`: grids `[B, F]` each, and identifiers `[B]`.
+
+        All examples of one visit get the same symmetry and all but one of them are moved within the field, as the
+        examples of a stored puzzle are. Which these are follows from seed, epoch and task; `rng` draws the places.
+        """
+        puzzles = np.searchsorted(self.dataset.puzzle_indices, examples, side="right") - 1
+        offset, unmoved = np.empty_like(puzzles), np.empty_like(puzzles)
+        sizes = np.diff(self.dataset.puzzle_indices)
+        for epoch in np.unique(epochs):
+            visit = np.random.default_rng([seed, 2, epoch])
+            rows = epochs == epoch
+            offset[rows] = visit.integers(0, self.counts)[puzzles[rows]]
+            unmoved[rows] = visit.integers(0, sizes)[puzzles[rows]]
+        identifiers = self.first[puzzles] + offset
+        symmetries = self.symmetries[identifiers]
+        inputs, outputs = (Fields.crop(grid) for grid in self.dataset.gather(examples))
+        owners = np.arange(len(examples))
+        tops, lefts = random_places(inputs, outputs, owners, symmetries.transforms, rng)
+        stays = examples - self.dataset.puzzle_indices[puzzles] == unmoved
+        tops[stays] = lefts[stays] = 0
+        images = tuple(
+            fields.images(owners, symmetries, tops, lefts).astype(np.int32) for fields in (inputs, outputs)
+        )
+        return (images[0], images[1]), identifiers.astype(np.int32)
+
+    def every(self, batch_size: int, limit: int | None = None) -> Iterator[tuple[Grids, NDArray[np.int32]]]:
+        """Every example under every name of its task, unmoved, in the order of the stored form.
+
+        `limit`: only the first so many.
+        """
+        sizes = np.diff(self.dataset.puzzle_indices)
+        # Ends of the tasks in the order of images: one row for each example of each image.
+        ends = np.cumsum(self.counts * sizes)
+        total = int(ends[-1]) if limit is None else min(limit, int(ends[-1]))
+        for start in range(0, total, batch_size):
+            rows = np.arange(start, min(start + batch_size, total))
+            task = np.searchsorted(ends, rows, side="right")
+            image, example = np.divmod(rows - (ends - self.counts * sizes)[task], sizes[task])
+            identifiers = self.first[task] + image
+            inputs, outputs = (
+                Fields.crop(grid) for grid in self.dataset.gather(self.dataset.puzzle_indices[task] + example)
+            )
+            owners, symmetries = np.arange(len(rows)), self.symmetries[identifiers]
+            yield (
+                (
+                    inputs.images(owners, symmetries).astype(np.int32),
+                    outputs.images(owners, symmetries).astype(np.int32),
+                ),
+                identifiers.astype(np.int32),
+            )
+
+    def count(self) -> int:
+        """Rows that `every` makes."""
+        return int((self.counts * np.diff(self.dataset.puzzle_indices)).sum())

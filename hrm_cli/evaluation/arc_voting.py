@@ -1,0 +1,204 @@
+"""ARC by voting: every image of a task answers, the answers are brought back to the task and counted.
+
+The rules of the reference implementation: a prediction is cropped to the largest-area rectangle of colours at the
+corner, its augmentation is undone, candidates for a test input are ranked by (votes, mean halt probability).
+pass@K asks whether the answer is among the first K; a task's score is the mean over its test inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.config.schema import EvalConfig
+from hrm_cli.data.arc_online import ArcImages, read_identifiers
+from hrm_cli.data.batches import Batch, made_batch
+from hrm_cli.data.format import Dataset
+from hrm_cli.data.metadata import IDENTIFIERS_FILE, TEST_PUZZLES_FILE
+from hrm_cli.errors import DatasetError
+from hrm_cli.evaluation.evaluate import Answers, Evaluation, evaluate
+from hrm_cli.models.act import ACTModel
+from hrm_cli.puzzles.arc_fields import Fields
+from hrm_cli.puzzles.arc_symmetry import INVERSES, SWAPS_SIDES, ArcSymmetries, parse_name
+from hrm_cli.puzzles.arc_tasks import Task, parse_tasks, read_json
+from hrm_cli.puzzles.domain import Grid
+
+PASS_AT = (1, 2, 5, 10, 100, 1000)
+ATTEMPTS = 2
+"""Answers that Kaggle takes for each test input."""
+BLANK = 0
+"""Identifier of padding rows."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An answer that some images of a task gave."""
+
+    grid: Grid
+    votes: int
+    confidence: float
+    """Mean probability with which the model halted on it."""
+
+
+@dataclass
+class Votes:
+    """What has been voted for, by task and test input. Votes of several processes can be added up."""
+
+    tasks: Sequence[str]
+    """The task of each puzzle identifier."""
+    symmetries: ArcSymmetries
+    """The symmetry of each puzzle identifier."""
+    _counts: dict[tuple[str, bytes], dict[bytes, list[float]]] = field(default_factory=dict)
+    """Votes and summed halt probabilities of each answer to each test input of a task."""
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Votes:
+        """Votes by these puzzle identifiers. Raises ValueError for a malformed name."""
+        return cls([parse_name(name)[0] for name in names], ArcSymmetries.parse(names))
+
+    def add(
+        self,
+        identifiers: NDArray[np.integer],
+        inputs: NDArray[np.integer],
+        predictions: NDArray[np.integer],
+        q_halt: NDArray[np.floating],
+    ) -> None:
+        """Counts answers: identifiers `[b]`, fields `[b, 900]` of inputs and predictions, halt values `[b]`.
+
+        Rows of the blank identifier are padding and left out.
+        """
+        real = np.flatnonzero(identifiers != BLANK)
+        symmetries = self.symmetries[np.asarray(identifiers[real], np.int64)]
+        asked, answered = (_originals(grids[real], symmetries) for grids in (inputs, predictions))
+        probabilities = 0.5 * (1.0 + np.tanh(0.5 * np.asarray(q_halt[real], np.float64)))
+        for row, identifier in enumerate(identifiers[real].tolist()):
+            answers = self._counts.setdefault((self.tasks[identifier], asked[row]), {})
+            count = answers.setdefault(answered[row], [0, 0.0])
+            count[0] += 1
+            count[1] += float(probabilities[row])
+
+    def merge(self, other: Votes) -> None:
+        """Adds another process's votes."""
+        for question, answers in other._counts.items():
+            own = self._counts.setdefault(question, {})
+            for answer, (votes, probability) in answers.items():
+                count = own.setdefault(answer, [0, 0.0])
+                count[0] += votes
+                count[1] += probability
+
+    def candidates(self, task: str, test_input: Grid) -> list[Candidate]:
+        """The answers to a test input, best first: by votes, then by mean halt probability, then the first given."""
+        answers = self._counts.get((task, _key(test_input)), {})
+        ranked = sorted(answers.items(), key=lambda item: (item[1][0], item[1][1] / item[1][0]), reverse=True)
+        return [Candidate(_grid(key), int(votes), total / votes) for key, (votes, total) in ranked]
+
+
+def _originals(fields: NDArray[np.integer], symmetries: ArcSymmetries) -> list[bytes]:
+    """Keys of what fields `[b, 900]` show, cropped, their symmetries undone."""
+    cropped = Fields.crop(fields)
+    undone = ArcSymmetries(
+        np.array(INVERSES, np.uint8)[symmetries.transforms],
+        np.argsort(symmetries.permutations, axis=1).astype(np.uint8),
+    )
+    images = cropped.images(np.arange(len(cropped)), undone)
+    swapped = SWAPS_SIDES[undone.transforms]
+    back = Fields(
+        images,
+        np.where(swapped, cropped.columns, cropped.rows),
+        np.where(swapped, cropped.rows, cropped.columns),
+    )
+    return [_key(back.grid(row)) for row in range(len(back))]
+
+
+def _key(grid: Grid) -> bytes:
+    return bytes(grid.shape) + np.ascontiguousarray(grid, np.uint8).tobytes()
+
+
+def _grid(key: bytes) -> Grid:
+    return np.frombuffer(key, np.uint8, offset=2).reshape(key[0], key[1])
+
+
+def read_test_tasks(dataset: Dataset) -> list[Task]:
+    """The test tasks of an ARC dataset as they are. Raises DatasetError or PuzzleError."""
+    file = dataset.directory / TEST_PUZZLES_FILE
+    if not file.is_file():
+        raise DatasetError(f"{file}: missing; ARC datasets hold their test tasks there, to be voted on")
+    document = read_json(file)
+    return list(parse_tasks(document, str(file), file.stem)) if document else []
+
+
+def pass_at(votes: Votes, tasks: Iterable[Task], ks: Sequence[int] = PASS_AT) -> dict[int, float]:
+    """For each K the mean over tasks of the share of test inputs whose answer is among the first K candidates.
+
+    Tasks with an output that is not known do not count; without any other, nothing is returned.
+    """
+    scores: dict[int, list[float]] = {k: [] for k in ks}
+    for task in tasks:
+        outputs = [pair.output for pair in task.test]
+        known = [output for output in outputs if output is not None]
+        if len(known) < len(outputs):
+            continue
+        places = []
+        for pair, output in zip(task.test, known, strict=True):
+            answers = [_key(candidate.grid) for candidate in votes.candidates(task.name, pair.input)]
+            wanted = _key(output)
+            places.append(answers.index(wanted) if wanted in answers else None)
+        for k in ks:
+            found = sum(place is not None and place < k for place in places)
+            scores[k].append(found / len(places))
+    return {k: sum(of_tasks) / len(of_tasks) for k, of_tasks in scores.items() if of_tasks}
+
+
+def submission(votes: Votes, tasks: Iterable[Task]) -> dict[str, list[dict[str, Any]]]:
+    """Kaggle's `submission.json`: two attempts for each test input, the same one twice where there is no other.
+
+    A test input that nobody voted on gets its own grid back: the layout wants an answer.
+    """
+    document: dict[str, list[dict[str, Any]]] = {}
+    for task in tasks:
+        document[task.name] = []
+        for pair in task.test:
+            grids = [c.grid for c in votes.candidates(task.name, pair.input)[:ATTEMPTS]] or [pair.input]
+            grids += [grids[0]] * (ATTEMPTS - len(grids))
+            document[task.name].append(
+                {f"attempt_{number}": grid.tolist() for number, grid in enumerate(grids, start=1)}
+            )
+    return document
+
+
+def vote(
+    model: ACTModel,
+    dataset: Dataset,
+    config: EvalConfig,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Evaluation, Votes]:
+    """Evaluates an ARC split, every image of its tasks, and keeps what was voted for.
+
+    Raises DatasetError when the dataset does not fit the model or its identifiers are malformed.
+    """
+    try:
+        votes = Votes.of(read_identifiers(dataset))
+    except ValueError as error:
+        raise DatasetError(f"{dataset.directory / IDENTIFIERS_FILE}: {error}") from error
+
+    def count(answers: Answers) -> None:
+        votes.add(answers.puzzle_identifiers, answers.inputs, answers.predictions, answers.q_halt)
+
+    images = ArcImages.of(dataset) if dataset.metadata.augment == "online" else None
+    batches = None if images is None else _made(images, config)
+    return evaluate(model, dataset, config, progress=progress, batches=batches, on_answers=count), votes
+
+
+def _made(images: ArcImages, config: EvalConfig) -> Iterable[Batch]:
+    for grids, identifiers in images.every(config.batch_size, config.max_puzzles):
+        yield made_batch(images.dataset, grids, identifiers)
+
+
+def named_scores(scores: Mapping[int, float]) -> dict[str, float]:
+    """`{"pass@1": …}`."""
+    return {f"pass@{k}": score for k, score in scores.items()}
