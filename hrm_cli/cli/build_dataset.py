@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from hrm_cli.cli.build_maze import maze
+from hrm_cli.cli.building import (
+    AugmentOption,
+    ForceOption,
+    NumTestOption,
+    NumTrainOption,
+    OutputDirOption,
+    StrictSplitOption,
+    SubsampleOption,
+    TestSubsampleOption,
+    build_and_show,
+    option,
+)
 from hrm_cli.cli.options import JsonOption, SeedOption
-
-if TYPE_CHECKING:
-    from hrm_cli.config.schema import DataConfig
-    from hrm_cli.data.build import BuildSummary
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -26,17 +34,12 @@ def build() -> None:
     """
 
 
-def _option(name: str, text: str, default: str, *, metavar: str | None = None) -> Any:
-    # Options that are not given stay None, so that the defaults are written in the schema alone.
-    return typer.Option(name, help=text, show_default=default, metavar=metavar)
-
-
 @app.command()
 def sudoku(
-    output_dir: Annotated[Path, typer.Option("--output-dir", metavar="DIR", help="Folder of the dataset.")],
+    output_dir: OutputDirOption,
     source: Annotated[
         str | None,
-        _option(
+        option(
             "--source",
             "Puzzles: the built-in generator, a file (CSV or one a line), a folder with train.csv and test.csv, or "
             "a dataset of the hub.",
@@ -45,42 +48,26 @@ def sudoku(
         ),
     ] = None,
     size: Annotated[
-        int | None, _option("--size", "Cells along a side: 4, 6 or 9 (builtin only).", "9")
+        int | None, option("--size", "Cells along a side: 4, 6 or 9 (builtin only).", "9")
     ] = None,
-    num_train: Annotated[
-        int | None, _option("--num-train", "Training puzzles (builtin only).", "1000")
-    ] = None,
-    num_test: Annotated[
-        int | None, _option("--num-test", "Test puzzles, where the source has no test set.", "500")
-    ] = None,
+    num_train: NumTrainOption = None,
+    num_test: NumTestOption = None,
     clues: Annotated[
         str | None,
-        _option("--clues", "Givens of built-in puzzles.", "minimal", metavar="minimal|N|LOW-HIGH"),
+        option("--clues", "Givens of built-in puzzles.", "minimal", metavar="minimal|N|LOW-HIGH"),
     ] = None,
-    subsample_size: Annotated[
-        int | None,
-        _option("--subsample-size", "Training puzzles drawn at random from a file or the hub.", "all"),
-    ] = None,
-    test_subsample_size: Annotated[
-        int | None,
-        _option("--test-subsample-size", "Test puzzles drawn from the source's own test set.", "all"),
-    ] = None,
+    subsample_size: SubsampleOption = None,
+    test_subsample_size: TestSubsampleOption = None,
     min_difficulty: Annotated[
-        int | None, _option("--min-difficulty", "Lowest rating, or branches of the exact solver.", "0")
+        int | None, option("--min-difficulty", "Lowest rating, or branches of the exact solver.", "0")
     ] = None,
     num_aug: Annotated[
-        int | None, _option("--num-aug", "Different symmetric copies of each training puzzle.", "0")
+        int | None, option("--num-aug", "Different symmetric copies of each training puzzle.", "0")
     ] = None,
-    augment: Annotated[
-        str | None,
-        _option("--augment", "Copies on disk, or drawn while training.", "stored", metavar="stored|online"),
-    ] = None,
-    strict_split: Annotated[
-        bool,
-        typer.Option("--strict-split", help="Keep train and test apart up to symmetry, not only exactly."),
-    ] = False,
+    augment: AugmentOption = None,
+    strict_split: StrictSplitOption = False,
     seed: SeedOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the dataset that is there.")] = False,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Build a dataset of Sudoku puzzles.
@@ -95,9 +82,6 @@ def sudoku(
     Train and test never share a puzzle. Puzzles with several solutions are left out; lines that hold no
     puzzle, or one without a solution, are errors.
     """
-    from hrm_cli.cli import console
-    from hrm_cli.data.build import build_dataset
-
     given = {
         "source": source,
         "size": size,
@@ -112,55 +96,7 @@ def sudoku(
         "strict_split": strict_split or None,
         "seed": seed,
     }
-    chosen = {name: value for name, value in given.items() if value is not None}
-    config = _configuration(chosen)
-    with console.stages(quiet=json) as report:
-        summary = build_dataset(config, output_dir, force=force, report=report)
-    if json:
-        console.print_json(summary.to_json())
-    else:
-        _render(summary)
+    build_and_show("sudoku", given, output_dir, force=force, json=json)
 
 
-def _configuration(chosen: dict[str, Any]) -> DataConfig:
-    from pydantic import ValidationError
-
-    from hrm_cli.config.problems import InvalidConfigError, explain
-    from hrm_cli.config.schema import Preset
-    from hrm_cli.errors import ConfigError
-
-    builtin = chosen.get("source", "builtin") == "builtin"
-    others = ("subsample_size", "test_subsample_size") if builtin else ("size", "num_train", "clues")
-    unused = [f"--{name.replace('_', '-')}" for name in others if name in chosen]
-    if unused:
-        where = "a file, a folder or the hub (--source)" if builtin else "the built-in generator"
-        instead = "--num-train and --num-test" if builtin else "--subsample-size"
-        raise ConfigError(f"{', '.join(unused)}: only for puzzles from {where}; use {instead} here")
-    if chosen.get("augment") == "online" and "num_aug" in chosen:
-        raise ConfigError("--num-aug: counts stored copies; with --augment online none are stored")
-    try:
-        return Preset.model_validate({"data": {**chosen, "domain": "sudoku"}}).data
-    except ValidationError as error:
-        raise InvalidConfigError(explain(error, {})) from error
-
-
-def _render(summary: BuildSummary) -> None:
-    from hrm_cli.cli import console
-
-    for note in summary.notes:
-        console.print_message(f"Note: {note}")
-    rows = [
-        (name, size.groups, size.puzzles, size.examples)
-        for name, size in (("train", summary.train), ("test", summary.test))
-    ]
-    console.print_table(["split", "original puzzles", "with copies", "examples"], rows)
-    memory = "" if summary.peak_memory_mb is None else f", peak memory {summary.peak_memory_mb:,.0f} MB"
-    console.print_line(
-        f"{summary.tokens:,} tokens of a vocabulary of {summary.vocab_size}, {summary.seq_len} per grid; "
-        f"{summary.num_puzzle_identifiers} puzzle identifier"
-    )
-    console.print_line(
-        f"{summary.bytes / 1e6:,.1f} MB in {summary.seconds:.1f} s "
-        f"({summary.examples_per_second:,.0f} examples/s{memory})"
-    )
-    console.print_line(f"Dataset: {summary.output_dir}")
+app.command()(maze)

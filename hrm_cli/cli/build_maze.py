@@ -1,0 +1,110 @@
+"""`hrm build-dataset maze`: mazes from the generator, a file or the hub."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hrm_cli.cli.building import (
+    AugmentOption,
+    ForceOption,
+    NumTestOption,
+    NumTrainOption,
+    OutputDirOption,
+    StrictSplitOption,
+    SubsampleOption,
+    TestSubsampleOption,
+    build_and_show,
+    option,
+)
+from hrm_cli.cli.options import JsonOption, SeedOption
+from hrm_cli.errors import ConfigError
+
+ALL_COPIES = 7
+"""Images of a square maze beside itself."""
+
+
+def maze(
+    output_dir: OutputDirOption,
+    source: Annotated[
+        str | None,
+        option(
+            "--source",
+            "Mazes: the built-in generator, a file (CSV or drawn line by line), a folder with train.csv and test.csv, "
+            "or a dataset of the hub.",
+            "builtin",
+            metavar="builtin|FILE|DIR|hf:OWNER/NAME",
+        ),
+    ] = None,
+    size: Annotated[
+        int | None, option("--size", "Cells along a side, from 4 to 180 (builtin only).", "30")
+    ] = None,
+    min_path: Annotated[
+        int | None, option("--min-path", "Fewest moves of the shortest path from S to G.", "1")
+    ] = None,
+    style: Annotated[
+        str | None,
+        option(
+            "--style",
+            "perfect: corridors without loops; braided: loops in place of dead ends; walls: cells walled up at random "
+            "(builtin only).",
+            "perfect",
+            metavar="walls|perfect|braided",
+        ),
+    ] = None,
+    allow_ties: Annotated[
+        bool,
+        typer.Option(
+            "--allow-ties", help="Keep mazes with several shortest paths; the answer marks one of them."
+        ),
+    ] = False,
+    num_train: NumTrainOption = None,
+    num_test: NumTestOption = None,
+    subsample_size: SubsampleOption = None,
+    test_subsample_size: TestSubsampleOption = None,
+    aug: Annotated[
+        bool, typer.Option("--aug", help="All images of each training maze: the same as --num-aug 7.")
+    ] = False,
+    num_aug: Annotated[
+        int | None, option("--num-aug", "Different rotated and mirrored copies of each training maze.", "0")
+    ] = None,
+    augment: AugmentOption = None,
+    strict_split: StrictSplitOption = False,
+    seed: SeedOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Build a dataset of mazes.
+
+    \b
+    Examples:
+      hrm build-dataset maze --output-dir data/maze --min-path 110 --aug
+      hrm build-dataset maze --output-dir data/maze-10 --size 10 --min-path 18 --style braided --num-train 20000
+      hrm build-dataset maze --output-dir data/mine --source mazes.csv --num-test 100 --aug
+      hrm build-dataset maze --output-dir data/maze-hard --source hf:sapientinc/maze-30x30-hard-1k --allow-ties
+
+    Answers are shortest paths, checked or found by breadth-first search. Train and test never share a maze. Mazes with
+    several shortest paths are left out unless --allow-ties is given; lines that hold no maze, one without a path, or a
+    wrong answer, are errors.
+    """
+    if aug and num_aug not in (None, ALL_COPIES):
+        raise ConfigError(
+            f"--aug means --num-aug {ALL_COPIES}, --num-aug {num_aug} asks for others: give one of them"
+        )
+    given = {
+        "source": source,
+        "size": size,
+        "min_path": min_path,
+        "style": style,
+        "allow_ties": allow_ties or None,
+        "num_train": num_train,
+        "num_test": num_test,
+        "subsample_size": subsample_size,
+        "test_subsample_size": test_subsample_size,
+        "num_aug": ALL_COPIES if aug else num_aug,
+        "augment": augment,
+        "strict_split": strict_split or None,
+        "seed": seed,
+    }
+    build_and_show("maze", given, output_dir, force=force, json=json)

@@ -1,0 +1,102 @@
+"""What the commands of `hrm build-dataset` share: options, the configuration they make, and how a build is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from hrm_cli.config.schema import DataConfig
+    from hrm_cli.data.build import BuildSummary
+
+BUILTIN_ONLY = ("size", "num_train", "clues", "style")
+
+
+def option(name: str, text: str, default: str, *, metavar: str | None = None) -> Any:
+    """An option that stays None where it is not given: the defaults are written in the schema alone."""
+    return typer.Option(name, help=text, show_default=default, metavar=metavar)
+
+
+OutputDirOption = Annotated[Path, typer.Option("--output-dir", metavar="DIR", help="Folder of the dataset.")]
+NumTrainOption = Annotated[int | None, option("--num-train", "Training puzzles (builtin only).", "1000")]
+NumTestOption = Annotated[
+    int | None, option("--num-test", "Test puzzles, where the source has no test set.", "500")
+]
+SubsampleOption = Annotated[
+    int | None,
+    option("--subsample-size", "Training puzzles drawn at random from a file or the hub.", "all"),
+]
+TestSubsampleOption = Annotated[
+    int | None,
+    option("--test-subsample-size", "Test puzzles drawn from the source's own test set.", "all"),
+]
+AugmentOption = Annotated[
+    str | None,
+    option("--augment", "Copies on disk, or drawn while training.", "stored", metavar="stored|online"),
+]
+StrictSplitOption = Annotated[
+    bool, typer.Option("--strict-split", help="Keep train and test apart up to symmetry, not only exactly.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the dataset that is there.")]
+
+
+def build_and_show(domain: str, given: dict[str, Any], output_dir: Path, *, force: bool, json: bool) -> None:
+    """Builds the dataset of the options that are not None, and prints what was built. Raises ConfigError."""
+    from hrm_cli.cli import console
+    from hrm_cli.data.build import build_dataset
+
+    config = configuration(domain, {name: value for name, value in given.items() if value is not None})
+    with console.stages(quiet=json) as report:
+        summary = build_dataset(config, output_dir, force=force, report=report)
+    if json:
+        console.print_json(summary.to_json())
+    else:
+        render(summary)
+
+
+def configuration(domain: str, chosen: dict[str, Any]) -> DataConfig:
+    """The data section of the options that were given. Raises ConfigError."""
+    from pydantic import ValidationError
+
+    from hrm_cli.config.problems import InvalidConfigError, explain
+    from hrm_cli.config.schema import Preset
+    from hrm_cli.errors import ConfigError
+
+    builtin = chosen.get("source", "builtin") == "builtin"
+    others = ("subsample_size", "test_subsample_size") if builtin else BUILTIN_ONLY
+    unused = [f"--{name.replace('_', '-')}" for name in others if name in chosen]
+    if unused:
+        where = "a file, a folder or the hub (--source)" if builtin else "the built-in generator"
+        instead = "--num-train and --num-test" if builtin else "--subsample-size"
+        raise ConfigError(f"{', '.join(unused)}: only for puzzles from {where}; use {instead} here")
+    if chosen.get("augment") == "online" and "num_aug" in chosen:
+        raise ConfigError("--num-aug: counts stored copies; with --augment online none are stored")
+    try:
+        return Preset.model_validate({"data": {**chosen, "domain": domain}}).data
+    except ValidationError as error:
+        raise InvalidConfigError(explain(error, {})) from error
+
+
+def render(summary: BuildSummary) -> None:
+    """What was built, for people."""
+    from hrm_cli.cli import console
+
+    for note in summary.notes:
+        console.print_message(f"Note: {note}")
+    rows = [
+        (name, size.groups, size.puzzles, size.examples)
+        for name, size in (("train", summary.train), ("test", summary.test))
+    ]
+    console.print_table(["split", "original puzzles", "with copies", "examples"], rows)
+    memory = "" if summary.peak_memory_mb is None else f", peak memory {summary.peak_memory_mb:,.0f} MB"
+    console.print_line(
+        f"{summary.tokens:,} tokens of a vocabulary of {summary.vocab_size}, {summary.seq_len} per grid; "
+        f"{summary.num_puzzle_identifiers} puzzle identifier"
+    )
+    console.print_line(
+        f"{summary.bytes / 1e6:,.1f} MB in {summary.seconds:.1f} s "
+        f"({summary.examples_per_second:,.0f} examples/s{memory})"
+    )
+    console.print_line(f"Dataset: {summary.output_dir}")
