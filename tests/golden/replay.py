@@ -1,24 +1,30 @@
 """Replays recordings of the reference implementation and prints the largest deviation per quantity.
 
-    python tests/golden/replay.py FILE…
+    python tests/golden/replay.py FILE|FOLDER…
 
-Exit status 0 when every recording is reproduced within the tolerances of the recordings' README, 1 when one is not,
-2 when a file cannot be replayed. The tests import `replay`.
+A folder is a recording of ARC's voting. Exit status 0 when every recording is reproduced within the tolerances of the
+recordings' README, 1 when one is not, 2 when a file cannot be replayed. The tests import `replay`.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hrm_cli.config.schema import ArchConfig, TrainConfig
+from hrm_cli.data.arc_online import read_identifiers
+from hrm_cli.data.format import Dataset
+from hrm_cli.errors import HRMError
+from hrm_cli.evaluation.arc_voting import Votes, pass_at, read_test_tasks, submission
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.losses import act_loss
 from hrm_cli.models.registry import build_model
@@ -169,8 +175,32 @@ def replay_train(recording: Recording, model: ACTModel, report: Report) -> None:
             report.mostly_close("parameters", f"{prefix}params/{name}", ours[name], theirs)
 
 
+def replay_voting(folder: Path) -> Report:
+    """ARC's voting: pass@K and the submission, exactly."""
+    dataset = Dataset.open(folder / "dataset", "test")
+    votes, tasks, report = Votes.of(read_identifiers(dataset)), read_test_tasks(dataset), Report()
+    with np.load(folder / "predictions.npz") as stored:
+        votes.add(*(stored[name] for name in ("puzzle_identifiers", "inputs", "preds", "q_halt_logits")))
+    expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
+    scores = {f"ARC/pass@{k}": score for k, score in pass_at(votes, tasks).items()}
+    for name, theirs in expected.items():
+        report.note(name, abs(scores[name] - theirs))
+        if scores[name] != theirs:
+            report.failures.append(f"{name}: {scores[name]} instead of {theirs}")
+    ours, theirs = (
+        submission(votes, tasks),
+        json.loads((folder / "submission.json").read_text(encoding="utf-8")),
+    )
+    different = [task for task in {**theirs, **ours} if ours.get(task) != theirs.get(task)]
+    report.note("submission: tasks that differ", float(len(different)))
+    report.failures += [f"submission: task {task} differs" for task in different]
+    return report
+
+
 def replay(path: Path) -> Report:
-    """Replays one recording. Raises OSError or SafetensorError for a file that is none."""
+    """Replays one recording. Raises OSError, SafetensorError or HRMError for a file or folder that is none."""
+    if path.is_dir():
+        return replay_voting(path)
     recording = Recording(path)
     report = Report()
     if recording.meta["kind"].endswith("_forward"):
@@ -189,7 +219,7 @@ def main(paths: list[str]) -> int:
     for path in paths:
         try:
             report = replay(Path(path))
-        except (OSError, SafetensorError, KeyError) as error:
+        except (OSError, SafetensorError, HRMError, ValueError, KeyError, zipfile.BadZipFile) as error:
             print(f"{path}: cannot be replayed: {error!r}", file=sys.stderr)
             return 2
         print(f"{Path(path).name}: {'reproduced' if not report.failures else 'NOT reproduced'}")
