@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from hrm_cli.cli.build_arc import arc
 from hrm_cli.cli.build_maze import maze
 from hrm_cli.cli.building import (
     AugmentOption,
@@ -31,6 +32,7 @@ def build() -> None:
     \b
     Example:
       hrm build-dataset sudoku --output-dir data/sudoku --num-train 1000 --num-aug 1000
+      hrm build-dataset arc --output-dir data/arc-1 --num-aug 1000
     """
 
 
@@ -100,3 +102,4 @@ def sudoku(
 
 
 app.command()(maze)
+app.command()(arc)

@@ -71,7 +71,8 @@ def configuration(domain: str, chosen: dict[str, Any]) -> DataConfig:
         where = "a file, a folder or the hub (--source)" if builtin else "the built-in generator"
         instead = "--num-train and --num-test" if builtin else "--subsample-size"
         raise ConfigError(f"{', '.join(unused)}: only for puzzles from {where}; use {instead} here")
-    if chosen.get("augment") == "online" and "num_aug" in chosen:
+    # ARC's images have identifiers, which are there whether the images are stored or not.
+    if chosen.get("augment") == "online" and "num_aug" in chosen and domain != "arc":
         raise ConfigError("--num-aug: counts stored copies; with --augment online none are stored")
     try:
         return Preset.model_validate({"data": {**chosen, "domain": domain}}).data
@@ -93,7 +94,7 @@ def render(summary: BuildSummary) -> None:
     memory = "" if summary.peak_memory_mb is None else f", peak memory {summary.peak_memory_mb:,.0f} MB"
     console.print_line(
         f"{summary.tokens:,} tokens of a vocabulary of {summary.vocab_size}, {summary.seq_len} per grid; "
-        f"{summary.num_puzzle_identifiers} puzzle identifier"
+        f"{summary.num_puzzle_identifiers:,} puzzle identifier{'' if summary.num_puzzle_identifiers == 1 else 's'}"
     )
     console.print_line(
         f"{summary.bytes / 1e6:,.1f} MB in {summary.seconds:.1f} s "

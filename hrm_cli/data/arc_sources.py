@@ -85,6 +85,8 @@ def _chosen(config: DataConfig, available: list[str]) -> tuple[list[str], str | 
 
 
 def _subsets(source: str) -> Subsets:
+    if source == "builtin":
+        raise ConfigError(f"data.source builtin: there is no generator of ARC tasks; accepted: {ACCEPTED}")
     if source.startswith(PACKAGE):
         return _packaged(source)
     path = Path(source).expanduser()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hrm_cli.errors import PuzzleError
+from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.puzzles.arc_fields import CELLS, Fields
 from hrm_cli.puzzles.arc_kernels import FIRST_COLOUR, LAST_COLOUR, SIDE
 from hrm_cli.puzzles.arc_symmetry import COLOURS
@@ -23,11 +23,15 @@ NO_RULES = "ARC has no rules to verify an answer by, only a task's own solution"
 
 
 class ArcDomain:
-    """Grids of the Abstraction and Reasoning Corpus, 1×1 to 30×30."""
+    """Grids of the Abstraction and Reasoning Corpus, 1×1 to 30×30. Raises ConfigError for a size of their own."""
 
     name = "arc"
     vocab_size = LAST_COLOUR + 1
     seq_len = CELLS
+
+    def __init__(self, size: int | None = None) -> None:
+        if size not in (None, SIDE):
+            raise ConfigError(f"size {size}: ARC grids are of every size up to {SIDE}×{SIDE}; leave it out")
 
     def facts(self) -> dict[str, Any]:
         """Nothing: there is one ARC."""

