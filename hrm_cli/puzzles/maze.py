@@ -157,10 +157,12 @@ class MazeDomain:
         if off_path:
             cells = "cell is" if off_path == 1 else "cells are"
             return Verdict(False, f"{off_path} marked {cells} not on the path")
-        shortest = int(self.solve_all(self.encode(maze)[None]).difficulties[0])
+        found = self.solve_all(self.encode(maze)[None])
+        shortest = int(found.difficulties[0])
         if moves > shortest:
             return Verdict(True, note=f"a path of {_moves(moves)}; the shortest has {shortest}")
-        return Verdict(True, note=f"the shortest path, {_moves(moves)}")
+        which = "the" if found.counts[0] == 1 else "a"
+        return Verdict(True, note=f"{which} shortest path, {_moves(moves)}")
 
     def _change(self, cell: np.integer, maze: Grid, marked: Grid) -> str:
         place = self._place(cell)

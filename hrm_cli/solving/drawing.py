@@ -13,6 +13,10 @@ from hrm_cli.puzzles.domain import Domain, Grid
 _SEPARATORS = frozenset(" +-|")
 BLANK = "."
 """How drawings show a cell without content."""
+SOLID = "#"
+"""A cell that is filled: a wall."""
+DOT = "o"
+"""A cell that is marked rather than written in: a piece of a path."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,11 @@ class Drawing:
     def symbols(self) -> list[str]:
         """The character of each cell, in reading order."""
         return [self.lines[line][column] for line, column in self.cells]
+
+    @property
+    def is_plan(self) -> bool:
+        """Whether cells are filled and marked rather than written in."""
+        return not {SOLID, DOT}.isdisjoint(self.symbols)
 
     @property
     def rows(self) -> list[int]:

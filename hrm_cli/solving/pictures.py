@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from hrm_cli.puzzles.domain import Domain
-from hrm_cli.solving.drawing import BLANK, Drawing, changed_cells, draw
+from hrm_cli.solving.drawing import BLANK, DOT, SOLID, Drawing, changed_cells, draw
 from hrm_cli.solving.solution import Solution
 from hrm_cli.solving.trace import Frame, frames, given_cells
 
@@ -40,6 +40,11 @@ STYLE = """
   .givenbox { fill: #f2f4f7 }
   .plainbox { fill: #ffffff; stroke: #e4e7ec }
   .changedbox { fill: #fde68a }
+  .solidbox { fill: #475467 }
+  circle.model { fill: #2563eb }
+  circle.right { fill: #12b76a }
+  circle.wrong { fill: #d92d20 }
+  circle.missed { fill: none; stroke: #d92d20 }
   .thin { stroke: #d0d5dd; stroke-width: 1 }
   .thick { stroke: #475467; stroke-width: 2 }
   .frame { fill: none; stroke: #475467; stroke-width: 2 }
@@ -133,7 +138,7 @@ def _panel(panel: Panel, left: int, given: Set[int]) -> list[str]:
     rows = {line: number for number, line in enumerate(drawing.rows)}
     columns = {column: number for number, column in enumerate(drawing.columns)}
     cell_height, cell_width = GRID_SIDE / len(rows), GRID_SIDE / len(columns)
-    size = min(0.62 * min(cell_width, cell_height), LARGEST_DIGIT)
+    size = min((0.9 if drawing.is_plan else 0.62) * min(cell_width, cell_height), LARGEST_DIGIT)
     parts = [_text(left, TOP - 14, "label", panel.label)]
     if panel.verdict:
         verdict_class = "right" if panel.model_class == "right" else "wrong"
@@ -141,21 +146,34 @@ def _panel(panel: Panel, left: int, given: Set[int]) -> list[str]:
     boxes, symbols = [], []
     for cell, (line, column) in enumerate(drawing.cells):
         x, y = left + columns[column] * cell_width, TOP + rows[line] * cell_height
-        box = "givenbox" if cell in given else "changedbox" if cell in panel.changed else None
-        if box:
-            boxes.append(
-                f'<rect class="{box}" x="{x:g}" y="{y:g}" width="{cell_width:g}" height="{cell_height:g}"/>'
-            )
         symbol = drawing.lines[line][column]
-        if symbol != BLANK:
-            kind = "wrong" if cell in panel.wrong else "given" if cell in given else panel.model_class
+        is_given = cell in given and not drawing.is_plan
+        box = "solidbox" if symbol == SOLID else "givenbox" if is_given else None
+        if box or cell in panel.changed:
+            boxes.append(_box(box or "changedbox", x, y, cell_width, cell_height))
+        kind = "wrong" if cell in panel.wrong else "given" if cell in given else panel.model_class
+        if symbol == DOT or (symbol == BLANK and kind == "wrong" and drawing.is_plan):
+            dot = kind if symbol == DOT else "missed"
+            symbols.append(_dot(dot, x + cell_width / 2, y + cell_height / 2, min(cell_width, cell_height)))
+        elif symbol not in (BLANK, SOLID):
             middle = y + cell_height / 2 + DIGIT_MIDDLE * size
             symbols.append(_text(x + cell_width / 2, middle, f"cell {kind}", symbol))
     parts += [*boxes, *_lines(drawing, left, cell_width, cell_height)]
     return [*parts, f'<g font-size="{size:.3g}">', *symbols, "</g>", *_footer(panel, left)]
 
 
+def _box(style: str, x: float, y: float, width: float, height: float) -> str:
+    return f'<rect class="{style}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"/>'
+
+
+def _dot(style: str, x: float, y: float, cell: float) -> str:
+    return f'<circle class="{style}" cx="{x:g}" cy="{y:g}" r="{0.32 * cell:.3g}"/>'
+
+
 def _lines(drawing: Drawing, left: int, cell_width: float, cell_height: float) -> list[str]:
+    frame = f'<rect class="frame" x="{left}" y="{TOP}" width="{GRID_SIDE}" height="{GRID_SIDE}" rx="2"/>'
+    if drawing.is_plan:
+        return [frame]
     thin: list[str] = []
     thick: list[str] = []
     for number in range(1, len(drawing.rows)):
@@ -164,7 +182,6 @@ def _lines(drawing: Drawing, left: int, cell_width: float, cell_height: float) -
     for number in range(1, len(drawing.columns)):
         x = left + number * cell_width
         (thick if number in drawing.ruled_columns else thin).append(f"M{x:g} {TOP}v{GRID_SIDE}")
-    frame = f'<rect class="frame" x="{left}" y="{TOP}" width="{GRID_SIDE}" height="{GRID_SIDE}" rx="2"/>'
     return [f'<path class="thin" d="{"".join(thin)}"/>', f'<path class="thick" d="{"".join(thick)}"/>', frame]
 
 
@@ -182,7 +199,8 @@ def _footer(panel: Panel, left: int) -> list[str]:
 
 def _legend(panels: Sequence[Panel], y: int) -> list[str]:
     """What the colours mean, as far as they occur."""
-    entries = [("given", "givenbox", "given")]
+    is_plan = panels[0].drawing.is_plan
+    entries = [("given", "solidbox", "wall")] if is_plan else [("given", "givenbox", "given")]
     if any(panel.model_class == "model" for panel in panels[1:]):
         entries.append(("model", "", "the model's"))
     if any(panel.changed for panel in panels):
@@ -193,9 +211,14 @@ def _legend(panels: Sequence[Panel], y: int) -> list[str]:
         entries.append(("right", "", "verified"))
     parts, x = [], MARGIN
     for symbol_class, box_class, meaning in entries:
+        sample = (
+            f'<g font-size="12">{_text(x + 9, y - 5 + 12 * DIGIT_MIDDLE, f"cell {symbol_class}", "5")}</g>'
+        )
+        if is_plan:
+            sample = "" if box_class == "solidbox" else _dot(symbol_class, x + 9, y - 5, 18)
         parts += [
             f'<rect class="{box_class or "plainbox"}" x="{x}" y="{y - 14}" width="18" height="18" rx="3"/>',
-            f'<g font-size="12">{_text(x + 9, y - 5 + 12 * DIGIT_MIDDLE, f"cell {symbol_class}", "5")}</g>',
+            sample,
             _text(x + 25, y, "small", meaning),
         ]
         x += 25 + 20 + round(6.2 * len(meaning))

@@ -34,7 +34,8 @@ class Solution:
     """solved: the answer obeys the rules. unsolved: it does not. multiple: the puzzle has more than one solution,
     whatever the answer. invalid: there was nothing to solve."""
     reason: str = ""
-    """The first violated rule, or what is wrong with the puzzle; empty when solved."""
+    """The first violated rule, or what is wrong with the puzzle; when solved, what else the domain says of the answer
+    (mazes: whether its path is the shortest), mostly nothing."""
     puzzle: Puzzle | None = None
     """None where the file holds no puzzle."""
     answer: Grid | None = None

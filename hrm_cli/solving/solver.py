@@ -173,6 +173,9 @@ def _examine(domain: Domain, item: Puzzle | Unreadable, index: int, started: flo
 
 def _encode(domain: Domain, puzzle: Puzzle) -> Tokens:
     try:
+        if puzzle.domain not in ("", domain.name):
+            rows, columns = puzzle.grid.shape
+            raise PuzzleError(f"{puzzle.domain} of {rows}×{columns} cells")
         return domain.encode(puzzle.grid)
     except PuzzleError as error:
         raise PuzzleError(
@@ -227,9 +230,11 @@ def _conclude(domain: Domain, work: _Work) -> Solution:
     best, diagnosis, puzzle = work.best, work.diagnosis, work.puzzle
     assert best is not None  # `infer` finishes every row
     is_unique = diagnosis.solutions == 1
-    reason = best.verdict.reason
+    reason = best.verdict.reason or best.verdict.note
     if not is_unique:
-        of_answer = f"the answer breaks a rule: {reason}" if reason else "the answer is one of them"
+        of_answer = f"the answer is {best.verdict.note or 'one of them'}"
+        if not best.verdict.ok:
+            of_answer = f"the answer breaks a rule: {reason}"
         reason = f"{diagnosis.reason}; {of_answer}"
     return Solution(
         index=work.index,

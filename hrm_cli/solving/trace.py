@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hrm_cli.puzzles.domain import Domain, Grid
-from hrm_cli.solving.drawing import BLANK, Drawing, changed_cells, draw
+from hrm_cli.solving.drawing import BLANK, SOLID, Drawing, changed_cells, draw
 from hrm_cli.solving.solution import Solution
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ CHANGE_MARK = "*"
 
 EMPTY, GIVEN, ANSWERED, CHANGED, WRONG = "dim", "bold", "cyan", "black on yellow", "bold red"
 """Rich styles of cells; a changed cell keeps the red of a wrong one."""
+FILLED = "bright_black on bright_black"
+"""Of a wall, which takes the space behind it as well: cells become nearly square."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ def frames(domain: Domain, solution: Solution) -> Iterator[Frame]:
 def wrong_cells(domain: Domain, solution: Solution, answer: Drawing) -> set[int]:
     """Cells of an answer that cannot be right, as far as that is known."""
     assert solution.puzzle is not None
+    if solution.verified and solution.answer is not None and answer == draw(domain, solution.answer):
+        # By the rules, even where it is not what was expected: a way through a maze that is not the shortest.
+        return set()
     if solution.truth is not None:
         return changed_cells(draw(domain, solution.truth), answer)
     puzzle = solution.puzzle.grid
@@ -103,11 +108,15 @@ def styled_grid(
     for cell, (row, column) in enumerate(drawing.cells):
         place = starts[row] + column
         style = GIVEN if cell in given else EMPTY if drawing.lines[row][column] == BLANK else ANSWERED
+        is_solid = drawing.lines[row][column] == SOLID
+        if is_solid:
+            style = FILLED
         if cell in changed:
             style = CHANGED
         if cell in wrong:
             style = f"{WRONG} on yellow" if cell in changed else WRONG
-        text.stylize(style, place, place + 1)
+        end = place + 2 if is_solid and column + 1 < len(drawing.lines[row]) else place + 1
+        text.stylize(style, place, end)
     return text
 
 
