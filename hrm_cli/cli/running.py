@@ -15,6 +15,7 @@ from hrm_cli.cli.configuration import load_configuration
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.config.schema import DataConfig, Preset
+from hrm_cli.data.arc_online import is_arc, read_identifiers
 from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset, is_dataset
@@ -22,6 +23,7 @@ from hrm_cli.errors import CheckpointError, ConfigError, DatasetError
 from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.device import resolve_device
+from hrm_cli.puzzles.arc_names import pack_names
 from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import Run, TrainResult, train
@@ -180,7 +182,14 @@ def dataset_facts(dataset: Dataset) -> DatasetFacts:
     domain = metadata.domain
     if domain is None and (inferred := infer_domain(metadata.vocab_size, metadata.seq_len)) is not None:
         domain = {"name": inferred.name, **inferred.facts()}
-    return DatasetFacts(metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers, domain or {})
+    return DatasetFacts(
+        metadata.vocab_size,
+        metadata.seq_len,
+        metadata.num_puzzle_identifiers,
+        domain or {},
+        # Whoever solves an ARC task needs to know which embedding is its own: the model file says so itself.
+        pack_names(read_identifiers(dataset)) if is_arc(dataset) else "",
+    )
 
 
 def _evaluation(prepared: PreparedRun) -> Any:

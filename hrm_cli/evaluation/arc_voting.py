@@ -7,7 +7,7 @@ pass@K asks whether the answer is among the first K; a task's score is the mean 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,33 +170,44 @@ def submission(votes: Votes, tasks: Iterable[Task]) -> dict[str, list[dict[str, 
     return document
 
 
-def vote(
-    model: ACTModel,
-    dataset: Dataset,
-    config: EvalConfig,
-    *,
-    progress: Callable[[int], None] | None = None,
-) -> tuple[Evaluation, Votes]:
-    """Evaluates an ARC split, every image of its tasks, and keeps what was voted for.
+@dataclass(frozen=True)
+class Voting:
+    """An ARC split, ready to be voted on by every image of its tasks."""
 
-    Raises DatasetError when the dataset does not fit the model or its identifiers are malformed.
-    """
-    try:
-        votes = Votes.of(read_identifiers(dataset))
-    except ValueError as error:
-        raise DatasetError(f"{dataset.directory / IDENTIFIERS_FILE}: {error}") from error
+    dataset: Dataset
+    votes: Votes
+    images: ArcImages | None
+    """What makes the images, where they are not stored."""
 
-    def count(answers: Answers) -> None:
-        votes.add(answers.puzzle_identifiers, answers.inputs, answers.predictions, answers.q_halt)
+    @classmethod
+    def of(cls, dataset: Dataset) -> Voting:
+        """The voting on a split. Raises DatasetError when its identifiers are malformed."""
+        try:
+            votes = Votes.of(read_identifiers(dataset))
+        except ValueError as error:
+            raise DatasetError(f"{dataset.directory / IDENTIFIERS_FILE}: {error}") from error
+        is_online = dataset.metadata.augment == "online"
+        return cls(dataset, votes, ArcImages.of(dataset) if is_online else None)
 
-    images = ArcImages.of(dataset) if dataset.metadata.augment == "online" else None
-    batches = None if images is None else _made(images, config)
-    return evaluate(model, dataset, config, progress=progress, batches=batches, on_answers=count), votes
+    def rows(self) -> int:
+        """Examples that `run` goes through, if it is not limited."""
+        return self.dataset.num_examples if self.images is None else self.images.count()
 
+    def run(
+        self, model: ACTModel, config: EvalConfig, *, progress: Callable[[int], None] | None = None
+    ) -> Evaluation:
+        """Evaluates every image and counts its vote. Raises DatasetError when the split does not fit the model."""
+        batches = None if self.images is None else self._batches(self.images, config)
+        return evaluate(
+            model, self.dataset, config, progress=progress, batches=batches, on_answers=self._count
+        )
 
-def _made(images: ArcImages, config: EvalConfig) -> Iterable[Batch]:
-    for grids, identifiers in images.every(config.batch_size, config.max_puzzles):
-        yield made_batch(images.dataset, grids, identifiers)
+    def _count(self, answers: Answers) -> None:
+        self.votes.add(answers.puzzle_identifiers, answers.inputs, answers.predictions, answers.q_halt)
+
+    def _batches(self, images: ArcImages, config: EvalConfig) -> Iterator[Batch]:
+        for grids, identifiers in images.every(config.batch_size, config.max_puzzles):
+            yield made_batch(self.dataset, grids, identifiers)
 
 
 def named_scores(scores: Mapping[int, float]) -> dict[str, float]:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from hrm_cli.data.arc_online import is_arc
 from hrm_cli.data.batches import evaluation_batches
 from hrm_cli.data.format import IGNORED_LABEL, Dataset
+from hrm_cli.puzzles.arc_kernels import FIRST_COLOUR
 
 _CHUNK = 4096
 
@@ -68,7 +70,10 @@ class TokenCounts:
 
 
 def measure_baselines(dataset: Dataset, *, limit: int | None = None) -> Mapping[str, Baseline]:
-    """Scores of `most_frequent` (one token everywhere) and `copy_input` (the puzzle as its own answer)."""
+    """Scores of `most_frequent` (one token everywhere) and `copy_input` (the puzzle as its own answer).
+
+    Of ARC also `all_background` (colour 0 everywhere).
+    """
     tokens = TokenCounts(dataset.metadata.vocab_size)
     for batch in evaluation_batches(dataset, _CHUNK, limit=limit):
         tokens.add(batch.labels)
@@ -76,6 +81,8 @@ def measure_baselines(dataset: Dataset, *, limit: int | None = None) -> Mapping[
         "most_frequent": lambda inputs: np.full_like(inputs, tokens.most_frequent),
         "copy_input": lambda inputs: inputs,
     }
+    if is_arc(dataset):
+        predictors["all_background"] = lambda inputs: np.full_like(inputs, FIRST_COLOUR)
     tallies = {name: _Tally() for name in predictors}
     for batch in evaluation_batches(dataset, _CHUNK, limit=limit):
         for name, predict in predictors.items():

@@ -24,6 +24,8 @@ class DatasetFacts:
     num_puzzle_identifiers: int
     domain: dict[str, object]
     """The domain's name and options: `{"name": "sudoku", "size": 9}`."""
+    identifiers: str = ""
+    """Names of the puzzle identifiers, packed by `hrm_cli.puzzles.arc_names`; empty where there is but one."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,30 @@
+"""The names of puzzle identifiers as one short text, so that a model file can carry them.
+
+A million names of ARC images are 27 MB as JSON, and their random colours cannot be guessed: packed they are about a
+fifth, 0.3 % of the embeddings that they belong to.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Sequence
+
+
+def pack_names(names: Sequence[str]) -> str:
+    """The names as printable text."""
+    return base64.b85encode(zlib.compress(json.dumps(list(names)).encode(), 6)).decode("ascii")
+
+
+def unpack_names(packed: str) -> list[str]:
+    """The names of a packed text; none of an empty one. Raises ValueError where it is damaged."""
+    if not packed:
+        return []
+    try:
+        names = json.loads(zlib.decompress(base64.b85decode(packed)))
+    except zlib.error as error:
+        raise ValueError(f"damaged names ({error})") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("damaged names (no list of texts)")
+    return names
