@@ -25,6 +25,7 @@ from hrm_cli.models.act import ACTModel
 from hrm_cli.models.device import resolve_device
 from hrm_cli.puzzles.arc_names import pack_names
 from hrm_cli.training.checkpoints import load_training_state
+from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import Run, TrainResult, train
 from hrm_cli.training.state import DatasetFacts, Plan, TrainState, initial_state, make_plan
@@ -120,6 +121,8 @@ def run_training(prepared: PreparedRun, *, quiet: bool = False) -> RunOutcome:
     preset, dataset = prepared.preset, prepared.dataset
     facts = dataset_facts(dataset)
     state = initial_state(preset, facts, resolve_device(preset.train.device))
+    if preset.train.distill_from is not None:
+        state.teacher = load_teacher(Path(preset.train.distill_from), facts, state.model.device)
     batches = TrainingBatches(dataset, preset.train.global_batch_size, seed=preset.train.seed)
     if prepared.resumed:
         batches.load_state_dict(load_training_state(prepared.folder, state))

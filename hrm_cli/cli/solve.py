@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from hrm_cli.cli.options import DeviceOption, SeedOption
+
+if TYPE_CHECKING:
+    from hrm_cli.solving.solution import Solution
 
 STDIN = "-"
 
 
 def solve(
     puzzle_file: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="PUZZLE_FILE",
             help="A file of puzzles (lines, grids, .sdk, CSV), or - for standard input.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -73,6 +77,24 @@ def solve(
             show_default=False,
         ),
     ] = None,
+    save_carry: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-carry",
+            metavar="FILE",
+            help="Keep the reasoning state of the puzzles that run out of steps, to go on later.",
+            show_default=False,
+        ),
+    ] = None,
+    resume_carry: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume-carry",
+            metavar="FILE",
+            help="Go on with the puzzles of a saved state (in place of PUZZLE_FILE), up to --max-steps in all.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Puzzles that the model works on at once.")
     ] = 256,
@@ -92,9 +114,11 @@ def solve(
     Examples:
       hrm solve puzzles.txt --checkpoint runs/demo
       hrm solve - --checkpoint runs/demo --attempts 8 --json < puzzles.txt
+      hrm solve puzzles.txt --checkpoint runs/demo --max-steps 4 --save-carry state.safetensors
+      hrm solve --resume-carry state.safetensors --checkpoint runs/demo --max-steps 16
     """
     from hrm_cli.cli.solve_output import Report
-    from hrm_cli.errors import CheckpointError
+    from hrm_cli.errors import CheckpointError, ConfigError
     from hrm_cli.solving.files import answer_files, open_puzzles
 
     if checkpoint is None:
@@ -102,29 +126,54 @@ def solve(
             "--checkpoint is missing: name a trained model (a run folder, a checkpoint folder or a .safetensors "
             "file); `hrm demo` trains one in minutes, `hrm train` one of your own"
         )
+    if (puzzle_file is None) == (resume_carry is None):
+        raise ConfigError("name either a PUZZLE_FILE or a saved state (--resume-carry FILE)")
+    if attempts > 1 and (save_carry or resume_carry):
+        raise ConfigError(
+            "--attempts: a saved state belongs to the puzzle as it is; leave --attempts at 1 with it"
+        )
     # Whatever is wrong with the files is told before torch is imported, which takes seconds.
-    source = None if puzzle_file == STDIN else Path(puzzle_file)
-    puzzles = open_puzzles(source or sys.stdin.buffer)
+    source = None if puzzle_file in (STDIN, None) else Path(str(puzzle_file))
+    puzzles = open_puzzles(source or sys.stdin.buffer) if resume_carry is None else None
     with answer_files(source, output, picture, with_trace=trace) as write:
         from hrm_cli.models.device import resolve_device
-        from hrm_cli.solving.solver import solve_puzzles, trained_domain
+        from hrm_cli.solving import pausing
+        from hrm_cli.solving.solver import Reasoner, solve_puzzles, trained_domain
         from hrm_cli.training.model_files import load_model
 
         model, card = load_model(checkpoint, resolve_device(device))
         domain = trained_domain(card)
         config = card.preset.eval
-        report = Report(domain, json=json, trace=trace, draws=puzzles.are_few)
-        for solution in solve_puzzles(
-            model,
-            domain,
-            puzzles,
-            max_steps=max_steps or config.max_steps or model.arch.halt_max_steps,
-            adaptive=(halt or config.halt) == "adaptive",
-            attempts=attempts,
-            seed=seed or 0,
-            batch_size=batch_size,
-            trace=trace or picture is not None,
-        ):
+        steps = max_steps or config.max_steps or model.arch.halt_max_steps
+        adaptive = (halt or config.halt) == "adaptive"
+        traced = trace or picture is not None
+        batches: list[pausing.PausedBatch] = []
+        if resume_carry is not None:
+            paused = pausing.load_carry(resume_carry, card, domain)
+            solutions = pausing.resume_puzzles(
+                model, domain, paused, max_steps=steps, adaptive=adaptive, trace=traced, paused_again=batches
+            )
+        else:
+            reasoner: Reasoner = pausing.PausingModel(model, batches) if save_carry else model
+            solutions = solve_puzzles(
+                reasoner,
+                domain,
+                puzzles or (),
+                max_steps=steps,
+                adaptive=adaptive,
+                attempts=attempts,
+                seed=seed or 0,
+                batch_size=batch_size,
+                trace=traced,
+            )
+        report = Report(domain, json=json, trace=trace, draws=puzzles is None or puzzles.are_few)
+        out_of_steps: list[Solution] = []
+        for solution in solutions:
             report.show(solution)
             write(domain, solution)
+            if save_carry is not None and solution.steps == steps:
+                out_of_steps.append(solution)
+        if save_carry is not None:
+            count = pausing.save_carry(save_carry, card, domain, steps, batches, out_of_steps)
+            report.note(f"{count:,} puzzles ran out of steps; their state is in {save_carry}.")
     report.finish()

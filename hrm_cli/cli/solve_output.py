@@ -49,6 +49,11 @@ class Report:
                 console.print_line(_line(self._domain, solution))
         sys.stdout.flush()
 
+    def note(self, text: str) -> None:
+        """Something about the solve as a whole, on stderr."""
+        if not self._json:
+            console.print_message(text)
+
     def finish(self) -> None:
         """The summary on stderr; ends the command unless every puzzle was solved. Raises PuzzleError or Exit."""
         tally = self._tally

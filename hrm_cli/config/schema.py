@@ -251,6 +251,10 @@ class TrainConfig(Section):
         0.0, ge=0, lt=1, description="decay of averaged weights used for evaluation; 0 means none"
     )
     grad_clip: Float = Field(0.0, ge=0, description="largest gradient norm; 0 means no clipping")
+    distill_from: str | None = Field(
+        None, description="checkpoint of a teacher whose logits are learned as well; null means none"
+    )
+    distill_weight: Float = Field(1.0, gt=0, description="weight of the teacher's term in the loss")
     eval_interval: Int | None = Field(
         None, ge=1, description="epochs between evaluations; null means ten in a run"
     )

@@ -37,6 +37,13 @@ def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     ).view(labels.shape)
 
 
+def log_probabilities(logits: Tensor, token_loss: str) -> Tensor:
+    """Log-probabilities `[B, S, V]` of the tokens, as the token loss of that name normalises them; float32."""
+    if token_loss == "stablemax_cross_entropy":
+        return _log_stablemax(logits).float()
+    return F.log_softmax(logits.float(), dim=-1)
+
+
 TOKEN_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "stablemax_cross_entropy": stablemax_cross_entropy,
     "softmax_cross_entropy": softmax_cross_entropy,

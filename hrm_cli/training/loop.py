@@ -91,7 +91,12 @@ def train_one_step(
     contract = CONTRACTS[state.model.core.contract]
     state.model.train()
     state.carry, out = contract(state.model, state.carry, batch, config, state.generator)
-    (out.loss / config.global_batch_size).backward()
+    loss = out.loss
+    if state.teacher is not None:
+        taught = state.teacher.loss(out, config.loss)
+        loss = loss + config.distill_weight * taught
+        out.metrics["distill_loss"] = taught.detach()
+    (loss / config.global_batch_size).backward()
     if config.grad_clip:
         torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip)
 
@@ -106,7 +111,7 @@ def train_one_step(
         state.sparse.step(out.current.puzzle_identifiers, out.puzzle_rows.grad)
     if state.average is not None:
         state.average.update(state.model)
-    return {"loss": out.loss.detach(), **out.metrics}
+    return {"loss": loss.detach(), **out.metrics}
 
 
 def train(run: Run, state: TrainState) -> TrainResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from hrm_cli.data.batches import steps_per_epoch, total_steps
 from hrm_cli.data.format import Dataset
 from hrm_cli.models.act import ACTModel, Carry
 from hrm_cli.models.registry import build_model
+from hrm_cli.training.contracts import Supervised
 from hrm_cli.training.optimizers import SignDescent, network_optimizer
 
 
@@ -75,6 +77,13 @@ class AveragedWeights:
         )
 
 
+class Teacher(Protocol):
+    """What the loop needs of a teacher (`hrm_cli.training.distillation`)."""
+
+    def loss(self, out: Supervised, student_token_loss: str) -> Tensor:
+        """How far the student's answers are from the teacher's, summed over rows."""
+
+
 @dataclass
 class TrainState:
     """The list of resume state: all of it is saved in a checkpoint, and nothing else is needed to go on."""
@@ -85,6 +94,8 @@ class TrainState:
     generator: torch.Generator
     """Draws the exploration."""
     average: AveragedWeights | None
+    teacher: Teacher | None = None
+    """Not saved: the configuration names it, and its targets follow from the puzzles."""
     carry: Carry | None = None
     step: int = 0
     seconds: float = 0.0

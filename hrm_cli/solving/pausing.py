@@ -1,0 +1,218 @@
+"""A solve that is put down and taken up again: the recurrent carry on disk.
+
+What a key-value cache is to a language model, the carry is to a recurrent reasoner: all that it knows of a puzzle so
+far. A resumed solve goes on bit-exactly where it stopped, because the same rows meet in the same batch.
+
+Letters in shapes: k rows of a batch that ran out of steps, S tokens of a puzzle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from hrm_cli.errors import CheckpointError, ConfigError
+from hrm_cli.models.act import ACTModel, InferenceStep
+from hrm_cli.models.core import InnerCarry
+from hrm_cli.puzzles.domain import Domain, Puzzle
+from hrm_cli.solving.solution import Solution
+from hrm_cli.solving.solver import Reasoner, solve_puzzles
+from hrm_cli.training.model_files import ModelCard
+
+CARRY_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PausedBatch:
+    """The rows of one batch that had not halted when the steps ran out."""
+
+    tokens: Tensor
+    """The puzzles `[k, S]`, int32."""
+    carry: InnerCarry
+    """Their states, `[k, P+S, H]` each, in the forward dtype."""
+
+
+class PausingModel:
+    """A model that appends the carry of every row that runs out of steps to `batches`; for `solve_puzzles`."""
+
+    def __init__(self, model: Reasoner, batches: list[PausedBatch]) -> None:
+        self._model, self._batches = model, batches
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._model.device
+
+    def infer(
+        self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
+    ) -> Iterator[InferenceStep]:
+        """The model's own steps."""
+        for step in self._model.infer(inputs, puzzle_identifiers, max_steps, adaptive=adaptive):
+            if step.step == max_steps and step.carry is not None and step.halts is not None:
+                going_on = ~step.halts
+                if going_on.any():
+                    rows = step.rows[going_on]
+                    self._batches.append(PausedBatch(inputs[rows].cpu(), step.carry.select(going_on)))
+            yield step
+
+
+class ResumedModel:
+    """A model that starts a batch from its paused carry."""
+
+    def __init__(self, model: ACTModel, carry: InnerCarry, taken: int) -> None:
+        self._model, self._carry, self._taken = model, carry, taken
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._model.device
+
+    def infer(
+        self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
+    ) -> Iterator[InferenceStep]:
+        """The steps behind those already taken."""
+        paused = (self._carry, self._taken)
+        return self._model.infer(inputs, puzzle_identifiers, max_steps, adaptive=adaptive, paused=paused)
+
+
+@dataclass(frozen=True)
+class PausedSolve:
+    """A file of paused puzzles."""
+
+    path: Path
+    taken: int
+    """Steps that every row has had."""
+    puzzles: list[tuple[int, Puzzle]]
+    """Each with its place in the file of the first solve."""
+    batches: list[PausedBatch]
+
+
+def save_carry(
+    path: Path,
+    card: ModelCard,
+    domain: Domain,
+    taken: int,
+    batches: list[PausedBatch],
+    solutions: list[Solution],
+) -> int:
+    """Writes what is needed to go on; returns how many puzzles that are.
+
+    `solutions` are those of the same solve that took all its steps, in order: the paused rows are among them.
+    """
+    candidates = iter(solutions)
+    puzzles = []
+    for batch in batches:
+        for tokens in batch.tokens.numpy():
+            owner = next(s for s in candidates if s.puzzle is not None and _same(domain, s.puzzle, tokens))
+            assert owner.puzzle is not None
+            puzzles.append(
+                {"index": owner.index, "where": owner.where, "text": domain.text(owner.puzzle.grid)}
+            )
+    tensors = {}
+    for number, batch in enumerate(batches):
+        tensors[f"{number}/tokens"] = batch.tokens
+        tensors[f"{number}/z_H"] = batch.carry.z_H.cpu().contiguous()
+        tensors[f"{number}/z_L"] = batch.carry.z_L.cpu().contiguous()
+    metadata = {
+        "hrm_carry_version": str(CARRY_FORMAT_VERSION),
+        "model": _fingerprint(card.path),
+        "taken": str(taken),
+        "batches": str(len(batches)),
+        "puzzles": json.dumps(puzzles),
+    }
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        partial.write_bytes(save(tensors, metadata))
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    return len(puzzles)
+
+
+def load_carry(path: Path, card: ModelCard, domain: Domain) -> PausedSolve:
+    """Raises CheckpointError when the file is no carry, or was made with another checkpoint."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if "hrm_carry_version" not in metadata:
+                raise CheckpointError(f"{path}: not a saved carry; --save-carry writes one")
+            if metadata["hrm_carry_version"] != str(CARRY_FORMAT_VERSION):
+                raise CheckpointError(
+                    f"{path}: carry version {metadata['hrm_carry_version']} is unknown to this hrm"
+                )
+            if metadata["model"] != _fingerprint(card.path):
+                raise CheckpointError(
+                    f"{path}: was saved with another checkpoint than {card.path}; "
+                    "a carry means nothing to other weights"
+                )
+            batches = [
+                PausedBatch(
+                    file.get_tensor(f"{n}/tokens"),
+                    InnerCarry(file.get_tensor(f"{n}/z_H"), file.get_tensor(f"{n}/z_L")),
+                )
+                for n in range(int(metadata["batches"]))
+            ]
+            listed = json.loads(metadata["puzzles"])
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a whole carry file ({error})") from None
+    puzzles = [(int(p["index"]), replace(domain.parse(p["text"]), where=p["where"])) for p in listed]
+    return PausedSolve(path, int(metadata["taken"]), puzzles, batches)
+
+
+def resume_puzzles(
+    model: ACTModel,
+    domain: Domain,
+    paused: PausedSolve,
+    *,
+    max_steps: int,
+    adaptive: bool,
+    trace: bool = False,
+    paused_again: list[PausedBatch] | None = None,
+) -> Iterator[Solution]:
+    """Goes on with every paused puzzle up to `max_steps` in all. Raises ConfigError when those are spent.
+
+    Rows that run out of steps once more are appended to `paused_again`, where that is given.
+    """
+    if max_steps <= paused.taken:
+        raise ConfigError(
+            f"--max-steps {max_steps}: {paused.path} has had {paused.taken} steps already; ask for more of them"
+        )
+    waiting = iter(paused.puzzles)
+    for batch in paused.batches:
+        carry = InnerCarry(batch.carry.z_H.to(model.device), batch.carry.z_L.to(model.device))
+        members = [next(waiting) for _ in range(len(batch.tokens))]
+        resumed: Reasoner = ResumedModel(model, carry, paused.taken)
+        if paused_again is not None:
+            resumed = PausingModel(resumed, paused_again)
+        solutions = solve_puzzles(
+            resumed,
+            domain,
+            [puzzle for _, puzzle in members],
+            max_steps=max_steps,
+            adaptive=adaptive,
+            batch_size=len(members),
+            trace=trace,
+        )
+        for (index, _), solution in zip(members, solutions, strict=True):
+            yield replace(solution, index=index)
+
+
+def _same(domain: Domain, puzzle: Puzzle, tokens: np.ndarray) -> bool:
+    return puzzle.grid.size == tokens.size and bool((domain.encode(puzzle.grid) == tokens).all())
+
+
+def _fingerprint(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,79 @@
+"""A trained model as the teacher of a smaller one: KL on its logits beside the usual loss.
+
+The teacher reasons about every new puzzle once, to its own end; its last answer stands as the target for all steps
+that the student takes on that puzzle.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hrm_cli.errors import CheckpointError
+from hrm_cli.models.act import ACTModel, PuzzleBatch
+from hrm_cli.models.losses import IGNORED_LABEL, log_probabilities
+from hrm_cli.training.contracts import Supervised
+from hrm_cli.training.model_files import load_model
+from hrm_cli.training.state import DatasetFacts
+
+
+class Teacher:
+    """A frozen model and its targets for the puzzles being worked on."""
+
+    def __init__(self, model: ACTModel, token_loss: str) -> None:
+        self.model = model.requires_grad_(False)
+        self._token_loss = token_loss
+        self._targets: Tensor | None = None
+
+    def loss(self, out: Supervised, student_token_loss: str) -> Tensor:
+        """KL(teacher ‖ student), mean over each row's labelled tokens, summed over rows."""
+        targets = self._current_targets(out.current, out.fresh)
+        student = log_probabilities(out.logits, student_token_loss)
+        divergence = (targets.exp() * (targets - student)).sum(-1)
+        labelled = out.current.labels != IGNORED_LABEL
+        per_row = torch.where(labelled, divergence, 0.0).sum(-1) / labelled.sum(-1).clamp(min=1)
+        return per_row.sum()
+
+    def _current_targets(self, current: PuzzleBatch, fresh: Tensor) -> Tensor:
+        if self._targets is None:
+            # The first step, of a new run or a resumed one: no row has a target yet.
+            self._targets = self._answers(current.inputs, current.puzzle_identifiers)
+        elif fresh.any():
+            self._targets[fresh] = self._answers(current.inputs[fresh], current.puzzle_identifiers[fresh])
+        return self._targets
+
+    def _answers(self, inputs: Tensor, puzzle_identifiers: Tensor) -> Tensor:
+        model = self.model
+        answers: Tensor | None = None
+        for step in model.infer(inputs, puzzle_identifiers, model.arch.halt_max_steps, adaptive=True):
+            assert step.logits is not None
+            values = log_probabilities(step.logits, self._token_loss)
+            if answers is None:
+                answers = torch.empty(
+                    len(inputs), *values.shape[1:], dtype=values.dtype, device=values.device
+                )
+            answers[step.rows[step.finished]] = values[step.finished]
+        assert answers is not None
+        return answers.clone()
+
+
+def load_teacher(checkpoint: Path, facts: DatasetFacts, device: torch.device) -> Teacher:
+    """The teacher of `train.distill_from`. Raises CheckpointError when it answers puzzles of another kind."""
+    model, card = load_model(checkpoint, device)
+    for name in ("vocab_size", "seq_len"):
+        ours, theirs = getattr(facts, name), getattr(card.facts, name)
+        if ours != theirs:
+            raise CheckpointError(
+                f"{card.path}: cannot teach on this dataset: its {name} is {theirs}, the dataset's is {ours}"
+            )
+    if (
+        card.facts.num_puzzle_identifiers < facts.num_puzzle_identifiers
+        and "inner.puzzle_emb.weights" in card.shapes
+    ):
+        raise CheckpointError(
+            f"{card.path}: cannot teach on this dataset: it knows {card.facts.num_puzzle_identifiers} puzzle "
+            f"identifiers, the dataset has {facts.num_puzzle_identifiers}"
+        )
+    return Teacher(model, card.preset.train.loss)
