@@ -290,7 +290,7 @@ class EvalConfig(Section):
     max_steps: Int | None = Field(None, ge=1, description="ACT steps at most; null takes arch.halt_max_steps")
     halt: Literal["adaptive", "full"] = Field(
         "adaptive",
-        description="adaptive: a puzzle leaves when its halt value says so; full: every step, for all",
+        description="adaptive: a puzzle leaves when the model is sure of its answer; full: every step, for all",
     )
     max_puzzles: Int | None = Field(
         None, ge=1, description="test puzzles evaluated while training; null means all"
