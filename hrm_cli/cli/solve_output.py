@@ -25,6 +25,10 @@ NAMES: dict[Status, str] = {
 }
 
 
+_BETWEEN_GRIDS = 5
+"""Columns that the arrow between two grids takes with its margins."""
+
+
 class Report:
     """Shows solutions as they come, and at the end says how many ended how."""
 
@@ -130,11 +134,13 @@ def _grids(domain: Domain, solution: Solution) -> RenderableType:
     )
     side_by_side = Table.grid(padding=(0, 2))
     arrow = Text("\n" * (len(answer.lines) // 2) + "→")
-    side_by_side.add_row(styled_grid(puzzle, given), arrow, styled_grid(answer, given, wrong=wrong))
+    asked, answered = styled_grid(puzzle, given), styled_grid(answer, given, wrong=wrong)
+    side_by_side.add_row(asked, arrow, answered)
     parts: list[RenderableType] = [title]
     if solution.reason:
         parts.append(Text(solution.reason))
-    return Group(*parts, side_by_side, "")
+    fits = 2 * len(answer.lines[0]) + _BETWEEN_GRIDS <= console.console(sys.stdout).width
+    return Group(*parts, *([side_by_side] if fits else [asked, "↓", answered]), "")
 
 
 def _summary(tally: Tally, seconds: float) -> str:

@@ -149,8 +149,11 @@ class MazeDomain:
         if len(onward) > 1 + (moves > 0):
             return Verdict(False, f"the path branches or touches itself at {self._place(cell)}")
         if maze[cell] != GOAL:
-            where = "S" if maze[cell] == START else self._place(cell)
-            return Verdict(False, f"the path from S ends at {where} after {_moves(moves)}, not at G")
+            if not moves:
+                return Verdict(False, "no path: no cell beside S is marked")
+            return Verdict(
+                False, f"the path from S ends at {self._place(cell)} after {_moves(moves)}, not at G"
+            )
         if len(onward) > 1:
             return Verdict(False, "several marked cells touch G; the path has one end there")
         off_path = int((marked == MARK).sum()) - (moves - 1)

@@ -40,7 +40,9 @@ STYLE = """
   .givenbox { fill: #f2f4f7 }
   .plainbox { fill: #ffffff; stroke: #e4e7ec }
   .changedbox { fill: #fde68a }
-  .solidbox { fill: #475467 }
+  .solidbox { fill: #475467; shape-rendering: crispEdges }
+  .endbox { fill: #7c3aed }
+  .end { fill: #ffffff; font-weight: 700 }
   circle.model { fill: #2563eb }
   circle.right { fill: #12b76a }
   circle.wrong { fill: #d92d20 }
@@ -147,17 +149,20 @@ def _panel(panel: Panel, left: int, given: Set[int]) -> list[str]:
     for cell, (line, column) in enumerate(drawing.cells):
         x, y = left + columns[column] * cell_width, TOP + rows[line] * cell_height
         symbol = drawing.lines[line][column]
-        is_given = cell in given and not drawing.is_plan
-        box = "solidbox" if symbol == SOLID else "givenbox" if is_given else None
+        is_written = symbol not in (BLANK, SOLID, DOT)
+        box = "endbox" if drawing.is_plan and is_written else "givenbox" if cell in given else None
+        if symbol == SOLID:
+            box = "solidbox"
         if box or cell in panel.changed:
             boxes.append(_box(box or "changedbox", x, y, cell_width, cell_height))
         kind = "wrong" if cell in panel.wrong else "given" if cell in given else panel.model_class
         if symbol == DOT or (symbol == BLANK and kind == "wrong" and drawing.is_plan):
             dot = kind if symbol == DOT else "missed"
             symbols.append(_dot(dot, x + cell_width / 2, y + cell_height / 2, min(cell_width, cell_height)))
-        elif symbol not in (BLANK, SOLID):
+        elif is_written:
             middle = y + cell_height / 2 + DIGIT_MIDDLE * size
-            symbols.append(_text(x + cell_width / 2, middle, f"cell {kind}", symbol))
+            text_class = "end" if box == "endbox" else kind
+            symbols.append(_text(x + cell_width / 2, middle, f"cell {text_class}", symbol))
     parts += [*boxes, *_lines(drawing, left, cell_width, cell_height)]
     return [*parts, f'<g font-size="{size:.3g}">', *symbols, "</g>", *_footer(panel, left)]
 
