@@ -232,7 +232,7 @@ def headings(page: Path) -> set[str]:
         "hrm train --preset tiny num_heads=7",
         "hrm eval runs/demo --max-steps zero",
         "hrm presets shaw tiny",
-        "hrm solve",
+        "hrm eval",
     ],
 )
 def test_the_check_catches_a_command_that_does_not_exist(line: str) -> None:
