@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from hrm_cli.cli.options import DeviceOption, JsonOption
 
-if TYPE_CHECKING:
-    from hrm_cli.evaluation.baselines import Baseline
-    from hrm_cli.evaluation.evaluate import Evaluation
-
 
 def evaluate(
     checkpoint: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            metavar="CHECKPOINT", help="A run folder, a checkpoint folder or a .safetensors file."
+            metavar="CHECKPOINT",
+            help="A run folder, a checkpoint folder or a .safetensors file.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="DIR", help="Dataset folder.", show_default="the run's own dataset"),
@@ -48,6 +45,21 @@ def evaluate(
     max_puzzles: Annotated[
         int | None, typer.Option("--max-puzzles", min=1, help="Only the first N puzzles.")
     ] = None,
+    submission: Annotated[
+        Path | None,
+        typer.Option(
+            "--submission",
+            metavar="FILE",
+            help="ARC: also write Kaggle's submission.json, two attempts for each test input.",
+            show_default=False,
+        ),
+    ] = None,
+    baselines_only: Annotated[
+        bool,
+        typer.Option(
+            "--baselines-only", help="Only what trivial predictors score on the data; no checkpoint."
+        ),
+    ] = False,
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
@@ -57,9 +69,30 @@ def evaluate(
     Examples:
       hrm eval runs/demo
       hrm eval runs/demo/best --data data/sudoku --max-steps 32 --json
+      hrm eval runs/arc-1 --submission submission.json
+      hrm eval --baselines-only --data data/arc-1
     """
-    from hrm_cli.cli import console
+    from hrm_cli.cli import eval_output
+    from hrm_cli.data.arc_online import is_arc
     from hrm_cli.data.format import Dataset
+    from hrm_cli.errors import CheckpointError, ConfigError
+    from hrm_cli.whole_files import refuse_unwritable
+
+    if baselines_only:
+        if data is None:
+            raise ConfigError("--baselines-only: name the dataset with --data DIR")
+        eval_output.show_baselines(Dataset.open(data, split), max_puzzles, json=json)
+        return
+    if checkpoint is None:
+        raise CheckpointError(
+            "CHECKPOINT is missing: name a run folder, a checkpoint folder or a .safetensors file "
+            "(or --baselines-only)"
+        )
+    if submission is not None:
+        refuse_unwritable(submission)
+
+    from hrm_cli.cli import console
+    from hrm_cli.evaluation.arc_voting import Voting
     from hrm_cli.evaluation.baselines import measure_baselines
     from hrm_cli.evaluation.evaluate import check_fit
     from hrm_cli.evaluation.evaluate import evaluate as run_evaluation
@@ -68,13 +101,21 @@ def evaluate(
 
     card = read_model_card(checkpoint)
     dataset = Dataset.open(data or own_dataset(card.path, card.preset.data.path), split)
+    votes = is_arc(dataset) and split == "test"
+    if submission is not None and not votes:
+        raise ConfigError(f"--submission {submission}: only for the test split of an ARC dataset")
     asked = {"max_steps": max_steps, "halt": halt, "batch_size": batch_size, "max_puzzles": max_puzzles}
     config = card.preset.eval.model_copy(update={k: v for k, v in asked.items() if v is not None})
     model, card = load_model(checkpoint, resolve_device(device))
     check_fit(model, dataset)
-    count = min(dataset.num_examples, config.max_puzzles or dataset.num_examples)
-    with console.progress("evaluating", count, quiet=json) as display:
-        result = run_evaluation(model, dataset, config, progress=display.update)
+    voting = Voting.of(dataset) if votes else None
+    rows = dataset.num_examples if voting is None else voting.rows()
+    with console.progress("evaluating", min(rows, config.max_puzzles or rows), quiet=json) as display:
+        if voting is None:
+            result = run_evaluation(model, dataset, config, progress=display.update)
+        else:
+            result = voting.run(model, config, progress=display.update)
+    arc = {} if voting is None else eval_output.voted(voting, submission)
     baselines = measure_baselines(dataset, limit=config.max_puzzles)
     if json:
         console.print_json(
@@ -85,12 +126,12 @@ def evaluate(
                 "halt": config.halt,
                 "max_steps": config.max_steps or model.arch.halt_max_steps,
                 **result.figures(),
-                "baselines": {name: baseline.cell_accuracy for name, baseline in baselines.items()},
-                "baselines_exact": {name: baseline.exact_accuracy for name, baseline in baselines.items()},
+                **eval_output.baseline_figures(baselines),
+                **({"arc": arc} if voting is not None else {}),
             }
         )
     else:
-        _render(card.path, split, result, baselines)
+        eval_output.render(card.path, split, result, baselines, arc)
 
 
 def own_dataset(model_file: Path, configured: str | None) -> Path:
@@ -103,34 +144,3 @@ def own_dataset(model_file: Path, configured: str | None) -> Path:
         if (folder / "dataset").is_dir():
             return folder / "dataset"
     raise DatasetError(f"{model_file}: the dataset of its run is not beside it; name one with --data DIR")
-
-
-def _render(path: Path, split: str, result: Evaluation, baselines: Mapping[str, Baseline]) -> None:
-    from hrm_cli.cli import console
-
-    rows: list[tuple[str, str, str]] = [
-        ("exact accuracy", f"{result.exact_accuracy:.2%}", "whole puzzles right"),
-        ("cell accuracy", f"{result.cell_accuracy:.2%}", "share of right cells, mean over puzzles"),
-    ]
-    rows += [
-        (
-            f"  {name.replace('_', ' ')}",
-            f"{b.cell_accuracy:.2%}",
-            f"trivial predictor; exact {b.exact_accuracy:.2%}",
-        )
-        for name, b in baselines.items()
-    ]
-    rows += [
-        ("mean steps", f"{result.mean_steps:.2f}", "ACT steps until a puzzle halts"),
-        ("efficiency", f"{result.efficiency:.3f}", "exact accuracy ÷ mean steps"),
-        ("q-halt accuracy", f"{result.q_halt_accuracy:.2%}", "does the model know whether it is right?"),
-        ("puzzles per second", f"{result.puzzles_per_second:,.0f}", ""),
-    ]
-    console.print_table(
-        ("figure", "value", "meaning"), rows, title=f"{path}: {result.puzzles:,} puzzles of {split}"
-    )
-    best = max(baselines.values(), key=lambda b: b.cell_accuracy)
-    if result.cell_accuracy <= best.cell_accuracy + 0.02:
-        console.print_line(
-            "The cell accuracy is within two points of a trivial predictor's: it says nothing about solving puzzles."
-        )
