@@ -1,72 +1,180 @@
-"""`hrm params`: how many parameters a configuration really has."""
+"""`hrm params`: how many parameters a configuration really has, and what every published figure counted."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hrm_cli.cli.options import JsonOption, Overrides, PresetOption
+from hrm_cli.cli import console
+from hrm_cli.cli.options import JsonOption
+from hrm_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hrm_cli.cli.params_subjects import Assumed
+
+DEFAULT_PRESET = "base"
+_SHOWN_CANDIDATES = 6
 
 
 def params(
-    overrides: Overrides = None,
-    preset: PresetOption = "base",
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Settings to change, as in arch.hidden_size=256; behind --compare also what to compare.",
+            show_default=False,
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset", metavar="NAME", help=f"A packaged preset or a YAML file.  [default: {DEFAULT_PRESET}]"
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint", metavar="PATH", help="Count a run, a checkpoint or a .safetensors file."
+        ),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="What every published figure counted, computed now.")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Side by side: presets, YAML files or checkpoints.")
+    ] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", metavar="N", help="Configurations nearest to N parameters: 7M, 500k, …"),
+    ] = None,
+    vary: Annotated[
+        str | None,
+        typer.Option(
+            "--vary",
+            metavar="KEYS",
+            help="With --budget: what may vary, of hidden_size,H_layers,L_layers,expansion.",
+        ),
+    ] = None,
     puzzle_identifiers: Annotated[
-        int, typer.Option("--puzzle-identifiers", min=1, help="Rows of the puzzle-embedding table.")
-    ] = 1,
+        int | None, typer.Option("--puzzle-identifiers", min=1, help="Rows of the puzzle-embedding table.")
+    ] = None,
+    vocab_size: Annotated[
+        int | None, typer.Option("--vocab-size", min=1, help="Tokens, if not those of the preset's puzzles.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Puzzles to estimate training memory for.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Count a model's parameters exactly, by module, beside the two published approximations.
+    """Count a model's parameters exactly, and see its memory and arithmetic.
 
     \b
     Examples:
       hrm params --preset base
       hrm params --preset small arch.hidden_size=320 arch.num_heads=10 --json
+      hrm params --checkpoint runs/mine
+      hrm params --explain
+      hrm params --compare base large trm-sudoku
+      hrm params --budget 7M
 
     Modules are instantiated without memory, so that any size can be counted on any machine.
     """
-    from dataclasses import asdict
+    from hrm_cli.cli.params_subjects import Assumed
 
-    from hrm_cli.cli import console
-    from hrm_cli.cli.configuration import domain_of, load_configuration
-    from hrm_cli.models.counting import approximate, count_exactly
-
-    configuration = load_configuration(preset, overrides)
-    arch, domain = configuration.arch, domain_of(configuration.data)
-    exact = count_exactly(arch, domain.vocab_size, domain.seq_len, puzzle_identifiers)
-    approximations = approximate(arch, domain.vocab_size, puzzle_identifiers)
-    if json:
-        counts = asdict(exact)
-        modules = counts.pop("modules")
-        console.print_json(
-            {
-                "preset": preset,
-                "arch": arch.model_dump(),
-                "vocab_size": domain.vocab_size,
-                "seq_len": domain.seq_len,
-                "exact": counts,
-                "approx": asdict(approximations),
-                "modules": modules,
-            }
-        )
-        return
-    rows: list[tuple[object, ...]] = [(m.name, m.trainable, m.buffers) for m in exact.modules]
-    rows.append(("total", exact.trainable, exact.state_dict - exact.trainable))
-    console.print_table(
-        ("module", "trainable", "stored, not trained"), rows, title=f"{preset} on {domain.describe()}"
-    )
-    off = [
-        ("exact, trainable", exact.trainable, ""),
-        ("guide function", approximations.guide, _error(approximations.guide, exact.trainable)),
-        (
-            "rule of thumb 12·H²",
-            approximations.rule_of_thumb,
-            _error(approximations.rule_of_thumb, exact.trainable),
-        ),
+    asked = [
+        name
+        for name, given in (("--explain", explain), ("--compare", compare), ("--budget", budget))
+        if given
     ]
-    console.print_table(("count", "parameters", "error"), off)
+    if len(asked) > 1:
+        raise ConfigError(f"{' and '.join(asked)} cannot be combined; ask for one at a time")
+    if vary is not None and budget is None:
+        raise ConfigError("--vary says what --budget may vary; give a budget too, as in --budget 7M")
+    given = arguments or []
+    assumed = Assumed(vocab_size, puzzle_identifiers, batch_size)
+    if explain:
+        _explain(json)
+    elif compare:
+        _compare(given, preset, checkpoint, assumed, json)
+    elif budget is not None:
+        _search(preset or DEFAULT_PRESET, given, budget, vary, assumed, json)
+    else:
+        _count(given, preset, checkpoint, assumed, json)
 
 
-def _error(approximate: int, exact: int) -> str:
-    return f"{approximate / exact - 1:+.2%}"
+def _count(
+    overrides: list[str], preset: str | None, checkpoint: Path | None, assumed: Assumed, json: bool
+) -> None:
+    from hrm_cli.cli.params_output import show_report
+    from hrm_cli.cli.params_subjects import report_of_checkpoint, report_of_preset
+
+    if checkpoint is None:
+        report = report_of_preset(preset or DEFAULT_PRESET, overrides, assumed)
+    elif preset is not None or overrides:
+        raise ConfigError("--checkpoint has its configuration in it; leave out --preset and KEY=VALUE")
+    else:
+        report = report_of_checkpoint(checkpoint, assumed)
+    if json:
+        console.print_json(report.document())
+    else:
+        show_report(report)
+
+
+def _explain(json: bool) -> None:
+    from hrm_cli.cli.params_ledger import show_ledger
+    from hrm_cli.models.ledger import ledger, ledger_document
+
+    if json:
+        console.print_json(ledger_document())
+    else:
+        show_ledger(ledger())
+
+
+def _compare(
+    given: list[str], preset: str | None, checkpoint: Path | None, assumed: Assumed, json: bool
+) -> None:
+    from hrm_cli.cli.params_comparison import show_comparison
+    from hrm_cli.cli.params_subjects import report_of
+
+    overrides = [argument for argument in given if "=" in argument]
+    names = [argument for argument in given if "=" not in argument]
+    names = [str(name) for name in (preset, checkpoint) if name is not None] + names
+    if not names:
+        raise ConfigError(
+            "--compare needs the names of presets, YAML files or checkpoints, as in --compare base large"
+        )
+    reports = [report_of(name, overrides, assumed) for name in names]
+    if json:
+        console.print_json({"compared": [report.document() for report in reports]})
+    else:
+        show_comparison(reports)
+
+
+def _search(
+    preset: str, overrides: list[str], budget: str, vary: str | None, assumed: Assumed, json: bool
+) -> None:
+    from hrm_cli.cli.params_output import show_candidates
+    from hrm_cli.cli.params_subjects import shape_of_preset
+    from hrm_cli.models.budget import DEFAULT_VARY, nearest, parse_amount, parse_vary
+
+    shape = shape_of_preset(preset, overrides, assumed)
+    wanted = parse_amount(budget)
+    fields = parse_vary(vary or DEFAULT_VARY, shape.arch)
+    found = nearest(shape.arch, shape.vocab_size, shape.seq_len, wanted, fields, _SHOWN_CANDIDATES)
+    if json:
+        configurations = [
+            {
+                "trainable": candidate.trainable,
+                "error": candidate.error,
+                "overrides": list(candidate.overrides),
+                "arch": candidate.arch.model_dump(),
+            }
+            for candidate in found
+        ]
+        console.print_json(
+            {"preset": preset, "budget": wanted, "vary": fields, "configurations": configurations}
+        )
+    else:
+        show_candidates(" ".join([preset, *overrides]), wanted, found)

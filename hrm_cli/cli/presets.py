@@ -154,10 +154,10 @@ def _packaged() -> dict[str, Preset]:
 
 
 def _trainable(preset: Preset) -> int:
-    from hrm_cli.models.counting import count_exactly
+    from hrm_cli.models.anatomy import trainable_in_closed_form
 
     domain = domain_of(preset.data)
-    return count_exactly(preset.arch, domain.vocab_size, domain.seq_len).trainable
+    return trainable_in_closed_form(preset.arch, domain.vocab_size, domain.seq_len)
 
 
 def _summary(name: str, preset: Preset, trainable: int) -> dict[str, Any]:

@@ -1,46 +1,40 @@
-"""How large a model is: exactly, by instantiating it without memory, and by the two published approximations."""
+"""How many numbers a model has: exactly, from its tensors, whether instantiated without memory or read off a file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models.kinds import NEVER_TRAINED, PUZZLE_EMBEDDING, kind_of, module_of
 from hrm_cli.models.registry import build_model
-from hrm_cli.models.sizes import swiglu_width
 
 
 @dataclass(frozen=True)
-class ModuleCount:
-    """One part of a model."""
+class GroupCount:
+    """The numbers of one part of a model: of a module, or of a kind."""
 
     name: str
     trainable: int
     buffers: int
-    """Stored but not trained by the network's optimiser: puzzle embeddings, initial states."""
+    """Stored but not trained by the network's optimiser: puzzle embeddings, initial states, position tables."""
 
 
 @dataclass(frozen=True)
 class ExactCount:
-    """A model's numbers, counted on the instantiated modules."""
+    """A model's numbers, counted on its tensors."""
 
     trainable: int
     """Parameters that the network's optimiser trains: what papers report."""
     puzzle_embedding: int
     """Numbers in the puzzle-embedding table, trained by its own sparse optimiser."""
     buffers: int
-    """Other stored tensors: the fixed initial states."""
+    """Other stored tensors, which nothing trains: fixed initial states, position tables."""
     state_dict: int
     """Everything in a checkpoint's model file."""
-    modules: tuple[ModuleCount, ...]
-
-
-@dataclass(frozen=True)
-class Approximations:
-    """The two published hand formulas."""
-
-    guide: int
-    rule_of_thumb: int
+    modules: tuple[GroupCount, ...]
+    kinds: tuple[GroupCount, ...]
 
 
 def count_exactly(
@@ -48,34 +42,37 @@ def count_exactly(
 ) -> ExactCount:
     """Counts the model of `arch` on the meta device: no memory is taken, whatever its size."""
     model = build_model(arch, vocab_size, seq_len, num_puzzle_identifiers, device="meta")
-    stored = {name: tensor.numel() for name, tensor in model.state_dict().items()}
-    return group_counts(stored, {name for name, _ in model.named_parameters()})
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return count_tensors(shapes, {name for name, _ in model.named_parameters()})
 
 
-def group_counts(stored: Mapping[str, int], trainable: set[str]) -> ExactCount:
-    """Sums tensor sizes by top-level module: `inner.H_level.layers.0.…` belongs to `H_level`."""
+def count_stored(shapes: Mapping[str, Sequence[int]]) -> ExactCount:
+    """Counts the tensors of a model file, which does not say what is trained: their names tell."""
+    return count_tensors(shapes, {name for name in shapes if kind_of(name) not in NEVER_TRAINED})
+
+
+def count_tensors(shapes: Mapping[str, Sequence[int]], trainable: Collection[str]) -> ExactCount:
+    """Counts tensors of the given names and shapes; those named in `trainable` are trained."""
+    numbers = {name: math.prod(shape) for name, shape in shapes.items()}
+    total = sum(numbers.values())
+    trained = sum(numbers[name] for name in trainable)
+    table = sum(numbers[name] for name in shapes if kind_of(name) == PUZZLE_EMBEDDING)
+    return ExactCount(
+        trained,
+        table,
+        total - trained - table,
+        total,
+        _grouped(numbers, trainable, module_of),
+        _grouped(numbers, trainable, kind_of),
+    )
+
+
+def _grouped(
+    numbers: Mapping[str, int], trainable: Collection[str], group_of: Callable[[str], str]
+) -> tuple[GroupCount, ...]:
+    """Sums by group, the largest first."""
     groups: dict[str, list[int]] = {}
-    table = 0
-    for name, numbers in stored.items():
-        module = name.removeprefix("inner.").split(".")[0]
-        group = groups.setdefault(module, [0, 0])
-        group[name not in trainable] += numbers
-        if module == "puzzle_emb":
-            table += numbers
-    modules = tuple(ModuleCount(name, *group) for name, group in groups.items())
-    total = sum(stored.values())
-    trained = sum(module.trainable for module in modules)
-    return ExactCount(trained, table, total - trained - table, total, modules)
-
-
-def approximate(arch: ArchConfig, vocab_size: int, num_puzzle_identifiers: int = 1) -> Approximations:
-    """The size guide's function and its rule of thumb, as published (parameter ledger).
-
-    guide: K·(4 + 3·inner/H)·H² + 2VH + identifiers·H + 2H; rule of thumb: 12·H²·K + 2VH + H + 2H, K blocks.
-    """
-    hidden, blocks = arch.hidden_size, arch.H_layers + arch.L_layers
-    inner = swiglu_width(hidden, arch.expansion)
-    heads = 2 * vocab_size * hidden + 2 * hidden
-    has_puzzles = arch.puzzle_emb_size > 0
-    guide = blocks * (4 * hidden + 3 * inner) * hidden + heads + has_puzzles * num_puzzle_identifiers * hidden
-    return Approximations(guide, 12 * hidden * hidden * blocks + heads + hidden)
+    for name, count in numbers.items():
+        groups.setdefault(group_of(name), [0, 0])[name not in trainable] += count
+    counts = [GroupCount(name, *sums) for name, sums in groups.items()]
+    return tuple(sorted(counts, key=lambda group: -group.trainable - group.buffers))

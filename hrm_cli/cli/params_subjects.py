@@ -1,0 +1,104 @@
+"""What `hrm params` counts: a preset with what its dataset decides, or the tensors of a model file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hrm_cli.cli.configuration import domain_of, load_configuration
+from hrm_cli.config.schema import Preset
+from hrm_cli.data.expected import expected_examples
+from hrm_cli.data.metadata import read_metadata
+from hrm_cli.models.report import Report, Shape, make_report
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What a user says of the dataset and the batch; None takes the configuration's."""
+
+    vocab_size: int | None = None
+    puzzle_identifiers: int | None = None
+    batch_size: int | None = None
+
+
+def report_of(name: str, overrides: Sequence[str], assumed: Assumed) -> Report:
+    """The report of a preset, a YAML file or a checkpoint, whichever `name` means. Overrides are for the former."""
+    path = Path(name)
+    if path.is_dir() or path.suffix == ".safetensors" or path.name in ("best", "latest"):
+        return report_of_checkpoint(path, assumed)
+    return report_of_preset(name, overrides, assumed)
+
+
+def report_of_preset(name: str, overrides: Sequence[str], assumed: Assumed) -> Report:
+    """The report of a preset, packaged or a file. Raises ConfigError or DatasetError."""
+    from hrm_cli.models.counting import count_exactly
+
+    preset = load_configuration(name, overrides)
+    train = preset.train
+    shape, puzzles = _shape(preset, assumed)
+    expected = expected_examples(preset.data)
+    return make_report(
+        " ".join([name, *overrides]),
+        puzzles,
+        shape,
+        count_exactly(shape.arch, shape.vocab_size, shape.seq_len, shape.num_puzzle_identifiers),
+        batch_size=assumed.batch_size or train.global_batch_size,
+        averages_weights=train.ema_decay > 0,
+        steps=expected.steps(train),
+        global_batch_size=train.global_batch_size,
+        run_words=expected.words,
+    )
+
+
+def report_of_checkpoint(checkpoint: Path, assumed: Assumed) -> Report:
+    """The report of a model file, read from its header alone. Raises CheckpointError."""
+    from hrm_cli.models.counting import count_stored
+    from hrm_cli.training.model_files import model_card, read_header
+
+    header = read_header(checkpoint)
+    exact = count_stored(header.shapes)
+    if not header.is_ours:
+        return Report(str(checkpoint), f"{len(header.shapes):,} tensors", exact)
+    card = model_card(header)
+    train, facts = card.preset.train, card.facts
+    return make_report(
+        str(checkpoint),
+        _described(facts.domain) or f"{facts.seq_len:,} cells",
+        Shape(card.preset.arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers),
+        exact,
+        batch_size=assumed.batch_size or train.global_batch_size,
+        averages_weights=train.ema_decay > 0,
+        steps=card.step,
+        global_batch_size=train.global_batch_size,
+        run_words="those behind this checkpoint",
+    )
+
+
+def _described(domain: dict[str, Any]) -> str:
+    """A dataset's domain in words; nothing for one that does not say."""
+    from hrm_cli.puzzles.domain import make_domain
+
+    options = dict(domain)
+    name = options.pop("name", None)
+    return make_domain(name, **options).describe() if name else ""
+
+
+def shape_of_preset(name: str, overrides: Sequence[str], assumed: Assumed) -> Shape:
+    """The model of a preset together with what its dataset decides. Raises ConfigError or DatasetError."""
+    return _shape(load_configuration(name, overrides), assumed)[0]
+
+
+def _shape(preset: Preset, assumed: Assumed) -> tuple[Shape, str]:
+    """Beside the shape, the puzzles in words."""
+    if preset.data.path is not None:
+        metadata = read_metadata(Path(preset.data.path), "train")
+        vocab_size, seq_len = metadata.vocab_size, metadata.seq_len
+        identifiers, puzzles = metadata.num_puzzle_identifiers, preset.data.path
+    else:
+        domain = domain_of(preset.data)
+        vocab_size, seq_len, identifiers, puzzles = domain.vocab_size, domain.seq_len, 1, domain.describe()
+    vocab_size = assumed.vocab_size or vocab_size
+    identifiers = assumed.puzzle_identifiers or identifiers
+    return Shape(preset.arch, vocab_size, seq_len, identifiers), puzzles

@@ -1,0 +1,45 @@
+"""How long a run will be, told from its configuration before its dataset is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hrm_cli.config.schema import DataConfig, TrainConfig
+from hrm_cli.data.metadata import read_metadata
+
+
+@dataclass(frozen=True)
+class ExpectedExamples:
+    """Examples that an epoch visits: groups × mean examples of a puzzle."""
+
+    per_epoch: float | None
+    """None where only the built dataset can tell."""
+    words: str
+    """What is assumed, or why it cannot be told."""
+
+    def steps(self, train: TrainConfig) -> int | None:
+        """Optimiser steps: floor(epochs · examples of an epoch ÷ global batch size), at most train.max_steps."""
+        if self.per_epoch is None:
+            return None
+        steps = int(train.epochs * self.per_epoch / train.global_batch_size)
+        return max(1, min(steps, train.max_steps or steps))
+
+
+def expected_examples(data: DataConfig) -> ExpectedExamples:
+    """The examples of an epoch of this data section. Raises DatasetError where `path` holds no dataset."""
+    if data.path is not None:
+        metadata = read_metadata(Path(data.path), "train")
+        per_epoch = metadata.total_groups * metadata.mean_puzzle_examples
+        return ExpectedExamples(per_epoch, f"{per_epoch:,.0f} examples an epoch, as {data.path} has them")
+    if data.domain == "arc":
+        return ExpectedExamples(
+            None, "tasks differ in their number of examples; name a built dataset: data.path=DIR"
+        )
+    puzzles = data.num_train if data.source == "builtin" else data.subsample_size
+    if puzzles is None:
+        return ExpectedExamples(
+            None, f"{data.source} says its size once it is built; name the dataset: data.path=DIR"
+        )
+    # Augmented copies belong to their puzzle's group, of which an epoch visits one.
+    return ExpectedExamples(puzzles, f"{puzzles:,} puzzles an epoch, one example each")

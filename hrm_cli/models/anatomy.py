@@ -1,0 +1,227 @@
+"""What a core is made of, in figures: the numbers each part holds, its matrix products, how often they run.
+
+One description gives counts in closed form, FLOPs and activation memory. It knows no torch, so that lists and
+searches of configurations answer at once; tests hold it to the instantiated models, number by number.
+
+Letters: T positions (puzzle positions and tokens), S tokens, H hidden size, V vocabulary, N heads, I inner width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models import kinds
+from hrm_cli.models.sizes import NOVA_POSITIONS, encoder_width, swiglu_width
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How often a part runs."""
+
+    inference: int = 0
+    """In one ACT step at inference."""
+    with_gradient: int = 0
+    """In one training step, with backpropagation through it."""
+    without_gradient: int = 0
+    """In one training step, forward only: earlier cycles, and the second forward pass for the Q target."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Numbers that one run with gradient keeps for its backward pass, for one puzzle."""
+
+    numbers: int = 0
+    """In the forward dtype."""
+    wide: int = 0
+    """In float32 whatever the forward dtype: what norms and softmax keep."""
+    written_out: int = 0
+    """On top, in bfloat16, on a CPU: there attention is written out in bfloat16 and keeps its weights."""
+    written_out_wide: int = 0
+    """On top, in float32, on a CPU: there dropout on the attention weights has torch write attention out."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """All tensors and matrix products of one kind in one top-level module of a core."""
+
+    module: str
+    kind: str
+    trainable: int = 0
+    """Numbers that the network's optimiser trains."""
+    buffers: int = 0
+    """Numbers stored, but not trained by it."""
+    flops: int = 0
+    """Of one run for one puzzle, matrix products only; a multiplication and an addition are two."""
+    runs: Runs = Runs()
+    kept: Kept = Kept()
+
+
+def anatomy(arch: ArchConfig, vocab_size: int, seq_len: int, num_puzzle_identifiers: int = 1) -> list[Part]:
+    """The parts of the model of `arch`."""
+    return ANATOMIES[arch.core](arch, vocab_size, seq_len, num_puzzle_identifiers)
+
+
+def trainable_in_closed_form(arch: ArchConfig, vocab_size: int, seq_len: int) -> int:
+    """The number of trainable parameters, without instantiating anything."""
+    return sum(part.trainable for part in anatomy(arch, vocab_size, seq_len))
+
+
+def _hrm(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> list[Part]:
+    # One step is H_cycles × (L_cycles × L, then H), with gradient through the last L and the last H. The Q target
+    # takes another step without gradient.
+    fast, slow = arch.H_cycles * arch.L_cycles, arch.H_cycles
+    target = int(arch.q_continue and arch.halt_max_steps > 1)
+    return [
+        *_around(arch, vocab_size, seq_len, identifiers, target),
+        *_blocks("H_level", arch, seq_len, arch.H_layers, Runs(slow, 1, slow - 1 + target * slow)),
+        *_blocks("L_level", arch, seq_len, arch.L_layers, Runs(fast, 1, fast - 1 + target * fast)),
+    ]
+
+
+def _trm(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> list[Part]:
+    # One module updates z_L L_cycles times and z_H once a cycle; gradient goes through the whole last cycle.
+    cycle = arch.L_cycles + 1
+    runs = Runs(arch.H_cycles * cycle, cycle, (arch.H_cycles - 1) * cycle)
+    return [
+        *_around(arch, vocab_size, seq_len, identifiers, 0),
+        *_blocks("L_level", arch, seq_len, arch.L_layers, runs),
+    ]
+
+
+def _around(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int, target: int) -> list[Part]:
+    """What HRM and TRM have around their modules: embeddings, fixed initial states, output heads."""
+    hidden, positions = arch.hidden_size, arch.puzzle_positions + seq_len
+    # The output head keeps a copy of the token positions; the Q head's view of the first keeps the whole state, which
+    # is the same tensor where there is no puzzle position.
+    seen = Kept(positions * hidden if arch.puzzle_positions else 0)
+    parts = [
+        Part("embed_tokens", kinds.EMBEDDINGS, vocab_size * hidden),
+        Part("lm_head", kinds.HEADS, vocab_size * hidden, 0, 2 * seq_len * hidden * vocab_size,
+             Runs(1, 1), Kept(seq_len * hidden)),
+        Part("q_head", kinds.HEADS, 2 * hidden + 2, 0, 2 * hidden * 2, Runs(1, 1, target), seen),
+        Part("H_init", kinds.INITIAL_STATES, buffers=hidden),
+        Part("L_init", kinds.INITIAL_STATES, buffers=hidden),
+    ]  # fmt: skip
+    if arch.puzzle_emb_size:
+        table = identifiers * arch.puzzle_emb_size
+        parts.append(Part("puzzle_emb", kinds.PUZZLE_EMBEDDING, buffers=table))
+    if arch.pos_encodings == "learned":
+        parts.append(Part("embed_pos", kinds.EMBEDDINGS, positions * hidden))
+    return parts
+
+
+def _blocks(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Runs) -> list[Part]:
+    """A stack of post-norm blocks: attention or token mixing, then SwiGLU, a norm after each."""
+    hidden, positions = arch.hidden_size, arch.puzzle_positions + seq_len
+    if arch.mlp_t:
+        mixer = _swiglu(module, kinds.TOKEN_MIXING, arch.expansion, positions, hidden, layers, runs)
+    else:
+        mixer = _attention(module, arch, positions, layers, runs)
+    return [mixer, _swiglu(module, kinds.SWIGLU, arch.expansion, hidden, positions, layers, runs)]
+
+
+def _attention(module: str, arch: ArchConfig, positions: int, layers: int, runs: Runs) -> Part:
+    hidden = arch.hidden_size
+    activation, scores = positions * hidden, arch.num_heads * positions**2
+    # Kept: the input, the fused projection's q, k and v, the output; rotated q and k come on top of that.
+    tensors = 7 if arch.pos_encodings == "rope" else 5
+    return Part(
+        module,
+        kinds.ATTENTION,
+        layers * 4 * hidden**2,
+        0,
+        # Four projections, q kᵀ, and the weighted sum of v.
+        layers * (2 * positions * 4 * hidden**2 + 2 * 2 * positions**2 * hidden),
+        runs,
+        Kept(
+            layers * tensors * activation,
+            layers * (arch.num_heads * positions + activation + positions),
+            # Written out, attention copies q, k and v and lets the projection go.
+            layers * (scores - (tensors - 5) * activation),
+        ),
+    )
+
+
+def _swiglu(module: str, kind: str, expansion: float, size: int, rows: int, layers: int, runs: Runs) -> Part:
+    """`layers` SwiGLUs over `size` numbers, each applied to `rows` vectors of a puzzle."""
+    inner = swiglu_width(size, expansion)
+    weights = 3 * size * inner
+    # Kept: the input, gate and up, silu(gate), their product; the norm keeps its input and its factors.
+    kept = Kept(layers * rows * (size + 4 * inner), layers * rows * (size + 1))
+    return Part(module, kind, layers * weights, 0, layers * 2 * rows * weights, runs, kept)
+
+
+def _nova(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> list[Part]:
+    # At inference an ACT step is one cycle; a training step is a whole forward pass of at most halt_max_steps cycles,
+    # with gradient through all of them.
+    hidden = arch.hidden_size
+    activation = seq_len * hidden
+    cycle, once = Runs(1, arch.halt_max_steps), Runs(1, 1)
+    bridge = (hidden**2 + hidden, 0, 2 * activation * hidden, cycle, Kept(activation))
+    norm = (2 * hidden, 0, 0, cycle, Kept(wide=activation + 2 * seq_len))
+    # Dropout on the embedded puzzle keeps its mask.
+    embedded = Kept(wide=activation if arch.dropout else 0)
+    return [
+        Part("positions", kinds.POSITION_TABLE, buffers=NOVA_POSITIONS * hidden),
+        Part("token_embedding", kinds.EMBEDDINGS, vocab_size * hidden, 0, 0, once, embedded),
+        *_encoder("h_layers", arch, seq_len, arch.H_layers, cycle),
+        *_encoder("l_layers", arch, seq_len, arch.L_layers, cycle),
+        Part("h_norm", kinds.NORMS, *norm),
+        Part("l_norm", kinds.NORMS, *norm),
+        Part("h_to_l", kinds.BRIDGES, *bridge),
+        Part("l_to_h", kinds.BRIDGES, *bridge),
+        Part("halt_predictor", kinds.HEADS, 2 * hidden + 1, 0, 2 * 2 * hidden, cycle, Kept(2 * hidden)),
+        Part("output", kinds.HEADS, vocab_size * (hidden + 1), 0, 2 * activation * vocab_size, once,
+             Kept(activation)),
+    ]  # fmt: skip
+
+
+def _encoder(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Runs) -> list[Part]:
+    """Standard post-norm encoder layers: attention and a ReLU feed-forward with biases, a LayerNorm after each."""
+    hidden, inner = arch.hidden_size, encoder_width(arch.hidden_size, arch.expansion)
+    activation, scores = seq_len * hidden, arch.num_heads * seq_len**2
+    drops = arch.dropout > 0
+    attention = Part(
+        module,
+        kinds.ATTENTION,
+        layers * (4 * hidden**2 + 4 * hidden),
+        0,
+        layers * (2 * seq_len * 4 * hidden**2 + 2 * 2 * seq_len**2 * hidden),
+        runs,
+        # Kept: the input, q, k and v, the output, and the mask of the dropout behind it. Written out with dropout on
+        # the weights, attention keeps copies of q and k, the softmax, its mask and their product as well.
+        Kept(
+            layers * (5 + drops) * activation,
+            layers * arch.num_heads * seq_len,
+            written_out_wide=layers * drops * (2 * activation + 3 * scores),
+        ),
+    )
+    feed_forward = Part(
+        module,
+        kinds.FEED_FORWARD,
+        layers * (2 * hidden * inner + inner + hidden),
+        0,
+        layers * 2 * seq_len * 2 * hidden * inner,
+        runs,
+        Kept(layers * ((1 + drops) * activation + (1 + 2 * drops) * seq_len * inner)),
+    )
+    norms = Part(
+        module,
+        kinds.NORMS,
+        layers * 2 * 2 * hidden,
+        0,
+        0,
+        runs,
+        Kept(wide=layers * 2 * (activation + 2 * seq_len)),
+    )
+    return [attention, feed_forward, norms]
+
+
+ANATOMIES: dict[str, Callable[[ArchConfig, int, int, int], list[Part]]] = {
+    "hrm": _hrm,
+    "nova": _nova,
+    "trm": _trm,
+}
+"""(arch, vocab_size, seq_len, num_puzzle_identifiers) → parts, one entry for every core in the registry."""

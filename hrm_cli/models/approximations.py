@@ -1,0 +1,122 @@
+"""The two published hand formulas for HRM's parameters, term by term, and why they miss where they do.
+
+Both are from the size guide (docs/parameter-counts.md): a function, and a rule of thumb, which its table uses. With
+K blocks, I the SwiGLU's width and `ids` puzzle identifiers:
+guide K·(4 + 3·I/H)·H² + 2VH + ids·H + 2H; rule of thumb K·12·H² + 2VH + H + 2H.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models import kinds
+from hrm_cli.models.sizes import swiglu_width
+
+_WORTH_WORDS = 0.001
+"""Share of the exact count from which a difference is named."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One kind of number that a formula counts wrongly."""
+
+    kind: str
+    difference: int
+    """Formula − exact."""
+    words: str
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """A hand formula beside the exact count."""
+
+    name: str
+    parameters: int
+    error: float
+    """Formula ÷ exact − 1."""
+    reasons: tuple[Reason, ...]
+    """What makes up the difference, the largest first."""
+    is_foreign: bool
+    """Whether the model is of another architecture than the formula is for."""
+
+    def words(self) -> str:
+        """The reasons in words, without those too small to matter."""
+        exact = self.parameters / (1 + self.error)
+        worth = [reason.words for reason in self.reasons if abs(reason.difference) >= _WORTH_WORDS * exact]
+        if self.is_foreign:
+            return f"the formula is HRM's; it is off by {', '.join(worth)}"
+        return "; ".join(worth)
+
+
+def guide_terms(arch: ArchConfig, vocab_size: int, num_puzzle_identifiers: int = 1) -> dict[str, int]:
+    """The guide's function, by what each term counts."""
+    hidden, blocks = arch.hidden_size, arch.H_layers + arch.L_layers
+    puzzles = num_puzzle_identifiers * hidden if arch.puzzle_emb_size else 0
+    return {
+        kinds.ATTENTION: blocks * 4 * hidden**2,
+        kinds.SWIGLU: blocks * 3 * swiglu_width(hidden, arch.expansion) * hidden,
+        kinds.EMBEDDINGS: vocab_size * hidden,
+        kinds.HEADS: vocab_size * hidden + 2 * hidden,
+        kinds.PUZZLE_EMBEDDING: puzzles,
+    }
+
+
+def rule_of_thumb_terms(arch: ArchConfig, vocab_size: int) -> dict[str, int]:
+    """The rule of thumb, by what each term counts: of the 12·H² a block, 4·H² are attention."""
+    hidden, blocks = arch.hidden_size, arch.H_layers + arch.L_layers
+    return {
+        kinds.ATTENTION: blocks * 4 * hidden**2,
+        kinds.SWIGLU: blocks * 8 * hidden**2,
+        kinds.EMBEDDINGS: vocab_size * hidden,
+        kinds.HEADS: vocab_size * hidden + 2 * hidden,
+        kinds.PUZZLE_EMBEDDING: hidden,
+    }
+
+
+def approximate(
+    arch: ArchConfig, vocab_size: int, num_puzzle_identifiers: int, trainable: Mapping[str, int]
+) -> tuple[Approximation, Approximation]:
+    """The guide's function and the rule of thumb beside the exact trainable parameters, given by kind."""
+    guide = guide_terms(arch, vocab_size, num_puzzle_identifiers)
+    rule = rule_of_thumb_terms(arch, vocab_size)
+    return (
+        _compared("guide function", guide, arch, trainable),
+        _compared("rule of thumb 12·H²", rule, arch, trainable),
+    )
+
+
+def _compared(
+    name: str, terms: Mapping[str, int], arch: ArchConfig, trainable: Mapping[str, int]
+) -> Approximation:
+    total, exact = sum(terms.values()), sum(trainable.values())
+    differences = {kind: terms.get(kind, 0) - trainable.get(kind, 0) for kind in {**terms, **trainable}}
+    reasons = [
+        Reason(kind, difference, _words(kind, terms.get(kind, 0), trainable.get(kind, 0), arch))
+        for kind, difference in differences.items()
+        if difference
+    ]
+    reasons.sort(key=lambda reason: -abs(reason.difference))
+    return Approximation(name, total, total / exact - 1, tuple(reasons), arch.core != "hrm")
+
+
+def _words(kind: str, counted: int, exact: int, arch: ArchConfig) -> str:
+    if arch.core != "hrm":
+        return f"{counted - exact:+,} for {kind}"
+    if kind == kinds.SWIGLU:
+        return _width_words(arch)
+    if kind == kinds.HEADS:
+        return f"misses the Q head's {exact - counted:,} biases"
+    if kind == kinds.EMBEDDINGS:
+        return f"misses {exact - counted:,} numbers of learned positions"
+    return f"counts {counted:,} numbers of puzzle embedding, which the network's optimiser does not train"
+
+
+def _width_words(arch: ArchConfig) -> str:
+    width, counted = swiglu_width(arch.hidden_size, arch.expansion), 8 * arch.hidden_size / 3
+    if arch.expansion == 4:
+        return (
+            f"counts a SwiGLU {counted:,.0f} wide; the width is rounded up to a multiple of 256, to {width:,}"
+        )
+    return f"counts a SwiGLU {counted:,.0f} wide, as for expansion 4; at {arch.expansion:g} it is {width:,}"

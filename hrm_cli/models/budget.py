@@ -1,0 +1,162 @@
+"""Which configurations come nearest to a number of parameters: the size guide's section on choosing, computed.
+
+Candidates are counted in closed form (`anatomy`): a search looks at thousands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hrm_cli.config.keys import find_key
+from hrm_cli.config.schema import ArchConfig
+from hrm_cli.errors import ConfigError
+from hrm_cli.models.anatomy import trainable_in_closed_form
+
+VARIABLE = ("hidden_size", "H_layers", "L_layers", "expansion")
+"""Fields of `arch` that a search may vary: those that change the count."""
+DEFAULT_VARY = "hidden_size,H_layers,L_layers"
+
+WIDTH_STEP = 64
+LARGEST_WIDTH = 8192
+MOST_LAYERS = 64
+EXPANSIONS = tuple(half / 2 for half in range(2, 17))
+"""1 to 8 in steps of a half."""
+HEAD_SIZES = (32, 128)
+"""Sensible sizes of a head; the one nearest to the given configuration's is taken."""
+STRETCH = 2.0
+"""How far width ÷ blocks may be from the given configuration's, as a factor, where both vary."""
+
+_SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration near the budget."""
+
+    arch: ArchConfig
+    trainable: int
+    error: float
+    """Trainable ÷ budget − 1."""
+    overrides: tuple[str, ...]
+    """What to write behind the preset to get it, as `KEY=VALUE`."""
+
+
+def parse_amount(text: str) -> int:
+    """`7M`, `7.5M`, `500k`, `1B`, `27275266` or `27,275,266` as a number. Raises ConfigError."""
+    found = re.fullmatch(
+        r"(\d+(?:\.\d+)?|\.\d+)\s*([kmb]?)", text.strip().replace(",", "").replace("_", "").lower()
+    )
+    amount = round(float(found[1]) * _SUFFIXES[found[2]]) if found else 0
+    if amount < 1:
+        raise ConfigError(
+            f"--budget: found {text!r}; accepted: a number of parameters such as 7M, 500k or 27275266"
+        )
+    return amount
+
+
+def parse_vary(text: str, given: ArchConfig) -> list[str]:
+    """`hidden_size,H_layers` as fields of `arch`. Raises ConfigError for a name that is none, or changes no count."""
+    fields = [find_key(name.strip()).removeprefix("arch.") for name in text.split(",") if name.strip()]
+    for field in fields:
+        if field not in VARIABLE:
+            raise ConfigError(
+                f"--vary: {field} is not searched; accepted: {', '.join(VARIABLE)} (num_heads follows hidden_size)"
+            )
+    # A core may make nothing of a field: TRM has one module and no H_layers.
+    fields = [field for field in fields if _changes_count(given, field)]
+    if not fields:
+        raise ConfigError(
+            f"--vary {text}: changes no count of core {given.core}; accepted: {', '.join(VARIABLE)}"
+        )
+    return fields
+
+
+def nearest(
+    given: ArchConfig, vocab_size: int, seq_len: int, budget: int, vary: Sequence[str], count: int
+) -> list[Candidate]:
+    """The `count` configurations nearest to `budget` trainable parameters, nearest first.
+
+    They differ from `given` in the fields `vary` only, and in num_heads where the width varies. Of several with the
+    same count, the one most like `given` stands for all.
+    """
+    best: dict[int, tuple[float, ArchConfig]] = {}
+    for arch in _candidates(given, vary):
+        trainable = trainable_in_closed_form(arch, vocab_size, seq_len)
+        ranked = (_unlikeness(arch, given), arch)
+        if trainable not in best or ranked[0] < best[trainable][0]:
+            best[trainable] = ranked
+    order = sorted(best, key=lambda trainable: (abs(trainable - budget), best[trainable][0]))
+    return [
+        Candidate(arch, trainable, trainable / budget - 1, _overrides(arch, vary))
+        for trainable in order[:count]
+        for arch in [best[trainable][1]]
+    ]
+
+
+def _changes_count(given: ArchConfig, field: str) -> bool:
+    doubled = given.model_copy(update={field: 2 * getattr(given, field)})
+    return trainable_in_closed_form(doubled, 1, 1) != trainable_in_closed_form(given, 1, 1)
+
+
+def _candidates(given: ArchConfig, vary: Sequence[str]) -> Iterator[ArchConfig]:
+    widths = (
+        range(WIDTH_STEP, LARGEST_WIDTH + 1, WIDTH_STEP) if "hidden_size" in vary else [given.hidden_size]
+    )
+    expansions = EXPANSIONS if "expansion" in vary else [given.expansion]
+    depths = list(_depths(given, vary))
+    aspect = given.hidden_size / (given.H_layers + given.L_layers)
+    both_vary = len(widths) > 1 and len(depths) > 1
+    follows = given.puzzle_emb_ndim == given.hidden_size
+    for hidden in widths:
+        heads = _heads(hidden, given.head_dim) if "hidden_size" in vary else given.num_heads
+        for slow, fast in depths:
+            if both_vary and not 1 / STRETCH <= hidden / (slow + fast) / aspect <= STRETCH:
+                continue
+            for expansion in expansions:
+                # Not validated one by one: that would take most of the time. What is printed is loaded again by
+                # whoever uses it, and the fields vary within their ranges.
+                yield given.model_copy(
+                    update={
+                        "hidden_size": hidden,
+                        "num_heads": heads,
+                        "H_layers": slow,
+                        "L_layers": fast,
+                        "expansion": expansion,
+                        "puzzle_emb_ndim": hidden if follows else given.puzzle_emb_ndim,
+                    }
+                )
+
+
+def _depths(given: ArchConfig, vary: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Pairs of H_layers and L_layers. Where both vary, each depth is split as the given configuration splits its."""
+    slow_varies, fast_varies = "H_layers" in vary, "L_layers" in vary
+    if not (slow_varies and fast_varies):
+        for layers in range(1, MOST_LAYERS + 1) if slow_varies or fast_varies else [0]:
+            yield layers if slow_varies else given.H_layers, layers if fast_varies else given.L_layers
+        return
+    for blocks in range(2, 2 * MOST_LAYERS + 1):
+        slow = round(blocks * given.H_layers / (given.H_layers + given.L_layers))
+        yield min(max(slow, 1), blocks - 1), blocks - min(max(slow, 1), blocks - 1)
+
+
+def _heads(hidden: int, head_size: int) -> int:
+    """The number of heads that divides `hidden` with a head size nearest to `head_size`."""
+    wanted = min(max(head_size, HEAD_SIZES[0]), HEAD_SIZES[1])
+    sizes = [size for size in range(2, hidden + 1, 2) if hidden % size == 0]
+    return hidden // min(sizes, key=lambda size: (abs(size - wanted), size))
+
+
+def _unlikeness(arch: ArchConfig, given: ArchConfig) -> float:
+    """How far the proportions are from the given ones; 0 for the given configuration."""
+    aspect = (arch.hidden_size / (arch.H_layers + arch.L_layers)) / (
+        given.hidden_size / (given.H_layers + given.L_layers)
+    )
+    return max(aspect, 1 / aspect) - 1 + abs(arch.expansion - given.expansion)
+
+
+def _overrides(arch: ArchConfig, vary: Sequence[str]) -> tuple[str, ...]:
+    fields = ["hidden_size", "num_heads"] if "hidden_size" in vary else []
+    fields += [field for field in VARIABLE if field in vary and field not in fields]
+    return tuple(f"{field}={getattr(arch, field):g}" for field in fields)

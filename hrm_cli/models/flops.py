@@ -1,0 +1,55 @@
+"""How much arithmetic a model takes: FLOPs of its matrix products, a multiplication and an addition counted as two.
+
+Element-wise work (norms, softmax, the optimiser) is left out, as is usual: it is under a hundredth of the whole at
+the sizes in question. Backpropagation through a product is two more products of its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hrm_cli.models.anatomy import Part
+
+
+@dataclass(frozen=True)
+class StepFlops:
+    """FLOPs of one ACT step for one puzzle."""
+
+    forward: int
+    """At inference."""
+    training: int
+    """In training: all cycles forward, backward through those with gradient, the second pass for the Q target."""
+
+
+def step_flops(parts: Sequence[Part]) -> StepFlops:
+    """The FLOPs of one ACT step of the core with these parts."""
+    return StepFlops(
+        sum(part.flops * part.runs.inference for part in parts),
+        sum(part.flops * (part.runs.without_gradient + 3 * part.runs.with_gradient) for part in parts),
+    )
+
+
+def step_flops_by_kind(parts: Sequence[Part]) -> dict[str, StepFlops]:
+    """The same, by what the products are for; the most costly kind in training first."""
+    found = {
+        kind: step_flops([part for part in parts if part.kind == kind])
+        for kind in dict.fromkeys(part.kind for part in parts if part.flops)
+    }
+    return dict(sorted(found.items(), key=lambda item: -item[1].training))
+
+
+@dataclass(frozen=True)
+class RunFlops:
+    """FLOPs of a whole training run, without its evaluations."""
+
+    steps: int
+    """Optimiser steps."""
+    global_batch_size: int
+    """Puzzles in each of them."""
+    training: int
+
+
+def run_flops(parts: Sequence[Part], steps: int, global_batch_size: int) -> RunFlops:
+    """The FLOPs of `steps` training steps: every row of the batch takes one ACT step in each."""
+    return RunFlops(steps, global_batch_size, steps * global_batch_size * step_flops(parts).training)

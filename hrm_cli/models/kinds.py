@@ -1,0 +1,52 @@
+"""What the numbers of a model are for: a kind for every tensor, told from its name.
+
+The names are those of this project's cores and of the reference implementation, whose state dicts agree.
+"""
+
+from __future__ import annotations
+
+import re
+
+ATTENTION = "attention"
+SWIGLU = "SwiGLU"
+TOKEN_MIXING = "token mixing"
+FEED_FORWARD = "feed-forward"
+EMBEDDINGS = "embeddings"
+HEADS = "heads"
+BRIDGES = "bridges"
+NORMS = "norms"
+PUZZLE_EMBEDDING = "puzzle embedding"
+INITIAL_STATES = "initial states"
+POSITION_TABLE = "position table"
+OTHER = "other"
+
+NEVER_TRAINED = frozenset({PUZZLE_EMBEDDING, INITIAL_STATES, POSITION_TABLE})
+"""Stored, but not trained by the network's optimiser (the puzzle embedding has one of its own)."""
+
+# The first pattern found in a tensor's name decides.
+_PATTERNS = (
+    (r"puzzle_emb", PUZZLE_EMBEDDING),
+    (r"[HL]_init$", INITIAL_STATES),
+    (r"(^|\.)positions$", POSITION_TABLE),
+    (r"norm", NORMS),
+    (r"self_attn|attention", ATTENTION),
+    (r"mlp_t\.", TOKEN_MIXING),
+    (r"\.mlp\.", SWIGLU),
+    (r"\.linear[12]\.", FEED_FORWARD),
+    (r"embed", EMBEDDINGS),
+    (r"h_to_l|l_to_h", BRIDGES),
+    (r"head\.|halt_predictor|(^|\.)output\.", HEADS),
+)
+
+_WRAPPERS = re.compile(r"^(?:_orig_mod\.|module\.|model\.|inner\.)+")
+"""What compiling, distributing and adaptive computation put in front of a core's own names."""
+
+
+def kind_of(tensor: str) -> str:
+    """The kind of the numbers in the tensor of that name."""
+    return next((kind for pattern, kind in _PATTERNS if re.search(pattern, tensor)), OTHER)
+
+
+def module_of(tensor: str) -> str:
+    """The top-level module of a core that holds the tensor: `inner.H_level.layers.0.…` → `H_level`."""
+    return _WRAPPERS.sub("", tensor).split(".")[0]

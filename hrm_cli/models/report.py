@@ -1,0 +1,132 @@
+"""Everything that `hrm params` says of one model, as one document."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models.anatomy import anatomy
+from hrm_cli.models.approximations import Approximation, approximate
+from hrm_cli.models.counting import ExactCount, GroupCount
+from hrm_cli.models.flops import RunFlops, StepFlops, run_flops, step_flops, step_flops_by_kind
+from hrm_cli.models.memory import BYTES, TrainingMemory, training_memory
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The model of a configuration, together with what its dataset decides."""
+
+    arch: ArchConfig
+    vocab_size: int
+    seq_len: int
+    num_puzzle_identifiers: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is said of one model."""
+
+    name: str
+    """A preset's name, or a file."""
+    puzzles: str
+    """What the model is counted for, in words: `9×9 Sudoku`."""
+    exact: ExactCount
+    shape: Shape | None = None
+    """None for a file that does not say what it holds: then only its tensors are counted."""
+    guide: Approximation | None = None
+    rule_of_thumb: Approximation | None = None
+    step: StepFlops | None = None
+    step_by_kind: dict[str, StepFlops] | None = None
+    run: RunFlops | None = None
+    run_words: str = ""
+    """What the run's length assumes, or why it is not known."""
+    batch_size: int = 0
+    """Puzzles of the batch that `training` is for."""
+    training: dict[str, TrainingMemory] | None = None
+    """By forward dtype."""
+
+    def stored_bytes(self, dtype: str) -> int:
+        """Bytes of a model file in the format `dtype`."""
+        return BYTES[dtype] * self.exact.state_dict
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document."""
+        counts = asdict(self.exact)
+        groups = {name: counts.pop(name) for name in ("modules", "kinds")}
+        shape = None if self.shape is None else asdict(self.shape) | {"arch": self.shape.arch.model_dump()}
+        return {
+            "preset": self.name,
+            "puzzles": self.puzzles,
+            **(shape or {"arch": None}),
+            "exact": counts,
+            "approx": self._approximations(),
+            **groups,
+            "memory": {
+                "stored": {dtype: self.stored_bytes(dtype) for dtype in BYTES},
+                "batch_size": self.batch_size,
+                "training": {dtype: asdict(held) for dtype, held in (self.training or {}).items()},
+            },
+            "flops": self._flops(),
+        }
+
+    def _approximations(self) -> dict[str, Any] | None:
+        if self.guide is None or self.rule_of_thumb is None:
+            return None
+        both = {"guide": self.guide, "rule_of_thumb": self.rule_of_thumb}
+        return {
+            **{key: formula.parameters for key, formula in both.items()},
+            "errors": {key: formula.error for key, formula in both.items()},
+            "reasons": {key: [asdict(r) for r in formula.reasons] for key, formula in both.items()},
+        }
+
+    def _flops(self) -> dict[str, Any] | None:
+        if self.step is None:
+            return None
+        return {
+            "step": asdict(self.step),
+            "kinds": {kind: asdict(step) for kind, step in (self.step_by_kind or {}).items()},
+            "run": None if self.run is None else asdict(self.run),
+            "run_assumes": self.run_words,
+        }
+
+
+def make_report(
+    name: str,
+    puzzles: str,
+    shape: Shape,
+    exact: ExactCount,
+    *,
+    batch_size: int,
+    averages_weights: bool,
+    steps: int | None,
+    global_batch_size: int,
+    run_words: str,
+) -> Report:
+    """All that follows from a model's configuration, beside its exact count."""
+    parts = anatomy(shape.arch, shape.vocab_size, shape.seq_len, shape.num_puzzle_identifiers)
+    guide, rule = approximate(
+        shape.arch, shape.vocab_size, shape.num_puzzle_identifiers, trainable_by_kind(exact.kinds)
+    )
+    return Report(
+        name=name,
+        puzzles=puzzles,
+        exact=exact,
+        shape=shape,
+        guide=guide,
+        rule_of_thumb=rule,
+        step=step_flops(parts),
+        step_by_kind=step_flops_by_kind(parts),
+        run=None if steps is None else run_flops(parts, steps, global_batch_size),
+        run_words=run_words,
+        batch_size=batch_size,
+        training={
+            dtype: training_memory(parts, batch_size, dtype, averages_weights=averages_weights)
+            for dtype in BYTES
+        },
+    )
+
+
+def trainable_by_kind(kinds: tuple[GroupCount, ...]) -> dict[str, int]:
+    """The trained numbers of each kind that has some."""
+    return {group.name: group.trainable for group in kinds if group.trainable}

@@ -1,0 +1,62 @@
+"""FLOPs agree exactly with what torch counts while the model runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models.act import PuzzleBatch
+from hrm_cli.models.anatomy import anatomy
+from hrm_cli.models.flops import run_flops, step_flops, step_flops_by_kind
+from hrm_cli.models.nova import Nova
+from hrm_cli.models.registry import build_model
+
+ROWS, VOCABULARY, CELLS = 3, 7, 12
+SMALL: dict[str, Any] = {"hidden_size": 32, "num_heads": 4, "H_layers": 2, "L_layers": 1}
+MODELS = {
+    "hrm": {"H_cycles": 2, "L_cycles": 3, "puzzle_emb_ndim": 40},
+    "hrm, one cycle of each": {"H_cycles": 1, "L_cycles": 1, "pos_encodings": "learned"},
+    "hrm without a second pass, for one ACT step has nothing to go on to": {"halt_max_steps": 1},
+    "hrm without a second pass, for no value of going on is learned": {"q_continue": False},
+    "trm": {"core": "trm", "H_cycles": 3, "L_cycles": 2, "puzzle_emb_len": 4},
+    "trm with token mixing": {"core": "trm", "mlp_t": True, "L_cycles": 2, "pos_encodings": "none"},
+    "nova": {"core": "nova", "puzzle_emb_ndim": 0, "halt_max_steps": 3},
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("settings", MODELS.values(), ids=MODELS)
+def test_a_step_takes_the_flops_that_torch_counts(settings: dict[str, Any], dtype: str) -> None:
+    arch = ArchConfig(**{**SMALL, **settings, "forward_dtype": dtype})
+    model = build_model(arch, VOCABULARY, CELLS, 5, generator=torch.Generator().manual_seed(0)).train()
+    inputs = torch.randint(1, VOCABULARY, (ROWS, CELLS), dtype=torch.int32)
+    batch = PuzzleBatch(inputs, inputs, torch.zeros(ROWS, dtype=torch.int32))
+    expected = step_flops(anatomy(arch, VOCABULARY, CELLS, 5))
+
+    # Torch counts no fused attention on a CPU: it is told to write the products out.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as training:
+        if isinstance(model.inner, Nova):
+            loss = model.inner.training_loss(inputs, inputs, "softmax_cross_entropy")[0]
+        else:
+            _, out = model.train_step(model.initial_carry(batch), batch)
+            loss = out.logits.float().sum() + out.q_halt.sum() + out.q_continue.sum()
+        loss.backward()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:
+        model.core(model.core.initial_carry(inputs), inputs, model.puzzle_rows(batch.puzzle_identifiers))
+
+    assert training.get_total_flops() == ROWS * expected.training
+    assert forward.get_total_flops() == ROWS * expected.forward
+
+
+def test_kinds_sum_to_the_step_and_steps_to_the_run() -> None:
+    parts = anatomy(ArchConfig(**SMALL), VOCABULARY, CELLS)
+    step, kinds = step_flops(parts), step_flops_by_kind(parts)
+    assert set(kinds) == {"attention", "SwiGLU", "heads"}
+    assert sum(kind.forward for kind in kinds.values()) == step.forward
+    assert sum(kind.training for kind in kinds.values()) == step.training
+    assert run_flops(parts, steps=10, global_batch_size=8).training == 80 * step.training

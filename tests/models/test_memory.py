@@ -1,0 +1,113 @@
+"""Estimated activations agree with what autograd really keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models import layers
+from hrm_cli.models.act import PuzzleBatch
+from hrm_cli.models.anatomy import anatomy
+from hrm_cli.models.memory import activation_bytes, training_memory, written_out_bytes
+from hrm_cli.models.nova import Nova
+from hrm_cli.models.registry import build_model
+from hrm_cli.training.optimizers import AdamATan2
+
+TOLERANCE = 0.05
+"""As `hrm_cli.models.memory` promises."""
+ROWS, VOCABULARY, CELLS = 3, 11, 60
+SMALL: dict[str, Any] = {"hidden_size": 64, "num_heads": 4, "H_layers": 2, "L_layers": 1}
+MODELS = {
+    "hrm": {"puzzle_emb_ndim": 100},
+    "hrm with learned positions": {"pos_encodings": "learned", "puzzle_emb_ndim": 0},
+    "hrm, more cycles keep no more": {"H_cycles": 3, "L_cycles": 3},
+    "trm": {"core": "trm", "L_cycles": 2},
+    "trm with token mixing": {"core": "trm", "mlp_t": True, "L_cycles": 2, "pos_encodings": "none"},
+    "nova": {"core": "nova", "puzzle_emb_ndim": 0, "halt_max_steps": 2, "dropout": 0},
+}
+
+
+def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention as on CUDA and, in float32, on a CPU."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+
+def kept_bytes(arch: ArchConfig) -> int:
+    """Bytes of the storages that one training step keeps for its backward pass, weights left out."""
+    model = build_model(arch, VOCABULARY, CELLS, 1, generator=torch.Generator().manual_seed(0)).train()
+    own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept.setdefault(storage.data_ptr(), storage)
+        return tensor
+
+    inputs = torch.randint(1, VOCABULARY, (ROWS, CELLS), dtype=torch.int32)
+    batch = PuzzleBatch(inputs, inputs, torch.zeros(ROWS, dtype=torch.int32))
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        if isinstance(model.inner, Nova):
+            step: object = model.inner.training_loss(inputs, inputs, "softmax_cross_entropy")
+        else:
+            step = model.train_step(model.initial_carry(batch), batch)
+    del step
+    return sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in own)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("settings", MODELS.values(), ids=MODELS)
+def test_activations_are_estimated_within_the_promised_tolerance(
+    settings: dict[str, Any], dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "attend", fused)
+    arch = ArchConfig(**{**SMALL, **settings, "forward_dtype": dtype})
+    parts = anatomy(arch, VOCABULARY, CELLS)
+    copies = training_memory(parts, ROWS, dtype).working_copy
+    assert activation_bytes(parts, ROWS, dtype) + copies == pytest.approx(kept_bytes(arch), rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "dtype"),
+    [
+        ({}, "bfloat16"),
+        ({"core": "nova", "puzzle_emb_ndim": 0, "dropout": 0.1, "halt_max_steps": 2}, "float32"),
+        ({"core": "nova", "puzzle_emb_ndim": 0, "dropout": 0.1, "halt_max_steps": 2}, "bfloat16"),
+    ],
+)
+def test_a_cpu_that_writes_attention_out_keeps_the_more_that_is_said(
+    settings: dict[str, Any], dtype: str
+) -> None:
+    arch = ArchConfig(**{**SMALL, **settings, "forward_dtype": dtype})
+    parts = anatomy(arch, VOCABULARY, CELLS)
+    said = activation_bytes(parts, ROWS, dtype) + written_out_bytes(parts, ROWS, dtype)
+    copies = training_memory(parts, ROWS, dtype).working_copy
+    assert said + copies == pytest.approx(kept_bytes(arch), rel=TOLERANCE)
+
+
+def test_weights_gradients_and_moments_are_those_of_the_optimiser() -> None:
+    arch = ArchConfig(**SMALL)
+    model = build_model(arch, VOCABULARY, CELLS, 9)
+    optimizer = AdamATan2(model.parameters(), lr=1e-3)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    moments = [t for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
+    said = training_memory(anatomy(arch, VOCABULARY, CELLS, 9), 1, "float32", averages_weights=True)
+    assert said.weights == sum(p.nbytes for p in model.parameters())
+    assert said.gradients == sum(p.grad.nbytes for p in model.parameters())
+    assert said.optimizer == sum(t.nbytes for t in moments)
+    assert said.averaged_weights == said.weights
+    assert said.buffers == sum(
+        t.nbytes for name, t in model.state_dict().items() if name not in dict(model.named_parameters())
+    )
+    assert said.working_copy == 0
+    assert said.total == sum(
+        getattr(said, name)
+        for name in ("weights", "gradients", "optimizer", "averaged_weights", "buffers", "activations")
+    )
