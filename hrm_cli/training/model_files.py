@@ -87,15 +87,39 @@ def _follow(pointer: Path) -> Path:
     return target
 
 
-def read_model_card(checkpoint: Path) -> ModelCard:
+@dataclass(frozen=True)
+class Header:
+    """What the header of any safetensors file holds."""
+
+    path: Path
+    metadata: dict[str, str]
+    shapes: dict[str, tuple[int, ...]]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this project wrote the file, and so its configuration is in it."""
+        return "hrm_format_version" in self.metadata
+
+
+def read_header(checkpoint: Path) -> Header:
     """Reads the header only, whatever the file's size. Raises CheckpointError."""
     path = find_model_file(checkpoint)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            return Header(path, file.metadata() or {}, shapes)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+
+
+def read_model_card(checkpoint: Path) -> ModelCard:
+    """Reads the header of one of our model files. Raises CheckpointError."""
+    return model_card(read_header(checkpoint))
+
+
+def model_card(header: Header) -> ModelCard:
+    """What a header says, understood. Raises CheckpointError."""
+    path, metadata = header.path, header.metadata
     version = metadata.get("hrm_format_version")
     if version is None:
         raise CheckpointError(
@@ -108,7 +132,7 @@ def read_model_card(checkpoint: Path) -> ModelCard:
     try:
         preset = Preset.model_validate_json(metadata["config"])
         facts = DatasetFacts(**json.loads(metadata["dataset"]))
-        return ModelCard(path, preset, int(metadata["step"]), facts, shapes)
+        return ModelCard(path, preset, int(metadata["step"]), facts, header.shapes)
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         raise CheckpointError(f"{path}: its header cannot be understood: {error}") from None
 
