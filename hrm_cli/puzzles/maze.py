@@ -76,7 +76,9 @@ class MazeDomain:
 
     def _grid(self, text: str) -> Grid:
         if len(text) != self.seq_len:
-            raise PuzzleError(f"{len(text)} characters; a {self.describe()} has {self.seq_len}")
+            raise PuzzleError(
+                f"{len(text)} characters; mazes of {self.rows}×{self.columns} have {self.seq_len}"
+            )
         return grid_of([text[i : i + self.columns] for i in range(0, len(text), self.columns)])
 
     def encode(self, grid: Grid) -> Tokens:
@@ -84,10 +86,10 @@ class MazeDomain:
         cells = np.asarray(grid)
         if cells.shape not in {(self.rows, self.columns), (self.seq_len,)}:
             shape = "×".join(map(str, cells.shape)) or "a single"
-            raise PuzzleError(f"{shape} cells; a {self.describe()} has {self.rows}×{self.columns}")
+            raise PuzzleError(f"{shape} cells; mazes of {self.rows}×{self.columns} are wanted")
         cells = cells.reshape(-1)
         if not np.issubdtype(cells.dtype, np.integer):
-            raise PuzzleError(f"cells of type {cells.dtype}; a {self.describe()} has whole numbers")
+            raise PuzzleError(f"cells of type {cells.dtype}; whole numbers are wanted")
         wrong = np.flatnonzero((cells < 0) | (cells > MARK))
         if len(wrong):
             raise PuzzleError(f"{self._place(wrong[0])} holds {cells[wrong[0]]}; cells go from 0 to {MARK}")
@@ -101,7 +103,9 @@ class MazeDomain:
         """The grid `[R, C]` of tokens `[S]`; padding and tokens beyond the vocabulary become free cells."""
         tokens = np.asarray(tokens).reshape(-1)
         if len(tokens) != self.seq_len:
-            raise PuzzleError(f"{len(tokens)} tokens; a {self.describe()} has {self.seq_len}")
+            raise PuzzleError(
+                f"{len(tokens)} tokens; mazes of {self.rows}×{self.columns} have {self.seq_len}"
+            )
         known = (tokens >= FIRST_TOKEN) & (tokens < self.vocab_size)
         cells = np.where(known, tokens.astype(np.int64) - FIRST_TOKEN, FREE)
         return cells.astype(np.uint8).reshape(self.rows, self.columns)

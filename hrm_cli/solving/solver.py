@@ -179,7 +179,7 @@ def _encode(domain: Domain, puzzle: Puzzle) -> Tokens:
         return domain.encode(puzzle.grid)
     except PuzzleError as error:
         raise PuzzleError(
-            f"the checkpoint was trained on {domain.describe()}, this is another puzzle: {error}"
+            f"the checkpoint was trained on {domain.describe()} puzzles, this is another: {error}"
         ) from None
 
 

@@ -71,14 +71,14 @@ def test_impossible_sizes_are_refused(facts):
 
 
 def test_another_size_is_refused_with_both_sizes():
-    with pytest.raises(PuzzleError, match=r"5×5 cells; a 30×30 maze has 30×30"):
+    with pytest.raises(PuzzleError, match=r"5×5 cells; mazes of 30×30 are wanted"):
         MazeDomain(30, 30).encode(grid_of(PLAIN))
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("S G", "3 characters; a 2×2 maze has 4"),
+        ("S G", "3 characters; mazes of 2×2 have 4"),
         ("S xG", "'x' in row 2, column 1"),
         ("SG  ", None),
         ("S   ", "no G"),
