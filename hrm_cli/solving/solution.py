@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -51,6 +52,8 @@ class Solution:
     """The only solution, where there is exactly one and it is known."""
     trace: tuple[TraceStep, ...] = ()
     """The steps of the try that gave the answer, if they were asked for."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What else the JSON record says, such as an ARC task's votes."""
 
     def document(self, domain: Domain, *, with_trace: bool = False) -> dict[str, Any]:
         """The JSON record."""
@@ -65,6 +68,7 @@ class Solution:
             "steps": self.steps,
             "attempts": self.attempts,
             "seconds": round(self.seconds, 6),
+            **self.details,
         }
         if with_trace:
             record["trace"] = [
