@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,7 +22,7 @@ def solve(
         str | None,
         typer.Argument(
             metavar="PUZZLE_FILE",
-            help="A file of puzzles (lines, grids, .sdk, CSV), or - for standard input.",
+            help="A file of puzzles (lines, grids, .sdk, CSV; ARC tasks in .json), or - for standard input.",
             show_default=False,
         ),
     ] = None,
@@ -95,6 +96,37 @@ def solve(
             show_default=False,
         ),
     ] = None,
+    votes: Annotated[
+        int | None,
+        typer.Option(
+            "--votes",
+            min=1,
+            help="ARC: images of a task that vote, itself included.",
+            show_default="all that the checkpoint knows, 32 after --adapt",
+        ),
+    ] = None,
+    adapt: Annotated[
+        int | None,
+        typer.Option(
+            "--adapt",
+            min=1,
+            metavar="STEPS",
+            help="ARC: fit puzzle embeddings to the demonstrations of tasks that the checkpoint has never seen.",
+            show_default=False,
+        ),
+    ] = None,
+    adapt_weights: Annotated[
+        bool, typer.Option("--adapt-weights", help="With --adapt: train a copy of the weights too.")
+    ] = False,
+    submission: Annotated[
+        Path | None,
+        typer.Option(
+            "--submission",
+            metavar="FILE",
+            help="ARC: also write Kaggle's submission.json, two attempts for each test input.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Puzzles that the model works on at once.")
     ] = 256,
@@ -116,6 +148,8 @@ def solve(
       hrm solve - --checkpoint runs/demo --attempts 8 --json < puzzles.txt
       hrm solve puzzles.txt --checkpoint runs/demo --max-steps 4 --save-carry state.safetensors
       hrm solve --resume-carry state.safetensors --checkpoint runs/demo --max-steps 16
+      hrm solve arc-agi_evaluation_challenges.json --checkpoint runs/arc-1 --submission submission.json
+      hrm solve new_task.json --checkpoint runs/arc-1 --adapt 500
     """
     from hrm_cli.cli.solve_output import Report
     from hrm_cli.errors import CheckpointError, ConfigError
@@ -128,6 +162,33 @@ def solve(
         )
     if (puzzle_file is None) == (resume_carry is None):
         raise ConfigError("name either a PUZZLE_FILE or a saved state (--resume-carry FILE)")
+    for_grids = {
+        "--attempts": attempts > 1,
+        "--trace": trace,
+        "--picture": picture,
+        "--save-carry": save_carry,
+        "--resume-carry": resume_carry,
+    }
+    for_tasks = {
+        "--votes": votes,
+        "--adapt": adapt,
+        "--adapt-weights": adapt_weights,
+        "--submission": submission,
+    }
+    has_tasks = puzzle_file is not None and holds_tasks(puzzle_file)
+    for name, value in (for_grids if has_tasks else for_tasks).items():
+        if value:
+            kind = "puzzles of one grid, and these are ARC tasks" if has_tasks else "ARC tasks in JSON"
+            raise ConfigError(f"{name}: only for {kind}")
+    if puzzle_file is not None and has_tasks:
+        from hrm_cli.cli.solve_arc import ArcOptions, solve_tasks
+
+        options = ArcOptions(
+            checkpoint, device, max_steps, halt, batch_size, seed or 0, votes, adapt, adapt_weights, output,
+            submission, json,
+        )  # fmt: skip
+        solve_tasks(puzzle_file, options)
+        return
     if attempts > 1 and (save_carry or resume_carry):
         raise ConfigError(
             "--attempts: a saved state belongs to the puzzle as it is; leave --attempts at 1 with it"
@@ -177,3 +238,11 @@ def solve(
             count = pausing.save_carry(save_carry, card, domain, steps, batches, out_of_steps)
             report.note(f"{count:,} puzzles ran out of steps; their state is in {save_carry}.")
     report.finish()
+
+
+def holds_tasks(puzzle_file: str) -> bool:
+    """Whether what is to be solved is JSON, which ARC tasks alone are written in."""
+    if puzzle_file != STDIN:
+        return puzzle_file.endswith(".json")
+    stream = sys.stdin.buffer
+    return isinstance(stream, io.BufferedReader) and stream.peek(64).lstrip()[:1] == b"{"

@@ -1,0 +1,113 @@
+"""Fits puzzle embeddings to a task that a checkpoint has never seen, from its demonstrations alone.
+
+The checkpoint itself is left as it is: a copy of the model gets a new table of embeddings, one for each image of the
+task, which training then moves exactly as it moved those of the training tasks. With `weights` the copy's weights
+are trained too.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hrm_cli.config.schema import TrainConfig
+from hrm_cli.data.arc_augmentation import Examples, distinct_symmetries, task_rng
+from hrm_cli.data.batches import Batch
+from hrm_cli.data.metadata import IGNORED_LABEL
+from hrm_cli.errors import ConfigError
+from hrm_cli.models.act import ACTModel
+from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
+from hrm_cli.puzzles.arc_fields import random_places
+from hrm_cli.puzzles.arc_symmetry import ArcSymmetries
+from hrm_cli.puzzles.arc_tasks import Pair
+from hrm_cli.puzzles.domain import PAD
+from hrm_cli.training.loop import to_device, train_one_step
+from hrm_cli.training.optimizers import SignDescent, network_optimizer
+from hrm_cli.training.state import TrainState
+
+_CHOOSE = 0
+"""What the images of a task are drawn for, as when a dataset is built."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How much is done for a task that the checkpoint does not know."""
+
+    steps: int
+    """Training steps on its demonstrations."""
+    weights: bool = False
+    """Whether the weights of a copy are trained too, not the embeddings alone."""
+    images: int = 32
+    """Images of the task that are trained on and vote, itself included."""
+    batch_size: int = 32
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A copy of a model that has learned a task."""
+
+    model: ACTModel
+    symmetries: ArcSymmetries
+    """The task's images; image i has the puzzle identifier i + 1."""
+
+
+def check_adaptable(model: ACTModel, adaptation: Adaptation) -> None:
+    """Raises ConfigError where there is nothing that adapting could move."""
+    if getattr(model.inner, "puzzle_emb", None) is None and not adaptation.weights:
+        raise ConfigError(
+            "--adapt: the model has no puzzle embeddings to fit; --adapt-weights trains a copy of its weights"
+        )
+
+
+def adapt(
+    model: ACTModel, config: TrainConfig, task: str, demonstrations: Sequence[Pair], adaptation: Adaptation
+) -> Adapted:
+    """Trains a copy of `model` on demonstrations for `adaptation.steps` steps, at the rates of its training."""
+    examples = Examples.draw(demonstrations)
+    rng = task_rng(adaptation.seed, task, _CHOOSE)
+    symmetries = distinct_symmetries([examples], adaptation.images - 1, rng)
+    student = _student(model, len(symmetries), trains=adaptation.weights)
+    config = config.model_copy(update={"global_batch_size": adaptation.batch_size, "lr_warmup_steps": 0})
+    table = getattr(student.inner, "puzzle_emb", None)
+    state = TrainState(
+        model=student,
+        network=network_optimizer(list(student.parameters()), config),
+        sparse=table and SignDescent(table, config.puzzle_emb_lr, config.puzzle_emb_weight_decay),
+        generator=torch.Generator(device=student.device).manual_seed(adaptation.seed),
+        average=None,
+    )
+    for _ in range(adaptation.steps):
+        batch = _batch(examples, symmetries, adaptation.batch_size, rng)
+        train_one_step(state, to_device(batch, student.device), config, adaptation.steps)
+    return Adapted(student.eval(), symmetries)
+
+
+def _student(model: ACTModel, images: int, *, trains: bool) -> ACTModel:
+    """A copy with a fresh table, each row where the known tasks are on average."""
+    table = getattr(model.inner, "puzzle_emb", None)
+    # The known tasks' embeddings may be gigabytes: they are not copied.
+    memo = {} if table is None else {id(table): None}
+    student = copy.deepcopy(model, memo)
+    if table is not None:
+        fresh = PuzzleEmbedding(images + 1, table.weights.shape[1]).to(model.device)
+        known = table.weights[1:] if len(table.weights) > 1 else table.weights
+        fresh.weights[1:] = known.mean(0)
+        student.inner.puzzle_emb = fresh
+    return student.requires_grad_(trains)
+
+
+def _batch(examples: Examples, symmetries: ArcSymmetries, size: int, rng: np.random.Generator) -> Batch:
+    owners, images = rng.integers(0, len(examples), size), rng.integers(0, len(symmetries), size)
+    drawn = symmetries[images]
+    tops, lefts = random_places(examples.inputs, examples.outputs, owners, drawn.transforms, rng)
+    inputs, labels = (
+        fields.images(owners, drawn, tops, lefts).astype(np.int32)
+        for fields in (examples.inputs, examples.outputs)
+    )
+    labels[labels == PAD] = IGNORED_LABEL
+    return Batch(inputs, labels, (images + 1).astype(np.int32))

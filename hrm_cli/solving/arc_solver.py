@@ -1,0 +1,222 @@
+"""ARC tasks → votes of all their images → answers.
+
+A task that the checkpoint was trained on has embeddings of its own, one for each image. For another task there are
+none: it is said so, unless adapting fits some to its demonstrations first. ARC has no rules: an answer is verified
+only where the file gives a solution.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hrm_cli.data.arc_augmentation import Examples
+from hrm_cli.errors import CheckpointError
+from hrm_cli.evaluation.arc_voting import Votes, submission
+from hrm_cli.models.act import ACTModel
+from hrm_cli.puzzles.arc import NO_RULES, ArcDomain
+from hrm_cli.puzzles.arc_names import unpack_names
+from hrm_cli.puzzles.arc_symmetry import ArcSymmetries, parse_name
+from hrm_cli.puzzles.arc_tasks import Pair, Task
+from hrm_cli.puzzles.domain import Puzzle
+from hrm_cli.solving.arc_adapting import Adaptation, adapt, check_adaptable
+from hrm_cli.solving.solution import Solution
+from hrm_cli.training.model_files import ModelCard
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a task is worth."""
+
+    max_steps: int
+    adaptive: bool
+    votes: int | None = None
+    """Images that vote at most, the task as it is among them; None: all that the checkpoint knows."""
+    batch_size: int = 256
+    adaptation: Adaptation | None = None
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A task's images as the model knows them."""
+
+    model: ACTModel
+    symmetries: ArcSymmetries
+    identifiers: NDArray[np.int64]
+    """Row of the puzzle embeddings of each image."""
+
+    def limited(self, count: int | None) -> _Known:
+        return _Known(self.model, self.symmetries[: count or None], self.identifiers[: count or None])
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """How an adapted model did on demonstrations that it was not shown."""
+
+    right: int
+    of: int
+
+
+class ArcSolver:
+    """Solves tasks with one checkpoint. Raises CheckpointError or ConfigError where it cannot."""
+
+    def __init__(self, model: ACTModel, card: ModelCard, effort: Effort) -> None:
+        if effort.adaptation is not None:
+            check_adaptable(model, effort.adaptation)
+        self._model, self._config, self._effort = model, card.preset.train, effort
+        self._known = known_images(model, card)
+        self.submission: dict[str, list[dict[str, Any]]] = {}
+        """Kaggle's two attempts for each test input of the tasks solved so far."""
+
+    def solve(self, tasks: Iterable[Task]) -> Iterator[Solution]:
+        """A solution for every test input, in order."""
+        index = 1
+        for task in tasks:
+            started = time.perf_counter()
+            held_out = None
+            known = self._known.get(task.name)
+            if known is not None:
+                known = known.limited(self._effort.votes)
+            elif self._effort.adaptation is not None:
+                held_out = self._held_out(task, self._effort.adaptation)
+                known = self._adapted(task.name, task.train, self._effort.adaptation)
+            if known is None:
+                votes, steps = Votes.of([""]), 0
+            else:
+                votes, steps = self._vote(known, task.name, task.test)
+            self.submission |= submission(votes, [task])
+            seconds = (time.perf_counter() - started) / len(task.test)
+            for number, pair in enumerate(task.test, start=1):
+                where = f"{task.where}: task {task.name}, test {number}"
+                puzzle = Puzzle(pair.input, solution=pair.output, where=where, domain=ArcDomain.name)
+                images = 0 if known is None else len(known.symmetries)
+                facts = _Facts(task, puzzle, images, steps, held_out, seconds)
+                yield _solution(index, facts, votes, self._effort.adaptation)
+                index += 1
+
+    def _adapted(self, task: str, demonstrations: Sequence[Pair], adaptation: Adaptation) -> _Known:
+        adapted = adapt(self._model, self._config, task, demonstrations, adaptation)
+        return _Known(adapted.model, adapted.symmetries, np.arange(1, len(adapted.symmetries) + 1))
+
+    def _held_out(self, task: Task, adaptation: Adaptation) -> _HeldOut:
+        if len(task.train) < 2:
+            return _HeldOut(0, 0)
+        right = 0
+        for number, pair in enumerate(task.train):
+            others = [*task.train[:number], *task.train[number + 1 :]]
+            votes, _ = self._vote(self._adapted(task.name, others, adaptation), task.name, [pair])
+            best = votes.candidates(task.name, pair.input)[:1]
+            right += bool(best) and np.array_equal(best[0].grid, np.asarray(pair.output))
+        return _HeldOut(right, len(task.train))
+
+    def _vote(self, known: _Known, task: str, pairs: Sequence[Pair]) -> tuple[Votes, int]:
+        """The votes of all images on some inputs, and the reasoning steps of the longest."""
+        effort, model = self._effort, known.model
+        examples = Examples.draw([Pair(pair.input) for pair in pairs])
+        tokens, _ = examples.images(known.symmetries)
+        local = np.repeat(np.arange(1, len(known.symmetries) + 1), len(examples))
+        rows = known.identifiers[local - 1]
+        symmetries = ArcSymmetries.identity().followed_by(known.symmetries)
+        votes, longest = Votes(["", *[task] * len(known.symmetries)], symmetries), 0
+        for start in range(0, len(tokens), effort.batch_size):
+            part = slice(start, start + effort.batch_size)
+            inputs = torch.from_numpy(tokens[part].astype(np.int32)).to(model.device)
+            identifiers = torch.from_numpy(rows[part].astype(np.int32)).to(model.device)
+            for step in model.infer(inputs, identifiers, effort.max_steps, adaptive=effort.adaptive):
+                done = step.rows[step.finished].cpu().numpy()
+                if not len(done):
+                    continue
+                votes.add(
+                    local[part][done],
+                    tokens[part][done],
+                    step.predictions[step.finished].cpu().numpy(),
+                    step.q_halt[step.finished].float().cpu().numpy(),
+                )
+                longest = max(longest, step.step)
+        return votes, longest
+
+
+def known_images(model: ACTModel, card: ModelCard) -> dict[str, _Known]:
+    """The images of every task that a checkpoint was trained on. Raises CheckpointError."""
+    if card.facts.domain.get("name") != ArcDomain.name:
+        raise CheckpointError(
+            f"{card.path}: was trained on {card.facts.domain.get('name') or 'an unknown domain'}, and these are ARC "
+            "tasks; name a checkpoint that was trained on ARC"
+        )
+    try:
+        names = unpack_names(card.facts.identifiers)
+        symmetries = ArcSymmetries.parse(names)
+        tasks = [parse_name(name)[0] for name in names]
+    except ValueError as error:
+        raise CheckpointError(f"{card.path}: the names of its puzzle identifiers: {error}") from None
+    rows: dict[str, list[int]] = {}
+    for identifier, task in enumerate(tasks[1:], start=1):
+        rows.setdefault(task, []).append(identifier)
+    return {
+        task: _Known(model, symmetries[np.array(identifiers)], np.array(identifiers))
+        for task, identifiers in rows.items()
+    }
+
+
+@dataclass(frozen=True)
+class _Facts:
+    task: Task
+    puzzle: Puzzle
+    images: int
+    steps: int
+    held_out: _HeldOut | None
+    seconds: float
+
+
+def _solution(index: int, facts: _Facts, votes: Votes, adaptation: Adaptation | None) -> Solution:
+    puzzle = facts.puzzle
+    ranked = votes.candidates(facts.task.name, puzzle.grid)
+    if not ranked:
+        return Solution(
+            index,
+            puzzle.where,
+            "unsolved",
+            f"the checkpoint has never seen task {facts.task.name} and has no puzzle embedding for it; "
+            "--adapt STEPS fits some to its demonstrations",
+            puzzle,
+            seconds=facts.seconds,
+        )
+    right = [puzzle.solution is not None and np.array_equal(c.grid, puzzle.solution) for c in ranked[:2]]
+    if puzzle.solution is None:
+        said = f"not verified: {NO_RULES}, and the file gives none"
+    elif right[0]:
+        said = "equals the solution in the file"
+    else:
+        second = ", but the second candidate equals it" if any(right) else ""
+        said = f"differs from the solution in the file{second}"
+    reasons = [said, f"{ranked[0].votes} of {facts.images} votes"]
+    details: dict[str, Any] = {
+        "task": facts.task.name,
+        "votes": ranked[0].votes,
+        "attempt_2": ranked[min(1, len(ranked) - 1)].grid.tolist(),
+    }
+    held_out = facts.held_out
+    if held_out is not None and adaptation is not None:
+        details["held_out"] = {"right": held_out.right, "of": held_out.of}
+        shown = f"{held_out.right} of {held_out.of} right" if held_out.of else "there is only one"
+        reasons.append(f"adapted in {adaptation.steps} steps; demonstrations held out one by one: {shown}")
+    return Solution(
+        index=index,
+        where=puzzle.where,
+        status="solved" if right[0] else "unsolved",
+        reason="; ".join(reasons),
+        puzzle=puzzle,
+        answer=ranked[0].grid,
+        verified=right[0],
+        steps=facts.steps,
+        attempts=facts.images,
+        seconds=facts.seconds,
+        truth=puzzle.solution,
+        details=details,
+    )
