@@ -22,7 +22,7 @@ def params(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]...",
+            metavar="KEY=VALUE",
             help="Settings to change, as in arch.hidden_size=256; behind --compare also what to compare.",
             show_default=False,
         ),
@@ -83,16 +83,17 @@ def params(
     """
     from hrm_cli.cli.params_subjects import Assumed
 
-    asked = [
-        name
-        for name, given in (("--explain", explain), ("--compare", compare), ("--budget", budget))
-        if given
-    ]
+    given = arguments or []
+    modes = (("--explain", explain), ("--compare", compare), ("--budget", budget is not None))
+    asked = [name for name, wanted in modes if wanted]
     if len(asked) > 1:
         raise ConfigError(f"{' and '.join(asked)} cannot be combined; ask for one at a time")
     if vary is not None and budget is None:
         raise ConfigError("--vary says what --budget may vary; give a budget too, as in --budget 7M")
-    given = arguments or []
+    if explain and (given or preset or checkpoint):
+        raise ConfigError("--explain is about published figures and takes nothing to count; leave that out")
+    if checkpoint is not None and (vocab_size or puzzle_identifiers or budget):
+        raise ConfigError("--checkpoint has its tokens and identifiers in it; leave out what changes them")
     assumed = Assumed(vocab_size, puzzle_identifiers, batch_size)
     if explain:
         _explain(json)

@@ -31,8 +31,7 @@ _HELD = {
 def show_report(report: Report) -> None:
     """One model: parameters by module and kind, formulas, memory, arithmetic."""
     exact = report.exact
-    tokens = f", {report.shape.vocab_size} tokens" if report.shape else ""
-    print_paragraph(f"{report.name} ({report.puzzles}{tokens}): {exact.trainable:,} trainable parameters")
+    print_paragraph(f"{report.name} ({_counted_for(report)}): {exact.trainable:,} trainable parameters")
     print_gap()
     _print_groups("module", exact.modules, report)
     _print_groups("kind", exact.kinds, report)
@@ -44,6 +43,16 @@ def show_report(report: Report) -> None:
     _print_formulas(report)
     _print_memory(report)
     _print_flops(report)
+
+
+def _counted_for(report: Report) -> str:
+    if report.shape is None:
+        return report.puzzles
+    words = f"{report.puzzles}, {report.shape.vocab_size} tokens"
+    identifiers = report.shape.num_puzzle_identifiers
+    if report.exact.puzzle_embedding:
+        words += f", {identifiers:,} puzzle identifier{'' if identifiers == 1 else 's'}"
+    return words
 
 
 def show_candidates(preset: str, budget: int, candidates: Sequence[Candidate]) -> None:

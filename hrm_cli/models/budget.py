@@ -57,20 +57,24 @@ def parse_amount(text: str) -> int:
 
 
 def parse_vary(text: str, given: ArchConfig) -> list[str]:
-    """`hidden_size,H_layers` as fields of `arch`. Raises ConfigError for a name that is none, or changes no count."""
-    fields = [find_key(name.strip()).removeprefix("arch.") for name in text.split(",") if name.strip()]
-    for field in fields:
+    """`hidden_size,H_layers` as fields of `arch`; those that change no count of its core are left out.
+
+    TRM, say, has no H_layers. Raises ConfigError for a name that is none, or where nothing is left.
+    """
+    accepted = [field for field in VARIABLE if _changes_count(given, field)]
+    words = f"accepted: {', '.join(accepted)} (num_heads follows hidden_size)"
+    fields = []
+    for name in filter(None, map(str.strip, text.split(","))):
+        try:
+            field = find_key(name).removeprefix("arch.")
+        except ConfigError as error:
+            raise ConfigError(f"--vary: {error}") from None
         if field not in VARIABLE:
-            raise ConfigError(
-                f"--vary: {field} is not searched; accepted: {', '.join(VARIABLE)} (num_heads follows hidden_size)"
-            )
-    # A core may make nothing of a field: TRM has one module and no H_layers.
-    fields = [field for field in fields if _changes_count(given, field)]
-    if not fields:
-        raise ConfigError(
-            f"--vary {text}: changes no count of core {given.core}; accepted: {', '.join(VARIABLE)}"
-        )
-    return fields
+            raise ConfigError(f"--vary: {field} does not size a model, or follows; {words}")
+        fields.append(field)
+    if not any(field in accepted for field in fields):
+        raise ConfigError(f"--vary: found {text!r}, which changes no count of core {given.core}; {words}")
+    return [field for field in accepted if field in fields]
 
 
 def nearest(
