@@ -25,6 +25,7 @@ from hrm_cli.errors import CheckpointError
 from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.core import InnerCarry
 from hrm_cli.training.model_files import MODEL_FILE, compare_shapes, find_model_file, write_model_file
+from hrm_cli.training.optimizers import AdamATan2
 from hrm_cli.training.state import Best, DatasetFacts, TrainState
 
 TENSORS_FILE = "training.safetensors"
@@ -140,7 +141,9 @@ def _load_optimizer(state: TrainState, moments: dict[str, Tensor], steps: int) -
         parameter_name, _, kind = name.rpartition("/")
         parameter = parameters[parameter_name]
         entry = state.network.state[parameter]
-        entry["step"] = steps
+        # The compiled optimiser counts its steps in a tensor on the device, ours in a plain number.
+        is_ours = isinstance(state.network, AdamATan2)
+        entry["step"] = steps if is_ours else torch.tensor(float(steps), device=parameter.device)
         entry[kind] = moment.to(parameter.device)
 
 
