@@ -76,8 +76,9 @@ def _generate(
     size: int, count: int, rng: np.random.Generator, min_path: int, style: str, allow_ties: bool, chunk: int
 ) -> Iterator[tuple[Cells, Cells]]:
     from hrm_cli.puzzles.generators import maze_kernels as kernels
+    from hrm_cli.puzzles.generators.maze_corridors import bench
 
-    tools, out = kernels.bench(size), kernels.batch(size, BATCH)
+    tools, out = bench(size), kernels.batch(size, BATCH)
     number = {"walls": kernels.WALLS, "perfect": kernels.PERFECT, "braided": kernels.BRAIDED}[style]
     seen: set[bytes] = set()
     mazes, answers = (np.empty((min(chunk, count), size * size), np.uint8) for _ in range(2))

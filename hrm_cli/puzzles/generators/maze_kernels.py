@@ -1,4 +1,4 @@
-"""The compiled part of the maze generator: carving, braiding, lengthening, and making the shortest path the only one.
+"""The compiled part of the maze generator: start and goal, lengthening, and making the shortest path the only one.
 
 Three styles. Perfect: corridors one cell wide that form a tree. Braided: a perfect maze whose dead ends are opened
 as far as the wanted path bears it. Walls: cells walled up at random, then changed one by one until the way is long
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.puzzles.compiled import compiled
-from hrm_cli.puzzles.generators.random_numbers import draw, shuffle
+from hrm_cli.puzzles.generators.maze_corridors import Bench, braid, carve
+from hrm_cli.puzzles.generators.random_numbers import draw
 from hrm_cli.puzzles.maze_paths import (
     FREE,
     GOAL,
@@ -26,7 +27,6 @@ from hrm_cli.puzzles.maze_paths import (
     explore,
     mark_path,
     neighbours,
-    search_space,
 )
 
 WALLS, PERFECT, BRAIDED = range(3)
@@ -36,18 +36,6 @@ THINNEST, DENSEST = 25, 40
 
 CHANGES_PER_CELL = 8
 """Changes tried to lengthen the path of one maze, per cell, before another is begun."""
-
-
-class Bench(NamedTuple):
-    """What one maze after another is made with."""
-
-    space: Search
-    state: NDArray[np.uint64]
-    """The random generator's state, `[1]`."""
-    order: NDArray[np.int16]
-    """Directions or dead ends in the order in which they are tried, `[S]`."""
-    stack: NDArray[np.int32]
-    """Rooms on the way back, or cells to choose from, `[S]`."""
 
 
 class Batch(NamedTuple):
@@ -63,14 +51,6 @@ class Batch(NamedTuple):
     """Moves of the longest of all shortest paths that the attempt met, `[n]`."""
 
 
-def bench(size: int) -> Bench:
-    """All arrays for making N×N mazes."""
-    cells = size * size
-    return Bench(
-        search_space(cells), np.empty(1, np.uint64), np.empty(cells, np.int16), np.empty(cells, np.int32)
-    )
-
-
 def batch(size: int, count: int) -> Batch:
     """Room for n attempts."""
     cells = size * size
@@ -80,55 +60,6 @@ def batch(size: int, count: int) -> Batch:
         np.empty(count, np.bool_),
         np.empty(count, np.int32),
     )
-
-
-@compiled
-def room_beside(room: int, direction: int, size: int, first: int) -> int:
-    """The room two cells up, left, right or down (0 to 3), NOWHERE outside; rooms begin at row and column `first`."""
-    row, column = room // size, room % size
-    if direction == 0:
-        row -= 2
-    elif direction == 1:
-        column -= 2
-    elif direction == 2:
-        column += 2
-    else:
-        row += 2
-    first_row, first_column = first // size, first % size
-    # Mazes of odd size are walled all around; even ones on two sides only, which leaves them one room more.
-    last = size - 1 - size % 2
-    if row < first_row or column < first_column or row > last or column > last:
-        return NOWHERE
-    return row * size + column
-
-
-@compiled
-def carve(maze: NDArray[np.uint8], size: int, tools: Bench) -> int:
-    """A perfect maze by random walks that turn back where they are stuck; returns its first room."""
-    maze[:] = WALL
-    first = size + 1 if size % 2 else draw(tools.state, 2) * size + draw(tools.state, 2)
-    stack, order = tools.stack, tools.order
-    maze[first] = FREE
-    stack[0] = first
-    depth = 1
-    while depth:
-        room = int(stack[depth - 1])
-        for direction in range(4):
-            order[direction] = direction
-        shuffle(order, 4, tools.state)
-        stuck = True
-        for i in range(4):
-            other = room_beside(room, int(order[i]), size, first)
-            if other >= 0 and maze[other] == WALL:
-                maze[other] = FREE
-                maze[(room + other) // 2] = FREE
-                stack[depth] = other
-                depth += 1
-                stuck = False
-                break
-        if stuck:
-            depth -= 1
-    return first
 
 
 @compiled
@@ -160,47 +91,6 @@ def choose_goal(maze: NDArray[np.uint8], size: int, start: int, least: int, ties
 def farthest(maze: NDArray[np.uint8], size: int, start: int, space: Search) -> int:
     """One of the cells that lie farthest from `start`, maybe `start` itself."""
     return int(space.queue[explore(maze, size, start, NOWHERE, space) - 1])
-
-
-@compiled
-def braid(
-    maze: NDArray[np.uint8],
-    size: int,
-    first: int,
-    ends: tuple[int, int],
-    least: int,
-    ties: bool,
-    tools: Bench,
-) -> None:
-    """Opens dead ends in random order, unless the way becomes shorter than `least` or, without `ties`, ambiguous."""
-    start, goal = ends
-    space, order, rooms = tools.space, tools.order, tools.stack
-    count = 0
-    for cell in range(maze.shape[0]):
-        is_room = (cell // size - first // size) % 2 == 0 and (cell % size - first % size) % 2 == 0
-        if maze[cell] == FREE and is_room and cell not in ends:
-            rooms[count] = cell
-            order[count] = count
-            count += 1
-    shuffle(order, count, tools.state)
-    for i in range(count):
-        room = int(rooms[order[i]])
-        exits = 0
-        for other in neighbours(room, size, maze.shape[0]):
-            exits += other >= 0 and maze[other] == FREE
-        if exits != 1:
-            continue
-        turn = draw(tools.state, 4)
-        for k in range(4):
-            other = room_beside(room, (turn + k) % 4, size, first)
-            wall = (room + other) // 2
-            if other < 0 or maze[wall] != WALL:
-                continue
-            maze[wall] = FREE
-            explore(maze, size, start, goal, space)
-            if space.distances[goal] >= least and (ties or space.ways[goal] == 1):
-                break
-            maze[wall] = WALL
 
 
 @compiled
