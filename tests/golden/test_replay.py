@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -59,6 +61,34 @@ def test_a_single_altered_weight_is_noticed_with_exit_status_1(
     done = subprocess.run([sys.executable, PROGRAM, copy], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "NOT reproduced" in done.stdout
+
+
+def test_arc_voting_is_reproduced_exactly(shared: Path, program: ModuleType) -> None:
+    report = program.replay(shared / "golden" / "arc_vote")
+    assert report.failures == []
+    assert {"ARC/pass@1", "ARC/pass@10", "submission: tasks that differ"} <= set(report.largest)
+
+
+@pytest.mark.parametrize("quantity", ["preds", "q_halt_logits"])
+def test_altered_predictions_of_the_arc_recording_are_noticed_with_exit_status_1(
+    shared: Path, tmp_path: Path, quantity: str
+) -> None:
+    copy = tmp_path / "arc_vote"
+    shutil.copytree(shared / "golden" / "arc_vote", copy)
+    with np.load(copy / "predictions.npz") as stored:
+        arrays = {name: stored[name] for name in stored}
+    # Answers in another order, or believed in the other way round: the same votes from other images.
+    arrays[quantity] = arrays[quantity][::-1] if quantity == "preds" else -arrays[quantity]
+    np.savez(copy / "predictions.npz", **arrays)
+    done = subprocess.run([sys.executable, PROGRAM, copy], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "NOT reproduced" in done.stdout
+
+
+def test_a_folder_that_is_no_recording_ends_with_status_2(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, PROGRAM, tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "cannot be replayed" in done.stderr
 
 
 def test_a_file_that_is_no_recording_ends_with_status_2(tmp_path: Path) -> None:
