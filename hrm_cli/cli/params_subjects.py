@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hrm_cli.cli.configuration import domain_of, load_configuration
+from hrm_cli.config.presets import list_presets
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.expected import expected_examples
 from hrm_cli.data.metadata import read_metadata
@@ -26,7 +27,8 @@ class Assumed:
 def report_of(name: str, overrides: Sequence[str], assumed: Assumed) -> Report:
     """The report of a preset, a YAML file or a checkpoint, whichever `name` means. Overrides are for the former."""
     path = Path(name)
-    if path.is_dir() or path.suffix == ".safetensors" or path.name in ("best", "latest"):
+    is_file = path.suffix == ".safetensors" or path.name in ("best", "latest")
+    if name not in list_presets() and (is_file or path.is_dir()):
         return report_of_checkpoint(path, assumed)
     return report_of_preset(name, overrides, assumed)
 

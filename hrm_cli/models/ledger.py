@@ -6,6 +6,7 @@ worked out from presets and formulas each time it is asked for.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -126,6 +127,7 @@ def _how_wrong(claim: Claim, finding: Finding) -> str:
     return f"{abs(nearest / finding.computed - 1):.1%} {'high' if too_high else 'low'}"
 
 
+@functools.cache
 def _count(preset: str, *overrides: str, vocab_size: int = SUDOKU_TOKENS, identifiers: int = 1) -> _Counted:
     arch = load_preset(preset, overrides).arch
     exact = count_exactly(arch, vocab_size, SUDOKU_CELLS, identifiers)

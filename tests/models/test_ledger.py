@@ -77,7 +77,9 @@ def test_nothing_is_stored_another_architecture_gives_other_figures(monkeypatch:
         return load_preset(name, ["hidden_size=1024", "num_heads=16", *overrides])
 
     monkeypatch.setattr(module, "load_preset", wider)
+    module._count.cache_clear()
     changed = {entry.claimed: entry for entry in ledger()}
+    module._count.cache_clear()
     assert changed["27M"].computed == count_exactly(wider("base").arch, 11, 81).trainable
     assert changed["27M"].verdict != "right"
     assert changed["6.95M"].reproduced != 6_947_597
