@@ -37,7 +37,7 @@ def evaluate(
         Literal["adaptive", "full"] | None,
         typer.Option(
             "--halt",
-            help="adaptive: a puzzle leaves when its halt value says so; full: all steps.",
+            help="adaptive: a puzzle leaves when the model is sure of its answer; full: all steps.",
             show_default="as configured",
         ),
     ] = None,

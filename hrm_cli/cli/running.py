@@ -113,6 +113,8 @@ def prepare_resumed_run(name: str, overrides: Sequence[str] | None, data: Path |
     dataset, test = _open_datasets(
         data or (Path(preset.data.path) if preset.data.path else folder / "dataset")
     )
+    # What was overridden holds for later resumes as well.
+    (folder / CONFIG_FILE).write_text(resolved_yaml(preset), encoding="utf-8")
     return PreparedRun(folder, preset, dataset, test, resumed=True)
 
 

@@ -54,7 +54,7 @@ def solve(
         Literal["adaptive", "full"] | None,
         typer.Option(
             "--halt",
-            help="adaptive: a puzzle is done when its halt value says so; full: all steps.",
+            help="adaptive: a puzzle is done when the model is sure of its answer; full: all steps.",
             show_default="as configured",
         ),
     ] = None,

@@ -28,6 +28,12 @@ def train(
         str | None,
         typer.Option("--resume", metavar="RUN|latest", help="Go on with a run from its latest checkpoint."),
     ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", min=0, help="Seed of dataset, weights and batches.", show_default="the preset's"
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Train a model.
@@ -43,6 +49,8 @@ def train(
     from hrm_cli.cli import console
     from hrm_cli.cli.running import prepare_new_run, prepare_resumed_run, run_training
 
+    if seed is not None:
+        overrides = [*(overrides or ()), f"data.seed={seed}", f"train.seed={seed}"]
     prepared = (
         prepare_resumed_run(resume, overrides, data)
         if resume is not None

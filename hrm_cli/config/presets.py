@@ -55,14 +55,38 @@ def load_preset(
         document = _merge(document, {section: values})
         origins |= dict.fromkeys([section, *(f"{section}.{field}" for field in values)], "")
     problems: list[str] = []
-    try:
-        preset = Preset.model_validate(document)
-    except ValidationError as error:
-        problems = explain(error, origins)
+    preset = None
+    sound = document
+    while preset is None:
+        try:
+            preset = Preset.model_validate(sound)
+        except ValidationError as error:
+            problems += explain(error, origins)
+            # Checks of several fields together wait until each field alone is right: without the wrong ones they run.
+            rest = _without(sound, error)
+            if rest == sound:
+                break
+            sound = rest
     problems += _unknown_names(document, name_checks or {}, origins)
-    if problems:
+    if problems or preset is None:
         raise InvalidConfigError(problems)
     return preset
+
+
+def _without(document: Document, error: ValidationError) -> Document:
+    """The document less the keys complained about."""
+    faults = {tuple(map(str, problem["loc"][:2])) for problem in error.errors()}
+    kept: Document = {}
+    for key, value in document.items():
+        if (key,) in faults and not isinstance(value, dict):
+            continue
+        inner = (
+            {k: v for k, v in value.items() if (key, str(k)) not in faults}
+            if isinstance(value, dict)
+            else value
+        )
+        kept[key] = inner
+    return kept
 
 
 @dataclass(frozen=True)

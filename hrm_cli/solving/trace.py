@@ -35,7 +35,7 @@ class Frame:
     wrong: set[int]
     """Cells that differ from the only solution; where there are several, givens that were altered."""
     probability: float
-    """With which the model would halt here: sigmoid of the halt value."""
+    """How sure the model is that this answer is right: sigmoid of the halt value."""
 
     @property
     def title(self) -> str:

@@ -252,10 +252,10 @@ def _diverged(run: Run, state: TrainState, what: str) -> TrainingDiverged:
 def _evaluate_and_save(run: Run, state: TrainState) -> Path:
     assert run.evaluate is not None
     figures = evaluate_average(run.evaluate, state)
-    exact = figures["exact_accuracy"]
-    better = state.best is None or exact > state.best.exact_accuracy
+    exact, cells = figures["exact_accuracy"], figures.get("cell_accuracy", 0.0)
+    better = state.best is None or state.best.is_beaten_by(exact, cells)
     if better:
-        state.best = Best(state.step, exact)
+        state.best = Best(state.step, exact, cells)
         state.evaluations_without_better = 0
     else:
         state.evaluations_without_better += 1

@@ -31,7 +31,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tensors = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
     tensors["inner.embed_tokens.embedding_weight"] = torch.eye(6, 32)
     tensors["inner.lm_head.weight"] = torch.eye(6, 32)
-    tensors["inner.q_head.bias"] = torch.tensor([3.0, -3.0])
+    tensors["inner.q_head.bias"] = torch.tensor([6.0, -3.0])
     path = tmp_path_factory.mktemp("checkpoint") / "model.safetensors"
     facts = DatasetFacts(6, 16, 1, {"name": "maze", "rows": 4, "columns": 4})
     write_model_file(path, tensors, Preset(arch=arch), 1, facts)

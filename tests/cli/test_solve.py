@@ -43,7 +43,7 @@ def copying_model(path: Path, size: int = 9, **metadata: Any) -> Path:
     # Blocks of zeros pass the embedding on to the output layer, which recognises it.
     tensors["inner.embed_tokens.embedding_weight"] = torch.eye(vocabulary, 32)
     tensors["inner.lm_head.weight"] = torch.eye(vocabulary, 32)
-    tensors["inner.q_head.bias"] = torch.tensor([3.0, -3.0])
+    tensors["inner.q_head.bias"] = torch.tensor([6.0, -3.0])
     facts = DatasetFacts(vocabulary, cells, 1, {"name": "sudoku", "size": size})
     write_model_file(path, tensors, Preset(arch=arch), 1, facts)
     return path
@@ -242,7 +242,7 @@ def test_trace_in_pipes_is_plain_and_in_json_part_of_the_record(
     lines = done.stdout.splitlines()
     assert lines[:3] == [
         "puzzle 1 (puzzles.txt:1)",
-        "step 1: halt 95%, first answer",
+        "step 1: halt 100%, first answer",
         "  8 6 2 | 9 3 4 | 7 5 1",
     ]
     assert "step 2: halt 95%, 0 cells changed" in lines

@@ -239,5 +239,5 @@ def test_params_json_has_the_figures_of_the_ledger(run_hrm) -> None:
     assert done.status == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["exact"]["trainable"] == 27_275_266
-    assert document["approx"] == {"guide": 27_275_776, "rule_of_thumb": 25_178_624}
+    assert (document["approx"]["guide"], document["approx"]["rule_of_thumb"]) == (27_275_776, 25_178_624)
     assert sum(module["trainable"] for module in document["modules"]) == 27_275_266

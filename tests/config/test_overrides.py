@@ -84,12 +84,14 @@ def test_junk_values_of_real_keys_raise_nothing_but_config_errors(key: str, text
         parse_overrides([f"{key}={text}"])
 
 
-PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
+# YAML folds its own line break U+0085 in a plain text into a space: nothing that a shell would pass on.
+TEXT = st.text(st.characters(exclude_characters="\x85", exclude_categories=["Cs"]), max_size=20)
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
 
 
 @given(
     st.sampled_from(dotted_keys()),
-    PLAIN | st.lists(PLAIN, max_size=3) | st.dictionaries(st.text(max_size=5), PLAIN, max_size=3),
+    PLAIN | st.lists(PLAIN, max_size=3) | st.dictionaries(TEXT, PLAIN, max_size=3),
 )
 def test_a_value_written_as_yaml_is_read_back_unchanged(key: str, value: object) -> None:
     section, _, field = key.partition(".")
