@@ -26,17 +26,18 @@ def _flash_attention() -> Callable[..., Any] | None:
     return flash_attn_func
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q kᵀ / √D) v without a mask.
+def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
+    """softmax(q kᵀ / √D) v without a mask; `dropout` is the share of attention weights dropped.
 
     Takes and returns `[B, S, N, D]`. flash-attn is used on CUDA in bfloat16 or float16 only: it knows no float32.
     """
     if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and (flash := _flash_attention()) is not None:
-        out = flash(q, k, v, causal=False)
+        out = flash(q, k, v, dropout_p=dropout, causal=False)
         return out[0] if isinstance(out, tuple) else out
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-        mixed = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1) @ v
+        weights = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1)
+        mixed = F.dropout(weights, dropout) @ v if dropout else weights @ v
     else:
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
     return mixed.transpose(1, 2)

@@ -13,6 +13,7 @@ from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.core import CoreOutput
 from hrm_cli.models.counting import count_exactly
+from hrm_cli.models.nova import EncoderLayer
 from hrm_cli.models.registry import build_model
 
 
@@ -128,3 +129,19 @@ def test_nova_refuses_more_cells_than_its_table_has_positions(nova_arch: ArchCon
 
     with pytest.raises(ConfigError, match="5000 positions"):
         build_model(nova_arch, 7, 6000, 1)
+
+
+def test_novas_layers_compute_what_torchs_standard_layers_compute() -> None:
+    ours = EncoderLayer(32, 4, 64, 0.0, batch_first=True)
+    theirs = torch.nn.TransformerEncoderLayer(32, 4, 64, 0.0, batch_first=True)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(3, 7, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(ours(x), theirs(x), atol=1e-5)
+    assert (ours(x) - x).abs().max() > 0.1
+
+
+def test_novas_attention_starts_as_torchs_does(nova_arch: ArchConfig) -> None:
+    attention = seeded(nova_arch).inner.h_layers[0].self_attn
+    assert attention.out_proj.bias.eq(0).all()
+    assert attention.in_proj_bias.eq(0).all()
+    assert attention.in_proj_weight.std() > 0.01
