@@ -89,16 +89,17 @@ class ProgressReporter(Protocol):
 
 @contextmanager
 def progress(
-    description: str, total: float | None = None, *, quiet: bool = False
+    description: str, total: float | None = None, *, start: float = 0, quiet: bool = False
 ) -> Iterator[ProgressReporter]:
     """Progress on stderr: a bar with the time left on a terminal, a plain line now and then elsewhere.
 
+    `start` of the total was done before: the time left is reckoned from what is done here.
     stdout stays untouched, so `--json` and pipes keep it to themselves; `quiet` shows nothing at all.
     """
     if quiet:
         yield _Silent()
     elif is_plain(sys.stderr):
-        lines = _PlainProgress(description, total)
+        lines = _PlainProgress(description, total, start)
         yield lines
         lines.finish()
     else:
@@ -113,7 +114,7 @@ def progress(
             console=console(sys.stderr),
             refresh_per_second=4,
         ) as display:
-            yield _BarProgress(display, display.add_task(description, total=total, note=""))
+            yield _BarProgress(display, display.add_task(description, total=total, completed=start, note=""))
 
 
 @contextmanager
@@ -146,8 +147,8 @@ class _BarProgress:
 
 
 class _PlainProgress:
-    def __init__(self, description: str, total: float | None) -> None:
-        self._description, self._total = description, total
+    def __init__(self, description: str, total: float | None, start: float) -> None:
+        self._description, self._total, self._start = description, total, start
         self._started = self._last_line = time.monotonic()
         self._unsaid = ""
 
@@ -160,8 +161,9 @@ class _PlainProgress:
             return
         self._last_line, self._unsaid = now, ""
         left = ""
-        if self._total and completed:
-            left = f", {_clock((now - self._started) * (self._total / completed - 1))} left"
+        done = completed - self._start
+        if self._total and done > 0:
+            left = f", {_clock((now - self._started) * (self._total - completed) / done)} left"
         print_message(line + left)
 
     def finish(self) -> None:

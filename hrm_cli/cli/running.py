@@ -132,7 +132,7 @@ def run_training(prepared: PreparedRun, *, quiet: bool = False) -> RunOutcome:
     if not quiet and not prepared.resumed:
         _describe(preset, state, plan)
     first_step, seconds_before = state.step, state.seconds
-    with console.progress("training", plan.total_steps, quiet=quiet) as display:
+    with console.progress("training", plan.total_steps, start=state.step, quiet=quiet) as display:
         listeners: list[Listener] = [
             MetricsFile(prepared.folder / "metrics.jsonl"),
             ProgressListener(display, state, quiet=quiet),
