@@ -114,7 +114,9 @@ def progress(
             console=console(sys.stderr),
             refresh_per_second=4,
         ) as display:
-            yield _BarProgress(display, display.add_task(description, total=total, completed=int(start), note=""))
+            yield _BarProgress(
+                display, display.add_task(description, total=total, completed=int(start), note="")
+            )
 
 
 @contextmanager

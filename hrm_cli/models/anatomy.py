@@ -39,7 +39,7 @@ class Kept:
     written_out: int = 0
     """On top, in bfloat16, on a CPU: there attention is written out in bfloat16 and keeps its weights."""
     written_out_wide: int = 0
-    """On top, in float32, on a CPU: there dropout on the attention weights has torch write attention out."""
+    """On top, in float32, on a CPU, where dropout on the attention weights has torch write attention out."""
 
 
 @dataclass(frozen=True)
@@ -190,12 +190,13 @@ def _encoder(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Run
         0,
         layers * (2 * seq_len * 4 * hidden**2 + 2 * 2 * seq_len**2 * hidden),
         runs,
-        # Kept: the input, q, k and v, the output, and the mask of the dropout behind it. Written out with dropout on
-        # the weights, attention keeps copies of q and k, the softmax, its mask and their product as well.
+        # Kept: the input, q, k and v, the output, and the mask of the dropout behind it. Written out, attention keeps
+        # the softmax as well; with dropout on the weights also its mask and their product.
         Kept(
             layers * (5 + drops) * activation,
             layers * arch.num_heads * seq_len,
-            written_out_wide=layers * drops * (2 * activation + 3 * scores),
+            written_out=layers * (1 + 2 * drops) * scores,
+            written_out_wide=layers * drops * 3 * scores,
         ),
     )
     feed_forward = Part(

@@ -53,9 +53,13 @@ def activation_bytes(parts: Sequence[Part], batch_size: int, dtype: str) -> int:
 
 def written_out_bytes(parts: Sequence[Part], batch_size: int, dtype: str) -> int:
     """Bytes that a CPU keeps on top of `activation_bytes` where it writes attention out."""
-    narrow = BYTES[dtype] if dtype == "bfloat16" else 0
     per_puzzle = sum(
-        part.runs.with_gradient * (narrow * part.kept.written_out + _MASTER * part.kept.written_out_wide)
+        part.runs.with_gradient
+        * (
+            _MASTER * part.kept.written_out_wide
+            if dtype == "float32"
+            else BYTES[dtype] * part.kept.written_out
+        )
         for part in parts
     )
     return batch_size * per_puzzle

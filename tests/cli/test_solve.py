@@ -245,11 +245,11 @@ def test_trace_in_pipes_is_plain_and_in_json_part_of_the_record(
         "step 1: halt 100%, first answer",
         "  8 6 2 | 9 3 4 | 7 5 1",
     ]
-    assert "step 2: halt 95%, 0 cells changed" in lines
+    assert "step 2: halt 100%, 0 cells changed" in lines
     assert lines[-1].startswith("  1  solved ")
     _, stdout, _ = in_process("--checkpoint", checkpoint, "--trace", "--json")
     (record,) = records(stdout)
-    assert record["trace"] == [{"step": 1, "grid": COMPLETE, "q_halt": pytest.approx(3.0)}]
+    assert record["trace"] == [{"step": 1, "grid": COMPLETE, "q_halt": pytest.approx(6.0)}]
 
 
 def test_picture_is_svg(hrm_solve: Any, tmp_path: Path) -> None:

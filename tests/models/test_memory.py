@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hrm_cli.config.schema import ArchConfig
-from hrm_cli.models import layers
+from hrm_cli.models import layers, nova
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.anatomy import anatomy
 from hrm_cli.models.memory import activation_bytes, training_memory, written_out_bytes
@@ -32,10 +32,10 @@ MODELS = {
 }
 
 
-def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def fused(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     """Attention as on CUDA and, in float32, on a CPU."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout).transpose(1, 2)
 
 
 def kept_bytes(arch: ArchConfig) -> int:
@@ -65,7 +65,8 @@ def kept_bytes(arch: ArchConfig) -> int:
 def test_activations_are_estimated_within_the_promised_tolerance(
     settings: dict[str, Any], dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layers, "attend", fused)
+    for module in (layers, nova):
+        monkeypatch.setattr(module, "attend", fused)
     arch = ArchConfig(**{**SMALL, **settings, "forward_dtype": dtype})
     parts = anatomy(arch, VOCABULARY, CELLS)
     copies = training_memory(parts, ROWS, dtype).working_copy
