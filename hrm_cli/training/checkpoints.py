@@ -40,7 +40,10 @@ def checkpoint_folder(run: Path, step: int) -> Path:
 def save_checkpoint(
     run: Path, state: TrainState, preset: Preset, facts: DatasetFacts, sampler: dict[str, Any], *, best: bool
 ) -> Path:
-    """Writes the state as a checkpoint, moves `latest` (and `best`) to it, and prunes. Returns its folder."""
+    """Writes the state as a checkpoint, moves `latest` (and `best`) to it, and prunes. Returns its folder.
+
+    Raises CheckpointError when it cannot be written (a full disk); nothing half-written is left.
+    """
     folder = checkpoint_folder(run, state.step)
     if not folder.exists():
         partial = folder.with_name(f".partial-{folder.name}")
@@ -53,6 +56,12 @@ def save_checkpoint(
             for name in (MODEL_FILE, TENSORS_FILE, FACTS_FILE):
                 _sync(partial / name)
             partial.rename(folder)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise CheckpointError(
+                f"{folder}: cannot be written ({error}); earlier checkpoints are as they were: "
+                f"make room, then go on with --resume {run}"
+            ) from error
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise

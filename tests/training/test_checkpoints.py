@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import hrm_cli.training.checkpoints as checkpoints
@@ -64,16 +65,21 @@ def test_averaged_weights_are_what_a_checkpoint_publishes(make_run) -> None:
     assert not torch.equal(published["inner.lm_head.weight"], own)
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one_in_place(make_run, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device")]
+)
+def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one_in_place(
+    make_run, monkeypatch, error: Exception
+) -> None:
     run, state = make_run(5)
     before = train(run, state).checkpoint
     state.step += 1
 
     def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(CheckpointError, match=r"step-000000006: cannot be written .*No space left"):
         run.save(state)
     assert [path.name for path in (run.folder / "checkpoints").iterdir()] == [before.name]
     assert find_model_file(run.folder).parent == before
