@@ -57,6 +57,7 @@ def demo(
     say(_TRAINING)
     outcome = run_training(prepared, quiet=json)
     if outcome.result.signal_number is not None:
+        say(f"\nInterrupted and saved. Go on with the training by: hrm train --resume {folder}")
         raise typer.Exit(128 + outcome.result.signal_number)
 
     model, card = load_model(folder, resolve_device(prepared.preset.train.device))
