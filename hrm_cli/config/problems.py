@@ -60,6 +60,8 @@ def accepted_values(field: FieldInfo) -> str:
 
 def _explain_one(problem: dict[str, Any], origins: Mapping[str, str]) -> str:
     path = [str(part) for part in problem["loc"]]
+    if not path:
+        return _reason(problem) or str(problem["msg"])
     key = ".".join(path)
     field = _field(path)
     if problem["type"] == "extra_forbidden":

@@ -236,6 +236,9 @@ class TrainConfig(Section):
 
     epochs: Int = Field(20000, ge=1, description="visits of every training group")
     global_batch_size: Int = Field(768, ge=1, description="puzzles in a step, over all processes")
+    accumulation_steps: Int = Field(
+        1, ge=1, description="micro-batches that a step is computed in, one after the other; saves memory"
+    )
     lr: Float = Field(1e-4, gt=0, description="learning rate of the network")
     lr_min_ratio: Float = Field(
         1.0, ge=0, le=1, description="last rate ÷ lr of the cosine; 1 keeps the rate constant"
@@ -305,6 +308,19 @@ class Preset(Section):
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Preset:
+        if (
+            self.arch.core == "nova"
+            and self.arch.nova_halting == "mean"
+            and self.train.accumulation_steps > 1
+        ):
+            raise ValueError(
+                "train.accumulation_steps above 1 does not go with arch.nova_halting mean, "
+                "which halts by the mean of the whole batch; take arch.nova_halting=per_row"
+            )
+        return self
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -8,8 +8,8 @@ Letters in shapes: B rows, S tokens of a puzzle, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import cast
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models.core import Core, InnerCarry
+from hrm_cli.models.draws import Draws
 
 
 @dataclass
@@ -29,6 +30,16 @@ class PuzzleBatch:
     """`[B, S]` int32 tokens, −100 where there is none."""
     puzzle_identifiers: Tensor
     """`[B]` int32."""
+
+    def select(self, rows: slice) -> PuzzleBatch:
+        """Some of these rows, as views."""
+        return PuzzleBatch(self.inputs[rows], self.labels[rows], self.puzzle_identifiers[rows])
+
+    @staticmethod
+    def joined(parts: Sequence[PuzzleBatch]) -> PuzzleBatch:
+        """The rows of all parts, in order."""
+        names = [field.name for field in fields(PuzzleBatch)]
+        return PuzzleBatch(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
     def where_not(self, mask: Tensor, other: PuzzleBatch) -> PuzzleBatch:
         """These rows, with `other`'s in the rows where `mask` `[B]` is set."""
@@ -50,6 +61,26 @@ class Carry:
     """Rows that take a new puzzle at the next step, `[B]` bool."""
     current: PuzzleBatch
     """The puzzles being worked on."""
+
+    def select(self, rows: slice) -> Carry:
+        """The carry of some rows, as views."""
+        inner = InnerCarry(self.inner.z_H[rows], self.inner.z_L[rows])
+        return Carry(inner, self.steps[rows], self.halted[rows], self.current.select(rows))
+
+    @staticmethod
+    def joined(parts: Sequence[Carry]) -> Carry:
+        """The rows of all parts, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        inner = InnerCarry(
+            torch.cat([part.inner.z_H for part in parts]), torch.cat([part.inner.z_L for part in parts])
+        )
+        return Carry(
+            inner,
+            torch.cat([part.steps for part in parts]),
+            torch.cat([part.halted for part in parts]),
+            PuzzleBatch.joined([part.current for part in parts]),
+        )
 
 
 @dataclass
@@ -130,9 +161,12 @@ class ACTModel(nn.Module):
         )
 
     def train_step(
-        self, carry: Carry, batch: PuzzleBatch, generator: torch.Generator | None = None
+        self, carry: Carry, batch: PuzzleBatch, draws: Draws | None = None
     ) -> tuple[Carry, TrainOutput]:
-        """One ACT step in training: halted rows take a new puzzle, the others keep theirs."""
+        """One ACT step in training: halted rows take a new puzzle, the others keep theirs.
+
+        `draws` None explores by torch's own generator.
+        """
         arch = self.arch
         current = carry.current.where_not(carry.halted, batch)
         inner = self.core.reset(carry.inner, carry.halted)
@@ -149,7 +183,8 @@ class ACTModel(nn.Module):
             if arch.halt_max_steps > 1:
                 learns_to_continue = self.core.learns_to_continue
                 halted = is_last | (out.q_halt > (out.q_continue if learns_to_continue else 0))
-                halted = halted & (steps >= self._minimum_steps(steps, generator))
+                draws = draws or Draws(None, len(steps))
+                halted = halted & (steps >= draws.minimum_steps(arch, steps.device))
                 if learns_to_continue:
                     _, after = self.core(inner, current.inputs, puzzle_rows, weights, with_logits=False)
                     best = torch.where(is_last, after.q_halt, torch.maximum(after.q_halt, after.q_continue))
@@ -159,17 +194,6 @@ class ACTModel(nn.Module):
             Carry(inner, steps, halted, current),
             TrainOutput(out.logits, out.q_halt, out.q_continue, target, puzzle_rows),
         )
-
-    def _minimum_steps(self, steps: Tensor, generator: torch.Generator | None) -> Tensor:
-        # Exploration: with a small probability a row must go on for 2..halt_max_steps steps.
-        probability = self.arch.halt_exploration_prob
-        if probability == 0:
-            return torch.zeros_like(steps)
-        explores = torch.rand(steps.shape, generator=generator, device=steps.device) < probability
-        drawn = torch.randint(
-            2, self.arch.halt_max_steps + 1, steps.shape, generator=generator, device=steps.device
-        )
-        return torch.where(explores, drawn, 0)
 
     @torch.inference_mode()
     def infer(

@@ -25,9 +25,9 @@ from hrm_cli.puzzles.arc_fields import random_places
 from hrm_cli.puzzles.arc_symmetry import ArcSymmetries
 from hrm_cli.puzzles.arc_tasks import Pair
 from hrm_cli.puzzles.domain import PAD
-from hrm_cli.training.loop import to_device, train_one_step
 from hrm_cli.training.optimizers import SignDescent, network_optimizer
 from hrm_cli.training.state import TrainState
+from hrm_cli.training.step import to_device, train_one_step
 
 _CHOOSE = 0
 """What the images of a task are drawn for, as when a dataset is built."""

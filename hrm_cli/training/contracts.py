@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hrm_cli.config.schema import TrainConfig
 from hrm_cli.models.act import ACTModel, Carry, PuzzleBatch
+from hrm_cli.models.draws import Draws
 from hrm_cli.models.losses import act_loss
 from hrm_cli.models.nova import Nova
 
@@ -19,7 +20,7 @@ class Supervised:
     """One training step, ready for backward."""
 
     loss: Tensor
-    """Summed over rows; the loop divides it by the global batch size."""
+    """Summed over rows; the step divides it by the global batch size."""
     metrics: dict[str, Tensor]
     """Sums over rows: `count`, `accuracy`, `exact_accuracy`, `q_halt_accuracy`, `steps` and the loss's parts."""
     current: PuzzleBatch
@@ -33,7 +34,7 @@ class Supervised:
 
 
 Contract = Callable[
-    [ACTModel, Carry | None, PuzzleBatch, TrainConfig, torch.Generator], tuple[Carry | None, Supervised]
+    [ACTModel, Carry | None, PuzzleBatch, TrainConfig, Draws], tuple[Carry | None, Supervised]
 ]
 
 
@@ -42,10 +43,10 @@ def deep_supervision(
     carry: Carry | None,
     batch: PuzzleBatch,
     config: TrainConfig,
-    generator: torch.Generator,
+    draws: Draws,
 ) -> tuple[Carry, Supervised]:
     """A loss after every ACT step; rows go on from step to step until they halt (HRM, TRM)."""
-    carry, out = model.train_step(carry or model.initial_carry(batch), batch, generator)
+    carry, out = model.train_step(carry or model.initial_carry(batch), batch, draws)
     loss, metrics = act_loss(
         out.logits,
         carry.current.labels,
@@ -64,16 +65,15 @@ def whole_forward(
     carry: Carry | None,
     batch: PuzzleBatch,
     config: TrainConfig,
-    generator: torch.Generator,
+    draws: Draws,
 ) -> tuple[None, Supervised]:
     """One loss at the end of a forward pass through all cycles; every step takes new puzzles (nova)."""
     core = model.inner
     assert isinstance(core, Nova)
     device = batch.inputs.device
     # Dropout draws from torch's global generator: seeded here from ours, and put back, so that runs resume exactly.
-    seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(seed))
+        torch.manual_seed(draws.seed())
         loss, metrics, logits = core.training_loss(batch.inputs, batch.labels, config.loss)
     fresh = torch.ones(len(batch.inputs), dtype=torch.bool, device=device)
     return None, Supervised(loss, metrics, batch, logits, fresh)

@@ -25,24 +25,26 @@ class Teacher:
     def __init__(self, model: ACTModel, token_loss: str) -> None:
         self.model = model.requires_grad_(False)
         self._token_loss = token_loss
-        self._targets: Tensor | None = None
+        self._targets: dict[int, Tensor] = {}
+        """Of every micro-batch, by its first row."""
 
-    def loss(self, out: Supervised, student_token_loss: str) -> Tensor:
+    def loss(self, out: Supervised, student_token_loss: str, first_row: int = 0) -> Tensor:
         """KL(teacher ‖ student), mean over each row's labelled tokens, summed over rows."""
-        targets = self._current_targets(out.current, out.fresh)
+        targets = self._current_targets(out.current, out.fresh, first_row)
         student = log_probabilities(out.logits, student_token_loss)
         divergence = (targets.exp() * (targets - student)).sum(-1)
         labelled = out.current.labels != IGNORED_LABEL
         per_row = torch.where(labelled, divergence, 0.0).sum(-1) / labelled.sum(-1).clamp(min=1)
         return per_row.sum()
 
-    def _current_targets(self, current: PuzzleBatch, fresh: Tensor) -> Tensor:
-        if self._targets is None:
+    def _current_targets(self, current: PuzzleBatch, fresh: Tensor, first_row: int) -> Tensor:
+        targets = self._targets.get(first_row)
+        if targets is None:
             # The first step, of a new run or a resumed one: no row has a target yet.
-            self._targets = self._answers(current.inputs, current.puzzle_identifiers)
+            targets = self._targets[first_row] = self._answers(current.inputs, current.puzzle_identifiers)
         elif fresh.any():
-            self._targets[fresh] = self._answers(current.inputs[fresh], current.puzzle_identifiers[fresh])
-        return self._targets
+            targets[fresh] = self._answers(current.inputs[fresh], current.puzzle_identifiers[fresh])
+        return targets
 
     def _answers(self, inputs: Tensor, puzzle_identifiers: Tensor) -> Tensor:
         model = self.model

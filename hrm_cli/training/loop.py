@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
-from hrm_cli.config.schema import Preset, TrainConfig
+from hrm_cli.config.schema import Preset
 from hrm_cli.data.batches import Batch
 from hrm_cli.errors import TrainingDiverged
-from hrm_cli.models.act import ACTModel, PuzzleBatch
+from hrm_cli.models.act import ACTModel
 from hrm_cli.training.checkpoints import save_checkpoint
-from hrm_cli.training.contracts import CONTRACTS
 from hrm_cli.training.interruption import Interruption
 from hrm_cli.training.loggers import Listener
-from hrm_cli.training.schedule import learning_rate
+from hrm_cli.training.schedule import rate_factor
 from hrm_cli.training.state import Best, DatasetFacts, Plan, TrainState
+from hrm_cli.training.step import add_sums, to_device, train_one_step
 
 Evaluate = Callable[[ACTModel], Mapping[str, float]]
 """Evaluates a model; the result holds at least `exact_accuracy`."""
@@ -78,42 +77,6 @@ class Run:
             listener.logged(record)
 
 
-def to_device(batch: Batch, device: torch.device) -> PuzzleBatch:
-    """The batch as tensors on `device`."""
-    tensors = (torch.from_numpy(a) for a in (batch.inputs, batch.labels, batch.puzzle_identifiers))
-    return PuzzleBatch(*(t.to(device, non_blocking=True) for t in tensors))
-
-
-def train_one_step(
-    state: TrainState, batch: PuzzleBatch, config: TrainConfig, total_steps: int
-) -> dict[str, Tensor]:
-    """One ACT step and one optimiser step; returns the metrics' sums (of the state before the update)."""
-    contract = CONTRACTS[state.model.core.contract]
-    state.model.train()
-    state.carry, out = contract(state.model, state.carry, batch, config, state.generator)
-    loss = out.loss
-    if state.teacher is not None:
-        taught = state.teacher.loss(out, config.loss)
-        loss = loss + config.distill_weight * taught
-        out.metrics["distill_loss"] = taught.detach()
-    (loss / config.global_batch_size).backward()
-    if config.grad_clip:
-        torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip)
-
-    state.step += 1
-    rate = _rate_factor(state.step, total_steps, config)
-    for group in state.network.param_groups:
-        group["lr"] = config.lr * rate
-    state.network.step()
-    state.network.zero_grad(set_to_none=True)
-    if state.sparse is not None and out.puzzle_rows is not None and out.puzzle_rows.grad is not None:
-        state.sparse.lr = config.puzzle_emb_lr * rate
-        state.sparse.step(out.current.puzzle_identifiers, out.puzzle_rows.grad)
-    if state.average is not None:
-        state.average.update(state.model)
-    return {"loss": loss.detach(), **out.metrics}
-
-
 def train(run: Run, state: TrainState) -> TrainResult:
     """Trains from `state` to the end of the plan, or until patience, time, a signal or divergence ends it.
 
@@ -128,7 +91,8 @@ def train(run: Run, state: TrainState) -> TrainResult:
         clock = _Clock(state)
         while state.step < run.plan.total_steps:
             batch = to_device(next(run.batches), device)
-            _add(state.sums, train_one_step(state, batch, config, run.plan.total_steps))
+            sums = train_one_step(state, batch, config, run.plan.total_steps)
+            add_sums(state.sums, {**sums, "log_steps": torch.ones((), dtype=torch.int64)})
             clock.tick()
             for listener in run.listeners:
                 listener.stepped(state.step)
@@ -181,19 +145,6 @@ class _Clock:
         self.last = time.perf_counter()
 
 
-def _rate_factor(step: int, total_steps: int, config: TrainConfig) -> float:
-    return learning_rate(
-        step, total_steps, 1.0, warmup_steps=config.lr_warmup_steps, min_ratio=config.lr_min_ratio
-    )
-
-
-def _add(sums: dict[str, Tensor], metrics: dict[str, Tensor]) -> None:
-    # Kept on the device: reading a number at every step would make the processor wait for the accelerator.
-    rows = torch.ones((), dtype=torch.int64)
-    for name, value in {**metrics, "log_steps": rows}.items():
-        sums[name] = sums[name] + value if name in sums else value
-
-
 def _log(run: Run, state: TrainState) -> None:
     sums = {name: value.item() for name, value in state.sums.items()}
     state.sums = {}
@@ -203,7 +154,7 @@ def _log(run: Run, state: TrainState) -> None:
     halted = max(sums.pop("count"), 1)
     record = {name: value / (rows if name.endswith("loss") else halted) for name, value in sums.items()}
     _check_loss(run, state, record["loss"])
-    rate = _rate_factor(state.step, run.plan.total_steps, config)
+    rate = rate_factor(state.step, run.plan.total_steps, config)
     run.tell(
         {
             "kind": "train",

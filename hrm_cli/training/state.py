@@ -86,8 +86,11 @@ class AveragedWeights:
 class Teacher(Protocol):
     """What the loop needs of a teacher (`hrm_cli.training.distillation`)."""
 
-    def loss(self, out: Supervised, student_token_loss: str) -> Tensor:
-        """How far the student's answers are from the teacher's, summed over rows."""
+    def loss(self, out: Supervised, student_token_loss: str, first_row: int = 0) -> Tensor:
+        """How far the student's answers are from the teacher's, summed over rows.
+
+        `out` may be of a part of the batch, which begins at `first_row` and is cut alike at every step.
+        """
 
 
 @dataclass

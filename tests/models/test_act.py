@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from hrm_cli.models.act import ACTModel, PuzzleBatch
+from hrm_cli.models.draws import Draws
 from hrm_cli.models.registry import build_model
 
 
@@ -72,7 +73,8 @@ def test_exploration_keeps_some_rows_going_that_want_to_halt_at_once(model: ACTM
         torch.ones(rows, 20, dtype=torch.int32),
         torch.zeros(rows, dtype=torch.int32),
     )
-    carry, _ = model.train_step(model.initial_carry(many), many, torch.Generator().manual_seed(0))
+    draws = Draws(torch.Generator().manual_seed(0), rows)
+    carry, _ = model.train_step(model.initial_carry(many), many, draws)
     # halt_exploration_prob is 0.1, and the least number drawn is 2.
     assert 0.07 < (~carry.halted).float().mean().item() < 0.13
 

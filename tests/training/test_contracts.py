@@ -9,9 +9,10 @@ from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import CheckpointError
 from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.distillation import load_teacher
-from hrm_cli.training.loop import to_device, train, train_one_step
+from hrm_cli.training.loop import train
 from hrm_cli.training.model_files import load_model
 from hrm_cli.training.state import DatasetFacts, initial_state
+from hrm_cli.training.step import to_device, train_one_step
 
 
 def of_core(run, core: str):

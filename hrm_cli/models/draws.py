@@ -1,0 +1,51 @@
+"""The random numbers of a training step, drawn once for the whole global batch, whoever computes which of its rows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hrm_cli.config.schema import ArchConfig
+
+
+class Draws:
+    """What one step draws for its `count` rows; `of` hands out those of some rows.
+
+    Micro-batches and ranks see slices of the same numbers, so that neither changes what is explored.
+    """
+
+    def __init__(self, generator: torch.Generator | None, count: int) -> None:
+        self.generator = generator
+        self._count = count
+        self._rows = slice(0, count)
+        self._whole = self
+        self._minimum_steps: Tensor | None = None
+
+    def of(self, rows: slice) -> Draws:
+        """The same draws as some of these rows see them."""
+        part = Draws(self.generator, self._count)
+        own = range(self._count)[self._rows][rows]
+        part._rows, part._whole = slice(own.start, own.stop), self._whole
+        return part
+
+    def minimum_steps(self, arch: ArchConfig, device: torch.device) -> Tensor:
+        """Exploration: steps that each of these rows must take, `[b]` int64.
+
+        0, and with a small probability drawn from 2..halt_max_steps (hrm-spec "Adaptive computation").
+        """
+        if self._whole._minimum_steps is None:
+            self._whole._minimum_steps = self._draw_minimum_steps(arch, device)
+        return self._whole._minimum_steps[self._rows]
+
+    def _draw_minimum_steps(self, arch: ArchConfig, device: torch.device) -> Tensor:
+        shape = (self._count,)
+        if arch.halt_exploration_prob == 0:
+            return torch.zeros(shape, dtype=torch.int64, device=device)
+        explores = torch.rand(shape, generator=self.generator, device=device) < arch.halt_exploration_prob
+        drawn = torch.randint(2, arch.halt_max_steps + 1, shape, generator=self.generator, device=device)
+        return torch.where(explores, drawn, 0)
+
+    def seed(self) -> int:
+        """A seed for what a core draws by itself (dropout); every call draws another."""
+        device = self.generator.device if self.generator is not None else None
+        return int(torch.randint(2**62, (), generator=self.generator, device=device).item())

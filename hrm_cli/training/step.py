@@ -1,0 +1,103 @@
+"""One training step: forward and backward over micro-batches, then one update of everything that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from hrm_cli.config.schema import TrainConfig
+from hrm_cli.data.batches import Batch
+from hrm_cli.models.act import Carry, PuzzleBatch
+from hrm_cli.models.draws import Draws
+from hrm_cli.training.contracts import CONTRACTS, Supervised
+from hrm_cli.training.schedule import rate_factor
+from hrm_cli.training.state import TrainState
+
+
+def to_device(batch: Batch, device: torch.device) -> PuzzleBatch:
+    """The batch as tensors on `device`."""
+    tensors = (torch.from_numpy(a) for a in (batch.inputs, batch.labels, batch.puzzle_identifiers))
+    return PuzzleBatch(*(t.to(device, non_blocking=True) for t in tensors))
+
+
+def train_one_step(
+    state: TrainState, batch: PuzzleBatch, config: TrainConfig, total_steps: int
+) -> dict[str, Tensor]:
+    """One ACT step and one optimiser step; returns the metrics' sums (of the state before the update).
+
+    With `train.accumulation_steps` the rows are worked on in that many micro-batches, one after the other, whose
+    gradients add up to those of the whole batch.
+    """
+    state.model.train()
+    sums, embeddings = _accumulate_gradients(state, batch, config)
+    if config.grad_clip:
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip)
+    state.step += 1
+    _update(state, embeddings, config, rate_factor(state.step, total_steps, config))
+    return sums
+
+
+def micro_batches(rows: int, count: int) -> Iterator[slice]:
+    """`rows` cut into `count` slices whose sizes differ by one at most; fewer where there are fewer rows."""
+    count = min(count, rows)
+    for i in range(count):
+        yield slice(i * rows // count, (i + 1) * rows // count)
+
+
+def add_sums(sums: dict[str, Tensor], more: dict[str, Tensor]) -> None:
+    """Adds metrics to `sums`, kept on the device: reading a number would make the processor wait for it."""
+    for name, value in more.items():
+        sums[name] = sums[name] + value if name in sums else value
+
+
+@dataclass
+class _EmbeddingGradients:
+    """Gradients of the puzzle embeddings that a step has used, micro-batch by micro-batch."""
+
+    puzzle_identifiers: list[Tensor] = field(default_factory=list)
+    gradients: list[Tensor] = field(default_factory=list)
+
+    def take(self, out: Supervised) -> None:
+        if out.puzzle_rows is not None and out.puzzle_rows.grad is not None:
+            self.puzzle_identifiers.append(out.current.puzzle_identifiers)
+            self.gradients.append(out.puzzle_rows.grad)
+
+
+def _accumulate_gradients(
+    state: TrainState, batch: PuzzleBatch, config: TrainConfig
+) -> tuple[dict[str, Tensor], _EmbeddingGradients]:
+    contract = CONTRACTS[state.model.core.contract]
+    sums: dict[str, Tensor] = {}
+    embeddings = _EmbeddingGradients()
+    carries: list[Carry | None] = []
+    count = len(batch.inputs)
+    draws = Draws(state.generator, count)
+    for rows in micro_batches(count, config.accumulation_steps):
+        before = None if state.carry is None else state.carry.select(rows)
+        after, out = contract(state.model, before, batch.select(rows), config, draws.of(rows))
+        loss = out.loss
+        if state.teacher is not None:
+            taught = state.teacher.loss(out, config.loss, first_row=rows.start)
+            loss = loss + config.distill_weight * taught
+            out.metrics["distill_loss"] = taught.detach()
+        (loss / config.global_batch_size).backward()
+        embeddings.take(out)
+        add_sums(sums, {"loss": loss.detach(), **out.metrics})
+        carries.append(after)
+    state.carry = Carry.joined([carry for carry in carries if carry is not None]) if carries[0] else None
+    return sums, embeddings
+
+
+def _update(state: TrainState, embeddings: _EmbeddingGradients, config: TrainConfig, rate: float) -> None:
+    for group in state.network.param_groups:
+        group["lr"] = config.lr * rate
+    state.network.step()
+    state.network.zero_grad(set_to_none=True)
+    if state.sparse is not None and embeddings.gradients:
+        state.sparse.lr = config.puzzle_emb_lr * rate
+        state.sparse.step(torch.cat(embeddings.puzzle_identifiers), torch.cat(embeddings.gradients))
+    if state.average is not None:
+        state.average.update(state.model)
