@@ -39,7 +39,33 @@ def test_trm_counts_are_those_of_its_paper() -> None:
     assert count_exactly(trm_arch(mlp_t=True, pos_encodings="none"), 11, 81).trainable == 5_028_866
     assert count_exactly(trm_arch(), 6, 900).trainable == 6_822_914
     assert count_exactly(trm_arch(), 12, 900).trainable == 6_829_058
-    assert count_exactly(load_preset("trm-sudoku").arch, 11, 81).trainable == 5_028_866
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "trainable", "arch", "train"),
+    [
+        (
+            "trm-sudoku", (11, 81), 5_028_866, {"mlp_t": True, "L_cycles": 6, "pos_encodings": "none"},
+            {"lr": 1e-4, "puzzle_emb_lr": 1e-4, "weight_decay": 1.0, "puzzle_emb_weight_decay": 1.0, "epochs": 50_000},
+        ),
+        (
+            "trm-maze", (6, 900), 6_822_914, {"mlp_t": False, "L_cycles": 4, "pos_encodings": "rope"},
+            {"lr": 1e-4, "puzzle_emb_lr": 1e-4, "weight_decay": 1.0, "puzzle_emb_weight_decay": 1.0, "epochs": 50_000},
+        ),
+        (
+            "trm-arc", (12, 900), 6_829_058, {"mlp_t": False, "L_cycles": 4, "pos_encodings": "rope"},
+            {"lr": 1e-4, "puzzle_emb_lr": 1e-2, "weight_decay": 0.1, "puzzle_emb_weight_decay": 0.1, "epochs": 100_000},
+        ),
+    ],
+)  # fmt: skip
+def test_trm_presets_are_the_published_runs(name, shape, trainable, arch, train) -> None:
+    preset = load_preset(name)
+    assert count_exactly(preset.arch, *shape).trainable == trainable
+    common = {"core": "trm", "hidden_size": 512, "L_layers": 2, "H_cycles": 3, "puzzle_emb_len": 16}
+    for key, value in {**common, **arch}.items():
+        assert getattr(preset.arch, key) == value, key
+    for key, value in {**train, "global_batch_size": 768, "ema_decay": 0.999}.items():
+        assert getattr(preset.train, key) == value, key
 
 
 def test_trm_stores_one_module_and_learns_no_value_of_going_on(batch: PuzzleBatch) -> None:
