@@ -1,39 +1,157 @@
-"""Datasets of the Hugging Face hub: their `train.csv` and `test.csv`, from the local cache where possible."""
+"""The Hugging Face hub: `hf:OWNER/NAME[@REVISION]`, files fetched into its local cache, folders pushed.
+
+Its client, the package huggingface_hub, is an extra. All that can go wrong there becomes one message.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-from hrm_cli.errors import ConfigError, DatasetError
+from hrm_cli.errors import ConfigError, DatasetError, HRMError
 
 PREFIX = "hf:"
 
+_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class HubAddress:
+    """A repository of the hub, and which state of it."""
+
+    repository: str
+    revision: str | None = None
+    """A branch, a tag or a commit; None means the main branch."""
+
+    @classmethod
+    def parse(cls, text: str, what: str) -> HubAddress:
+        """Reads `hf:OWNER/NAME[@REVISION]`; `what` names the option at fault in messages. Raises ConfigError."""
+        repository, at, revision = text.removeprefix(PREFIX).partition("@")
+        if not text.startswith(PREFIX) or not _NAME.fullmatch(repository) or (at and not revision):
+            raise ConfigError(
+                f"{what} {text!r}: write hf:OWNER/NAME, or hf:OWNER/NAME@REVISION for a branch, a tag or a commit"
+            )
+        return cls(repository, revision or None)
+
+    def __str__(self) -> str:
+        return f"{PREFIX}{self.repository}" + (f"@{self.revision}" if self.revision else "")
+
+
+def is_address(text: object) -> bool:
+    """Whether a path or text means the hub."""
+    return str(text).startswith(PREFIX)
+
 
 def fetch(source: str, name: str, *, optional: bool = False) -> Path | None:
-    """The local copy of the file `name` of `hf:OWNER/NAME`; None when an `optional` one is not there.
+    """The local copy of the file `name` of the dataset `hf:OWNER/NAME[@REVISION]`.
 
+    None when an `optional` one is absent.
     Raises ConfigError for a malformed source, DatasetError when the hub's client is missing or refuses.
     """
-    repository = source.removeprefix(PREFIX)
-    if repository.count("/") != 1 or not all(repository.split("/")):
-        raise ConfigError(f"source {source!r}: write hf:OWNER/NAME, as in hf:sapientinc/sudoku-extreme")
+    address = HubAddress.parse(source, "source")
+    return download(
+        address, name, f"source {source}", DatasetError, repo_type="dataset", optional=optional,
+        advice="check the name and the network, or download the file and give its path",
+    )  # fmt: skip
+
+
+def download(
+    address: HubAddress,
+    name: str,
+    what: str,
+    error_type: type[HRMError],
+    *,
+    advice: str,
+    repo_type: str | None = None,
+    optional: bool = False,
+) -> Path | None:
+    """The file `name` of a repository, from the local cache where it is as new as the hub's.
+
+    None when an `optional` file is not in the repository. Raises `error_type`, its message beginning with `what`.
+    """
+    hub = _client(what, error_type)
+    asked: dict[str, Any] = {"repo_type": repo_type} if repo_type else {}
+    if address.revision:
+        asked["revision"] = address.revision
+    try:
+        return Path(hub.hf_hub_download(address.repository, name, **asked))
+    except Exception as error:
+        kinds = _kinds(error)
+        if optional and "EntryNotFoundError" in kinds and "LocalEntryNotFoundError" not in kinds:
+            return None
+        raise error_type(f"{what}: {name} could not be fetched{_reason(error, address, advice)}") from error
+
+
+def push_folder(
+    address: HubAddress, folder: Path, what: str, error_type: type[HRMError], *, private: bool, message: str
+) -> str:
+    """Makes the repository, and the revision as a branch, where they are not there yet; commits every file of `folder`.
+
+    Returns the commit's address. Raises `error_type`, its message beginning with `what`.
+    """
+    hub = _client(what, error_type)
+
+    def attempt(doing: str, call: Callable[..., _Result], **arguments: Any) -> _Result:
+        try:
+            return call(address.repository, **arguments)
+        except Exception as error:
+            reason = _reason(error, address, "check the network, and that the token may write")
+            raise error_type(f"{what}: {doing} failed{reason}") from error
+
+    api = hub.HfApi()
+    if not hub.get_token():
+        raise error_type(
+            f"{what}: no token of the hub on this machine; log in with `hf auth login`, or set HF_TOKEN to a token "
+            "that may write"
+        )
+    attempt("making the repository", api.create_repo, private=private, exist_ok=True)
+    if address.revision:
+        attempt("making the branch", api.create_branch, branch=address.revision, exist_ok=True)
+    commit = attempt(
+        "the upload", api.upload_folder, folder_path=folder, revision=address.revision, commit_message=message
+    )
+    return str(getattr(commit, "commit_url", commit))
+
+
+def _client(what: str, error_type: type[HRMError]) -> Any:
     try:
         import huggingface_hub
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     except ImportError as error:
-        raise DatasetError(
-            f"source {source}: reading from the hub needs the package huggingface_hub; "
-            "`pip install hrm-cli[hub]` installs it"
+        raise error_type(
+            f"{what}: the hub needs the package huggingface_hub; `pip install 'hrm-cli[hub]'` installs it"
         ) from error
-    try:
-        return Path(huggingface_hub.hf_hub_download(repository, name, repo_type="dataset"))
-    except Exception as error:
-        # Not one family of exceptions: the client passes on those of its HTTP library, which has changed.
-        absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
-        if optional and absent:
-            return None
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DatasetError(
-            f"source {source}: {name} could not be fetched ({type(error).__name__}: {reason}); check the "
-            "name and the network, or download the file and give its path"
-        ) from error
+    return huggingface_hub
+
+
+# Told by their names: which module defines them, and which of them there are, differs between the client's versions.
+_REASONS: Mapping[str, str] = {
+    "GatedRepoError": "its owner asks to accept terms first: do so on its page, then log in with `hf auth login`",
+    "RepositoryNotFoundError": "no repository {repository}, or a private one that your token may not read; check the "
+    "name, or log in with `hf auth login`",
+    "RevisionNotFoundError": "{repository} has no revision {revision}",
+    "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set, and the file is not in the local cache",
+    "LocalEntryNotFoundError": "the hub cannot be reached, and the file is not in the local cache; check the network",
+    "EntryNotFoundError": "{repository} holds no file of that name",
+    "HFValidationError": "not a name that the hub takes: {repository}",
+}
+
+
+def _reason(error: Exception, address: HubAddress, advice: str) -> str:
+    """What a refusal of the client means where that is known; else its own words and the advice."""
+    kinds = _kinds(error)
+    for kind, reason in _REASONS.items():
+        if kind in kinds:
+            return f": {reason.format(repository=address.repository, revision=address.revision)}"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return ": your token may not do this; log in with one that may (`hf auth login`, or HF_TOKEN)"
+    lines = str(error).strip().splitlines()
+    return f" ({type(error).__name__}: {lines[0] if lines else 'no reason given'}); {advice}"
+
+
+def _kinds(error: Exception) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}

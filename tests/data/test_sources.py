@@ -193,5 +193,5 @@ def test_without_the_hub_client_the_message_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(DatasetError, match=r"pip install hrm-cli\[hub\]"):
+    with pytest.raises(DatasetError, match=r"pip install 'hrm-cli\[hub\]'"):
         read("hf:someone/sudoku", tmp_path / "s")
