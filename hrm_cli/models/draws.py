@@ -46,6 +46,8 @@ class Draws:
         return torch.where(explores, drawn, 0)
 
     def seed(self) -> int:
-        """A seed for what a core draws by itself (dropout); every call draws another."""
+        """A seed for what a core draws by itself (dropout); every call draws another, and ranks get different ones."""
         device = self.generator.device if self.generator is not None else None
-        return int(torch.randint(2**62, (), generator=self.generator, device=device).item())
+        return (
+            int(torch.randint(2**62, (), generator=self.generator, device=device).item()) + self._rows.start
+        )

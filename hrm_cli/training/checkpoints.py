@@ -24,6 +24,7 @@ from hrm_cli.config.schema import Preset
 from hrm_cli.errors import CheckpointError
 from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.core import InnerCarry
+from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.model_files import MODEL_FILE, compare_shapes, find_model_file, write_model_file
 from hrm_cli.training.optimizers import AdamATan2
 from hrm_cli.training.state import Best, DatasetFacts, TrainState
@@ -38,20 +39,31 @@ def checkpoint_folder(run: Path, step: int) -> Path:
 
 
 def save_checkpoint(
-    run: Path, state: TrainState, preset: Preset, facts: DatasetFacts, sampler: dict[str, Any], *, best: bool
+    run: Path,
+    state: TrainState,
+    preset: Preset,
+    facts: DatasetFacts,
+    sampler: dict[str, Any],
+    *,
+    best: bool,
+    world: World = ALONE,
 ) -> Path:
     """Writes the state as a checkpoint, moves `latest` (and `best`) to it, and prunes. Returns its folder.
 
+    Every rank of `world` calls it, and rank 0 writes: the rows of all ranks, so that any number of ranks can go on.
     Raises CheckpointError when it cannot be written (a full disk); nothing half-written is left.
     """
     folder = checkpoint_folder(run, state.step)
+    shared = _shared_tensors(state, world)
+    if not world.is_first:
+        return folder
     if not folder.exists():
         partial = folder.with_name(f".partial-{folder.name}")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
             write_model_file(partial / MODEL_FILE, state.evaluated_tensors(), preset, state.step, facts)
-            save_file(_training_tensors(state), partial / TENSORS_FILE)
+            save_file(_training_tensors(state, shared), partial / TENSORS_FILE)
             (partial / FACTS_FILE).write_text(json.dumps(_training_facts(state, sampler)), encoding="utf-8")
             for name in (MODEL_FILE, TENSORS_FILE, FACTS_FILE):
                 _sync(partial / name)
@@ -73,18 +85,20 @@ def save_checkpoint(
     return folder
 
 
-def load_training_state(run: Path, state: TrainState) -> dict[str, Any]:
+def load_training_state(run: Path, state: TrainState, world: World = ALONE) -> dict[str, Any]:
     """Puts the run's latest checkpoint into `state`; returns the sampler's state.
 
+    Rank 0 of `world` reads it, and every rank takes its rows: their number need not be that of the ranks that saved.
     Raises CheckpointError where the checkpoint is damaged or of another architecture.
     """
-    folder = find_model_file(run / "latest" if (run / "latest").is_file() else run).parent
-    device = state.model.device
-    try:
-        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
-        tensors = load_file(folder / TENSORS_FILE)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: its training state cannot be read: {error}") from None
+    folder, device = run, state.model.device
+    facts: dict[str, Any] = {}
+    tensors: dict[str, Tensor] = {}
+    if world.is_first:
+        folder = find_model_file(run / "latest" if (run / "latest").is_file() else run).parent
+        facts, tensors = _read(folder)
+    facts = json.loads(world.share_bytes(json.dumps(facts).encode()))
+    tensors = world.share_tensors(tensors)
     groups: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
@@ -102,8 +116,14 @@ def load_training_state(run: Path, state: TrainState) -> dict[str, Any]:
             for name, average in state.average.parameters.items():
                 average.copy_(groups["average"][name])
         state.generator.set_state(groups["random"]["exploration"])
-        state.carry = _load_carry(groups.get("carry", {}), device)
-        state.sums = {name: tensor.to(device) for name, tensor in groups.get("sums", {}).items()}
+        carry = groups.get("carry", {})
+        own = world.rows(len(next(iter(carry.values()), ())))
+        state.carry = _load_carry({name: tensor[own] for name, tensor in carry.items()}, device)
+        # The sums of all ranks: one of them goes on with these, the others begin anew.
+        state.sums = {
+            name: (tensor if world.is_first else torch.zeros_like(tensor)).to(device)
+            for name, tensor in groups.get("sums", {}).items()
+        }
         state.best = Best(**facts["best"]) if facts["best"] else None
         for name in ("step", "seconds", "evaluations_without_better", "lowest_loss"):
             setattr(state, name, facts[name])
@@ -111,6 +131,14 @@ def load_training_state(run: Path, state: TrainState) -> dict[str, Any]:
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{folder}: its training state does not fit this run: {error!r}") from None
     return sampler
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+        return facts, load_file(folder / TENSORS_FILE)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: its training state cannot be read: {error}") from None
 
 
 def _training_facts(state: TrainState, sampler: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +154,18 @@ def _training_facts(state: TrainState, sampler: dict[str, Any]) -> dict[str, Any
     }
 
 
-def _training_tensors(state: TrainState) -> dict[str, Tensor]:
+def _shared_tensors(state: TrainState, world: World) -> dict[str, Tensor]:
+    """What each rank has a part of: the carry's rows, in the order of the global batch, and the metrics' sums."""
+    parts: dict[str, Tensor] = {}
+    if state.carry is not None:
+        parts = {"steps": state.carry.steps, "halted": state.carry.halted}
+        for part in (state.carry.inner, state.carry.current):
+            parts |= {f.name: getattr(part, f.name) for f in fields(part)}
+    tensors = {f"carry/{name}": world.gather_rows(t) for name, t in parts.items()}
+    return tensors | {f"sums/{name}": t for name, t in world.sum(state.sums).items()}
+
+
+def _training_tensors(state: TrainState, shared: dict[str, Tensor]) -> dict[str, Tensor]:
     names = {id(p): name for name, p in state.model.named_parameters()}
     tensors = {f"model/{name}": t for name, t in state.model.state_dict().items()}
     for parameter, entry in state.network.state.items():
@@ -134,12 +173,7 @@ def _training_tensors(state: TrainState) -> dict[str, Tensor]:
             tensors[f"optimizer/{names[id(parameter)]}/{kind}"] = entry[kind]
     if state.average is not None:
         tensors |= {f"average/{name}": t for name, t in state.average.parameters.items()}
-    if state.carry is not None:
-        parts: dict[str, Tensor] = {"steps": state.carry.steps, "halted": state.carry.halted}
-        for part in (state.carry.inner, state.carry.current):
-            parts |= {f.name: getattr(part, f.name) for f in fields(part)}
-        tensors |= {f"carry/{name}": t for name, t in parts.items()}
-    tensors |= {f"sums/{name}": t for name, t in state.sums.items()}
+    tensors |= shared
     tensors["random/exploration"] = state.generator.get_state()
     return {name: t.detach().contiguous().cpu() for name, t in tensors.items()}
 

@@ -20,6 +20,7 @@ from hrm_cli.data.batches import Batch
 from hrm_cli.errors import TrainingDiverged
 from hrm_cli.models.act import ACTModel
 from hrm_cli.training.checkpoints import save_checkpoint
+from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.interruption import Interruption
 from hrm_cli.training.loggers import Listener
 from hrm_cli.training.schedule import rate_factor
@@ -64,11 +65,19 @@ class Run:
     batches: BatchStream
     evaluate: Evaluate | None
     listeners: Sequence[Listener] = ()
+    world: World = ALONE
+    """The processes that train together; ranks but the first have no listeners."""
 
     def save(self, state: TrainState, *, best: bool = False) -> Path:
-        """Writes a checkpoint of `state`."""
+        """Writes a checkpoint of `state`, with the rows and sums of all ranks."""
         return save_checkpoint(
-            self.folder, state, self.preset, self.facts, self.batches.state_dict(), best=best
+            self.folder,
+            state,
+            self.preset,
+            self.facts,
+            self.batches.state_dict(),
+            best=best,
+            world=self.world,
         )
 
     def tell(self, record: dict[str, Any]) -> None:
@@ -91,8 +100,9 @@ def train(run: Run, state: TrainState) -> TrainResult:
         clock = _Clock(state)
         while state.step < run.plan.total_steps:
             batch = to_device(next(run.batches), device)
-            sums = train_one_step(state, batch, config, run.plan.total_steps)
-            add_sums(state.sums, {**sums, "log_steps": torch.ones((), dtype=torch.int64)})
+            sums = train_one_step(state, batch, config, run.plan.total_steps, run.world)
+            # All ranks take a step together: one of them counts it.
+            add_sums(state.sums, {**sums, "log_steps": torch.tensor(int(run.world.is_first))})
             clock.tick()
             for listener in run.listeners:
                 listener.stepped(state.step)
@@ -111,10 +121,12 @@ def train(run: Run, state: TrainState) -> TrainResult:
             elif config.checkpoint_interval and state.step % config.checkpoint_interval == 0:
                 _check_weights(run, state)
                 saved = run.save(state)
-            if interruption.signal_number is not None:
+            signal_number, seconds = run.world.largest(interruption.signal_number or 0, state.seconds)
+            if signal_number:
+                interruption.signal_number = int(signal_number)
                 reason = "interrupted"
                 break
-            if config.max_minutes and state.seconds >= 60 * config.max_minutes:
+            if config.max_minutes and seconds >= 60 * config.max_minutes:
                 reason = "max_minutes"
                 break
         if saved is None:
@@ -146,7 +158,7 @@ class _Clock:
 
 
 def _log(run: Run, state: TrainState) -> None:
-    sums = {name: value.item() for name, value in state.sums.items()}
+    sums = {name: value.item() for name, value in run.world.sum(state.sums).items()}
     state.sums = {}
     config = run.preset.train
     steps = sums.pop("log_steps")

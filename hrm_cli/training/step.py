@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 from hrm_cli.config.schema import TrainConfig
 from hrm_cli.data.batches import Batch
 from hrm_cli.models.act import Carry, PuzzleBatch
-from hrm_cli.models.draws import Draws
 from hrm_cli.training.contracts import CONTRACTS, Supervised
+from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.schedule import rate_factor
 from hrm_cli.training.state import TrainState
 
@@ -24,19 +25,21 @@ def to_device(batch: Batch, device: torch.device) -> PuzzleBatch:
 
 
 def train_one_step(
-    state: TrainState, batch: PuzzleBatch, config: TrainConfig, total_steps: int
+    state: TrainState, batch: PuzzleBatch, config: TrainConfig, total_steps: int, world: World = ALONE
 ) -> dict[str, Tensor]:
     """One ACT step and one optimiser step; returns the metrics' sums (of the state before the update).
+
+    `batch` holds the rows of this rank of `world`, and the sums are over them; the update is the global batch's.
 
     With `train.accumulation_steps` the rows are worked on in that many micro-batches, one after the other, whose
     gradients add up to those of the whole batch.
     """
     state.model.train()
-    sums, embeddings = _accumulate_gradients(state, batch, config)
+    sums, embeddings = _accumulate_gradients(state, batch, config, world)
     if config.grad_clip:
         torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip)
     state.step += 1
-    _update(state, embeddings, config, rate_factor(state.step, total_steps, config))
+    _update(state, embeddings, config, rate_factor(state.step, total_steps, config), world)
     return sums
 
 
@@ -67,14 +70,14 @@ class _EmbeddingGradients:
 
 
 def _accumulate_gradients(
-    state: TrainState, batch: PuzzleBatch, config: TrainConfig
+    state: TrainState, batch: PuzzleBatch, config: TrainConfig, world: World
 ) -> tuple[dict[str, Tensor], _EmbeddingGradients]:
     contract = CONTRACTS[state.model.core.contract]
     sums: dict[str, Tensor] = {}
     embeddings = _EmbeddingGradients()
     carries: list[Carry | None] = []
     count = len(batch.inputs)
-    draws = Draws(state.generator, count)
+    draws = world.draws(state.generator, count)
     for rows in micro_batches(count, config.accumulation_steps):
         before = None if state.carry is None else state.carry.select(rows)
         after, out = contract(state.model, before, batch.select(rows), config, draws.of(rows))
@@ -83,7 +86,9 @@ def _accumulate_gradients(
             taught = state.teacher.loss(out, config.loss, first_row=rows.start)
             loss = loss + config.distill_weight * taught
             out.metrics["distill_loss"] = taught.detach()
-        (loss / config.global_batch_size).backward()
+        is_last = rows.stop == count
+        with world.summed_gradients(state.model) if is_last else nullcontext():
+            (loss / config.global_batch_size).backward()
         embeddings.take(out)
         add_sums(sums, {"loss": loss.detach(), **out.metrics})
         carries.append(after)
@@ -91,13 +96,18 @@ def _accumulate_gradients(
     return sums, embeddings
 
 
-def _update(state: TrainState, embeddings: _EmbeddingGradients, config: TrainConfig, rate: float) -> None:
+def _update(
+    state: TrainState, embeddings: _EmbeddingGradients, config: TrainConfig, rate: float, world: World
+) -> None:
     for group in state.network.param_groups:
         group["lr"] = config.lr * rate
     state.network.step()
     state.network.zero_grad(set_to_none=True)
     if state.sparse is not None and embeddings.gradients:
         state.sparse.lr = config.puzzle_emb_lr * rate
-        state.sparse.step(torch.cat(embeddings.puzzle_identifiers), torch.cat(embeddings.gradients))
+        state.sparse.step(
+            world.gather_rows(torch.cat(embeddings.puzzle_identifiers)),
+            world.gather_rows(torch.cat(embeddings.gradients)),
+        )
     if state.average is not None:
         state.average.update(state.model)

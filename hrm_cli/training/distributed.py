@@ -1,0 +1,179 @@
+"""The processes that train one model together, and what passes between them.
+
+A `World` is one process's view of them. Every rank takes its slice of each global batch and divides its loss by the
+global batch size, so that sums over the ranks are what one process would have computed. All other modules are
+written for one process and call the world where rows of other ranks matter; `World()` is a process by itself and
+does nothing.
+
+Letters in shapes: B rows of the global batch, b rows of one rank.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from hrm_cli.data.batches import rank_rows
+from hrm_cli.models.draws import Draws
+from hrm_cli.training.gradient_buckets import GradientBuckets
+
+
+class PeerLost(RuntimeError):  # noqa: N818 - the event's name, not this process's error
+    """Another process of the world went away: the reason is to be found there."""
+
+
+@dataclass(eq=False)
+class World:
+    """One process among those that train together."""
+
+    rank: int = 0
+    size: int = 1
+    through_host: bool = False
+    """Whether tensors of an accelerator must be gathered by way of the host's memory (gloo)."""
+    _buckets: GradientBuckets | None = field(default=None, repr=False)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0, which alone prints and writes."""
+        return self.rank == 0
+
+    def rows(self, global_batch_size: int) -> slice:
+        """This rank's rows of a global batch. Raises ConfigError where they cannot be shared equally."""
+        return rank_rows(global_batch_size, self.rank, self.size)
+
+    def draws(self, generator: torch.Generator, rows: int) -> Draws:
+        """What a step draws for this rank's `rows` rows of the global batch; every rank's generator advances alike."""
+        whole = Draws(generator, rows * self.size)
+        return whole.of(slice(self.rank * rows, (self.rank + 1) * rows))
+
+    @contextmanager
+    def summed_gradients(self, model: nn.Module) -> Iterator[None]:
+        """Sums the model's gradients over the ranks: those that a backward within the block completes.
+
+        Where a step has several backwards, only the last one belongs within. Buckets travel while backward still
+        works on earlier layers; all have arrived when the block ends.
+        """
+        if self.size == 1:
+            yield
+            return
+        trained = [p for p in model.parameters() if p.requires_grad]
+        if self._buckets is None or not self._buckets.serves(trained):
+            self._buckets = GradientBuckets(trained, self._shared_order)
+        with _lost_peers_named(), self._buckets.summing():
+            yield
+
+    def sum(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each figure (a number, in the same order on all ranks) summed over the ranks; float64 if several."""
+        if self.size == 1 or not figures:
+            return dict(figures)
+        # One trip for all, by way of the host: the numbers are wanted there, and 2^53 is more than any count.
+        packed = torch.stack([value.detach().cpu().double() for value in figures.values()])
+        with _lost_peers_named():
+            dist.all_reduce(packed)
+        return dict(zip(figures, packed, strict=True))
+
+    def largest(self, *numbers: float) -> tuple[float, ...]:
+        """The largest value that any rank gives for each of the numbers."""
+        if self.size == 1:
+            return numbers
+        packed = torch.tensor(numbers, dtype=torch.float64)
+        with _lost_peers_named():
+            dist.all_reduce(packed, op=dist.ReduceOp.MAX)
+        return tuple(packed.tolist())
+
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        """The rows of all ranks, `[b, …]` each → `[B, …]` in the order of the global batch, on every rank."""
+        if self.size == 1:
+            return rows
+        # As bytes: gloo knows neither bool nor, in all versions, bfloat16.
+        own = rows.detach().contiguous()
+        sent = (own.cpu() if self.through_host else own).reshape(-1).view(torch.uint8)
+        parts = [torch.empty_like(sent) for _ in range(self.size)]
+        with _lost_peers_named():
+            dist.all_gather(parts, sent)
+        shape = (self.size * len(own), *own.shape[1:])
+        return torch.cat(parts).view(own.dtype).reshape(shape).to(rows.device)
+
+    def gather_bytes(self, data: bytes) -> list[bytes]:
+        """What each rank gives, in the order of ranks, on every rank."""
+        if self.size == 1:
+            return [data]
+        lengths = torch.zeros(self.size, dtype=torch.int64)
+        lengths[self.rank] = len(data)
+        with _lost_peers_named():
+            dist.all_reduce(lengths)
+            own = torch.zeros(max(1, int(lengths.max())), dtype=torch.uint8)
+            own[: len(data)] = _as_tensor(data)
+            parts = [torch.empty_like(own) for _ in range(self.size)]
+            dist.all_gather(parts, own)
+        return [part[:n].numpy().tobytes() for part, n in zip(parts, lengths.tolist(), strict=True)]
+
+    def share_bytes(self, data: bytes) -> bytes:
+        """What rank 0 gives, on every rank; what the others give is not looked at."""
+        if self.size == 1:
+            return data
+        length = torch.tensor([len(data)])
+        with _lost_peers_named():
+            dist.broadcast(length, 0)
+            sent = _as_tensor(data) if self.is_first else torch.empty(int(length), dtype=torch.uint8)
+            if sent.numel():
+                dist.broadcast(sent, 0)
+        return sent.numpy().tobytes()
+
+    def share_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rank 0's tensors, on every rank, in the host's memory; what the others give is not looked at."""
+        if self.size == 1:
+            return dict(tensors)
+        kinds = {name: (list(t.shape), str(t.dtype).removeprefix("torch.")) for name, t in tensors.items()}
+        shared: dict[str, Tensor] = {}
+        for name, (shape, dtype) in json.loads(self.share_bytes(json.dumps(kinds).encode())).items():
+            tensor = torch.empty(shape, dtype=getattr(torch, dtype))
+            if self.is_first:
+                tensor = tensors[name].detach().cpu().contiguous()
+            if tensor.numel():
+                with _lost_peers_named():
+                    dist.broadcast(tensor.reshape(-1).view(torch.uint8), 0)
+            shared[name] = tensor
+        return shared
+
+    def start_alike(self, model: nn.Module) -> None:
+        """Gives every rank rank 0's tensors: equal seeds need not draw equal numbers on processors of two kinds."""
+        if self.size > 1:
+            model.load_state_dict(self.share_tensors(model.state_dict()))
+
+    def _shared_order(self, order: list[int]) -> list[int]:
+        return [int(i) for i in json.loads(self.share_bytes(json.dumps(order).encode()))]
+
+
+ALONE = World()
+"""A process by itself."""
+
+
+def _as_tensor(data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+
+
+@contextmanager
+def _lost_peers_named() -> Iterator[None]:
+    # What a backend raises when a connection breaks: RuntimeError, or a kind of it that depends on the version.
+    try:
+        yield
+    except PeerLost:
+        raise
+    except RuntimeError as error:
+        if _is_about_communication(error):
+            raise PeerLost(str(error)) from error
+        raise
+
+
+def _is_about_communication(error: RuntimeError) -> bool:
+    kinds: tuple[Any, ...] = (dist.DistError,)
+    text = str(error).lower()
+    return isinstance(error, kinds) or any(word in text for word in ("gloo", "nccl", "connection"))
