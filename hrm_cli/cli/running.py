@@ -24,11 +24,12 @@ from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.device import resolve_device
 from hrm_cli.puzzles.arc_names import pack_names
-from hrm_cli.training.checkpoints import load_training_state
+from hrm_cli.training.checkpoints import has_checkpoint, load_training_state
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import Run, TrainResult, train
 from hrm_cli.training.state import DatasetFacts, Plan, TrainState, initial_state, make_plan
+from hrm_cli.whole_files import whole_file
 
 CONFIG_FILE = "config.yaml"
 
@@ -95,7 +96,7 @@ def prepare_new_run(
         _build(preset.data, dataset_folder, quiet=quiet)
     dataset, test = _open_datasets(dataset_folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(resolved_yaml(preset), encoding="utf-8")
+    _write_configuration(folder, preset)
     return PreparedRun(folder, preset, dataset, test)
 
 
@@ -114,8 +115,13 @@ def prepare_resumed_run(name: str, overrides: Sequence[str] | None, data: Path |
         data or (Path(preset.data.path) if preset.data.path else folder / "dataset")
     )
     # What was overridden holds for later resumes as well.
-    (folder / CONFIG_FILE).write_text(resolved_yaml(preset), encoding="utf-8")
+    _write_configuration(folder, preset)
     return PreparedRun(folder, preset, dataset, test, resumed=True)
+
+
+def _write_configuration(folder: Path, preset: Preset) -> None:
+    with whole_file(folder / CONFIG_FILE) as file:
+        file.write(resolved_yaml(preset))
 
 
 def run_training(prepared: PreparedRun, *, quiet: bool = False) -> RunOutcome:
@@ -126,15 +132,17 @@ def run_training(prepared: PreparedRun, *, quiet: bool = False) -> RunOutcome:
     if preset.train.distill_from is not None:
         state.teacher = load_teacher(Path(preset.train.distill_from), facts, state.model.device)
     batches = TrainingBatches(dataset, preset.train.global_batch_size, seed=preset.train.seed)
-    if prepared.resumed:
+    if prepared.resumed and has_checkpoint(prepared.folder):
         batches.load_state_dict(load_training_state(prepared.folder, state))
+    elif prepared.resumed:
+        console.print_message(f"{prepared.folder}: no checkpoint yet; starts from the beginning")
     plan = make_plan(preset.train, dataset)
     if not quiet and not prepared.resumed:
         _describe(preset, state, plan)
     first_step, seconds_before = state.step, state.seconds
     with console.progress("training", plan.total_steps, start=state.step, quiet=quiet) as display:
         listeners: list[Listener] = [
-            MetricsFile(prepared.folder / "metrics.jsonl"),
+            MetricsFile(prepared.folder / "metrics.jsonl", _warn),
             ProgressListener(display, state, quiet=quiet),
         ]
         run = Run(prepared.folder, preset, facts, plan, batches, _evaluation(prepared), listeners)
@@ -169,14 +177,26 @@ class ProgressListener:
         """Takes the newest figures; an evaluation gets a line of its own."""
         if record["kind"] == "train":
             self._note = f"loss {record['loss']:.3f}, exact {record['exact_accuracy']:.1%}, "
-        elif not self._quiet:
+        elif record["kind"] == "eval" and not self._quiet:
             console.print_message(
                 f"step {record['step']:,}: exact accuracy {record['exact_accuracy']:.2%}"
                 f"{' (best)' if record['best'] else ''}, mean steps {record['mean_steps']:.2f}"
             )
 
+    def warned(self, message: str) -> None:
+        """Says it on stderr, whoever reads stdout."""
+        _warn(message)
+
+    def rewound(self, step: int) -> None:
+        """Moves the bar back."""
+        self._display.update(step, self._note)
+
     def end(self) -> None:
         """Nothing: the bar closes itself."""
+
+
+def _warn(message: str) -> None:
+    console.print_message(f"Warning: {message}")
 
 
 def dataset_facts(dataset: Dataset) -> DatasetFacts:
@@ -228,7 +248,7 @@ def _open_datasets(folder: Path) -> tuple[Dataset, Dataset | None]:
 
 
 def _newest_run(parent: Path) -> Path:
-    runs = [path.parent for path in parent.glob(f"*/{CONFIG_FILE}") if (path.parent / "latest").is_file()]
+    runs = [path.parent for path in parent.glob(f"*/{CONFIG_FILE}") if has_checkpoint(path.parent)]
     if not runs:
         raise CheckpointError(f"{parent}: no run with a checkpoint to resume; name one with --resume RUN")
     return max(runs, key=lambda run: (run / "latest").stat().st_mtime)

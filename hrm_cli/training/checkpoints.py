@@ -29,6 +29,11 @@ from hrm_cli.training.model_files import MODEL_FILE, compare_shapes, find_model_
 from hrm_cli.training.optimizers import AdamATan2
 from hrm_cli.training.state import Best, DatasetFacts, TrainState
 
+
+class CheckpointNotWritten(CheckpointError):  # noqa: N818 - what happened, not a kind of fault
+    """A checkpoint could not be written: the disk is full, or may not be written to."""
+
+
 TENSORS_FILE = "training.safetensors"
 FACTS_FILE = "training.json"
 
@@ -51,38 +56,61 @@ def save_checkpoint(
     """Writes the state as a checkpoint, moves `latest` (and `best`) to it, and prunes. Returns its folder.
 
     Every rank of `world` calls it, and rank 0 writes: the rows of all ranks, so that any number of ranks can go on.
-    Raises CheckpointError when it cannot be written (a full disk); nothing half-written is left.
+    Raises CheckpointNotWritten, on every rank, when it cannot be (a full disk); nothing half-written is left.
     """
     folder = checkpoint_folder(run, state.step)
     shared = _shared_tensors(state, world)
-    if not world.is_first:
-        return folder
-    if not folder.exists():
-        partial = folder.with_name(f".partial-{folder.name}")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    problem, cause = "", None
+    if world.is_first:
         try:
-            write_model_file(partial / MODEL_FILE, state.evaluated_tensors(), preset, state.step, facts)
-            save_file(_training_tensors(state, shared), partial / TENSORS_FILE)
-            (partial / FACTS_FILE).write_text(json.dumps(_training_facts(state, sampler)), encoding="utf-8")
-            for name in (MODEL_FILE, TENSORS_FILE, FACTS_FILE):
-                _sync(partial / name)
-            partial.rename(folder)
+            if _pointed_to(run / "latest") != folder:
+                _write(folder, state, shared, preset, facts, sampler)
+            _point(run / "latest", folder)
+            if best:
+                _point(run / "best", folder)
+            _prune(run, preset.train.keep_checkpoints, folder)
         except (OSError, SafetensorError) as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise CheckpointError(
-                f"{folder}: cannot be written ({error}); earlier checkpoints are as they were: "
-                f"make room, then go on with --resume {run}"
-            ) from error
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        _sync(folder.parent)
-    _point(run / "latest", folder)
-    if best:
-        _point(run / "best", folder)
-    _prune(run, preset.train.keep_checkpoints)
+            problem, cause = (
+                f"{folder}: cannot be written ({error}); earlier checkpoints are as they were",
+                error,
+            )
+    if problem := world.share_bytes(problem.encode()).decode():
+        raise CheckpointNotWritten(problem) from cause
     return folder
+
+
+def _write(
+    folder: Path,
+    state: TrainState,
+    shared: dict[str, Tensor],
+    preset: Preset,
+    facts: DatasetFacts,
+    sampler: dict[str, Any],
+) -> None:
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        write_model_file(partial / MODEL_FILE, state.evaluated_tensors(), preset, state.step, facts)
+        save_file(_training_tensors(state, shared), partial / TENSORS_FILE)
+        (partial / FACTS_FILE).write_text(json.dumps(_training_facts(state, sampler)), encoding="utf-8")
+        for name in (MODEL_FILE, TENSORS_FILE, FACTS_FILE):
+            _sync(partial / name)
+        # No run goes on from a folder that `latest` does not name: one that is here was left by a killed process.
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _sync(folder.parent)
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether there is one to go on from; points `latest` to it where a killed process had not come to that."""
+    folders = sorted((run / "checkpoints").glob("step-*"))
+    if folders and not (run / "latest").is_file():
+        _point(run / "latest", folders[-1])
+    return (run / "latest").is_file()
 
 
 def load_training_state(run: Path, state: TrainState, world: World = ALONE) -> dict[str, Any]:
@@ -212,14 +240,29 @@ def _sync(path: Path) -> None:
 
 def _point(pointer: Path, folder: Path) -> None:
     partial = pointer.with_name(f".partial-{pointer.name}")
-    partial.write_text(f"{folder.relative_to(pointer.parent).as_posix()}\n", encoding="utf-8")
-    _sync(partial)
-    partial.replace(pointer)
+    try:
+        partial.write_text(f"{folder.relative_to(pointer.parent).as_posix()}\n", encoding="utf-8")
+        _sync(partial)
+        partial.replace(pointer)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync(pointer.parent)
 
 
-def _prune(run: Path, keep: int) -> None:
-    best = (run / "best").read_text(encoding="utf-8").strip() if (run / "best").is_file() else ""
-    folders = sorted((run / "checkpoints").glob("step-*"))
-    for folder in folders[:-keep]:
-        if folder.relative_to(run).as_posix() != best:
+def _pointed_to(pointer: Path) -> Path | None:
+    return pointer.parent / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+
+
+def _prune(run: Path, keep: int, latest: Path) -> None:
+    parent = run / "checkpoints"
+    folders = sorted(parent.glob("step-*"))
+    # Behind the latest there is only what a killed process left, or a run that went back.
+    behind = [folder for folder in folders if folder.name > latest.name]
+    old = folders[: len(folders) - len(behind)][:-keep]
+    best = _pointed_to(run / "best")
+    for folder in [*behind, *old, *parent.glob(".partial-*")]:
+        if folder != best:
             shutil.rmtree(folder, ignore_errors=True)
+    for leftover in run.glob(".partial-*"):
+        leftover.unlink(missing_ok=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,38 +23,89 @@ class Listener(Protocol):
     def logged(self, record: dict[str, Any]) -> None:
         """A line of figures: `kind` says whether of training (`train`) or of an evaluation (`eval`)."""
 
+    def warned(self, message: str) -> None:
+        """Something went wrong that does not end the run."""
+
+    def rewound(self, step: int) -> None:
+        """The run goes on from an earlier `step`: what was logged behind it no longer holds."""
+
     def end(self) -> None:
         """The run is over, however it ended."""
 
 
 class MetricsFile:
-    """metrics.jsonl: one JSON object a line, flushed."""
+    """metrics.jsonl: one JSON object a line, on its way to the disk before the next step begins.
 
-    def __init__(self, path: Path) -> None:
+    While the disk is full, lines wait in memory and are written later, in order; `warn` is told once.
+    """
+
+    def __init__(self, path: Path, warn: Callable[[str], None] = lambda message: None) -> None:
         self.path = path
+        self._warn, self._warned = warn, False
+        self._descriptor: int | None = None
+        self._waiting = b""
+        self._last_line = ""
 
     def begin(self, plan: Plan, step: int) -> None:
         """Drops lines behind `step`: a resumed run writes them again."""
-        kept = []
-        if self.path.is_file():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                record = _json_or_none(line)
-                if record is not None and record["step"] <= step:
-                    kept.append(line)
-        self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        self._file = self.path.open("a", encoding="utf-8")
+        self._drop_behind(step)
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
     def stepped(self, step: int) -> None:
         """Nothing: lines come at intervals."""
 
     def logged(self, record: dict[str, Any]) -> None:
-        """Appends the line."""
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        """Appends the line; one that a killed run had written just so is not repeated."""
+        line = json.dumps(record)
+        if line != self._last_line:
+            self._last_line = line
+            self._waiting += line.encode() + b"\n"
+            self._write()
+
+    def warned(self, message: str) -> None:
+        """Nothing: the file holds figures."""
+
+    def rewound(self, step: int) -> None:
+        """Drops lines behind `step`."""
+        self._close()
+        self._drop_behind(step)
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
 
     def end(self) -> None:
         """Closes the file."""
-        self._file.close()
+        self._close()
+        if self._waiting:
+            self._warn(f"{self.path}: {self._waiting.count(10)} lines could not be written")
+
+    def _write(self) -> None:
+        assert self._descriptor is not None
+        try:
+            while self._waiting:
+                self._waiting = self._waiting[os.write(self._descriptor, self._waiting) :]
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                self._warn(f"{self.path}: cannot be written ({error.strerror}); its lines wait in memory")
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            self._write()
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _drop_behind(self, step: int) -> None:
+        text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
+        kept = []
+        for line in text.splitlines():
+            record = _json_or_none(line)
+            if record is not None and record["step"] <= step:
+                kept.append(line)
+        self._last_line = kept[-1] if kept else ""
+        if (shorter := "".join(f"{line}\n" for line in kept)) != text:
+            # Replaced whole: a run that is killed here keeps the lines it had.
+            partial = self.path.with_name(f".partial-{self.path.name}")
+            partial.write_text(shorter, encoding="utf-8")
+            partial.replace(self.path)
 
 
 def _json_or_none(line: str) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from hrm_cli.config.schema import Preset
 from hrm_cli.data.batches import Batch
 from hrm_cli.errors import TrainingDiverged
 from hrm_cli.models.act import ACTModel
-from hrm_cli.training.checkpoints import save_checkpoint
+from hrm_cli.training.checkpoints import CheckpointNotWritten, save_checkpoint
 from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.interruption import Interruption
 from hrm_cli.training.loggers import Listener
@@ -80,6 +80,19 @@ class Run:
             world=self.world,
         )
 
+    def save_if_possible(self, state: TrainState, *, best: bool = False) -> Path | None:
+        """Writes a checkpoint; where that cannot be done the run goes on with a warning, and the next one is tried."""
+        try:
+            return self.save(state, best=best)
+        except CheckpointNotWritten as error:
+            self.warn(f"{error}. Training goes on; the next checkpoint is tried again")
+            return None
+
+    def warn(self, message: str) -> None:
+        """Tells every listener of something wrong that does not end the run."""
+        for listener in self.listeners:
+            listener.warned(message)
+
     def tell(self, record: dict[str, Any]) -> None:
         """Hands a line of figures to every listener."""
         for listener in self.listeners:
@@ -90,6 +103,7 @@ def train(run: Run, state: TrainState) -> TrainResult:
     """Trains from `state` to the end of the plan, or until patience, time, a signal or divergence ends it.
 
     Raises TrainingDiverged when the loss is no longer finite or has exploded; the last checkpoint stays as it was.
+    Raises CheckpointNotWritten when the last checkpoint cannot be written; an earlier one only brings a warning.
     """
     config, device = run.preset.train, state.model.device
     saved: Path | None = None
@@ -113,14 +127,14 @@ def train(run: Run, state: TrainState) -> TrainResult:
                 _log(run, state)
             if run.evaluate is not None and (state.step % run.plan.eval_every == 0 or last):
                 _check_weights(run, state)
-                saved = _evaluate_and_save(run, state)
+                saved = _evaluate_and_save(run, state, must=last)
                 clock.restart()
                 if config.patience and state.evaluations_without_better >= config.patience:
                     reason = "patience"
                     break
             elif config.checkpoint_interval and state.step % config.checkpoint_interval == 0:
                 _check_weights(run, state)
-                saved = run.save(state)
+                saved = run.save_if_possible(state)
             signal_number, seconds = run.world.largest(interruption.signal_number or 0, state.seconds)
             if signal_number:
                 interruption.signal_number = int(signal_number)
@@ -132,7 +146,8 @@ def train(run: Run, state: TrainState) -> TrainResult:
         if saved is None:
             _check_weights(run, state)
             ended_early = run.evaluate is not None and reason == "max_minutes"
-            saved = _evaluate_and_save(run, state) if ended_early else run.save(state)
+            saved = _evaluate_and_save(run, state, must=True) if ended_early else run.save(state)
+        assert saved is not None
     return TrainResult(state.step, state.seconds, state.best, saved, reason, interruption.signal_number)
 
 
@@ -212,9 +227,10 @@ def _diverged(run: Run, state: TrainState, what: str) -> TrainingDiverged:
     )
 
 
-def _evaluate_and_save(run: Run, state: TrainState) -> Path:
+def _evaluate_and_save(run: Run, state: TrainState, *, must: bool) -> Path | None:
     assert run.evaluate is not None
     figures = evaluate_average(run.evaluate, state)
+    best_kept = state.best
     exact, cells = figures["exact_accuracy"], figures.get("cell_accuracy", 0.0)
     better = state.best is None or state.best.is_beaten_by(exact, cells)
     if better:
@@ -231,7 +247,11 @@ def _evaluate_and_save(run: Run, state: TrainState) -> Path:
             **figures,
         }
     )
-    return run.save(state, best=better)
+    saved = run.save(state, best=better) if must else run.save_if_possible(state, best=better)
+    if saved is None:
+        # These weights are lost: the next good ones shall not be measured by them.
+        state.best = best_kept
+    return saved
 
 
 def evaluate_average(evaluate: Evaluate, state: TrainState) -> Mapping[str, float]:
