@@ -9,15 +9,18 @@ import typer
 from hrm_cli.cli.build_arc import arc
 from hrm_cli.cli.build_maze import maze
 from hrm_cli.cli.building import (
+    AlsoOption,
     AugmentOption,
     ForceOption,
     NumTestOption,
     NumTrainOption,
+    NumValidationOption,
     OutputDirOption,
     StrictSplitOption,
     SubsampleOption,
     TestSubsampleOption,
     build_and_show,
+    further_sources,
     option,
 )
 from hrm_cli.cli.options import JsonOption, SeedOption
@@ -54,6 +57,7 @@ def sudoku(
     ] = None,
     num_train: NumTrainOption = None,
     num_test: NumTestOption = None,
+    num_validation: NumValidationOption = None,
     clues: Annotated[
         str | None,
         option("--clues", "Givens of built-in puzzles.", "minimal", metavar="minimal|N|LOW-HIGH"),
@@ -67,6 +71,16 @@ def sudoku(
         int | None, option("--num-aug", "Different symmetric copies of each training puzzle.", "0")
     ] = None,
     augment: AugmentOption = None,
+    hints: Annotated[
+        float | None,
+        option(
+            "--hints",
+            "Share of the copies made easier by random further givens, from one up to all (0 to 1).",
+            "0",
+            metavar="SHARE",
+        ),
+    ] = None,
+    also: AlsoOption = None,
     strict_split: StrictSplitOption = False,
     seed: SeedOption = None,
     force: ForceOption = False,
@@ -80,6 +94,8 @@ def sudoku(
       hrm build-dataset sudoku --output-dir data/mine --source puzzles.csv --subsample-size 1000 --num-aug 1000
       hrm build-dataset sudoku --output-dir data/extreme --source hf:sapientinc/sudoku-extreme \\
         --subsample-size 1000 --augment online
+      hrm build-dataset sudoku --output-dir data/mixed --clues 22-46 --augment online --hints 0.2 \\
+        --also '{clues: minimal, num_train: 500, num_test: 100}' --also '{source: hard.csv, subsample_size: 300}'
 
     Train and test never share a puzzle. Puzzles with several solutions are left out; lines that hold no
     puzzle, or one without a solution, are errors.
@@ -89,12 +105,15 @@ def sudoku(
         "size": size,
         "num_train": num_train,
         "num_test": num_test,
+        "num_validation": num_validation,
         "clues": clues,
         "subsample_size": subsample_size,
         "test_subsample_size": test_subsample_size,
         "min_difficulty": min_difficulty,
         "num_aug": num_aug,
         "augment": augment,
+        "hints": hints,
+        "also": further_sources(also),
         "strict_split": strict_split or None,
         "seed": seed,
     }

@@ -7,15 +7,18 @@ from typing import Annotated
 import typer
 
 from hrm_cli.cli.building import (
+    AlsoOption,
     AugmentOption,
     ForceOption,
     NumTestOption,
     NumTrainOption,
+    NumValidationOption,
     OutputDirOption,
     StrictSplitOption,
     SubsampleOption,
     TestSubsampleOption,
     build_and_show,
+    further_sources,
     option,
 )
 from hrm_cli.cli.options import JsonOption, SeedOption
@@ -61,6 +64,7 @@ def maze(
     ] = False,
     num_train: NumTrainOption = None,
     num_test: NumTestOption = None,
+    num_validation: NumValidationOption = None,
     subsample_size: SubsampleOption = None,
     test_subsample_size: TestSubsampleOption = None,
     aug: Annotated[
@@ -70,6 +74,7 @@ def maze(
         int | None, option("--num-aug", "Different rotated and mirrored copies of each training maze.", "0")
     ] = None,
     augment: AugmentOption = None,
+    also: AlsoOption = None,
     strict_split: StrictSplitOption = False,
     seed: SeedOption = None,
     force: ForceOption = False,
@@ -100,10 +105,12 @@ def maze(
         "allow_ties": allow_ties or None,
         "num_train": num_train,
         "num_test": num_test,
+        "num_validation": num_validation,
         "subsample_size": subsample_size,
         "test_subsample_size": test_subsample_size,
         "num_aug": ALL_COPIES if aug else num_aug,
         "augment": augment,
+        "also": further_sources(also),
         "strict_split": strict_split or None,
         "seed": seed,
     }

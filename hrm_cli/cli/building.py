@@ -24,6 +24,24 @@ NumTrainOption = Annotated[int | None, option("--num-train", "Training puzzles (
 NumTestOption = Annotated[
     int | None, option("--num-test", "Test puzzles, where the source has no test set.", "500")
 ]
+NumValidationOption = Annotated[
+    int | None,
+    option(
+        "--num-validation",
+        "Puzzles held out for evaluation while training, apart from the test puzzles.",
+        "none: training is evaluated on the test puzzles",
+    ),
+]
+AlsoOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--also",
+        metavar="'{KEY: VALUE, …}'",
+        help="A further source, any number of times: source, clues, num_train and the like; what it leaves out is as "
+        "in the other options. Test puzzles are told apart by source.",
+        show_default=False,
+    ),
+]
 SubsampleOption = Annotated[
     int | None,
     option("--subsample-size", "Training puzzles drawn at random from a file or the hub.", "all"),
@@ -56,6 +74,15 @@ def build_and_show(domain: str, given: dict[str, Any], output_dir: Path, *, forc
         render(summary)
 
 
+def further_sources(texts: list[str] | None) -> list[Any] | None:
+    """What the options `--also` hold. Raises ConfigError for what is no YAML."""
+    if not texts:
+        return None
+    from hrm_cli.config.documents import parse_yaml
+
+    return [parse_yaml(text, "--also") for text in texts]
+
+
 def configuration(domain: str, chosen: dict[str, Any]) -> DataConfig:
     """The data section of the options that were given. Raises ConfigError."""
     from pydantic import ValidationError
@@ -86,11 +113,16 @@ def render(summary: BuildSummary) -> None:
 
     for note in summary.notes:
         console.print_message(f"Note: {note}")
+    sizes = {"train": summary.train, "validation": summary.validation, "test": summary.test}
     rows = [
         (name, size.groups, size.puzzles, size.examples)
-        for name, size in (("train", summary.train), ("test", summary.test))
+        for name, size in sizes.items()
+        if size.examples or name != "validation"
     ]
     console.print_table(["split", "original puzzles", "with copies", "examples"], rows)
+    if summary.sources:
+        parts = [(part.name, part.train, part.validation, part.test) for part in summary.sources]
+        console.print_table(["original puzzles of", "train", "validation", "test"], parts)
     memory = "" if summary.peak_memory_mb is None else f", peak memory {summary.peak_memory_mb:,.0f} MB"
     console.print_line(
         f"{summary.tokens:,} tokens of a vocabulary of {summary.vocab_size}, {summary.seq_len} per grid; "

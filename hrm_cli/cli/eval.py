@@ -23,7 +23,7 @@ def evaluate(
         Path | None,
         typer.Option("--data", metavar="DIR", help="Dataset folder.", show_default="the run's own dataset"),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="train or test.")] = "test",
+    split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
     max_steps: Annotated[
         int | None,
         typer.Option(

@@ -104,6 +104,18 @@ def render(
     console.print_table(
         ("figure", "value", "meaning"), rows, title=f"{path}: {result.puzzles:,} puzzles of {split}"
     )
+    if result.by_set:
+        sets = [
+            (
+                name,
+                f"{part.puzzles:,}",
+                f"{part.exact_accuracy:.2%}",
+                f"{part.cell_accuracy:.2%}",
+                f"{part.mean_steps:.2f}",
+            )
+            for name, part in result.by_set.items()
+        ]
+        console.print_table(("set", "puzzles", "exact accuracy", "cell accuracy", "mean steps"), sets)
     if not result.puzzles:
         console.print_line("The split has no known answers: nothing could be measured.")
         return

@@ -42,6 +42,7 @@ class PreparedRun:
     preset: Preset
     dataset: Dataset
     test: Dataset | None
+    """What is evaluated while training: the validation split where there is one, else the test split."""
     resumed: bool = False
 
 
@@ -223,7 +224,10 @@ def _evaluation(prepared: PreparedRun) -> Any:
         return None
 
     def on_test_split(model: ACTModel) -> dict[str, Any]:
-        return evaluate(model, test, config).figures()
+        figures = evaluate(model, test, config).figures()
+        # Numbers by name, as every logger takes them.
+        sets = figures.pop("by_set", {})
+        return figures | {f"exact_accuracy/{name}": part["exact_accuracy"] for name, part in sets.items()}
 
     return on_test_split
 
@@ -243,8 +247,11 @@ def _open_datasets(folder: Path) -> tuple[Dataset, Dataset | None]:
     if not is_dataset(folder):
         raise DatasetError(f"{folder}: no dataset there; build one with `hrm build-dataset`")
     train = Dataset.open(folder, "train")
-    has_test = (folder / "test" / "dataset.json").is_file()
-    return train, Dataset.open(folder, "test") if has_test else None
+    # Whatever chooses a checkpoint or an end must not be what the result is reported on.
+    for split in ("validation", "test"):
+        if (folder / split / "dataset.json").is_file():
+            return train, Dataset.open(folder, split)
+    return train, None
 
 
 def _newest_run(parent: Path) -> Path:

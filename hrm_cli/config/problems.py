@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from hrm_cli.config.keys import unknown_key
-from hrm_cli.config.schema import SECTIONS, Preset
+from hrm_cli.config.schema import SECTIONS, FurtherSource, Preset
 from hrm_cli.errors import ConfigError, closest
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -52,7 +52,7 @@ def accepted_values(field: FieldInfo) -> str:
     if get_origin(annotation) is Literal:
         *most, last = [str(choice) for choice in get_args(annotation)]
         return f"{', '.join(most)} or {last}"
-    words = [KINDS.get(annotation, "a value")]
+    words = ["a list" if get_origin(annotation) is tuple else KINDS.get(annotation, "a value")]
     for item in field.metadata:
         words += [f"{word} {getattr(item, name)}" for kind, name, word in BOUNDS if isinstance(item, kind)]
     return ", ".join([*words, "or null"] if nullable else words)
@@ -64,7 +64,17 @@ def _explain_one(problem: dict[str, Any], origins: Mapping[str, str]) -> str:
         return _reason(problem) or str(problem["msg"])
     key = ".".join(path)
     field = _field(path)
-    if problem["type"] == "extra_forbidden":
+    if path[:2] == ["data", "also"] and len(path) > 2:
+        # `data.also.0.clues`, from the list of further sources, is found in the file as `data.also`.
+        origins = {key: origins.get("data.also", origins.get("data", ""))}
+        known = FurtherSource.model_fields
+        if problem["type"] == "extra_forbidden":
+            hint = closest(path[3], list(known)) or f"; a further source takes {', '.join(known)}"
+            return located(key, f"{key}: unknown key{hint}", origins)
+        if len(path) == 3:
+            found = f"found {_shown(problem['input'])}; accepted: a mapping such as {{clues: minimal, num_train: 500}}"
+            return located(key, f"{key}: {found}", origins)
+    elif problem["type"] == "extra_forbidden":
         return located(key, unknown_key(key), origins)
     if len(path) == 1 and path[0] in SECTIONS:
         found = _reason(problem) or f"found {_shown(problem['input'])}; accepted: a mapping of keys to values"
@@ -88,6 +98,8 @@ def _reason(problem: Mapping[str, Any]) -> str:
 def _field(path: Sequence[str]) -> FieldInfo | None:
     if len(path) == 1:
         return Preset.model_fields.get(path[0])
+    if path[:2] == ["data", "also"] and len(path) > 3:
+        return FurtherSource.model_fields.get(path[3])
     section = SECTIONS.get(path[0])
     return section.model_fields.get(path[1]) if section else None
 

@@ -48,6 +48,12 @@ def _editable(preset: Preset, section: str, name: str) -> Any:
 
 
 def _line(name: str, value: Any) -> str:
+    if isinstance(value, tuple):
+        entries = [entry.model_dump() for entry in value]
+        text = yaml.safe_dump(
+            entries, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**6
+        )
+        return f"{name}: {text.strip()}"
     # Only the double-quoted style keeps a text with line breaks on one line.
     style = '"' if isinstance(value, str) and len(value.splitlines()) > 1 else None
     return yaml.safe_dump({name: value}, allow_unicode=True, width=10**6, default_style=style).rstrip("\n")

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 LARGEST_SEED = 2**63
 """Bound of seeds: torch's generators take no larger number."""
@@ -170,6 +178,29 @@ class ArchConfig(Section):
         return self.puzzle_emb_len or -(-self.puzzle_emb_size // self.hidden_size)
 
 
+class FurtherSource(Section):
+    """A further source of one dataset. What is left out is as in `data`, but for its test and validation puzzles."""
+
+    name: str | None = Field(None, min_length=1, description="what figures call its test puzzles")
+    source: str | None = Field(None, description="as data.source")
+    clues: Annotated[str, BeforeValidator(_clues)] | None = Field(None, description="as data.clues")
+    min_difficulty: Int | None = Field(None, ge=0, description="as data.min_difficulty")
+    min_path: Int | None = Field(None, ge=1, description="as data.min_path")
+    style: Literal["walls", "perfect", "braided"] | None = Field(None, description="as data.style")
+    allow_ties: bool | None = Field(None, description="as data.allow_ties")
+    num_train: Int | None = Field(None, ge=0, description="as data.num_train; 0 trains on none of it")
+    subsample_size: Int | None = Field(
+        None, ge=0, description="as data.subsample_size; 0 trains on none of it"
+    )
+    num_test: Int | None = Field(None, ge=0, description="as data.num_test; 0 unless said")
+    num_validation: Int | None = Field(None, ge=0, description="as data.num_validation; 0 unless said")
+    test_subsample_size: Int | None = Field(None, ge=1, description="as data.test_subsample_size")
+
+    @model_serializer(mode="wrap")
+    def _only_what_was_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value is not None}
+
+
 class DataConfig(Section):
     """The dataset: where its puzzles come from and how they are varied."""
 
@@ -200,6 +231,12 @@ class DataConfig(Section):
     )
     num_train: Int = Field(1000, ge=1, description="training puzzles from the generator")
     num_test: Int = Field(500, ge=0, description="test puzzles from the generator")
+    num_validation: Int = Field(
+        0,
+        ge=0,
+        description="puzzles held out for evaluation while training, apart from the test puzzles; 0 means that "
+        "training is evaluated on the test puzzles",
+    )
     subsample_size: Int | None = Field(
         None, ge=1, description="training puzzles drawn from the source; null takes all"
     )
@@ -225,10 +262,42 @@ class DataConfig(Section):
         "stored",
         description="stored: the copies on disk; online: a fresh symmetry at every visit while training",
     )
+    hints: Float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Sudoku: share of the copies with random further givens taken from the answer, from one to all",
+    )
     strict_split: bool = Field(
         False, description="keep train and test apart up to symmetry, not only letter by letter"
     )
+    name: str | None = Field(
+        None, min_length=1, description="what figures call the test puzzles, where there are several sources"
+    )
+    also: tuple[FurtherSource, ...] = Field(
+        (),
+        description="further sources of the same dataset, a list such as [{clues: minimal, num_train: 5000}]; what "
+        "one leaves out is as in data",
+    )
     seed: Int = Field(0, ge=0, lt=LARGEST_SEED, description="seed of the dataset")
+
+    @model_validator(mode="after")
+    def _check_hints(self) -> DataConfig:
+        if self.hints and self.path is None and self.augment == "stored" and not self.num_aug:
+            raise ValueError(
+                "hints make copies of puzzles easier, but there are none; set augment=online, or num_aug to 1 or more"
+            )
+        return self
+
+    @property
+    def sources(self) -> tuple[DataConfig, ...]:
+        """One section for every source, the main one first: what `also` leaves out is filled in."""
+        rest = (
+            {"name": None, "num_test": 0, "num_validation": 0, **further.model_dump()}
+            for further in self.also
+        )
+        main = self.model_copy(update={"also": ()})
+        return (main, *(main.model_copy(update=update) for update in rest))
 
 
 class TrainConfig(Section):

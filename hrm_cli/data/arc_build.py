@@ -25,10 +25,12 @@ from hrm_cli.data.arc_augmentation import Examples, distinct_symmetries, task_rn
 from hrm_cli.data.arc_sources import ArcTasks, load_tasks
 from hrm_cli.data.build import BuildSummary, SplitSize
 from hrm_cli.data.checks import processors
+from hrm_cli.data.hints import check_hints
 from hrm_cli.data.measuring import peak_memory_mb
 from hrm_cli.data.metadata import TEST_PUZZLES_FILE
 from hrm_cli.data.sources import Report
 from hrm_cli.data.writer import DatasetWriter, SplitWriter, check_target
+from hrm_cli.errors import ConfigError
 from hrm_cli.puzzles.arc import ArcDomain
 from hrm_cli.puzzles.arc_symmetry import ArcSymmetries
 from hrm_cli.puzzles.arc_tasks import Task
@@ -73,6 +75,12 @@ def build_arc_dataset(config: DataConfig, output_dir: Path, *, force: bool, repo
     """
     started = time.perf_counter()
     check_target(output_dir, force=force)
+    check_hints(ArcDomain(), config.hints)
+    if config.also or config.num_validation:
+        raise ConfigError(
+            f"data.{'also' if config.also else 'num_validation'}: not for ARC, whose tasks come from one source and "
+            "are held out by subset"
+        )
     with DatasetWriter(output_dir, force=force) as writer, ThreadPoolExecutor(processors()) as threads:
         tasks = load_tasks(config)
         writing = time.perf_counter()

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from hrm_cli.data.fingerprints import Fingerprints, fingerprints, first_occurrences, occurs_in
 from hrm_cli.data.format import Dataset
-from hrm_cli.data.metadata import METADATA_FILE
+from hrm_cli.data.hints import check_hints, with_hints
+from hrm_cli.data.metadata import HELD_OUT_SPLITS, METADATA_FILE
 from hrm_cli.errors import DatasetError
 from hrm_cli.puzzles.domain import Domain, Tokens, make_domain
 
@@ -42,11 +43,13 @@ def with_copies(
     *,
     held_out: Fingerprints,
     rng: np.random.Generator,
+    hints: float = 0.0,
 ) -> Iterator[Copies]:
     """Puzzles `[n, S]` with `copies` different symmetric images each, in blocks of whole groups.
 
     No image equals its original, another image of it, or a puzzle whose fingerprint is in the sorted
-    `held_out`. A puzzle that has fewer such images than asked for gets all that were found.
+    `held_out`. A puzzle that has fewer such images than asked for gets all that were found. The share `hints` of the
+    images is replaced by easier versions of these, which may come up twice but never in `held_out`.
     """
     if copies == 0:
         yield Copies(inputs, labels, np.ones(len(inputs), dtype=np.int64))
@@ -54,7 +57,21 @@ def with_copies(
     block = max(1, 4 * _BLOCK // copies)
     for start in range(0, len(inputs), block):
         rows = slice(start, start + block)
-        yield _block(domain, inputs[rows], labels[rows], copies, held_out=held_out, rng=rng)
+        made = _block(domain, inputs[rows], labels[rows], copies, held_out=held_out, rng=rng)
+        yield _made_easier(domain, made, hints, held_out, rng) if hints else made
+
+
+def _made_easier(
+    domain: Domain, made: Copies, share: float, held_out: Fingerprints, rng: np.random.Generator
+) -> Copies:
+    assert domain.blank_token is not None
+    is_copy = np.ones(len(made.inputs), dtype=bool)
+    is_copy[np.cumsum(made.group_sizes) - made.group_sizes] = False
+    rows = np.flatnonzero(is_copy)
+    hinted = with_hints(made.inputs[rows], made.labels[rows], domain.blank_token, share, rng)
+    allowed = ~occurs_in(fingerprints(hinted), held_out)
+    made.inputs[rows[allowed]] = hinted[allowed]
+    return made
 
 
 def _block(
@@ -124,11 +141,13 @@ def _rank(owner: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.int
 
 @dataclass(frozen=True)
 class OnlineAugmentation:
-    """A fresh symmetry for every visited example, which never makes a puzzle of the test split."""
+    """A fresh symmetry for every visited example, and hints for some, which never make a held-out puzzle."""
 
     domain: Domain
     held_out: Fingerprints
-    """Fingerprints of the test split's inputs, sorted."""
+    """Fingerprints of the inputs of test and validation split, sorted."""
+    hints: float = 0.0
+    """Share of the visits at which the puzzle is made easier."""
 
     @classmethod
     def of(cls, dataset: Dataset) -> OnlineAugmentation:
@@ -137,25 +156,35 @@ class OnlineAugmentation:
         if facts is None:
             file = dataset.directory / dataset.split / METADATA_FILE
             raise DatasetError(f"{file}: augment is online, but domain is missing")
-        held_out = np.empty(0, dtype=np.uint64)
-        if (dataset.directory / "test" / METADATA_FILE).is_file():
-            test = Dataset.open(dataset.directory, "test", check_tokens=False)
-            held_out = np.concatenate([fingerprints(part.inputs.astype(np.uint8)) for part in test.sets])
-        return cls(make_domain(**facts), np.sort(held_out))
+        held_out = [np.empty(0, dtype=np.uint64)]
+        for split in HELD_OUT_SPLITS:
+            if (dataset.directory / split / METADATA_FILE).is_file():
+                other = Dataset.open(dataset.directory, split, check_tokens=False)
+                held_out += [fingerprints(part.inputs.astype(np.uint8)) for part in other.sets]
+        domain = make_domain(**facts)
+        check_hints(domain, dataset.metadata.hints)
+        return cls(domain, np.sort(np.concatenate(held_out)), dataset.metadata.hints)
 
     def apply(
         self, inputs: NDArray[np.int32], labels: NDArray[np.int32], rng: np.random.Generator
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Random images of examples `[n, S]`, input and answer under the same symmetry."""
         originals = inputs.astype(np.uint8), labels.astype(np.uint8)
-        moved = _images(self.domain, *originals, rng)
+        moved = self._draw(*originals, rng)
         taken = occurs_in(fingerprints(moved[0]), self.held_out)
         for _ in range(_PATIENCE):
             if not taken.any():
                 break
-            again = _images(self.domain, originals[0][taken], originals[1][taken], rng)
+            again = self._draw(originals[0][taken], originals[1][taken], rng)
             moved[0][taken], moved[1][taken] = again
             taken[taken] = occurs_in(fingerprints(again[0]), self.held_out)
-        # The original itself is never a test puzzle: the fallback where nearly all of its images are.
+        # The original itself is never a held-out puzzle: the fallback where nearly all of its images are.
         moved[0][taken], moved[1][taken] = originals[0][taken], originals[1][taken]
         return moved[0].astype(np.int32), moved[1].astype(np.int32)
+
+    def _draw(self, inputs: Tokens, labels: Tokens, rng: np.random.Generator) -> tuple[Tokens, Tokens]:
+        moved, answers = _images(self.domain, inputs, labels, rng)
+        blank = self.domain.blank_token
+        if self.hints and blank is not None:
+            moved = with_hints(moved, answers, blank, self.hints, rng)
+        return moved, answers

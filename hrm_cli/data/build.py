@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,14 @@ import numpy as np
 
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.augmentation import with_copies
+from hrm_cli.data.hints import check_hints
 from hrm_cli.data.measuring import peak_memory_mb
-from hrm_cli.data.pool import PuzzlePool, Rows
-from hrm_cli.data.selection import Selection, select
-from hrm_cli.data.sources import Report, Source, load
+from hrm_cli.data.metadata import HELD_OUT_SPLITS, SPLITS
+from hrm_cli.data.mixture import Mixture, SourceSummary, load_all, set_names
+from hrm_cli.data.selection import select
+from hrm_cli.data.sources import Report, Source
 from hrm_cli.data.writer import DatasetWriter, SplitWriter, check_target
-from hrm_cli.puzzles.domain import PAD, Tokens
-
-_CHUNK = 4096
+from hrm_cli.puzzles.domain import PAD
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,11 @@ class SplitSize:
     groups: int = 0
     puzzles: int = 0
     examples: int = 0
+
+    def __add__(self, other: SplitSize) -> SplitSize:
+        return SplitSize(
+            self.groups + other.groups, self.puzzles + other.puzzles, self.examples + other.examples
+        )
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,9 @@ class BuildSummary:
     """The most that the process held so far."""
     notes: list[str] = field(default_factory=list)
     """What was left out, or could not be had, in words."""
+    validation: SplitSize = SplitSize()
+    sources: list[SourceSummary] = field(default_factory=list)
+    """What came from each, where there are several."""
 
     def to_json(self) -> dict[str, Any]:
         """The document that `--json` prints."""
@@ -80,25 +87,31 @@ def build_dataset(
         return build_arc_dataset(config, output_dir, force=force, report=report)
     started = time.perf_counter()
     check_target(output_dir, force=force)
-    for_source, for_selection, for_copies = (
-        np.random.default_rng(seed) for seed in np.random.SeedSequence(config.seed).spawn(3)
-    )
+    configs = config.sources
+    # Three generators for each source: what the first draws does not depend on the others.
+    rngs = [
+        np.random.default_rng(seed) for seed in np.random.SeedSequence(config.seed).spawn(3 * len(configs))
+    ]
     with DatasetWriter(output_dir, force=force) as writer:
-        source = load(config, writer.scratch, for_source, report)
-        chosen = select(source, config, for_selection, report)
+        sources = load_all(configs, writer.scratch, rngs[0::3], report)
+        check_hints(sources[0].domain, config.hints)
+        names = set_names(configs)
+        chosen = select(sources, configs, rngs[1::3], report)
         writing = time.perf_counter()
-        train, test = _write(writer, source, chosen, config=config, rng=for_copies, report=report)
-        size = writer.commit(_facts(source, config))
+        mixture = Mixture(sources, chosen, names, rngs[2::3], configs)
+        sizes = _write(writer, mixture, config=config, report=report)
+        size = writer.commit(_facts(sources[0], config))
     ended = time.perf_counter()
-    examples = train.examples + test.examples
+    examples = sum(split.examples for split in sizes.values())
+    source = sources[0]
     return BuildSummary(
         output_dir=str(output_dir),
         domain=_domain_facts(source),
         source=config.source,
         augment=config.augment,
         seed=config.seed,
-        train=train,
-        test=test,
+        **sizes,
+        sources=mixture.summaries(),
         vocab_size=source.domain.vocab_size,
         seq_len=source.domain.seq_len,
         num_puzzle_identifiers=1,
@@ -108,7 +121,7 @@ def build_dataset(
         writing_seconds=ended - writing,
         examples_per_second=examples / (ended - started),
         peak_memory_mb=peak_memory_mb(),
-        notes=source.notes,
+        notes=mixture.notes(),
     )
 
 
@@ -120,7 +133,8 @@ def _facts(source: Source, config: DataConfig) -> dict[str, Any]:
         "vocab_size": source.domain.vocab_size,
         "domain": _domain_facts(source),
         "augment": config.augment,
-        "source": config.source,
+        "hints": config.hints if config.augment == "online" else 0.0,
+        "source": ", ".join(dict.fromkeys(part.source for part in config.sources)),
         "seed": config.seed,
     }
 
@@ -130,45 +144,40 @@ def _domain_facts(source: Source) -> dict[str, Any]:
 
 
 def _write(
-    writer: DatasetWriter,
-    source: Source,
-    chosen: Selection,
-    *,
-    config: DataConfig,
-    rng: np.random.Generator,
-    report: Report,
-) -> tuple[SplitSize, SplitSize]:
+    writer: DatasetWriter, mixture: Mixture, *, config: DataConfig, report: Report
+) -> dict[str, SplitSize]:
     copies = config.num_aug if config.augment == "stored" else 0
     if config.num_aug and not copies:
-        source.notes.append(f"num_aug {config.num_aug:,} is not used: copies are drawn while training")
-    test_pool = source.train if source.test is None else source.test
-    held_out = np.sort(test_pool.prints(chosen.test))
-    total = len(chosen.train) * (copies + 1) + len(chosen.test)
-
-    test = SplitSize()
-    if len(chosen.test):
-        split = writer.split("test", seq_len=source.domain.seq_len)
-        for inputs, labels in _pieces(test_pool, chosen.test):
-            split.append(inputs, labels, group_sizes=np.ones(len(inputs), np.int64))
-        test = _size(split)
-    split = writer.split("train", seq_len=source.domain.seq_len)
+        mixture.say(f"num_aug {config.num_aug:,} is not used: copies are drawn while training")
+    held_out = mixture.held_out()
+    total = mixture.count("train") * (copies + 1) + mixture.count("validation") + mixture.count("test")
+    sizes = {split: SplitSize() for split in SPLITS}
+    done = 0
+    # Held-out puzzles keep their source in the name of their set; the reference takes several as they come.
+    for split in HELD_OUT_SPLITS:
+        for part in mixture.parts(split):
+            writing = writer.split(split, part.name, seq_len=mixture.domain.seq_len)
+            for inputs, labels in part.pieces():
+                writing.append(inputs, labels, group_sizes=np.ones(len(inputs), np.int64))
+            sizes[split] += _size(writing)
+            done += writing.examples
+    # One set for all sources: the reference would train on one set after the other.
+    writing = writer.split("train", seq_len=mixture.domain.seq_len)
     short = 0
-    for originals in _pieces(source.train, chosen.train):
-        for block in with_copies(source.domain, *originals, copies, held_out=held_out, rng=rng):
-            split.append(block.inputs, block.labels, group_sizes=block.group_sizes)
-            short += int((block.group_sizes <= copies).sum())
-            report("writing", test.examples + split.examples, total)
+    for part in mixture.parts("train"):
+        for originals in part.pieces():
+            for block in with_copies(
+                mixture.domain, *originals, copies, held_out=held_out, rng=part.rng, hints=config.hints
+            ):
+                writing.append(block.inputs, block.labels, group_sizes=block.group_sizes)
+                short += int((block.group_sizes <= copies).sum())
+                report("writing", done + writing.examples, total)
     if short:
-        source.notes.append(
-            f"{short:,} of {len(chosen.train):,} training puzzles have fewer than {copies:,} different "
-            f"images outside the test set and got all of them: {split.puzzles - split.groups:,} copies in all"
+        mixture.say(
+            f"{short:,} of {writing.groups:,} training puzzles have fewer than {copies:,} different "
+            f"images outside the test set and got all of them: {writing.puzzles - writing.groups:,} copies in all"
         )
-    return _size(split), test
-
-
-def _pieces(pool: PuzzlePool, rows: Rows) -> Iterator[tuple[Tokens, Tokens]]:
-    for start in range(0, len(rows), _CHUNK):
-        yield pool.rows(rows[start : start + _CHUNK])
+    return {**sizes, "train": _size(writing)}
 
 
 def _size(split: SplitWriter) -> SplitSize:

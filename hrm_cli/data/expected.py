@@ -36,10 +36,13 @@ def expected_examples(data: DataConfig) -> ExpectedExamples:
         return ExpectedExamples(
             None, "tasks differ in their number of examples; name a built dataset: data.path=DIR"
         )
-    puzzles = data.num_train if data.source == "builtin" else data.subsample_size
-    if puzzles is None:
-        return ExpectedExamples(
-            None, f"{data.source} says its size once it is built; name the dataset: data.path=DIR"
-        )
+    puzzles = 0
+    for source in data.sources:
+        wanted = source.num_train if source.source == "builtin" else source.subsample_size
+        if wanted is None:
+            return ExpectedExamples(
+                None, f"{source.source} says its size once it is built; name the dataset: data.path=DIR"
+            )
+        puzzles += wanted
     # Augmented copies belong to their puzzle's group, of which an epoch visits one.
     return ExpectedExamples(puzzles, f"{puzzles:,} puzzles an epoch, one example each")

@@ -108,6 +108,11 @@ class Dataset:
         """First puzzle of each group `[G + 1]`, over all sets."""
         return _joined([examples.group_indices for examples in self.sets])
 
+    def set_of(self, examples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number of the set that each example `[n]` belongs to, `[n]`."""
+        starts = np.cumsum([0, *(len(part.inputs) for part in self.sets)])
+        return np.searchsorted(starts, examples, side="right") - 1
+
     def gather(self, examples: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Inputs and labels `[n, S]` of the examples numbered `[n]`, as stored (no label ignored yet)."""
         if len(self.sets) == 1:
@@ -116,7 +121,7 @@ class Dataset:
         inputs = np.empty((len(examples), self.metadata.seq_len), dtype=np.int32)
         labels = np.empty_like(inputs)
         starts = np.cumsum([0, *(len(part.inputs) for part in self.sets)])
-        owner = np.searchsorted(starts, examples, side="right") - 1
+        owner = self.set_of(examples)
         for number, part in enumerate(self.sets):
             rows = np.flatnonzero(owner == number)
             inputs[rows] = part.inputs[examples[rows] - starts[number]]

@@ -16,7 +16,9 @@ TEST_PUZZLES_FILE = "test_puzzles.json"
 """Of ARC datasets: the test tasks as they are, by name."""
 GRIDS = ("inputs", "labels")
 INDICES = ("puzzle_identifiers", "puzzle_indices", "group_indices")
-SPLITS = ("train", "test")
+SPLITS = ("train", "validation", "test")
+HELD_OUT_SPLITS = ("validation", "test")
+"""The splits whose puzzles are never trained on."""
 
 IGNORED_LABEL = -100
 """What a dataset's `ignore_label_id` becomes in batches."""
@@ -42,6 +44,8 @@ class SplitMetadata(BaseModel):
     """The domain's name and facts, such as `{"name": "sudoku", "size": 9}`; None in foreign datasets."""
     augment: Literal["stored", "online"] = "stored"
     """`online`: the copies are not on disk, training draws a fresh symmetry at every visit."""
+    hints: float = 0.0
+    """Of a dataset whose copies are drawn while training: the share of visits at which the puzzle is made easier."""
     split: str | None = None
     source: str | None = None
     seed: int | None = None
@@ -63,9 +67,11 @@ def read_metadata(directory: Path, split: str) -> SplitMetadata:
     if not file.is_file():
         present = [name for name in SPLITS if (directory / name / METADATA_FILE).is_file()]
         if present:
+            advice = "build it again with --num-test, or from a source with its own test set"
+            if split == "validation":
+                advice = "build it again with --num-validation"
             raise DatasetError(
-                f"{directory}: the dataset has no {split} split (only {', '.join(present)}); "
-                "build it again with --num-test, or from a source with its own test set"
+                f"{directory}: the dataset has no {split} split (only {', '.join(present)}); {advice}"
             )
         raise DatasetError(f"{directory}: no dataset here; {file} is expected (`hrm build-dataset` makes it)")
     try:

@@ -1,12 +1,12 @@
-"""Which puzzles of a source are trained on and which are held out: drawn at random, never the same in both.
+"""Which puzzles of the sources are trained on and which are held out: drawn at random, never the same in both.
 
 Letters in shapes: n rows of a pool.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,33 +28,47 @@ class Selection:
 
     train: Rows
     """Of `source.train`."""
+    validation: Rows
+    """Of `source.train`."""
     test: Rows
     """Of `source.test` or, where the source has none, of `source.train`."""
 
 
-def select(source: Source, config: DataConfig, rng: np.random.Generator, report: Report) -> Selection:
-    """Draws test puzzles first, then training puzzles apart from them.
+@dataclass
+class _Apart:
+    """What is no longer to be had, over all sources."""
 
-    `strict_split` keeps them apart up to symmetry. Raises DatasetError when too few puzzles are left.
+    held_out: Fingerprints = field(default_factory=lambda: np.empty(0, np.uint64))
+    """Test and validation puzzles, sorted."""
+    classes: Fingerprints = field(default_factory=lambda: np.empty(0, np.uint64))
+    """With `strict_split`, their canonical forms, sorted."""
+    trained: Fingerprints = field(default_factory=lambda: np.empty(0, np.uint64))
+    """Training puzzles of earlier sources, sorted."""
+
+
+def select(
+    sources: Sequence[Source],
+    configs: Sequence[DataConfig],
+    rngs: Sequence[np.random.Generator],
+    report: Report,
+) -> list[Selection]:
+    """Draws the test puzzles of all sources, then validation puzzles apart from them, then training puzzles.
+
+    No puzzle is drawn twice, whatever the source and the split. `strict_split` keeps splits apart up to symmetry.
+    Raises DatasetError when too few puzzles are left.
     """
-    chooser = _Chooser(source, config, report)
-    if source.test is not None:
-        wanted = config.test_subsample_size
-        test = chooser.take(source.test, _order(len(source.test), wanted, rng), wanted, "test")
-        train_order = _order(len(source.train), config.subsample_size, rng)
-        chooser.hold_out(source.test, test)
-    else:
-        order = rng.permutation(len(source.train))
-        if config.strict_split and config.num_test:
-            order = _class_by_class(chooser.classes(source.train, order), order, rng)
-        test = chooser.take(source.train, order, config.num_test, "test") if config.num_test else order[:0]
-        train_order = order
-        chooser.hold_out(source.train, test)
-    wanted = config.num_train if config.source == BUILTIN else config.subsample_size
-    train = chooser.take(source.train, train_order, wanted, "training", extend=source.more)
-    source.notes += chooser.notes()
+    apart = _Apart()
+    choosers = [
+        _Chooser(source, config, rng, apart, report)
+        for source, config, rng in zip(sources, configs, rngs, strict=True)
+    ]
+    tests = [chooser.test() for chooser in choosers]
+    validations = [chooser.validation() for chooser in choosers]
+    trainings = [chooser.training() for chooser in choosers]
+    for chooser, source in zip(choosers, sources, strict=True):
+        source.notes += chooser.notes()
     # In the order of the source: the same puzzles make the same dataset, and reading them goes forward only.
-    return Selection(np.sort(train), np.sort(test))
+    return [Selection(*map(np.sort, rows)) for rows in zip(trainings, validations, tests, strict=True)]
 
 
 def _order(count: int, wanted: int | None, rng: np.random.Generator) -> Rows:
@@ -70,23 +84,73 @@ def _class_by_class(classes: Fingerprints, order: Rows, rng: np.random.Generator
 
 
 class _Chooser:
-    def __init__(self, source: Source, config: DataConfig, report: Report) -> None:
+    """Draws from one source."""
+
+    def __init__(
+        self, source: Source, config: DataConfig, rng: np.random.Generator, apart: _Apart, report: Report
+    ) -> None:
         self._source = source
         self._config = config
+        self._rng = rng
+        self._apart = apart
         self._report = report
         self._left_out: dict[str, int] = {}
-        self._held_out = np.empty(0, np.uint64)
-        self._held_out_classes = np.empty(0, np.uint64)
+        self._own = np.empty(0, np.uint64)
+        """Fingerprints of rows of `source.train` that were held out from here."""
 
     def notes(self) -> list[str]:
         """What was left out, in words."""
         return [f"left out {count:,} {what}" for what, count in self._left_out.items() if count]
 
-    def hold_out(self, pool: PuzzlePool, rows: Rows) -> None:
+    def test(self) -> Rows:
+        """Test puzzles; settles the order in which the others are drawn."""
+        source, config, rng = self._source, self._config, self._rng
+        if source.test is not None:
+            wanted = config.test_subsample_size
+            test = self.take(source.test, _order(len(source.test), wanted, rng), wanted, "test")
+            # A validation set is drawn at random even where all the rest is trained on.
+            least = config.subsample_size if not config.num_validation else config.num_validation
+            self._order = _order(len(source.train), least, rng)
+            self._hold_out(source.test, test)
+            return test
+        order = rng.permutation(len(source.train))
+        if config.strict_split and (config.num_test or config.num_validation):
+            order = _class_by_class(self.classes(source.train, order), order, rng)
+        self._order = order
+        if not config.num_test:
+            return order[:0]
+        test = self.take(source.train, order, config.num_test, "test")
+        self._hold_out(source.train, test)
+        return test
+
+    def validation(self) -> Rows:
+        """Puzzles for evaluation while training."""
+        wanted = self._config.num_validation
+        if not wanted:
+            return self._order[:0]
+        rows = self.take(self._source.train, self._order, wanted, "validation", extend=self._source.more)
+        self._hold_out(self._source.train, rows)
+        return rows
+
+    def training(self) -> Rows:
+        """Training puzzles, none of which another source gave already."""
+        source, config = self._source, self._config
+        wanted = config.num_train if config.source == BUILTIN else config.subsample_size
+        if wanted == 0:
+            return self._order[:0]
+        rows = self.take(source.train, self._order, wanted, "training", extend=source.more)
+        prints = source.train.prints(rows)
+        self._apart.trained = np.sort(np.concatenate([self._apart.trained, prints]))
+        return rows
+
+    def _hold_out(self, pool: PuzzlePool, rows: Rows) -> None:
         """From here on these rows, and with `strict_split` their images, are not taken."""
-        self._held_out = np.sort(pool.prints(rows))
+        prints, apart = pool.prints(rows), self._apart
+        apart.held_out = np.sort(np.concatenate([apart.held_out, prints]))
+        if pool is self._source.train:
+            self._own = np.sort(np.concatenate([self._own, prints]))
         if self._config.strict_split:
-            self._held_out_classes = np.sort(self.classes(pool, rows))
+            apart.classes = np.sort(np.concatenate([apart.classes, self.classes(pool, rows)]))
 
     def classes(self, pool: PuzzlePool, rows: Rows) -> Fingerprints:
         """Fingerprints of the canonical forms of these rows: equal for symmetric puzzles, `[n]`."""
@@ -117,7 +181,7 @@ class _Chooser:
             order = np.concatenate([order, np.arange(known, len(pool))])
             taken = self._usable(pool, order, wanted, what)
         if not len(taken) or (wanted is not None and len(taken) < wanted):
-            apart = " apart from the test puzzles" if len(self._held_out) else ""
+            apart = " apart from the test puzzles" if len(self._apart.held_out) else ""
             symmetric = " and their symmetric images" if apart and self._config.strict_split else ""
             raise DatasetError(
                 f"source {self._config.source}: {len(taken):,} usable {what} puzzles{apart}{symmetric}"
@@ -129,22 +193,25 @@ class _Chooser:
     def _usable(self, pool: PuzzlePool, order: Rows, wanted: int | None, what: str) -> Rows:
         prints = pool.prints(order)
         first = first_occurrences(prints)
-        shared = first & occurs_in(prints, self._held_out)
-        order = order[first & ~shared]
+        shared = first & occurs_in(prints, self._apart.held_out)
+        elsewhere = first & ~shared & occurs_in(prints, self._apart.trained)
+        order = order[first & ~shared & ~elsewhere]
         if self._source.more is None:
             where = " of the test set" if pool is self._source.test else ""
             self._left_out[f"repeated puzzles{where}"] = int((~first).sum())
-        if self._source.test is not None:
-            self._left_out[f"{what} puzzles that are test puzzles"] = int(shared.sum())
-        if self._source.unique and not len(self._held_out_classes):
+        foreign = int((shared & ~occurs_in(prints, self._own)).sum())
+        self._left_out[f"{what} puzzles that are test puzzles"] = foreign
+        self._left_out[f"{what} puzzles that another source gave"] = int(elsewhere.sum())
+        classes = self._apart.classes
+        if self._source.unique and not len(classes):
             return order[:wanted]
         symmetric = several = have = 0
         taken = [order[:0]]
         # No more than needed at a time: hard puzzles take the solver long.
         for chunk in _chunks(order, _CHUNK if wanted is None else min(_CHUNK, wanted + 16)):
             rows = chunk
-            if len(self._held_out_classes):
-                apart = ~occurs_in(self.classes(pool, rows), self._held_out_classes)
+            if len(classes):
+                apart = ~occurs_in(self.classes(pool, rows), classes)
                 symmetric += int((~apart).sum())
                 rows = rows[apart]
             if not self._source.unique:

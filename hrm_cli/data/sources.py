@@ -72,7 +72,7 @@ def _generated(
             done += len(puzzles)
             report("generating", done, count)
 
-    more(config.num_train + config.num_test)
+    more(config.num_train + config.num_validation + config.num_test)
     return Source(domain, pool, None, unique=True, more=more)
 
 

@@ -6,16 +6,17 @@ Letters in shapes: B rows of a batch, S tokens of an example.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hrm_cli.config.schema import EvalConfig
-from hrm_cli.data.batches import Batch, evaluation_batches
+from hrm_cli.data.batches import Batch, EvaluationBatch, evaluation_batches
 from hrm_cli.data.format import Dataset
 from hrm_cli.errors import DatasetError
 from hrm_cli.models.act import ACTModel
@@ -37,6 +38,17 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class SetFigures:
+    """Figures of one set of a split, such as the puzzles of one source; fields as in `Evaluation`."""
+
+    puzzles: int
+    exact_accuracy: float
+    cell_accuracy: float
+    mean_steps: float
+    q_halt_accuracy: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Figures of one evaluation; accuracies and shares are 0..1."""
 
@@ -51,6 +63,8 @@ class Evaluation:
     q_halt_accuracy: float
     """Share of puzzles whose halt value (≥ 0 or not) says rightly whether the answer is right."""
     seconds: float
+    by_set: Mapping[str, SetFigures] = field(default_factory=dict)
+    """The figures of each set of the split; empty where there is only one."""
 
     @property
     def efficiency(self) -> float:
@@ -72,6 +86,7 @@ class Evaluation:
             "efficiency": self.efficiency,
             "q_halt_accuracy": self.q_halt_accuracy,
             "puzzles_per_second": self.puzzles_per_second,
+            **({"by_set": {name: asdict(part) for name, part in self.by_set.items()}} if self.by_set else {}),
         }
 
 
@@ -110,7 +125,8 @@ def evaluate(
     """
     check_fit(model, dataset)
     device, max_steps = model.device, config.max_steps or model.arch.halt_max_steps
-    sums = torch.zeros(5, dtype=torch.float64)
+    sets = [part.name for part in dataset.sets] if batches is None else ["all"]
+    sums = torch.zeros(len(sets), 5, dtype=torch.float64)
     started = time.perf_counter()
     if batches is None:
         batches = evaluation_batches(dataset, config.batch_size, limit=config.max_puzzles)
@@ -135,29 +151,32 @@ def evaluate(
                 )
             counted = result.labelled > 0
             believes = step.q_halt[step.finished] >= 0
-            number = counted.sum()
-            sums += (
-                torch.stack(
-                    [
-                        number,
-                        (counted & result.correct).sum(),
-                        result.accuracy[counted].sum(),
-                        number * step.step,
-                        (counted & (believes == result.correct)).sum(),
-                    ]
-                )
-                .double()
-                .cpu()
+            figures = torch.stack(
+                [
+                    counted,
+                    counted & result.correct,
+                    torch.where(counted, result.accuracy, 0),
+                    counted * step.step,
+                    counted & (believes == result.correct),
+                ],
+                dim=1,
             )
+            sums.index_add_(0, _sets(dataset, batch, rows.cpu(), len(sets)), figures.double().cpu())
         if progress is not None:
-            progress(int(sums[0]))
+            progress(int(sums[:, 0].sum()))
+    seconds = time.perf_counter() - started
+    by_set = {name: SetFigures(*_figures(part)) for name, part in zip(sets, sums, strict=True)}
+    return Evaluation(*_figures(sums.sum(dim=0)), seconds, by_set if len(sets) > 1 else {})
+
+
+def _figures(sums: Tensor) -> tuple[int, float, float, float, float]:
     count, exact, cells, steps, believed = sums.tolist()
     total = max(count, 1.0)
-    return Evaluation(
-        int(count),
-        exact / total,
-        cells / total,
-        steps / total,
-        believed / total,
-        time.perf_counter() - started,
-    )
+    return int(count), exact / total, cells / total, steps / total, believed / total
+
+
+def _sets(dataset: Dataset, batch: Batch, rows: Tensor, count: int) -> Tensor:
+    """Which set of the split each of these rows of a batch belongs to, `[b]`."""
+    if count == 1 or not isinstance(batch, EvaluationBatch):
+        return torch.zeros(len(rows), dtype=torch.int64)
+    return torch.from_numpy(dataset.set_of(batch.examples[rows.numpy()]))

@@ -26,6 +26,7 @@ class ArcDomain:
     """Grids of the Abstraction and Reasoning Corpus, 1×1 to 30×30. Raises ConfigError for a size of their own."""
 
     name = "arc"
+    blank_token = None
     vocab_size = LAST_COLOUR + 1
     seq_len = CELLS
 

@@ -126,6 +126,10 @@ class Domain(Protocol):
     vocab_size: int
     seq_len: int
 
+    @property
+    def blank_token(self) -> int | None:
+        """Token of a cell to be filled in, where an input is its answer with cells left blank; None elsewhere."""
+
     def facts(self) -> dict[str, Any]:
         """The options that make this domain again (Sudoku: `{"size": 9}`), kept with datasets."""
 

@@ -45,6 +45,7 @@ class MazeDomain:
     """Mazes of `rows` × `columns` cells, or of `size` × `size`; 30×30 unless said. Raises ConfigError."""
 
     name = "maze"
+    blank_token = None
     vocab_size = len(CHARACTERS) + FIRST_TOKEN
     solver_is_fast = True
 

@@ -35,6 +35,7 @@ class SudokuDomain:
     """
 
     name = "sudoku"
+    blank_token = BLANK
     solver_is_fast = False
 
     def __init__(self, size: int = 9) -> None:

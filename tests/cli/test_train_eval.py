@@ -241,3 +241,23 @@ def test_params_json_has_the_figures_of_the_ledger(run_hrm) -> None:
     assert document["exact"]["trainable"] == 27_275_266
     assert (document["approx"]["guide"], document["approx"]["rule_of_thumb"]) == (27_275_776, 25_178_624)
     assert sum(module["trainable"] for module in document["modules"]) == 27_275_266
+
+
+def test_a_mixture_is_trained_on_chosen_by_its_validation_set_and_measured_by_source(
+    run_hrm, tmp_path: Path
+) -> None:
+    also = "[{clues: minimal, num_train: 20, num_test: 8}, {clues: 15, num_train: 0, num_test: 5, name: one-empty}]"
+    settings = [*SMALL, "augment=online", "hints=0.5", f"data.also={also}", "num_validation=12"]
+    folder = tmp_path / "run"
+    done = run_hrm("train", "--preset", "tiny", "--output-dir", folder, *settings, "train.max_steps=3")
+    assert done.status == 0, done.stderr
+    evaluated = [line for line in (folder / "metrics.jsonl").read_text().splitlines() if '"eval"' in line]
+    assert all(json.loads(line)["puzzles"] == 12 for line in evaluated)
+    done = run_hrm("eval", folder, "--json")
+    by_set = json.loads(done.stdout)["by_set"]
+    assert {name: part["puzzles"] for name, part in by_set.items()} == {
+        "builtin-6-10": 16, "builtin-minimal": 8, "one-empty": 5
+    }  # fmt: skip
+    done = run_hrm("eval", folder)
+    assert "builtin-minimal" in done.stdout
+    assert run_hrm("eval", folder, "--split", "validation").status == 0

@@ -104,3 +104,24 @@ def test_baselines_score_the_commonest_token_and_a_copy_of_the_input_on_labelled
     assert baselines["most_frequent"].cell_accuracy == pytest.approx((2 / 3 + 3 / 4) / 2)
     assert baselines["copy_input"].cell_accuracy == pytest.approx((2 / 3 + 2 / 4) / 2)
     assert baselines["copy_input"].exact_accuracy == 0
+
+
+def test_a_split_of_several_sets_is_measured_set_by_set(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "sets") as writer:
+        for name, (first, label) in {"easy": (1, 2), "hard": (2, 4), "mixed": (3, 4)}.items():
+            grid = np.full((first, TOKENS), first, np.uint8)
+            writer.split("test", name, seq_len=TOKENS).append(
+                grid, np.full_like(grid, label), group_sizes=np.ones(first, np.int64)
+            )
+        writer.commit({"vocab_size": VOCABULARY, "pad_id": 0, "ignore_label_id": 0, "blank_identifier_id": 0})
+    dataset = Dataset.open(tmp_path / "sets", "test")
+    # Rows of the hard set halt a step before the others; batches run across the borders of sets.
+    result = evaluate(Scripted({1: 3, 2: 2, 3: 3}), dataset, EvalConfig(batch_size=4))
+    figures = {name: (s.puzzles, s.exact_accuracy, s.mean_steps) for name, s in result.by_set.items()}
+    assert figures == {"easy": (1, 1, 3), "hard": (2, 0, 2), "mixed": (3, 1, 3)}
+    assert result.exact_accuracy == pytest.approx(4 / 6)
+    assert result.figures()["by_set"]["hard"]["cell_accuracy"] == 0
+
+
+def test_a_split_of_one_set_has_no_figures_by_set(dataset: Dataset) -> None:
+    assert "by_set" not in evaluate(Scripted({}), dataset, EvalConfig()).figures()

@@ -1,0 +1,157 @@
+"""Several sources in one dataset: loaded side by side, named, and handed to the writer split by split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from hrm_cli.config.schema import DataConfig
+from hrm_cli.data import hub
+from hrm_cli.data.fingerprints import Fingerprints
+from hrm_cli.data.pool import PuzzlePool, Rows
+from hrm_cli.data.selection import Selection
+from hrm_cli.data.sources import BUILTIN, Report, Source, load
+from hrm_cli.errors import ConfigError, DatasetError
+from hrm_cli.puzzles.domain import BulkDomain, Tokens
+
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class SourceSummary:
+    """What came from one of several sources, in original puzzles."""
+
+    name: str
+    source: str
+    train: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one source gives to one split."""
+
+    name: str
+    pool: PuzzlePool
+    rows: Rows
+    rng: np.random.Generator
+
+    def pieces(self) -> Iterator[tuple[Tokens, Tokens]]:
+        """Puzzles and answers `[n, S]`, a few thousand at a time."""
+        for start in range(0, len(self.rows), _CHUNK):
+            yield self.pool.rows(self.rows[start : start + _CHUNK])
+
+
+class Mixture:
+    """Sources with what was drawn from each."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        chosen: Sequence[Selection],
+        names: Sequence[str],
+        rngs: Sequence[np.random.Generator],
+        configs: Sequence[DataConfig],
+    ) -> None:
+        self._all = list(zip(sources, chosen, names, rngs, strict=True))
+        self._configs = configs
+        self._said: list[str] = []
+
+    @property
+    def domain(self) -> BulkDomain:
+        """The domain of all sources."""
+        return self._all[0][0].domain
+
+    def parts(self, split: str) -> Iterator[Part]:
+        """The puzzles of a split, source by source; sources that give none are left out."""
+        for source, chosen, name, rng in self._all:
+            is_own_test = split == "test" and source.test is not None
+            pool = source.test if is_own_test and source.test is not None else source.train
+            rows = getattr(chosen, split)
+            if len(rows):
+                yield Part(name, pool, rows, rng)
+
+    def count(self, split: str) -> int:
+        """Original puzzles of a split."""
+        return sum(len(part.rows) for part in self.parts(split))
+
+    def held_out(self) -> Fingerprints:
+        """Fingerprints of validation and test puzzles, sorted."""
+        parts = [part for split in ("validation", "test") for part in self.parts(split)]
+        prints = [np.empty(0, np.uint64), *(part.pool.prints(part.rows) for part in parts)]
+        return np.sort(np.concatenate(prints))
+
+    def say(self, note: str) -> None:
+        """Adds a note on the whole."""
+        self._said.append(note)
+
+    def notes(self) -> list[str]:
+        """What was left out or could not be had, in words; with the source's name where there are several."""
+        several = len(self._all) > 1
+        found = [
+            f"{name}: {note}" if several else note
+            for source, _, name, _ in self._all
+            for note in source.notes
+        ]
+        return found + self._said
+
+    def summaries(self) -> list[SourceSummary]:
+        """What came from each source; empty where there is only one."""
+        if len(self._all) == 1:
+            return []
+        return [
+            SourceSummary(name, config.source, len(chosen.train), len(chosen.validation), len(chosen.test))
+            for config, (_, chosen, name, _) in zip(self._configs, self._all, strict=True)
+        ]
+
+
+def load_all(
+    configs: Sequence[DataConfig], scratch: Path, rngs: Sequence[np.random.Generator], report: Report
+) -> list[Source]:
+    """The pools of every source. Raises DatasetError where they are not of one domain and size, and as `load` does."""
+    sources: list[Source] = []
+    for number, (config, rng) in enumerate(zip(configs, rngs, strict=True)):
+        folder = scratch / f"source-{number}"
+        folder.mkdir()
+        source = load(config, folder, rng, report)
+        if sources and source.domain.describe() != sources[0].domain.describe():
+            raise DatasetError(
+                f"data.also[{number - 1}]: source {config.source} holds {source.domain.describe()}, but "
+                f"{configs[0].source} {sources[0].domain.describe()}; a dataset is of one size"
+            )
+        sources.append(source)
+    return sources
+
+
+def set_names(configs: Sequence[DataConfig]) -> list[str]:
+    """A name for the test puzzles of each source, all different; `all` where there is one source without a name."""
+    if len(configs) == 1:
+        return [_plain(configs[0].name) if configs[0].name else "all"]
+    names: list[str] = []
+    for config in configs:
+        name = _plain(config.name) if config.name else _derived(config)
+        numbered = (name if n == 1 else f"{name}-{n}" for n in count(1))
+        names.append(next(free for free in numbered if free not in names))
+    return names
+
+
+def _derived(config: DataConfig) -> str:
+    if config.source == BUILTIN:
+        return f"builtin-{config.clues if config.domain == 'sudoku' else config.style}"
+    if config.source.startswith(hub.PREFIX):
+        return config.source.rpartition("/")[2]
+    return Path(config.source).stem or "file"
+
+
+def _plain(name: str) -> str:
+    # It becomes a piece of file names.
+    if Path(name).name != name or "__" in name:
+        raise ConfigError(
+            f"data.name {name!r}: becomes part of a file name; take letters, digits, - and single _"
+        )
+    return name
