@@ -61,6 +61,7 @@ def accepted_values(field: FieldInfo) -> str:
 def _explain_one(problem: dict[str, Any], origins: Mapping[str, str]) -> str:
     path = [str(part) for part in problem["loc"]]
     if not path:
+        # A check across sections names its keys itself.
         return _reason(problem) or str(problem["msg"])
     key = ".".join(path)
     field = _field(path)

@@ -18,6 +18,8 @@ from pydantic import (
     model_validator,
 )
 
+from hrm_cli.config.depth import checked_schedule
+
 LARGEST_SEED = 2**63
 """Bound of seeds: torch's generators take no larger number."""
 
@@ -119,6 +121,11 @@ class ArchConfig(Section):
         True,
         description="learn the value of going on as well; without it a step saves its second forward pass",
     )
+    halting: Literal["q_learning", "settle"] = Field(
+        "q_learning",
+        description="what ends a puzzle: a learned value of halting, or a state that no longer changes (no Q head)",
+    )
+    tied_output: bool = Field(False, description="the token embedding is the output head as well")
     mlp_t: bool = Field(False, description="trm: a token-mixing MLP in place of attention")
     dropout: Float = Field(0.1, ge=0, lt=1, description="nova: share of activations dropped in training")
     nova_halting: Literal["mean", "per_row"] = Field(
@@ -321,6 +328,20 @@ class TrainConfig(Section):
     loss: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = Field(
         "stablemax_cross_entropy", description="token loss"
     )
+    contract: Literal["deep_supervision", "rsm", "whole_forward"] | None = Field(
+        None,
+        description="how the core is trained: a loss after every ACT step, or one loss at the end of a recursion "
+        "that starts afresh (rsm); null takes the core's own",
+    )
+    depth_schedule: Annotated[str, BeforeValidator(checked_schedule)] | None = Field(
+        None,
+        description="cycles in training by share of the run: rsm, cgar, or stages such as 2x2@0 4x3@0.5 "
+        "(H_cycles x L_cycles @ share); "
+        "null keeps the model's",
+    )
+    supervision_decay: Float = Field(
+        1.0, gt=0, le=1, description="weight of a supervision step ÷ that of the one before (CGAR: 0.7)"
+    )
     ema_decay: Float = Field(
         0.0, ge=0, lt=1, description="decay of averaged weights used for evaluation; 0 means none"
     )
@@ -351,6 +372,9 @@ class TrainConfig(Section):
         100.0, gt=1, description="loss ÷ lowest mean loss seen at which the run counts as diverged"
     )
     log_interval: Int = Field(20, ge=1, description="steps between lines in metrics.jsonl")
+    compile: Literal["auto", "on", "max-autotune", "off"] = Field(
+        "auto", description="torch.compile of the model's updates in training; auto: on CUDA"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, mps, or a torch device such as cuda:1")
     seed: Int = Field(0, ge=0, lt=LARGEST_SEED, description="seed of weights, batches and exploration")
 
@@ -380,14 +404,21 @@ class Preset(Section):
 
     @model_validator(mode="after")
     def _check_together(self) -> Preset:
-        if (
-            self.arch.core == "nova"
-            and self.arch.nova_halting == "mean"
-            and self.train.accumulation_steps > 1
-        ):
+        contract, core = self.train.contract, self.arch.core
+        if core == "nova" and self.arch.nova_halting == "mean" and self.train.accumulation_steps > 1:
             raise ValueError(
                 "train.accumulation_steps above 1 does not go with arch.nova_halting mean, "
                 "which halts by the mean of the whole batch; take arch.nova_halting=per_row"
+            )
+        if contract is not None and (contract == "whole_forward") != (core == "nova"):
+            fits = "whole_forward" if core == "nova" else "deep_supervision or rsm"
+            raise ValueError(
+                f"train.contract {contract} does not go with arch.core {core}; take {fits}, or null"
+            )
+        if self.arch.halting == "settle" and contract != "rsm" and core != "nova":
+            raise ValueError(
+                "arch.halting settle leaves no Q head to learn when to halt; take train.contract=rsm, "
+                "or arch.halting=q_learning"
             )
         return self
 

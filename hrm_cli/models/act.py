@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hrm_cli.config.schema import ArchConfig
-from hrm_cli.models.core import Core, InnerCarry
+from hrm_cli.models.core import Core, Depth, InnerCarry
 from hrm_cli.models.draws import Draws
 
 
@@ -161,11 +161,15 @@ class ACTModel(nn.Module):
         )
 
     def train_step(
-        self, carry: Carry, batch: PuzzleBatch, draws: Draws | None = None
+        self,
+        carry: Carry,
+        batch: PuzzleBatch,
+        draws: Draws | None = None,
+        depth: Depth | None = None,
     ) -> tuple[Carry, TrainOutput]:
         """One ACT step in training: halted rows take a new puzzle, the others keep theirs.
 
-        `draws` None explores by torch's own generator.
+        `draws` None explores by torch's own generator; `depth` None takes the cycles of the configuration.
         """
         arch = self.arch
         current = carry.current.where_not(carry.halted, batch)
@@ -174,7 +178,7 @@ class ACTModel(nn.Module):
 
         weights = self.core.cast_weights()
         puzzle_rows = self.puzzle_rows(current.puzzle_identifiers, requires_grad=True)
-        inner, out = self.core(inner, current.inputs, puzzle_rows, weights)
+        inner, out = self.core(inner, current.inputs, puzzle_rows, weights, depth=depth)
 
         target = None
         with torch.no_grad():
@@ -186,7 +190,9 @@ class ACTModel(nn.Module):
                 draws = draws or Draws(None, len(steps))
                 halted = halted & (steps >= draws.minimum_steps(arch, steps.device))
                 if learns_to_continue:
-                    _, after = self.core(inner, current.inputs, puzzle_rows, weights, with_logits=False)
+                    _, after = self.core(
+                        inner, current.inputs, puzzle_rows, weights, with_logits=False, depth=depth
+                    )
                     best = torch.where(is_last, after.q_halt, torch.maximum(after.q_halt, after.q_continue))
                     target = best.sigmoid()
         assert out.logits is not None

@@ -96,14 +96,17 @@ def _around(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int, t
     # The output head keeps a copy of the token positions; the Q head's view of the first keeps the whole state, which
     # is the same tensor where there is no puzzle position.
     seen = Kept(positions * hidden if arch.puzzle_positions else 0)
+    # A tied output head multiplies with the token embeddings and stores nothing of its own.
+    output = "embed_tokens" if arch.tied_output else "lm_head"
     parts = [
         Part("embed_tokens", kinds.EMBEDDINGS, vocab_size * hidden),
-        Part("lm_head", kinds.HEADS, vocab_size * hidden, 0, 2 * seq_len * hidden * vocab_size,
-             Runs(1, 1), Kept(seq_len * hidden)),
-        Part("q_head", kinds.HEADS, 2 * hidden + 2, 0, 2 * hidden * 2, Runs(1, 1, target), seen),
+        Part(output, kinds.HEADS, 0 if arch.tied_output else vocab_size * hidden, 0,
+             2 * seq_len * hidden * vocab_size, Runs(1, 1), Kept(seq_len * hidden)),
         Part("H_init", kinds.INITIAL_STATES, buffers=hidden),
         Part("L_init", kinds.INITIAL_STATES, buffers=hidden),
     ]  # fmt: skip
+    if arch.halting == "q_learning":
+        parts.append(Part("q_head", kinds.HEADS, 2 * hidden + 2, 0, 2 * hidden * 2, Runs(1, 1, target), seen))
     if arch.puzzle_emb_size:
         table = identifiers * arch.puzzle_emb_size
         parts.append(Part("puzzle_emb", kinds.PUZZLE_EMBEDDING, buffers=table))

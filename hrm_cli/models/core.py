@@ -28,6 +28,20 @@ class InnerCarry:
         return InnerCarry(self.z_H[rows], self.z_L[rows])
 
 
+@dataclass(frozen=True)
+class Depth:
+    """How deep one ACT step recurs, and how much of it is trained."""
+
+    H_cycles: int
+    """Updates of z_H."""
+    L_cycles: int
+    """Updates of z_L before each of them."""
+    trains_last_cycle: bool = False
+    """Gradient through the whole last cycle, whatever the core's own rule is."""
+    reaches_back: bool = False
+    """Gradient also through the update of z_H before the last cycle."""
+
+
 @dataclass
 class CoreOutput:
     """What one ACT step says."""
@@ -35,9 +49,9 @@ class CoreOutput:
     logits: Tensor | None
     """`[B, S, V]` in the forward dtype; None where the caller did not ask."""
     q_halt: Tensor
-    """Value of halting now, `[B]` float32."""
+    """Value of halting now, `[B]` float32; without a Q head, how settled the state is on the same scale."""
     q_continue: Tensor
-    """Value of going on, `[B]` float32."""
+    """Value of going on, `[B]` float32; 0 without a Q head."""
 
 
 class Core(Protocol):
@@ -78,5 +92,9 @@ class Core(Protocol):
         weights: Any = None,
         *,
         with_logits: bool = True,
+        depth: Depth | None = None,
     ) -> tuple[InnerCarry, CoreOutput]:
-        """One ACT step on `inputs` `[B, S]` with the puzzle embeddings `[B, puzzle_emb_ndim]`."""
+        """One ACT step on `inputs` `[B, S]` with the puzzle embeddings `[B, puzzle_emb_ndim]`.
+
+        `depth` None takes the cycles of the configuration and the core's own rule of what is trained.
+        """

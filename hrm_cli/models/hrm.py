@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models.core import Depth
 from hrm_cli.models.layers import ReasoningModule
 from hrm_cli.models.recurrent import RecurrentCore, RecurrentWeights
 
@@ -23,14 +24,13 @@ class HRM(RecurrentCore):
         return self.H_level, self.L_level
 
     def recur(
-        self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights
+        self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights, depth: Depth
     ) -> tuple[Tensor, Tensor]:
         """H_cycles × (L_cycles × L, then H); all but the last L and the last H run without gradient."""
-        arch = self.arch
         with torch.no_grad():
-            for h in range(arch.H_cycles):
-                last_cycle = h == arch.H_cycles - 1
-                for _ in range(arch.L_cycles - last_cycle):
+            for h in range(depth.H_cycles):
+                last_cycle = h == depth.H_cycles - 1
+                for _ in range(depth.L_cycles - last_cycle):
                     z_L = self.update(z_L, z_H + embedding, weights.L_level)
                 if not last_cycle:
                     z_H = self.update(z_H, z_L, weights.H_level)

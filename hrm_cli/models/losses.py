@@ -73,38 +73,47 @@ def compare(predictions: Tensor, labels: Tensor) -> RowResults:
 def act_loss(
     logits: Tensor,
     labels: Tensor,
-    q_halt: Tensor,
-    q_continue: Tensor,
+    q_halt: Tensor | None,
+    q_continue: Tensor | None,
     target_q_continue: Tensor | None,
     halted: Tensor,
     steps: Tensor,
     token_loss: str,
+    row_weights: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """token + ½·(BCE(q_halt, row correct) + BCE(q_continue, target)), summed over rows, and the metrics' sums.
 
     The metrics `count`, `accuracy`, `exact_accuracy`, `q_halt_accuracy` and `steps` are sums over the rows that have
     halted at this step and have labels; the losses are sums over all rows. The caller divides the loss by the
-    global batch size. `target_q_continue` None leaves its term out (halt_max_steps 1: there is nothing to continue).
+    global batch size. `target_q_continue` None leaves its term out (halt_max_steps 1: there is nothing to continue),
+    `q_halt` None that of halting (a core without a Q head). `row_weights` `[B]` weigh the rows' losses.
     """
     with torch.no_grad():
         rows = compare(logits.argmax(-1), labels)
         counted = halted & (rows.labelled > 0)
 
+    def summed(losses: Tensor) -> Tensor:
+        return (losses if row_weights is None else losses * row_weights).sum()
+
     per_token = TOKEN_LOSSES[token_loss](logits, labels)
-    token = (per_token / rows.labelled.clamp(min=1).unsqueeze(-1)).sum()
-    halt = F.binary_cross_entropy_with_logits(q_halt, rows.correct.to(q_halt.dtype), reduction="sum")
-    total = token + 0.5 * halt
+    token = summed((per_token / rows.labelled.clamp(min=1).unsqueeze(-1)).sum(-1))
+    total = token
     metrics = {
         "count": counted.sum(),
         "accuracy": torch.where(counted, rows.accuracy, 0.0).sum(),
         "exact_accuracy": (counted & rows.correct).sum(),
-        "q_halt_accuracy": (counted & ((q_halt >= 0) == rows.correct)).sum(),
         "steps": torch.where(counted, steps, 0).sum(),
         "lm_loss": token.detach(),
-        "q_halt_loss": halt.detach(),
     }
-    if target_q_continue is not None:
-        going_on = F.binary_cross_entropy_with_logits(q_continue, target_q_continue, reduction="sum")
+    if q_halt is not None:
+        halt = summed(
+            F.binary_cross_entropy_with_logits(q_halt, rows.correct.to(q_halt.dtype), reduction="none")
+        )
+        total = total + 0.5 * halt
+        metrics["q_halt_accuracy"] = (counted & ((q_halt >= 0) == rows.correct)).sum()
+        metrics["q_halt_loss"] = halt.detach()
+    if q_continue is not None and target_q_continue is not None:
+        going_on = summed(F.binary_cross_entropy_with_logits(q_continue, target_q_continue, reduction="none"))
         total = total + 0.5 * going_on
         metrics["q_continue_loss"] = going_on.detach()
     return total, metrics

@@ -140,6 +140,7 @@ class Nova(nn.Module):
         weights: None = None,
         *,
         with_logits: bool = True,
+        depth: None = None,
     ) -> tuple[InnerCarry, CoreOutput]:
         """One cycle at inference: an ACT step of this core. `inputs` are in the states already."""
         with self._autocast(inputs.device):

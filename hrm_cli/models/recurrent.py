@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -16,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hrm_cli.config.schema import ArchConfig
-from hrm_cli.models.core import CoreOutput, InnerCarry
+from hrm_cli.models.core import CoreOutput, Depth, InnerCarry
 from hrm_cli.models.layers import (
     BlockWeights,
     Embedding,
@@ -33,6 +35,9 @@ from hrm_cli.models.puzzle_embedding import PuzzleEmbedding, as_positions
 _Q_HEAD_BIAS = -5.0
 # logit(0.98). On 4×4 Sudoku it cost no accuracy against full steps, at 2.1 steps in place of 8 (docs/first-results.md).
 _SURE = math.log(0.98 / 0.02)
+# ‖z_H − previous z_H‖ ÷ ‖z_H‖ below which a state counts as settled, and how fast belief falls above it: a change
+# of 5 % is as likely as not.
+_SETTLED, _SETTLED_SLOPE = 0.02, 4.0
 
 
 class RecurrentWeights(NamedTuple):
@@ -41,8 +46,8 @@ class RecurrentWeights(NamedTuple):
     embed_tokens: Tensor
     embed_pos: Tensor | None
     lm_head: Tensor
-    q_head: Tensor
-    q_head_bias: Tensor
+    q_head: Tensor | None
+    q_head_bias: Tensor | None
     H_level: list[BlockWeights]
     L_level: list[BlockWeights]
 
@@ -62,11 +67,15 @@ class RecurrentCore(nn.Module):
         self.arch, self.vocab_size, self.seq_len = arch, vocab_size, seq_len
         self.positions = arch.puzzle_positions + seq_len
         self.dtype = torch.float32
+        self.compiled_update: Callable[[Tensor, Tensor, list[BlockWeights]], Tensor] | None = None
+        """Takes the place of `module_update` in training (`hrm_cli.models.compiling`)."""
         hidden = arch.hidden_size
 
         self.embed_tokens = Embedding(vocab_size, hidden)
-        self.lm_head = Linear(hidden, vocab_size)
-        self.q_head = Linear(hidden, 2, bias=True)
+        if not arch.tied_output:
+            self.lm_head = Linear(hidden, vocab_size)
+        if arch.halting == "q_learning":
+            self.q_head = Linear(hidden, 2, bias=True)
         if arch.puzzle_emb_size:
             self.puzzle_emb = PuzzleEmbedding(num_puzzle_identifiers, arch.puzzle_emb_size)
         if arch.pos_encodings == "learned":
@@ -82,7 +91,7 @@ class RecurrentCore(nn.Module):
     @property
     def learns_to_continue(self) -> bool:
         """Whether the value of going on is trained."""
-        return self.arch.q_continue
+        return self.arch.q_continue and self.arch.halting == "q_learning"
 
     @abstractmethod
     def modules_by_role(self) -> tuple[ReasoningModule, ReasoningModule]:
@@ -90,17 +99,35 @@ class RecurrentCore(nn.Module):
 
     @abstractmethod
     def recur(
-        self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights
+        self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights, depth: Depth
     ) -> tuple[Tensor, Tensor]:
         """The updates of one ACT step, from the states `[B, P+S, H]` and the input embedding to new states."""
+
+    def recur_training_last_cycle(
+        self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights, depth: Depth
+    ) -> tuple[Tensor, Tensor]:
+        """H_cycles × (L_cycles updates of z_L, one of z_H); gradient through the whole last cycle.
+
+        With `depth.reaches_back` also through the update of z_H before it (hrm-spec "RSM contract").
+        """
+        for h in range(depth.H_cycles):
+            last = h == depth.H_cycles - 1
+            with nullcontext() if last else torch.no_grad():
+                for _ in range(depth.L_cycles):
+                    z_L = self.update(z_L, z_H + embedding, weights.L_level)
+            trained = last or (depth.reaches_back and h == depth.H_cycles - 2)
+            with nullcontext() if trained else torch.no_grad():
+                z_H = self.update(z_H, z_L, weights.H_level)
+        return z_H, z_L
 
     def initialise(self, generator: torch.Generator | None) -> None:
         """Draws every parameter and the two fixed initial states; the Q head starts at zero with bias −5."""
         for module in self.modules():
             if isinstance(module, Linear | Embedding):
                 module.initialise(generator)
-        nn.init.zeros_(self.q_head.weight)
-        nn.init.constant_(self.q_head.bias, _Q_HEAD_BIAS)  # type: ignore[arg-type]
+        if self.arch.halting == "q_learning":
+            nn.init.zeros_(self.q_head.weight)
+            nn.init.constant_(self.q_head.bias, _Q_HEAD_BIAS)  # type: ignore[arg-type]
         truncated_normal_(self.H_init, 1.0, generator)
         truncated_normal_(self.L_init, 1.0, generator)
 
@@ -109,12 +136,14 @@ class RecurrentCore(nn.Module):
         dtype = self.dtype
         H_level, L_level = self.modules_by_role()
         fast = L_level.cast(dtype)
+        embed_tokens = self.embed_tokens.embedding_weight.to(dtype)
+        learns_to_halt = self.arch.halting == "q_learning"
         return RecurrentWeights(
-            self.embed_tokens.embedding_weight.to(dtype),
+            embed_tokens,
             self.embed_pos.embedding_weight.to(dtype) if self.arch.pos_encodings == "learned" else None,
-            self.lm_head.weight.to(dtype),
-            self.q_head.weight.to(dtype),
-            self.q_head.bias.to(dtype),  # type: ignore[union-attr]
+            embed_tokens if self.arch.tied_output else self.lm_head.weight.to(dtype),
+            self.q_head.weight.to(dtype) if learns_to_halt else None,
+            self.q_head.bias.to(dtype) if learns_to_halt else None,  # type: ignore[union-attr]
             fast if H_level is L_level else H_level.cast(dtype),
             fast,
         )
@@ -136,7 +165,8 @@ class RecurrentCore(nn.Module):
         """Rows that leave at inference: those that are sure of their answer, σ(q_halt) ≥ 0.98.
 
         Stricter than the rule of training (q_halt > q_continue), which leaves puzzles that one more step would
-        solve, and yet spends more steps on those that are solved: both values rise together then.
+        solve, and yet spends more steps on those that are solved: both values rise together then. Without a Q head
+        those leave whose state has settled.
         """
         return out.q_halt >= _SURE
 
@@ -153,6 +183,12 @@ class RecurrentCore(nn.Module):
         return embedding * math.sqrt(hidden)
 
     def update(self, z: Tensor, injection: Tensor, blocks: list[BlockWeights]) -> Tensor:
+        """One update of a state `[B, P+S, H]` by a module, compiled in training where that is asked for."""
+        if self.compiled_update is not None and self.training:
+            return self.compiled_update(z, injection, blocks)
+        return self.module_update(z, injection, blocks)
+
+    def module_update(self, z: Tensor, injection: Tensor, blocks: list[BlockWeights]) -> Tensor:
         """One update of a state `[B, P+S, H]` by a module."""
         arch = self.arch
         rotary = Rotary(self.rope_cos, self.rope_sin) if arch.pos_encodings == "rope" else None
@@ -166,11 +202,27 @@ class RecurrentCore(nn.Module):
         weights: RecurrentWeights | None = None,
         *,
         with_logits: bool = True,
+        depth: Depth | None = None,
     ) -> tuple[InnerCarry, CoreOutput]:
         """One ACT step. The new carry is detached."""
+        depth = depth or Depth(self.arch.H_cycles, self.arch.L_cycles)
         weights = weights or self.cast_weights()
         embedding = self.embed(inputs, puzzle_rows, weights)
-        z_H, z_L = self.recur(carry.z_H, carry.z_L, embedding, weights)
+        recur = self.recur_training_last_cycle if depth.trains_last_cycle else self.recur
+        z_H, z_L = recur(carry.z_H, carry.z_L, embedding, weights, depth)
         logits = F.linear(z_H[:, self.arch.puzzle_positions :], weights.lm_head) if with_logits else None
+        after = InnerCarry(z_H.detach(), z_L.detach())
+        if weights.q_head is None:
+            settled = _settledness(carry.z_H, after.z_H)
+            return after, CoreOutput(logits, settled, torch.zeros_like(settled))
         q_values = F.linear(z_H[:, 0], weights.q_head, weights.q_head_bias).float()
-        return InnerCarry(z_H.detach(), z_L.detach()), CoreOutput(logits, q_values[:, 0], q_values[:, 1])
+        return after, CoreOutput(logits, q_values[:, 0], q_values[:, 1])
+
+
+def _settledness(before: Tensor, after: Tensor) -> Tensor:
+    """How little a step has changed the slow state `[B, P+S, H]`: at `_SURE` or above it has settled, `[B]` float32.
+
+    A logit, so that σ of it reads like the surety of a learned halt value: logit(0.98) + 4·ln(0.02 ÷ change).
+    """
+    change = (after - before).float().square().mean((1, 2)) / after.float().square().mean((1, 2))
+    return _SURE + _SETTLED_SLOPE * (math.log(_SETTLED) - 0.5 * change.clamp(min=1e-12).log())

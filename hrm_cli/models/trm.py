@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models.core import Depth
 from hrm_cli.models.layers import ReasoningModule
 from hrm_cli.models.recurrent import RecurrentCore, RecurrentWeights
 
@@ -31,17 +31,7 @@ class TRM(RecurrentCore):
         return self.L_level, self.L_level
 
     def recur(
-        self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights
+        self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights, depth: Depth
     ) -> tuple[Tensor, Tensor]:
         """H_cycles × (L_cycles updates of z_L, one of z_H); all but the last cycle run without gradient."""
-        with torch.no_grad():
-            for _ in range(self.arch.H_cycles - 1):
-                z_H, z_L = self._cycle(z_H, z_L, embedding, weights)
-        return self._cycle(z_H, z_L, embedding, weights)
-
-    def _cycle(
-        self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights
-    ) -> tuple[Tensor, Tensor]:
-        for _ in range(self.arch.L_cycles):
-            z_L = self.update(z_L, z_H + embedding, weights.L_level)
-        return self.update(z_H, z_L, weights.H_level), z_L
+        return self.recur_training_last_cycle(z_H, z_L, embedding, weights, depth)

@@ -26,8 +26,9 @@ from hrm_cli.puzzles.arc_symmetry import ArcSymmetries
 from hrm_cli.puzzles.arc_tasks import Pair
 from hrm_cli.puzzles.domain import PAD
 from hrm_cli.training.optimizers import SignDescent, network_optimizer
+from hrm_cli.training.prefetch import as_tensors, on_device
 from hrm_cli.training.state import TrainState
-from hrm_cli.training.step import to_device, train_one_step
+from hrm_cli.training.step import train_one_step
 
 _CHOOSE = 0
 """What the images of a task are drawn for, as when a dataset is built."""
@@ -83,7 +84,7 @@ def adapt(
     )
     for _ in range(adaptation.steps):
         batch = _batch(examples, symmetries, adaptation.batch_size, rng)
-        train_one_step(state, to_device(batch, student.device), config, adaptation.steps)
+        train_one_step(state, on_device(as_tensors(batch), student.device), config, adaptation.steps)
     return Adapted(student.eval(), symmetries)
 
 

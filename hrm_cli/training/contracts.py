@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hrm_cli.config.depth import depth_at
 from hrm_cli.config.schema import TrainConfig
 from hrm_cli.models.act import ACTModel, Carry, PuzzleBatch
+from hrm_cli.models.core import Depth
 from hrm_cli.models.draws import Draws
 from hrm_cli.models.losses import act_loss
 from hrm_cli.models.nova import Nova
@@ -33,9 +36,26 @@ class Supervised:
     """The puzzle embeddings in use, a leaf that gets their gradient."""
 
 
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands."""
+
+    step: int = 0
+    """Optimiser steps done."""
+    total_steps: int = 1
+
+    @property
+    def share(self) -> float:
+        """Share of the run that is done, 0..1."""
+        return self.step / self.total_steps
+
+
 Contract = Callable[
-    [ACTModel, Carry | None, PuzzleBatch, TrainConfig, Draws], tuple[Carry | None, Supervised]
+    [ACTModel, Carry | None, PuzzleBatch, TrainConfig, Draws, Progress], tuple[Carry | None, Supervised]
 ]
+
+# The RSM paper's share of steps whose gradient also reaches the outer update before the last (arXiv 2603.15641).
+_REACHING_BACK = 0.01
 
 
 def deep_supervision(
@@ -44,9 +64,15 @@ def deep_supervision(
     batch: PuzzleBatch,
     config: TrainConfig,
     draws: Draws,
+    progress: Progress,
 ) -> tuple[Carry, Supervised]:
-    """A loss after every ACT step; rows go on from step to step until they halt (HRM, TRM)."""
-    carry, out = model.train_step(carry or model.initial_carry(batch), batch, draws)
+    """A loss after every ACT step; rows go on from step to step until they halt (HRM, TRM).
+
+    CGAR (arXiv 2511.08653) is this with a depth schedule and `supervision_decay`.
+    """
+    cycles = depth_at(progress.share, config.depth_schedule)
+    depth = None if cycles is None else Depth(*cycles)
+    carry, out = model.train_step(carry or model.initial_carry(batch), batch, draws, depth)
     loss, metrics = act_loss(
         out.logits,
         carry.current.labels,
@@ -56,8 +82,52 @@ def deep_supervision(
         carry.halted,
         carry.steps,
         config.loss,
+        _supervision_weights(carry.steps, config.supervision_decay, model.arch.halt_max_steps),
     )
     return carry, Supervised(loss, metrics, carry.current, out.logits, carry.steps == 1, out.puzzle_rows)
+
+
+def _supervision_weights(steps: Tensor, decay: float, most: int) -> Tensor | None:
+    # w_t = N·λ^(t−1) ÷ Σ λ^(s−1): their mean over a puzzle's N steps is 1.
+    if decay == 1:
+        return None
+    return decay ** (steps - 1).float() * (most * (1 - decay) / (1 - decay**most))
+
+
+def rsm(
+    model: ACTModel,
+    carry: Carry | None,
+    batch: PuzzleBatch,
+    config: TrainConfig,
+    draws: Draws,
+    progress: Progress,
+) -> tuple[None, Supervised]:
+    """One loss at the end of a recursion that starts afresh with every batch (arXiv 2603.15641).
+
+    All but the last outer step run without gradient. A Q head, where the core has one, learns whether the answer
+    at the end is right.
+    """
+    core = model.core
+    # Drawn on the processor: reading a number off the accelerator would make every step wait for it.
+    reaches_back = np.random.default_rng([config.seed, progress.step]).random() < _REACHING_BACK
+    cycles = depth_at(progress.share, config.depth_schedule) or (model.arch.H_cycles, model.arch.L_cycles)
+    depth = Depth(*cycles, trains_last_cycle=True, reaches_back=bool(reaches_back))
+    puzzle_rows = model.puzzle_rows(batch.puzzle_identifiers, requires_grad=True)
+    _, out = core(core.initial_carry(batch.inputs), batch.inputs, puzzle_rows, depth=depth)
+    assert out.logits is not None
+    every = torch.ones(len(batch.inputs), dtype=torch.bool, device=batch.inputs.device)
+    q_halt = out.q_halt if model.arch.halting == "q_learning" else None
+    loss, metrics = act_loss(
+        out.logits,
+        batch.labels,
+        q_halt,
+        None,
+        None,
+        every,
+        torch.full_like(every, 1, dtype=torch.int32),
+        config.loss,
+    )
+    return None, Supervised(loss, metrics, batch, out.logits, every, puzzle_rows)
 
 
 def whole_forward(
@@ -66,6 +136,7 @@ def whole_forward(
     batch: PuzzleBatch,
     config: TrainConfig,
     draws: Draws,
+    progress: Progress,
 ) -> tuple[None, Supervised]:
     """One loss at the end of a forward pass through all cycles; every step takes new puzzles (nova)."""
     core = model.inner
@@ -79,4 +150,13 @@ def whole_forward(
     return None, Supervised(loss, metrics, batch, logits, fresh)
 
 
-CONTRACTS: dict[str, Contract] = {"deep_supervision": deep_supervision, "whole_forward": whole_forward}
+CONTRACTS: dict[str, Contract] = {
+    "deep_supervision": deep_supervision,
+    "rsm": rsm,
+    "whole_forward": whole_forward,
+}
+
+
+def contract_of(model: ACTModel, config: TrainConfig) -> Contract:
+    """The contract that a run trains with: `train.contract`, or the core's own."""
+    return CONTRACTS[config.contract or model.core.contract]

@@ -11,34 +11,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from hrm_cli.config.schema import Preset
-from hrm_cli.data.batches import Batch
 from hrm_cli.errors import TrainingDiverged
 from hrm_cli.models.act import ACTModel
 from hrm_cli.training.checkpoints import CheckpointNotWritten, save_checkpoint
 from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.interruption import Interruption
 from hrm_cli.training.loggers import Listener
+from hrm_cli.training.prefetch import BatchStream, Prefetcher
 from hrm_cli.training.schedule import rate_factor
 from hrm_cli.training.state import Best, DatasetFacts, Plan, TrainState
-from hrm_cli.training.step import add_sums, to_device, train_one_step
+from hrm_cli.training.step import add_sums, train_one_step
 
 Evaluate = Callable[[ACTModel], Mapping[str, float]]
 """Evaluates a model; the result holds at least `exact_accuracy`."""
-
-
-class BatchStream(Protocol):
-    """An endless stream of global batches whose position can be saved and restored."""
-
-    def __next__(self) -> Batch:
-        """The next batch."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """The position, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +57,8 @@ class Run:
     listeners: Sequence[Listener] = ()
     world: World = ALONE
     """The processes that train together; ranks but the first have no listeners."""
+    ahead: Prefetcher | None = None
+    """Draws `batches` ahead while the run trains; it knows which of them have been used."""
 
     def save(self, state: TrainState, *, best: bool = False) -> Path:
         """Writes a checkpoint of `state`, with the rows and sums of all ranks."""
@@ -75,7 +67,7 @@ class Run:
             state,
             self.preset,
             self.facts,
-            self.batches.state_dict(),
+            (self.ahead or self.batches).state_dict(),
             best=best,
             world=self.world,
         )
@@ -110,11 +102,11 @@ def train(run: Run, state: TrainState) -> TrainResult:
     reason = "finished"
     with ExitStack() as stack:
         interruption = stack.enter_context(Interruption())
+        run.ahead = stack.enter_context(Prefetcher(run.batches, device))
         _begin(run.listeners, run.plan, state.step, stack)
         clock = _Clock(state)
         while state.step < run.plan.total_steps:
-            batch = to_device(next(run.batches), device)
-            sums = train_one_step(state, batch, config, run.plan.total_steps, run.world)
+            sums = train_one_step(state, next(run.ahead), config, run.plan.total_steps, run.world)
             # All ranks take a step together: one of them counts it.
             add_sums(state.sums, {**sums, "log_steps": torch.tensor(int(run.world.is_first))})
             clock.tick()

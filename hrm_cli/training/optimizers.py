@@ -69,11 +69,22 @@ class SignDescent:
     @torch.no_grad()
     def step(self, puzzle_identifiers: Tensor, gradients: Tensor) -> None:
         """Updates the rows of `puzzle_identifiers` `[B]` by their `gradients` `[B, puzzle_emb_ndim]`."""
-        identifiers, position = torch.unique(puzzle_identifiers.long(), return_inverse=True)
-        summed = torch.zeros(len(identifiers), gradients.shape[1], device=gradients.device)
-        summed.index_add_(0, position, gradients.float())
+        identifiers = puzzle_identifiers.long()
+        summed = _summed_by_identifier(identifiers, gradients.float())
         rows = self.table.weights[identifiers]
+        # Rows of equal identifier all write the same numbers.
         self.table.weights[identifiers] = rows * (1 - self.lr * self.weight_decay) - self.lr * summed.sign()
+
+
+def _summed_by_identifier(identifiers: Tensor, gradients: Tensor) -> Tensor:
+    """For every row `[B, D]` the sum of the gradients of all rows of its identifier."""
+    if identifiers.is_cuda:
+        # `unique` would wait for the accelerator to tell how many there are; a product of B × B with D does not.
+        same = (identifiers[:, None] == identifiers).float()
+        return same @ gradients
+    distinct, position = torch.unique(identifiers, return_inverse=True)
+    summed = gradients.new_zeros(len(distinct), gradients.shape[1])
+    return summed.index_add_(0, position, gradients)[position]
 
 
 def network_optimizer(params: list[Tensor], config: TrainConfig) -> torch.optim.Optimizer:

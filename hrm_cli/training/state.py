@@ -12,6 +12,7 @@ from hrm_cli.config.schema import Preset, TrainConfig
 from hrm_cli.data.batches import steps_per_epoch, total_steps
 from hrm_cli.data.format import Dataset
 from hrm_cli.models.act import ACTModel, Carry
+from hrm_cli.models.compiling import compile_updates
 from hrm_cli.models.registry import build_model
 from hrm_cli.training.contracts import Supervised
 from hrm_cli.training.optimizers import SignDescent, network_optimizer
@@ -134,6 +135,7 @@ def initial_state(preset: Preset, facts: DatasetFacts, device: torch.device) -> 
         device=device,
         generator=weights,
     )
+    compile_updates(model, config.compile)
     table = getattr(model.inner, "puzzle_emb", None)
     average = None
     if config.ema_decay:

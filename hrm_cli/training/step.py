@@ -10,18 +10,11 @@ import torch
 from torch import Tensor
 
 from hrm_cli.config.schema import TrainConfig
-from hrm_cli.data.batches import Batch
 from hrm_cli.models.act import Carry, PuzzleBatch
-from hrm_cli.training.contracts import CONTRACTS, Supervised
+from hrm_cli.training.contracts import Progress, Supervised, contract_of
 from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.schedule import rate_factor
 from hrm_cli.training.state import TrainState
-
-
-def to_device(batch: Batch, device: torch.device) -> PuzzleBatch:
-    """The batch as tensors on `device`."""
-    tensors = (torch.from_numpy(a) for a in (batch.inputs, batch.labels, batch.puzzle_identifiers))
-    return PuzzleBatch(*(t.to(device, non_blocking=True) for t in tensors))
 
 
 def train_one_step(
@@ -35,7 +28,8 @@ def train_one_step(
     gradients add up to those of the whole batch.
     """
     state.model.train()
-    sums, embeddings = _accumulate_gradients(state, batch, config, world)
+    progress = Progress(state.step, total_steps)
+    sums, embeddings = _accumulate_gradients(state, batch, config, world, progress)
     if config.grad_clip:
         torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip)
     state.step += 1
@@ -70,9 +64,9 @@ class _EmbeddingGradients:
 
 
 def _accumulate_gradients(
-    state: TrainState, batch: PuzzleBatch, config: TrainConfig, world: World
+    state: TrainState, batch: PuzzleBatch, config: TrainConfig, world: World, progress: Progress
 ) -> tuple[dict[str, Tensor], _EmbeddingGradients]:
-    contract = CONTRACTS[state.model.core.contract]
+    contract = contract_of(state.model, config)
     sums: dict[str, Tensor] = {}
     embeddings = _EmbeddingGradients()
     carries: list[Carry | None] = []
@@ -80,7 +74,7 @@ def _accumulate_gradients(
     draws = world.draws(state.generator, count)
     for rows in micro_batches(count, config.accumulation_steps):
         before = None if state.carry is None else state.carry.select(rows)
-        after, out = contract(state.model, before, batch.select(rows), config, draws.of(rows))
+        after, out = contract(state.model, before, batch.select(rows), config, draws.of(rows), progress)
         loss = out.loss
         if state.teacher is not None:
             taught = state.teacher.loss(out, config.loss, first_row=rows.start)

@@ -11,7 +11,8 @@ from hrm_cli.config.presets import load_preset
 from hrm_cli.errors import ConfigError
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.loop import train
-from hrm_cli.training.step import micro_batches, to_device, train_one_step
+from hrm_cli.training.prefetch import as_tensors
+from hrm_cli.training.step import micro_batches, train_one_step
 
 
 @given(st.integers(1, 1000), st.integers(1, 50))
@@ -28,7 +29,7 @@ def steps(make_run, count: int, total: int, **train_settings):
     run, state = make_run(total, folder=f"in-{count}", accumulation_steps=count, **train_settings)
     metrics = []
     for _ in range(total):
-        batch = to_device(next(run.batches), torch.device("cpu"))
+        batch = as_tensors(next(run.batches))
         sums = train_one_step(state, batch, run.preset.train, total)
         metrics.append({name: value.item() for name, value in sums.items()})
     return state, metrics
@@ -64,7 +65,7 @@ def test_a_teacher_keeps_the_targets_of_every_micro_batch_apart(make_run) -> Non
         run, state = make_run(9, folder=f"student-{count}", accumulation_steps=count)
         state.teacher = load_teacher(checkpoint, run.facts, torch.device("cpu"))
         for _ in range(9):
-            batch = to_device(next(run.batches), torch.device("cpu"))
+            batch = as_tensors(next(run.batches))
             sums = train_one_step(state, batch, run.preset.train, 9)
         losses.append(sums["distill_loss"].item())
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)

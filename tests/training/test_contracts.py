@@ -11,8 +11,9 @@ from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.loop import train
 from hrm_cli.training.model_files import load_model
+from hrm_cli.training.prefetch import as_tensors
 from hrm_cli.training.state import DatasetFacts, initial_state
-from hrm_cli.training.step import to_device, train_one_step
+from hrm_cli.training.step import train_one_step
 
 
 def of_core(run, core: str):
@@ -48,7 +49,7 @@ def test_a_teacher_draws_the_students_answers_towards_its_own(make_run, teacher_
     state.teacher = load_teacher(teacher_checkpoint, run.facts, torch.device("cpu"))
     taught = []
     for _ in range(60):
-        batch = to_device(next(run.batches), torch.device("cpu"))
+        batch = as_tensors(next(run.batches))
         taught.append(train_one_step(state, batch, run.preset.train, 40)["distill_loss"].item())
     assert sum(taught[-10:]) < 0.8 * sum(taught[:10])
     assert all(value >= 0 for value in taught)
@@ -61,7 +62,7 @@ def test_a_teacher_that_is_the_student_itself_has_nothing_to_add(make_run, teach
     teacher = load_teacher(teacher_checkpoint, run.facts, torch.device("cpu"))
     teacher.model.arch.__dict__["halt_max_steps"] = 1
     state.teacher = teacher
-    batch = to_device(next(run.batches), torch.device("cpu"))
+    batch = as_tensors(next(run.batches))
     assert train_one_step(state, batch, run.preset.train, 1)["distill_loss"].item() == pytest.approx(
         0, abs=1e-5
     )

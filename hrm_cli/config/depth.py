@@ -1,0 +1,57 @@
+"""Depth schedules: how deep a step of training recurs, by the share of the run that is done."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+DEPTH_SCHEDULES = {
+    # arXiv 2603.15641: H grows at 20, 40, 55, 65, 75 and 85 %, L at 30, 50, 70 and 80 %.
+    "rsm": "2x2@0 3x2@0.2 3x3@0.3 4x3@0.4 4x4@0.5 5x4@0.55 6x4@0.65 6x5@0.7 7x5@0.75 7x6@0.8 8x6@0.85",
+    # arXiv 2511.08653.
+    "cgar": "1x2@0 2x4@0.3 3x6@0.6",
+}
+"""The published schedules: stages of H_cycles x L_cycles @ share of the run."""
+
+_STAGE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})@(0|0?\.\d+)")
+
+
+class DepthStage(NamedTuple):
+    """A depth, and the share of the run from which it holds."""
+
+    share: float
+    H_cycles: int
+    L_cycles: int
+
+
+def parse_schedule(text: str) -> list[DepthStage]:
+    """The stages of a schedule: a name of `DEPTH_SCHEDULES`, or `2x2@0 3x2@0.2 …`. Raises ValueError."""
+    stages = []
+    for word in DEPTH_SCHEDULES.get(text, text).split():
+        match = _STAGE.fullmatch(word)
+        if match is None:
+            raise ValueError(
+                f"found {text!r}; accepted: {', '.join(DEPTH_SCHEDULES)}, or stages H_cycles x L_cycles @ share of "
+                "the run, as in 2x2@0 4x3@0.5"
+            )
+        stages.append(DepthStage(float(match[3]), int(match[1]), int(match[2])))
+    shares = [stage.share for stage in stages]
+    if shares[:1] != [0] or any(later <= earlier for earlier, later in pairwise(shares)):
+        raise ValueError(f"found {text!r}; the shares of its stages must begin with 0 and grow")
+    return stages
+
+
+def checked_schedule(value: Any) -> Any:
+    """`value` as it is, where it is a schedule or no text at all. Raises ValueError for other text."""
+    if isinstance(value, str):
+        parse_schedule(value)
+    return value
+
+
+def depth_at(share: float, schedule: str | None) -> tuple[int, int] | None:
+    """(H_cycles, L_cycles) once `share` of the run (0..1) is done; None where no schedule changes the model's own."""
+    if schedule is None:
+        return None
+    stage = [stage for stage in parse_schedule(schedule) if stage.share <= share][-1]
+    return stage.H_cycles, stage.L_cycles

@@ -1,0 +1,97 @@
+"""Batches made ready in the background while a step runs, at a position that can still be saved exactly."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from hrm_cli.data.batches import Batch
+from hrm_cli.models.act import PuzzleBatch
+
+_AHEAD = 4
+"""Batches kept ready: enough to bridge an uneven one, few enough to cost no memory."""
+
+
+class BatchStream(Protocol):
+    """An endless stream of global batches whose position can be saved and restored."""
+
+    def __next__(self) -> Batch:
+        """The next batch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, as JSON."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    batch: PuzzleBatch
+    position: dict[str, Any]
+    """The stream's position behind this batch."""
+
+
+class Prefetcher:
+    """Hands out a stream's batches on a device; a thread draws them ahead.
+
+    `state_dict` tells the position behind the last batch *handed out*, whatever lies ready. An error of the stream
+    is raised where its batch would have been handed out. Close it when done, or use it as a context manager.
+    """
+
+    def __init__(self, stream: BatchStream, device: torch.device) -> None:
+        self._stream, self._device = stream, device
+        self._position = stream.state_dict()
+        self._ready: queue.Queue[_Ready | BaseException] = queue.Queue(_AHEAD)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._fill, name="hrm-batches", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Prefetcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __next__(self) -> PuzzleBatch:
+        """The next batch."""
+        found = self._ready.get()
+        if isinstance(found, BaseException):
+            raise found
+        self._position = found.position
+        return on_device(found.batch, self._device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, as JSON."""
+        return self._position
+
+    def close(self) -> None:
+        """Stops the thread; what lies ready is dropped."""
+        self._stopped.set()
+        while self._thread.is_alive():
+            try:
+                self._ready.get_nowait()
+            except queue.Empty:
+                self._thread.join(0.01)
+
+    def _fill(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                batch = as_tensors(next(self._stream), pinned=self._device.type == "cuda")
+                self._ready.put(_Ready(batch, self._stream.state_dict()))
+            except BaseException as error:
+                self._ready.put(error)
+                return
+
+
+def as_tensors(batch: Batch, *, pinned: bool = False) -> PuzzleBatch:
+    """The batch as tensors; `pinned` lets them be copied to an accelerator while it computes."""
+    tensors = (torch.from_numpy(a) for a in (batch.inputs, batch.labels, batch.puzzle_identifiers))
+    return PuzzleBatch(*(t.pin_memory() if pinned else t for t in tensors))
+
+
+def on_device(batch: PuzzleBatch, device: torch.device) -> PuzzleBatch:
+    """The batch on `device`."""
+    tensors = (batch.inputs, batch.labels, batch.puzzle_identifiers)
+    return PuzzleBatch(*(t.to(device, non_blocking=True) for t in tensors))

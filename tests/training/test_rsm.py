@@ -1,0 +1,113 @@
+"""The RSM contract and CGAR: which updates are trained, at which depth, and how a settled state ends a puzzle."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models.core import Depth
+from hrm_cli.models.draws import Draws
+from hrm_cli.training.checkpoints import load_training_state
+from hrm_cli.training.contracts import CONTRACTS, Progress
+from hrm_cli.training.loop import train
+from hrm_cli.training.prefetch import as_tensors
+from hrm_cli.training.state import initial_state
+
+RSM = {"contract": "rsm", "depth_schedule": "2x1@0 3x2@0.5"}
+
+
+def rsm_run(make_run, *, steps: int = 12, folder: str = "run", core: str = "trm", **arch):
+    run, _ = make_run(steps, folder=folder, **RSM)
+    update = {"core": core, "halting": "settle", "tied_output": True, "puzzle_emb_ndim": 0, **arch}
+    run.preset = run.preset.model_copy(
+        update={"arch": ArchConfig(**{**run.preset.arch.model_dump(), **update})}
+    )
+    return run, initial_state(run.preset, run.facts, torch.device("cpu"))
+
+
+def gradient_of(core, batch, depth: Depth) -> torch.Tensor:
+    core.zero_grad()
+    _, out = core(core.initial_carry(batch.inputs), batch.inputs, None, depth=depth)
+    out.logits.float().square().sum().backward()
+    return core.L_level.layers[0].mlp.down_proj.weight.grad.clone()
+
+
+def test_only_the_last_cycle_is_trained_unless_the_step_reaches_back(make_run) -> None:
+    run, state = rsm_run(make_run)
+    core, batch = state.model.inner, as_tensors(next(run.batches))
+    # The last cycle alone, started from the detached states of the two before it.
+    core.eval()
+    with torch.no_grad():
+        before, _ = core(core.initial_carry(batch.inputs), batch.inputs, None, depth=Depth(2, 2))
+    core.zero_grad()
+    _, out = core(before, batch.inputs, None, depth=Depth(1, 2, trains_last_cycle=True))
+    out.logits.float().square().sum().backward()
+    alone = core.L_level.layers[0].mlp.down_proj.weight.grad.clone()
+    whole = gradient_of(core, batch, Depth(3, 2, trains_last_cycle=True))
+    torch.testing.assert_close(whole, alone)
+    further = gradient_of(core, batch, Depth(3, 2, trains_last_cycle=True, reaches_back=True))
+    assert not torch.allclose(further, whole, rtol=1e-3)
+
+
+@pytest.mark.parametrize("core", ["trm", "hrm"])
+def test_every_recursive_core_trains_so_and_resumes_bit_identically(make_run, core: str) -> None:
+    # Stopped in the second stage of its depth schedule.
+    run, state = rsm_run(make_run, folder="whole", core=core)
+    train(run, state)
+    first, half = rsm_run(make_run, folder="parts", core=core)
+    config = first.preset.train.model_copy(update={"checkpoint_interval": 10})
+    first.preset = first.preset.model_copy(update={"train": config})
+    train(first, half)
+    second, resumed = rsm_run(make_run, folder="parts", core=core)
+    (second.folder / "latest").write_text("checkpoints/step-000000010")
+    second.batches.position = load_training_state(second.folder, resumed)["position"]
+    assert resumed.step == 10
+    train(second, resumed)
+    for name, tensor in state.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], tensor), name
+
+
+def test_a_model_with_a_q_head_learns_whether_its_answer_is_right_under_rsm_too(make_run) -> None:
+    run, state = rsm_run(make_run, halting="q_learning", tied_output=False)
+    step = CONTRACTS["rsm"]
+    _, out = step(
+        state.model,
+        None,
+        as_tensors(next(run.batches)),
+        run.preset.train,
+        Draws(state.generator, 8),
+        Progress(),
+    )
+    out.loss.backward()
+    assert out.metrics["q_halt_loss"] > 0
+    assert state.model.inner.q_head.bias.grad[0].abs() > 0
+
+
+def test_a_state_that_no_longer_changes_ends_its_puzzle(make_run) -> None:
+    run, state = rsm_run(make_run, H_cycles=1)
+    model, batch = state.model, as_tensors(next(run.batches))
+    for weight in model.inner.L_level.parameters():
+        weight.data.zero_()  # norm(x + injection) alone, which converges
+    steps = list(model.infer(batch.inputs, batch.puzzle_identifiers, 200, adaptive=True))
+    assert 2 < len(steps) < 60
+    assert bool(steps[-1].halts.all())
+
+
+def test_cgar_weighs_earlier_supervision_steps_more_and_keeps_the_mean(make_run) -> None:
+    run, state = make_run(30, depth_schedule="cgar", supervision_decay=0.5)
+    deep = CONTRACTS["deep_supervision"]
+    plain = run.preset.train.model_copy(update={"supervision_decay": 1.0, "depth_schedule": None})
+    batch = as_tensors(next(run.batches))
+    _, weighted = deep(
+        state.model, None, batch, run.preset.train, Draws(state.generator, 8), Progress(29, 30)
+    )
+    state.generator.manual_seed(run.preset.train.seed + 1)
+    # One cycle each in this model: at the schedule's first stage only the second L update differs.
+    _, even = deep(state.model, None, batch, plain, Draws(state.generator, 8), Progress(0, 30))
+    # Three supervision steps: 1, ½ and ¼ scaled to a mean of 1 make 12/7 of the first.
+    shallow = run.preset.train.model_copy(update={"depth_schedule": "1x1@0"})
+    state.generator.manual_seed(run.preset.train.seed + 1)
+    _, first = deep(state.model, None, batch, shallow, Draws(state.generator, 8), Progress(0, 30))
+    assert first.metrics["lm_loss"].item() == pytest.approx(even.metrics["lm_loss"].item() * 12 / 7, rel=1e-5)
+    assert weighted.metrics["lm_loss"].item() != pytest.approx(first.metrics["lm_loss"].item(), rel=1e-6)
