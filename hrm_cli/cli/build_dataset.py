@@ -11,6 +11,7 @@ from hrm_cli.cli.build_maze import maze
 from hrm_cli.cli.building import (
     AlsoOption,
     AugmentOption,
+    ByCollectionOption,
     ForceOption,
     NumTestOption,
     NumTrainOption,
@@ -81,6 +82,7 @@ def sudoku(
         ),
     ] = None,
     also: AlsoOption = None,
+    by_collection: ByCollectionOption = False,
     strict_split: StrictSplitOption = False,
     seed: SeedOption = None,
     force: ForceOption = False,
@@ -114,6 +116,7 @@ def sudoku(
         "augment": augment,
         "hints": hints,
         "also": further_sources(also),
+        "by_collection": by_collection or None,
         "strict_split": strict_split or None,
         "seed": seed,
     }

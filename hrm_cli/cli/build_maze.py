@@ -9,6 +9,7 @@ import typer
 from hrm_cli.cli.building import (
     AlsoOption,
     AugmentOption,
+    ByCollectionOption,
     ForceOption,
     NumTestOption,
     NumTrainOption,
@@ -75,6 +76,7 @@ def maze(
     ] = None,
     augment: AugmentOption = None,
     also: AlsoOption = None,
+    by_collection: ByCollectionOption = False,
     strict_split: StrictSplitOption = False,
     seed: SeedOption = None,
     force: ForceOption = False,
@@ -111,6 +113,7 @@ def maze(
         "num_aug": ALL_COPIES if aug else num_aug,
         "augment": augment,
         "also": further_sources(also),
+        "by_collection": by_collection or None,
         "strict_split": strict_split or None,
         "seed": seed,
     }

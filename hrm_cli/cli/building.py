@@ -42,6 +42,13 @@ AlsoOption = Annotated[
         show_default=False,
     ),
 ]
+ByCollectionOption = Annotated[
+    bool,
+    typer.Option(
+        "--by-collection",
+        help="Tell test puzzles of a CSV file apart by its column source: hrm eval has a line for each.",
+    ),
+]
 SubsampleOption = Annotated[
     int | None,
     option("--subsample-size", "Training puzzles drawn at random from a file or the hub.", "all"),

@@ -281,6 +281,10 @@ class DataConfig(Section):
     name: str | None = Field(
         None, min_length=1, description="what figures call the test puzzles, where there are several sources"
     )
+    by_collection: bool = Field(
+        False,
+        description="tell the test puzzles of a CSV file apart by its column `source`: figures for each collection",
+    )
     also: tuple[FurtherSource, ...] = Field(
         (),
         description="further sources of the same dataset, a list such as [{clues: minimal, num_train: 5000}]; what "

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hrm_cli.errors import DatasetError
 from hrm_cli.puzzles.domain import BulkDomain, Puzzle, Solved, Tokens
@@ -50,6 +51,8 @@ class Checked:
 
     puzzles: Tokens
     answers: Tokens
+    places: NDArray[np.int64]
+    """Which of the puzzles given these are, `[n]`."""
     several: int
     """Puzzles left out because they have several solutions."""
     too_easy: int
@@ -121,7 +124,10 @@ def check(
     several = (count > 1) & (not keep_several)
     easy = ~np.isnan(ratings) & (ratings < least_difficulty)
     usable = ~(wrong | several | easy)
-    return Checked(tokens[usable], answers[usable], int(several.sum()), int((easy & ~several & ~wrong).sum()))
+    places = np.flatnonzero(usable)
+    return Checked(
+        tokens[usable], answers[usable], places, int(several.sum()), int((easy & ~several & ~wrong).sum())
+    )
 
 
 def _reason(domain: BulkDomain, puzzle: Puzzle) -> str:

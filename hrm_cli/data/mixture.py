@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -69,11 +70,15 @@ class Mixture:
 
     def parts(self, split: str) -> Iterator[Part]:
         """The puzzles of a split, source by source; sources that give none are left out."""
-        for source, chosen, name, rng in self._all:
+        for config, (source, chosen, name, rng) in zip(self._configs, self._all, strict=True):
+            prefix = f"{name}-" if len(self._all) > 1 else ""
             is_own_test = split == "test" and source.test is not None
             pool = source.test if is_own_test and source.test is not None else source.train
             rows = getattr(chosen, split)
-            if len(rows):
+            collections = pool.by_collection(rows) if config.by_collection and split != "train" else {}
+            for collection, some in collections.items():
+                yield Part(f"{prefix}{_file_name(collection)}", pool, some, rng)
+            if len(rows) and not collections:
                 yield Part(name, pool, rows, rng)
 
     def count(self, split: str) -> int:
@@ -138,6 +143,10 @@ def set_names(configs: Sequence[DataConfig]) -> list[str]:
         numbered = (name if n == 1 else f"{name}-{n}" for n in count(1))
         names.append(next(free for free in numbered if free not in names))
     return names
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", re.sub(r"__+", "_", text)).strip("-.") or "unnamed"
 
 
 def _derived(config: DataConfig) -> str:

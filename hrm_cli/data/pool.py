@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,10 @@ Rows = NDArray[np.int64]
 """Numbers of puzzles in a pool, counted from 0 in the order of the source."""
 
 
+_MOST_COLLECTIONS = 1000
+"""Beyond that a column does not say collections, but something of each puzzle's own."""
+
+
 class PuzzlePool:
     """Puzzles and answers as tokens, in a file of the build's scratch folder; in memory a hash each."""
 
@@ -22,13 +27,18 @@ class PuzzlePool:
         self._seq_len = seq_len
         self._prints: list[Fingerprints] = []
         self._size = 0
+        self._collections: list[NDArray[np.int32]] = []
+        self._names: dict[str, int] = {}
         file.write_bytes(b"")
 
     def __len__(self) -> int:
         return self._size
 
-    def append(self, inputs: Tokens, labels: Tokens) -> None:
-        """Adds puzzles and answers, `[n, S]` each."""
+    def append(self, inputs: Tokens, labels: Tokens, collections: Sequence[str] = ()) -> None:
+        """Adds puzzles and answers, `[n, S]` each, with the names of the collections that they belong to, if known."""
+        if collections:
+            numbers = [self._names.setdefault(name, len(self._names)) for name in collections]
+            self._collections.append(np.array(numbers, np.int32))
         with self._file.open("ab") as stream:
             stream.write(np.stack([inputs, labels], axis=1).data)
         self._prints.append(fingerprints(inputs))
@@ -41,6 +51,13 @@ class PuzzlePool:
         stored = np.memmap(self._file, dtype=np.uint8, mode="r", shape=(self._size, 2, self._seq_len))
         chosen = np.asarray(stored[rows])
         return chosen[:, 0], chosen[:, 1]
+
+    def by_collection(self, rows: Rows) -> dict[str, Rows]:
+        """These rows by collection; empty where the source names none."""
+        if sum(map(len, self._collections)) != self._size or len(self._names) > _MOST_COLLECTIONS:
+            return {}
+        number = np.concatenate([np.empty(0, np.int32), *self._collections])[rows]
+        return {name: rows[number == n] for name, n in self._names.items() if (number == n).any()}
 
     def prints(self, rows: Rows) -> Fingerprints:
         """Fingerprints of the puzzles of these rows, `[n]`."""

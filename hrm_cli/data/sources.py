@@ -131,7 +131,8 @@ class _Reader:
                 least_difficulty=least,
                 keep_several=self._recipe.keep_several,
             )
-            pool.append(checked.puzzles, checked.answers)
+            collections = [puzzles[place].source for place in checked.places]
+            pool.append(checked.puzzles, checked.answers, collections if all(collections) else ())
             several += checked.several
             too_easy += checked.too_easy
             read += len(puzzles)

@@ -151,6 +151,29 @@ def test_further_sources_leave_the_test_puzzles_of_the_first_as_they_were(tmp_pa
     assert inputs(tmp_path / "one", "test", "all") == inputs(tmp_path / "two", "test", "builtin-minimal")
 
 
+def test_collections_of_a_file_are_told_apart_where_that_is_asked_for(tmp_path: Path) -> None:
+    def rows(answer: str, collections: list[str]) -> str:
+        lines = [f"{c},{'.' * (i + 1)}{answer[i + 1 :]},{answer}" for i, c in enumerate(collections)]
+        return "\n".join(["source,question,answer", *lines]) + "\n"
+
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "train.csv").write_text(rows(ANSWERS_4[0], ["a", "b", "a"]))
+    (tmp_path / "own" / "test.csv").write_text(rows(ANSWERS_4[1], ["17 clues", "hard/est", "17 clues"]))
+    config = DataConfig(source=str(tmp_path / "own"), by_collection=True)
+    build_dataset(config, tmp_path / "one")
+    sizes = {part.name: len(part.inputs) for part in Dataset.open(tmp_path / "one", "test").sets}
+    assert sizes == {"17-clues": 2, "hard-est": 1}
+    assert [part.name for part in Dataset.open(tmp_path / "one").sets] == ["all"]
+    further = DataConfig(also=[{"source": "builtin", "clues": "8", "num_train": 5}]).also
+    build_dataset(config.model_copy(update={"also": further, "size": 4}), tmp_path / "two")
+    assert [part.name for part in Dataset.open(tmp_path / "two", "test").sets] == [
+        "own-17-clues",
+        "own-hard-est",
+    ]
+    build_dataset(config.model_copy(update={"by_collection": False}), tmp_path / "three")
+    assert [part.name for part in Dataset.open(tmp_path / "three", "test").sets] == ["all"]
+
+
 def test_a_source_of_another_size_is_refused_with_both(csv_file: CsvWriter, tmp_path: Path) -> None:
     config = DataConfig(size=6, num_train=5, num_test=2, also=[{"source": str(csv_file())}])
     with pytest.raises(
