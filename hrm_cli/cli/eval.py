@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hrm_cli.cli.options import DeviceOption, JsonOption
+from hrm_cli.cli.options import DeviceOption, JsonOption, SeedOption
 
 
 def evaluate(
@@ -15,7 +15,7 @@ def evaluate(
         Path | None,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="A run folder, a checkpoint folder or a .safetensors file.",
+            help="A run folder, a checkpoint folder, a .safetensors file or bundled:NAME.",
             show_default=False,
         ),
     ] = None,
@@ -45,6 +45,15 @@ def evaluate(
     max_puzzles: Annotated[
         int | None, typer.Option("--max-puzzles", min=1, help="Only the first N puzzles.")
     ] = None,
+    attempts: Annotated[
+        int | None,
+        typer.Option(
+            "--attempts",
+            min=1,
+            help="Also the accuracy when every refused answer is tried again as N images of its puzzle.",
+            show_default="8 for bundled models, 1 for others",
+        ),
+    ] = None,
     submission: Annotated[
         Path | None,
         typer.Option(
@@ -61,6 +70,7 @@ def evaluate(
         ),
     ] = False,
     device: DeviceOption = "auto",
+    seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
     """Measure a checkpoint on a dataset: exact accuracy first, trivial baselines beside cell accuracy.
@@ -69,6 +79,7 @@ def evaluate(
     Examples:
       hrm eval runs/demo
       hrm eval runs/demo/best --data data/sudoku --max-steps 32 --json
+      hrm eval bundled:sudoku-9x9 --data data/sudoku --attempts 8
       hrm eval runs/arc-1 --submission submission.json
       hrm eval --baselines-only --data data/arc-1
     """
@@ -93,15 +104,19 @@ def evaluate(
 
     from hrm_cli.cli import console
     from hrm_cli.evaluation.arc_voting import Voting
+    from hrm_cli.evaluation.attempted import AttemptedEvaluation, evaluate_with_attempts
+    from hrm_cli.evaluation.attempts import Tries, deeper
     from hrm_cli.evaluation.baselines import measure_baselines
     from hrm_cli.evaluation.evaluate import check_fit
     from hrm_cli.evaluation.evaluate import evaluate as run_evaluation
     from hrm_cli.models.device import resolve_device
+    from hrm_cli.training.bundled import ATTEMPTS, SCHEME
     from hrm_cli.training.model_files import load_model, read_model_card
 
     card = read_model_card(checkpoint)
     dataset = Dataset.open(data or own_dataset(card.path, card.preset.data.path), split)
     votes = is_arc(dataset) and split == "test"
+    tried = attempts or (ATTEMPTS if str(checkpoint).startswith(SCHEME) and not votes else 1)
     if submission is not None and not votes:
         raise ConfigError(f"--submission {submission}: only for the test split of an ARC dataset")
     asked = {"max_steps": max_steps, "halt": halt, "batch_size": batch_size, "max_puzzles": max_puzzles}
@@ -111,7 +126,12 @@ def evaluate(
     voting = Voting.of(dataset) if votes else None
     rows = dataset.num_examples if voting is None else voting.rows()
     with console.progress("evaluating", min(rows, config.max_puzzles or rows), quiet=json) as display:
-        if voting is None:
+        attempted: AttemptedEvaluation | None = None
+        if tried > 1:
+            steps = config.max_steps or model.arch.halt_max_steps
+            tries = Tries(tried, max_steps or deeper(steps), seed or 0, config.batch_size)
+            result, attempted = evaluate_with_attempts(model, dataset, config, tries, progress=display.update)
+        elif voting is None:
             result = run_evaluation(model, dataset, config, progress=display.update)
         else:
             result = voting.run(model, config, progress=display.update)
@@ -126,12 +146,13 @@ def evaluate(
                 "halt": config.halt,
                 "max_steps": config.max_steps or model.arch.halt_max_steps,
                 **result.figures(),
+                **eval_output.attempted_figures(result, attempted),
                 **eval_output.baseline_figures(baselines),
                 **({"arc": arc} if voting is not None else {}),
             }
         )
     else:
-        eval_output.render(card.path, split, result, baselines, arc)
+        eval_output.render(card.path, split, result, baselines, arc, attempted)
 
 
 def own_dataset(model_file: Path, configured: str | None) -> Path:

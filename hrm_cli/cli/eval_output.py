@@ -12,8 +12,10 @@ from hrm_cli.data.arc_online import is_arc
 from hrm_cli.data.format import Dataset
 from hrm_cli.evaluation.arc_baselines import measure_output_baselines
 from hrm_cli.evaluation.arc_voting import Voting, named_scores, pass_at, read_test_tasks, submission
+from hrm_cli.evaluation.attempted import AttemptedEvaluation
 from hrm_cli.evaluation.baselines import Baseline, measure_baselines
 from hrm_cli.evaluation.evaluate import Evaluation
+from hrm_cli.evaluation.intervals import wilson_interval
 from hrm_cli.whole_files import whole_file
 
 CLOSE = 0.02
@@ -42,6 +44,13 @@ def baseline_figures(baselines: Mapping[str, Baseline]) -> dict[str, dict[str, f
         "baselines": {name: baseline.cell_accuracy for name, baseline in baselines.items()},
         "baselines_exact": {name: baseline.exact_accuracy for name, baseline in baselines.items()},
     }
+
+
+def attempted_figures(result: Evaluation, attempted: AttemptedEvaluation | None) -> dict[str, Any]:
+    """What attempts reach, beside the one pass; without any, they reach what the one pass does."""
+    if attempted is not None:
+        return attempted.figures()
+    return {"attempts": 1, "exact_accuracy_with_attempts": result.exact_accuracy}
 
 
 def show_baselines(dataset: Dataset, limit: int | None, *, json: bool) -> None:
@@ -78,10 +87,31 @@ def _predictors(rows: list[tuple[str, float, float]]) -> list[tuple[str, str, st
 
 
 def render(
-    path: Path, split: str, result: Evaluation, baselines: Mapping[str, Baseline], arc: Mapping[str, float]
+    path: Path,
+    split: str,
+    result: Evaluation,
+    baselines: Mapping[str, Baseline],
+    arc: Mapping[str, float],
+    attempted: AttemptedEvaluation | None = None,
 ) -> None:
     """The figures for people, and in words where the cell accuracy means nothing."""
-    rows: list[tuple[Any, ...]] = [("exact accuracy", f"{result.exact_accuracy:.2%}", "whole puzzles right")]
+    low, high = wilson_interval(result.exact_accuracy, result.puzzles)
+    rows: list[tuple[Any, ...]] = [
+        (
+            "exact accuracy",
+            f"{result.exact_accuracy:.2%}",
+            f"whole puzzles right (95 %: {low:.1%} to {high:.1%})",
+        )
+    ]
+    if attempted is not None:
+        low, high = wilson_interval(attempted.exact_accuracy, result.puzzles)
+        rows.append(
+            (
+                f"  with {attempted.attempts} attempts",
+                f"{attempted.exact_accuracy:.2%}",
+                f"first answers that break a rule tried again (95 %: {low:.1%} to {high:.1%})",
+            )
+        )
     rows += [
         (name, f"{score:.2%}", "tasks whose answer is among the first K by votes" if not number else "")
         for number, (name, score) in enumerate(arc.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +13,9 @@ import typer
 from hrm_cli.cli.options import DeviceOption, SeedOption
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hrm_cli.puzzles.domain import Domain
     from hrm_cli.solving.solution import Solution
 
 STDIN = "-"
@@ -31,8 +35,8 @@ def solve(
         typer.Option(
             "--checkpoint",
             metavar="CHECKPOINT",
-            help="A run folder, a checkpoint folder or a .safetensors file.",
-            show_default=False,
+            help="A run folder, a checkpoint folder, a .safetensors file or bundled:NAME.",
+            show_default="the bundled model for the puzzles' size",
         ),
     ] = None,
     max_steps: Annotated[
@@ -45,11 +49,14 @@ def solve(
         ),
     ] = None,
     attempts: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--attempts", min=1, help="Tries, under symmetries from the second on, until one verifies."
+            "--attempts",
+            min=1,
+            help="Images of a puzzle that are tried where its first answer breaks a rule, until one verifies.",
+            show_default="8 for bundled models, 1 for others",
         ),
-    ] = 1,
+    ] = None,
     halt: Annotated[
         Literal["adaptive", "full"] | None,
         typer.Option(
@@ -142,8 +149,11 @@ def solve(
     solutions), 2 when something in the file is no puzzle; the other puzzles are dealt with all the same.
     Interrupted, what was found so far has been printed, and --output keeps it as FILE.partial.
 
+    Without --checkpoint the bundled model for the size of the puzzles solves them (see `hrm models`).
+
     \b
     Examples:
+      hrm solve puzzles.txt
       hrm solve puzzles.txt --checkpoint runs/demo
       hrm solve - --checkpoint runs/demo --attempts 8 --json < puzzles.txt
       hrm solve puzzles.txt --checkpoint runs/demo --max-steps 4 --save-carry state.safetensors
@@ -153,17 +163,13 @@ def solve(
     """
     from hrm_cli.cli.solve_output import Report
     from hrm_cli.errors import CheckpointError, ConfigError
-    from hrm_cli.solving.files import answer_files, open_puzzles
+    from hrm_cli.solving.files import answer_files, first_puzzle, open_puzzles
+    from hrm_cli.training.bundled import SCHEME, model_for
 
-    if checkpoint is None:
-        raise CheckpointError(
-            "--checkpoint is missing: name a trained model (a run folder, a checkpoint folder or a .safetensors "
-            "file); `hrm demo` trains one in minutes, `hrm train` one of your own"
-        )
     if (puzzle_file is None) == (resume_carry is None):
         raise ConfigError("name either a PUZZLE_FILE or a saved state (--resume-carry FILE)")
     for_grids = {
-        "--attempts": attempts > 1,
+        "--attempts": attempts is not None and attempts > 1,
         "--trace": trace,
         "--picture": picture,
         "--save-carry": save_carry,
@@ -180,7 +186,13 @@ def solve(
         if value:
             kind = "puzzles of one grid, and these are ARC tasks" if has_tasks else "ARC tasks in JSON"
             raise ConfigError(f"{name}: only for {kind}")
-    if puzzle_file is not None and has_tasks:
+    if checkpoint is None and (has_tasks or resume_carry is not None):
+        what = "ARC tasks" if has_tasks else "a saved state"
+        raise CheckpointError(
+            f"--checkpoint is missing: no bundled model is for {what}; name a trained model (a run folder, "
+            "a checkpoint folder or a .safetensors file)"
+        )
+    if puzzle_file is not None and has_tasks and checkpoint is not None:
         from hrm_cli.cli.solve_arc import ArcOptions, solve_tasks
 
         options = ArcOptions(
@@ -189,53 +201,51 @@ def solve(
         )  # fmt: skip
         solve_tasks(puzzle_file, options)
         return
-    if attempts > 1 and (save_carry or resume_carry):
+    if attempts is not None and attempts > 1 and (save_carry or resume_carry):
         raise ConfigError(
             "--attempts: a saved state belongs to the puzzle as it is; leave --attempts at 1 with it"
         )
     # Whatever is wrong with the files is told before torch is imported, which takes seconds.
     source = None if puzzle_file in (STDIN, None) else Path(str(puzzle_file))
     puzzles = open_puzzles(source or sys.stdin.buffer) if resume_carry is None else None
+    if checkpoint is None and puzzles is not None and save_carry is not None:
+        checkpoint = Path(f"{SCHEME}{model_for(first_puzzle(puzzles.first)).name}")
     with answer_files(source, output, picture, with_trace=trace) as write:
         from hrm_cli.models.device import resolve_device
         from hrm_cli.solving import pausing
-        from hrm_cli.solving.solver import Reasoner, solve_puzzles, trained_domain
-        from hrm_cli.training.model_files import load_model
+        from hrm_cli.solving.choosing import Asked, LoadedModel, solve_with_bundled
 
-        model, card = load_model(checkpoint, resolve_device(device))
-        domain = trained_domain(card)
-        config = card.preset.eval
-        steps = max_steps or config.max_steps or model.arch.halt_max_steps
-        adaptive = (halt or config.halt) == "adaptive"
-        traced = trace or picture is not None
+        asked = Asked(max_steps, halt, attempts, seed or 0, batch_size, trace or picture is not None)
         batches: list[pausing.PausedBatch] = []
-        if resume_carry is not None:
-            paused = pausing.load_carry(resume_carry, card, domain)
-            solutions = pausing.resume_puzzles(
-                model, domain, paused, max_steps=steps, adaptive=adaptive, trace=traced, paused_again=batches
-            )
-        else:
-            reasoner: Reasoner = pausing.PausingModel(model, batches) if save_carry else model
-            solutions = solve_puzzles(
-                reasoner,
-                domain,
-                puzzles or (),
-                max_steps=steps,
-                adaptive=adaptive,
-                attempts=attempts,
-                seed=seed or 0,
-                batch_size=batch_size,
-                trace=traced,
-            )
-        report = Report(domain, json=json, trace=trace, draws=puzzles is None or puzzles.are_few)
         out_of_steps: list[Solution] = []
-        for solution in solutions:
-            report.show(solution)
+        solutions: Iterable[tuple[Domain, Solution]]
+        if checkpoint is None:
+            assert puzzles is not None
+            solutions = solve_with_bundled(puzzles, asked, resolve_device(device))
+        else:
+            loaded = LoadedModel.load(checkpoint, resolve_device(device))
+            if resume_carry is not None:
+                paused = pausing.load_carry(resume_carry, loaded.card, loaded.domain)
+                found = pausing.resume_puzzles(
+                    loaded.model, loaded.domain, paused, max_steps=loaded.steps(asked),
+                    adaptive=loaded.adaptive(asked), trace=asked.trace, paused_again=batches,
+                )  # fmt: skip
+            elif save_carry is not None:
+                reasoner = pausing.PausingModel(loaded.model, batches)
+                found = loaded.solve(puzzles or (), replace(asked, attempts=1), reasoner=reasoner)
+            else:
+                found = loaded.solve(puzzles or (), asked)
+            solutions = ((loaded.domain, solution) for solution in found)
+        report = Report(json=json, trace=trace, draws=puzzles is None or puzzles.are_few)
+        for domain, solution in solutions:
+            report.show(domain, solution)
             write(domain, solution)
-            if save_carry is not None and solution.steps == steps:
+            if save_carry is not None and solution.steps == loaded.steps(asked):
                 out_of_steps.append(solution)
         if save_carry is not None:
-            count = pausing.save_carry(save_carry, card, domain, steps, batches, out_of_steps)
+            count = pausing.save_carry(
+                save_carry, loaded.card, loaded.domain, loaded.steps(asked), batches, out_of_steps
+            )
             report.note(f"{count:,} puzzles ran out of steps; their state is in {save_carry}.")
     report.finish()
 

@@ -15,7 +15,7 @@ from hrm_cli.cli.solve_output import Report
 from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.puzzles.arc import ArcDomain
 from hrm_cli.puzzles.arc_tasks import Task, parse_tasks, read_tasks
-from hrm_cli.puzzles.domain import Grid
+from hrm_cli.puzzles.domain import Domain, Grid
 from hrm_cli.solving.files import FEW, answer_files
 from hrm_cli.solving.solution import Solution
 from hrm_cli.whole_files import refuse_unwritable, whole_file
@@ -86,9 +86,9 @@ def solve_tasks(puzzle_file: str, options: ArcOptions) -> None:
             adaptation,
         )
         solver = ArcSolver(model, card, effort)
-        report = _Report(domain, json=options.json, trace=False, draws=len(tasks) <= FEW)
+        report = _Report(json=options.json, trace=False, draws=len(tasks) <= FEW)
         for solution in solver.solve(tasks):
-            report.show(solution)
+            report.show(domain, solution)
             write(domain, solution)
         attempts.update(solver.submission)
     report.finish()
@@ -97,7 +97,7 @@ def solve_tasks(puzzle_file: str, options: ArcOptions) -> None:
 class _Report(Report):
     """Draws grids in the colours of the corpus's own viewer."""
 
-    def _show_grids(self, solution: Solution) -> None:
+    def _show_grids(self, domain: Domain, solution: Solution) -> None:
         from rich.table import Table
         from rich.text import Text
 

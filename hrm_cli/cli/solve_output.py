@@ -32,25 +32,25 @@ _BETWEEN_GRIDS = 5
 class Report:
     """Shows solutions as they come, and at the end says how many ended how."""
 
-    def __init__(self, domain: Domain, *, json: bool, trace: bool, draws: bool) -> None:
-        self._domain, self._json, self._trace = domain, json, trace
+    def __init__(self, *, json: bool, trace: bool, draws: bool) -> None:
+        self._json, self._trace = json, trace
         self._is_plain = console.is_plain(sys.stdout)
         self._draws = draws and not self._is_plain
         self._tally = Tally()
         self._started = time.perf_counter()
 
-    def show(self, solution: Solution) -> None:
+    def show(self, domain: Domain, solution: Solution) -> None:
         """One puzzle. Flushed, so that an interruption loses nothing that was said."""
         self._tally.add(solution)
         if self._json:
-            console.print_json(solution.document(self._domain, with_trace=self._trace), indent=None)
+            console.print_json(solution.document(domain, with_trace=self._trace), indent=None)
         else:
             if self._trace and solution.trace:
-                self._show_trace(solution)
+                self._show_trace(domain, solution)
             if self._draws and solution.answer is not None:
-                self._show_grids(solution)
+                self._show_grids(domain, solution)
             else:
-                console.print_line(_line(self._domain, solution))
+                console.print_line(_line(domain, solution))
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
@@ -70,11 +70,11 @@ class Report:
         if tally.statuses["solved"] < tally.total:
             raise typer.Exit(1)
 
-    def _show_trace(self, solution: Solution) -> None:
+    def _show_trace(self, domain: Domain, solution: Solution) -> None:
         from hrm_cli.solving.trace import frames, given_cells, plain_lines, rich_frame
 
         assert solution.puzzle is not None
-        steps = frames(self._domain, solution)
+        steps = frames(domain, solution)
         console.print_line(f"puzzle {solution.index} ({solution.where})")
         if self._is_plain:
             for frame in steps:
@@ -83,13 +83,13 @@ class Report:
             return
         from rich.columns import Columns
 
-        given = given_cells(self._domain, solution.puzzle.grid)
+        given = given_cells(domain, solution.puzzle.grid)
         console.console(sys.stdout).print(
             Columns([rich_frame(frame, given) for frame in steps], padding=(0, 3))
         )
 
-    def _show_grids(self, solution: Solution) -> None:
-        console.console(sys.stdout).print(_grids(self._domain, solution))
+    def _show_grids(self, domain: Domain, solution: Solution) -> None:
+        console.console(sys.stdout).print(_grids(domain, solution))
 
 
 def _line(domain: Domain, solution: Solution) -> str:
@@ -104,7 +104,9 @@ def _line(domain: Domain, solution: Solution) -> str:
 
 def _effort(solution: Solution) -> str:
     steps = f"{solution.steps} step{'' if solution.steps == 1 else 's'}"
-    return steps if solution.attempts <= 1 else f"{steps}, {solution.attempts} attempts"
+    if solution.attempts <= 1:
+        return steps
+    return f"{steps}, attempt {solution.attempt} of {solution.attempts}"
 
 
 def _reason(solution: Solution) -> str:
@@ -152,4 +154,8 @@ def _summary(tally: Tally, seconds: float) -> str:
     listed = f" ({', '.join(others)})" if others else ""
     noun = "puzzle" if tally.total == 1 else "puzzles"
     rate = f", {tally.total / seconds:,.0f} a second" if tally.total >= 10 and seconds else ""
-    return f"Solved {tally.statuses['solved']:,} of {tally.total:,} {noun}{listed} in {seconds:.1f} s{rate}."
+    solved, at_once = tally.statuses["solved"], tally.solved_in_one_pass
+    by_attempts = (
+        f", {at_once:,} in one pass and {solved - at_once:,} more by attempts" if tally.took_attempts else ""
+    )
+    return f"Solved {solved:,} of {tally.total:,} {noun}{by_attempts}{listed} in {seconds:.1f} s{rate}."

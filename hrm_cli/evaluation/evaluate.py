@@ -31,6 +31,8 @@ class Answers:
     """`[b, S]`"""
     puzzle_identifiers: NDArray[np.int32]
     """`[b]`"""
+    labels: NDArray[np.int32]
+    """`[b, S]`, −100 where there is nothing to predict."""
     predictions: NDArray[np.int64]
     """`[b, S]`"""
     q_halt: NDArray[np.float32]
@@ -145,6 +147,7 @@ def evaluate(
                     Answers(
                         batch.inputs[places],
                         batch.puzzle_identifiers[places],
+                        batch.labels[places],
                         step.predictions[step.finished].cpu().numpy(),
                         step.q_halt[step.finished].float().cpu().numpy(),
                     )

@@ -8,7 +8,7 @@ Letters in shapes: B rows, S tokens of a puzzle, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, fields
 from typing import cast
 
@@ -210,11 +210,12 @@ class ACTModel(nn.Module):
         *,
         adaptive: bool,
         paused: tuple[InnerCarry, int] | None = None,
-    ) -> Iterator[InferenceStep]:
+    ) -> Generator[InferenceStep, Tensor | None, None]:
         """ACT steps on `inputs` `[B, S]` until every row has finished, at most `max_steps` of them.
 
         `max_steps` may exceed training's. With `adaptive`, a row leaves once the core says that it halts.
         `paused` goes on from where an earlier call stopped: its carry and the number of steps it had taken.
+        Whoever knows better may send, in answer to a step, which more of its rows shall leave, `[b]` bool.
         """
         self.eval()
         weights = self.core.cast_weights()
@@ -226,9 +227,11 @@ class ACTModel(nn.Module):
             assert out.logits is not None
             halts = self.core.halts(step, out) if adaptive else torch.zeros_like(out.q_halt, dtype=torch.bool)
             finished = torch.ones_like(halts) if step == max_steps else halts
-            yield InferenceStep(
+            dropped = yield InferenceStep(
                 step, rows, out.logits.argmax(-1), out.q_halt, finished, out.logits, carry, halts
             )
+            if dropped is not None:
+                finished = finished | dropped
             if finished.any():
                 keep = (~finished).nonzero().squeeze(-1)
                 if len(keep) == 0:

@@ -188,6 +188,10 @@ class BulkDomain(Domain, Protocol):
     def verify_all(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.bool_]:
         """Which answers `[n, S]` are what a model shall learn: right, and where answers differ in worth, best."""
 
+    def faults(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
+        """How far answers `[n, S]`, of any tokens, are from right: 0 where `verify_all` holds, 1 where `verify` is ok
+        but there is a better answer, and one more than the broken rules elsewhere, `[n]`."""
+
     def canonical(self, tokens: Tokens) -> list[bytes]:
         """A name for each puzzle `[n, S]`, equal for two exactly when a symmetry maps one to the other."""
 

@@ -217,6 +217,29 @@ class MazeDomain:
         as_many = (answers == mark).sum(axis=1) == found.difficulties - 1
         return unchanged & as_many & (along == found.difficulties)
 
+    def faults(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
+        """0 for shortest paths `[n, S]`, 1 for longer ones, else one more than the cells that are wrong.
+
+        Wrong are changed cells, cells of the path with other than two neighbours on it (S and G: one), and marks
+        that form rings beside the path.
+        """
+        mark, free = MARK + FIRST_TOKEN, FREE + FIRST_TOKEN
+        changed = ((puzzles != answers) & ~((puzzles == free) & (answers == mark))).sum(axis=1)
+        ends = (puzzles == START + FIRST_TOKEN) | (puzzles == GOAL + FIRST_TOKEN)
+        on_path = ((answers == mark) | ends).reshape(-1, self.rows, self.columns)
+        padded = np.pad(on_path, ((0, 0), (1, 1), (1, 1))).astype(np.int8)
+        beside = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
+        wanted = np.where(ends, 1, 2).reshape(on_path.shape)
+        wrong = (on_path & (beside != wanted)).sum(axis=(1, 2))
+        marks = (answers == mark).sum(axis=1)
+        surplus = marks - (self.solve_all(puzzles).difficulties - 1)
+        # Whatever has the right neighbours everywhere is one path, and rings where it has more cells than that path.
+        rings = np.zeros(len(answers), np.int64)
+        for row in np.flatnonzero((changed + wrong == 0) & (surplus > 0)):
+            rings[row] = not self.verify(self.decode(puzzles[row]), self.decode(answers[row])).ok
+        broken = changed + wrong + rings
+        return np.where(broken > 0, broken + 1, (surplus > 0).astype(np.int64)).astype(np.int64)
+
     def _cells(self, grid: Grid) -> Grid:
         return self.encode(grid) - np.uint8(FIRST_TOKEN)
 

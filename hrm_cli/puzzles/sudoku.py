@@ -138,6 +138,14 @@ class SudokuDomain:
         agrees = ((puzzles == BLANK) | (puzzles == answers)).all(axis=1)
         return (answers != BLANK).all(axis=1) & (self.solve_all(answers).counts == 1) & agrees
 
+    def faults(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
+        """0 for right answers `[n, S]`, else one more than the givens changed and the units without every digit."""
+        changed = ((puzzles > BLANK) & (puzzles != answers)).sum(axis=1)
+        of_units = np.sort(answers[:, self.layout.units], axis=2)
+        incomplete = (of_units != np.arange(1, self.size + 1) + BLANK).any(axis=2).sum(axis=1)
+        broken = changed + incomplete
+        return np.where(broken > 0, broken + 1, 0).astype(np.int64)
+
     def canonical(self, tokens: Tokens) -> list[bytes]:
         """A name for each puzzle `[n, S]`, equal for two exactly when a symmetry maps one to the other."""
         from hrm_cli.puzzles.sudoku_canonical import canonical_cells

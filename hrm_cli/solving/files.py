@@ -6,13 +6,13 @@ Both are looked at before a model is loaded: what is wrong with them is told at 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
-from hrm_cli.errors import ConfigError
+from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable
 from hrm_cli.puzzles.reading import read_puzzles
 from hrm_cli.solving.solution import Solution
@@ -30,6 +30,8 @@ class OpenedPuzzles:
     def __init__(self, items: Iterator[Puzzle | Unreadable]) -> None:
         first = list(islice(items, FEW + 1))
         self.are_few = len(first) <= FEW
+        self.first = first
+        """Those read so far."""
         self._items = chain(first, items)
 
     def __iter__(self) -> Iterator[Puzzle | Unreadable]:
@@ -39,6 +41,17 @@ class OpenedPuzzles:
 def open_puzzles(source: Path | IO[bytes]) -> OpenedPuzzles:
     """The puzzles of a file or of standard input. Raises PuzzleError when it is no puzzle file at all."""
     return OpenedPuzzles(read_puzzles(source))
+
+
+def first_puzzle(items: Iterable[Puzzle | Unreadable]) -> Puzzle:
+    """The first that is one. Raises PuzzleError with what is wrong where none is."""
+    unreadable: Unreadable | None = None
+    for item in items:
+        if isinstance(item, Puzzle):
+            return item
+        unreadable = unreadable or item
+    assert unreadable is not None  # a file without any item is refused when it is opened
+    raise PuzzleError(f"{unreadable.where}: {unreadable.reason}")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,11 +21,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hrm_cli.errors import CheckpointError, ConfigError
+from hrm_cli.evaluation.attempts import Reasoner
 from hrm_cli.models.act import ACTModel, InferenceStep
 from hrm_cli.models.core import InnerCarry
 from hrm_cli.puzzles.domain import Domain, Puzzle
 from hrm_cli.solving.solution import Solution
-from hrm_cli.solving.solver import Reasoner, solve_puzzles
+from hrm_cli.solving.solver import solve_puzzles
 from hrm_cli.training.model_files import ModelCard
 
 CARRY_FORMAT_VERSION = 1
@@ -54,7 +55,7 @@ class PausingModel:
 
     def infer(
         self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
-    ) -> Iterator[InferenceStep]:
+    ) -> Generator[InferenceStep, Tensor | None, None]:
         """The model's own steps."""
         for step in self._model.infer(inputs, puzzle_identifiers, max_steps, adaptive=adaptive):
             if step.step == max_steps and step.carry is not None and step.halts is not None:
@@ -78,7 +79,7 @@ class ResumedModel:
 
     def infer(
         self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
-    ) -> Iterator[InferenceStep]:
+    ) -> Generator[InferenceStep, Tensor | None, None]:
         """The steps behind those already taken."""
         paused = (self._carry, self._taken)
         return self._model.infer(inputs, puzzle_identifiers, max_steps, adaptive=adaptive, paused=paused)

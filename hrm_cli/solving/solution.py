@@ -45,13 +45,17 @@ class Solution:
     steps: int = 0
     """Reasoning steps of the try that gave the answer."""
     attempts: int = 0
-    """Tries used; the first is the puzzle itself, the others are its images under symmetries."""
+    """Images of the puzzle that were tried, itself included: 1 where its first answer was right."""
     seconds: float = 0.0
     """Time from the start of its batch until this puzzle was dealt with."""
     truth: Grid | None = None
     """The only solution, where there is exactly one and it is known."""
     trace: tuple[TraceStep, ...] = ()
     """The steps of the try that gave the answer, if they were asked for."""
+    attempt: int = 0
+    """Which of them gave the answer; 1 is the puzzle itself."""
+    one_pass: bool = False
+    """Whether the first answer to the puzzle as it is was verified."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """What else the JSON record says, such as an ARC task's votes."""
 
@@ -67,6 +71,8 @@ class Solution:
             "reason": self.reason,
             "steps": self.steps,
             "attempts": self.attempts,
+            "attempt": self.attempt,
+            "one_pass": self.one_pass,
             "seconds": round(self.seconds, 6),
             **self.details,
         }
@@ -90,6 +96,10 @@ class Tally:
     statuses: dict[Status, int] = field(
         default_factory=lambda: {"solved": 0, "unsolved": 0, "multiple": 0, "invalid": 0}
     )
+    solved_in_one_pass: int = 0
+    """Those of the solved that needed no further attempt."""
+    took_attempts: bool = False
+    """Whether any puzzle was tried more than once."""
     unreadable: int = 0
     """Those of the invalid that are no puzzles at all."""
     first_unreadable: Solution | None = None
@@ -102,6 +112,8 @@ class Tally:
     def add(self, solution: Solution) -> None:
         """Counts one more."""
         self.statuses[solution.status] += 1
+        self.took_attempts |= solution.attempt > 0 and solution.attempts > 1
+        self.solved_in_one_pass += solution.status == "solved" and solution.one_pass
         if solution.puzzle is None:
             self.unreadable += 1
             self.first_unreadable = self.first_unreadable or solution

@@ -1,7 +1,8 @@
 """Puzzles → model → answers verified by the rules, batch by batch and in order.
 
-Memory is bounded by one batch, however long the file is. What a puzzle's tries are depends on the seed and on its
-place in the file, not on the batch it falls into.
+The puzzles of a batch are solved as they are at first; those whose answer breaks a rule are tried again, as many
+images of them at once (`hrm_cli.evaluation.attempts`). Memory is bounded by one batch, however long the file is. What
+a puzzle's images are depends on the seed and on its place in the file, not on the batch it falls into.
 
 Letters in shapes: b rows still at work, S tokens of a puzzle.
 """
@@ -10,25 +11,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Protocol
+from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from hrm_cli.errors import CheckpointError, PuzzleError
-from hrm_cli.models.act import InferenceStep
+from hrm_cli.evaluation.attempts import Reasoner, StepOfTries, Tries, Try, has_rules, try_images
 from hrm_cli.puzzles.domain import (
+    BulkDomain,
     Diagnosis,
     Domain,
-    Grid,
     Puzzle,
     Tokens,
-    TokenSymmetries,
     Unreadable,
-    Verdict,
     infer_domain,
     make_domain,
 )
@@ -57,19 +55,6 @@ def trained_domain(card: ModelCard) -> Domain:
     return domain
 
 
-class Reasoner(Protocol):
-    """What solving needs of a model; `ACTModel` is one."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-
-    def infer(
-        self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
-    ) -> Iterator[InferenceStep]:
-        """Reasoning steps on a batch; rows leave it as they finish."""
-
-
 def solve_puzzles(
     model: Reasoner,
     domain: Domain,
@@ -78,20 +63,22 @@ def solve_puzzles(
     max_steps: int,
     adaptive: bool = True,
     attempts: int = 1,
+    attempts_max_steps: int | None = None,
     seed: int = 0,
     batch_size: int = 256,
     trace: bool = False,
     on_step: StepListener | None = None,
+    done: int = 0,
 ) -> Iterator[Solution]:
     """One `Solution` for every item of `puzzles`, in order; those of a batch come as soon as the batch is done.
 
-    A puzzle whose answer breaks a rule is tried again under symmetries drawn from `seed`, up to `attempts` tries
-    in all. Where none obeys the rules, the answer is that of the try with the highest halt value: the one that the
-    model believed in most.
+    A puzzle whose answer breaks a rule is tried again as `attempts` images under symmetries drawn from `seed`, itself
+    among them, for `attempts_max_steps` steps (None: `max_steps`). Where no answer obeys the rules, the best one is
+    given: the one with the fewest faults, the surest of these. `done` puzzles of the file were dealt with before.
     """
-    effort = _Effort(max_steps, adaptive, attempts, seed, trace, on_step)
+    tries = Tries(attempts, attempts_max_steps or max_steps, seed, batch_size)
+    effort = _Effort(max_steps, adaptive, tries, trace, on_step)
     items = iter(puzzles)
-    done = 0
     while batch := list(islice(items, batch_size)):
         yield from _solve_batch(model, domain, batch, done, effort)
         done += len(batch)
@@ -101,24 +88,9 @@ def solve_puzzles(
 class _Effort:
     max_steps: int
     adaptive: bool
-    attempts: int
-    seed: int
+    tries: Tries
     trace: bool
     on_step: StepListener | None
-
-
-@dataclass(frozen=True)
-class _Try:
-    """What one run of the model made of a puzzle."""
-
-    answer: Grid
-    verdict: Verdict
-    q_halt: float
-    steps: int
-    trace: tuple[TraceStep, ...]
-
-    def is_better_than(self, other: _Try | None) -> bool:
-        return other is None or self.verdict.ok or self.q_halt > other.q_halt
 
 
 @dataclass
@@ -129,8 +101,10 @@ class _Work:
     puzzle: Puzzle
     tokens: Tokens
     diagnosis: Diagnosis
-    attempts: int = 0
-    best: _Try | None = None
+    first: Try | None = None
+    """Of the puzzle as it is."""
+    best: Try | None = None
+    trace: tuple[TraceStep, ...] = ()
     seconds: float = 0.0
 
 
@@ -141,16 +115,21 @@ def _solve_batch(
     examined: list[Solution | _Work] = []
     for index, item in enumerate(items, done + 1):
         examined.append(_examine(domain, item, index, started))
-    open_work = [work for work in examined if isinstance(work, _Work)]
-    for attempt in range(1, effort.attempts + 1):
-        if not open_work:
-            break
-        for work, result in _try_all(model, domain, open_work, attempt, effort):
-            work.attempts = attempt
-            if result.is_better_than(work.best):
-                work.best = result
+    works = [work for work in examined if isinstance(work, _Work)]
+    if works:
+        for work, result, trace in _try_once(model, domain, works, effort):
+            work.first = work.best = result
+            work.trace = trace
             work.seconds = time.perf_counter() - started
-        open_work = [work for work in open_work if work.best is None or not work.best.verdict.ok]
+    refused = [work for work in works if work.best is not None and work.best.faults]
+    if refused and effort.tries.count > 1:
+        for work, result, trace in _try_again(model, domain, refused, effort):
+            assert work.best is not None
+            work.seconds = time.perf_counter() - started
+            if result.is_better_than(work.best):
+                work.best, work.trace = result, trace
+            else:
+                work.best = replace(work.best, of=result.of)
     for one in examined:
         yield _conclude(domain, one) if isinstance(one, _Work) else one
 
@@ -183,15 +162,11 @@ def _encode(domain: Domain, puzzle: Puzzle) -> Tokens:
         ) from None
 
 
-def _try_all(
-    model: Reasoner, domain: Domain, works: Sequence[_Work], attempt: int, effort: _Effort
-) -> Iterator[tuple[_Work, _Try]]:
-    """One try for each puzzle, as they finish: the puzzle itself at first, then images under fresh symmetries."""
+def _try_once(
+    model: Reasoner, domain: Domain, works: Sequence[_Work], effort: _Effort
+) -> Iterator[tuple[_Work, Try, tuple[TraceStep, ...]]]:
+    """The model's answer to each puzzle as it is, as they finish."""
     tokens = np.stack([work.tokens for work in works])
-    back: TokenSymmetries | None = None
-    if attempt > 1:
-        symmetries = _symmetries(domain, works, attempt, effort.seed)
-        tokens, back = symmetries.apply(tokens), symmetries.inverse()
     inputs = torch.from_numpy(tokens.astype(np.int32)).to(model.device)
     identifiers = torch.zeros(len(works), dtype=torch.int32, device=model.device)
     traces: list[list[TraceStep]] = [[] for _ in works]
@@ -200,53 +175,77 @@ def _try_all(
         finished = step.finished.cpu().numpy()
         wanted = np.ones_like(finished) if effort.trace else finished
         if wanted.any():
-            shown = rows[wanted]
             answers = step.predictions.cpu().numpy()[wanted].astype(np.uint8)
-            if back is not None:
-                answers = back[shown].apply(answers)
             values = step.q_halt.float().cpu().numpy()[wanted].tolist()
-            for row, answer, value, is_last in zip(shown, answers, values, finished[wanted], strict=True):
-                grid = domain.decode(answer)
+            for row, answer, value, is_last in zip(
+                rows[wanted], answers, values, finished[wanted], strict=True
+            ):
                 if effort.trace:
-                    traces[row].append(TraceStep(step.step, grid, value))
+                    traces[row].append(TraceStep(step.step, domain.decode(answer), value))
                 if is_last:
-                    verdict = domain.verify(works[row].puzzle.grid, grid)
-                    yield works[row], _Try(grid, verdict, value, step.step, tuple(traces[row]))
+                    faults = _faults(domain, works[row], answer)
+                    yield works[row], Try(answer, faults, value, step.step, 1), tuple(traces[row])
         if effort.on_step is not None:
             effort.on_step(step.step, len(rows))
 
 
-def _symmetries(domain: Domain, works: Sequence[_Work], attempt: int, seed: int) -> TokenSymmetries:
-    # Each puzzle draws from a stream of its own, so that its neighbours in the batch do not matter.
-    drawn = [
-        domain.sample_symmetries(np.random.default_rng([seed, work.index, attempt]), 1) for work in works
-    ]
-    return TokenSymmetries(
-        np.concatenate([one.cells for one in drawn]), np.concatenate([one.tokens for one in drawn])
-    )
+def _faults(domain: Domain, work: _Work, answer: Tokens) -> int:
+    if has_rules(domain):
+        return int(cast(BulkDomain, domain).faults(work.tokens[None], answer[None])[0])
+    return 0 if domain.verify(work.puzzle.grid, domain.decode(answer)).ok else 2
+
+
+def _try_again(
+    model: Reasoner, domain: Domain, works: Sequence[_Work], effort: _Effort
+) -> Iterator[tuple[_Work, Try, tuple[TraceStep, ...]]]:
+    """The best of each puzzle's images."""
+    traces: dict[tuple[int, int], list[TraceStep]] = {}
+
+    def watch(step: StepOfTries) -> None:
+        for owner, attempt, answer, value in zip(
+            step.puzzles.tolist(), step.attempts.tolist(), step.answers, step.q_halt.tolist(), strict=True
+        ):
+            traces.setdefault((owner, attempt), []).append(TraceStep(step.step, domain.decode(answer), value))
+
+    tokens = np.stack([work.tokens for work in works])
+    streams = [work.index for work in works]
+    for owner, found in try_images(
+        model, domain, tokens, effort.tries, streams, watch=watch if effort.trace else None
+    ):
+        of_try = traces.get((owner, found.attempt), [])
+        yield works[owner], found, tuple(step for step in of_try if step.step <= found.steps)
 
 
 def _conclude(domain: Domain, work: _Work) -> Solution:
-    best, diagnosis, puzzle = work.best, work.diagnosis, work.puzzle
+    best, first, diagnosis, puzzle = work.best, work.first, work.diagnosis, work.puzzle
     assert best is not None  # `infer` finishes every row
+    assert first is not None
+    answer = domain.decode(best.tokens)
+    verdict = domain.verify(puzzle.grid, answer)
     is_unique = diagnosis.solutions == 1
-    reason = best.verdict.reason or best.verdict.note
+    reason = verdict.reason or verdict.note
+    if not verdict.ok and best.of > 1:
+        reason = (
+            f"no answer of {best.of} attempts obeys the rules; of the best, attempt {best.attempt}: {reason}"
+        )
     if not is_unique:
-        of_answer = f"the answer is {best.verdict.note or 'one of them'}"
-        if not best.verdict.ok:
+        of_answer = f"the answer is {verdict.note or 'one of them'}"
+        if not verdict.ok:
             of_answer = f"the answer breaks a rule: {reason}"
         reason = f"{diagnosis.reason}; {of_answer}"
     return Solution(
         index=work.index,
         where=puzzle.where,
-        status="multiple" if not is_unique else "solved" if best.verdict.ok else "unsolved",
+        status="multiple" if not is_unique else "solved" if verdict.ok else "unsolved",
         reason=reason,
         puzzle=puzzle,
-        answer=best.answer,
-        verified=best.verdict.ok,
+        answer=answer,
+        verified=verdict.ok,
         steps=best.steps,
-        attempts=work.attempts,
+        attempts=best.of,
+        attempt=best.attempt,
+        one_pass=first.faults <= 1,
         seconds=work.seconds,
         truth=diagnosis.solution,
-        trace=best.trace,
+        trace=work.trace,
     )

@@ -21,6 +21,7 @@ from hrm_cli.config.schema import Preset
 from hrm_cli.errors import CheckpointError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
+from hrm_cli.training.bundled import SCHEME, named_model
 from hrm_cli.training.state import DatasetFacts
 
 FORMAT_VERSION = 1
@@ -39,15 +40,21 @@ class ModelCard:
 
 
 def write_model_file(
-    path: Path, tensors: Mapping[str, Tensor], preset: Preset, step: int, facts: DatasetFacts
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    preset: Preset,
+    step: int,
+    facts: DatasetFacts,
+    extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes weights and header. The caller takes care of atomicity and syncing."""
+    """Writes weights and header, with `extra` entries in it. The caller takes care of atomicity and syncing."""
     metadata = {
         "format": "pt",
         "hrm_format_version": str(FORMAT_VERSION),
         "config": preset.model_dump_json(),
         "step": str(step),
         "dataset": json.dumps(asdict(facts)),
+        **(extra or {}),
     }
     save_file({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, path, metadata=metadata)
 
@@ -55,8 +62,11 @@ def write_model_file(
 def find_model_file(checkpoint: Path) -> Path:
     """The model file that CHECKPOINT means: a file, a checkpoint folder, a pointer (`best`, `latest`) or a run folder.
 
-    A run stands for its best checkpoint, or its latest where there was no evaluation. Raises CheckpointError.
+    A run stands for its best checkpoint, or its latest where there was no evaluation; `bundled:NAME` is a model that
+    comes with the package. Raises CheckpointError.
     """
+    if str(checkpoint).startswith(SCHEME):
+        return named_model(str(checkpoint)).path
     if checkpoint.is_file():
         if checkpoint.suffix == ".safetensors":
             return checkpoint
@@ -138,7 +148,10 @@ def model_card(header: Header) -> ModelCard:
 
 
 def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[ACTModel, ModelCard]:
-    """The model of a checkpoint, ready for inference. Raises CheckpointError where tensors do not fit."""
+    """The model of a checkpoint, ready for inference. Raises CheckpointError where tensors do not fit.
+
+    Weights are float32 in memory, whatever format they are stored in.
+    """
     card = read_model_card(checkpoint)
     facts = card.facts
     model = build_model(

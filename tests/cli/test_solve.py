@@ -283,14 +283,6 @@ def test_wrong_option_exits_2_without_touching_the_puzzles(
     assert (tmp_path / "puzzles.txt").read_text() == COMPLETE
 
 
-def test_without_a_checkpoint_the_message_says_how_to_get_one(run_hrm: Any, tmp_path: Path) -> None:
-    (tmp_path / "puzzles.txt").write_text(COMPLETE)
-    done = run_hrm("solve", tmp_path / "puzzles.txt")
-    assert (done.status, done.stdout) == (2, "")
-    assert "hrm demo" in done.stderr
-    assert "hrm train" in done.stderr
-
-
 def change_header(path: Path, **metadata: str) -> None:
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file

@@ -114,10 +114,11 @@ def test_retry_under_a_symmetry_solves_and_maps_the_answer_back(
 
     solutions = solve(scripted(right_on_images_only), domain, puzzles, attempts=5)
     assert {s.status for s in solutions} == {"solved"}
-    assert {s.attempts for s in solutions} == {2}
+    assert {s.attempts for s in solutions} == {5}
+    assert all(s.attempt > 1 and not s.one_pass for s in solutions)
 
 
-def test_verified_puzzles_are_not_tried_again(
+def test_verified_puzzles_are_not_tried_again_and_the_others_have_all_their_images_in_one_batch(
     domain: SudokuDomain, scripted: Any, right_model: Any, puzzles: list[Puzzle]
 ) -> None:
     hard = domain.encode(puzzles[1].grid).tobytes()
@@ -126,18 +127,53 @@ def test_verified_puzzles_are_not_tried_again(
             (wrong_answer(tokens), 1.0) if tokens.tobytes() == hard else right_model.respond(tokens, step)
         )
     )
-    assert [s.attempts for s in solve(model, domain, puzzles, attempts=4)] == [1, 2, 1]
-    assert [len(run) for run in model.runs] == [3, 1]
+    solutions = solve(model, domain, puzzles, attempts=4)
+    assert [s.attempts for s in solutions] == [1, 4, 1]
+    assert [s.one_pass for s in solutions] == [True, False, True]
+    assert [len(run) for run in model.runs] == [3, 4]
 
 
-def test_attempts_used_up_leave_the_answer_that_the_model_believed_in_most(
+def test_attempts_used_up_leave_the_answer_with_the_fewest_faults_and_say_so(
+    domain: SudokuDomain, scripted: Any, right_model: Any, puzzles: list[Puzzle]
+) -> None:
+    original = domain.encode(puzzles[0].grid).tobytes()
+
+    def respond(tokens: np.ndarray, step: int) -> tuple[np.ndarray, float]:
+        if tokens.tobytes() == original:
+            return wrong_answer(tokens), 9.0
+        answer, _ = right_model.respond(tokens, step)
+        blank = np.flatnonzero(tokens == 1)[0]
+        answer[blank] = answer[blank] % 4 + 2  # one cell is wrong, and the model is not sure
+        return answer, -2.0
+
+    (solution,) = solve(scripted(respond), domain, puzzles[:1], attempts=3, max_steps=2, trace=True)
+    assert (solution.status, solution.attempts, solution.one_pass) == ("unsolved", 3, False)
+    assert solution.attempt > 1
+    assert solution.reason.startswith(
+        f"no answer of 3 attempts obeys the rules; of the best, attempt {solution.attempt}"
+    )
+    assert solution.answer is not None
+    truth = domain.diagnose(puzzles[0].grid).solution
+    assert (solution.answer != truth).sum() == 1
+    assert np.array_equal(solution.trace[-1].grid, solution.answer)
+
+
+def test_of_equally_wrong_answers_the_surest_is_given(
     domain: SudokuDomain, scripted: Any, puzzles: list[Puzzle]
 ) -> None:
-    values = iter([-3.0, 2.0, -1.0])
-    model = scripted(lambda tokens, step: (wrong_answer(tokens), next(values)))
-    (solution,) = solve(model, domain, puzzles[:1], attempts=3, max_steps=1, trace=True)
-    assert (solution.status, solution.attempts) == ("unsolved", 3)
-    assert [step.q_halt for step in solution.trace] == [2.0]
+    model = scripted(lambda tokens, step: (tokens, {1: -3.0, 2: 2.0, 3: -1.0}[step]))
+    (solution,) = solve(model, domain, puzzles[:1], attempts=2, max_steps=3, adaptive=False)
+    assert (solution.status, solution.steps) == ("unsolved", 2)
+
+
+def test_attempts_go_deeper_than_the_first_answer_until_one_verifies(
+    domain: SudokuDomain, scripted: Any, right_model: Any, puzzles: list[Puzzle]
+) -> None:
+    model = scripted(
+        lambda tokens, step: right_model.respond(tokens, step) if step == 7 else (wrong_answer(tokens), 1.0)
+    )
+    (solution,) = solve(model, domain, puzzles[:1], attempts=2, attempts_max_steps=9)
+    assert (solution.status, solution.steps) == ("solved", 7)
 
 
 def test_tries_depend_on_the_seed_and_not_on_the_batch_so_that_results_repeat(
@@ -239,6 +275,7 @@ def test_record_has_the_keys_that_scripts_rely_on_and_no_nan(
     record = solution.document(domain)
     assert set(record) == {
         "index", "where", "domain", "status", "answer", "verified", "reason", "steps", "attempts", "seconds",
+        "attempt", "one_pass",
     }  # fmt: skip
     assert record["domain"] == "sudoku"
     traced = solution.document(domain, with_trace=True)

@@ -1,0 +1,173 @@
+"""`hrm models`: the models that come with the package, and how one becomes one of them."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hrm_cli.cli import console
+from hrm_cli.cli.options import JsonOption
+from hrm_cli.errors import ConfigError
+from hrm_cli.training.bundled import (
+    BundledFacts,
+    BundledModel,
+    Measured,
+    bundled_folder,
+    bundled_models,
+    named_model,
+)
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.callback(invoke_without_command=True)
+def list_all(context: typer.Context, json: JsonOption = False) -> None:
+    """List the models that come with the package: what for, how large, how accurate.
+
+    \b
+    Examples:
+      hrm models
+      hrm models show sudoku-9x9
+    """
+    if context.invoked_subcommand is not None:
+        return
+    models = bundled_models()
+    if json:
+        console.print_json({"models": [model.document() for model in models]})
+        return
+    if not models:
+        console.print_message(f"No model is bundled with this installation ({bundled_folder()} holds none).")
+        return
+    columns = ("model", "puzzles", "parameters", "MB", "measured on", "one pass", "with attempts")
+    console.print_table(columns, [row for model in models for row in _rows(model)])
+    for model in models:
+        console.print_line(f"{model.name}: trained on {model.facts.trained_on}")
+    console.print_line(
+        "Use one: hrm solve FILE (chosen by size), or bundled:NAME wherever a CHECKPOINT is wanted."
+    )
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model that `hrm models` lists.")],
+    json: JsonOption = False,
+) -> None:
+    """Print a model's card: data, configuration, accuracy, failures, licence.
+
+    \b
+    Example:
+      hrm models show sudoku-9x9
+    """
+    model = named_model(name)
+    if json:
+        console.print_json(model.document())
+    elif model.card.is_file():
+        console.print_line(model.card.read_text(encoding="utf-8").rstrip("\n"))
+    else:
+        from hrm_cli.cli.bundled_card import card_text
+
+        console.print_line(card_text(model, "").rstrip("\n"))
+
+
+@app.command()
+def add(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT", help="A run folder, a checkpoint folder or a .safetensors file."
+        ),
+    ],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What it is called, as in sudoku-9x9.")],
+    trained_on: Annotated[
+        str,
+        typer.Option("--trained-on", metavar="TEXT", help="Which puzzles it was trained on, and how many."),
+    ],
+    measured: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--measured",
+            metavar="PUZZLES=FILE",
+            help="What `hrm eval --json` printed for the bundled model, and on which puzzles; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    notes: Annotated[
+        Path | None,
+        typer.Option(
+            "--notes",
+            metavar="FILE.md",
+            help="Markdown for the card: commands, time, hardware, failure cases.",
+            show_default=False,
+        ),
+    ] = None,
+    licence: Annotated[str, typer.Option("--licence", help="Of the weights.")] = "Apache-2.0",
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-dir", metavar="DIR", help="Where to.", show_default="the package's own folder"
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Bundle a checkpoint: weights in bfloat16, facts in the header, and a model card beside it.
+
+    Accuracy is measured on the bundled file, not on the checkpoint: add the model, evaluate bundled:NAME, then add it
+    once more with what was measured. CHECKPOINT may be the bundled file then.
+
+    \b
+    Examples:
+      hrm models add runs/four --name sudoku-4x4 --trained-on "50,000 generated puzzles"
+      hrm eval bundled:sudoku-4x4 --data data/four --json > four.json
+      hrm models add bundled:sudoku-4x4 --name sudoku-4x4 --trained-on "50,000 generated puzzles" \\
+        --measured "1,000 held-out puzzles=four.json" --notes four.md
+    """
+    from hrm_cli.cli.bundled_card import card_text
+    from hrm_cli.training.bundling import add_bundled
+    from hrm_cli.whole_files import whole_file
+
+    figures = tuple(_measured(text) for text in measured or ())
+    try:
+        words = notes.read_text(encoding="utf-8") if notes is not None else ""
+    except OSError as error:
+        raise ConfigError(f"--notes {notes}: cannot be read: {error.strerror}") from error
+    model = add_bundled(checkpoint, name, BundledFacts(trained_on, licence, figures), output_dir)
+    with whole_file(model.card) as stream:
+        stream.write(card_text(model, words))
+    if json:
+        console.print_json(model.document())
+    else:
+        console.print_line(
+            f"{model.path}: {model.bytes:,} bytes, {model.parameters:,} parameters, {model.describe()}"
+        )
+        console.print_line(f"{model.card}: its card")
+
+
+def _measured(text: str) -> Measured:
+    """`PUZZLES=FILE`, read. Raises ConfigError."""
+    on, _, file = text.rpartition("=")
+    if not on:
+        raise ConfigError(f"--measured {text}: PUZZLES=FILE is wanted, as in 'minimal puzzles=minimal.json'")
+    try:
+        return Measured.of(on, json_format.loads(Path(file).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"--measured {file}: cannot be read: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"--measured {file}: not what `hrm eval --json` prints ({error!r})") from None
+
+
+def _rows(model: BundledModel) -> list[tuple[str, ...]]:
+    first = (model.name, model.describe(), f"{model.parameters:,}", f"{model.bytes / 1e6:.1f}")
+    figures = [
+        (
+            f"{one.on} ({one.puzzles:,})",
+            f"{one.exact_accuracy:.1%}",
+            f"{one.exact_accuracy_with_attempts:.1%} ({one.attempts})",
+        )
+        for one in model.facts.measured
+    ] or [("not measured", "", "")]
+    return [
+        ((*first, *line) if not number else ("", "", "", "", *line)) for number, line in enumerate(figures)
+    ]

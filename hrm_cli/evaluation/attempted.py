@@ -1,0 +1,130 @@
+"""Accuracy in one pass and with attempts, side by side and on the same puzzles.
+
+What is tried again is decided by the rules alone, never by the dataset's answers; those only count what came out.
+
+Letters in shapes: n puzzles, b rows, S tokens of a puzzle.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.config.schema import EvalConfig
+from hrm_cli.data.format import Dataset
+from hrm_cli.data.metadata import IGNORED_LABEL
+from hrm_cli.errors import ConfigError, DatasetError
+from hrm_cli.evaluation.attempts import Tries, has_rules, try_images
+from hrm_cli.evaluation.evaluate import Answers, Evaluation, evaluate
+from hrm_cli.models.act import ACTModel
+from hrm_cli.puzzles.domain import BulkDomain, Tokens, infer_domain, make_domain
+
+
+@dataclass(frozen=True)
+class AttemptedEvaluation:
+    """What several tries at each puzzle add to one pass; shares are 0..1."""
+
+    attempts: int
+    max_steps: int
+    exact_accuracy: float
+    """Share of puzzles with every labelled cell right, in the first pass or in a later try."""
+    tried_again: int
+    """Puzzles whose first answer broke a rule."""
+    seconds: float
+    """Of the further tries."""
+
+    def figures(self) -> dict[str, Any]:
+        """The figures under the names of `hrm eval --json`."""
+        return {
+            "attempts": self.attempts,
+            "attempts_max_steps": self.max_steps,
+            "exact_accuracy_with_attempts": self.exact_accuracy,
+            "tried_again": self.tried_again,
+            "attempts_seconds": self.seconds,
+        }
+
+
+def dataset_domain(dataset: Dataset) -> BulkDomain:
+    """The domain whose rules verify a dataset's answers. Raises DatasetError or ConfigError where there is none."""
+    metadata = dataset.metadata
+    facts = dict(metadata.domain or {})
+    name = facts.pop("name", None)
+    domain = make_domain(str(name), **facts) if name else infer_domain(metadata.vocab_size, metadata.seq_len)
+    if domain is None:
+        raise DatasetError(
+            f"{dataset.directory}: its puzzles are of no known domain, so no rules can verify an answer"
+        )
+    if not has_rules(domain):
+        raise ConfigError(
+            f"--attempts: {domain.describe()} has no rules that could verify an answer; leave it at 1"
+        )
+    return cast(BulkDomain, domain)
+
+
+@dataclass
+class _Unsolved:
+    """Puzzles whose first answer breaks a rule."""
+
+    domain: BulkDomain
+    inputs: list[Tokens] = field(default_factory=list)
+    labels: list[NDArray[np.int32]] = field(default_factory=list)
+    identifiers: list[NDArray[np.int32]] = field(default_factory=list)
+    were_exact: list[NDArray[np.bool_]] = field(default_factory=list)
+    """Whether the dataset called the answer right all the same."""
+
+    def add(self, answers: Answers) -> None:
+        """Keeps those that the rules refuse."""
+        labelled = answers.labels != IGNORED_LABEL
+        inputs = answers.inputs.astype(np.uint8)
+        faulty = self.domain.faults(inputs, answers.predictions.astype(np.uint8)) > 0
+        faulty &= labelled.any(axis=1)
+        self.inputs.append(inputs[faulty])
+        self.labels.append(answers.labels[faulty])
+        self.identifiers.append(answers.puzzle_identifiers[faulty])
+        self.were_exact.append(_exact(answers.predictions, answers.labels)[faulty])
+
+
+def evaluate_with_attempts(
+    model: ACTModel,
+    dataset: Dataset,
+    config: EvalConfig,
+    tries: Tries,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Evaluation, AttemptedEvaluation]:
+    """One pass over the split as `evaluate` does it, then further tries at what the rules refuse.
+
+    Raises DatasetError or ConfigError where the dataset does not fit the model, or has no rules.
+    """
+    unsolved = _Unsolved(dataset_domain(dataset))
+    one_pass = evaluate(model, dataset, config, progress=progress, on_answers=unsolved.add)
+    started = time.perf_counter()
+    gained, count = 0, 0
+    if tries.count > 1 and unsolved.inputs:
+        inputs, labels = np.concatenate(unsolved.inputs), np.concatenate(unsolved.labels)
+        were_exact = np.concatenate(unsolved.were_exact)
+        count = len(inputs)
+        for index, found in try_images(
+            model,
+            unsolved.domain,
+            inputs,
+            tries,
+            range(count),
+            puzzle_identifiers=np.concatenate(unsolved.identifiers),
+        ):
+            is_exact = bool(_exact(found.tokens[None].astype(np.int64), labels[index][None])[0])
+            gained += int(is_exact) - int(were_exact[index])
+    exact = one_pass.exact_accuracy + gained / max(one_pass.puzzles, 1)
+    return one_pass, AttemptedEvaluation(
+        tries.count, tries.max_steps, exact, count, time.perf_counter() - started
+    )
+
+
+def _exact(predictions: NDArray[np.integer], labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Rows whose labelled cells are all right, `[b]`."""
+    return ((predictions == labels) | (labels == IGNORED_LABEL)).all(axis=1)

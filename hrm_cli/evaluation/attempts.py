@@ -1,0 +1,253 @@
+"""Several tries at a puzzle at once: images of it under symmetries, ever deeper, until the rules verify an answer.
+
+All images of all puzzles reason in one batch. After every step each answer is brought back to its puzzle and checked
+by the rules; a puzzle whose answer is right leaves with all its images. A row does not leave because the model says
+that it is done: the rules know that it is not.
+
+Letters in shapes: n puzzles, b rows still at work, S tokens of a puzzle, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hrm_cli.models.act import InferenceStep
+from hrm_cli.puzzles.domain import BulkDomain, Domain, Tokens, TokenSymmetries
+
+DRAWS = 4
+"""Symmetries drawn for each one wanted: small groups, as that of mazes, give the same one again and again."""
+
+
+DEEPER = 2
+"""Steps of an attempt ÷ steps of the first answer."""
+
+
+def deeper(steps: int) -> int:
+    """How many steps an attempt may take where nobody says."""
+    return DEEPER * steps
+
+
+class Reasoner(Protocol):
+    """What trying needs of a model; `ACTModel` is one."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    def infer(
+        self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
+    ) -> Generator[InferenceStep, Tensor | None, None]:
+        """Reasoning steps on a batch; rows leave it as they finish, and those that are sent back as done."""
+
+
+@dataclass(frozen=True)
+class Tries:
+    """What a puzzle is worth."""
+
+    count: int
+    """Images of a puzzle at most, itself included."""
+    max_steps: int
+    """Reasoning steps of each at most."""
+    seed: int = 0
+    batch_size: int = 256
+    """Images that the model works on at once; those of one puzzle stay together."""
+
+
+@dataclass(frozen=True)
+class Try:
+    """One answer to a puzzle."""
+
+    tokens: Tokens
+    """The answer in the puzzle's own frame, `[S]`."""
+    faults: int
+    """As `BulkDomain.faults` counts them: 0 where the rules verify it."""
+    q_halt: float
+    """How sure the model was, as a logit."""
+    steps: int
+    attempt: int
+    """1 is the puzzle itself, the others its images."""
+    of: int = 1
+    """Images that were tried."""
+
+    def is_better_than(self, other: Try | None) -> bool:
+        """Fewer faults, then surer."""
+        if other is None:
+            return True
+        return (self.faults, -_number(self.q_halt)) < (other.faults, -_number(other.q_halt))
+
+
+@dataclass(frozen=True)
+class StepOfTries:
+    """What all images at work answered after a step, for traces."""
+
+    step: int
+    puzzles: NDArray[np.int64]
+    """Which puzzle each row belongs to, `[b]`."""
+    attempts: NDArray[np.int64]
+    """Which of its attempts the row is, `[b]`."""
+    answers: Tokens
+    """In the frame of the puzzle, `[b, S]`."""
+    q_halt: NDArray[np.float32]
+    """`[b]`"""
+
+
+Watch = Callable[[StepOfTries], None]
+
+
+def has_rules(domain: Domain) -> bool:
+    """Whether answers can be checked by rules; of ARC they cannot, and trying again would never end well."""
+    return hasattr(domain, "faults")
+
+
+def try_images(
+    model: Reasoner,
+    domain: Domain,
+    puzzles: Tokens,
+    tries: Tries,
+    streams: Sequence[int],
+    *,
+    puzzle_identifiers: NDArray[np.int32] | None = None,
+    watch: Watch | None = None,
+) -> Iterator[tuple[int, Try]]:
+    """The best try at each of `puzzles` `[n, S]` with its index: as soon as one is right, else when steps run out.
+
+    A puzzle's symmetries follow from the seed and from its number in `streams`, whatever its neighbours are.
+    """
+    together = max(1, tries.batch_size // tries.count)
+    for start in range(0, len(puzzles), together):
+        rows = range(start, min(start + together, len(puzzles)))
+        images = _Images.of(domain, puzzles, rows, tries, streams)
+        yield from _try_batch(
+            model, cast(BulkDomain, domain), puzzles, images, tries, puzzle_identifiers, watch
+        )
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The rows of one batch."""
+
+    puzzles: NDArray[np.int64]
+    """Index of each row's puzzle, `[b]`."""
+    attempts: NDArray[np.int64]
+    symmetries: TokenSymmetries
+
+    @classmethod
+    def of(
+        cls, domain: Domain, puzzles: Tokens, rows: Sequence[int], tries: Tries, streams: Sequence[int]
+    ) -> _Images:
+        drawn = [_distinct(domain, tries, streams[row]) for row in rows]
+        counts = [len(symmetries) for symmetries in drawn]
+        return cls(
+            np.repeat(np.asarray(rows, np.int64), counts),
+            np.concatenate([np.arange(1, count + 1) for count in counts]),
+            TokenSymmetries(
+                np.concatenate([one.cells for one in drawn]), np.concatenate([one.tokens for one in drawn])
+            ),
+        )
+
+
+def _distinct(domain: Domain, tries: Tries, stream: int) -> TokenSymmetries:
+    """The identity first, then symmetries that differ; fewer than wanted where the group has no more."""
+    cells, tokens = np.arange(domain.seq_len, dtype=np.int32), np.arange(domain.vocab_size, dtype=np.uint8)
+    identity = TokenSymmetries(cells[None], tokens[None])
+    if tries.count == 1:
+        return identity
+    rng = np.random.default_rng([tries.seed, stream])
+    drawn = domain.sample_symmetries(rng, DRAWS * (tries.count - 1))
+    known = {(cells.tobytes(), tokens.tobytes())}
+    chosen: list[int] = []
+    for row in range(len(drawn)):
+        name = drawn.cells[row].astype(np.int32).tobytes(), drawn.tokens[row].tobytes()
+        if name not in known and len(chosen) < tries.count - 1:
+            known.add(name)
+            chosen.append(row)
+    return TokenSymmetries(
+        np.concatenate([identity.cells, drawn.cells[chosen]]),
+        np.concatenate([identity.tokens, drawn.tokens[chosen]]),
+    )
+
+
+def _try_batch(
+    model: Reasoner,
+    domain: BulkDomain,
+    puzzles: Tokens,
+    images: _Images,
+    tries: Tries,
+    puzzle_identifiers: NDArray[np.int32] | None,
+    watch: Watch | None,
+) -> Iterator[tuple[int, Try]]:
+    owners = images.puzzles
+    inputs = torch.from_numpy(images.symmetries.apply(puzzles[owners]).astype(np.int32)).to(model.device)
+    known_by = np.zeros(len(owners), np.int32) if puzzle_identifiers is None else puzzle_identifiers[owners]
+    identifiers = torch.from_numpy(known_by).to(model.device)
+    back = images.symmetries.inverse()
+    totals = dict(zip(*np.unique(owners, return_counts=True), strict=True))
+    judged = _Judge(domain, puzzles[owners])
+    best: dict[int, Try] = {}
+    steps = model.infer(inputs, identifiers, tries.max_steps, adaptive=False)
+    done = np.zeros(len(owners), np.bool_)
+    step = next(steps, None)
+    while step is not None:
+        rows = step.rows.cpu().numpy()
+        open_rows = np.flatnonzero(~done[rows])
+        mine = rows[open_rows]
+        answers = back[mine].apply(step.predictions.cpu().numpy().astype(np.uint8)[open_rows])
+        q_halt = step.q_halt.float().cpu().numpy()[open_rows]
+        faults = judged.faults(mine, answers)
+        if watch is not None:
+            watch(StepOfTries(step.step, owners[mine], images.attempts[mine], answers, q_halt))
+        for place in _worth_a_look(owners[mine], faults, best):
+            owner, attempt = int(owners[mine[place]]), int(images.attempts[mine[place]])
+            found, sure = int(faults[place]), float(q_halt[place])
+            one = Try(answers[place], found, sure, step.step, attempt, int(totals[owner]))
+            if one.is_better_than(best.get(owner)):
+                best[owner] = one
+        solved = [owner for owner in np.unique(owners[mine]).tolist() if best[owner].faults == 0]
+        yield from ((owner, best.pop(owner)) for owner in solved)
+        done |= np.isin(owners, solved)
+        leaving = torch.from_numpy(done[rows]).to(step.rows.device)
+        try:
+            step = steps.send(leaving)
+        except StopIteration:
+            break
+    yield from best.items()
+
+
+class _Judge:
+    """Counts the faults of answers, again only where an answer has changed since the step before."""
+
+    def __init__(self, domain: BulkDomain, puzzles: Tokens) -> None:
+        self._domain, self._puzzles = domain, puzzles
+        self._answers = np.full_like(puzzles, 255)
+        self._faults = np.zeros(len(puzzles), np.int64)
+
+    def faults(self, rows: NDArray[np.int64], answers: Tokens) -> NDArray[np.int64]:
+        changed = (self._answers[rows] != answers).any(axis=1)
+        if changed.any():
+            fresh = rows[changed]
+            self._answers[fresh] = answers[changed]
+            self._faults[fresh] = self._domain.faults(self._puzzles[fresh], answers[changed])
+        return self._faults[rows]
+
+
+def _worth_a_look(
+    owners: NDArray[np.int64], faults: NDArray[np.int64], best: dict[int, Try]
+) -> NDArray[np.intp]:
+    """Rows that may beat the best try so far: all others are passed over without a Python object each."""
+    bound = np.array(
+        [best[owner].faults if owner in best else np.iinfo(np.int64).max for owner in owners.tolist()]
+    )
+    return np.flatnonzero(faults <= bound)
+
+
+def _number(value: float) -> float:
+    # A model that diverged says NaN, which compares with nothing.
+    return value if math.isfinite(value) else -math.inf

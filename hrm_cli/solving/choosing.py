@@ -1,0 +1,132 @@
+"""Which model solves which puzzle: the one that was named, or the bundled one for the puzzle's domain and size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from hrm_cli.errors import CheckpointError
+from hrm_cli.evaluation.attempts import Reasoner, deeper
+from hrm_cli.models.act import ACTModel
+from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable
+from hrm_cli.solving.files import first_puzzle
+from hrm_cli.solving.solution import Solution
+from hrm_cli.solving.solver import solve_puzzles, trained_domain
+from hrm_cli.training.bundled import ATTEMPTS, SCHEME, model_for
+from hrm_cli.training.model_files import ModelCard, load_model
+
+Item = Puzzle | Unreadable
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user wants of a solve; None leaves it to the model."""
+
+    max_steps: int | None = None
+    halt: Literal["adaptive", "full"] | None = None
+    attempts: int | None = None
+    seed: int = 0
+    batch_size: int = 256
+    trace: bool = False
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model, ready to solve puzzles of its domain."""
+
+    model: ACTModel
+    card: ModelCard
+    domain: Domain
+    is_bundled: bool
+
+    @classmethod
+    def load(cls, checkpoint: Path, device: torch.device) -> LoadedModel:
+        """The model of a checkpoint. Raises CheckpointError."""
+        model, card = load_model(checkpoint, device)
+        return cls(model, card, trained_domain(card), str(checkpoint).startswith(SCHEME))
+
+    def steps(self, asked: Asked) -> int:
+        """Reasoning steps at most, of a first answer."""
+        return asked.max_steps or self.card.preset.eval.max_steps or self.model.arch.halt_max_steps
+
+    def adaptive(self, asked: Asked) -> bool:
+        """Whether a puzzle is done when the model says so."""
+        return (asked.halt or self.card.preset.eval.halt) == "adaptive"
+
+    def solve(
+        self, items: Iterable[Item], asked: Asked, *, reasoner: Reasoner | None = None, done: int = 0
+    ) -> Iterator[Solution]:
+        """`solve_puzzles` with what is asked; `reasoner` stands in for the model."""
+        steps = self.steps(asked)
+        return solve_puzzles(
+            reasoner or self.model,
+            self.domain,
+            items,
+            max_steps=steps,
+            adaptive=self.adaptive(asked),
+            attempts=asked.attempts or (ATTEMPTS if self.is_bundled else 1),
+            attempts_max_steps=asked.max_steps or deeper(steps),
+            seed=asked.seed,
+            batch_size=asked.batch_size,
+            trace=asked.trace,
+            done=done,
+        )
+
+
+def solve_with_bundled(
+    items: Iterable[Item], asked: Asked, device: torch.device
+) -> Iterator[tuple[Domain, Solution]]:
+    """Every puzzle by the bundled model for its size, in order; a file may hold puzzles of several sizes.
+
+    Raises CheckpointError where there is no model for the first puzzle, and PuzzleError where nothing is a puzzle. A
+    later puzzle without a model is told so and the others are solved.
+    """
+    loaded: dict[str, LoadedModel] = {}
+    done = 0
+    for name, group in groupby(_assigned(items), key=itemgetter(0)):
+        if name not in loaded:
+            loaded[name] = LoadedModel.load(Path(f"{SCHEME}{name}"), device)
+        solver = loaded[name]
+        for solution in solver.solve((item for _, item in group), asked, done=done):
+            yield solver.domain, solution
+            done += 1
+
+
+def _assigned(items: Iterable[Item]) -> Iterator[tuple[str, Item]]:
+    """Every item with the name of the model that deals with it; what is no puzzle goes with its neighbours."""
+    models: dict[tuple[object, ...], str | CheckpointError] = {}
+    current: str | None = None
+    waiting: list[Unreadable] = []
+    for item in items:
+        if isinstance(item, Unreadable):
+            if current is None:
+                waiting.append(item)
+            else:
+                yield current, item
+            continue
+        kind = (item.domain, *item.grid.shape)
+        if kind not in models:
+            models[kind] = _model_or_reason(item)
+        found = models[kind]
+        if isinstance(found, str):
+            current = found
+        elif current is None:
+            raise found
+        yield from ((current, earlier) for earlier in waiting)
+        waiting = []
+        yield current, item if isinstance(found, str) else Unreadable(item.where, str(found))
+    if current is None:
+        first_puzzle(waiting)
+
+
+def _model_or_reason(puzzle: Puzzle) -> str | CheckpointError:
+    try:
+        return model_for(puzzle).name
+    except CheckpointError as error:
+        return error

@@ -1,0 +1,229 @@
+"""The models that come with the package: found, listed and chosen by what their own headers say.
+
+`hrm_cli/bundled/NAME.safetensors` is a model file like any other (`hrm_cli.training.model_files`); one more entry of
+its header, `bundled`, says what it was trained on and how accurate it is. No second table of these facts exists.
+HRM_BUNDLED names another folder in place of the package's. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hrm_cli.errors import CheckpointError, PuzzleError, closest
+from hrm_cli.models.kinds import NEVER_TRAINED, kind_of
+from hrm_cli.puzzles.domain import Puzzle, make_domain
+
+SCHEME = "bundled:"
+"""What a CHECKPOINT begins with that names one of these models."""
+FOLDER_VARIABLE = "HRM_BUNDLED"
+SUFFIX = ".safetensors"
+ENTRY = "bundled"
+"""Of the header."""
+ATTEMPTS = 8
+"""Images tried of a puzzle whose first answer breaks a rule, unless a user says otherwise."""
+
+_LONGEST_HEADER = 1 << 26
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How accurate a model is on some puzzles; shares are 0..1."""
+
+    on: str
+    """Which puzzles, in words."""
+    puzzles: int
+    exact_accuracy: float
+    """In one pass."""
+    exact_accuracy_with_attempts: float
+    attempts: int
+    mean_steps: float
+    """ACT steps of the one pass."""
+
+    @classmethod
+    def of(cls, on: str, document: Mapping[str, Any]) -> Measured:
+        """From what `hrm eval --json` printed. Raises KeyError, TypeError or ValueError for other documents."""
+        return cls(
+            on,
+            int(document["puzzles"]),
+            float(document["exact_accuracy"]),
+            float(document["exact_accuracy_with_attempts"]),
+            int(document["attempts"]),
+            float(document["mean_steps"]),
+        )
+
+
+@dataclass(frozen=True)
+class BundledFacts:
+    """The header's entry."""
+
+    trained_on: str
+    """In words: which puzzles, how many."""
+    licence: str = "Apache-2.0"
+    measured: tuple[Measured, ...] = ()
+
+    def text(self) -> str:
+        """As the header holds it."""
+        measured = [vars(one) for one in self.measured]
+        return json.dumps({"trained_on": self.trained_on, "licence": self.licence, "measured": measured})
+
+    @classmethod
+    def parse(cls, text: str) -> BundledFacts:
+        """Raises ValueError, KeyError or TypeError."""
+        document = json.loads(text)
+        measured = tuple(Measured(**one) for one in document["measured"])
+        return cls(str(document["trained_on"]), str(document["licence"]), measured)
+
+
+@dataclass(frozen=True)
+class BundledModel:
+    """One of the models."""
+
+    name: str
+    path: Path
+    bytes: int
+    domain: dict[str, Any]
+    """The domain's name and options: `{"name": "sudoku", "size": 9}`."""
+    parameters: int
+    """Trainable ones."""
+    step: int
+    facts: BundledFacts
+    shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
+
+    def describe(self) -> str:
+        """Its puzzles: `9×9 Sudoku`."""
+        return describe(self.domain)
+
+    @property
+    def card(self) -> Path:
+        """Its model card."""
+        return self.path.with_suffix(".md")
+
+    def document(self) -> dict[str, Any]:
+        """The record of `hrm models --json`."""
+        return {
+            "name": self.name,
+            "puzzles": self.describe(),
+            "domain": self.domain,
+            "parameters": self.parameters,
+            "bytes": self.bytes,
+            "step": self.step,
+            "trained_on": self.facts.trained_on,
+            "licence": self.facts.licence,
+            "measured": [vars(one) for one in self.facts.measured],
+            "path": str(self.path),
+        }
+
+
+def describe(domain: Mapping[str, Any]) -> str:
+    """A domain's name and options in words."""
+    options = dict(domain)
+    return make_domain(str(options.pop("name")), **options).describe()
+
+
+def bundled_folder() -> Path:
+    """Where the models lie; need not exist."""
+    given = os.environ.get(FOLDER_VARIABLE)
+    return Path(given) if given else Path(__file__).resolve().parent.parent / "bundled"
+
+
+def bundled_models() -> list[BundledModel]:
+    """All of them, by domain, size and name. Raises CheckpointError naming a file that is damaged."""
+    folder = bundled_folder()
+    found = [read_bundled(path) for path in sorted(folder.glob(f"*{SUFFIX}"))] if folder.is_dir() else []
+    return sorted(found, key=lambda model: (model.domain["name"], *_size(model), model.name))
+
+
+def _size(model: BundledModel) -> tuple[int, ...]:
+    return tuple(value for value in model.domain.values() if isinstance(value, int))
+
+
+def named_model(name: str) -> BundledModel:
+    """The model called `name`, with or without the scheme. Raises CheckpointError for an unknown one."""
+    name = name.removeprefix(SCHEME)
+    models = {model.name: model for model in bundled_models()}
+    if name not in models:
+        known = f"there are {', '.join(models)}" if models else "there are none in this installation"
+        raise CheckpointError(f"{SCHEME}{name}: no such bundled model{closest(name, list(models))} ({known})")
+    return models[name]
+
+
+def model_for(puzzle: Puzzle) -> BundledModel:
+    """The model for a puzzle's domain and size. Raises CheckpointError where there is none.
+
+    Of several, the one with the best accuracy in one pass, averaged over what it was measured on.
+    """
+    models = bundled_models()
+    fitting = [model for model in models if _fits(model, puzzle)]
+    if fitting:
+        return max(fitting, key=_accuracy)
+    rows, columns = puzzle.grid.shape
+    sizes = ", ".join(dict.fromkeys(model.describe() for model in models))
+    known = f"there are models for {sizes}" if sizes else "this installation has none at all"
+    domain = "" if puzzle.domain == "sudoku" else f" data.domain={puzzle.domain}"
+    training = f"`hrm train --preset small{domain} data.size={rows}` trains one"
+    if rows != columns:
+        training = "`hrm train` with a dataset of such puzzles trains one"
+    raise CheckpointError(
+        f"no bundled model for {rows}×{columns} {puzzle.domain} puzzles: {known}; "
+        f"name one of your own with --checkpoint ({training})"
+    )
+
+
+def _fits(model: BundledModel, puzzle: Puzzle) -> bool:
+    options = dict(model.domain)
+    domain = make_domain(str(options.pop("name")), **options)
+    if puzzle.domain != domain.name:
+        return False
+    try:
+        domain.encode(puzzle.grid)
+    except PuzzleError:
+        return False
+    return True
+
+
+def _accuracy(model: BundledModel) -> float:
+    shares = [one.exact_accuracy for one in model.facts.measured]
+    return sum(shares) / len(shares) if shares else 0.0
+
+
+def read_bundled(path: Path) -> BundledModel:
+    """What a bundled file's header says. Raises CheckpointError."""
+    header = _read_json_header(path)
+    metadata = header.pop("__metadata__", {})
+    try:
+        facts = BundledFacts.parse(metadata[ENTRY])
+        shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+        trained = sum(
+            math.prod(shape) for name, shape in shapes.items() if kind_of(name) not in NEVER_TRAINED
+        )
+        domain = dict(json.loads(metadata["dataset"])["domain"])
+        describe(domain)
+        return BundledModel(
+            path.stem, path, path.stat().st_size, domain, trained, int(metadata["step"]), facts, shapes
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: no bundled model: its header cannot be understood ({error!r}); `hrm models add` writes one"
+        ) from None
+
+
+def _read_json_header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file: eight bytes of its length, then JSON."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > _LONGEST_HEADER:
+                raise ValueError(f"a header of {length:,} bytes")
+            header = json.loads(file.read(length))
+    except (OSError, ValueError, struct.error) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: not a whole safetensors file (its header is no table)")
+    return header

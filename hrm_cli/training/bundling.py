@@ -1,0 +1,74 @@
+"""Makes a bundled model out of a checkpoint: bfloat16 weights, one puzzle embedding, facts in the header."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from hrm_cli.errors import CheckpointError, ConfigError
+from hrm_cli.puzzles.arc import ArcDomain
+from hrm_cli.training.bundled import (
+    ENTRY,
+    SUFFIX,
+    BundledFacts,
+    BundledModel,
+    bundled_folder,
+    read_bundled,
+)
+from hrm_cli.training.model_files import read_model_card, write_model_file
+from hrm_cli.training.state import DatasetFacts
+
+LARGEST = 14_000_000
+"""Bytes of one file: a wheel is to stay small."""
+LARGEST_TOGETHER = 40_000_000
+
+_PUZZLE_EMBEDDING = "inner.puzzle_emb.weights"
+
+
+def add_bundled(checkpoint: Path, name: str, facts: BundledFacts, folder: Path | None = None) -> BundledModel:
+    """Writes FOLDER/NAME.safetensors, replacing an older one. Raises CheckpointError or ConfigError.
+
+    `checkpoint` may be a bundled file itself, to be given other facts: its weights stay what they are.
+    """
+    if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-."):
+        raise ConfigError(f"--name {name!r}: small letters, digits, - and . are accepted, as in sudoku-9x9")
+    card = read_model_card(checkpoint)
+    if not card.facts.domain:
+        raise CheckpointError(
+            f"{card.path}: its puzzles are of no known domain, so nothing could pick it for a puzzle"
+        )
+    tensors = {tensor: value.to(torch.bfloat16) for tensor, value in load_file(card.path).items()}
+    dataset = card.facts
+    # Puzzles that are solved out of a file have the blank identifier; only ARC's tasks have names of their own.
+    if dataset.domain.get("name") != ArcDomain.name and dataset.num_puzzle_identifiers > 1:
+        tensors[_PUZZLE_EMBEDDING] = tensors[_PUZZLE_EMBEDDING][:1].clone()
+        dataset = DatasetFacts(dataset.vocab_size, dataset.seq_len, 1, dataset.domain)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if size > LARGEST:
+        raise ConfigError(
+            f"{card.path}: {size / 1e6:.1f} MB in bfloat16; a bundled model has at most {LARGEST / 1e6:.0f} MB"
+        )
+    folder = folder or bundled_folder()
+    target = folder / f"{name}{SUFFIX}"
+    others = sum(path.stat().st_size for path in folder.glob(f"*{SUFFIX}") if path != target)
+    if others + size > LARGEST_TOGETHER:
+        raise ConfigError(
+            f"{folder}: {(others + size) / 1e6:.1f} MB with {name}; all models together have at most "
+            f"{LARGEST_TOGETHER / 1e6:.0f} MB"
+        )
+    # Where the run lay on its machine is nobody's business.
+    data = card.preset.data.model_copy(update={"path": None})
+    train = card.preset.train.model_copy(update={"distill_from": None})
+    preset = card.preset.model_copy(update={"data": data, "train": train})
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".partial-{target.name}")
+    try:
+        write_model_file(partial, tensors, preset, card.step, dataset, extra={ENTRY: facts.text()})
+        partial.replace(target)
+    except OSError as error:
+        raise ConfigError(f"{target}: cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return read_bundled(target)

@@ -1,0 +1,175 @@
+"""Several tries at once: rows of a solved puzzle leave, small groups give no image twice, figures side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hrm_cli.config.schema import ArchConfig, EvalConfig
+from hrm_cli.data.format import Dataset
+from hrm_cli.data.writer import DatasetWriter
+from hrm_cli.errors import ConfigError
+from hrm_cli.evaluation.attempted import dataset_domain, evaluate_with_attempts
+from hrm_cli.evaluation.attempts import Tries, try_images
+from hrm_cli.evaluation.intervals import wilson_interval
+from hrm_cli.models.act import ACTModel, InferenceStep
+from hrm_cli.models.registry import build_model
+from hrm_cli.puzzles.maze import MazeDomain
+from hrm_cli.puzzles.sudoku import SudokuDomain
+
+FOUR = SudokuDomain(4)
+PUZZLES = np.stack([FOUR.encode(FOUR.parse(text).grid) for text in ("..1..4...3....2.", "....41.....33.4.")])
+ANSWERS = FOUR.solve_all(PUZZLES).answers
+
+
+def wrong(tokens: np.ndarray) -> np.ndarray:
+    return np.where(tokens == 1, 2, tokens).astype(np.uint8)
+
+
+def right(tokens: np.ndarray) -> np.ndarray:
+    return FOUR.solve_all(tokens[None]).answers[0]
+
+
+@dataclass
+class Scripted:
+    """Answers as `respond` says, and keeps how many rows were at work at each step."""
+
+    respond: Callable[[np.ndarray, int], np.ndarray]
+    at_work: list[int] = field(default_factory=list)
+    tokens: list[np.ndarray] = field(default_factory=list)
+    device = torch.device("cpu")
+
+    def infer(
+        self, inputs: torch.Tensor, puzzle_identifiers: torch.Tensor, max_steps: int, *, adaptive: bool
+    ) -> Generator[InferenceStep, torch.Tensor | None, None]:
+        assert not adaptive, "the rules know better than the model when an attempt is done"
+        tokens = inputs.numpy().astype(np.uint8)
+        self.tokens.append(tokens)
+        rows = torch.arange(len(tokens))
+        for step in range(1, max_steps + 1):
+            self.at_work.append(len(rows))
+            answers = np.stack([self.respond(tokens[row], step) for row in rows]).astype(np.int64)
+            finished = torch.full((len(rows),), step == max_steps)
+            dropped = yield InferenceStep(
+                step, rows, torch.from_numpy(answers), torch.zeros(len(rows)), finished
+            )
+            rows = rows[~(finished if dropped is None else finished | dropped)]
+            if not len(rows):
+                return
+
+
+def test_all_images_of_a_puzzle_leave_at_once_when_one_of_them_is_right() -> None:
+    first = PUZZLES[0].tobytes()
+
+    def respond(tokens: np.ndarray, step: int) -> np.ndarray:
+        return right(tokens) if step == (2 if tokens.tobytes() == first else 4) else wrong(tokens)
+
+    model = Scripted(respond)
+    found = dict(try_images(model, FOUR, PUZZLES, Tries(3, 9), [1, 2]))
+    assert (found[0].steps, found[0].attempt, found[0].of, found[0].faults) == (2, 1, 3, 0)
+    assert (found[1].steps, found[1].faults) == (4, 0)
+    assert np.array_equal(np.stack([found[0].tokens, found[1].tokens]), ANSWERS), "brought back to the puzzle"
+    assert model.at_work == [6, 6, 3, 3]
+
+
+def test_a_model_that_keeps_dropped_rows_changes_nothing() -> None:
+    class Stubborn(Scripted):
+        def infer(self, inputs, puzzle_identifiers, max_steps, *, adaptive):
+            # Not `yield from`, which would hand on what is sent.
+            for step in super().infer(inputs, puzzle_identifiers, max_steps, adaptive=adaptive):  # noqa: UP028
+                yield step
+
+    def respond(tokens: np.ndarray, step: int) -> np.ndarray:
+        return right(tokens) if step == 1 else wrong(tokens)
+
+    found = list(try_images(Stubborn(respond), FOUR, PUZZLES, Tries(2, 3), [1, 2]))
+    assert [(index, one.faults) for index, one in found] == [(0, 0), (1, 0)]
+
+
+def test_a_puzzle_is_tried_first_as_it_is_and_never_twice_as_the_same_image() -> None:
+    model = Scripted(lambda tokens, step: tokens)
+    maze = MazeDomain(size=3)
+    tokens = maze.encode(maze.parse("S #  ## G").grid)
+    ((_, found),) = try_images(model, maze, tokens[None], Tries(50, 1), [7])
+    assert found.of == 8, "a square has eight symmetries"
+    (images,) = model.tokens
+    assert np.array_equal(images[0], tokens)
+    assert len({row.tobytes() for row in images}) == 8
+
+
+def test_memory_is_bounded_by_the_batch_size_and_images_follow_from_the_stream_alone() -> None:
+    puzzles = np.repeat(PUZZLES, 5, axis=0)
+
+    def images(batch_size: int) -> tuple[int, set[bytes]]:
+        model = Scripted(lambda tokens, step: wrong(tokens))
+        list(try_images(model, FOUR, puzzles, Tries(4, 1, batch_size=batch_size), range(10)))
+        return max(map(len, model.tokens)), {row.tobytes() for batch in model.tokens for row in batch}
+
+    (small, one), (large, other) = images(8), images(100)
+    assert (small, large) == (8, 40)
+    assert one == other
+
+
+class Halting(ACTModel):
+    """Right on images, wrong on the puzzles themselves; always sure."""
+
+    def __init__(self, known: set[bytes]) -> None:
+        arch = ArchConfig(
+            hidden_size=8, num_heads=2, H_layers=1, L_layers=1, puzzle_emb_ndim=0, halt_max_steps=3
+        )
+        super().__init__(build_model(arch, 6, 16, 1).inner)
+        self._known = known
+
+    def infer(self, inputs, puzzle_identifiers, max_steps, *, adaptive, paused=None):
+        tokens = inputs.numpy().astype(np.uint8)
+        answers = np.stack([wrong(row) if row.tobytes() in self._known else right(row) for row in tokens])
+        rows = torch.arange(len(tokens))
+        yield InferenceStep(
+            1, rows, torch.from_numpy(answers.astype(np.int64)), torch.ones(len(rows)), rows >= 0
+        )
+
+
+def dataset(folder: Path, labels: np.ndarray, domain: dict[str, object] | None) -> Dataset:
+    with DatasetWriter(folder) as writer:
+        split = writer.split("test", seq_len=16)
+        split.append(PUZZLES, labels, group_sizes=np.ones(len(PUZZLES), np.int64))
+        writer.set_identifiers(["<blank>"])
+        facts = {"vocab_size": 6, "pad_id": 0, "ignore_label_id": 0, "blank_identifier_id": 0}
+        writer.commit({**facts, **({"domain": domain} if domain else {})})
+    return Dataset.open(folder, "test")
+
+
+def test_one_pass_and_attempts_are_measured_on_the_same_puzzles(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "data", ANSWERS, {"name": "sudoku", "size": 4})
+    model = Halting({PUZZLES[0].tobytes()})
+    one_pass, attempted = evaluate_with_attempts(model, data, EvalConfig(), Tries(4, 6))
+    assert one_pass.exact_accuracy == 0.5
+    assert (attempted.exact_accuracy, attempted.tried_again, attempted.attempts) == (1.0, 1, 4)
+
+
+def test_what_is_tried_again_is_decided_by_the_rules_and_never_by_the_datasets_answers(
+    tmp_path: Path,
+) -> None:
+    # An answer that obeys the rules but is not the dataset's counts as wrong, and no attempt may mend it.
+    labels = ANSWERS.copy()
+    labels[0] = np.roll(labels[0], 1)
+    data = dataset(tmp_path / "data", labels, None)
+    one_pass, attempted = evaluate_with_attempts(Halting(set()), data, EvalConfig(), Tries(4, 6))
+    assert (one_pass.exact_accuracy, attempted.exact_accuracy, attempted.tried_again) == (0.5, 0.5, 0)
+
+
+def test_puzzles_without_rules_are_refused_because_no_attempt_could_end_well(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "data", ANSWERS, {"name": "arc"})
+    with pytest.raises(ConfigError, match="no rules"):
+        dataset_domain(data)
+
+
+def test_interval_holds_the_share_and_narrows_with_more_puzzles() -> None:
+    assert wilson_interval(0.66, 1000) == pytest.approx((0.6301, 0.6887), abs=1e-4)
+    assert wilson_interval(1.0, 1000) == pytest.approx((0.99617, 1.0), abs=1e-5)
+    assert wilson_interval(0.5, 0) == (0.0, 1.0)

@@ -1,0 +1,83 @@
+"""Faults order wrong answers and agree with the rules: 0 is right, 1 is right but not best, more is broken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hrm_cli.puzzles.maze import MazeDomain
+from hrm_cli.puzzles.sudoku import SudokuDomain
+
+SUDOKU = SudokuDomain(4)
+PUZZLE = SUDOKU.encode(SUDOKU.parse("..1..4...3....2.").grid)
+ANSWER = SUDOKU.solve_all(PUZZLE[None]).answers[0]
+MAZE = MazeDomain(rows=3, columns=4)
+MAZES = [
+    MAZE.encode(MAZE.parse(text).grid)
+    for text in ("S          G", "S  # #    G#", "  S  #G     ", "S#  G       ")
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 5)), max_size=4))
+def test_sudoku_without_faults_is_what_the_rules_verify(changes: list[tuple[int, int]]) -> None:
+    answer = ANSWER.copy()
+    for cell, token in changes:
+        answer[cell] = token
+    faults = int(SUDOKU.faults(PUZZLE[None], answer[None])[0])
+    assert (faults == 0) == SUDOKU.verify(SUDOKU.decode(PUZZLE), SUDOKU.decode(answer)).ok
+    assert faults != 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(range(4)), st.integers(0, 2**12 - 1))
+def test_maze_faults_tell_shortest_from_longer_from_broken_paths(which: int, marks: int) -> None:
+    maze = MAZES[which]
+    answer = maze.copy()
+    free = 2
+    answer[[cell for cell in range(12) if marks >> cell & 1 and maze[cell] == free]] = 5
+    faults = int(MAZE.faults(maze[None], answer[None])[0])
+    verdict = MAZE.verify(MAZE.decode(maze), MAZE.decode(answer))
+    assert (faults <= 1) == verdict.ok
+    assert (faults == 0) == bool(MAZE.verify_all(maze[None], answer[None])[0])
+
+
+def test_every_path_through_small_mazes_is_judged_as_the_rules_do() -> None:
+    for maze in MAZES:
+        places = np.flatnonzero(maze == 2)
+        answers = np.repeat(maze[None], 2 ** len(places), axis=0)
+        for number in range(len(answers)):
+            answers[number, places[[bool(number >> i & 1) for i in range(len(places))]]] = 5
+        mazes = np.repeat(maze[None], len(answers), axis=0)
+        assert np.array_equal(MAZE.faults(mazes, answers) == 0, MAZE.verify_all(mazes, answers))
+
+
+@pytest.mark.parametrize(("wrong_cells", "least"), [(1, 2), (2, 3)])
+def test_more_wrong_cells_never_count_fewer_faults(wrong_cells: int, least: int) -> None:
+    answer = ANSWER.copy()
+    counts = []
+    for cell in np.flatnonzero(PUZZLE == 1)[:wrong_cells]:
+        answer[cell] = answer[cell] % 5 + 1 if answer[cell] != 5 else 2
+        counts.append(int(SUDOKU.faults(PUZZLE[None], answer[None])[0]))
+    assert counts == sorted(counts)
+    assert counts[-1] >= least
+
+
+def test_a_ring_of_marks_beside_a_path_is_a_fault() -> None:
+    maze = MazeDomain(rows=3, columns=8)
+    grid = maze.encode(maze.parse("S           #          G").grid)
+    answer = grid.copy()
+    path = [8, 16, 17, 18, 19, 20, 21, 22]
+    answer[path] = 5
+    assert maze.faults(grid[None], answer[None])[0] == 0
+    rings = MazeDomain(rows=5, columns=9)
+    drawn = rings.encode(
+        rings.parse("S    ####" + "     ####" + "     #   " + "     # # " + "G    #   ").grid
+    )
+    marked = drawn.copy()
+    marked[[9, 18, 27]] = 5
+    marked[[24, 25, 26, 33, 35, 42, 43, 44]] = 5
+    assert rings.faults(drawn[None], marked[None])[0] > 1
+    assert not rings.verify(rings.decode(drawn), rings.decode(marked)).ok
