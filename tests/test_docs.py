@@ -111,7 +111,7 @@ def check_line(words: list[str]) -> None:
     with command.make_context("hrm", rest) as context:
         params = context.params
     parse_overrides(params.get("overrides") or [])
-    preset = params.get("preset") or params.get("name")
+    preset = params.get("preset") or (params.get("name") if words[0] == "presets" else None)
     if preset is None or params.get("resume"):
         return
     is_own_file = str(preset).endswith((".yaml", ".yml"))
