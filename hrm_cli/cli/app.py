@@ -27,6 +27,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("hrm_cli.cli.eval:evaluate", "Measure a checkpoint on a dataset."),
     "models": ("hrm_cli.cli.models:app", "List the models that come with the package, or add one."),
     "solve": ("hrm_cli.cli.solve:solve", "Solve puzzles from a file and verify every answer."),
+    "convert": (
+        "hrm_cli.cli.convert:convert",
+        "Read and write checkpoints of the reference implementations.",
+    ),
 }
 
 EXIT_INTERRUPTED = 130

@@ -52,8 +52,21 @@ def load_preset(
     """
     document, origins = _merged_chain(name_or_path)
     for section, values in parse_overrides(overrides).items():
-        document = _merge(document, {section: values})
+        document = merge_documents(document, {section: values})
         origins |= dict.fromkeys([section, *(f"{section}.{field}" for field in values)], "")
+    return validated(document, origins, name_checks)
+
+
+def validated(
+    document: Document,
+    origins: Mapping[str, str] | None = None,
+    name_checks: Mapping[str, NameCheck] | None = None,
+) -> Preset:
+    """The preset of a document whose `extends` are resolved; `origins` says which file a key came from.
+
+    Raises InvalidConfigError, which lists every problem.
+    """
+    origins = origins or {}
     problems: list[str] = []
     preset = None
     sound = document
@@ -120,7 +133,7 @@ def _merged_chain(name_or_path: str) -> tuple[Document, dict[str, str]]:
     origins: dict[str, str] = {}
     for source in reversed(chain):
         merged.pop("purpose", None)  # the purpose of what a preset extends is not its own
-        merged = _merge(merged, source.document)
+        merged = merge_documents(merged, source.document)
         origins |= dict.fromkeys(_keys(source.document), source.label)
     return merged, origins
 
@@ -147,8 +160,8 @@ def _packaged() -> Traversable:
     return Path(str(package)).parent / "presets"
 
 
-def _merge(below: Document, above: Document) -> Document:
-    """Section by section; a section without keys (`arch:` alone) changes nothing."""
+def merge_documents(below: Document, above: Document) -> Document:
+    """`above` laid over `below`, section by section; a section without keys (`arch:` alone) changes nothing."""
     merged = dict(below)
     for key, value in above.items():
         section = {} if value is None and key in SECTIONS else value

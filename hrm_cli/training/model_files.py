@@ -22,6 +22,7 @@ from hrm_cli.errors import CheckpointError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
 from hrm_cli.training.bundled import SCHEME, named_model
+from hrm_cli.training.reference_files import find_reference_file
 from hrm_cli.training.state import DatasetFacts
 
 FORMAT_VERSION = 1
@@ -72,6 +73,8 @@ def find_model_file(checkpoint: Path) -> Path:
             return checkpoint
         if checkpoint.name in ("best", "latest"):
             return _follow(checkpoint)
+        if find_reference_file(checkpoint) is not None:
+            raise _convert_first(checkpoint)
         raise CheckpointError(
             f"{checkpoint}: not a checkpoint; expected a run folder, a checkpoint folder or a .safetensors file"
         )
@@ -82,8 +85,17 @@ def find_model_file(checkpoint: Path) -> Path:
     for pointer in (checkpoint / "best", checkpoint / "latest"):
         if pointer.is_file():
             return _follow(pointer)
+    if find_reference_file(checkpoint) is not None:
+        raise _convert_first(checkpoint)
     raise CheckpointError(
         f"{checkpoint}: holds no checkpoint; expected {MODEL_FILE} in it, or a run folder with best or latest"
+    )
+
+
+def _convert_first(checkpoint: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{checkpoint}: a checkpoint of the reference implementation (a torch file); convert it first: "
+        f"hrm convert {checkpoint} {checkpoint.name.removesuffix('.pt')}.safetensors"
     )
 
 

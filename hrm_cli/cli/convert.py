@@ -1,0 +1,245 @@
+"""`hrm convert`: checkpoints of the reference implementations into ours, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hrm_cli.cli.options import JsonOption, Overrides
+
+if TYPE_CHECKING:
+    from hrm_cli.training.conversion import Conversion
+
+
+def convert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SRC", help="A torch file or folder of the reference; or a run or checkpoint of hrm."
+        ),
+    ],
+    destination: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DST",
+            help="A .safetensors file or a checkpoint folder to make; or the torch file to make.",
+        ),
+    ],
+    overrides: Overrides = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            help="Says what tensors cannot: cycles, steps, puzzles.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="The reference's configuration.",
+            show_default="all_config.yaml beside SRC",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="DIR", help="The dataset it was trained on: length and names of its puzzles."
+        ),
+    ] = None,
+    num_heads: Annotated[
+        int | None,
+        typer.Option(
+            "--num-heads",
+            min=1,
+            help="Attention heads, of which tensors say nothing.",
+            show_default="the configuration's, else hidden_size ÷ 64",
+        ),
+    ] = None,
+    seq_len: Annotated[
+        int | None, typer.Option("--seq-len", min=1, help="Cells of a puzzle, where nothing else says so.")
+    ] = None,
+    resize_puzzle_embedding: Annotated[
+        int | None,
+        typer.Option(
+            "--resize-puzzle-embedding",
+            metavar="N",
+            min=1,
+            help="A puzzle table of N rows, each the mean of the old ones.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Convert a checkpoint of the reference implementation (HRM or TRM) to ours, or ours to the reference's.
+
+    Which way follows from SRC. Tensors are kept bit for bit. Files of the reference are pickles: they are read
+    weights-only, and one that would run code is refused.
+
+    \b
+    Examples:
+      hrm convert checkpoints/step_52080 models/sudoku.safetensors
+      hrm convert step_52080 models/arc --data data/arc-1 --num-heads 8
+      hrm convert runs/mine reference/step_937
+    """
+    from hrm_cli.cli import console
+    from hrm_cli.config.overrides import parse_overrides
+    from hrm_cli.data.hub import is_address
+    from hrm_cli.errors import CheckpointError, ConfigError
+
+    if is_address(source):
+        raise CheckpointError(
+            f"{source}: hrm reads no pickled files from the hub; download the file yourself, then convert it. "
+            "What is in our own format there needs no conversion: give hf:OWNER/NAME to --checkpoint"
+        )
+    settings = parse_overrides(overrides or ())
+    reference = _reference_file(Path(source))
+    if reference is None:
+        for option, value in {
+            "--preset": preset,
+            "--config": config,
+            "--data": data,
+            "--num-heads": num_heads,
+            "--seq-len": seq_len,
+            "KEY=VALUE": overrides,
+        }.items():
+            if value:
+                raise ConfigError(f"{option}: {source} has its configuration in it; leave that out")
+        done = _to_reference(Path(source), destination, resize_puzzle_embedding, force=force)
+    else:
+        from hrm_cli.cli.configuration import load_configuration
+        from hrm_cli.training.conversion_facts import Wishes
+
+        wishes = Wishes(
+            settings,
+            None if preset is None else load_configuration(preset),
+            preset or "",
+            num_heads,
+            seq_len,
+            None,
+            data,
+            resize_puzzle_embedding,
+        )
+        done = _to_ours(reference, destination, wishes, config, force=force)
+    if json:
+        console.print_json(_document(source, done, to_ours=reference is not None))
+    else:
+        _render(done)
+
+
+def _reference_file(source: Path) -> Path | None:
+    """The reference's file that `source` means; None where it is a checkpoint of ours. Raises CheckpointError."""
+    from hrm_cli.errors import CheckpointError
+    from hrm_cli.training.bundled import SCHEME
+    from hrm_cli.training.model_files import find_model_file
+    from hrm_cli.training.reference_files import find_reference_file
+
+    if str(source).startswith(SCHEME):
+        return None
+    if not source.exists():
+        raise CheckpointError(f"{source}: no such file or folder")
+    reference = find_reference_file(source)
+    if reference is None:
+        try:
+            find_model_file(source)
+        except CheckpointError:
+            raise CheckpointError(
+                f"{source}: neither a checkpoint of the reference (a file of torch.save, or a folder with step_N) "
+                "nor one of hrm (a run folder, a checkpoint folder or a .safetensors file)"
+            ) from None
+    return reference
+
+
+def _to_ours(
+    reference: Path, destination: Path, wishes: object, config: Path | None, *, force: bool
+) -> Conversion:
+    from dataclasses import replace
+
+    from hrm_cli.cli.running import dataset_facts
+    from hrm_cli.data.format import Dataset
+    from hrm_cli.training.conversion import to_ours
+    from hrm_cli.training.conversion_facts import Wishes
+    from hrm_cli.training.model_files import MODEL_FILE
+    from hrm_cli.training.reference_files import read_reference
+
+    assert isinstance(wishes, Wishes)
+    if wishes.data is not None:
+        facts = dataset_facts(Dataset.open(wishes.data, check_tokens=False))
+        wishes = replace(wishes, facts=facts)
+    file = destination if destination.suffix == ".safetensors" else destination / MODEL_FILE
+    _refuse_existing(file, force=force)
+    checkpoint = read_reference(reference, config)
+    _make_parent(file)
+    return to_ours(checkpoint, file, wishes)
+
+
+def _to_reference(source: Path, destination: Path, rows: int | None, *, force: bool) -> Conversion:
+    from hrm_cli.errors import ConfigError
+    from hrm_cli.training.conversion import to_reference
+
+    if destination.suffix == ".safetensors" or destination.is_dir():
+        raise ConfigError(
+            f"{destination}: {source} is a checkpoint of hrm, so the destination is the torch file to make, such as "
+            f"{destination.with_suffix('') / 'step_1000'}"
+        )
+    _refuse_existing(destination, force=force)
+    _make_parent(destination)
+    return to_reference(source, destination, rows=rows, force=force)
+
+
+def _refuse_existing(path: Path, *, force: bool) -> None:
+    from hrm_cli.errors import ConfigError
+    from hrm_cli.whole_files import refuse_unwritable
+
+    if path.exists() and not force:
+        raise ConfigError(f"{path}: is there already; --force replaces it")
+    if path.parent.is_dir():
+        refuse_unwritable(path)
+
+
+def _make_parent(path: Path) -> None:
+    from hrm_cli.errors import ConfigError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path.parent}: cannot be made ({error.strerror})") from error
+
+
+def _document(source: str, done: Conversion, *, to_ours: bool) -> dict[str, object]:
+    return {
+        "source": source,
+        "destination": str(done.destination),
+        "direction": "to_hrm" if to_ours else "to_reference",
+        "core": done.preset.arch.core,
+        "step": done.step,
+        "tensors": len(done.tensors),
+        "numbers": sum(tensor.numel() for tensor in done.tensors.values()),
+        "settings": {
+            name: {"value": value, "from": origin} for name, (value, origin) in done.sources.items()
+        },
+        "domain": dict(done.facts.domain) or None,
+        "written": [str(path) for path in done.written],
+        "notes": list(done.notes),
+    }
+
+
+def _render(done: Conversion) -> None:
+    from hrm_cli.cli import console
+
+    if done.sources:
+        rows = [(name, value, origin) for name, (value, origin) in done.sources.items()]
+        console.print_table(("setting", "value", "from"), rows)
+        if not done.facts.domain:
+            console.print_line("No known kind of puzzle: it can be evaluated, and solves nothing.")
+    for note in done.notes:
+        console.print_line(note)
+    numbers = sum(tensor.numel() for tensor in done.tensors.values())
+    kept = ", the others unchanged bit for bit" if done.notes else ", unchanged bit for bit"
+    files = ", ".join(str(path) for path in done.written)
+    console.print_line(f"{len(done.tensors)} tensors, {numbers:,} numbers{kept}: {files}")

@@ -1,0 +1,238 @@
+"""The reference's checkpoints into ours and back, bit for bit.
+
+Tensors keep their number format in either direction, but for one thing: the reference holds the two initial states in
+the forward dtype, and its attention takes nothing else. Ours, in float32, are rounded on their way there, and kept as
+they were in a small file beside (`reference_files.Companion`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hrm_cli.config.documents import Document
+from hrm_cli.config.presets import merge_documents
+from hrm_cli.config.reference import CONFIG_FILE, ours_of, read_reference_config, reference_of
+from hrm_cli.config.schema import ArchConfig, Preset
+from hrm_cli.errors import CheckpointError
+from hrm_cli.models.inferred import PUZZLE_TABLE
+from hrm_cli.models.registry import build_model
+from hrm_cli.training.conversion_facts import Wishes
+from hrm_cli.training.conversion_settings import settle
+from hrm_cli.training.model_files import ModelCard, compare_shapes, model_card, read_header, write_model_file
+from hrm_cli.training.reference_files import (
+    INITIAL_STATES,
+    PREFIX,
+    Companion,
+    ReferenceCheckpoint,
+    companion_file,
+    exact_initial_states,
+    refuse_existing_config,
+    write_companion,
+)
+from hrm_cli.training.state import DatasetFacts
+from hrm_cli.training.torch_files import write_torch_file
+
+ORIGIN_KEY = "reference"
+"""In the header of a converted file: how to write the original again."""
+
+_CORES = ("hrm", "trm")
+# Of the architecture, what the reference's models have too.
+_COMMON = (
+    "core", "hidden_size", "num_heads", "H_layers", "L_layers", "expansion", "puzzle_emb_ndim", "puzzle_emb_len",
+    "pos_encodings", "mlp_t",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written."""
+
+    destination: Path
+    preset: Preset
+    facts: DatasetFacts
+    step: int
+    tensors: Mapping[str, Tensor]
+    sources: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
+    """To ours: each setting's value and where it came from."""
+    written: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def to_ours(checkpoint: ReferenceCheckpoint, destination: Path, wishes: Wishes) -> Conversion:
+    """Writes a checkpoint of the reference as one of our model files.
+
+    Raises CheckpointError naming every kind of tensor that is missing, unknown or misshaped, ConfigError for settings.
+    """
+    settled = settle(checkpoint, wishes)
+    tensors, notes = dict(checkpoint.tensors), []
+    rows = wishes.resize_puzzle_embedding
+    if rows is not None:
+        tensors = resize_puzzle_table(checkpoint.path, tensors, rows)
+        notes.append(
+            f"puzzle embeddings: {rows:,} rows, each the mean of the {len(checkpoint.tensors[PUZZLE_TABLE]):,}"
+        )
+    prefix, facts = checkpoint.prefix, settled.facts
+    compare_shapes(
+        checkpoint.path,
+        {f"{prefix}{name}": shape for name, shape in reference_shapes(settled.preset.arch, facts).items()},
+        {f"{prefix}{name}": tuple(tensor.shape) for name, tensor in tensors.items()},
+    )
+    tensors |= exact_initial_states(checkpoint)
+    if checkpoint.averaged:
+        notes.append("weights: the averaged ones of ema_helper, which the reference evaluates with")
+    _write_ours(destination, tensors, settled.preset, checkpoint, facts)
+    return Conversion(
+        destination,
+        settled.preset,
+        facts,
+        checkpoint.step,
+        tensors,
+        settled.sources,
+        (destination,),
+        tuple(notes),
+    )
+
+
+def to_reference(
+    model_file: Path, destination: Path, *, rows: int | None = None, force: bool = False
+) -> Conversion:
+    """Writes one of our model files as the reference would have: a torch file, and `all_config.yaml` beside it.
+
+    `rows` resizes the puzzle table. Raises CheckpointError where the reference has no such model, or where another
+    `all_config.yaml` lies beside the destination and `force` is not given.
+    """
+    header = read_header(model_file)
+    card = model_card(header)
+    _check_known_there(card)
+    try:
+        tensors = load_file(card.path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{card.path}: cannot be read: {error}") from None
+    if rows is not None:
+        tensors = resize_puzzle_table(card.path, tensors, rows)
+    origin = _origin(header.metadata, card.path)
+    config = _config_text(card, origin, destination)
+    if not force:
+        refuse_existing_config(destination.parent, config)
+    written = [destination, destination.parent / CONFIG_FILE]
+    notes = []
+    if origin is None:
+        exact = {name: tensors[name] for name in INITIAL_STATES}
+        if card.preset.arch.forward_dtype != "float32":
+            tensors |= {name: state.to(torch.bfloat16) for name, state in exact.items()}
+            notes.append("H_init, L_init: rounded to bfloat16, as the reference holds them")
+        write_companion(destination, Companion(card.preset, card.facts, card.step, exact))
+        written.append(companion_file(destination))
+    prefix = PREFIX if origin is None else str(origin["prefix"])
+    write_torch_file(destination, {f"{prefix}{name}": tensor for name, tensor in tensors.items()})
+    (destination.parent / CONFIG_FILE).write_text(config, encoding="utf-8")
+    return Conversion(
+        destination, card.preset, card.facts, card.step, tensors, {}, tuple(written), tuple(notes)
+    )
+
+
+def resize_puzzle_table(path: Path, tensors: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
+    """The tensors with a puzzle table of another size: every row the mean of the old ones, as the reference does.
+
+    A table of that size already stays as it is. Raises CheckpointError where there is no table.
+    """
+    table = tensors.get(PUZZLE_TABLE)
+    if table is None:
+        raise CheckpointError(
+            f"{path}: has no puzzle embeddings ({PUZZLE_TABLE}) whose table could be resized"
+        )
+    if len(table) == rows:
+        return dict(tensors)
+    mean = table.mean(dim=0, keepdim=True)
+    return {**tensors, PUZZLE_TABLE: mean.expand(rows, -1).contiguous()}
+
+
+def reference_shapes(arch: ArchConfig, facts: DatasetFacts) -> dict[str, tuple[int, ...]]:
+    """The tensors of the reference's model of this architecture, by our names."""
+    common = ArchConfig(**{name: getattr(arch, name) for name in _COMMON})
+    model = build_model(common, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, device="meta")
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def _check_known_there(card: ModelCard) -> None:
+    core = card.preset.arch.core
+    if core not in _CORES:
+        raise CheckpointError(
+            f"{card.path}: core {core} is not of the reference, which has {' and '.join(_CORES)}"
+        )
+    try:
+        compare_shapes(card.path, reference_shapes(card.preset.arch, card.facts), card.shapes)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}. The reference's {core} has no such variant") from None
+
+
+def _origin(metadata: Mapping[str, str], path: Path) -> dict[str, Any] | None:
+    if ORIGIN_KEY not in metadata:
+        return None
+    try:
+        origin = json.loads(metadata[ORIGIN_KEY])
+        return {"prefix": str(origin["prefix"]), "config": origin["config"]}
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(f"{path}: what its header says of its origin cannot be understood") from None
+
+
+def _write_ours(
+    destination: Path,
+    tensors: Mapping[str, Tensor],
+    preset: Preset,
+    checkpoint: ReferenceCheckpoint,
+    facts: DatasetFacts,
+) -> None:
+    origin = {"prefix": checkpoint.prefix, "config": checkpoint.config_text}
+    # What was ours before it was the reference's is ours again.
+    extra = {} if checkpoint.companion else {ORIGIN_KEY: json.dumps(origin)}
+    partial = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
+    # Cloned: a file may hold several tensors in one piece of memory, which safetensors does not write.
+    copies = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    try:
+        write_model_file(partial, copies, preset, checkpoint.step, facts, extra)
+        partial.replace(destination)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{destination}: cannot be written ({error})") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _config_text(card: ModelCard, origin: Mapping[str, Any] | None, destination: Path) -> str:
+    """`all_config.yaml`: the original where it still says what the checkpoint does, else written from ours."""
+    written = reference_of(card.preset, card.preset.data.path or "data", destination.name)
+    if origin is not None and origin["config"] is not None:
+        text = str(origin["config"])
+        original = read_reference_config(text, f"{card.path}: the original {CONFIG_FILE}")
+        if _agrees(original, card.preset):
+            return text
+        written = merge_documents(original, {**written, "arch": {**original["arch"], **written["arch"]}})
+    return yaml.safe_dump(written, sort_keys=True, allow_unicode=True)
+
+
+def _agrees(original: Document, preset: Preset) -> bool:
+    values = preset.model_dump()
+    return all(
+        values[section][name] == value or values[section][name] == _number(value)
+        for section, settings in ours_of(original, CONFIG_FILE).items()
+        for name, value in settings.items()
+    )
+
+
+def _number(value: Any) -> Any:
+    # The reference writes 1e-4 as 0.0001, people as 1e-4, which YAML reads as text.
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return value

@@ -1,0 +1,168 @@
+"""Torch's own checkpoint files, which are pickles: read weights-only, so that nothing in them ever runs.
+
+The only place of this project that reads or writes one; `hrm convert` uses it for the reference's checkpoints.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import pickletools
+import re
+import warnings
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hrm_cli.errors import CheckpointError
+
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+
+
+@dataclass(frozen=True)
+class TorchFile:
+    """What a checkpoint file of the reference holds."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    """Under the names of the file."""
+    step: int
+    averaged: bool
+    """Whether the file also held averaged weights, which then stand here in place of the others."""
+
+
+def is_torch_file(path: Path) -> bool:
+    """Whether a file looks like one that `torch.save` wrote (or any pickle), told from its first bytes."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+        if start == _ZIP:
+            with zipfile.ZipFile(path) as archive:
+                return any(name.endswith("data.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        # A damaged one, which its reader tells.
+        return True
+    except OSError:
+        return False
+    return start.startswith(_PICKLE)
+
+
+def read_torch_file(path: Path) -> TorchFile:
+    """The tensors of a checkpoint file: a plain state dict, or one under the key `model` beside its optimisers.
+
+    Raises CheckpointError for a file that would run code, that is damaged, or that holds something else.
+    """
+    content = _load(path)
+    step = int(path.name.removeprefix("step_")) if re.fullmatch(r"step_\d+", path.name) else 0
+    averaged = False
+    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+        tensors = dict(content["model"])
+        average = content.get("ema_helper")
+        if isinstance(average, Mapping) and average:
+            _check_tensors(path, average, "its averaged weights hold")
+            unknown = [name for name in average if name not in tensors]
+            if unknown:
+                raise CheckpointError(f"{path}: its averaged weights hold {unknown[0]}, its model does not")
+            tensors |= dict(average)
+            averaged = True
+        if isinstance(content.get("step"), int):
+            step = content["step"]
+    elif isinstance(content, Mapping):
+        tensors = dict(content)
+    else:
+        raise CheckpointError(
+            f"{path}: holds {type(content).__name__}; a state dict (names and their tensors) is expected"
+        )
+    if not tensors:
+        raise CheckpointError(f"{path}: holds no tensors; a state dict is expected")
+    _check_tensors(path, tensors, "holds")
+    return TorchFile(path, tensors, step, averaged)
+
+
+def write_torch_file(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes a state dict, whole or not at all. Raises CheckpointError where it cannot be written."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(OrderedDict((name, tensor.detach().clone()) for name, tensor in tensors.items()), partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: cannot be written ({error})") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            # torch remarks on pickle protocols that it may not read; whether it did is told below.
+            warnings.simplefilter("ignore")
+            # Mapped from disk where the format allows it: the puzzle tables of ARC are gigabytes.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except pickle.UnpicklingError as error:
+        wanted = _wanted_calls(path)
+        if not wanted:
+            raise CheckpointError(f"{path}: {_NOT_A_STATE_DICT} ({_first_line(error)})") from None
+        raise CheckpointError(
+            f"{path}: refused: to be read, it wants {wanted[0]} to be called, and a file may not run code here. "
+            "Nothing of it was run. hrm reads tensors only: whoever trusts the file can save its state dict alone, "
+            "with torch.save(model.state_dict(), FILE), and convert that"
+        ) from None
+    except Exception as error:
+        # Whatever a damaged file makes torch's readers stumble on: KeyError, EOFError, RuntimeError, ….
+        raise CheckpointError(f"{path}: {_NOT_A_STATE_DICT} ({_first_line(error)})") from None
+
+
+def _wanted_calls(path: Path) -> list[str]:
+    """What the pickle of a file names to be called, harmless parts of tensors left out; told without running it."""
+    found: list[str] = []
+    strings: list[str] = []
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+                content = archive.read(name)
+        else:
+            content = path.read_bytes()
+        stream = io.BytesIO(content)
+        # An old file is several pickles, one behind the other, then raw numbers, which end the reading.
+        while stream.tell() < len(content):
+            for code, argument, _ in pickletools.genops(stream):
+                if code.name == "GLOBAL":
+                    found.append(str(argument).replace(" ", "."))
+                elif code.name == "STACK_GLOBAL":
+                    found.append(".".join(strings[-2:]))
+                elif isinstance(argument, str):
+                    strings.append(argument)
+    except (ValueError, OSError, StopIteration, IndexError, UnicodeDecodeError, OverflowError):
+        pass
+    return [name for name in found if not _OF_TENSORS.fullmatch(name)]
+
+
+_OF_TENSORS = re.compile(r"collections\.OrderedDict|torch\.\w+Storage|torch\._utils\._rebuild_\w+")
+_NOT_A_STATE_DICT = "not a whole torch file that holds a state dict"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _check_tensors(path: Path, named: Mapping[Any, Any], holds: str) -> None:
+    for name, value in named.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{path}: {holds} {name!r}, which is {type(value).__name__} and no tensor; a state dict (names and "
+                "their tensors) is expected"
+            )
+        if not value.dtype.is_floating_point or value.layout != torch.strided:
+            kind = str(value.dtype).removeprefix("torch.")
+            raise CheckpointError(f"{path}: {name} holds {kind} numbers; weights are floating-point numbers")
