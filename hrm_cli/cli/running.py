@@ -16,9 +16,10 @@ from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.config.schema import DataConfig, Preset
 from hrm_cli.data.arc_online import is_arc, read_identifiers
-from hrm_cli.data.batches import TrainingBatches
+from hrm_cli.data.batches import TrainingBatches, rank_rows
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset, is_dataset
+from hrm_cli.data.metadata import METADATA_FILE
 from hrm_cli.errors import CheckpointError, ConfigError, DatasetError
 from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.act import ACTModel
@@ -26,6 +27,7 @@ from hrm_cli.models.device import resolve_device
 from hrm_cli.puzzles.arc_names import pack_names
 from hrm_cli.training.checkpoints import has_checkpoint, load_training_state
 from hrm_cli.training.distillation import load_teacher
+from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import Run, TrainResult, train
 from hrm_cli.training.state import DatasetFacts, Plan, TrainState, initial_state, make_plan
@@ -80,9 +82,11 @@ def prepare_new_run(
     output_dir: Path | None,
     *,
     quiet: bool = False,
+    world_size: int = 1,
 ) -> PreparedRun:
     """Checks everything, builds the dataset where none is given, and writes the run's configuration."""
     preset = load_configuration(preset_name, overrides)
+    _check_world(preset, world_size)
     if data is not None:
         preset = preset.model_copy(update={"data": preset.data.model_copy(update={"path": str(data)})})
     resolve_device(preset.train.device)
@@ -101,7 +105,9 @@ def prepare_new_run(
     return PreparedRun(folder, preset, dataset, test)
 
 
-def prepare_resumed_run(name: str, overrides: Sequence[str] | None, data: Path | None) -> PreparedRun:
+def prepare_resumed_run(
+    name: str, overrides: Sequence[str] | None, data: Path | None, *, world_size: int = 1
+) -> PreparedRun:
     """The run of `--resume`: its own configuration, with train and eval settings overridden where asked."""
     folder = _newest_run(Path("runs")) if name == "latest" else Path(name)
     if not (folder / CONFIG_FILE).is_file():
@@ -112,6 +118,7 @@ def prepare_resumed_run(name: str, overrides: Sequence[str] | None, data: Path |
                 f"{section}: a resumed run keeps its model and data; only train.* and eval.* can change"
             )
     preset = load_configuration(str(folder / CONFIG_FILE), overrides)
+    _check_world(preset, world_size)
     dataset, test = _open_datasets(
         data or (Path(preset.data.path) if preset.data.path else folder / "dataset")
     )
@@ -120,22 +127,69 @@ def prepare_resumed_run(name: str, overrides: Sequence[str] | None, data: Path |
     return PreparedRun(folder, preset, dataset, test, resumed=True)
 
 
+def _check_world(preset: Preset, world_size: int) -> None:
+    rank_rows(preset.train.global_batch_size, 0, world_size)
+    arch = preset.arch
+    if world_size > 1 and arch.core == "nova" and arch.nova_halting == "mean":
+        raise ConfigError(
+            "arch.nova_halting mean halts by the mean of the whole batch, which several processes do not see; "
+            "take arch.nova_halting=per_row"
+        )
+
+
+def reopened_run(folder: Path, preset: Preset, data: Path, *, resumed: bool) -> PreparedRun:
+    """A run that another process has prepared."""
+    dataset, test = _open_datasets(data)
+    return PreparedRun(folder, preset, dataset, test, resumed)
+
+
+def check_same_dataset(prepared: PreparedRun, world: World) -> None:
+    """Raises DatasetError, on every rank, where the ranks' datasets are not all rank 0's."""
+    dataset = prepared.dataset
+    facts = (dataset.directory / dataset.split / METADATA_FILE).read_bytes()
+    others = [
+        rank for rank, theirs in enumerate(world.gather_bytes(facts)) if theirs != world.share_bytes(facts)
+    ]
+    if others:
+        raise DatasetError(
+            f"{dataset.directory}: is another dataset for process {', '.join(map(str, others))} than for process 0; "
+            "every host needs the same one (--data names where it lies there)"
+        )
+
+
 def _write_configuration(folder: Path, preset: Preset) -> None:
     with whole_file(folder / CONFIG_FILE) as file:
         file.write(resolved_yaml(preset))
 
 
-def run_training(prepared: PreparedRun, *, quiet: bool = False) -> RunOutcome:
-    """Trains, with a progress bar on stderr and metrics.jsonl in the run's folder."""
+def run_training(
+    prepared: PreparedRun,
+    *,
+    quiet: bool = False,
+    world: World = ALONE,
+    device: torch.device | None = None,
+) -> RunOutcome:
+    """Trains, with a progress bar on stderr and metrics.jsonl in the run's folder.
+
+    Every rank of `world` calls it, with a device of its own; rank 0 alone prints and writes.
+    """
     preset, dataset = prepared.preset, prepared.dataset
+    quiet = quiet or not world.is_first
     facts = dataset_facts(dataset)
-    state = initial_state(preset, facts, resolve_device(preset.train.device))
+    state = initial_state(preset, facts, device or resolve_device(preset.train.device))
+    world.start_alike(state.model)
     if preset.train.distill_from is not None:
         state.teacher = load_teacher(Path(preset.train.distill_from), facts, state.model.device)
-    batches = TrainingBatches(dataset, preset.train.global_batch_size, seed=preset.train.seed)
-    if prepared.resumed and has_checkpoint(prepared.folder):
-        batches.load_state_dict(load_training_state(prepared.folder, state))
-    elif prepared.resumed:
+    batches = TrainingBatches(
+        dataset,
+        preset.train.global_batch_size,
+        seed=preset.train.seed,
+        rank=world.rank,
+        world_size=world.size,
+    )
+    if prepared.resumed and world.first_says(lambda: has_checkpoint(prepared.folder)):
+        batches.load_state_dict(load_training_state(prepared.folder, state, world))
+    elif prepared.resumed and world.is_first:
         console.print_message(f"{prepared.folder}: no checkpoint yet; starts from the beginning")
     plan = make_plan(preset.train, dataset)
     if not quiet and not prepared.resumed:
@@ -146,7 +200,9 @@ def run_training(prepared: PreparedRun, *, quiet: bool = False) -> RunOutcome:
             MetricsFile(prepared.folder / "metrics.jsonl", _warn),
             ProgressListener(display, state, quiet=quiet),
         ]
-        run = Run(prepared.folder, preset, facts, plan, batches, _evaluation(prepared), listeners)
+        watching = listeners if world.is_first else []
+        evaluation = _evaluation(prepared, world)
+        run = Run(prepared.folder, preset, facts, plan, batches, evaluation, watching, world)
         result = train(run, state)
     return RunOutcome(
         prepared.folder,
@@ -218,13 +274,13 @@ def dataset_facts(dataset: Dataset) -> DatasetFacts:
     )
 
 
-def _evaluation(prepared: PreparedRun) -> Any:
+def _evaluation(prepared: PreparedRun, world: World) -> Any:
     test, config = prepared.test, prepared.preset.eval
     if test is None:
         return None
 
     def on_test_split(model: ACTModel) -> dict[str, Any]:
-        figures = evaluate(model, test, config).figures()
+        figures = evaluate(model, test, config, world=world).figures()
         # Numbers by name, as every logger takes them.
         sets = figures.pop("by_set", {})
         return figures | {f"exact_accuracy/{name}": part["exact_accuracy"] for name, part in sets.items()}

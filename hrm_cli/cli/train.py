@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hrm_cli.cli.launching import (
+    BackendOption,
+    EndpointOption,
+    HostOption,
+    HostsOption,
+    Processes,
+    ProcessesOption,
+    RestartsOption,
+    train_on_processes,
+)
 from hrm_cli.cli.options import JsonOption, Overrides, PresetOption
 
 if TYPE_CHECKING:
-    from hrm_cli.cli.running import RunOutcome
+    from hrm_cli.cli.running import PreparedRun, RunOutcome
 
 
 def train(
@@ -34,6 +44,12 @@ def train(
             "--seed", min=0, help="Seed of dataset, weights and batches.", show_default="the preset's"
         ),
     ] = None,
+    nproc_per_node: ProcessesOption = 1,
+    nnodes: HostsOption = 1,
+    node_rank: HostOption = 0,
+    rdzv_endpoint: EndpointOption = None,
+    max_restarts: RestartsOption = 0,
+    backend: BackendOption = None,
     json: JsonOption = False,
 ) -> None:
     """Train a model.
@@ -43,26 +59,41 @@ def train(
       hrm train --preset tiny
       hrm train --preset small --data data/sudoku epochs=100 lr=5e-4 global_batch_size=128
       hrm train --resume latest
+      hrm train --preset base --nproc-per-node 8
 
     Ctrl-C saves a checkpoint before it stops; --resume goes on from there.
     """
-    from hrm_cli.cli import console
     from hrm_cli.cli.running import prepare_new_run, prepare_resumed_run, run_training
 
+    processes = Processes(nproc_per_node, nnodes, node_rank, rdzv_endpoint, max_restarts, backend)
+    processes.check()
     if seed is not None:
         overrides = [*(overrides or ()), f"data.seed={seed}", f"train.seed={seed}"]
-    prepared = (
-        prepare_resumed_run(resume, overrides, data)
-        if resume is not None
-        else prepare_new_run(preset, overrides, data, output_dir, quiet=json)
-    )
-    outcome = run_training(prepared, quiet=json)
+
+    def prepare() -> PreparedRun:
+        if resume is not None:
+            return prepare_resumed_run(resume, overrides, data, world_size=processes.world_size)
+        return prepare_new_run(
+            preset, overrides, data, output_dir, quiet=json, world_size=processes.world_size
+        )
+
+    if processes.are_launched:
+        status = train_on_processes(processes, prepare, None if data is None else str(data), json=json)
+        raise typer.Exit(status)
+    outcome = run_training(prepare(), quiet=json)
+    show_outcome(outcome, json=json)
+    if outcome.result.signal_number is not None:
+        raise typer.Exit(128 + outcome.result.signal_number)
+
+
+def show_outcome(outcome: RunOutcome, *, json: bool) -> None:
+    """Says how a run ended."""
+    from hrm_cli.cli import console
+
     if json:
         console.print_json(outcome.document())
     else:
         _render(outcome)
-    if outcome.result.signal_number is not None:
-        raise typer.Exit(128 + outcome.result.signal_number)
 
 
 def _render(outcome: RunOutcome) -> None:

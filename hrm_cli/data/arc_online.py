@@ -108,17 +108,21 @@ class ArcImages:
         )
         return (images[0], images[1]), identifiers.astype(np.int32)
 
-    def every(self, batch_size: int, limit: int | None = None) -> Iterator[tuple[Grids, NDArray[np.int32]]]:
+    def every(
+        self, batch_size: int, limit: int | None = None, *, own: slice | None = None
+    ) -> Iterator[tuple[Grids, NDArray[np.int32]]]:
         """Every example under every name of its task, unmoved, in the order of the stored form.
 
-        `limit`: only the first so many.
+        `limit`: only the first so many; `own`: of each batch only these rows.
         """
         sizes = np.diff(self.dataset.puzzle_indices)
         # Ends of the tasks in the order of images: one row for each example of each image.
         ends = np.cumsum(self.counts * sizes)
         total = int(ends[-1]) if limit is None else min(limit, int(ends[-1]))
         for start in range(0, total, batch_size):
-            rows = np.arange(start, min(start + batch_size, total))
+            rows = np.arange(start, min(start + batch_size, total))[own or slice(None)]
+            if not len(rows):
+                continue
             task = np.searchsorted(ends, rows, side="right")
             image, example = np.divmod(rows - (ends - self.counts * sizes)[task], sizes[task])
             identifiers = self.first[task] + image

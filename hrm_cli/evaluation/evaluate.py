@@ -21,6 +21,7 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.errors import DatasetError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.losses import compare
+from hrm_cli.training.distributed import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,12 @@ def evaluate(
     progress: Callable[[int], None] | None = None,
     batches: Iterable[Batch] | None = None,
     on_answers: Callable[[Answers], None] | None = None,
+    world: World = ALONE,
 ) -> Evaluation:
     """Runs every example of the split until it halts. `progress` is told how many puzzles are done.
 
     `batches` takes the place of the split's own examples; `on_answers` is handed every row's answer as it finishes.
+    The ranks of `world` share the examples, each of which one rank takes, and all get the figures of the whole.
     Raises DatasetError when the dataset does not fit the model.
     """
     check_fit(model, dataset)
@@ -131,8 +134,16 @@ def evaluate(
     sums = torch.zeros(len(sets), 5, dtype=torch.float64)
     started = time.perf_counter()
     if batches is None:
-        batches = evaluation_batches(dataset, config.batch_size, limit=config.max_puzzles)
+        batches = evaluation_batches(
+            dataset,
+            shared_batch_size(config.batch_size, world),
+            limit=config.max_puzzles,
+            rank=world.rank,
+            world_size=world.size,
+        )
     for batch in batches:
+        if not len(batch.inputs):  # the last batch may have no row left for this rank
+            continue
         labels = torch.from_numpy(batch.labels).to(device)
         inputs = torch.from_numpy(batch.inputs).to(device)
         identifiers = torch.from_numpy(batch.puzzle_identifiers).to(device)
@@ -166,10 +177,17 @@ def evaluate(
             )
             sums.index_add_(0, _sets(dataset, batch, rows.cpu(), len(sets)), figures.double().cpu())
         if progress is not None:
-            progress(int(sums[:, 0].sum()))
+            # Of all ranks, as far as one can tell from here.
+            progress(int(sums[:, 0].sum()) * world.size)
+    sums = world.sum({"sums": sums})["sums"]
     seconds = time.perf_counter() - started
     by_set = {name: SetFigures(*_figures(part)) for name, part in zip(sets, sums, strict=True)}
     return Evaluation(*_figures(sums.sum(dim=0)), seconds, by_set if len(sets) > 1 else {})
+
+
+def shared_batch_size(batch_size: int, world: World) -> int:
+    """The batch size, rounded up so that every rank gets as many rows: what a batch holds changes no figure."""
+    return -(-batch_size // world.size) * world.size
 
 
 def _figures(sums: Tensor) -> tuple[int, float, float, float, float]:

@@ -11,7 +11,7 @@ Letters in shapes: B rows of the global batch, b rows of one rank.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,14 +70,18 @@ class World:
             yield
 
     def sum(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each figure (a number, in the same order on all ranks) summed over the ranks; float64 if several."""
+        """Each of some small tensors, in the same order on all ranks, summed over the ranks; float64 if several."""
         if self.size == 1 or not figures:
             return dict(figures)
         # One trip for all, by way of the host: the numbers are wanted there, and 2^53 is more than any count.
-        packed = torch.stack([value.detach().cpu().double() for value in figures.values()])
+        packed = torch.cat([value.detach().cpu().double().reshape(-1) for value in figures.values()])
         with _lost_peers_named():
             dist.all_reduce(packed)
-        return dict(zip(figures, packed, strict=True))
+        parts = packed.split([value.numel() for value in figures.values()])
+        return {
+            name: part.reshape(value.shape)
+            for (name, value), part in zip(figures.items(), parts, strict=True)
+        }
 
     def largest(self, *numbers: float) -> tuple[float, ...]:
         """The largest value that any rank gives for each of the numbers."""
@@ -142,6 +146,10 @@ class World:
                     dist.broadcast(tensor.reshape(-1).view(torch.uint8), 0)
             shared[name] = tensor
         return shared
+
+    def first_says(self, question: Callable[[], bool]) -> bool:
+        """Rank 0's answer, on every rank; the others are not asked."""
+        return self.share_bytes(b"yes" if self.is_first and question() else b"") == b"yes"
 
     def start_alike(self, model: nn.Module) -> None:
         """Gives every rank rank 0's tensors: equal seeds need not draw equal numbers on processors of two kinds."""

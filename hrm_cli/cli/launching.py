@@ -1,0 +1,115 @@
+"""The options of commands that run on several processes, and what they make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from hrm_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hrm_cli.cli.running import PreparedRun
+
+ProcessesOption = Annotated[
+    int, typer.Option("--nproc-per-node", min=1, metavar="N", help="Processes on this host, one a GPU.")
+]
+HostsOption = Annotated[
+    int,
+    typer.Option("--nnodes", min=1, metavar="M", help="Hosts; start the same command on each of them."),
+]
+HostOption = Annotated[
+    int, typer.Option("--node-rank", min=0, metavar="R", help="Which host this is, counted from 0.")
+]
+EndpointOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rdzv-endpoint",
+        metavar="HOST:PORT",
+        help="Address of host 0 and a free port, the same on every host.",
+        show_default=False,
+    ),
+]
+RestartsOption = Annotated[
+    int,
+    typer.Option(
+        "--max-restarts", min=0, metavar="K", help="Restarts from the last checkpoint when a process is lost."
+    ),
+]
+BackendOption = Annotated[
+    Literal["nccl", "gloo"] | None,
+    typer.Option(
+        "--backend", help="What carries tensors between processes.", show_default="nccl on CUDA, gloo on CPU"
+    ),
+]
+
+_WORKER = "hrm_cli.cli.worker"
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many processes a command runs on, and where."""
+
+    per_host: int = 1
+    hosts: int = 1
+    host: int = 0
+    endpoint: str | None = None
+    max_restarts: int = 0
+    backend: str | None = None
+
+    @property
+    def are_launched(self) -> bool:
+        """Whether the launcher starts them; one process that is not started again is this one."""
+        return self.per_host > 1 or self.hosts > 1 or self.max_restarts > 0
+
+    @property
+    def world_size(self) -> int:
+        """All of them."""
+        return self.per_host * self.hosts
+
+    def check(self) -> None:
+        """Raises ConfigError where the options do not go together."""
+        if self.host >= self.hosts:
+            raise ConfigError(
+                f"--node-rank {self.host}: there are {self.hosts} hosts, numbered from 0 to {self.hosts - 1} (--nnodes)"
+            )
+        if self.hosts > 1 and self.endpoint is None:
+            raise ConfigError(
+                f"--nnodes {self.hosts}: name host 0 for all of them with --rdzv-endpoint HOST:PORT"
+            )
+        if self.endpoint is not None:
+            name, _, port = self.endpoint.rpartition(":")
+            if not name or not port.isdecimal() or not 0 < int(port) < 2**16:
+                raise ConfigError(
+                    f"--rdzv-endpoint {self.endpoint}: HOST:PORT is expected, as in 10.0.0.1:29500"
+                )
+        if self.backend is not None and not self.are_launched:
+            raise ConfigError(f"--backend {self.backend}: only for several processes (--nproc-per-node)")
+
+
+def train_on_processes(
+    processes: Processes, prepare: Callable[[], PreparedRun], data: str | None, *, json: bool
+) -> int:
+    """Trains on several processes; returns the exit status. Host 0 alone calls `prepare`, and all hosts follow it."""
+    from hrm_cli.training.launcher import Job, launch
+    from hrm_cli.training.process_group import Place, choose_backend, choose_device
+
+    place = Place(processes.per_host, processes.hosts, processes.host)
+    run: dict[str, Any] | None = None
+    if processes.host == 0:
+        prepared = prepare()
+        preset = prepared.preset
+        # Said here once rather than by every worker.
+        choose_backend(processes.backend, choose_device(preset.train.device, place))
+        run = {
+            "folder": str(prepared.folder),
+            "preset": preset.model_dump(mode="json"),
+            "data": str(prepared.dataset.directory.resolve()),
+            "resumed": prepared.resumed,
+            "backend": processes.backend,
+            "json": json,
+        }
+    task = {"run": run, "data": data, "max_restarts": processes.max_restarts}
+    return launch(Job(_WORKER, task, place, processes.endpoint, processes.max_restarts))

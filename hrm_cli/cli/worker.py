@@ -1,0 +1,125 @@
+"""One process of a job: `python -m hrm_cli.cli.worker TASK.json`, started by `hrm_cli.training.launcher`.
+
+It lies on the uppermost floor because a worker does what its command does (data, model, evaluation, output), and that
+is put together here. Whatever ends it is written down as a report, which the launcher turns into one message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hrm_cli.errors import HRMError
+from hrm_cli.training.reports import Report, why_not_to_start
+
+if TYPE_CHECKING:
+    from hrm_cli.training.process_group import Meeting
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Does the task; a status other than 0 has torch's agent end the other workers, or start all of them again."""
+    task = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    folder, local_rank = Path(task["reports"]), int(os.environ["LOCAL_RANK"])
+    attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+    rank = task["place"]["host"] * task["place"]["processes"] + local_rank
+    (folder / f"process-{local_rank}").write_text(str(os.getpid()), encoding="utf-8")
+    _end_with_the_launcher()
+    if why_not_to_start(folder) is not None:
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+    def report(kind: Any, status: int, message: str) -> None:
+        Report(kind, status, message, rank, attempt).write(folder)
+
+    try:
+        status = _work(task, attempt, local_rank)
+        if status:
+            # All ranks have agreed on it and saved: an end like any other for torch's agent.
+            report("interrupted", status, "")
+    except (KeyboardInterrupt, SystemExit) as error:
+        # Before there was anything to save. The launcher knows whether it was told to end, or another worker failed.
+        report("lost", 1, f"process {rank} was ended by a signal")
+        _leave(128 + (signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM))
+    except HRMError as error:
+        report("refused", error.exit_status, str(error))
+        _leave(error.exit_status)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        report("failed", HRMError.exit_status, f"{where}{error.strerror or error}")
+        _leave(1)
+    except Exception as error:
+        # By name: the class comes with torch, which may not have been loaded yet.
+        if type(error).__name__ == "PeerLost":
+            report("lost", 1, f"process {rank} lost the others: {error}")
+        else:
+            report("failed", 1, f"process {rank} failed\n{traceback.format_exc().rstrip()}")
+        _leave(1)
+
+
+def _leave(status: int) -> None:
+    # At once: threads of a backend may wait for ranks that are gone, and destructors complain of them.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _end_with_the_launcher() -> None:
+    # A launcher that is killed cannot tell its workers (Linux).
+    with contextlib.suppress(OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _work(task: dict[str, Any], attempt: int, local_rank: int) -> int:
+    from hrm_cli.training.process_group import Meeting, Place
+
+    place = Place(**task["place"], local_rank=local_rank)
+    meeting = Meeting(place)
+    try:
+        return _train(task, attempt, meeting)
+    except HRMError as error:
+        meeting.end_job(str(error), error.exit_status)
+        raise
+
+
+def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
+    from hrm_cli.cli import console
+    from hrm_cli.cli.running import check_same_dataset, reopened_run, run_training
+    from hrm_cli.cli.train import show_outcome
+    from hrm_cli.config.schema import Preset
+    from hrm_cli.training.process_group import choose_backend, choose_device
+
+    place = meeting.place
+    # Rank 0's configuration holds on every host.
+    agreed = meeting.agree(task["run"] if place.rank == 0 else None)
+    preset = Preset.model_validate(agreed["preset"])
+    device = choose_device(preset.train.device, place)
+    with meeting.world(choose_backend(agreed["backend"], device), device) as world:
+        prepared = reopened_run(
+            Path(agreed["folder"]),
+            preset,
+            Path(task["data"] or agreed["data"]),
+            resumed=agreed["resumed"] or attempt > 0,
+        )
+        check_same_dataset(prepared, world)
+        if world.is_first and attempt:
+            console.print_message(
+                f"A process was lost. Started again from the latest checkpoint ({attempt} of {task['max_restarts']})."
+            )
+        outcome = run_training(prepared, quiet=agreed["json"], world=world, device=device)
+        if world.is_first:
+            show_outcome(outcome, json=agreed["json"])
+    return 0 if outcome.result.signal_number is None else 128 + outcome.result.signal_number
+
+
+if __name__ == "__main__":
+    main()

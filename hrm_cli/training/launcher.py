@@ -1,0 +1,241 @@
+"""Starts the processes of a job on torch's elastic launcher, passes signals on, and says once why a job failed.
+
+The launcher itself does no work on tensors. It leaves the signals to its main thread: a worker may take as long to
+save as it needs, and what it then says about itself decides the exit status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hrm_cli.errors import ConfigError, HRMError
+from hrm_cli.training.process_group import Place, own_address
+from hrm_cli.training.reports import Report, first_cause, read_reports
+
+_LEAVING_SECONDS = 5.0
+"""How long the launcher waits for torch's agent after a signal, once no worker is left."""
+_HOSTS_MEET_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Job:
+    """Processes to start: the same number on each host, one launcher a host."""
+
+    module: str
+    """Run as `python -m MODULE TASK`."""
+    task: dict[str, Any]
+    """What the module is to do, as JSON."""
+    place: Place
+    """Of this launcher."""
+    endpoint: str | None = None
+    """`HOST:PORT` of host 0, where there are several."""
+    max_restarts: int = 0
+
+
+class JobFailed(HRMError):  # noqa: N818 - the event's name in this field
+    """A process of the job failed."""
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+def launch(job: Job) -> int:
+    """Runs the job's processes of this host to their end; returns its exit status: 0, or that of a signal.
+
+    Raises JobFailed with the message of the process that failed first, and ConfigError where the hosts do not meet.
+    A signal that came before there was anything to save takes its ordinary course: KeyboardInterrupt, SystemExit.
+    """
+    place = job.place
+    # Workers inherit it. Torch's launcher would take one thread, however many cores there are.
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads_for_each(place.processes)))
+    with tempfile.TemporaryDirectory(prefix="hrm-job-") as name:
+        folder = Path(name)
+        task = {
+            **job.task,
+            "reports": name,
+            "place": {"processes": place.processes, "hosts": place.hosts, "host": place.host},
+        }
+        (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
+        outcome: list[BaseException | None] = []
+        agent = threading.Thread(target=_run_agent, args=(job, folder, outcome), daemon=True)
+        with _SignalsPassedOn(folder) as signals:
+            agent.start()
+            while agent.is_alive() and not signals.is_time_to_leave():
+                agent.join(0.1)
+        return _conclude(job, folder, outcome[0] if outcome else None, signals.number)
+
+
+def threads_for_each(processes: int) -> int:
+    """Threads of each process, if all of this host's cores are shared out."""
+    # Not all cores of the machine may be ours (taskset, containers, batch systems).
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // processes)
+
+
+def _run_agent(job: Job, folder: Path, outcome: list[BaseException | None]) -> None:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    place = job.place
+    # Only rank 0 speaks; what the others print is kept for when one of them dies without a word.
+    silent = {i: Std.ALL for i in range(place.processes) if place.host or i}
+    config = LaunchConfig(
+        min_nodes=place.hosts,
+        max_nodes=place.hosts,
+        nproc_per_node=place.processes,
+        run_id="hrm",
+        rdzv_backend="c10d",
+        rdzv_endpoint=job.endpoint or "localhost:0",
+        rdzv_configs={"timeout": _HOSTS_MEET_SECONDS, "is_host": place.host == 0},
+        max_restarts=job.max_restarts,
+        monitor_interval=0.1,
+        local_addr=own_address(job.endpoint.rpartition(":")[0]) if job.endpoint else "127.0.0.1",
+        logs_specs=DefaultLogsSpecs(log_dir=str(folder / "logs"), redirects=silent),
+    )
+    _quieten()
+    try:
+        elastic_launch(config, sys.executable)("-m", job.module, str(folder / "task.json"))
+        outcome.append(None)
+    except BaseException as error:  # handed to the main thread, which decides
+        outcome.append(error)
+
+
+def _quieten() -> None:
+    # Its warnings tell of closed workers and child threads: this job's message says what there is to say.
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _conclude(job: Job, folder: Path, error: BaseException | None, signal_number: int | None) -> int:
+    reports = read_reports(folder)
+    cause = first_cause(reports)
+    if cause is not None and cause.is_interruption:
+        return cause.status
+    if signal_number == signal.SIGINT:
+        raise KeyboardInterrupt
+    if signal_number is not None:
+        raise SystemExit(128 + signal_number)
+    if cause is not None and not cause.is_consequence:
+        raise JobFailed(cause.message, cause.status)
+    if error is None:
+        if cause is not None:
+            raise JobFailed(cause.message, cause.status)
+        return 0
+    raise _failure(job, folder, error, cause) from error
+
+
+def _failure(job: Job, folder: Path, error: BaseException, cause: Report | None) -> HRMError:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
+
+    if isinstance(error, ChildFailedError):
+        # A worker that Python could not report for: killed, or crashed in compiled code.
+        silent = [
+            (local_rank, failure)
+            for local_rank, failure in error.failures.items()
+            if not _has_reported(folder, job.place, local_rank)
+        ]
+        # Those that were ended by torch's agent, because another one had failed, come last.
+        local_rank, failure = min(
+            silent,
+            key=lambda pair: (pair[1].exitcode == -signal.SIGTERM, pair[1].timestamp),
+            default=(0, None),
+        )
+        if failure is not None and (cause is None or failure.exitcode != -signal.SIGTERM):
+            rank = Place(job.place.processes, job.place.hosts, job.place.host, local_rank).rank
+            return JobFailed(
+                f"process {rank} of {job.place.world_size} {_death(failure.exitcode)}"
+                f"{_last_words(folder, local_rank)}",
+                1,
+            )
+    if cause is not None:
+        return JobFailed(cause.message, cause.status)
+    if isinstance(error, RendezvousError | RuntimeError | ValueError | OSError):
+        where = job.endpoint or "this host"
+        return ConfigError(
+            f"the launchers of {job.place.hosts} hosts did not meet at {where} ({str(error).splitlines()[0]}); "
+            "start one on each, with the same --nnodes and --rdzv-endpoint and its own --node-rank"
+        )
+    return JobFailed(f"the launcher failed: {error!r}", 1)
+
+
+def _has_reported(folder: Path, place: Place, local_rank: int) -> bool:
+    rank = Place(place.processes, place.hosts, place.host, local_rank).rank
+    return any(report.rank == rank for report in read_reports(folder))
+
+
+def _death(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"ended with status {exit_code} without a word"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    hint = "; the system does so when memory runs out" if -exit_code == signal.SIGKILL else ""
+    return f"was killed by {name}{hint}"
+
+
+def _last_words(folder: Path, local_rank: int) -> str:
+    logs = sorted(folder.glob(f"logs/*/attempt_*/{local_rank}/stderr.log"), key=lambda f: f.stat().st_mtime)
+    lines = logs[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-5:] if logs else []
+    return "".join(f"\n  {line}" for line in lines)
+
+
+class _SignalsPassedOn:
+    """While entered, SIGINT and SIGTERM go to the workers, and no worker is started again after one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.number: int | None = None
+        self._previous: dict[int, Any] = {}
+        self._idle_since: float | None = None
+
+    def __enter__(self) -> _SignalsPassedOn:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Fails outside the main thread: a test decides about signals itself.
+            with contextlib.suppress(ValueError):
+                self._previous[number] = signal.signal(number, self._pass_on)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self.number = self.number or number
+        (self._folder / "stop").write_text(str(self.number), encoding="utf-8")
+        for process in self._workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    def _workers(self) -> list[int]:
+        """Workers that still run."""
+        alive = []
+        for file in self._folder.glob("process-*"):
+            with contextlib.suppress(ValueError, OSError):
+                process = int(file.read_text(encoding="utf-8"))
+                os.kill(process, 0)
+                alive.append(process)
+        return alive
+
+    def is_time_to_leave(self) -> bool:
+        """Whether a signal came and no worker has run for a while: torch's agent may wait for other hosts for long."""
+        if self.number is None or self._workers():
+            self._idle_since = None
+            return False
+        self._idle_since = self._idle_since or time.monotonic()
+        return time.monotonic() - self._idle_since > _LEAVING_SECONDS

@@ -1,0 +1,229 @@
+"""How processes come together: which device each takes, which backend carries their tensors, and where they meet.
+
+The launcher (`hrm_cli.training.launcher`) gives each process its `Place`; a `Meeting` makes a `World` of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from hrm_cli.errors import ConfigError, HRMError
+from hrm_cli.models.device import resolve_device
+from hrm_cli.training.distributed import PeerLost, World
+
+BACKENDS = ("nccl", "gloo")
+PATIENCE = timedelta(minutes=30)
+"""How long ranks wait for one another: rank 0 may be writing a large checkpoint to a slow disk."""
+MEETING_PATIENCE = timedelta(minutes=10)
+"""How long the processes of a job wait until all of them are there."""
+_ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process stands among those of a job."""
+
+    processes: int
+    """On each host."""
+    hosts: int = 1
+    host: int = 0
+    """This one, counted from 0."""
+    local_rank: int = 0
+    """This process on its host, counted from 0."""
+
+    @property
+    def rank(self) -> int:
+        """This process among all."""
+        return self.host * self.processes + self.local_rank
+
+    @property
+    def world_size(self) -> int:
+        """All processes."""
+        return self.hosts * self.processes
+
+
+def choose_device(name: str, place: Place) -> torch.device:
+    """The device of a process: with CUDA, each process of a host has its own. Raises ConfigError where it has none."""
+    device = resolve_device(name)
+    if device.type == "cuda":
+        if device.index is not None:
+            raise ConfigError(
+                f"train.device {name} is one device, but there are {place.processes} processes on this host; "
+                "take cuda: every process gets a device of its own"
+            )
+        count = torch.cuda.device_count()
+        if count < place.processes:
+            raise ConfigError(
+                f"{place.processes} processes on this host, but it has {count} CUDA device{'s' * (count != 1)}; "
+                f"take --nproc-per-node {count}"
+            )
+        return torch.device("cuda", place.local_rank)
+    if device.type != "cpu":
+        raise ConfigError(
+            f"several processes train on cuda or cpu, not on {device.type}; set train.device=cpu"
+        )
+    return device
+
+
+def choose_backend(name: str | None, device: torch.device) -> str:
+    """`nccl` on CUDA and `gloo` elsewhere, unless another is asked for. Raises ConfigError where it cannot serve."""
+    if name is None:
+        return "nccl" if device.type == "cuda" and dist.is_nccl_available() else "gloo"
+    if name == "nccl" and device.type != "cuda":
+        raise ConfigError(
+            f"--backend nccl: NCCL works on CUDA devices, and this run is on {device.type}; take gloo"
+        )
+    if name == "nccl" and not dist.is_nccl_available():
+        raise ConfigError("--backend nccl: this build of torch has no NCCL; take gloo")
+    return name
+
+
+class Meeting:
+    """The processes of a job that have found one another, by way of the launcher's store."""
+
+    def __init__(self, place: Place) -> None:
+        """Waits for all of them. Raises PeerLost when some do not come, JobEnded when a host has given up.
+
+        Expects what torch's elastic launcher sets in the environment.
+        """
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        _choose_interface(address)
+        self.place = place
+        with _as_peers_lost():
+            self._launcher = dist.TCPStore(address, port, is_master=False, timeout=MEETING_PATIENCE)
+            self._store = meet(self._launcher, place.rank, place.world_size)
+
+    def agree(self, task: dict[str, Any] | None) -> dict[str, Any]:
+        """What rank 0 gives, for every rank."""
+        with _as_peers_lost():
+            if self.place.rank == 0:
+                self._store.set("task", json.dumps(task))
+            document: dict[str, Any] = json.loads(self._store.get("task"))
+        return document
+
+    def end_job(self, message: str, status: int) -> None:
+        """Tells processes that are started again, on other hosts, that there is nothing left to do."""
+        with contextlib.suppress(RuntimeError):
+            self._launcher.set(_ENDED, json.dumps([message, status]))
+
+    @contextmanager
+    def world(self, backend: str, device: torch.device) -> Iterator[World]:
+        """The world of all these processes; left where the block ends well."""
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        place = self.place
+        with _as_peers_lost():
+            dist.init_process_group(
+                # Small numbers and bytes stay in the host's memory: gloo carries them beside NCCL.
+                "cpu:gloo,cuda:nccl" if backend == "nccl" else backend,
+                store=self._store,
+                rank=place.rank,
+                world_size=place.world_size,
+                timeout=PATIENCE,
+            )
+        through_host = backend == "gloo" and device.type == "cuda"
+        yield World(place.rank, place.world_size, through_host=through_host)
+        # Not after an error: some backends would wait for the ranks that are gone.
+        dist.destroy_process_group()
+
+
+class JobEnded(HRMError):  # noqa: N818 - the event's name in this field
+    """A process on another host has ended the job for good."""
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+@contextmanager
+def _as_peers_lost() -> Iterator[None]:
+    try:
+        yield
+    except PeerLost:
+        raise
+    except RuntimeError as error:
+        raise PeerLost(f"the processes of the job could not be connected: {error}") from error
+
+
+def meet(store: dist.Store, rank: int, size: int, patience: timedelta = MEETING_PATIENCE) -> dist.Store:
+    """A part of `store` for the processes that are there now.
+
+    The store outlives a restart, and what dead processes have left in it must not be taken for the living.
+    Raises PeerLost when not all of them come, JobEnded when one has ended the job.
+    """
+    until = time.monotonic() + patience.total_seconds()
+    if rank == 0:
+        meeting = uuid.uuid4().hex
+        store.set("meeting", meeting)
+        arrivals = [f"{meeting}/{other}" for other in range(1, size)]
+        while missing := [i for i, key in enumerate(arrivals, start=1) if not store.check([key])]:
+            _wait(store, until, f"processes {', '.join(map(str, missing))} of {size}")
+        for key in arrivals:
+            store.set(f"{meeting}/{store.get(key).decode()}", "")
+        return dist.PrefixStore(meeting, store)
+    own = uuid.uuid4().hex
+    while True:
+        # Asked anew every time: at first this may still be a meeting of dead processes, which never answer.
+        meeting = store.get("meeting").decode()
+        store.set(f"{meeting}/{rank}", own)
+        if store.check([f"{meeting}/{own}"]):
+            return dist.PrefixStore(meeting, store)
+        _wait(store, until, f"process 0 of {size}")
+
+
+def _wait(store: dist.Store, until: float, whom: str) -> None:
+    if store.check([_ENDED]):
+        raise JobEnded(*json.loads(store.get(_ENDED)))
+    if time.monotonic() > until:
+        raise PeerLost(f"waited too long for {whom}")
+    time.sleep(0.02)
+
+
+def own_address(other: str) -> str:
+    """This host's address on the way to `other`. Raises ConfigError where that cannot be found."""
+    try:
+        found = socket.getaddrinfo(other, 1, type=socket.SOCK_DGRAM)
+        family, *_, target = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(target)  # sends nothing
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise ConfigError(f"{other}: there is no way to this host ({error.strerror or error})") from None
+
+
+def _choose_interface(address: str) -> None:
+    # Gloo would take the interface of the host's name, which may have no address, or one that the others cannot reach.
+    if "GLOO_SOCKET_IFNAME" not in os.environ and (name := _interface(own_address(address))) is not None:
+        os.environ["GLOO_SOCKET_IFNAME"] = name
+
+
+def _interface(address: str) -> str | None:
+    """The network interface that has an IPv4 address, where that can be found out (Linux)."""
+    try:
+        import fcntl
+
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            for _, name in socket.if_nameindex():
+                try:
+                    # SIOCGIFADDR: the request holds the name, the answer the address at byte 20.
+                    answer = fcntl.ioctl(probe.fileno(), 0x8915, name.encode().ljust(256, b"\0"))
+                except OSError:
+                    continue
+                if socket.inet_ntoa(answer[20:24]) == address:
+                    return name
+    except (ImportError, OSError):
+        pass
+    return None

@@ -1,0 +1,72 @@
+"""What the processes of a job say about their end, one small file each, and which of it is the cause.
+
+Knows no torch: a worker that must not start again finds that out before it loads anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["interrupted", "refused", "failed", "lost"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a process ended, if not as it should."""
+
+    kind: Kind
+    """interrupted: by a signal, after saving; refused: an error that starting again cannot mend; failed: any other
+    error; lost: another process went away, or had this one ended."""
+    status: int
+    """Exit status of the job that ends so."""
+    message: str
+    rank: int
+    attempt: int = 0
+    """How often the job had been started again."""
+    time: float = field(default_factory=time.time)
+
+    @property
+    def is_interruption(self) -> bool:
+        """Whether a signal ended the job."""
+        return self.kind == "interrupted"
+
+    @property
+    def is_consequence(self) -> bool:
+        """Whether the cause lies with another process."""
+        return self.kind == "lost"
+
+    def write(self, folder: Path) -> None:
+        """Leaves the report in the job's folder."""
+        file = folder / f"report-{self.attempt}-{self.rank}.json"
+        partial = file.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        partial.replace(file)
+
+
+def read_reports(folder: Path) -> list[Report]:
+    """The reports of the last attempt that left any."""
+    reports = [
+        Report(**json.loads(file.read_text(encoding="utf-8"))) for file in folder.glob("report-*.json")
+    ]
+    last = max((report.attempt for report in reports), default=0)
+    return [report for report in reports if report.attempt == last]
+
+
+def first_cause(reports: Sequence[Report]) -> Report | None:
+    """The report that explains the others: the first one that is no consequence."""
+    return min(reports, key=lambda report: (report.is_consequence, report.time), default=None)
+
+
+def why_not_to_start(folder: Path) -> int | None:
+    """The exit status of a worker that must not start again: after a signal, or an error that would only come again."""
+    stop = folder / "stop"
+    if stop.is_file():
+        return 128 + int(stop.read_text(encoding="utf-8") or 15)
+    refusals = [report for report in read_reports(folder) if report.kind in ("refused", "interrupted")]
+    return refusals[0].status if refusals else None

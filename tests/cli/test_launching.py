@@ -1,0 +1,216 @@
+"""`hrm train` on several processes, as users start it: one machine, two hosts, lost processes, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from hrm_cli.cli.launching import Processes
+from hrm_cli.errors import ConfigError
+
+SETTINGS = [
+    "arch.hidden_size=16", "arch.num_heads=2", "arch.forward_dtype=float32", "data.size=4", "data.clues=6-10",
+    "data.num_train=64", "data.num_test=17", "data.augment=stored", "train.global_batch_size=16", "train.lr=1e-3",
+    "train.lr_warmup_steps=2", "train.log_interval=5", "train.checkpoint_interval=5", "train.ema_decay=0.9",
+    "epochs=50", "eval_interval=10", "train.device=cpu", "train.keep_checkpoints=50",
+]  # fmt: skip
+STEPS = 200
+"""Enough that a signal comes before the end, and so few that roundings do not grow."""
+
+
+@pytest.fixture(scope="module")
+def alone(run_hrm, tmp_path_factory) -> Path:
+    """The run of one process, from beginning to end."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    done = run_hrm("train", "--preset", "tiny", "--output-dir", folder, *SETTINGS)
+    assert done.status == 0, done.stderr
+    return folder
+
+
+class Started:
+    """A command that runs in the background."""
+
+    def __init__(self, *arguments: object, prefix: tuple[str, ...] = (), **settings: str) -> None:
+        self.process = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "hrm_cli", *map(str, arguments)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **settings},
+        )  # fmt: skip
+
+    def workers(self) -> list[int]:
+        """Its workers, in the order of their start."""
+        found = subprocess.run(
+            ["ps", "--no-headers", "-o", "pid,args", "--ppid", str(self.process.pid)],
+            capture_output=True, text=True, check=False,
+        ).stdout  # fmt: skip
+        return [int(line.split()[0]) for line in found.splitlines() if "hrm_cli.cli.worker" in line]
+
+    def finished(self) -> tuple[int, str, str]:
+        try:
+            out, error = self.process.communicate(timeout=120)
+        finally:
+            self.process.kill()
+        return self.process.returncode, out, error
+
+
+def wait_for(what: Callable[[], object], seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it did not come"
+        time.sleep(0.02)
+
+
+def assert_same_training(ours: Path, theirs: Path) -> None:
+    """Compares the newest checkpoint of `ours` that `theirs` has as well."""
+    step = max(
+        {f.name for f in (ours / "checkpoints").iterdir()}
+        & {f.name for f in (theirs / "checkpoints").iterdir()}
+    )
+    found, expected = (
+        load_file(run / "checkpoints" / step / "training.safetensors") for run in (ours, theirs)
+    )
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        worst = (found[name].double() - tensor.double()).abs().max().item()
+        assert worst <= 1e-5, f"{step}, {name}: {worst}"
+
+
+def steps_logged(run: Path, kind: str) -> list[int]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line["step"] for line in lines if line["kind"] == kind]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_started_again_until_no_restart_is_left_and_the_run_can_be_finished(
+    run_hrm, alone: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    job = Started(
+        "train", "--preset", "tiny", "--data", alone / "dataset", "--output-dir", run, *SETTINGS,
+        "--nproc-per-node", 2, "--max-restarts", 1,
+    )  # fmt: skip
+    wait_for((run / "latest").is_file)
+    first = job.workers()
+    os.kill(first[1], signal.SIGKILL)
+    wait_for(lambda: len(workers := job.workers()) == 2 and not set(workers) & set(first))
+    saved = (run / "latest").read_text()
+    wait_for(lambda: (run / "latest").read_text() != saved)
+    os.kill(job.workers()[1], signal.SIGKILL)
+    status, out, error = job.finished()
+    assert (status, out) == (1, "")
+    assert error.count("A process was lost. Started again from the latest checkpoint (1 of 1).") == 1
+    assert [line for line in error.splitlines() if "rror" in line or "process 1" in line] == [
+        "Error: process 1 of 2 was killed by SIGKILL; the system does so when memory runs out"
+    ]
+    assert_same_training(run, alone)
+
+    done = run_hrm("train", "--resume", run, "--nproc-per-node", 2, "--json")
+    assert done.status == 0, done.stderr
+    assert done.stderr == ""
+    document = json.loads(done.stdout)
+    assert (document["steps"], document["reason"]) == (200, "finished")
+    assert_same_training(run, alone)
+    for kind in ("train", "eval"):
+        assert steps_logged(run, kind) == steps_logged(alone, kind)
+
+
+@pytest.mark.slow
+def test_an_error_that_would_only_come_again_ends_the_job_with_its_message_and_status_and_no_restart(
+    run_hrm, alone: Path, tmp_path: Path
+) -> None:
+    done = run_hrm(
+        "train", "--preset", "tiny", "--data", alone / "dataset", "--output-dir", tmp_path / "run", *SETTINGS,
+        "--nproc-per-node", 2, "--max-restarts", 3, "train.lr=1e30",
+    )  # fmt: skip
+    assert done.status == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert "training diverged at step" in errors[0]
+    assert "Started again" not in done.stderr
+
+
+@pytest.fixture
+def two_hosts() -> Iterator[list[str]]:
+    """Two network namespaces joined by a cable: `10.213.7.1` and `10.213.7.2`."""
+    names = [f"hrm-{os.getpid()}-{i}" for i in (1, 2)]
+    steps = [
+        *(f"netns add {name}" for name in names),
+        f"link add cable1 netns {names[0]} type veth peer name cable2 netns {names[1]}",
+        *(f"-n {name} addr add 10.213.7.{i}/24 dev cable{i}" for i, name in enumerate(names, start=1)),
+        *(f"-n {name} link set cable{i} up" for i, name in enumerate(names, start=1)),
+        *(f"-n {name} link set lo up" for name in names),
+    ]
+    try:
+        for step in steps:
+            try:
+                done = subprocess.run(["ip", *step.split()], capture_output=True, text=True, check=False)
+            except FileNotFoundError:
+                pytest.skip("network namespaces cannot be made here: ip (iproute2) is not installed")
+            if done.returncode:
+                pytest.skip(f"network namespaces cannot be made here: ip {step}: {done.stderr.strip()}")
+        yield names
+    finally:
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+@pytest.mark.slow
+def test_two_hosts_train_one_model_and_stop_together_when_one_is_told_to(
+    alone: Path, tmp_path: Path, two_hosts
+) -> None:
+    run = tmp_path / "run"
+
+    def start(*arguments: object) -> list[Started]:
+        hosts = ["--nnodes", 2, "--rdzv-endpoint", "10.213.7.1:29517"]
+        return [
+            Started("train", *arguments, *hosts, "--node-rank", i, prefix=("ip", "netns", "exec", name))
+            for i, name in enumerate(two_hosts)
+        ]
+
+    new = ("--preset", "tiny", "--data", alone / "dataset", "--output-dir", run, *SETTINGS)
+    first, second = start(*new)
+    wait_for((run / "latest").is_file)
+    os.kill(second.process.pid, signal.SIGTERM)
+    for host, words in ((first, 1), (second, 0)):
+        status, out, error = host.finished()
+        assert status == 143, error
+        assert out.count("Interrupted and saved") == words
+        assert "Error" not in error
+    assert_same_training(run, alone)
+
+
+@pytest.mark.parametrize(
+    ("processes", "message"),
+    [
+        (Processes(hosts=2), "--rdzv-endpoint HOST:PORT"),
+        (Processes(hosts=2, host=2, endpoint="a:1"), "numbered from 0 to 1"),
+        (Processes(hosts=2, endpoint="a"), "HOST:PORT is expected"),
+        (Processes(hosts=2, endpoint="a:99999"), "HOST:PORT is expected"),
+        (Processes(backend="gloo"), "only for several processes"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(processes: Processes, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        processes.check()
+
+
+def test_what_the_processes_cannot_do_is_said_before_any_is_started(
+    run_hrm, alone: Path, tmp_path: Path
+) -> None:
+    done = run_hrm(
+        "train", "--preset", "tiny", "--data", alone / "dataset", "--output-dir", tmp_path / "run", *SETTINGS,
+        "--nproc-per-node", 3,
+    )  # fmt: skip
+    assert done.status == 2
+    assert done.stderr.startswith("Error: global_batch_size 16 cannot be divided among 3 processes")
+    assert done.stderr.count("\n") == 1
