@@ -30,6 +30,7 @@ from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import Run, TrainResult, train
+from hrm_cli.training.starting import freeze, start_new
 from hrm_cli.training.state import DatasetFacts, Plan, TrainState, initial_state, make_plan
 from hrm_cli.whole_files import whole_file
 
@@ -189,8 +190,11 @@ def run_training(
     )
     if prepared.resumed and world.first_says(lambda: has_checkpoint(prepared.folder)):
         batches.load_state_dict(load_training_state(prepared.folder, state, world))
-    elif prepared.resumed and world.is_first:
-        console.print_message(f"{prepared.folder}: no checkpoint yet; starts from the beginning")
+    else:
+        if prepared.resumed and world.is_first:
+            console.print_message(f"{prepared.folder}: no checkpoint yet; starts from the beginning")
+        start_new(state, preset.train, facts)
+    freeze(state, preset.train)
     plan = make_plan(preset.train, dataset)
     if not quiet and not prepared.resumed:
         _describe(preset, state, plan)

@@ -319,9 +319,17 @@ class TrainConfig(Section):
     accumulation_steps: Int = Field(
         1, ge=1, description="micro-batches that a step is computed in, one after the other; saves memory"
     )
+    activation_checkpointing: bool = Field(
+        False, description="keep only the borders of blocks for the backward pass and compute the rest again"
+    )
+    optimizer: Literal["adam_atan2", "adamw"] = Field("adam_atan2", description="optimiser of the network")
     lr: Float = Field(1e-4, gt=0, description="learning rate of the network")
-    lr_min_ratio: Float = Field(
-        1.0, ge=0, le=1, description="last rate ÷ lr of the cosine; 1 keeps the rate constant"
+    lr_schedule: Literal["constant", "cosine", "linear"] | None = Field(
+        None,
+        description="learning rates behind the warm-up; null takes cosine where lr_min_ratio is below 1, else constant",
+    )
+    lr_min_ratio: Float | None = Field(
+        None, ge=0, le=1, description="last rate ÷ lr of cosine and linear; null takes 0.1 for them"
     )
     lr_warmup_steps: Int = Field(2000, ge=0, description="steps of linear warm-up")
     weight_decay: Float = Field(0.1, ge=0, description="decoupled weight decay, applied to every parameter")
@@ -345,6 +353,12 @@ class TrainConfig(Section):
     )
     supervision_decay: Float = Field(
         1.0, gt=0, le=1, description="weight of a supervision step ÷ that of the one before (CGAR: 0.7)"
+    )
+    init_from: str | None = Field(
+        None, description="checkpoint whose weights a new run starts from; null draws them"
+    )
+    freeze: Literal["none", "network"] = Field(
+        "none", description="network: its weights stay as they are, puzzle embeddings alone are trained"
     )
     ema_decay: Float = Field(
         0.0, ge=0, lt=1, description="decay of averaged weights used for evaluation; 0 means none"
@@ -381,6 +395,15 @@ class TrainConfig(Section):
     )
     device: str = Field("auto", description="auto, cpu, cuda, mps, or a torch device such as cuda:1")
     seed: Int = Field(0, ge=0, lt=LARGEST_SEED, description="seed of weights, batches and exploration")
+
+    @property
+    def schedule(self) -> tuple[str, float]:
+        """The learning rates' schedule and its last rate ÷ lr, once `null` has been resolved."""
+        ratio = self.lr_min_ratio
+        name = self.lr_schedule or ("constant" if ratio is None else "cosine")
+        if name == "constant" or ratio == 1:
+            return "constant", 1.0
+        return name, 0.1 if ratio is None else ratio
 
 
 class EvalConfig(Section):

@@ -64,6 +64,8 @@ class Core(Protocol):
     seq_len: int
     dtype: torch.dtype
     """The forward dtype, resolved for the device by `build_model`."""
+    recomputes_activations: bool
+    """Whether training keeps only the borders of blocks for the backward pass, and computes the rest again."""
 
     def initialise(self, generator: torch.Generator | None) -> None:
         """Draws every parameter and fixed vector anew."""

@@ -22,6 +22,7 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.models.attention import attend
 from hrm_cli.models.core import CoreOutput, InnerCarry
 from hrm_cli.models.losses import TOKEN_LOSSES, compare
+from hrm_cli.models.recomputing import recomputed
 from hrm_cli.models.sizes import NOVA_POSITIONS, encoder_width
 
 HALT_THRESHOLD = 0.9
@@ -66,6 +67,7 @@ class Nova(nn.Module):
             raise ConfigError(f"core nova needs an even arch.hidden_size, found {arch.hidden_size}")
         self.arch, self.vocab_size, self.seq_len = arch, vocab_size, seq_len
         self.dtype = torch.float32
+        self.recomputes_activations = False
         hidden = arch.hidden_size
         self.token_embedding = nn.Embedding(vocab_size, hidden)
         self.register_buffer("positions", torch.empty(NOVA_POSITIONS, hidden))
@@ -121,16 +123,20 @@ class Nova(nn.Module):
     def cycle(self, carry: InnerCarry) -> tuple[InnerCarry, Tensor]:
         """One cycle: both states and the halt logits `[B]`, with gradient."""
         h, low = carry.z_H, carry.z_L
-        for layer in self.h_layers:
-            h = layer(h)
+        h = self._through(self.h_layers, h)
         h = self.h_norm(h)
         low = low + self.h_to_l(h)
-        for layer in self.l_layers:
-            low = layer(low)
+        low = self._through(self.l_layers, low)
         low = self.l_norm(low)
         h = h + self.l_to_h(low)
         pooled = torch.cat((h.mean(dim=1), low.mean(dim=1)), dim=-1)
         return InnerCarry(h, low), self.halt_predictor(pooled).squeeze(-1).float()
+
+    def _through(self, layers: nn.ModuleList, state: Tensor) -> Tensor:
+        recomputes = self.recomputes_activations and torch.is_grad_enabled()
+        for layer in layers:
+            state = recomputed(layer, state, draws=True) if recomputes else layer(state)
+        return state
 
     def forward(
         self,

@@ -25,11 +25,13 @@ from hrm_cli.models.layers import (
     Linear,
     ReasoningModule,
     Rotary,
+    block,
     reason,
     rotary_tables,
     truncated_normal_,
 )
 from hrm_cli.models.puzzle_embedding import PuzzleEmbedding, as_positions
+from hrm_cli.models.recomputing import recomputed
 
 # sigmoid(-5): at the start the model neither halts early nor pretends to know anything.
 _Q_HEAD_BIAS = -5.0
@@ -69,6 +71,7 @@ class RecurrentCore(nn.Module):
         self.dtype = torch.float32
         self.compiled_update: Callable[[Tensor, Tensor, list[BlockWeights]], Tensor] | None = None
         """Takes the place of `module_update` in training (`hrm_cli.models.compiling`)."""
+        self.recomputes_activations = False
         hidden = arch.hidden_size
 
         self.embed_tokens = Embedding(vocab_size, hidden)
@@ -184,15 +187,27 @@ class RecurrentCore(nn.Module):
 
     def update(self, z: Tensor, injection: Tensor, blocks: list[BlockWeights]) -> Tensor:
         """One update of a state `[B, P+S, H]` by a module, compiled in training where that is asked for."""
-        if self.compiled_update is not None and self.training:
-            return self.compiled_update(z, injection, blocks)
-        return self.module_update(z, injection, blocks)
+        compiled = self.compiled_update if self.training else None
+        if not (self.recomputes_activations and torch.is_grad_enabled()):
+            return (compiled or self.module_update)(z, injection, blocks)
+        if compiled is not None:
+            return recomputed(compiled, z, injection, blocks)
+        z = z + injection
+        for weights in blocks:
+            z = recomputed(self.block_update, z, weights)
+        return z
 
     def module_update(self, z: Tensor, injection: Tensor, blocks: list[BlockWeights]) -> Tensor:
         """One update of a state `[B, P+S, H]` by a module."""
-        arch = self.arch
-        rotary = Rotary(self.rope_cos, self.rope_sin) if arch.pos_encodings == "rope" else None
-        return reason(z, injection, blocks, arch.num_heads, rotary, arch.rms_norm_eps)
+        return reason(z, injection, blocks, self.arch.num_heads, self._rotary, self.arch.rms_norm_eps)
+
+    def block_update(self, z: Tensor, weights: BlockWeights) -> Tensor:
+        """What one block of a module does to a state `[B, P+S, H]`."""
+        return block(z, weights, self.arch.num_heads, self._rotary, self.arch.rms_norm_eps)
+
+    @property
+    def _rotary(self) -> Rotary | None:
+        return Rotary(self.rope_cos, self.rope_sin) if self.arch.pos_encodings == "rope" else None
 
     def forward(
         self,

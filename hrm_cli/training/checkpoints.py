@@ -212,10 +212,15 @@ def _load_optimizer(state: TrainState, moments: dict[str, Tensor], steps: int) -
         parameter_name, _, kind = name.rpartition("/")
         parameter = parameters[parameter_name]
         entry = state.network.state[parameter]
-        # The compiled optimiser counts its steps in a tensor on the device, ours in a plain number.
-        is_ours = isinstance(state.network, AdamATan2)
-        entry["step"] = steps if is_ours else torch.tensor(float(steps), device=parameter.device)
+        entry["step"] = _step_count(state.network, steps, parameter.device)
         entry[kind] = moment.to(parameter.device)
+
+
+def _step_count(optimizer: torch.optim.Optimizer, steps: int, device: torch.device) -> int | Tensor:
+    # Ours counts in a plain number, torch's in a tensor on the processor, the compiled one in one on the device.
+    if isinstance(optimizer, AdamATan2):
+        return steps
+    return torch.tensor(float(steps), device="cpu" if isinstance(optimizer, torch.optim.AdamW) else device)
 
 
 def _load_carry(parts: dict[str, Tensor], device: torch.device) -> Carry | None:

@@ -88,12 +88,17 @@ def _summed_by_identifier(identifiers: Tensor, gradients: Tensor) -> Tensor:
 
 
 def network_optimizer(params: list[Tensor], config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamATan2: the compiled package on CUDA where it is importable, else ours. Same state names, same formula."""
+    """The optimiser of `train.optimizer`. All keep the same two moments, `exp_avg` and `exp_avg_sq`.
+
+    AdamATan2 is the compiled package on CUDA where it is importable, else ours.
+    """
     options: dict[str, Any] = {
         "lr": config.lr,
         "betas": (config.beta1, config.beta2),
         "weight_decay": config.weight_decay,
     }
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(params, **options)
     if params and params[0].is_cuda:
         try:
             from adam_atan2 import AdamATan2 as CompiledAdamATan2

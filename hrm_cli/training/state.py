@@ -136,6 +136,7 @@ def initial_state(preset: Preset, facts: DatasetFacts, device: torch.device) -> 
         generator=weights,
     )
     compile_updates(model, config.compile)
+    model.core.recomputes_activations = config.activation_checkpointing
     table = getattr(model.inner, "puzzle_emb", None)
     average = None
     if config.ema_decay:

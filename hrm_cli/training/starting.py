@@ -1,0 +1,69 @@
+"""What a run starts from other than freshly drawn weights: those of a checkpoint, all trained or some frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from hrm_cli.config.schema import TrainConfig
+from hrm_cli.errors import ConfigError
+from hrm_cli.models.act import ACTModel
+from hrm_cli.training.model_files import compare_shapes, load_model
+from hrm_cli.training.state import DatasetFacts, TrainState
+
+_TABLE = "inner.puzzle_emb.weights"
+
+
+def start_new(state: TrainState, config: TrainConfig, facts: DatasetFacts) -> None:
+    """Gives a new run the weights of `train.init_from`, where that is set.
+
+    Puzzle embeddings are taken over where the dataset has the same puzzle identifiers; otherwise every new one
+    starts at the mean of the checkpoint's. Raises CheckpointError where the checkpoint does not fit, and ConfigError
+    where nothing but fresh weights would be frozen.
+    """
+    if config.init_from is not None:
+        _take_weights(state.model, Path(config.init_from), facts)
+        if state.average is not None:
+            current = dict(state.model.named_parameters())
+            for name, average in state.average.parameters.items():
+                average.copy_(current[name].detach())
+    elif config.freeze == "network":
+        raise ConfigError(
+            "train.freeze network would leave a new run's random weights as they are; name a checkpoint to start "
+            "from in train.init_from, or freeze a run that is resumed"
+        )
+
+
+def freeze(state: TrainState, config: TrainConfig) -> None:
+    """Freezes what `train.freeze` names; averaged weights then stand in for the last ones, for good.
+
+    Raises ConfigError where nothing would be left to train.
+    """
+    if config.freeze == "none":
+        return
+    if state.sparse is None:
+        raise ConfigError(
+            "train.freeze network leaves puzzle embeddings alone to be trained, and the model has none; "
+            "take train.freeze=none, or arch.puzzle_emb_ndim above 0"
+        )
+    if state.average is not None:
+        # Embeddings are fitted to the weights that they will be evaluated and published with.
+        state.model.load_state_dict(state.average.parameters, strict=False)
+    state.model.requires_grad_(False)
+
+
+def _take_weights(model: ACTModel, checkpoint: Path, facts: DatasetFacts) -> None:
+    other, card = load_model(checkpoint, model.device)
+    own, found = model.state_dict(), other.state_dict()
+    known = found.pop(_TABLE, None)
+    wanted = {name: tuple(t.shape) for name, t in own.items() if name != _TABLE}
+    compare_shapes(card.path, wanted, {name: tuple(t.shape) for name, t in found.items()})
+    model.load_state_dict(found, strict=False)
+    if _TABLE not in own or known is None or known.shape[1] != own[_TABLE].shape[1]:
+        return
+    with torch.no_grad():
+        if own[_TABLE].shape == known.shape and card.facts.identifiers == facts.identifiers:
+            own[_TABLE].copy_(known)
+        else:
+            own[_TABLE][1:] = (known[1:] if len(known) > 1 else known).mean(0)
