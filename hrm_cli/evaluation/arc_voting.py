@@ -7,6 +7,8 @@ pass@K asks whether the answer is among the first K; a task's score is the mean 
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,16 +18,17 @@ from numpy.typing import NDArray
 
 from hrm_cli.config.schema import EvalConfig
 from hrm_cli.data.arc_online import ArcImages, read_identifiers
-from hrm_cli.data.batches import Batch, made_batch
+from hrm_cli.data.batches import Batch, EvaluationBatch, made_batch
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IDENTIFIERS_FILE, TEST_PUZZLES_FILE
 from hrm_cli.errors import DatasetError
-from hrm_cli.evaluation.evaluate import Answers, Evaluation, evaluate
+from hrm_cli.evaluation.evaluate import Answers, Evaluation, evaluate, shared_batch_size
 from hrm_cli.models.act import ACTModel
 from hrm_cli.puzzles.arc_fields import Fields
 from hrm_cli.puzzles.arc_symmetry import INVERSES, SWAPS_SIDES, ArcSymmetries, parse_name
 from hrm_cli.puzzles.arc_tasks import Task, parse_tasks, read_json
 from hrm_cli.puzzles.domain import Grid
+from hrm_cli.training.distributed import ALONE, World
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
 ATTEMPTS = 2
@@ -44,16 +47,44 @@ class Candidate:
     """Mean probability with which the model halted on it."""
 
 
+_ONE = 2**60
+"""Halt probabilities are summed as whole numbers of such parts: their sum does not depend on the order."""
+
+
+@dataclass
+class _Tally:
+    """The votes for one answer."""
+
+    votes: int = 0
+    probability: int = 0
+    """Sum of the halt probabilities, in parts of `_ONE`."""
+    first: int = 2**62
+    """Place, in the order of the examples, of the first vote."""
+
+    def add(self, votes: int, probability: int, first: int) -> None:
+        self.votes += votes
+        self.probability += probability
+        self.first = min(self.first, first)
+
+    @property
+    def confidence(self) -> float:
+        return self.probability / (self.votes * _ONE)
+
+
 @dataclass
 class Votes:
-    """What has been voted for, by task and test input. Votes of several processes can be added up."""
+    """What has been voted for, by task and test input.
+
+    Votes of several processes add up to those of one, in whatever order they were given.
+    """
 
     tasks: Sequence[str]
     """The task of each puzzle identifier."""
     symmetries: ArcSymmetries
     """The symmetry of each puzzle identifier."""
-    _counts: dict[tuple[str, bytes], dict[bytes, list[float]]] = field(default_factory=dict)
-    """Votes and summed halt probabilities of each answer to each test input of a task."""
+    _tallies: dict[tuple[str, bytes], dict[bytes, _Tally]] = field(default_factory=dict)
+    """Of each answer to each test input of a task."""
+    _given: int = 0
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Votes:
@@ -66,35 +97,57 @@ class Votes:
         inputs: NDArray[np.integer],
         predictions: NDArray[np.integer],
         q_halt: NDArray[np.floating],
+        places: NDArray[np.integer] | None = None,
     ) -> None:
         """Counts answers: identifiers `[b]`, fields `[b, 900]` of inputs and predictions, halt values `[b]`.
 
+        `places` `[b]` in an order of all answers, which decides between equals; without it they come as given.
         Rows of the blank identifier are padding and left out.
         """
+        if places is None:
+            places = np.arange(self._given, self._given + len(identifiers))
+            self._given += len(identifiers)
         real = np.flatnonzero(identifiers != BLANK)
         symmetries = self.symmetries[np.asarray(identifiers[real], np.int64)]
         asked, answered = (_originals(grids[real], symmetries) for grids in (inputs, predictions))
         probabilities = 0.5 * (1.0 + np.tanh(0.5 * np.asarray(q_halt[real], np.float64)))
         for row, identifier in enumerate(identifiers[real].tolist()):
-            answers = self._counts.setdefault((self.tasks[identifier], asked[row]), {})
-            count = answers.setdefault(answered[row], [0, 0.0])
-            count[0] += 1
-            count[1] += float(probabilities[row])
+            question = (self.tasks[identifier], asked[row])
+            probability = round(float(probabilities[row]) * _ONE)
+            self._tally(question, answered[row]).add(1, probability, int(places[real[row]]))
+
+    def _tally(self, question: tuple[str, bytes], answer: bytes) -> _Tally:
+        return self._tallies.setdefault(question, {}).setdefault(answer, _Tally())
 
     def merge(self, other: Votes) -> None:
         """Adds another process's votes."""
-        for question, answers in other._counts.items():
-            own = self._counts.setdefault(question, {})
-            for answer, (votes, probability) in answers.items():
-                count = own.setdefault(answer, [0, 0.0])
-                count[0] += votes
-                count[1] += probability
+        for question, answers in other._tallies.items():
+            for answer, theirs in answers.items():
+                self._tally(question, answer).add(theirs.votes, theirs.probability, theirs.first)
+
+    def gathered(self, world: World) -> Votes:
+        """The votes of all ranks, on every rank."""
+        votes = Votes(self.tasks, self.symmetries)
+        for data in world.gather_bytes(self._packed()):
+            for task, asked, answered, *tally in json.loads(zlib.decompress(data)):
+                votes._tally((task, bytes.fromhex(asked)), bytes.fromhex(answered)).add(*tally)
+        return votes
+
+    def _packed(self) -> bytes:
+        rows = [
+            (task, asked.hex(), answered.hex(), tally.votes, tally.probability, tally.first)
+            for (task, asked), answers in self._tallies.items()
+            for answered, tally in answers.items()
+        ]
+        return zlib.compress(json.dumps(rows).encode())
 
     def candidates(self, task: str, test_input: Grid) -> list[Candidate]:
         """The answers to a test input, best first: by votes, then by mean halt probability, then the first given."""
-        answers = self._counts.get((task, _key(test_input)), {})
-        ranked = sorted(answers.items(), key=lambda item: (item[1][0], item[1][1] / item[1][0]), reverse=True)
-        return [Candidate(_grid(key), int(votes), total / votes) for key, (votes, total) in ranked]
+        answers = self._tallies.get((task, _key(test_input)), {})
+        ranked = sorted(
+            answers.items(), key=lambda item: (-item[1].votes, -item[1].confidence, item[1].first)
+        )
+        return [Candidate(_grid(key), tally.votes, tally.confidence) for key, tally in ranked]
 
 
 def _originals(fields: NDArray[np.integer], symmetries: ArcSymmetries) -> list[bytes]:
@@ -170,7 +223,7 @@ def submission(votes: Votes, tasks: Iterable[Task]) -> dict[str, list[dict[str, 
     return document
 
 
-@dataclass(frozen=True)
+@dataclass
 class Voting:
     """An ARC split, ready to be voted on by every image of its tasks."""
 
@@ -194,20 +247,49 @@ class Voting:
         return self.dataset.num_examples if self.images is None else self.images.count()
 
     def run(
-        self, model: ACTModel, config: EvalConfig, *, progress: Callable[[int], None] | None = None
+        self,
+        model: ACTModel,
+        config: EvalConfig,
+        *,
+        progress: Callable[[int], None] | None = None,
+        world: World = ALONE,
     ) -> Evaluation:
-        """Evaluates every image and counts its vote. Raises DatasetError when the split does not fit the model."""
-        batches = None if self.images is None else self._batches(self.images, config)
-        return evaluate(
-            model, self.dataset, config, progress=progress, batches=batches, on_answers=self._count
+        """Evaluates every image and counts its vote; the ranks of `world` share the images and all get all votes.
+
+        Raises DatasetError when the split does not fit the model.
+        """
+        batches = None if self.images is None else self._batches(self.images, config, world)
+        result = evaluate(
+            model,
+            self.dataset,
+            config,
+            progress=progress,
+            batches=batches,
+            on_answers=self._count,
+            world=world,
         )
+        if world.size > 1:
+            self.votes = self.votes.gathered(world)
+        return result
 
     def _count(self, answers: Answers) -> None:
-        self.votes.add(answers.puzzle_identifiers, answers.inputs, answers.predictions, answers.q_halt)
+        self.votes.add(
+            answers.puzzle_identifiers, answers.inputs, answers.predictions, answers.q_halt, answers.examples
+        )
 
-    def _batches(self, images: ArcImages, config: EvalConfig) -> Iterator[Batch]:
-        for grids, identifiers in images.every(config.batch_size, config.max_puzzles):
-            yield made_batch(self.dataset, grids, identifiers)
+    def _batches(self, images: ArcImages, config: EvalConfig, world: World) -> Iterator[Batch]:
+        size = shared_batch_size(config.batch_size, world)
+        own = world.rows(size)
+        made = images.every(size, config.max_puzzles, own=own)
+        for number, (grids, identifiers) in enumerate(made):
+            batch = made_batch(self.dataset, grids, identifiers)
+            start = number * size + own.start
+            yield EvaluationBatch(
+                batch.inputs,
+                batch.labels,
+                batch.puzzle_identifiers,
+                np.arange(start, start + len(identifiers)),
+            )
 
 
 def named_scores(scores: Mapping[int, float]) -> dict[str, float]:

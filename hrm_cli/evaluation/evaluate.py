@@ -38,6 +38,8 @@ class Answers:
     """`[b, S]`"""
     q_halt: NDArray[np.float32]
     """`[b]`"""
+    examples: NDArray[np.int64] | None = None
+    """Number of each row's example, `[b]`, where the batches know it."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ def evaluate(
                         batch.labels[places],
                         step.predictions[step.finished].cpu().numpy(),
                         step.q_halt[step.finished].float().cpu().numpy(),
+                        batch.examples[places] if isinstance(batch, EvaluationBatch) else None,
                     )
                 )
             counted = result.labelled > 0
