@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from hrm_cli.cli.launching import BackendOption, Processes, ProcessesOption, evaluate_on_processes
 from hrm_cli.cli.options import DeviceOption, JsonOption, SeedOption
 
 
@@ -69,6 +70,8 @@ def evaluate(
             "--baselines-only", help="Only what trivial predictors score on the data; no checkpoint."
         ),
     ] = False,
+    nproc_per_node: ProcessesOption = 1,
+    backend: BackendOption = None,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     json: JsonOption = False,
@@ -80,11 +83,10 @@ def evaluate(
       hrm eval runs/demo
       hrm eval runs/demo/best --data data/sudoku --max-steps 32 --json
       hrm eval bundled:sudoku-9x9 --data data/sudoku --attempts 8
-      hrm eval runs/arc-1 --submission submission.json
+      hrm eval runs/arc-1 --submission submission.json --nproc-per-node 8
       hrm eval --baselines-only --data data/arc-1
     """
     from hrm_cli.cli import eval_output
-    from hrm_cli.data.arc_online import is_arc
     from hrm_cli.data.format import Dataset
     from hrm_cli.errors import CheckpointError, ConfigError
     from hrm_cli.whole_files import refuse_unwritable
@@ -102,66 +104,24 @@ def evaluate(
     if submission is not None:
         refuse_unwritable(submission)
 
-    from hrm_cli.cli import console
-    from hrm_cli.evaluation.arc_voting import Voting
-    from hrm_cli.evaluation.attempted import AttemptedEvaluation, evaluate_with_attempts
-    from hrm_cli.evaluation.attempts import Tries, deeper
-    from hrm_cli.evaluation.baselines import measure_baselines
-    from hrm_cli.evaluation.evaluate import check_fit
-    from hrm_cli.evaluation.evaluate import evaluate as run_evaluation
-    from hrm_cli.models.device import resolve_device
-    from hrm_cli.training.bundled import ATTEMPTS, SCHEME
-    from hrm_cli.training.model_files import load_model, read_model_card
+    from hrm_cli.cli.measuring import Request, measure
 
-    card = read_model_card(checkpoint)
-    dataset = Dataset.open(data or own_dataset(card.path, card.preset.data.path), split)
-    votes = is_arc(dataset) and split == "test"
-    tried = attempts or (ATTEMPTS if str(checkpoint).startswith(SCHEME) and not votes else 1)
-    if submission is not None and not votes:
-        raise ConfigError(f"--submission {submission}: only for the test split of an ARC dataset")
-    asked = {"max_steps": max_steps, "halt": halt, "batch_size": batch_size, "max_puzzles": max_puzzles}
-    config = card.preset.eval.model_copy(update={k: v for k, v in asked.items() if v is not None})
-    model, card = load_model(checkpoint, resolve_device(device))
-    check_fit(model, dataset)
-    voting = Voting.of(dataset) if votes else None
-    rows = dataset.num_examples if voting is None else voting.rows()
-    with console.progress("evaluating", min(rows, config.max_puzzles or rows), quiet=json) as display:
-        attempted: AttemptedEvaluation | None = None
-        if tried > 1:
-            steps = config.max_steps or model.arch.halt_max_steps
-            tries = Tries(tried, max_steps or deeper(steps), seed or 0, config.batch_size)
-            result, attempted = evaluate_with_attempts(model, dataset, config, tries, progress=display.update)
-        elif voting is None:
-            result = run_evaluation(model, dataset, config, progress=display.update)
-        else:
-            result = voting.run(model, config, progress=display.update)
-    arc = {} if voting is None else eval_output.voted(voting, submission)
-    baselines = measure_baselines(dataset, limit=config.max_puzzles)
-    if json:
-        console.print_json(
-            {
-                "checkpoint": str(card.path),
-                "step": card.step,
-                "split": split,
-                "halt": config.halt,
-                "max_steps": config.max_steps or model.arch.halt_max_steps,
-                **result.figures(),
-                **eval_output.attempted_figures(result, attempted),
-                **eval_output.baseline_figures(baselines),
-                **({"arc": arc} if voting is not None else {}),
-            }
-        )
-    else:
-        eval_output.render(card.path, split, result, baselines, arc, attempted)
-
-
-def own_dataset(model_file: Path, configured: str | None) -> Path:
-    """The dataset that a checkpoint's run was trained on. Raises DatasetError where it cannot be found."""
-    from hrm_cli.errors import DatasetError
-
-    if configured is not None:
-        return Path(configured)
-    for folder in model_file.parents[:3]:
-        if (folder / "dataset").is_dir():
-            return folder / "dataset"
-    raise DatasetError(f"{model_file}: the dataset of its run is not beside it; name one with --data DIR")
+    request = Request(
+        str(checkpoint),
+        None if data is None else str(data),
+        split,
+        max_steps,
+        halt,
+        batch_size,
+        max_puzzles,
+        attempts,
+        None if submission is None else str(submission),
+        device,
+        seed or 0,
+        json,
+    )
+    processes = Processes(nproc_per_node, backend=backend)
+    processes.check()
+    if processes.are_launched:
+        raise typer.Exit(evaluate_on_processes(processes, request))
+    measure(request)

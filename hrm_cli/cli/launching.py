@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -11,6 +11,7 @@ import typer
 from hrm_cli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from hrm_cli.cli.measuring import Request
     from hrm_cli.cli.running import PreparedRun
 
 ProcessesOption = Annotated[
@@ -111,5 +112,16 @@ def train_on_processes(
             "backend": processes.backend,
             "json": json,
         }
-    task = {"run": run, "data": data, "max_restarts": processes.max_restarts}
+    task = {"what": "train", "run": run, "data": data, "max_restarts": processes.max_restarts}
     return launch(Job(_WORKER, task, place, processes.endpoint, processes.max_restarts))
+
+
+def evaluate_on_processes(processes: Processes, request: Request) -> int:
+    """Evaluates on several processes of this host; returns the exit status."""
+    from hrm_cli.training.launcher import Job, launch
+    from hrm_cli.training.process_group import Place, choose_backend, choose_device
+
+    place = Place(processes.per_host)
+    choose_backend(processes.backend, choose_device(request.device, place))
+    task = {"what": "evaluate", "request": asdict(request), "backend": processes.backend}
+    return launch(Job(_WORKER, task, place))

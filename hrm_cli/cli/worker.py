@@ -85,7 +85,7 @@ def _work(task: dict[str, Any], attempt: int, local_rank: int) -> int:
     place = Place(**task["place"], local_rank=local_rank)
     meeting = Meeting(place)
     try:
-        return _train(task, attempt, meeting)
+        return _train(task, attempt, meeting) if task["what"] == "train" else _evaluate(task, meeting)
     except HRMError as error:
         meeting.end_job(str(error), error.exit_status)
         raise
@@ -119,6 +119,17 @@ def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
         if world.is_first:
             show_outcome(outcome, json=agreed["json"])
     return 0 if outcome.result.signal_number is None else 128 + outcome.result.signal_number
+
+
+def _evaluate(task: dict[str, Any], meeting: Meeting) -> int:
+    from hrm_cli.cli.measuring import Request, measure
+    from hrm_cli.training.process_group import choose_backend, choose_device
+
+    request = Request(**task["request"])
+    device = choose_device(request.device, meeting.place)
+    with meeting.world(choose_backend(task["backend"], device), device) as world:
+        measure(request, world, device)
+    return 0
 
 
 if __name__ == "__main__":

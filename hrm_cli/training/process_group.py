@@ -61,7 +61,7 @@ def choose_device(name: str, place: Place) -> torch.device:
     if device.type == "cuda":
         if device.index is not None:
             raise ConfigError(
-                f"train.device {name} is one device, but there are {place.processes} processes on this host; "
+                f"device {name} is one device, but there are {place.processes} processes on this host; "
                 "take cuda: every process gets a device of its own"
             )
         count = torch.cuda.device_count()
@@ -72,9 +72,7 @@ def choose_device(name: str, place: Place) -> torch.device:
             )
         return torch.device("cuda", place.local_rank)
     if device.type != "cpu":
-        raise ConfigError(
-            f"several processes train on cuda or cpu, not on {device.type}; set train.device=cpu"
-        )
+        raise ConfigError(f"several processes train on cuda or cpu, not on {device.type}; take device cpu")
     return device
 
 

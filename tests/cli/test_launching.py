@@ -214,3 +214,17 @@ def test_what_the_processes_cannot_do_is_said_before_any_is_started(
     assert done.status == 2
     assert done.stderr.startswith("Error: global_batch_size 16 cannot be divided among 3 processes")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_an_evaluation_on_two_processes_prints_the_figures_of_one(run_hrm, alone: Path) -> None:
+    done = run_hrm(
+        "eval", alone / "latest", "--nproc-per-node", 2, "--batch-size", 3, "--device", "cpu", "--json"
+    )
+    assert done.status == 0, done.stderr
+    document = json.loads(done.stdout)
+    lines = [json.loads(line) for line in (alone / "metrics.jsonl").read_text().splitlines()]
+    last = [line for line in lines if line["kind"] == "eval"][-1]
+    assert document["puzzles"] == 17
+    for figure in ("exact_accuracy", "cell_accuracy", "mean_steps", "q_halt_accuracy"):
+        assert document[figure] == pytest.approx(last[figure])
