@@ -44,6 +44,7 @@ def main() -> None:
         if status:
             # All ranks have agreed on it and saved: an end like any other for torch's agent.
             report("interrupted", status, "")
+        _leave(0)
     except (KeyboardInterrupt, SystemExit) as error:
         # Before there was anything to save. The launcher knows whether it was told to end, or another worker failed.
         report("lost", 1, f"process {rank} was ended by a signal")
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def _leave(status: int) -> None:
-    # At once: threads of a backend may wait for ranks that are gone, and destructors complain of them.
+    # At once: threads of a backend may wait for ranks that are gone, and destructors abort the process over them.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
