@@ -25,11 +25,13 @@ from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.device import resolve_device
 from hrm_cli.puzzles.arc_names import pack_names
-from hrm_cli.training.checkpoints import has_checkpoint, load_training_state
+from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.loggers import Listener, MetricsFile
-from hrm_cli.training.loop import Run, TrainResult, train
+from hrm_cli.training.loop import TrainResult, train
+from hrm_cli.training.pointers import has_checkpoint
+from hrm_cli.training.run import Run
 from hrm_cli.training.starting import freeze, start_new
 from hrm_cli.training.state import DatasetFacts, Plan, TrainState, initial_state, make_plan
 from hrm_cli.whole_files import whole_file

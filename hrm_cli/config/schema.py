@@ -135,9 +135,9 @@ class ArchConfig(Section):
     nova_bridge_loss_weight: Float = Field(
         0.0, ge=0, description="nova: weight of the states' predictions of each other through the bridges"
     )
-    forward_dtype: Literal["bfloat16", "float32", "auto"] = Field(
+    forward_dtype: Literal["bfloat16", "float16", "float32", "auto"] = Field(
         "bfloat16",
-        description="number format of the forward pass; parameters stay float32; "
+        description="number format of the forward pass; parameters stay float32; float16 is trained with a loss scale; "
         "auto takes bfloat16 where the hardware multiplies it, else float32",
     )
 
@@ -385,6 +385,22 @@ class TrainConfig(Section):
     )
     max_minutes: Float | None = Field(
         None, gt=0, description="minutes of training after which the run ends, wherever its schedule stands"
+    )
+    on_divergence: Literal["stop", "rollback"] = Field(
+        "stop", description="what follows a divergence: the end, or the best checkpoint again at a lower rate"
+    )
+    rollback_lr_factor: Float = Field(
+        0.5, gt=0, le=1, description="what a rollback multiplies the learning rates by"
+    )
+    max_rollbacks: Int = Field(3, ge=1, description="rollbacks after which a divergence ends the run")
+    collapse_ratio: Float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="exact accuracy ÷ best below which an evaluation counts as a divergence; 0 means never",
+    )
+    collapse_from: Float = Field(
+        0.5, ge=0, le=1, description="best exact accuracy from which on collapses are looked for"
     )
     explode_ratio: Float = Field(
         100.0, gt=1, description="loss ÷ lowest mean loss seen at which the run counts as diverged"

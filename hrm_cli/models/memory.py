@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hrm_cli.models.anatomy import Part
 
-BYTES = {"float32": 4, "bfloat16": 2}
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Of one number in each format."""
 
 _MASTER = BYTES["float32"]

@@ -9,7 +9,6 @@ A checkpoint is written under a temporary name, synced, renamed; the pointers ar
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -25,17 +24,13 @@ from hrm_cli.errors import CheckpointError
 from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.core import InnerCarry
 from hrm_cli.training.distributed import ALONE, World
+from hrm_cli.training.loss_scale import LossScale
 from hrm_cli.training.model_files import MODEL_FILE, compare_shapes, find_model_file, write_model_file
 from hrm_cli.training.optimizers import AdamATan2
+from hrm_cli.training.pointers import FACTS_FILE, CheckpointNotWritten, point, pointed_to, sync
 from hrm_cli.training.state import Best, DatasetFacts, TrainState
 
-
-class CheckpointNotWritten(CheckpointError):  # noqa: N818 - what happened, not a kind of fault
-    """A checkpoint could not be written: the disk is full, or may not be written to."""
-
-
 TENSORS_FILE = "training.safetensors"
-FACTS_FILE = "training.json"
 
 
 def checkpoint_folder(run: Path, step: int) -> Path:
@@ -63,11 +58,11 @@ def save_checkpoint(
     problem, cause = "", None
     if world.is_first:
         try:
-            if _pointed_to(run / "latest") != folder:
+            if pointed_to(run / "latest") != folder:
                 _write(folder, state, shared, preset, facts, sampler)
-            _point(run / "latest", folder)
+            point(run / "latest", folder)
             if best:
-                _point(run / "best", folder)
+                point(run / "best", folder)
             _prune(run, preset.train.keep_checkpoints, folder)
         except (OSError, SafetensorError) as error:
             problem, cause = (
@@ -95,22 +90,14 @@ def _write(
         save_file(_training_tensors(state, shared), partial / TENSORS_FILE)
         (partial / FACTS_FILE).write_text(json.dumps(_training_facts(state, sampler)), encoding="utf-8")
         for name in (MODEL_FILE, TENSORS_FILE, FACTS_FILE):
-            _sync(partial / name)
+            sync(partial / name)
         # No run goes on from a folder that `latest` does not name: one that is here was left by a killed process.
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    _sync(folder.parent)
-
-
-def has_checkpoint(run: Path) -> bool:
-    """Whether there is one to go on from; points `latest` to it where a killed process had not come to that."""
-    folders = sorted((run / "checkpoints").glob("step-*"))
-    if folders and not (run / "latest").is_file():
-        _point(run / "latest", folders[-1])
-    return (run / "latest").is_file()
+    sync(folder.parent)
 
 
 def load_training_state(run: Path, state: TrainState, world: World = ALONE) -> dict[str, Any]:
@@ -139,6 +126,7 @@ def load_training_state(run: Path, state: TrainState, world: World = ALONE) -> d
     )
     try:
         state.model.load_state_dict(weights)
+        state.network.state.clear()
         _load_optimizer(state, groups.get("optimizer", {}), facts["optimizer_steps"])
         if state.average is not None:
             for name, average in state.average.parameters.items():
@@ -155,6 +143,10 @@ def load_training_state(run: Path, state: TrainState, world: World = ALONE) -> d
         state.best = Best(**facts["best"]) if facts["best"] else None
         for name in ("step", "seconds", "evaluations_without_better", "lowest_loss"):
             setattr(state, name, facts[name])
+        # Checkpoints of earlier versions have neither.
+        state.rollbacks, state.lr_factor = facts.get("rollbacks", 0), facts.get("lr_factor", 1.0)
+        if state.loss_scale is not None and facts.get("loss_scale"):
+            state.loss_scale = LossScale(**facts["loss_scale"])
         sampler: dict[str, Any] = facts["sampler"]
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{folder}: its training state does not fit this run: {error!r}") from None
@@ -177,6 +169,9 @@ def _training_facts(state: TrainState, sampler: dict[str, Any]) -> dict[str, Any
         "best": asdict(state.best) if state.best else None,
         "evaluations_without_better": state.evaluations_without_better,
         "lowest_loss": state.lowest_loss,
+        "loss_scale": asdict(state.loss_scale) if state.loss_scale else None,
+        "rollbacks": state.rollbacks,
+        "lr_factor": state.lr_factor,
         "optimizer_steps": steps[0] if steps else 0,
         "sampler": sampler,
     }
@@ -235,37 +230,13 @@ def _load_carry(parts: dict[str, Tensor], device: torch.device) -> Carry | None:
     )
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _point(pointer: Path, folder: Path) -> None:
-    partial = pointer.with_name(f".partial-{pointer.name}")
-    try:
-        partial.write_text(f"{folder.relative_to(pointer.parent).as_posix()}\n", encoding="utf-8")
-        _sync(partial)
-        partial.replace(pointer)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync(pointer.parent)
-
-
-def _pointed_to(pointer: Path) -> Path | None:
-    return pointer.parent / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
-
-
 def _prune(run: Path, keep: int, latest: Path) -> None:
     parent = run / "checkpoints"
     folders = sorted(parent.glob("step-*"))
     # Behind the latest there is only what a killed process left, or a run that went back.
     behind = [folder for folder in folders if folder.name > latest.name]
     old = folders[: len(folders) - len(behind)][:-keep]
-    best = _pointed_to(run / "best")
+    best = pointed_to(run / "best")
     for folder in [*behind, *old, *parent.glob(".partial-*")]:
         if folder != best:
             shutil.rmtree(folder, ignore_errors=True)

@@ -37,6 +37,10 @@ class Teacher:
         per_row = torch.where(labelled, divergence, 0.0).sum(-1) / labelled.sum(-1).clamp(min=1)
         return per_row.sum()
 
+    def forget(self) -> None:
+        """Drops all targets; the next step makes them anew."""
+        self._targets = {}
+
     def _current_targets(self, current: PuzzleBatch, fresh: Tensor, first_row: int) -> Tensor:
         targets = self._targets.get(first_row)
         if targets is None:

@@ -25,6 +25,9 @@ class BatchStream(Protocol):
     def state_dict(self) -> dict[str, Any]:
         """The position, as JSON."""
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from where `state_dict` was taken."""
+
 
 @dataclass(frozen=True)
 class _Ready:
@@ -42,7 +45,10 @@ class Prefetcher:
 
     def __init__(self, stream: BatchStream, device: torch.device) -> None:
         self._stream, self._device = stream, device
-        self._position = stream.state_dict()
+        self._start()
+
+    def _start(self) -> None:
+        self._position = self._stream.state_dict()
         self._ready: queue.Queue[_Ready | BaseException] = queue.Queue(_AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._fill, name="hrm-batches", daemon=True)
@@ -65,6 +71,12 @@ class Prefetcher:
     def state_dict(self) -> dict[str, Any]:
         """The position, as JSON."""
         return self._position
+
+    def go_on_from(self, position: dict[str, Any]) -> None:
+        """Drops what lies ready and goes on from another position of the stream."""
+        self.close()
+        self._stream.load_state_dict(position)
+        self._start()
 
     def close(self) -> None:
         """Stops the thread; what lies ready is dropped."""

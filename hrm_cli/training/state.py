@@ -15,6 +15,7 @@ from hrm_cli.models.act import ACTModel, Carry
 from hrm_cli.models.compiling import compile_updates
 from hrm_cli.models.registry import build_model
 from hrm_cli.training.contracts import Supervised
+from hrm_cli.training.loss_scale import LossScale
 from hrm_cli.training.optimizers import SignDescent, network_optimizer
 
 
@@ -93,6 +94,9 @@ class Teacher(Protocol):
         `out` may be of a part of the batch, which begins at `first_row` and is cut alike at every step.
         """
 
+    def forget(self) -> None:
+        """The rows that are worked on have changed: no target holds any longer."""
+
 
 @dataclass
 class TrainState:
@@ -116,6 +120,12 @@ class TrainState:
     evaluations_without_better: int = 0
     lowest_loss: float | None = None
     """Lowest mean loss of a logged line: what divergence is measured against."""
+    loss_scale: LossScale | None = None
+    """With a forward pass in float16 only."""
+    rollbacks: int = 0
+    """How often the run went back to its best checkpoint."""
+    lr_factor: float = 1.0
+    """What the rollbacks have multiplied the learning rates by."""
 
     def evaluated_tensors(self) -> dict[str, Tensor]:
         """The tensors to evaluate with and to publish: averaged parameters where averaging is on."""
@@ -148,4 +158,5 @@ def initial_state(preset: Preset, facts: DatasetFacts, device: torch.device) -> 
         sparse=table and SignDescent(table, config.puzzle_emb_lr, config.puzzle_emb_weight_decay),
         generator=torch.Generator(device=device).manual_seed(config.seed + 1),
         average=average,
+        loss_scale=LossScale() if model.core.dtype == torch.float16 else None,
     )

@@ -13,6 +13,7 @@ from hrm_cli.config.schema import TrainConfig
 from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.training.contracts import Progress, Supervised, contract_of
 from hrm_cli.training.distributed import ALONE, World
+from hrm_cli.training.loss_scale import LossScale, unscale
 from hrm_cli.training.schedule import rate_factor
 from hrm_cli.training.state import TrainState
 
@@ -26,14 +27,20 @@ def train_one_step(
 
     With `train.accumulation_steps` the rows are worked on in that many micro-batches, one after the other, whose
     gradients add up to those of the whole batch.
+
+    In float16, a step whose gradients overflow is skipped: it counts, and its batch is used up, but nothing is
+    updated, the average included, and there are no sums. Rows whose states have broken take a new puzzle next.
     """
     state.model.train()
     progress = Progress(state.step, total_steps)
     sums, embeddings = _accumulate_gradients(state, batch, config, world, progress)
+    state.step += 1
+    if state.loss_scale is not None and not _unscaled(state, state.loss_scale, embeddings, world):
+        return {}
     if config.grad_clip:
         torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip)
-    state.step += 1
-    _update(state, embeddings, config, rate_factor(state.step, total_steps, config), world)
+    rate = state.lr_factor * rate_factor(state.step, total_steps, config)
+    _update(state, embeddings, config, rate, world)
     return sums
 
 
@@ -72,6 +79,7 @@ def _accumulate_gradients(
     carries: list[Carry | None] = []
     count = len(batch.inputs)
     draws = world.draws(state.generator, count)
+    scale = 1.0 if state.loss_scale is None else state.loss_scale.scale
     for rows in micro_batches(count, config.accumulation_steps):
         before = None if state.carry is None else state.carry.select(rows)
         after, out = contract(state.model, before, batch.select(rows), config, draws.of(rows), progress)
@@ -82,12 +90,30 @@ def _accumulate_gradients(
             out.metrics["distill_loss"] = taught.detach()
         is_last = rows.stop == count
         with world.summed_gradients(state.model) if is_last else nullcontext():
-            (loss / config.global_batch_size).backward()
+            (loss * scale / config.global_batch_size).backward()
         embeddings.take(out)
         add_sums(sums, {"loss": loss.detach(), **out.metrics})
         carries.append(after)
     state.carry = Carry.joined([carry for carry in carries if carry is not None]) if carries[0] else None
     return sums, embeddings
+
+
+def _unscaled(
+    state: TrainState, loss_scale: LossScale, embeddings: _EmbeddingGradients, world: World
+) -> bool:
+    """Divides all gradients by the loss scale. False where they overflowed on any rank: the step is off."""
+    own = [p.grad for p in state.model.parameters() if p.grad is not None]
+    finite = unscale([*own, *embeddings.gradients], loss_scale.scale)
+    if not world.largest(float(not finite))[0]:
+        loss_scale.held()
+        return True
+    loss_scale.overflowed()
+    state.network.zero_grad(set_to_none=True)
+    if state.carry is not None:
+        inner = state.carry.inner
+        sound = inner.z_H.isfinite().flatten(1).all(1) & inner.z_L.isfinite().flatten(1).all(1)
+        state.carry.halted |= ~sound
+    return False
 
 
 def _update(

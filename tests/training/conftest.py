@@ -12,7 +12,7 @@ import torch
 
 from hrm_cli.config.schema import ArchConfig, Preset, TrainConfig
 from hrm_cli.data.batches import Batch
-from hrm_cli.training.loop import Evaluate, Run
+from hrm_cli.training.run import Evaluate, Run
 from hrm_cli.training.state import DatasetFacts, Plan, TrainState, initial_state
 
 FACTS = DatasetFacts(vocab_size=6, seq_len=9, num_puzzle_identifiers=3, domain={})
@@ -34,6 +34,9 @@ class ReversedPuzzles:
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.position = state["position"]
+
 
 def small_preset(**train: Any) -> Preset:
     arch = ArchConfig(
@@ -42,6 +45,38 @@ def small_preset(**train: Any) -> Preset:
     )  # fmt: skip
     defaults = {"global_batch_size": 8, "lr": 1e-3, "lr_warmup_steps": 5, "log_interval": 5}
     return Preset(arch=arch, train=TrainConfig(**{**defaults, **train}))
+
+
+class Recorder:
+    """A listener that keeps what it is told, and does something at certain steps."""
+
+    def __init__(self, at_step=None) -> None:
+        self.records, self.warnings, self.rewinds = [], [], []
+        self.at_step, self.ended = at_step or {}, False
+
+    def begin(self, plan, step) -> None:
+        self.first = step
+
+    def stepped(self, step) -> None:
+        if step in self.at_step:
+            self.at_step[step]()
+
+    def logged(self, record) -> None:
+        self.records.append(record)
+
+    def warned(self, message) -> None:
+        self.warnings.append(message)
+
+    def rewound(self, step) -> None:
+        self.rewinds.append(step)
+
+    def end(self) -> None:
+        self.ended = True
+
+
+@pytest.fixture
+def recorder_class() -> type[Recorder]:
+    return Recorder
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one_in_place(
 
 
 def test_the_newest_and_the_best_checkpoints_are_kept(make_run) -> None:
-    scores = iter([0.9, 0.1, 0.2, 0.3, 0.4])
+    scores = iter([0.9, 0.5, 0.6, 0.7, 0.8])
     run, state = make_run(
         50, evaluate=lambda model: {"exact_accuracy": next(scores), "mean_steps": 1.0}, keep_checkpoints=2
     )

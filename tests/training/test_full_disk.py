@@ -25,8 +25,8 @@ from hrm_cli.training.model_files import find_model_file, load_model
 FAILURES = {
     "full while tensors are written": ("save_file", SafetensorError("I/O error: No space left on device")),
     "full while the model is written": ("write_model_file", OSError(errno.ENOSPC, "No space left on device")),
-    "full while it is synced": ("_sync", OSError(errno.ENOSPC, "No space left on device")),
-    "full while latest is moved": ("_point", OSError(errno.ENOSPC, "No space left on device")),
+    "full while it is synced": ("sync", OSError(errno.ENOSPC, "No space left on device")),
+    "full while latest is moved": ("point", OSError(errno.ENOSPC, "No space left on device")),
     "read-only": ("write_model_file", OSError(errno.EROFS, "Read-only file system")),
 }
 

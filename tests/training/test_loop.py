@@ -13,34 +13,16 @@ from hrm_cli.training.loop import train
 from hrm_cli.training.model_files import find_model_file, load_model
 
 
-class Recorder:
-    def __init__(self, at_step=None) -> None:
-        self.records, self.at_step, self.ended = [], at_step or {}, False
-
-    def begin(self, plan, step) -> None:
-        self.first = step
-
-    def stepped(self, step) -> None:
-        if step in self.at_step:
-            self.at_step[step]()
-
-    def logged(self, record) -> None:
-        self.records.append(record)
-
-    def end(self) -> None:
-        self.ended = True
-
-
-def test_the_loss_falls_on_a_task_that_can_be_learned(make_run) -> None:
-    recorder = Recorder()
+def test_the_loss_falls_on_a_task_that_can_be_learned(make_run, recorder_class) -> None:
+    recorder = recorder_class()
     run, state = make_run(400, listeners=(recorder,), lr=3e-3, log_interval=100)
     train(run, state)
     losses = [record["lm_loss"] for record in recorder.records]
     assert losses[-1] < 0.85 * losses[0]
 
 
-def test_lines_come_at_the_interval_and_at_the_end_with_means_not_sums(make_run) -> None:
-    recorder = Recorder()
+def test_lines_come_at_the_interval_and_at_the_end_with_means_not_sums(make_run, recorder_class) -> None:
+    recorder = recorder_class()
     run, state = make_run(12, listeners=(recorder,))
     train(run, state)
     assert [record["step"] for record in recorder.records] == [5, 10, 12]
@@ -64,12 +46,14 @@ def test_patience_ends_a_run_that_no_longer_gets_better(make_run) -> None:
     assert (result.best.step, result.best.exact_accuracy) == (10, 0.5)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(make_run) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
+    make_run, recorder_class
+) -> None:
     def poison() -> None:
         with torch.no_grad():
             state.model.inner.lm_head.weight.fill_(float("nan"))
 
-    run, state = make_run(50, checkpoint_interval=10, listeners=(Recorder({12: poison}),))
+    run, state = make_run(50, checkpoint_interval=10, listeners=(recorder_class({12: poison}),))
     with pytest.raises(TrainingDiverged, match=r"step 15: the loss is nan.*step-000000010.*train.lr"):
         train(run, state)
     assert TrainingDiverged.exit_status == 1
@@ -78,45 +62,49 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
-def test_weights_that_are_not_finite_never_reach_a_checkpoint_even_between_logged_lines(make_run) -> None:
+def test_weights_that_are_not_finite_never_reach_a_checkpoint_even_between_logged_lines(
+    make_run, recorder_class
+) -> None:
     def poison() -> None:
         with torch.no_grad():
             state.model.inner.lm_head.weight[0, 0] = float("inf")
 
-    run, state = make_run(50, log_interval=1000, checkpoint_interval=3, listeners=(Recorder({4: poison}),))
+    run, state = make_run(
+        50, log_interval=1000, checkpoint_interval=3, listeners=(recorder_class({4: poison}),)
+    )
     with pytest.raises(TrainingDiverged, match="not finite"):
         train(run, state)
     assert find_model_file(run.folder).parent.name == "step-000000003"
 
 
-def test_an_exploding_loss_stops_the_run(make_run) -> None:
+def test_an_exploding_loss_stops_the_run(make_run, recorder_class) -> None:
     def explode() -> None:
         with torch.no_grad():
             state.model.inner.lm_head.weight.mul_(1e6)
 
     run, state = make_run(
-        50, listeners=(Recorder({11: explode}),), explode_ratio=5.0, loss="softmax_cross_entropy"
+        50, listeners=(recorder_class({11: explode}),), explode_ratio=5.0, loss="softmax_cross_entropy"
     )
     with pytest.raises(TrainingDiverged, match="more than 5 times its lowest"):
         train(run, state)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_before_the_run_ends(make_run, number) -> None:
+def test_a_signal_saves_before_the_run_ends(make_run, recorder_class, number) -> None:
     before = signal.getsignal(number)
-    run, state = make_run(50, listeners=(Recorder({13: lambda: os.kill(os.getpid(), number)}),))
+    run, state = make_run(50, listeners=(recorder_class({13: lambda: os.kill(os.getpid(), number)}),))
     result = train(run, state)
     assert (result.reason, result.signal_number, result.step) == ("interrupted", number, 13)
     assert find_model_file(run.folder).parent.name == "step-000000013"
     assert signal.getsignal(number) is before
 
 
-def test_a_second_signal_takes_its_ordinary_course(make_run) -> None:
+def test_a_second_signal_takes_its_ordinary_course(make_run, recorder_class) -> None:
     def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
-    run, state = make_run(50, listeners=(Recorder({3: twice}),))
+    run, state = make_run(50, listeners=(recorder_class({3: twice}),))
     with pytest.raises(KeyboardInterrupt):
         train(run, state)
 

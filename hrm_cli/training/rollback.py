@@ -1,0 +1,80 @@
+"""What follows when training has diverged: the end, or another try from the best checkpoint at a lower rate.
+
+A run that is killed anywhere in between goes on as if it had not been: until the rollback is written into the
+checkpoint that `latest` names, the run diverges again and is rolled back again, the same way.
+"""
+
+from __future__ import annotations
+
+from hrm_cli.errors import TrainingDiverged
+from hrm_cli.training.checkpoints import load_training_state
+from hrm_cli.training.guards import Divergence
+from hrm_cli.training.pointers import CheckpointNotWritten, go_back_to_best, record_rollback
+from hrm_cli.training.run import Run
+from hrm_cli.training.state import TrainState
+
+
+def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
+    """Puts the best checkpoint (the latest, where none was evaluated) into `state`, and lowers the learning rates.
+
+    Raises TrainingDiverged where `train.on_divergence` says stop, the rollbacks are used up, or there is no checkpoint.
+    """
+    config, world = run.preset.train, run.world
+    step, seconds = state.step, state.seconds
+    rollbacks, lr_factor = state.rollbacks + 1, state.lr_factor * config.rollback_lr_factor
+    if (
+        config.on_divergence == "stop"
+        or rollbacks > config.max_rollbacks
+        or not world.first_says(lambda: go_back_to_best(run.folder))
+    ):
+        raise _end(run, state, divergence) from None
+    position = load_training_state(run.folder, state, world)
+    assert run.ahead is not None
+    run.ahead.go_on_from(position)
+    state.rollbacks, state.lr_factor, state.seconds = rollbacks, lr_factor, seconds
+    if state.teacher is not None:
+        state.teacher.forget()
+
+    run.warn(
+        f"training diverged at step {step}: {divergence}. Back to step {state.step}, "
+        f"learning rates × {lr_factor:g} ({rollbacks} of {config.max_rollbacks} rollbacks)"
+    )
+    for listener in run.listeners:
+        listener.rewound(state.step)
+    run.tell(
+        {
+            "kind": "rollback",
+            "step": state.step,
+            "epoch": round(run.plan.epoch(state.step), 4),
+            "from_step": step,
+            "reason": str(divergence),
+            "rollbacks": rollbacks,
+            "lr_factor": lr_factor,
+        }
+    )
+    # Last of all: what was told above is told once more if the run is killed before.
+    if world.is_first:
+        try:
+            record_rollback(run.folder, rollbacks, lr_factor, seconds)
+        except CheckpointNotWritten as error:
+            run.warn(f"{error}. A run resumed before the next checkpoint forgets this rollback")
+
+
+def _end(run: Run, state: TrainState, divergence: Divergence) -> TrainingDiverged:
+    config = run.preset.train
+    pointer = next(
+        (path for path in (run.folder / "best", run.folder / "latest") if path.is_file()),
+        None,
+    )
+    kept = (
+        f"The {pointer.name if pointer.name == 'best' else 'last good'} checkpoint is "
+        f"{run.folder / pointer.read_text(encoding='utf-8').strip()}"
+        if pointer is not None
+        else "No checkpoint had been written"
+    )
+    tried = f" It had been rolled back {state.rollbacks} times." if state.rollbacks else ""
+    advice = "" if config.on_divergence == "rollback" else ", or train.on_divergence=rollback"
+    return TrainingDiverged(
+        f"training diverged at step {state.step}: {divergence}.{tried} {kept}. "
+        f"Try a lower train.lr (now {config.lr * state.lr_factor:g}), train.grad_clip=1{advice}."
+    )

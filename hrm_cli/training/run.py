@@ -1,0 +1,67 @@
+"""A run as its parts see it: its folder, its configuration, its data, and who watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hrm_cli.config.schema import Preset
+from hrm_cli.models.act import ACTModel
+from hrm_cli.training.checkpoints import save_checkpoint
+from hrm_cli.training.distributed import ALONE, World
+from hrm_cli.training.loggers import Listener
+from hrm_cli.training.pointers import CheckpointNotWritten
+from hrm_cli.training.prefetch import BatchStream, Prefetcher
+from hrm_cli.training.state import DatasetFacts, Plan, TrainState
+
+Evaluate = Callable[[ACTModel], Mapping[str, float]]
+"""Evaluates a model; the result holds at least `exact_accuracy`."""
+
+
+@dataclass
+class Run:
+    """A run: its folder, its configuration, its data, and who watches it."""
+
+    folder: Path
+    preset: Preset
+    facts: DatasetFacts
+    plan: Plan
+    batches: BatchStream
+    evaluate: Evaluate | None
+    listeners: Sequence[Listener] = ()
+    world: World = ALONE
+    """The processes that train together; ranks but the first have no listeners."""
+    ahead: Prefetcher | None = None
+    """Draws `batches` ahead while the run trains; it knows which of them have been used."""
+
+    def save(self, state: TrainState, *, best: bool = False) -> Path:
+        """Writes a checkpoint of `state`, with the rows and sums of all ranks."""
+        return save_checkpoint(
+            self.folder,
+            state,
+            self.preset,
+            self.facts,
+            (self.ahead or self.batches).state_dict(),
+            best=best,
+            world=self.world,
+        )
+
+    def save_if_possible(self, state: TrainState, *, best: bool = False) -> Path | None:
+        """Writes a checkpoint; where that cannot be done the run goes on with a warning, and the next one is tried."""
+        try:
+            return self.save(state, best=best)
+        except CheckpointNotWritten as error:
+            self.warn(f"{error}. Training goes on; the next checkpoint is tried again")
+            return None
+
+    def warn(self, message: str) -> None:
+        """Tells every listener of something wrong that does not end the run."""
+        for listener in self.listeners:
+            listener.warned(message)
+
+    def tell(self, record: dict[str, Any]) -> None:
+        """Hands a line of figures to every listener."""
+        for listener in self.listeners:
+            listener.logged(record)
