@@ -2,7 +2,7 @@
 
 All images of all puzzles reason in one batch. After every step each answer is brought back to its puzzle and checked
 by the rules; a puzzle whose answer is right leaves with all its images. A row does not leave because the model says
-that it is done: the rules know that it is not.
+that it is done, for the rules know that it is not; it leaves when its answer has stood still for long.
 
 Letters in shapes: n puzzles, b rows still at work, S tokens of a puzzle, V vocabulary.
 """
@@ -25,6 +25,9 @@ from hrm_cli.puzzles.domain import BulkDomain, Domain, Tokens, TokenSymmetries
 DRAWS = 4
 """Symmetries drawn for each one wanted: small groups, as that of mazes, give the same one again and again."""
 
+
+STILL = 8
+"""Steps without any change after which an image's wrong answer counts as its last."""
 
 DEEPER = 2
 """Steps of an attempt ÷ steps of the first answer."""
@@ -213,6 +216,7 @@ def _try_batch(
         solved = [owner for owner in np.unique(owners[mine]).tolist() if best[owner].faults == 0]
         yield from ((owner, best.pop(owner)) for owner in solved)
         done |= np.isin(owners, solved)
+        done[mine[judged.stand_still(mine)]] = True
         leaving = torch.from_numpy(done[rows]).to(step.rows.device)
         try:
             step = steps.send(leaving)
@@ -228,14 +232,20 @@ class _Judge:
         self._domain, self._puzzles = domain, puzzles
         self._answers = np.full_like(puzzles, 255)
         self._faults = np.zeros(len(puzzles), np.int64)
+        self._unchanged = np.zeros(len(puzzles), np.int64)
 
     def faults(self, rows: NDArray[np.int64], answers: Tokens) -> NDArray[np.int64]:
         changed = (self._answers[rows] != answers).any(axis=1)
+        self._unchanged[rows] = np.where(changed, 0, self._unchanged[rows] + 1)
         if changed.any():
             fresh = rows[changed]
             self._answers[fresh] = answers[changed]
             self._faults[fresh] = self._domain.faults(self._puzzles[fresh], answers[changed])
         return self._faults[rows]
+
+    def stand_still(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Rows whose answer has not changed for long, `[b]`."""
+        return self._unchanged[rows] >= STILL
 
 
 def _worth_a_look(

@@ -15,7 +15,7 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.data.writer import DatasetWriter
 from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.attempted import dataset_domain, evaluate_with_attempts
-from hrm_cli.evaluation.attempts import Tries, try_images
+from hrm_cli.evaluation.attempts import STILL, Tries, try_images
 from hrm_cli.evaluation.intervals import wilson_interval
 from hrm_cli.models.act import ACTModel, InferenceStep
 from hrm_cli.models.registry import build_model
@@ -75,6 +75,21 @@ def test_all_images_of_a_puzzle_leave_at_once_when_one_of_them_is_right() -> Non
     assert (found[1].steps, found[1].faults) == (4, 0)
     assert np.array_equal(np.stack([found[0].tokens, found[1].tokens]), ANSWERS), "brought back to the puzzle"
     assert model.at_work == [6, 6, 3, 3]
+
+
+def test_an_image_whose_answer_stands_still_leaves_and_one_that_moves_goes_on() -> None:
+    first = PUZZLES[0].tobytes()
+
+    def respond(tokens: np.ndarray, step: int) -> np.ndarray:
+        answer = wrong(tokens)
+        if tokens.tobytes() == first:
+            answer[np.flatnonzero(tokens == 1)[0]] = 2 + step % 4
+        return right(tokens) if step == 20 else answer
+
+    model = Scripted(respond)
+    ((_, found),) = try_images(model, FOUR, PUZZLES[:1], Tries(3, 40), [1])
+    assert (found.steps, found.attempt, found.faults) == (20, 1, 0)
+    assert (model.at_work[STILL], model.at_work[STILL + 1]) == (3, 1)
 
 
 def test_a_model_that_keeps_dropped_rows_changes_nothing() -> None:
