@@ -57,6 +57,22 @@ FORMATS = {
     "drawn without spaces": (boxed("+---+---+---+", "|", ""), 1),
     "our own drawing": ("\n".join(SudokuDomain(9).lines(GRID)), 1),
     "simple sudoku": (boxed("*-----------*", "|", "").replace("|---", "*---"), 1),
+    "blanks as spaces in boxes": (boxed("+-------+-------+-------+", "|", " ").replace(".", " "), 1),
+    "blanks as spaces without a frame": ("\n".join(row.replace(".", " ") for row in ROWS), 1),
+    "every cell between bars": (
+        "\n".join(
+            line for row in ROWS for line in ("-" * 37, "| " + " | ".join(row.replace(".", " ")) + " |")
+        ),
+        1,
+    ),
+    "dashes for blanks": ("\n".join(row.replace(".", "-") for row in ROWS), 1),
+    "dashes for blanks in boxes": (boxed("+-------+-------+-------+", "|", " ").replace(".", "-"), 1),
+    "bands apart": ("\n\n".join("\n".join(ROWS[i : i + 3]) for i in (0, 3, 6)), 1),
+    "commas, empty cells blank": ("\n".join(",".join(c.strip(".") for c in row) for row in ROWS), 1),
+    "semicolons": ("\n".join(";".join(row.replace(".", "0")) for row in ROWS), 1),
+    "lists of numbers": ("[" + ",\n ".join(f"[{', '.join(row.replace('.', '0'))}]" for row in ROWS) + "]", 1),
+    "titles above": ("The Daily, Sudoku No. 1,234\nFiendish\n\n" + "\n".join(ROWS), 1),
+    "numbered and quoted": (f'1. {PUZZLE}\n2) {PUZZLE}\n"{PUZZLE}"', 3),
     "unicode bars": (boxed("├───────┼───────┼───────┤", "│", " "), 1),
     "sadman": (
         "\n".join(["#ARuud", "#DRandom", "[Puzzle]", *ROWS, "[State]", *ROWS, "[PencilMarks]", "1,2"]),
@@ -94,6 +110,41 @@ def test_smaller_sizes_are_recognised():
         + "\n".join(["1....."] * 6)
     )
     assert [item.grid.shape for item in items if isinstance(item, Puzzle)] == [(4, 4), (4, 4), (6, 6), (6, 6)]
+
+
+SMALL = {
+    4: ["1..4", "..1.", ".1..", "4..1"],
+    6: ["1..4..", ".5..2.", "..3..6", "6..3..", ".2..5.", "..4..1"],
+}
+
+
+@pytest.mark.parametrize("size", SMALL)
+def test_small_grids_with_spaces_for_blanks_are_read_as_those_with_dots(size):
+    rows, half = SMALL[size], size // 2
+    dotted = "\n".join(rows)
+    boxes = "\n".join(" | ".join(" ".join(row[i : i + half]) for i in (0, half)) for row in rows).replace(
+        ".", " "
+    )
+    cells = "\n".join("| " + " | ".join(row.replace(".", " ")) + " |" for row in rows)
+    (wanted,) = read(dotted)
+    for text in (boxes, cells):
+        (found,) = read(text)
+        assert isinstance(found, Puzzle), found
+        assert (found.grid == wanted.grid).all()
+
+
+def test_words_that_no_puzzle_follows_are_told_because_nothing_else_would_be():
+    items = read("Sudoku of the day\nhard, 12 points\n")
+    assert all(isinstance(item, Unreadable) for item in items)
+    assert "'Sudoku of the day': no puzzle" in items[0].reason
+
+
+def test_a_drawing_that_fits_no_layout_is_refused_as_a_whole():
+    lines = boxed("+-------+-------+-------+", "|", " ").replace(".", " ").splitlines()
+    lines[1] = lines[1].replace("5 3", " 53")
+    (problem,) = read("\n".join(lines))
+    assert isinstance(problem, Unreadable)
+    assert "in row 1 of a grid" in problem.reason
 
 
 def test_csv_columns_are_found_by_name():
