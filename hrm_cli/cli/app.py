@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "hrm_cli.cli.convert:convert",
         "Read and write checkpoints of the reference implementations.",
     ),
+    "push": ("hrm_cli.cli.push:push", "Put a trained model on the Hugging Face hub, with a page about it."),
 }
 
 EXIT_INTERRUPTED = 130

@@ -3,21 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hrm_cli.config.presets import load_preset
+from hrm_cli.config.overrides import parse_overrides
+from hrm_cli.config.presets import NameCheck, load_preset, merge_documents, validated
 from hrm_cli.config.schema import DataConfig, Preset
 from hrm_cli.errors import ConfigError, closest
 
 if TYPE_CHECKING:
     from hrm_cli.puzzles.domain import Domain
 
+DEFAULT_PRESET = "tiny"
+"""Of `hrm train`."""
+
 
 def load_configuration(name_or_path: str, overrides: Sequence[str] | None = None) -> Preset:
     """The resolved preset of `--preset NAME KEY=VALUE…`. Raises ConfigError telling every problem."""
+    return load_preset(name_or_path, overrides or (), _name_checks())
+
+
+def configuration_of_run(
+    preset_name: str | None, overrides: Sequence[str] | None, checkpoint: Path | None
+) -> tuple[Preset, str]:
+    """The configuration of a new run, and a name for its folder.
+
+    Where a checkpoint to start from is named and no preset, its own configuration is taken. Raises ConfigError, and
+    CheckpointError where there is no such checkpoint: before a dataset is built in vain.
+    """
+    from hrm_cli.training.model_files import read_model_card
+
+    if checkpoint is None or preset_name is not None:
+        preset = load_configuration(preset_name or DEFAULT_PRESET, overrides)
+        name = Path(preset_name or DEFAULT_PRESET).stem
+    else:
+        own = read_model_card(checkpoint).preset.model_dump()
+        preset = validated(merge_documents(own, parse_overrides(overrides or ())), {}, _name_checks())
+        name = checkpoint.stem
+    if checkpoint is not None:
+        train = preset.train.model_copy(update={"init_from": checkpoint.as_posix()})
+        preset = preset.model_copy(update={"train": train})
+    if preset.train.init_from is not None:
+        read_model_card(Path(preset.train.init_from))
+    return preset, name
+
+
+def _name_checks() -> dict[str, NameCheck]:
     from hrm_cli.models.registry import check_core
 
-    return load_preset(name_or_path, overrides or (), {"arch.core": check_core, "data.domain": _check_domain})
+    return {"arch.core": check_core, "data.domain": _check_domain}
 
 
 def _check_domain(name: str) -> None:

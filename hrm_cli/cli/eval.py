@@ -16,7 +16,7 @@ def evaluate(
         Path | None,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="A run folder, a checkpoint folder, a .safetensors file or bundled:NAME.",
+            help="A run folder, a checkpoint folder, a .safetensors file, bundled:NAME or hf:OWNER/NAME.",
             show_default=False,
         ),
     ] = None,

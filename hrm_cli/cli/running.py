@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from hrm_cli.cli import console
-from hrm_cli.cli.configuration import load_configuration
+from hrm_cli.cli.configuration import configuration_of_run, load_configuration
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.config.schema import DataConfig, Preset
@@ -79,21 +79,22 @@ class RunOutcome:
 
 
 def prepare_new_run(
-    preset_name: str,
+    preset_name: str | None,
     overrides: Sequence[str] | None,
     data: Path | None,
     output_dir: Path | None,
+    checkpoint: Path | None = None,
     *,
     quiet: bool = False,
     world_size: int = 1,
 ) -> PreparedRun:
     """Checks everything, builds the dataset where none is given, and writes the run's configuration."""
-    preset = load_configuration(preset_name, overrides)
+    preset, name = configuration_of_run(preset_name, overrides, checkpoint)
     _check_world(preset, world_size)
     if data is not None:
         preset = preset.model_copy(update={"data": preset.data.model_copy(update={"path": str(data)})})
     resolve_device(preset.train.device)
-    folder = output_dir or Path("runs") / f"{Path(preset_name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = output_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(
             f"{folder}: already exists and is not empty; go on with it (--resume {folder}) "
@@ -196,6 +197,8 @@ def run_training(
         if prepared.resumed and world.is_first:
             console.print_message(f"{prepared.folder}: no checkpoint yet; starts from the beginning")
         start_new(state, preset.train, facts)
+        if preset.train.init_from is not None and not quiet:
+            console.print_message(f"Starts from the weights of {preset.train.init_from}.")
     freeze(state, preset.train)
     plan = make_plan(preset.train, dataset)
     if not quiet and not prepared.resumed:

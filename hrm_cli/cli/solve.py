@@ -35,7 +35,7 @@ def solve(
         typer.Option(
             "--checkpoint",
             metavar="CHECKPOINT",
-            help="A run folder, a checkpoint folder, a .safetensors file or bundled:NAME.",
+            help="A run folder, a checkpoint folder, a .safetensors file, bundled:NAME or hf:OWNER/NAME.",
             show_default="the bundled model for the puzzles' size",
         ),
     ] = None,

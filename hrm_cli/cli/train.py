@@ -17,7 +17,7 @@ from hrm_cli.cli.launching import (
     RestartsOption,
     train_on_processes,
 )
-from hrm_cli.cli.options import JsonOption, Overrides, PresetOption
+from hrm_cli.cli.options import JsonOption, Overrides
 
 if TYPE_CHECKING:
     from hrm_cli.cli.running import PreparedRun, RunOutcome
@@ -25,7 +25,24 @@ if TYPE_CHECKING:
 
 def train(
     overrides: Overrides = None,
-    preset: PresetOption = "tiny",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            help="A packaged preset (see `hrm presets`) or a YAML file.",
+            show_default="tiny, or the configuration of --checkpoint",
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="CHECKPOINT",
+            help="Start from these weights: a run, a checkpoint, a .safetensors file, hf:OWNER/NAME.",
+            show_default=False,
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="DIR", help="Dataset folder; without it the preset's own is built."),
@@ -58,13 +75,19 @@ def train(
     Examples:
       hrm train --preset tiny
       hrm train --preset small --data data/sudoku epochs=100 lr=5e-4 global_batch_size=128
+      hrm train --checkpoint hf:someone/sudoku --data data/sudoku train.epochs=50
       hrm train --resume latest
       hrm train --preset base --nproc-per-node 8
 
     Ctrl-C saves a checkpoint before it stops; --resume goes on from there.
     """
     from hrm_cli.cli.running import prepare_new_run, prepare_resumed_run, run_training
+    from hrm_cli.errors import ConfigError
 
+    if resume is not None and checkpoint is not None:
+        raise ConfigError(
+            "--resume and --checkpoint: a resumed run goes on with its own weights; give one of them"
+        )
     processes = Processes(nproc_per_node, nnodes, node_rank, rdzv_endpoint, max_restarts, backend)
     processes.check()
     if seed is not None:
@@ -74,7 +97,7 @@ def train(
         if resume is not None:
             return prepare_resumed_run(resume, overrides, data, world_size=processes.world_size)
         return prepare_new_run(
-            preset, overrides, data, output_dir, quiet=json, world_size=processes.world_size
+            preset, overrides, data, output_dir, checkpoint, quiet=json, world_size=processes.world_size
         )
 
     if processes.are_launched:

@@ -355,7 +355,8 @@ class TrainConfig(Section):
         1.0, gt=0, le=1, description="weight of a supervision step ÷ that of the one before (CGAR: 0.7)"
     )
     init_from: str | None = Field(
-        None, description="checkpoint whose weights a new run starts from; null draws them"
+        None,
+        description="checkpoint whose weights a new run starts from (a path or hf:OWNER/NAME); null draws them",
     )
     freeze: Literal["none", "network"] = Field(
         "none", description="network: its weights stay as they are, puzzle embeddings alone are trained"

@@ -15,7 +15,7 @@ from hrm_cli.errors import ConfigError, DatasetError, HRMError
 
 PREFIX = "hf:"
 
-_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _Result = TypeVar("_Result")
 
 
@@ -97,7 +97,7 @@ def push_folder(
 
     def attempt(doing: str, call: Callable[..., _Result], **arguments: Any) -> _Result:
         try:
-            return call(address.repository, **arguments)
+            return call(repo_id=address.repository, **arguments)
         except Exception as error:
             reason = _reason(error, address, "check the network, and that the token may write")
             raise error_type(f"{what}: {doing} failed{reason}") from error

@@ -30,3 +30,8 @@ def as_positions(rows: Tensor, positions: int, hidden_size: int) -> Tensor:
     """Rows `[B, puzzle_emb_ndim]`, zero-padded to P·H and laid out as P positions `[B, P, H]`."""
     padding = positions * hidden_size - rows.shape[-1]
     return F.pad(rows, (0, padding)).view(-1, positions, hidden_size)
+
+
+def mean_table(table: Tensor, rows: int) -> Tensor:
+    """A table `[rows, puzzle_emb_ndim]` for other puzzles: every row the mean of the old ones, the reference's rule."""
+    return table.mean(dim=0, keepdim=True).expand(rows, -1).contiguous()

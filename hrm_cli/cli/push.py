@@ -1,0 +1,98 @@
+"""`hrm push`: a trained model onto the Hugging Face hub, with a page about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hrm_cli.cli.options import JsonOption
+
+
+def push(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="A run folder, a checkpoint folder or a .safetensors file."),
+    ],
+    repository: Annotated[
+        str, typer.Argument(metavar="hf:OWNER/NAME", help="Where to; made if it is not there.")
+    ],
+    private: Annotated[
+        bool, typer.Option("--private", help="A repository that is made is for you alone.")
+    ] = False,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            "--revision",
+            metavar="BRANCH",
+            help="The branch to put it on; made if it is not there.",
+            show_default="main",
+        ),
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option("--title", help="Heading of the page.", show_default="NAME")
+    ] = None,
+    license: Annotated[
+        str | None,
+        typer.Option(
+            "--license", help="License to state on the page, as in apache-2.0.", show_default="none stated"
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the page and the files; nothing leaves this machine.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Put a trained model on the hub: its weights, its configuration and a page written from the run.
+
+    It needs the extra `hub` and a token that may write (`hf auth login`, or HF_TOKEN). Folders of this machine are
+    left out of what is published.
+
+    \b
+    Examples:
+      hrm push runs/mine hf:someone/sudoku --dry-run
+      hrm push runs/mine hf:someone/sudoku --private
+      hrm solve puzzles.txt --checkpoint hf:someone/sudoku
+    """
+    import tempfile
+    from dataclasses import replace
+
+    from hrm_cli.cli import console
+    from hrm_cli.data.hub import HubAddress, push_folder
+    from hrm_cli.errors import CheckpointError, ConfigError
+    from hrm_cli.evaluation.publishing import Page, write_publication
+    from hrm_cli.training.model_files import read_header
+
+    address = HubAddress.parse(repository, "hf:OWNER/NAME")
+    if revision is not None:
+        if address.revision not in (None, revision):
+            raise ConfigError(f"{repository} and --revision {revision} name two branches; give one of them")
+        address = replace(address, revision=revision)
+    header = read_header(checkpoint)
+    page = Page(str(address), title or address.repository.partition("/")[2], license)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        text = write_publication(header, folder, page)
+        files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        commit = None
+        if not dry_run:
+            commit = push_folder(
+                address, folder, f"push to {address}", CheckpointError, private=private,
+                message=f"{header.path.parent.name}, by hrm push",
+            )  # fmt: skip
+    if json:
+        console.print_json(
+            {
+                "checkpoint": str(header.path),
+                "repository": str(address),
+                "files": files,
+                "commit": commit,
+                "card": text,
+            }
+        )
+        return
+    if dry_run:
+        console.print_line(text)
+    console.print_table(("file", "bytes"), [(name, f"{size:,}") for name, size in files.items()])
+    console.print_line("Nothing was uploaded." if dry_run else f"{header.path} is at {address}: {commit}")

@@ -1,0 +1,89 @@
+"""What `hrm push` puts on the hub: the model file, its configuration, and a page about it.
+
+Folders of the machine that trained are nobody's business: they are left out of all three.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from hrm_cli.config.places import without_places
+from hrm_cli.config.resolved import resolved_yaml
+from hrm_cli.config.schema import Preset
+from hrm_cli.data.format import Dataset
+from hrm_cli.data.metadata import SPLITS, SplitMetadata, is_dataset, read_metadata
+from hrm_cli.errors import DatasetError
+from hrm_cli.evaluation.baselines import measure_baselines
+from hrm_cli.training.conversion import ORIGIN_KEY
+from hrm_cli.training.model_card import Publication, run_figures, write_card
+from hrm_cli.training.model_files import MODEL_FILE, OWN_ENTRIES, Header, model_card, write_model_file
+
+CONFIG_FILE, CARD_FILE = "config.yaml", "README.md"
+_BASELINE_PUZZLES = 10_000
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the user wants the page to say."""
+
+    checkpoint: str
+    """What commands on the page call the model."""
+    title: str
+    license: str | None = None
+
+
+def write_publication(header: Header, folder: Path, page: Page) -> str:
+    """Writes the files to publish into `folder`; returns the page.
+
+    Raises CheckpointError for a file that is not ours.
+    """
+    card = model_card(header)
+    shown = without_places(card.preset)
+    if shown == card.preset:
+        shutil.copyfile(card.path, folder / MODEL_FILE)
+    else:
+        extra = {name: text for name, text in header.metadata.items() if name not in OWN_ENTRIES}
+        write_model_file(folder / MODEL_FILE, load_file(card.path), shown, card.step, card.facts, extra)
+    (folder / CONFIG_FILE).write_text(resolved_yaml(shown), encoding="utf-8")
+    run = _run_of(card.path)
+    figures, seconds = run_figures(run, card.step) if run else ({}, None)
+    dataset = _dataset_of(card.preset, run)
+    splits, baselines = _described(dataset) if dataset else ({}, {})
+    figures = {**figures, "baselines": baselines}
+    converted = ORIGIN_KEY in header.metadata
+    text = write_card(
+        card, Publication(page.title, page.checkpoint, figures, splits, seconds, page.license, converted)
+    )
+    (folder / CARD_FILE).write_text(text, encoding="utf-8")
+    return text
+
+
+def _run_of(model_file: Path) -> Path | None:
+    """The run folder that a model file lies in; None for one that was copied out of it."""
+    return next((folder for folder in model_file.parents[:3] if (folder / "metrics.jsonl").is_file()), None)
+
+
+def _dataset_of(preset: Preset, run: Path | None) -> Path | None:
+    places = [Path(preset.data.path)] if preset.data.path else []
+    if run is not None:
+        places.append(run / "dataset")
+    return next((place for place in places if is_dataset(place)), None)
+
+
+def _described(dataset: Path) -> tuple[dict[str, SplitMetadata], dict[str, float]]:
+    """What each split says of itself, and what trivial predictors score on the test split."""
+    present = [split for split in SPLITS if (dataset / split / "dataset.json").is_file()]
+    try:
+        splits = {split: read_metadata(dataset, split) for split in present}
+        if "test" not in splits:
+            return splits, {}
+        test = Dataset.open(dataset, "test", check_tokens=False)
+        found = measure_baselines(test, limit=_BASELINE_PUZZLES)
+    except DatasetError:
+        # The page says less, and the model is none the worse.
+        return {}, {}
+    return splits, {name: baseline.cell_accuracy for name, baseline in found.items()}
