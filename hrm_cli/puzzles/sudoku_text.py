@@ -33,7 +33,8 @@ SEPARATORS = str.maketrans("", "", " \t|:!│┃║")
 CELL = re.compile(rf"[1-9{re.escape(BLANKS)}]+")
 WORD_END = re.compile(r"[\s,;]")
 TITLE = re.compile(
-    r"(?=.*\s)(?=.*[^\W\d_]{3})(?=.*(\d|sudoku|puzzle|grid|easy|mild|medium|moderate|hard|difficult|tough|expert|fiendish)).*",
+    r"(?=.*[^\W\d_]{3})(?=.*\s.*\d|.*\d.*\s|.*(sudoku|puzzle|grid|easy|mild|medium|moderate|hard|difficult|tough"
+    r"|expert|fiendish)).*",
     re.IGNORECASE,
 )
 """Words with a number, or that speak of puzzles: what newspapers print above a grid."""
