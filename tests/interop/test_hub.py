@@ -17,11 +17,12 @@ from safetensors.torch import load_file
 
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.resolved import resolved_yaml
-from hrm_cli.data.hub import HubAddress
+from hrm_cli.data.hub import HubAddress, push_folder
 from hrm_cli.data.writer import DatasetWriter
 from hrm_cli.errors import CheckpointError, ConfigError
+from hrm_cli.evaluation.publishing import Page, write_publication
 from hrm_cli.models.registry import build_model
-from hrm_cli.training.model_files import find_model_file, read_model_card, write_model_file
+from hrm_cli.training.model_files import find_model_file, read_header, read_model_card, write_model_file
 from hrm_cli.training.state import DatasetFacts
 
 from .conftest import same_bits
@@ -126,29 +127,21 @@ def test_a_run_is_pushed_and_used_by_its_address(
 
     (tmp_path / "puzzles.txt").write_text("1.3..4.12.4.4..2\n")
     hub.asked.clear()
-    evaluated = run_hrm(
-        "eval", "hf:me/small-sudoku", "--data", run / "dataset", "--json", env=environment, cwd=tmp_path
-    )
-    assert evaluated.status == 0, evaluated.stderr
-    assert (json.loads(evaluated.stdout)["puzzles"], json.loads(evaluated.stdout)["step"]) == (6, 40)
-    solved = run_hrm(
-        "solve",
-        "puzzles.txt",
-        "--checkpoint",
-        "hf:me/small-sudoku@main",
-        "--json",
-        env=environment,
-        cwd=tmp_path,
-    )
-    assert solved.status in (0, 1), solved.stderr
-    assert json.loads(solved.stdout)["domain"] == "sudoku"
-    trained = run_hrm(
-        "train", "--checkpoint", "hf:me/small-sudoku", "--data", run / "dataset", "--output-dir", "again", "lr=1e-30",
-        "puzzle_emb_lr=1e-30", "lr_warmup_steps=0", "global_batch_size=4", env={**environment, "HF_HUB_OFFLINE": "1"},
-        cwd=tmp_path,
+    data = str(run / "dataset")
+    evaluated, solved, trained = answers_of(
+        {**os.environ, **environment},
+        ["eval", "hf:me/small-sudoku", "--data", data, "--json"],
+        ["solve", "puzzles.txt", "--checkpoint", "hf:me/small-sudoku@main", "--json"],
+        ["train", "--checkpoint", "hf:me/small-sudoku", "--data", data, "--output-dir", "again", "lr=1e-30",
+         "puzzle_emb_lr=1e-30", "lr_warmup_steps=0", "global_batch_size=4"],
+        folder=tmp_path,
     )  # fmt: skip
-    assert trained.status == 0, trained.stderr  # from the cache: the hub is not asked
-    assert "Starts from the weights of hf:me/small-sudoku" in trained.stderr
+    assert evaluated[0] == 0, evaluated[2]
+    assert (json.loads(evaluated[1])["puzzles"], json.loads(evaluated[1])["step"]) == (6, 40)
+    assert solved[0] in (0, 1), solved[2]
+    assert json.loads(solved[1])["domain"] == "sudoku"
+    assert trained[0] == 0, trained[2]
+    assert "Starts from the weights of hf:me/small-sudoku" in trained[2]
     config = yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())
     assert (config["train"]["init_from"], config["arch"]["hidden_size"]) == ("hf:me/small-sudoku", 16)
     first, second = load_file(find_model_file(run)), load_file(find_model_file(tmp_path / "again"))
@@ -174,11 +167,13 @@ print(json.dumps(answers))
 """
 
 
-def answers_of(environment: dict[str, str], *commands: list[str]) -> list[tuple[int, str, str]]:
+def answers_of(
+    environment: dict[str, str], *commands: list[str], folder: Path | None = None
+) -> list[tuple[int, str, str]]:
     """The commands one behind the other in one process of their own, whose client reads the environment anew."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(commands)],
-        env=environment, capture_output=True, text=True, check=True, timeout=120,
+        env=environment, cwd=folder, capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     return [tuple(answer) for answer in json.loads(done.stdout.splitlines()[-1])]
 
@@ -207,7 +202,13 @@ def test_refusals_of_the_hub_are_told_apart(
         "hf:me/foreign": (0, ""),  # tensors without hrm's header are counted, and not used
         "hf:noslash": (2, "write hf:OWNER/NAME"),
     }
-    found = answers_of(user, *([*count, name] for name in cases))
+    *found, forbidden, branch, page = answers_of(
+        user,
+        *([*count, name] for name in cases),
+        [*push, "hf:forbidden/model"],
+        [*push, "hf:me/there", "--revision", "v3"],
+        [*push, "hf:me/elsewhere", "--dry-run"],
+    )
     for (name, (status, message)), answer in zip(cases.items(), found, strict=True):
         assert answer[0] == status, (name, answer)
         assert message in answer[2]
@@ -224,14 +225,6 @@ def test_refusals_of_the_hub_are_told_apart(
     private, refused = answers_of(stranger, [*count, "hf:me/mine@main"], [*push, "hf:me/there"])
     assert "no repository me/mine" in private[2]
     assert "your token may not do this" in refused[2]
-    nobody = {**user, "HF_TOKEN": ""}
-    (answer,) = answers_of(nobody, [*push, "hf:me/there"])
-    assert answer[0] == 2
-    assert "no token of the hub on this machine; log in with `hf auth login`, or set HF_TOKEN" in answer[2]
-    forbidden, branch, page = answers_of(
-        user, [*push, "hf:forbidden/model"], [*push, "hf:me/there", "--revision", "v3"],
-        [*push, "hf:me/elsewhere", "--dry-run"],
-    )  # fmt: skip
     assert "making the repository failed: your token may not do this" in forbidden[2]
     assert branch[0] == 0, branch[2]
     assert "README.md" in hub.repositories["me/there"].branches["v3"]
@@ -241,12 +234,7 @@ def test_refusals_of_the_hub_are_told_apart(
     assert "me/elsewhere" not in hub.repositories
 
 
-def test_what_is_pushed_has_the_same_tensors_bit_for_bit(
-    hub: FakeHub, environment: dict[str, str], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from hrm_cli.evaluation.publishing import Page, write_publication
-    from hrm_cli.training.model_files import read_header
-
+def test_what_is_pushed_has_the_same_tensors_bit_for_bit(run: Path, tmp_path: Path) -> None:
     write_publication(read_header(run), tmp_path, Page("hf:me/x", "x"))
     published, own = load_file(tmp_path / "model.safetensors"), load_file(find_model_file(run))
     assert all(same_bits(published[name], tensor) for name, tensor in own.items())
@@ -257,6 +245,21 @@ def test_what_is_pushed_has_the_same_tensors_bit_for_bit(
         None,
         None,
     )
+
+
+def test_without_a_token_nothing_is_sent_and_the_message_says_how_to_log_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import huggingface_hub
+
+    def sends(*_: object, **__: object) -> None:
+        raise AssertionError("something was sent")
+
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", sends)
+    address = HubAddress("me/x")
+    with pytest.raises(CheckpointError, match=r"push: no token .*`hf auth login`, or set HF_TOKEN"):
+        push_folder(address, tmp_path, "push", CheckpointError, private=False, message="")
 
 
 def test_without_the_client_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
