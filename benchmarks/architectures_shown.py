@@ -1,0 +1,101 @@
+"""The comparison of architectures as tables and as a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from architectures import STEPS
+from line_chart import Line, Panel, draw
+from timed_training import aligned, spread
+
+Runs = list[dict[str, Any]]
+
+
+def tables(document: dict[str, Any]) -> str:
+    """Exact accuracy over minutes and over inference steps: mean of the seeds, least and most in brackets."""
+    facts, minutes = document["machine"], document["minutes"]
+    lines = [
+        f"Machine: {facts['processor']}, {facts['cores']} cores; Python {facts['python']}, torch {facts['torch']}",
+        f"{minutes:g} minutes of processor time for each run, one thread; exact accuracy on held-out puzzles in %, "
+        "mean of the seeds (least–most)",
+    ]
+    for task in _names(document, "task"):
+        lines += ["", f"{_sides(task)} Sudoku, by minutes of training", _over_time(document, task)]
+        lines += [
+            "",
+            f"{_sides(task)} Sudoku, by inference steps, none of them halting",
+            _over_steps(document, task),
+        ]
+    return "\n".join(lines)
+
+
+def picture(document: dict[str, Any]) -> str:
+    """One row of panels for each task: over minutes, and over inference steps."""
+    panels = []
+    methods = _names(document, "method")
+    for task in _names(document, "task"):
+        over_time, over_steps = [], []
+        for number, method in enumerate(methods):
+            runs = _runs(document, task, method)
+            count = min(len(run["curve"]) for run in runs)
+            curves = [run["curve"][:count] for run in runs]
+            minutes = [sum(c[i]["minutes"] for c in curves) / len(curves) for i in range(count)]
+            values = [[c[i]["exact_accuracy"] for c in curves] for i in range(count)]
+            over_time.append(Line(method, [0, *minutes], [[0.0] * len(runs), *values], colour=number))
+            answers = [[run["by_inference_step"][str(step)] for run in runs] for step in STEPS]
+            over_steps.append(Line(method, list(STEPS), answers, colour=number))
+        end = document["minutes"]
+        panels.append(
+            Panel(
+                f"{_sides(task)} Sudoku: exact accuracy",
+                "minutes of training, one core",
+                over_time,
+                [0, end / 4, end / 2, 3 * end / 4, end],
+            )
+        )
+        panels.append(
+            Panel(
+                f"{_sides(task)} Sudoku: and with more steps",
+                "inference steps",
+                over_steps,
+                [1, 4, 16, 64, 200],
+                True,
+            )
+        )
+    return draw(panels)
+
+
+def _over_time(document: dict[str, Any], task: str) -> str:
+    rows = []
+    for method in _names(document, "method"):
+        runs = _runs(document, task, method)
+        points = [run["curve"] for run in runs]
+        places = [len(points[0]) * i // 4 - 1 for i in (1, 2, 3, 4)]
+        shares = [spread([curve[place]["exact_accuracy"] for curve in points]) for place in places]
+        steps = sum(run["steps"] for run in runs) / len(runs)
+        rows.append([method, f"{runs[0]['parameters']:,}", f"{steps:,.0f}", *shares])
+    times = [f"{document['minutes'] * i / 4:g} min" for i in (1, 2, 3, 4)]
+    return aligned([["", "parameters", "steps", *times], *rows])
+
+
+def _over_steps(document: dict[str, Any], task: str) -> str:
+    shown = [step for step in STEPS if step in (1, 2, 4, 8, 16, 32, 64, 100, 200)]
+    rows = []
+    for method in _names(document, "method"):
+        runs = _runs(document, task, method)
+        rows.append(
+            [method, *(spread([run["by_inference_step"][str(step)] for run in runs]) for step in shown)]
+        )
+    return aligned([["", *map(str, shown)], *rows])
+
+
+def _sides(task: str) -> str:
+    return task.replace("x", "×")
+
+
+def _names(document: dict[str, Any], key: str) -> list[str]:
+    return list(dict.fromkeys(run[key] for run in document["runs"]))
+
+
+def _runs(document: dict[str, Any], task: str, method: str) -> Runs:
+    return [run for run in document["runs"] if (run["task"], run["method"]) == (task, method)]
