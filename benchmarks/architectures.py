@@ -60,7 +60,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "arch.q_continue": False,
         "train.loss": "softmax_cross_entropy",
         "train.global_batch_size": 128,
-        "train.lr": 1e-3,
+        "train.lr": 2e-3,
     },
     "TRM": {
         **MIXING,
