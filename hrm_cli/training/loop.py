@@ -37,6 +37,10 @@ class TrainResult:
     signal_number: int | None = None
 
 
+_ECHO_SECONDS = 1.0
+"""Between a signal and its copy by way of the launcher."""
+
+
 def train(run: Run, state: TrainState) -> TrainResult:
     """Trains from `state` to the end of the plan, or until patience, time, a signal or divergence ends it.
 
@@ -47,7 +51,7 @@ def train(run: Run, state: TrainState) -> TrainResult:
     saved: Path | None = None
     reason = "finished"
     with ExitStack() as stack:
-        interruption = stack.enter_context(Interruption())
+        interruption = stack.enter_context(Interruption(_ECHO_SECONDS if run.world.size > 1 else 0))
         run.ahead = stack.enter_context(Prefetcher(run.batches, state.model.device))
         _begin(run.listeners, run.plan, state.step, stack)
         clock = _Clock(state)

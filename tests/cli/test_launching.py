@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from hrm_cli.cli.app import _load
 from hrm_cli.cli.launching import Processes
 from hrm_cli.errors import ConfigError
 
@@ -24,6 +25,7 @@ SETTINGS = [
     "train.lr_warmup_steps=2", "train.log_interval=5", "train.checkpoint_interval=5", "train.ema_decay=0.9",
     "epochs=50", "eval_interval=10", "train.device=cpu", "train.keep_checkpoints=50",
 ]  # fmt: skip
+REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS = 200
 """Enough that a signal comes before the end, and so few that roundings do not grow."""
 
@@ -187,6 +189,50 @@ def test_two_hosts_train_one_model_and_stop_together_when_one_is_told_to(
         assert out.count("Interrupted and saved") == words
         assert "Error" not in error
     assert_same_training(run, alone)
+
+
+def test_the_slurm_script_of_the_documentation_starts_one_launcher_on_each_machine(tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "distributed.md").read_text(encoding="utf-8")
+    script = page.split("```bash\n")[1].split("```")[0]
+    stubs = {
+        "scontrol": "printf 'host-a\\nhost-b\\n'",
+        # Slurm runs the command on every machine.
+        "srun": 'for id in 0 1; do SLURM_NODEID=$id "$@"; done',
+        "hrm": 'printf "%s|" "$@"; echo',
+    }
+    for name, text in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "SLURM_JOB_NODELIST": "host-[a-b]",
+        "SLURM_NNODES": "2",
+    }
+    commands = []
+    for _ in range(2):
+        done = subprocess.run(
+            ["bash", "-eu", "-c", script],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        commands.append([line.strip("|").split("|") for line in done.stdout.splitlines()])
+        (tmp_path / "runs" / "extreme").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "runs" / "extreme" / "config.yaml").touch()
+    first_time, again = commands
+    assert first_time[0][1:5] == ["--preset", "sudoku-extreme", "--output-dir", "runs/extreme"]
+    assert again[0][1:3] == ["--resume", "runs/extreme"]
+    for command in (first_time, again):
+        for machine, words in enumerate(command):
+            assert words[0] == "train"
+            with _load("train").make_context("hrm", words[1:]) as context:
+                options = context.params
+            assert (options["nnodes"], options["node_rank"]) == (2, machine)
+            assert options["rdzv_endpoint"] == "host-a:29500"
+            assert options["overrides"] == ["checkpoint_interval=1000"]
+        assert len(command) == 2
 
 
 @pytest.mark.parametrize(

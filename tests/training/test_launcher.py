@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hrm_cli.training.interruption import Interruption
 from hrm_cli.training.launcher import Job, JobFailed, launch, threads_for_each
 from hrm_cli.training.process_group import Place
 
@@ -164,3 +165,13 @@ time.sleep(60)
     with pytest.raises(KeyboardInterrupt):
         launched(body, max_restarts=3)
     assert time.monotonic() - began < 30
+
+
+def test_a_signal_that_comes_by_two_ways_counts_once_and_a_later_one_leaves() -> None:
+    with Interruption(echo_seconds=0.2) as interruption:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.signal_number == signal.SIGINT
+        time.sleep(0.3)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)

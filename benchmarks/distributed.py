@@ -1,0 +1,286 @@
+"""Training on two processes beside one: samples per second, ways to sum gradients, and how far the results differ.
+
+    python benchmarks/distributed.py [--save benchmarks/results/distributed.txt]
+
+Every process computes with one thread, on the CPU, over gloo. All ways take turns in the same processes, round after
+round, so that other work on the machine meets them alike; the best round of each counts. In the rounds of one process
+the other one waits without computing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, multiprocessing, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from hrm_cli.config.presets import load_preset
+from hrm_cli.config.schema import Preset
+from hrm_cli.data.batches import Batch
+from hrm_cli.models.act import PuzzleBatch
+from hrm_cli.training.contracts import Progress, Supervised, contract_of
+from hrm_cli.training.distributed import ALONE, World
+from hrm_cli.training.gradient_buckets import GradientBuckets
+from hrm_cli.training.prefetch import as_tensors
+from hrm_cli.training.state import DatasetFacts, TrainState, initial_state
+from hrm_cli.training.step import train_one_step
+
+TOKENS, VOCABULARY, IDENTIFIERS = 81, 11, 50
+MEASURED = (("tiny", 64, 12), ("small", 16, 3))
+"""Preset, global batch size, steps in a round."""
+PARITY_BATCH, PARITY_STEPS = 12, 20
+MEGABYTE = 2**20
+
+
+def configuration(name: str, global_batch_size: int) -> Preset:
+    """A preset with everything on that several processes must agree about."""
+    return load_preset(
+        name,
+        [
+            "arch.forward_dtype=float32", f"global_batch_size={global_batch_size}", "lr=1e-3", "lr_warmup_steps=5",
+            "grad_clip=1", "ema_decay=0.9", f"arch.puzzle_emb_ndim={load_preset(name).arch.hidden_size}",
+        ],
+    )  # fmt: skip
+
+
+def fresh_state(preset: Preset) -> TrainState:
+    """The state before the first step, the same in every process."""
+    return initial_state(preset, DatasetFacts(VOCABULARY, TOKENS, IDENTIFIERS, {}), torch.device("cpu"))
+
+
+def batch_of(step: int, size: int, world: World) -> PuzzleBatch:
+    """This rank's rows of a step's random puzzles."""
+    rng = np.random.default_rng(step)
+    inputs = rng.integers(1, VOCABULARY, (size, TOKENS), dtype=np.int32)
+    identifiers = rng.integers(0, IDENTIFIERS, size, dtype=np.int32)
+    own = world.rows(size)
+    return as_tensors(Batch(inputs[own], inputs[own, ::-1].copy(), identifiers[own]))
+
+
+class StepLoss(nn.Module):
+    """One step's loss as the forward pass of a module, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, state: TrainState, preset: Preset, world: World) -> None:
+        super().__init__()
+        self.model = state.model
+        self._state, self._preset, self._world = state, preset, world
+        self.out: Supervised | None = None
+
+    def forward(self, batch: PuzzleBatch) -> Tensor:
+        """The loss; carry and outputs are kept aside."""
+        state, config = self._state, self._preset.train
+        contract = contract_of(state.model, config)
+        draws = self._world.draws(state.generator, len(batch.inputs))
+        state.carry, self.out = contract(
+            state.model, state.carry, batch, config, draws, Progress(state.step, 1000)
+        )
+        return self.out.loss
+
+
+def ddp_step(state: TrainState, preset: Preset, world: World) -> Callable[[PuzzleBatch], None]:
+    """Our step with torch's DistributedDataParallel in the place of our buckets."""
+    whole = StepLoss(state, preset, world)
+    parallel = DistributedDataParallel(whole, gradient_as_bucket_view=True)
+    config = preset.train
+
+    def step(batch: PuzzleBatch) -> None:
+        state.model.train()
+        # It averages over the ranks, and the loss is divided by the global batch size: a sum is wanted.
+        (parallel(batch) * (world.size / config.global_batch_size)).backward()
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip)
+        state.network.step()
+        state.network.zero_grad(set_to_none=True)
+        out = whole.out
+        assert out is not None
+        if state.sparse is not None and out.puzzle_rows is not None and out.puzzle_rows.grad is not None:
+            state.sparse.step(
+                world.gather_rows(out.current.puzzle_identifiers), world.gather_rows(out.puzzle_rows.grad)
+            )
+        if state.average is not None:
+            state.average.update(state.model)
+        state.step += 1
+
+    return step
+
+
+def our_step(state: TrainState, preset: Preset, world: World) -> Callable[[PuzzleBatch], None]:
+    """The product's step."""
+    return lambda batch: void(train_one_step(state, batch, preset.train, 1000, world))
+
+
+def bucket_step(
+    megabytes: float, *, overlap: bool
+) -> Callable[[TrainState, Preset, World], Callable[[PuzzleBatch], None]]:
+    """The product's step with buckets of another size, or sent only once backward is done."""
+
+    def make(state: TrainState, preset: Preset, world: World) -> Callable[[PuzzleBatch], None]:
+        own = World(world.rank, world.size)
+        trained = [p for p in state.model.parameters() if p.requires_grad]
+        own._buckets = GradientBuckets(trained, own._shared_order, int(megabytes * MEGABYTE), overlap=overlap)
+        return our_step(state, preset, own)
+
+    return make
+
+
+def void(_: object) -> None:
+    """Nothing."""
+
+
+ONE = "one process"
+HALVES = "two that exchange nothing"
+WAYS = {
+    "ours: buckets of 4 MB, while backward works": our_step,
+    "buckets of 1 MB, while backward works": bucket_step(1, overlap=True),
+    "buckets of 25 MB, while backward works": bucket_step(25, overlap=True),
+    "buckets of 4 MB, after backward": bucket_step(4, overlap=False),
+    "DistributedDataParallel": ddp_step,
+}
+
+
+@dataclass
+class Round:
+    """Best and median seconds of a step."""
+
+    seconds: list[float]
+
+    def best(self) -> float:
+        """The least."""
+        return min(self.seconds)
+
+    def median(self) -> float:
+        """The middle one."""
+        return statistics.median(self.seconds)
+
+
+def half_step(state: TrainState, preset: Preset, world: World) -> Callable[[PuzzleBatch], None]:
+    """Half of the batch without a word to the other process: what the two cores give at best."""
+    return our_step(state, preset, ALONE)
+
+
+def measure(world: World, name: str, size: int, steps: int, rounds: int) -> dict[str, Round]:
+    """Seconds of a step: one process by itself, both without exchange, and each way of exchange."""
+    preset = configuration(name, size)
+    makers = {ONE: our_step, HALVES: half_step, **WAYS}
+    ways = {
+        way: make(fresh_state(preset), preset, ALONE if way == ONE else world) for way, make in makers.items()
+    }
+    found = {way: Round([]) for way in ways}
+    for number in range(rounds + 1):
+        for way, step in ways.items():
+            own = ALONE if way == ONE else world
+            batches = [batch_of(i, size, own) for i in range(steps)]
+            dist.barrier()
+            started = time.perf_counter()
+            if way != ONE or world.is_first:
+                for batch in batches:
+                    step(batch)
+            dist.barrier()
+            if number:  # the first round warms up
+                found[way].seconds.append((time.perf_counter() - started) / steps)
+    return found
+
+
+def parity(world: World) -> dict[str, Tensor]:
+    """Weights, puzzle embeddings and averages after some steps."""
+    preset = configuration("tiny", PARITY_BATCH)
+    state = fresh_state(preset)
+    for step in range(PARITY_STEPS):
+        batch = batch_of(step, PARITY_BATCH, world)
+        train_one_step(state, batch, preset.train, 1000, world)
+    assert state.average is not None
+    averages = {f"average of {n}": t.clone() for n, t in state.average.parameters.items()}
+    return {n: t.clone() for n, t in state.model.state_dict().items()} | averages
+
+
+def work(rank: int, port: int, rounds: int, save: Path | None) -> None:
+    torch.set_num_threads(1)
+    store = dist.TCPStore("127.0.0.1", port, is_master=False)
+    lines = []
+    alone = parity(ALONE) if rank == 0 else {}
+    for size in (2, 3):
+        if rank < size:
+            dist.init_process_group(
+                "gloo", store=dist.PrefixStore(str(size), store), rank=rank, world_size=size
+            )
+            world = World(rank, size)
+            shared = parity(world)
+            worst = (
+                max(((shared[n] - t).abs().max().item(), n) for n, t in alone.items())
+                if rank == 0
+                else (0, "")
+            )
+            lines.append(f"{size} ranks  {worst[0]:.1e}  ({worst[1]})")
+            if size == 2:
+                for name, batch, steps in MEASURED:
+                    lines += table(name, batch, measure(world, name, batch, steps, rounds))
+            dist.destroy_process_group()
+    if rank == 0:
+        parities = [line for line in lines if " ranks " in line]
+        rest = [line for line in lines if line not in parities]
+        text = "\n".join(
+            [
+                f"Machine: two cores, no GPU, {processor()}, with other work on the machine",
+                f"torch {torch.__version__}, gloo on one host, one thread in each process, float32",
+                f"Best of {rounds} rounds that take turns, in brackets the median; a sample is a puzzle of 81 tokens.",
+                "÷ 2 × one: scaling efficiency. Where others use the machine, ÷ no exchange says what talking costs.",
+                *rest,
+                "",
+                f"Largest difference to one process after {PARITY_STEPS} steps at lr 1e-3 (tiny with {IDENTIFIERS}",
+                f"puzzle identifiers, global batch {PARITY_BATCH}, clipping and averaging on)",
+                *parities,
+            ]
+        )
+        print(text)
+        if save is not None:
+            save.write_text(text + "\n", encoding="utf-8")
+
+
+def table(name: str, batch: int, found: dict[str, Round]) -> list[str]:
+    """The lines of one preset: speeds, ÷ one process, ÷ two processes that exchange nothing."""
+    one, halves = found[ONE], found[HALVES]
+    lines = [
+        "",
+        f"{name + f', global batch {batch}':46} {'samples/s':>17}  {'÷ 2 × one':>13}  {'÷ no exchange':>13}",
+    ]
+    for way, result in found.items():
+        shares = [
+            ""
+            if way == ONE
+            else f"{over.best() * k / result.best():.0%} ({over.median() * k / result.median():.0%})"
+            for over, k in ((one, 0.5), (halves, 1))
+        ]
+        speeds = f"{batch / result.best():.1f} ({batch / result.median():.1f})"
+        lines.append(f"{way:46} {speeds:>17}  {shares[0]:>13}  {shares[1]:>13}".rstrip())
+    return lines
+
+
+def processor() -> str:
+    """The processor's name."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--save", type=Path)
+    given = options.parse_args()
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True)
+    multiprocessing.spawn(work, (store.port, given.rounds, given.save), nprocs=3)
+
+
+if __name__ == "__main__":
+    main()
