@@ -232,9 +232,9 @@ def work(rank: int, port: int, rounds: int, save: Path | None) -> None:
             [
                 f"Machine: two cores, no GPU, {processor()}, with other work on the machine",
                 f"torch {torch.__version__}, gloo on one host, one thread in each process, float32",
-                f"Best of {rounds} rounds that take turns; a sample is a puzzle of 81 tokens. Efficiency: speed ÷ 2 × one",
-                "process. By work: the same from processor time (median; of the busier rank), which other work on the",
-                "machine hardly changes: what the exchange costs in computing, without time spent waiting.",
+                f"Best of {rounds} rounds that take turns; a sample is a puzzle of 81 tokens. Efficiency is speed",
+                "÷ 2 × one process. By work: the same from processor time (median, of the busier rank), which other",
+                "work on the machine hardly changes: what the exchange costs in computing, without time spent waiting.",
                 *rest,
                 "",
                 f"Largest difference to one process after {PARITY_STEPS} steps at lr 1e-3 (tiny with {IDENTIFIERS}",

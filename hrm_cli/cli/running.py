@@ -181,7 +181,6 @@ def run_training(
     quiet = quiet or not world.is_first
     facts = dataset_facts(dataset)
     state = initial_state(preset, facts, device or resolve_device(preset.train.device))
-    world.start_alike(state.model)
     if preset.train.distill_from is not None:
         state.teacher = load_teacher(Path(preset.train.distill_from), facts, state.model.device)
     batches = TrainingBatches(
@@ -197,6 +196,8 @@ def run_training(
         if prepared.resumed and world.is_first:
             console.print_message(f"{prepared.folder}: no checkpoint yet; starts from the beginning")
         start_new(state, preset.train, facts)
+        averages = {} if state.average is None else state.average.parameters
+        world.start_alike(state.model.state_dict(), averages)
         if preset.train.init_from is not None and not quiet:
             console.print_message(f"Starts from the weights of {preset.train.init_from}.")
     freeze(state, preset.train)

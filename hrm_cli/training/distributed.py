@@ -151,10 +151,13 @@ class World:
         """Rank 0's answer, on every rank; the others are not asked."""
         return self.share_bytes(b"yes" if self.is_first and question() else b"") == b"yes"
 
-    def start_alike(self, model: nn.Module) -> None:
-        """Gives every rank rank 0's tensors: equal seeds need not draw equal numbers on processors of two kinds."""
+    @torch.no_grad()
+    def start_alike(self, *groups: Mapping[str, Tensor]) -> None:
+        """Writes rank 0's numbers into these tensors: equal seeds need not draw alike on processors of two kinds."""
         if self.size > 1:
-            model.load_state_dict(self.share_tensors(model.state_dict()))
+            for tensors in groups:
+                for name, tensor in self.share_tensors(tensors).items():
+                    tensors[name].copy_(tensor)
 
     def _shared_order(self, order: list[int]) -> list[int]:
         return [int(i) for i in json.loads(self.share_bytes(json.dumps(order).encode()))]

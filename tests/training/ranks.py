@@ -151,6 +151,13 @@ def everything(world: World, folder: Path) -> None:
     voted(world, folder / f"{name}-votes-online.json", folder / "arc-online")
 
 
+def alike(world: World) -> list[float]:
+    """Tensors that differed at first, one of them a parameter."""
+    first, second = torch.nn.Parameter(torch.ones(2) * world.rank), torch.ones(2) * -world.rank
+    world.start_alike({"a": first}, {"b": second})
+    return [*first.tolist(), *second.tolist()]
+
+
 def small_things(world: World) -> dict[str, Any]:
     rows = torch.arange(4).reshape(2, 2) + 10 * world.rank
     return {
@@ -160,6 +167,7 @@ def small_things(world: World) -> dict[str, Any]:
         "nothing": world.share_bytes(b"").decode(),
         "first": world.first_says(lambda: True),
         "largest": world.largest(world.rank, -world.rank),
+        "alike": alike(world),
         "sums": {n: t.tolist() for n, t in world.sum({"a": torch.tensor(1.5), "b": rows}).items()},
         "used": rarely_used_parameters(world),
     }
