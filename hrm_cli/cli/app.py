@@ -32,6 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Read and write checkpoints of the reference implementations.",
     ),
     "push": ("hrm_cli.cli.push:push", "Put a trained model on the Hugging Face hub, with a page about it."),
+    "bench": (
+        "hrm_cli.cli.bench:bench",
+        "Measure how fast this machine trains, evaluates, solves and builds.",
+    ),
 }
 
 EXIT_INTERRUPTED = 130

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from hrm_cli.benchmarking.measuring import measure
+from hrm_cli.benchmarking.products import LargeProduct
+from hrm_cli.benchmarking.workloads import Workload
+
+CPU = torch.device("cpu")
+
+
+def sleeping(times: list[float]) -> Workload:
+    """A workload of four examples whose rounds take the given seconds, the last of them for ever after."""
+    left = list(times)
+
+    def run() -> None:
+        time.sleep(left.pop(0) if len(left) > 1 else left[0])
+
+    return Workload("train", "tiny", 4, run, CPU, torch.float32, flops_per_example=10**9)
+
+
+def test_two_rounds_of_warm_up_are_left_out_of_the_rate() -> None:
+    found = measure(sleeping([0.3, 0.3, 0.02]), seconds=0)
+    assert found.rounds == 3
+    assert found.first_seconds >= 0.3
+    assert 4 / 0.1 < found.examples_per_second <= 4 / 0.02
+
+
+def test_the_rate_is_that_of_the_median_round_so_that_one_slow_round_does_not_count() -> None:
+    found = measure(sleeping([0, 0, 0.02, 0.5, 0.02]), seconds=0)
+    assert found.seconds < 0.2
+    assert found.spread > 1
+
+
+def test_the_share_is_the_models_rate_beside_the_products_of_the_same_run() -> None:
+    found = measure(sleeping([0.02]), seconds=0)
+    assert found.gflops == pytest.approx(found.examples_per_second)
+    assert found.product_gflops is not None
+    assert found.share == pytest.approx(found.gflops / found.product_gflops)
+
+
+def test_a_product_counts_a_multiplication_and_an_addition_each() -> None:
+    product = LargeProduct(CPU, torch.float32, size=512)
+    product.gflops()
+    started = time.perf_counter()
+    rate = product.gflops(times=1)
+    assert rate * 1e9 * (time.perf_counter() - started) >= 2 * 512**3

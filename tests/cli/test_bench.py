@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hrm_cli.config.presets import load_preset
+from hrm_cli.models.anatomy import anatomy
+from hrm_cli.models.flops import step_flops
+
+RunHrm = Callable[..., Any]
+KEYS = {
+    "what", "preset", "batch", "dtype", "device", "examples_per_second", "gflops", "product_gflops", "share",
+    "peak_memory_mb", "threads", "seconds", "spread", "rounds", "first_seconds", "flops_per_example", "product_size",
+}  # fmt: skip
+SMALLEST = (
+    "hidden_size=32",
+    "num_heads=2",
+    "halt_max_steps=2",
+    "data.size=4",
+    "data.clues=8",
+    "forward_dtype=float32",
+)
+
+
+@pytest.mark.parametrize("what", ["train", "eval", "solve"])
+def test_a_model_is_measured_beside_a_product_of_the_same_dtype(run_hrm: RunHrm, what: str) -> None:
+    done = run_hrm("bench", what, "--batch", 2, "--threads", 1, "--seconds", 0, "--json", *SMALLEST)
+    assert done.status == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found) == KEYS
+    assert (found["what"], found["preset"], found["batch"], found["threads"]) == (what, "tiny", 2, 1)
+    assert (found["dtype"], found["device"], found["product_size"]) == ("float32", "cpu", 2048)
+    step = step_flops(anatomy(load_preset("tiny", SMALLEST).arch, 6, 16))
+    assert found["flops_per_example"] == (step.training if what == "train" else 2 * step.forward)
+    assert found["gflops"] == pytest.approx(found["flops_per_example"] * found["examples_per_second"] / 1e9)
+    assert found["share"] == pytest.approx(found["gflops"] / found["product_gflops"])
+
+
+def test_a_build_has_examples_and_seconds_but_no_products(run_hrm: RunHrm) -> None:
+    settings = ("data.size=4", "num_train=20", "num_test=5", "data.clues=8")
+    done = run_hrm("bench", "build", "--seconds", 0, "--json", *settings)
+    found = json.loads(done.stdout)
+    assert (found["batch"], found["gflops"], found["share"]) == (25, None, None)
+    assert found["examples_per_second"] == pytest.approx(25 / found["seconds"])
+
+
+def test_people_get_a_table_and_arc_a_hint_that_its_tasks_cannot_be_made_up(run_hrm: RunHrm) -> None:
+    done = run_hrm("bench", "train", "--batch", 2, "--seconds", 0, *SMALLEST)
+    assert "examples per second" in done.stdout
+    assert "share of the product's" in done.stdout
+    refused = run_hrm("bench", "solve", "--preset", "arc-1")
+    assert refused.status == 2
+    assert "hrm bench eval" in refused.stderr
