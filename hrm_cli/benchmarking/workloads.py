@@ -26,8 +26,9 @@ from hrm_cli.models.flops import StepFlops, step_flops
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.domain import Domain, Puzzle
 from hrm_cli.solving.solver import solve_puzzles
-from hrm_cli.training.loop import to_device, train_one_step
+from hrm_cli.training.prefetch import as_tensors, on_device
 from hrm_cli.training.state import DatasetFacts, initial_state
+from hrm_cli.training.step import train_one_step
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def training(name: str, preset: Preset, domain: Domain, batch: int | None, devic
     made = _made_up(domain, rows)
 
     def run() -> None:
-        train_one_step(state, to_device(made, device), config, total_steps=1_000_000)
+        train_one_step(state, on_device(as_tensors(made), device), config, total_steps=1_000_000)
 
     flops = _flops(preset, domain).training
     return Workload("train", name, rows, run, device, state.model.core.dtype, flops)
