@@ -23,8 +23,7 @@ from torch import Tensor
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import Preset
 from hrm_cli.models.act import ACTModel, PuzzleBatch
-from hrm_cli.models.anatomy import anatomy
-from hrm_cli.models.flops import step_flops
+from hrm_cli.models.flops import training_flops
 from hrm_cli.training.state import DatasetFacts, TrainState, initial_state
 from hrm_cli.training.step import train_one_step
 
@@ -113,14 +112,6 @@ def steps_per_second(preset: Preset, state: TrainState, batch: PuzzleBatch, step
     return steps / (time.perf_counter() - started)
 
 
-def training_flops(preset: Preset, facts: DatasetFacts) -> int:
-    """FLOPs of one training step for one puzzle; under RSM those of TRM's rule at the scheduled depth."""
-    arch = preset.arch
-    if preset.train.depth_schedule is not None:
-        arch = arch.model_copy(update={"H_cycles": 8, "L_cycles": 6})
-    return step_flops(anatomy(arch, facts.vocab_size, facts.seq_len)).training
-
-
 def training_table(report: Report, compile_modes: Sequence[str], names: Sequence[str], steps: int) -> None:
     """Steps per second, compiled or not, and the share of the product rate."""
     report(f"{'training':<40} {'compile':<13} {'ready in':>9} {'steps/s':>8} {'puzzles/s':>10} "
@@ -138,7 +129,7 @@ def training_table(report: Report, compile_modes: Sequence[str], names: Sequence
                 rate = product_rate()
                 memory = torch.cuda.max_memory_allocated() / 2**30
             size = preset.train.global_batch_size
-            flops = speed * size * training_flops(preset, facts)
+            flops = speed * size * training_flops(preset.arch, preset.train, facts.vocab_size, facts.seq_len)
             report(
                 f"{name:<40} {mode:<13} {ready:7.1f} s {speed:8.2f} {speed * size:10.0f} {flops / 1e12:8.1f} "
                 f"{flops / rate:6.1%} {memory:4.1f} GiB"

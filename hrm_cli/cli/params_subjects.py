@@ -47,9 +47,8 @@ def report_of_preset(name: str, overrides: Sequence[str], assumed: Assumed) -> R
         shape,
         count_exactly(shape.arch, shape.vocab_size, shape.seq_len, shape.num_puzzle_identifiers),
         batch_size=assumed.batch_size or train.global_batch_size,
-        averages_weights=train.ema_decay > 0,
+        train=train,
         steps=expected.steps(train),
-        global_batch_size=train.global_batch_size,
         run_words=expected.words,
     )
 
@@ -71,9 +70,8 @@ def report_of_checkpoint(checkpoint: Path, assumed: Assumed) -> Report:
         Shape(card.preset.arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers),
         exact,
         batch_size=assumed.batch_size or train.global_batch_size,
-        averages_weights=train.ema_decay > 0,
+        train=train,
         steps=card.step,
-        global_batch_size=train.global_batch_size,
         run_words="those behind this checkpoint",
     )
 

@@ -49,6 +49,13 @@ def checked_schedule(value: Any) -> Any:
     return value
 
 
+def depth_shares(schedule: str) -> list[tuple[int, int, float]]:
+    """Every stage's H_cycles and L_cycles, and the share of the run that it takes."""
+    stages = parse_schedule(schedule)
+    ends = [*(stage.share for stage in stages[1:]), 1.0]
+    return [(s.H_cycles, s.L_cycles, end - s.share) for s, end in zip(stages, ends, strict=True)]
+
+
 def depth_at(share: float, schedule: str | None) -> tuple[int, int] | None:
     """(H_cycles, L_cycles) once `share` of the run (0..1) is done; None where no schedule changes the model's own."""
     if schedule is None:

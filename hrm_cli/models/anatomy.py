@@ -9,7 +9,7 @@ Letters: T positions (puzzle positions and tokens), S tokens, H hidden size, V v
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models import kinds
@@ -58,9 +58,26 @@ class Part:
     kept: Kept = Kept()
 
 
-def anatomy(arch: ArchConfig, vocab_size: int, seq_len: int, num_puzzle_identifiers: int = 1) -> list[Part]:
-    """The parts of the model of `arch`."""
-    return ANATOMIES[arch.core](arch, vocab_size, seq_len, num_puzzle_identifiers)
+def anatomy(
+    arch: ArchConfig,
+    vocab_size: int,
+    seq_len: int,
+    num_puzzle_identifiers: int = 1,
+    contract: str | None = None,
+) -> list[Part]:
+    """The parts of the model of `arch`, trained under `contract` (None: the core's own)."""
+    parts = ANATOMIES[arch.core](arch, vocab_size, seq_len, num_puzzle_identifiers)
+    return [_under_rsm(part, arch) for part in parts] if contract == "rsm" else parts
+
+
+def _under_rsm(part: Part, arch: ArchConfig) -> Part:
+    """No second pass for a Q target; the whole last cycle is trained: L_cycles updates of z_L and one of z_H."""
+    runs = part.runs
+    if runs.inference > 1 or part.module in ("H_level", "L_level"):
+        slow, fast = int(part.module == "H_level" or arch.core == "trm"), int(part.module == "L_level")
+        trained = slow + fast * arch.L_cycles
+        return replace(part, runs=Runs(runs.inference, trained, runs.inference - trained))
+    return replace(part, runs=replace(runs, without_gradient=0))
 
 
 def trainable_in_closed_form(arch: ArchConfig, vocab_size: int, seq_len: int) -> int:

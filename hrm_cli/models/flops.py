@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hrm_cli.models.anatomy import Part
+from hrm_cli.config.depth import depth_shares
+from hrm_cli.config.schema import ArchConfig, TrainConfig
+from hrm_cli.models.anatomy import Part, anatomy
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,17 @@ class RunFlops:
     training: int
 
 
-def run_flops(parts: Sequence[Part], steps: int, global_batch_size: int) -> RunFlops:
-    """The FLOPs of `steps` training steps: every row of the batch takes one ACT step in each."""
-    return RunFlops(steps, global_batch_size, steps * global_batch_size * step_flops(parts).training)
+def training_flops(arch: ArchConfig, train: TrainConfig, vocab_size: int, seq_len: int) -> int:
+    """FLOPs of one training step for one puzzle: under a depth schedule the mean over the run."""
+    if train.depth_schedule is None:
+        return step_flops(anatomy(arch, vocab_size, seq_len, contract=train.contract)).training
+    total = 0.0
+    for H_cycles, L_cycles, share in depth_shares(train.depth_schedule):
+        deep = arch.model_copy(update={"H_cycles": H_cycles, "L_cycles": L_cycles})
+        total += share * step_flops(anatomy(deep, vocab_size, seq_len, contract=train.contract)).training
+    return round(total)
+
+
+def run_flops(step_training: int, steps: int, global_batch_size: int) -> RunFlops:
+    """The FLOPs of `steps` training steps of `step_training` each: every row of the batch takes part in each."""
+    return RunFlops(steps, global_batch_size, steps * global_batch_size * step_training)

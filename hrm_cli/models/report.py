@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hrm_cli.config.schema import ArchConfig
+from hrm_cli.config.schema import ArchConfig, TrainConfig
 from hrm_cli.models.anatomy import anatomy
 from hrm_cli.models.approximations import Approximation, approximate
 from hrm_cli.models.counting import ExactCount, GroupCount
-from hrm_cli.models.flops import RunFlops, StepFlops, run_flops, step_flops, step_flops_by_kind
+from hrm_cli.models.flops import (
+    RunFlops,
+    StepFlops,
+    run_flops,
+    step_flops,
+    step_flops_by_kind,
+    training_flops,
+)
 from hrm_cli.models.memory import BYTES, TrainingMemory, training_memory
 
 
@@ -98,13 +105,13 @@ def make_report(
     exact: ExactCount,
     *,
     batch_size: int,
-    averages_weights: bool,
+    train: TrainConfig,
     steps: int | None,
-    global_batch_size: int,
     run_words: str,
 ) -> Report:
     """All that follows from a model's configuration, beside its exact count."""
-    parts = anatomy(shape.arch, shape.vocab_size, shape.seq_len, shape.num_puzzle_identifiers)
+    parts = anatomy(shape.arch, shape.vocab_size, shape.seq_len, shape.num_puzzle_identifiers, train.contract)
+    per_puzzle = training_flops(shape.arch, train, shape.vocab_size, shape.seq_len)
     guide, rule = approximate(
         shape.arch, shape.vocab_size, shape.num_puzzle_identifiers, trainable_by_kind(exact.kinds)
     )
@@ -117,11 +124,11 @@ def make_report(
         rule_of_thumb=rule,
         step=step_flops(parts),
         step_by_kind=step_flops_by_kind(parts),
-        run=None if steps is None else run_flops(parts, steps, global_batch_size),
+        run=None if steps is None else run_flops(per_puzzle, steps, train.global_batch_size),
         run_words=run_words,
         batch_size=batch_size,
         training={
-            dtype: training_memory(parts, batch_size, dtype, averages_weights=averages_weights)
+            dtype: training_memory(parts, batch_size, dtype, averages_weights=train.ema_decay > 0)
             for dtype in BYTES
         },
     )

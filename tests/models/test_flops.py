@@ -9,10 +9,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from hrm_cli.config.schema import ArchConfig
+from hrm_cli.config.schema import ArchConfig, TrainConfig
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.anatomy import anatomy
-from hrm_cli.models.flops import run_flops, step_flops, step_flops_by_kind
+from hrm_cli.models.core import Depth
+from hrm_cli.models.flops import run_flops, step_flops, step_flops_by_kind, training_flops
 from hrm_cli.models.nova import Nova
 from hrm_cli.models.registry import build_model
 
@@ -53,10 +54,28 @@ def test_a_step_takes_the_flops_that_torch_counts(settings: dict[str, Any], dtyp
     assert forward.get_total_flops() == ROWS * expected.forward
 
 
+@pytest.mark.parametrize("core", ["hrm", "trm"])
+def test_under_rsm_a_step_takes_the_flops_that_torch_counts_at_every_stage(core: str) -> None:
+    settings = {"core": core, "halting": "settle", "tied_output": True, "forward_dtype": "float32"}
+    arch = ArchConfig(**{**SMALL, **settings})
+    train = TrainConfig(contract="rsm", depth_schedule="1x2@0 3x2@0.5")
+    model = build_model(arch, VOCABULARY, CELLS, 5, generator=torch.Generator().manual_seed(0)).train()
+    inputs = torch.randint(1, VOCABULARY, (ROWS, CELLS), dtype=torch.int32)
+    counted = []
+    for H_cycles in (1, 3):
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            depth = Depth(H_cycles, 2, trains_last_cycle=True)
+            rows = model.puzzle_rows(torch.zeros(ROWS, dtype=torch.int32))
+            _, out = model.core(model.core.initial_carry(inputs), inputs, rows, depth=depth)
+            out.logits.sum().backward()
+        counted.append(counter.get_total_flops())
+    assert sum(counted) / 2 == ROWS * training_flops(arch, train, VOCABULARY, CELLS)
+
+
 def test_kinds_sum_to_the_step_and_steps_to_the_run() -> None:
     parts = anatomy(ArchConfig(**SMALL), VOCABULARY, CELLS)
     step, kinds = step_flops(parts), step_flops_by_kind(parts)
     assert set(kinds) == {"attention", "SwiGLU", "heads"}
     assert sum(kind.forward for kind in kinds.values()) == step.forward
     assert sum(kind.training for kind in kinds.values()) == step.training
-    assert run_flops(parts, steps=10, global_batch_size=8).training == 80 * step.training
+    assert run_flops(step.training, steps=10, global_batch_size=8).training == 80 * step.training
