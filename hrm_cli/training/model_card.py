@@ -169,7 +169,9 @@ def _data(model: ModelCard, publication: Publication) -> str:
     config = model.preset.data
     rows = [f"- {_puzzles(model)}; {model.facts.vocab_size} tokens, {model.facts.seq_len} cells"]
     first = next(iter(publication.splits.values()), None)
-    source = (first.source if first else None) or (config.source if config.path is None else None)
+    # What `data` says is about the dataset that a run built; a converted model's was built elsewhere.
+    is_own = config.path is None and not publication.converted
+    source = (first.source if first else None) or (config.source if is_own else None)
     if source:
         rows.append(f"- source: {'the built-in generator' if source == 'builtin' else source_name(source)}")
     for name, split in publication.splits.items():
@@ -177,7 +179,7 @@ def _data(model: ModelCard, publication: Publication) -> str:
             f"{split.total_puzzles:,} with augmented copies" if split.total_puzzles else "copies not counted"
         )
         rows.append(f"- {name}: {split.total_groups:,} original puzzles, {puzzles}")
-    if (first.augment if first else config.augment) == "online":
+    if (first.augment if first else config.augment if is_own else "stored") == "online":
         rows.append("- augmented while training: a fresh symmetry at every visit")
     if not publication.splits:
         rows.append("- the dataset was not at hand when this card was written")

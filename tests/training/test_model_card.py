@@ -92,3 +92,10 @@ def test_the_figures_are_those_of_the_step_that_is_published(tmp_path: Path) -> 
     assert (figures["exact_accuracy"], seconds) == (0.25, 5.0)
     assert run_figures(tmp_path, 15) == ({}, 5.0)
     assert run_figures(tmp_path / "nowhere", 10) == ({}, None)
+
+
+def test_a_converted_models_card_claims_neither_a_dataset_nor_a_command_that_made_it() -> None:
+    text = write_card(card_of(load_preset("demo")), Publication("x", "hf:me/x", converted=True))
+    assert "Trained by the reference implementation" in text
+    assert "source:" not in text
+    assert "hrm train --preset" not in text
