@@ -1,10 +1,10 @@
 """Memory of a training step: in one piece, in micro-batches, with activation checkpointing, with both.
 
-    python benchmarks/training_memory.py [--save benchmarks/results/training_memory.txt]
+    python benchmarks/training_memory.py [--rounds 2] [--save benchmarks/results/training_memory.txt]
 
 Every variant runs in a process of its own (Linux: the high-water mark of resident memory is reset before the steps
 that count). *Held* is what stays between steps: weights, moments, carry. *Peak* is what the largest step takes on
-top of it. Time is processor time of a step. The variants take turns, twice over; least of both.
+top of it. Time is processor time of a step. The variants take turns, `--rounds` times over; least of all.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "both": {"accumulation_steps": 4, "activation_checkpointing": True},
 }
 MODELS = {
-    "HRM, H 256, 4 + 4 layers, batch 32": {
+    "HRM, H 256, 4 + 4 layers, batch 16": {
         "core": "hrm",
         "H_layers": 4,
         "L_layers": 4,
         "H_cycles": 2,
         "L_cycles": 2,
     },
-    "TRM, H 256, 2 layers, 6 cycles, batch 32": {"core": "trm", "L_layers": 2, "H_cycles": 2, "L_cycles": 6},
+    "TRM, H 256, 2 layers, 6 cycles, batch 16": {"core": "trm", "L_layers": 2, "H_cycles": 2, "L_cycles": 6},
 }
-BATCH, ROUNDS = 32, 2
+BATCH = 16
 
 
 def resident_mb(name: str) -> float:
@@ -84,10 +85,10 @@ def in_own_process(arch: dict[str, Any], settings: dict[str, Any]) -> dict[str, 
     return json.loads(done.stdout)
 
 
-def table(arch: dict[str, Any]) -> list[str]:
+def table(arch: dict[str, Any], rounds: int) -> list[str]:
     """The lines of one model."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, settings in VARIANTS.items():
             found[name].append(in_own_process(arch, settings))
     least = {name: {key: min(run[key] for run in runs) for key in runs[0]} for name, runs in found.items()}
@@ -106,6 +107,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--save", type=Path, help="also write the text to this file")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -116,10 +118,10 @@ def main() -> None:
 
     lines = [
         f"Machine: {machine()}",
-        f"float32, 81 tokens, one thread, least of {ROUNDS} runs, a process each",
+        f"torch {version('torch')}, float32, 81 tokens, one thread, least of {options.rounds}, a process each",
     ]
     for name, arch in MODELS.items():
-        lines += ["", name, *table(arch)]
+        lines += ["", name, *table(arch, options.rounds)]
     text = "\n".join(lines) + "\n"
     print(text, end="")
     if options.save:
