@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "params": ("hrm_cli.cli.params:params", "Count a model's parameters, exactly and by formula."),
     "train": ("hrm_cli.cli.train:train", "Train a model."),
     "eval": ("hrm_cli.cli.eval:evaluate", "Measure a checkpoint on a dataset."),
+    "runs": ("hrm_cli.cli.runs:runs", "List training runs, or draw the curves of one."),
     "models": ("hrm_cli.cli.models:app", "List the models that come with the package, or add one."),
     "solve": ("hrm_cli.cli.solve:solve", "Solve puzzles from a file and verify every answer."),
     "convert": (

@@ -165,15 +165,16 @@ class _PlainProgress:
         left = ""
         done = completed - self._start
         if self._total and done > 0:
-            left = f", {_clock((now - self._started) * (self._total - completed) / done)} left"
+            left = f", {clock((now - self._started) * (self._total - completed) / done)} left"
         print_message(line + left)
 
     def finish(self) -> None:
         if self._unsaid:
-            print_message(f"{self._unsaid}, {_clock(time.monotonic() - self._started)} taken")
+            print_message(f"{self._unsaid}, {clock(time.monotonic() - self._started)} taken")
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A duration as `1:02:03`."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 

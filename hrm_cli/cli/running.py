@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,10 @@ from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import TrainResult, train
 from hrm_cli.training.pointers import has_checkpoint
 from hrm_cli.training.run import Run
+from hrm_cli.training.run_status import RunStatus
 from hrm_cli.training.starting import freeze, start_new
 from hrm_cli.training.state import DatasetFacts, Plan, TrainState, initial_state, make_plan
+from hrm_cli.training.trackers import check_trackers, make_trackers
 from hrm_cli.whole_files import whole_file
 
 CONFIG_FILE = "config.yaml"
@@ -132,6 +135,7 @@ def prepare_resumed_run(
 
 
 def _check_world(preset: Preset, world_size: int) -> None:
+    check_trackers(preset.train.loggers)
     rank_rows(preset.train.global_batch_size, 0, world_size)
     arch = preset.arch
     if world_size > 1 and arch.core == "nova" and arch.nova_halting == "mean":
@@ -208,12 +212,16 @@ def run_training(
     with console.progress("training", plan.total_steps, start=state.step, quiet=quiet) as display:
         listeners: list[Listener] = [
             MetricsFile(prepared.folder / "metrics.jsonl", _warn),
+            *(make_trackers(prepared.folder, preset, _warn) if world.is_first else ()),
             ProgressListener(display, state, quiet=quiet),
         ]
         watching = listeners if world.is_first else []
         evaluation = _evaluation(prepared, world)
         run = Run(prepared.folder, preset, facts, plan, batches, evaluation, watching, world)
-        result = train(run, state)
+        with RunStatus(prepared.folder, plan.total_steps) if world.is_first else nullcontext() as status:
+            result = train(run, state)
+            if status is not None:
+                status.ended(result.reason)
     return RunOutcome(
         prepared.folder,
         plan,

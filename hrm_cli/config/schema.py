@@ -407,6 +407,10 @@ class TrainConfig(Section):
         100.0, gt=1, description="loss ÷ lowest mean loss seen at which the run counts as diverged"
     )
     log_interval: Int = Field(20, ge=1, description="steps between lines in metrics.jsonl")
+    loggers: Annotated[tuple[Literal["tensorboard", "wandb"], ...], BeforeValidator(_names)] = Field(
+        (),
+        description="where the lines of metrics.jsonl go as well: tensorboard, wandb (offline), or both in a list",
+    )
     compile: Literal["auto", "on", "max-autotune", "off"] = Field(
         "auto", description="torch.compile of the model's updates in training; auto: on CUDA"
     )

@@ -1,0 +1,85 @@
+"""Curves in plain characters: a line in Braille dots, single points as circles, labelled axes. No control codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from hrm_cli.training.run_records import Curve
+
+POINT = "●"
+_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+"""Bits of a Braille cell's dots by column and row."""
+_BRAILLE = 0x2800
+
+
+def chart(
+    title: str,
+    line: Curve,
+    points: Curve,
+    last_step: int,
+    *,
+    width: int = 64,
+    height: int = 8,
+    share: bool = False,
+) -> list[str]:
+    """The lines of a chart of `width` × `height` cells: `line` as dots, `points` as circles on top of it.
+
+    `share` sets the axis to 0..100 %. Without any value the chart says so.
+    """
+    values = [*line.values, *points.values]
+    if not values:
+        return [f"{title}: nothing logged"]
+    low, high = (0.0, 1.0) if share else (min(values), max(values))
+    if high <= low:
+        low, high = low - max(abs(low) * 0.05, 0.05), high + max(abs(high) * 0.05, 0.05)
+    cells = [[0] * width for _ in range(height)]
+    for x, y in _connected([_place(point, last_step, low, high, width, height) for point in _pairs(line)]):
+        cells[y // 4][x // 2] |= _DOTS[x % 2][y % 4]
+    drawn = [[chr(_BRAILLE + bits) if bits else " " for bits in row] for row in cells]
+    for point in _pairs(points):
+        x, y = _place(point, last_step, low, high, width, height)
+        drawn[y // 4][x // 2] = POINT
+    labels = {
+        0: _label(high, share),
+        height // 2: _label((high + low) / 2, share),
+        height - 1: _label(low, share),
+    }
+    margin = max(map(len, labels.values()))
+    rows = [
+        f"{labels.get(number, ''):>{margin}} ┤{''.join(row)}".rstrip() for number, row in enumerate(drawn)
+    ]
+    end = f"{last_step:,}"
+    axis = f"{'':>{margin}} └{'─' * width}"
+    steps = f"{'':>{margin}}  0{end:>{width - 1}}"
+    return [title, *rows, axis, steps]
+
+
+def _pairs(curve: Curve) -> list[tuple[int, float]]:
+    return list(zip(curve.steps, curve.values, strict=True))
+
+
+def _place(
+    point: tuple[int, float], last_step: int, low: float, high: float, width: int, height: int
+) -> tuple[int, int]:
+    """Dot of a point, counted from the upper left corner."""
+    step, value = point
+    x = round(step / max(last_step, 1) * (2 * width - 1))
+    y = round((high - min(max(value, low), high)) / (high - low) * (4 * height - 1))
+    return min(max(x, 0), 2 * width - 1), y
+
+
+def _connected(dots: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The dots with those between them, so that a steep line has no gaps."""
+    filled = list(dots[:1])
+    for (x0, y0), (x1, y1) in pairwise(dots):
+        length = max(abs(x1 - x0), abs(y1 - y0))
+        filled += [
+            (round(x0 + (x1 - x0) * part / length), round(y0 + (y1 - y0) * part / length))
+            for part in range(1, length + 1)
+        ]
+    return filled
+
+
+def _label(value: float, share: bool) -> str:
+    return f"{value:.0%}" if share else f"{value:.3g}"

@@ -1,0 +1,48 @@
+"""The curves of a run as a picture, by matplotlib, which is an extra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hrm_cli.errors import ConfigError
+from hrm_cli.training.run_records import RunRecords
+from hrm_cli.whole_files import refuse_unwritable
+
+if TYPE_CHECKING:
+    from hrm_cli.cli.runs import Figure
+
+
+def draw_run(run: RunRecords, figures: Sequence[Figure], path: Path) -> None:
+    """Writes a PNG with one chart below the other. Raises ConfigError where it cannot."""
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"--png {path}: the picture is a PNG; its name ends in .png")
+    refuse_unwritable(path)
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure as Sheet
+    except ImportError:
+        raise ConfigError("--png: matplotlib is not installed: pip install 'hrm-cli[plots]'") from None
+    sheet = Sheet(figsize=(8, 2.2 * len(figures)), layout="constrained")
+    FigureCanvasAgg(sheet)
+    sheet.suptitle(f"{run.folder.name}: {run.state}, step {run.step:,}")
+    for axes, figure in zip(sheet.subplots(len(figures), 1, sharex=True), figures, strict=True):
+        line = run.curve("train", figure.training)
+        axes.plot(line.steps, line.values, linewidth=1, label="training")
+        if figure.evaluation:
+            points = run.curve("eval", figure.evaluation)
+            axes.plot(points.steps, points.values, "o", markersize=4, label="evaluations")
+        if figure.is_share:
+            axes.set_ylim(-0.02, 1.02)
+        axes.set_title(figure.title, fontsize=9, loc="left")
+        axes.grid(alpha=0.3)
+    axes.set_xlabel("step")
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        sheet.savefig(partial, format="png", dpi=110, metadata={"Software": None})
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)

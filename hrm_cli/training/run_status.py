@@ -1,0 +1,108 @@
+"""How a run stands: running, finished, interrupted, diverged or failed, written beside its figures.
+
+`status.json` says how the run ended. A run that was killed could not say so: it held a lock on `.running` while it
+lived, which the operating system has taken back.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from hrm_cli.errors import TrainingDiverged
+
+STATUS_FILE = "status.json"
+LOCK_FILE = ".running"
+
+RUNNING, FINISHED, INTERRUPTED, DIVERGED, FAILED, UNKNOWN = (
+    "running", "finished", "interrupted", "diverged", "failed", "unknown",
+)  # fmt: skip
+
+
+class RunStatus:
+    """Says that a run is running while the block lasts, and then how it ended.
+
+    What cannot be written (a full disk) is left out: a run does not end over its status.
+    """
+
+    def __init__(self, folder: Path, total_steps: int) -> None:
+        self._folder, self._total_steps = folder, total_steps
+        self._state, self._reason = FAILED, ""
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> RunStatus:
+        try:
+            self._lock = (self._folder / LOCK_FILE).open("w", encoding="utf-8")
+            _lock(self._lock)
+        except (OSError, ImportError):
+            pass
+        self._write(RUNNING, "")
+        return self
+
+    def ended(self, reason: str) -> None:
+        """The training loop came to its end: `finished`, `patience`, `max_minutes` or `interrupted`."""
+        self._state = INTERRUPTED if reason == "interrupted" else FINISHED
+        self._reason = reason
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, TrainingDiverged):
+            self._state, self._reason = DIVERGED, str(error)
+        elif isinstance(error, KeyboardInterrupt | SystemExit):
+            self._state, self._reason = INTERRUPTED, ""
+        elif error is not None:
+            self._state, self._reason = FAILED, str(error) or type(error).__name__
+        self._write(self._state, self._reason)
+        if self._lock is not None:
+            self._lock.close()
+            (self._folder / LOCK_FILE).unlink(missing_ok=True)
+
+    def _write(self, state: str, reason: str) -> None:
+        document = {"state": state, "reason": reason, "total_steps": self._total_steps}
+        partial = self._folder / f".partial-{STATUS_FILE}"
+        try:
+            partial.write_text(json.dumps(document), encoding="utf-8")
+            partial.replace(self._folder / STATUS_FILE)
+        except OSError:
+            return
+
+
+def read_status(folder: Path) -> tuple[str, str, int | None]:
+    """State, reason and planned steps of a run; `unknown` where it has written none of them."""
+    try:
+        document: Any = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
+        state, reason = str(document["state"]), str(document["reason"])
+        total = int(document["total_steps"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return UNKNOWN, "", None
+    if state == RUNNING and not _is_locked(folder / LOCK_FILE):
+        return INTERRUPTED, "killed", total
+    return state, reason, total
+
+
+def _lock(file: IO[str]) -> None:
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8") as file:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except ImportError:
+        # Where files cannot be locked that way (Windows) the file alone has to do.
+        return path.exists()
+    except OSError:
+        return False
+    return False

@@ -1,0 +1,197 @@
+"""TensorBoard and Weights & Biases, fed with the records that metrics.jsonl gets.
+
+Both are extras, and neither is on unless `train.loggers` names it. Weights & Biases writes to the run's folder only:
+nothing leaves the machine unless WANDB_MODE=online is set. A tracker that fails is switched off with a warning; a run
+does not end over it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hrm_cli.config.schema import Preset
+from hrm_cli.errors import ConfigError
+from hrm_cli.training.loggers import Listener
+from hrm_cli.training.run_records import is_number
+from hrm_cli.training.state import Plan
+
+TENSORBOARD_FOLDER = "tensorboard"
+WANDB_FOLDER = "wandb"
+WANDB_PROJECT = "hrm"
+
+_NEEDS = {"tensorboard": ("tensorboardX", "tensorboard"), "wandb": ("wandb", "wandb")}
+"""Package to be imported and extra that brings it, by name of the tracker."""
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raises ConfigError where a tracker's package is not installed, before anything is built for the run."""
+    for name in names:
+        package, extra = _NEEDS[name]
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(
+                f"train.loggers={name}: {package} is not installed: pip install 'hrm-cli[{extra}]'"
+            )
+
+
+def make_trackers(folder: Path, preset: Preset, warn: Callable[[str], None]) -> list[Listener]:
+    """The trackers that a configuration names."""
+    made: list[Listener] = []
+    for name in preset.train.loggers:
+        tracker: Listener = TensorBoard(folder) if name == "tensorboard" else WeightsAndBiases(folder, preset)
+        made.append(Harmless(name, tracker, warn))
+    return made
+
+
+def scalars(record: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of a record that can be drawn, named `train/loss`, `eval/exact_accuracy`, …"""
+    kind = record["kind"]
+    return {
+        f"{kind}/{name}": float(value)
+        for name, value in record.items()
+        if name not in ("kind", "step") and is_number(value)
+    }
+
+
+class TensorBoard:
+    """Event files in RUN/tensorboard; `tensorboard --logdir runs` shows them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / TENSORBOARD_FOLDER
+
+    def begin(self, plan: Plan, step: int) -> None:
+        """Opens a new event file. What earlier ones hold behind `step` counts no longer."""
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
+
+    def stepped(self, step: int) -> None:
+        """Nothing: figures come at intervals."""
+
+    def logged(self, record: dict[str, Any]) -> None:
+        """Writes the figures, on the disk before the next step."""
+        for name, value in scalars(record).items():
+            self._writer.add_scalar(name, value, record["step"])
+        self._writer.flush()
+
+    def warned(self, message: str) -> None:
+        """Writes it as text."""
+        self._writer.add_text("warning", message)
+
+    def rewound(self, step: int) -> None:
+        """Begins another event file, which takes back what stood behind `step`."""
+        self._writer.close()
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(self._folder), purge_step=step + 1)
+
+    def end(self) -> None:
+        """Closes the file."""
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run of Weights & Biases in RUN/wandb, offline unless WANDB_MODE says otherwise.
+
+    A resumed run goes on under the same id, which is kept in the folder.
+    """
+
+    def __init__(self, folder: Path, preset: Preset) -> None:
+        self._folder, self._preset = folder, preset
+
+    def begin(self, plan: Plan, step: int) -> None:
+        """Starts it, or goes on with it."""
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        mode = os.environ.get("WANDB_MODE", "offline")
+        import wandb
+
+        settings = wandb.Settings(
+            silent=True,
+            console="off",
+            disable_git=True,
+            save_code=False,
+            x_disable_stats=True,
+            x_disable_meta=True,
+            x_disable_machine_info=True,
+        )
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", WANDB_PROJECT),
+            name=self._folder.name,
+            id=self._identity(),
+            resume="allow" if mode == "online" else None,
+            dir=str(self._folder),
+            mode=mode,  # type: ignore[arg-type]
+            config={**self._preset.model_dump(), "total_steps": plan.total_steps},
+            settings=settings,
+        )
+        # Steps may be repeated after a rollback: the axis is the record's own step, not wandb's counter.
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step")
+
+    def _identity(self) -> str:
+        file = self._folder / f".{WANDB_FOLDER}-id"
+        if not file.is_file():
+            file.write_text(f"{os.urandom(4).hex()}\n", encoding="utf-8")
+        return file.read_text(encoding="utf-8").strip()
+
+    def stepped(self, step: int) -> None:
+        """Nothing: figures come at intervals."""
+
+    def logged(self, record: dict[str, Any]) -> None:
+        """Hands over the figures."""
+        self._run.log({"step": record["step"], **scalars(record)})
+
+    def warned(self, message: str) -> None:
+        """Nothing: it is no figure."""
+
+    def rewound(self, step: int) -> None:
+        """Notes it; figures that come again take the place of the earlier ones by their step."""
+        self._run.log({"step": step, "train/rollback": 1.0})
+
+    def end(self) -> None:
+        """Closes it."""
+        self._run.finish()
+
+
+class Harmless:
+    """A listener whose failure is told once and ends it, not the run."""
+
+    def __init__(self, name: str, listener: Listener, warn: Callable[[str], None]) -> None:
+        self._name, self._listener, self._warn = name, listener, warn
+        self._works = True
+
+    def begin(self, plan: Plan, step: int) -> None:
+        """As the listener's own, and so are the others."""
+        self._try(lambda: self._listener.begin(plan, step))
+
+    def stepped(self, step: int) -> None:
+        """Passed on."""
+        self._try(lambda: self._listener.stepped(step))
+
+    def logged(self, record: dict[str, Any]) -> None:
+        """Passed on."""
+        self._try(lambda: self._listener.logged(record))
+
+    def warned(self, message: str) -> None:
+        """Passed on."""
+        self._try(lambda: self._listener.warned(message))
+
+    def rewound(self, step: int) -> None:
+        """Passed on."""
+        self._try(lambda: self._listener.rewound(step))
+
+    def end(self) -> None:
+        """Passed on."""
+        self._try(self._listener.end)
+
+    def _try(self, call: Callable[[], None]) -> None:
+        if not self._works:
+            return
+        try:
+            call()
+        except Exception as error:
+            self._works = False
+            self._warn(f"{self._name} is switched off: {type(error).__name__}: {error}")
