@@ -13,6 +13,7 @@ import torch
 
 from hrm_cli.cli import console
 from hrm_cli.cli.configuration import configuration_of_run, load_configuration
+from hrm_cli.cli.planning import TimeEstimate, announce
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.config.schema import DataConfig, Preset
@@ -33,6 +34,7 @@ from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import TrainResult, train
 from hrm_cli.training.pointers import has_checkpoint
 from hrm_cli.training.run import Run
+from hrm_cli.training.run_plan import RunPlan, plan_run
 from hrm_cli.training.run_status import RunStatus
 from hrm_cli.training.starting import freeze, start_new
 from hrm_cli.training.state import DatasetFacts, Plan, TrainState, initial_state, make_plan
@@ -208,12 +210,14 @@ def run_training(
     plan = make_plan(preset.train, dataset)
     if not quiet and not prepared.resumed:
         _describe(preset, state, plan)
+        announce(plan_of(prepared, state, facts, plan, world_size=world.size))
     first_step, seconds_before = state.step, state.seconds
     with console.progress("training", plan.total_steps, start=state.step, quiet=quiet) as display:
         listeners: list[Listener] = [
             MetricsFile(prepared.folder / "metrics.jsonl", _warn),
             *(make_trackers(prepared.folder, preset, _warn) if world.is_first else ()),
             ProgressListener(display, state, quiet=quiet),
+            TimeEstimate(state, preset, facts, quiet=quiet),
         ]
         watching = listeners if world.is_first else []
         evaluation = _evaluation(prepared, world)
@@ -230,6 +234,20 @@ def run_training(
         result.step - first_step,
         result.seconds - seconds_before,
     )
+
+
+def plan_of(
+    prepared: PreparedRun,
+    state: TrainState,
+    facts: DatasetFacts,
+    plan: Plan,
+    *,
+    folder: Path | None = None,
+    world_size: int = 1,
+) -> RunPlan:
+    """What the run will take; `folder` stands in for where it is to lie."""
+    dtype = str(state.model.core.dtype).removeprefix("torch.")
+    return plan_run(prepared.preset, facts, plan, dtype, folder or prepared.folder, world_size=world_size)
 
 
 class ProgressListener:

@@ -67,6 +67,12 @@ def train(
     rdzv_endpoint: EndpointOption = None,
     max_restarts: RestartsOption = 0,
     backend: BackendOption = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print what the run will take, measuring 20 steps at most; keep nothing."
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Train a model.
@@ -76,6 +82,7 @@ def train(
       hrm train --preset tiny
       hrm train --preset small --data data/sudoku epochs=100 lr=5e-4 global_batch_size=128
       hrm train --checkpoint hf:someone/sudoku --data data/sudoku train.epochs=50
+      hrm train --preset small --dry-run
       hrm train --resume latest
       hrm train --preset base --nproc-per-node 8
 
@@ -92,6 +99,16 @@ def train(
     processes.check()
     if seed is not None:
         overrides = [*(overrides or ()), f"data.seed={seed}", f"train.seed={seed}"]
+
+    if dry_run:
+        if resume is not None or processes.are_launched:
+            raise ConfigError(
+                "--dry-run: plans a new run in one process; leave --resume and several processes out"
+            )
+        from hrm_cli.cli.dry_run import plan_and_measure
+
+        plan_and_measure(preset, overrides, data, output_dir, checkpoint, json=json)
+        return
 
     def prepare() -> PreparedRun:
         if resume is not None:

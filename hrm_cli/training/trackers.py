@@ -63,10 +63,14 @@ class TensorBoard:
         self._folder = folder / TENSORBOARD_FOLDER
 
     def begin(self, plan: Plan, step: int) -> None:
-        """Opens a new event file. What earlier ones hold behind `step` counts no longer."""
+        """Opens a new event file, which takes back what earlier ones hold behind `step`."""
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
+        # Files are named by the second: one opened within the same second must not replace another.
+        number = len(list(self._folder.iterdir())) if self._folder.is_dir() else 0
+        self._writer = SummaryWriter(
+            str(self._folder), purge_step=step + 1 if number else None, filename_suffix=f".{number}"
+        )
 
     def stepped(self, step: int) -> None:
         """Nothing: figures come at intervals."""
@@ -82,11 +86,9 @@ class TensorBoard:
         self._writer.add_text("warning", message)
 
     def rewound(self, step: int) -> None:
-        """Begins another event file, which takes back what stood behind `step`."""
+        """Goes on in another event file."""
         self._writer.close()
-        from tensorboardX import SummaryWriter
-
-        self._writer = SummaryWriter(str(self._folder), purge_step=step + 1)
+        self.begin(Plan(0, 1.0, 1), step)
 
     def end(self) -> None:
         """Closes the file."""

@@ -1,0 +1,82 @@
+"""What a run will take, in words; and how long, once some steps have been measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hrm_cli.cli import console
+from hrm_cli.cli.params_text import amount
+from hrm_cli.config.schema import Preset
+from hrm_cli.training.run_plan import MEASURED_STEPS, RunPlan, seconds_left
+from hrm_cli.training.state import DatasetFacts, Plan, TrainState
+
+
+def plan_lines(plan: RunPlan) -> list[str]:
+    """The plan for people."""
+    lines = [
+        f"Plan: {plan.steps:,} steps, {plan.epochs:.1f} epochs, {plan.examples:,} examples, {plan.tokens:,} tokens; "
+        f"{amount(plan.flops, 'FLOP')} without evaluations",
+        f"Memory while training: about {amount(plan.memory, 'B')} (weights, optimiser, activations). "
+        f"Disk: {amount(plan.disk, 'B')} for checkpoints of {amount(plan.checkpoint, 'B')}",
+    ]
+    if not plan.fits_on_disk:
+        lines.append(
+            f"Warning: the disk has {amount(plan.free_disk or 0, 'B')} free, less than the checkpoints need; "
+            "keep fewer (train.keep_checkpoints), or make room"
+        )
+    return lines
+
+
+def announce(plan: RunPlan) -> None:
+    """Says the plan on stderr."""
+    for line in plan_lines(plan):
+        console.print_message(line)
+
+
+def time_line(step_seconds: float, left: float, steps: int, batch: int) -> str:
+    """How long the run will take, as measured."""
+    return (
+        f"Time: about {console.clock(left)} to go without evaluations, "
+        f"{step_seconds:.3g} s a step ({batch / step_seconds:,.0f} examples/s), measured over {steps} steps"
+    )
+
+
+class TimeEstimate:
+    """Says how long the run will take after its first steps. The very first warms up and is not counted."""
+
+    def __init__(self, state: TrainState, preset: Preset, facts: DatasetFacts, *, quiet: bool) -> None:
+        self._state, self._preset, self._facts, self._quiet = state, preset, facts, quiet
+        self._plan: Plan | None = None
+        self._warm: float | None = None
+        self._said = quiet
+
+    def begin(self, plan: Plan, step: int) -> None:
+        """Remembers where the run begins."""
+        self._plan, self._first = plan, step
+
+    def stepped(self, step: int) -> None:
+        """Says it once enough steps have been taken, if there are more to come."""
+        if self._said or self._plan is None:
+            return
+        if self._warm is None:
+            self._warm, self._first = self._state.seconds, step
+        elif step - self._first == MEASURED_STEPS:
+            self._said = True
+            if step < self._plan.total_steps:
+                each = (self._state.seconds - self._warm) / MEASURED_STEPS
+                left = seconds_left(each, step, self._plan, self._preset, self._facts)
+                batch = self._preset.train.global_batch_size
+                console.print_message(time_line(each, left, MEASURED_STEPS, batch))
+
+    def logged(self, record: dict[str, Any]) -> None:
+        """Nothing: steps are what is measured."""
+
+    def warned(self, message: str) -> None:
+        """Nothing."""
+
+    def rewound(self, step: int) -> None:
+        """Begins to measure again."""
+        self._warm = None
+
+    def end(self) -> None:
+        """Nothing."""
