@@ -35,7 +35,7 @@ from hrm_cli.training.state import DatasetFacts, TrainState, initial_state
 from hrm_cli.training.step import train_one_step
 
 TOKENS, VOCABULARY, IDENTIFIERS = 81, 11, 50
-MEASURED = (("tiny", 64, 8), ("small", 16, 2))
+MEASURED = (("tiny", 64, 4), ("small", 16, 1))
 """Preset, global batch size, steps in a round."""
 PARITY_BATCH, PARITY_STEPS = 12, 20
 MEGABYTE = 2**20
