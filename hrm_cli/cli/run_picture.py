@@ -33,6 +33,7 @@ def draw_run(run: RunRecords, figures: Sequence[Figure], path: Path) -> None:
         if figure.evaluation:
             points = run.curve("eval", figure.evaluation)
             axes.plot(points.steps, points.values, "o", markersize=4, label="evaluations")
+            axes.legend(fontsize=7)
         if figure.is_share:
             axes.set_ylim(-0.02, 1.02)
         axes.set_title(figure.title, fontsize=9, loc="left")

@@ -115,6 +115,8 @@ class WeightsAndBiases:
             console="off",
             disable_git=True,
             save_code=False,
+            disable_job_creation=True,
+            x_save_requirements=False,
             x_disable_stats=True,
             x_disable_meta=True,
             x_disable_machine_info=True,
