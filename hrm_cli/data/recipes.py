@@ -11,7 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from hrm_cli.config.schema import DataConfig, parse_clues
+from hrm_cli.config.schema import DataConfig
+from hrm_cli.config.values import parse_clues
 from hrm_cli.errors import ConfigError
 from hrm_cli.puzzles.domain import BulkDomain, Grid
 from hrm_cli.puzzles.maze import MazeDomain

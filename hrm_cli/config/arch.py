@@ -1,0 +1,123 @@
+"""The `arch` section: the model. Field names are the reference implementation's where it has the field."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from hrm_cli.config.values import (
+    Float,
+    Int,
+    Section,
+)
+
+
+class ArchConfig(Section):
+    """The model: which core, how wide, how deep, how many cycles and steps."""
+
+    core: str = Field("hrm", description="architecture, a name in the model registry")
+    hidden_size: Int = Field(
+        512, ge=2, le=65_536, description="width H of both modules; a multiple of num_heads"
+    )
+    num_heads: Int = Field(
+        8, ge=1, description="attention heads; changing them alone leaves the count as it is"
+    )
+    H_layers: Int = Field(4, ge=1, le=1024, description="blocks of the slow H-module")
+    L_layers: Int = Field(4, ge=1, le=1024, description="blocks of the fast L-module")
+    H_cycles: Int = Field(2, ge=1, le=1_000_000, description="H updates in one ACT step")
+    L_cycles: Int = Field(2, ge=1, le=1_000_000, description="L updates for each H update")
+    expansion: Float = Field(
+        4.0, gt=0, le=64, description="SwiGLU width ÷ H before the factor 2/3 and rounding up to 256"
+    )
+    puzzle_emb_ndim: Int | None = Field(
+        None,
+        ge=0,
+        le=1_048_576,
+        description="numbers per puzzle identifier; null takes hidden_size, 0 means no puzzle embedding",
+    )
+    puzzle_emb_len: Int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="positions that the puzzle embedding takes; 0 derives ceil(puzzle_emb_ndim ÷ hidden_size)",
+    )
+    pos_encodings: Literal["rope", "learned", "none"] = Field("rope", description="positional encodings")
+    halt_max_steps: Int = Field(16, ge=1, description="ACT steps after which a puzzle halts in any case")
+    halt_exploration_prob: Float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="probability with which a row draws a minimum number of steps in training",
+    )
+    rms_norm_eps: Float = Field(1e-5, gt=0, description="added to the mean square in RMS norm")
+    rope_theta: Float = Field(10000.0, gt=0, description="base of the rotary frequencies")
+    q_continue: bool = Field(
+        True,
+        description="learn the value of going on as well; without it a step saves its second forward pass",
+    )
+    halting: Literal["q_learning", "settle"] = Field(
+        "q_learning",
+        description="what ends a puzzle: a learned value of halting, or a state that no longer changes (no Q head)",
+    )
+    tied_output: bool = Field(False, description="the token embedding is the output head as well")
+    mlp_t: bool = Field(False, description="trm: a token-mixing MLP in place of attention")
+    dropout: Float = Field(0.1, ge=0, lt=1, description="nova: share of activations dropped in training")
+    nova_halting: Literal["mean", "per_row"] = Field(
+        "mean",
+        description="nova: halt the whole batch on its mean halt probability, as published, or every row alone",
+    )
+    nova_bridge_loss_weight: Float = Field(
+        0.0, ge=0, description="nova: weight of the states' predictions of each other through the bridges"
+    )
+    forward_dtype: Literal["bfloat16", "float16", "float32", "auto"] = Field(
+        "bfloat16",
+        description="number format of the forward pass; parameters stay float32; float16 is trained with a loss scale; "
+        "auto takes bfloat16 where the hardware multiplies it, else float32",
+    )
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> ArchConfig:
+        if self.puzzle_emb_ndim is None:
+            object.__setattr__(self, "puzzle_emb_ndim", self.hidden_size)
+        if self.hidden_size % self.num_heads:
+            fits = [n for n in range(1, min(self.hidden_size, 64) + 1) if self.hidden_size % n == 0]
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}; "
+                f"num_heads may be {', '.join(map(str, fits))}"
+            )
+        if self.pos_encodings == "rope" and self.head_dim % 2:
+            raise ValueError(
+                f"pos_encodings rope needs an even head_dim, but hidden_size {self.hidden_size} ÷ num_heads "
+                f"{self.num_heads} = {self.head_dim}; take other num_heads, or pos_encodings learned"
+            )
+        if self.puzzle_emb_size > self.puzzle_positions * self.hidden_size:
+            raise ValueError(
+                f"puzzle_emb_ndim {self.puzzle_emb_size} does not fit into puzzle_emb_len {self.puzzle_emb_len} × "
+                f"hidden_size {self.hidden_size}; take a larger puzzle_emb_len, or 0 to derive it"
+            )
+        if self.mlp_t and self.core != "trm":
+            raise ValueError(
+                f"mlp_t belongs to core trm, but core is {self.core}; set core=trm or mlp_t=false"
+            )
+        return self
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def puzzle_emb_size(self) -> int:
+        """`puzzle_emb_ndim` once `null` has been resolved."""
+        return self.hidden_size if self.puzzle_emb_ndim is None else self.puzzle_emb_ndim
+
+    @property
+    def puzzle_positions(self) -> int:
+        """Positions P in front of the tokens: puzzle_emb_len, or ceil(puzzle_emb_ndim / H) where that is 0."""
+        if not self.puzzle_emb_size:
+            return 0
+        return self.puzzle_emb_len or -(-self.puzzle_emb_size // self.hidden_size)

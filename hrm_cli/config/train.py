@@ -1,0 +1,135 @@
+"""The `train` section: optimisation. Published values and formulas are those of arXiv 2506.21734."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+)
+
+from hrm_cli.config.depth import checked_schedule
+from hrm_cli.config.values import (
+    LARGEST_SEED,
+    Float,
+    Int,
+    Section,
+    names_from_text,
+)
+
+
+class TrainConfig(Section):
+    """Optimisation, and what a run does while it trains."""
+
+    epochs: Int = Field(20000, ge=1, description="visits of every training group")
+    global_batch_size: Int = Field(768, ge=1, description="puzzles in a step, over all processes")
+    accumulation_steps: Int = Field(
+        1, ge=1, description="micro-batches that a step is computed in, one after the other; saves memory"
+    )
+    activation_checkpointing: bool = Field(
+        False, description="keep only the borders of blocks for the backward pass and compute the rest again"
+    )
+    optimizer: Literal["adam_atan2", "adamw"] = Field("adam_atan2", description="optimiser of the network")
+    lr: Float = Field(1e-4, gt=0, description="learning rate of the network")
+    lr_schedule: Literal["constant", "cosine", "linear"] | None = Field(
+        None,
+        description="learning rates behind the warm-up; null takes cosine where lr_min_ratio is below 1, else constant",
+    )
+    lr_min_ratio: Float | None = Field(
+        None, ge=0, le=1, description="last rate ÷ lr of cosine and linear; null takes 0.1 for them"
+    )
+    lr_warmup_steps: Int = Field(2000, ge=0, description="steps of linear warm-up")
+    weight_decay: Float = Field(0.1, ge=0, description="decoupled weight decay, applied to every parameter")
+    beta1: Float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
+    beta2: Float = Field(0.95, ge=0, lt=1, description="decay of the second moment")
+    puzzle_emb_lr: Float = Field(1e-2, gt=0, description="learning rate of the puzzle embeddings")
+    puzzle_emb_weight_decay: Float = Field(0.1, ge=0, description="decoupled decay of the puzzle embeddings")
+    loss: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = Field(
+        "stablemax_cross_entropy", description="token loss"
+    )
+    contract: Literal["deep_supervision", "rsm", "whole_forward"] | None = Field(
+        None,
+        description="how the core is trained: a loss after every ACT step, or one loss at the end of a recursion "
+        "that starts afresh (rsm); null takes the core's own",
+    )
+    depth_schedule: Annotated[str, BeforeValidator(checked_schedule)] | None = Field(
+        None,
+        description="cycles in training by share of the run: rsm, cgar, or stages such as 2x2@0 4x3@0.5 "
+        "(H_cycles x L_cycles @ share); "
+        "null keeps the model's",
+    )
+    supervision_decay: Float = Field(
+        1.0, gt=0, le=1, description="weight of a supervision step ÷ that of the one before (CGAR: 0.7)"
+    )
+    init_from: str | None = Field(
+        None,
+        description="checkpoint whose weights a new run starts from (a path or hf:OWNER/NAME); null draws them",
+    )
+    freeze: Literal["none", "network"] = Field(
+        "none", description="network: its weights stay as they are, puzzle embeddings alone are trained"
+    )
+    ema_decay: Float = Field(
+        0.0, ge=0, lt=1, description="decay of averaged weights used for evaluation; 0 means none"
+    )
+    grad_clip: Float = Field(0.0, ge=0, description="largest gradient norm; 0 means no clipping")
+    distill_from: str | None = Field(
+        None, description="checkpoint of a teacher whose logits are learned as well; null means none"
+    )
+    distill_weight: Float = Field(1.0, gt=0, description="weight of the teacher's term in the loss")
+    eval_interval: Int | None = Field(
+        None, ge=1, description="epochs between evaluations; null means ten in a run"
+    )
+    checkpoint_interval: Int | None = Field(
+        None, ge=1, description="steps between checkpoints beside those at evaluations; null means none"
+    )
+    keep_checkpoints: Int = Field(2, ge=1, description="newest checkpoints kept, beside the best")
+    patience: Int | None = Field(
+        None,
+        ge=1,
+        description="evaluations without a better exact accuracy before the run stops; null means never",
+    )
+    max_steps: Int | None = Field(
+        None, ge=1, description="steps after which the run ends, if epochs ask for more"
+    )
+    max_minutes: Float | None = Field(
+        None, gt=0, description="minutes of training after which the run ends, wherever its schedule stands"
+    )
+    on_divergence: Literal["stop", "rollback"] = Field(
+        "stop", description="what follows a divergence: the end, or the best checkpoint again at a lower rate"
+    )
+    rollback_lr_factor: Float = Field(
+        0.5, gt=0, le=1, description="what a rollback multiplies the learning rates by"
+    )
+    max_rollbacks: Int = Field(3, ge=1, description="rollbacks after which a divergence ends the run")
+    collapse_ratio: Float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="exact accuracy ÷ best below which an evaluation counts as a divergence; 0 means never",
+    )
+    collapse_from: Float = Field(
+        0.5, ge=0, le=1, description="best exact accuracy from which on collapses are looked for"
+    )
+    explode_ratio: Float = Field(
+        100.0, gt=1, description="loss ÷ lowest mean loss seen at which the run counts as diverged"
+    )
+    log_interval: Int = Field(20, ge=1, description="steps between lines in metrics.jsonl")
+    loggers: Annotated[tuple[Literal["tensorboard", "wandb"], ...], BeforeValidator(names_from_text)] = Field(
+        (),
+        description="where the lines of metrics.jsonl go as well: tensorboard, wandb (offline), or both in a list",
+    )
+    compile: Literal["auto", "on", "max-autotune", "off"] = Field(
+        "auto", description="torch.compile of the model's updates in training; auto: on CUDA"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, mps, or a torch device such as cuda:1")
+    seed: Int = Field(0, ge=0, lt=LARGEST_SEED, description="seed of weights, batches and exploration")
+
+    @property
+    def schedule(self) -> tuple[str, float]:
+        """The learning rates' schedule and its last rate ÷ lr, once `null` has been resolved."""
+        ratio = self.lr_min_ratio
+        name = self.lr_schedule or ("constant" if ratio is None else "cosine")
+        if name == "constant" or ratio == 1:
+            return "constant", 1.0
+        return name, 0.1 if ratio is None else ratio

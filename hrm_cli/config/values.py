@@ -1,0 +1,68 @@
+"""How values of a configuration are read: numbers, clue counts, lists of names; and what all sections share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+LARGEST_SEED = 2**63
+"""Bound of seeds: torch's generators take no larger number."""
+
+
+def number_from_text(value: Any) -> Any:
+    """A number written as text, as a number; anything else as it is. Raises ValueError for a truth value."""
+    if isinstance(value, bool):
+        # Python counts true as 1; nobody who writes `epochs: true` means one epoch.
+        raise ValueError("a truth value is no number")
+    # YAML 1.1 reads 1e-4 as text (it wants 1.0e-4); people mean the number.
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def whole_number(value: Any) -> Any:
+    """A whole number written as text or as 2.0, as an int; anything else as it is."""
+    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
+        return int(value)
+    value = number_from_text(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def parse_clues(text: str) -> tuple[int, int] | None:
+    """`minimal` → None, `30` → (30, 30), `22-46` → (22, 46). Raises ValueError for anything else."""
+    if text == "minimal":
+        return None
+    low, dash, high = text.partition("-")
+    if low.strip().isdecimal() and (not dash or high.strip().isdecimal()):
+        bounds = int(low), int(high or low)
+        if 0 < bounds[0] <= bounds[1]:
+            return bounds
+    raise ValueError(f"found {text!r}; accepted: minimal, a number such as 30, or a range such as 22-46")
+
+
+def checked_clues(value: Any) -> Any:
+    """`value` as the text of `parse_clues`, checked. Raises ValueError."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str):
+        parse_clues(text)
+    return text
+
+
+def names_from_text(value: Any) -> Any:
+    """`training,concept` as a list of names; anything else as it is."""
+    # On the command line: subsets=training,concept.
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+Float = Annotated[float, BeforeValidator(number_from_text)]
+Int = Annotated[int, BeforeValidator(whole_number)]
+
+
+class Section(BaseModel):
+    """Base of the sections: unknown keys are refused, values are fixed once checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
