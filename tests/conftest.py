@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("hrm", deadline=None)
+settings.load_profile("hrm")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 UNSET = ("NO_COLOR", "CI", "FORCE_COLOR", "COLUMNS", "TERM")

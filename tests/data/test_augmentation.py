@@ -80,7 +80,7 @@ rows = st.integers(1, 20).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows)
 def test_fingerprints_are_equal_exactly_where_rows_are(texts: list[bytes]) -> None:
     array = np.frombuffer(b"".join(texts), np.uint8).reshape(len(texts), -1)

@@ -32,7 +32,7 @@ def rows(seed: int, count: int = 200, width: int = 16) -> tuple[np.ndarray, np.n
     return np.where(blank, np.uint8(BLANK), labels), labels
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.2, 1.0]))
 def test_hints_only_turn_blanks_into_their_answers_and_at_least_one_of_them(seed: int, share: float) -> None:
     inputs, labels = rows(seed)

@@ -46,7 +46,7 @@ def counted(groups: tuple[GroupCount, ...]) -> dict[str, tuple[int, int]]:
     return {group.name: (group.trainable, group.buffers) for group in groups}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     arch=architectures(),
     vocabulary=st.integers(2, 12),

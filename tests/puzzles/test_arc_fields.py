@@ -92,7 +92,7 @@ def test_end_marks_stand_below_and_right_where_there_is_room() -> None:
     assert (full == 11).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(MALFORMED, st.integers(0, 12), st.integers(0, 12))
 def test_crop_of_malformed_predictions_equals_a_slow_reference(
     tokens: np.ndarray, rows: int, columns: int
@@ -107,7 +107,7 @@ def test_crop_of_nothing_but_padding_is_an_empty_grid_and_of_nothing_but_colours
     assert ArcDomain().decode(np.full(900, 5, np.uint8)).shape == (30, 30)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(GRIDS, SYMMETRIES), min_size=1, max_size=4), st.integers(0, 2**32))
 def test_images_in_the_field_are_those_of_the_grids_wherever_they_are_put(
     pairs: list[tuple[Grid, ArcSymmetry]], seed: int

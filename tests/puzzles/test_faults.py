@@ -20,7 +20,7 @@ MAZES = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 5)), max_size=4))
 def test_sudoku_without_faults_is_what_the_rules_verify(changes: list[tuple[int, int]]) -> None:
     answer = ANSWER.copy()
@@ -31,7 +31,7 @@ def test_sudoku_without_faults_is_what_the_rules_verify(changes: list[tuple[int,
     assert faults != 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(range(4)), st.integers(0, 2**12 - 1))
 def test_maze_faults_tell_shortest_from_longer_from_broken_paths(which: int, marks: int) -> None:
     maze = MAZES[which]

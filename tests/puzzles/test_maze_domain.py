@@ -159,7 +159,7 @@ def mazes(size: int, style: str, seed: int, count: int = 3) -> tuple[np.ndarray,
 
 
 @given(st.integers(5, 12), st.sampled_from(STYLES), st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_symmetries_invert_and_map_mazes_with_their_answers(size, style, seed):
     domain = MazeDomain(size=size)
     puzzles, answers = mazes(size, style, seed)
@@ -186,7 +186,7 @@ def test_squares_have_eight_symmetries_and_other_rectangles_the_four_that_keep_t
 
 
 @given(st.integers(5, 9), st.sampled_from(STYLES), st.integers(0, 2**32), st.integers(0, 80))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_checking_many_answers_agrees_with_verifying_each(size, style, seed, changed):
     domain = MazeDomain(size=size)
     puzzles, answers = mazes(size, style, seed)

@@ -95,7 +95,7 @@ def test_sudoku_files_with_a_line_of_hashes_stay_sudoku():
     st.text(alphabet='# SGo.x\n,"\t\r1', max_size=120),
     st.sampled_from(["", "question\n", "question,answer\n"]),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_junk_raises_nothing_but_puzzle_errors(text, header):
     try:
         for item in read(header + text, domain="maze"):
@@ -105,7 +105,7 @@ def test_junk_raises_nothing_but_puzzle_errors(text, header):
 
 
 @given(st.binary(max_size=80))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_bytes_raise_nothing_but_puzzle_errors(data):
     with contextlib.suppress(PuzzleError):
         list(read_puzzles(io.BytesIO(b"#S G#\n" + data)))

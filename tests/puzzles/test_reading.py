@@ -265,7 +265,7 @@ def test_text_streams_are_read_too():
 @given(
     st.binary(max_size=400) | st.text("123456789.0_*|+-=#[]Pzle,;\"'\n\r \t", max_size=600).map(str.encode)
 )
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_junk_raises_nothing_but_puzzle_errors(data):
     with contextlib.suppress(PuzzleError):
         assert all(item.where for item in read(data))

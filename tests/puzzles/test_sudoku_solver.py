@@ -28,7 +28,7 @@ def plain_count(cells: list[int], domain: SudokuDomain, limit: int) -> int:
 
 
 @given(st.integers(0, 2**32), st.integers(0, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_counts_agree_with_plain_search(seed, blanks):
     rng = np.random.default_rng(seed)
     domain = SudokuDomain(4)
@@ -42,7 +42,7 @@ def test_counts_agree_with_plain_search(seed, blanks):
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_random_givens_without_solution_are_found_out(seed):
     cells = np.random.default_rng(seed).integers(0, 5, 16, dtype=np.uint8)
     domain = SudokuDomain(4)

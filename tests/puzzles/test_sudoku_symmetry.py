@@ -51,7 +51,7 @@ def test_symmetries_compose(size, seed):
 
 
 @given(sizes, seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_symmetries_map_puzzles_to_puzzles_and_solutions_to_their_solutions(size, seed):
     domain = SudokuDomain(size)
     puzzles, solutions = some(size, 3, seed)
@@ -105,7 +105,7 @@ def test_nine_by_nine_is_transposed_half_of_the_time():
 
 
 @given(sizes, seeds, st.integers(0, 2))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_images_share_their_canonical_form(size, seed, extra):
     domain = SudokuDomain(size)
     rng = np.random.default_rng(seed)
