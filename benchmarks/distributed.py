@@ -230,7 +230,7 @@ def work(rank: int, port: int, rounds: int, save: Path | None) -> None:
         rest = [line for line in lines if line not in parities]
         text = "\n".join(
             [
-                f"Machine: two cores, no GPU, {processor()}, with other work on the machine",
+                f"Machine: two cores, no GPU, {processor()}",
                 f"torch {torch.__version__}, gloo on one host, one thread in each process, float32",
                 f"Best of {rounds} rounds that take turns; a sample is a puzzle of 81 tokens. Efficiency is speed",
                 "÷ 2 × one process. By work: the same from processor time (median, of the busier rank), which other",
