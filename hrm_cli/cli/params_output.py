@@ -24,7 +24,7 @@ _HELD = {
     "buffers": "puzzle table, fixed tensors",
     "activations": "activations (estimate)",
     "total": "together",
-    "written_out_attention": "more on a CPU, for attention",
+    "activations_on_cpu": "activations on a CPU instead",
 }
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models import kinds
-from hrm_cli.models.sizes import NOVA_POSITIONS, encoder_width, swiglu_width
+from hrm_cli.models.sizes import CPU_VECTOR, NOVA_POSITIONS, encoder_width, swiglu_width
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Kept:
     """In the forward dtype."""
     wide: int = 0
     """In float32 whatever the forward dtype: what norms and softmax keep."""
-    written_out: int = 0
-    """On top, in bfloat16, on a CPU: there attention is written out in bfloat16 and keeps its weights."""
-    written_out_wide: int = 0
-    """On top, in float32, on a CPU, where dropout on the attention weights has torch write attention out."""
+    on_cpu_in_bfloat16: int = 0
+    """Bytes more, or less, on a CPU in bfloat16: there blocks are computed in their own way, attention written out."""
+    on_cpu_in_float32: int = 0
+    """Bytes more, or less, on a CPU in float32."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _blocks(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Runs
 
 def _attention(module: str, arch: ArchConfig, positions: int, layers: int, runs: Runs) -> Part:
     hidden = arch.hidden_size
-    activation, scores = positions * hidden, arch.num_heads * positions**2
+    activation, padded = positions * hidden, positions + -positions % CPU_VECTOR
     # Kept: the input, the fused projection's q, k and v, the output; rotated q and k come on top of that.
     tensors = 7 if arch.pos_encodings == "rope" else 5
     return Part(
@@ -158,8 +158,14 @@ def _attention(module: str, arch: ArchConfig, positions: int, layers: int, runs:
         Kept(
             layers * tensors * activation,
             layers * (arch.num_heads * positions + activation + positions),
-            # Written out, attention copies q, k and v and lets the projection go.
-            layers * (scores - (tensors - 5) * activation),
+            # A CPU keeps q, k and v instead of the projection, and normed outputs, which the next part keeps as its
+            # input, instead of wide ones; in bfloat16 also attention's weights, and k, v and weights are padded.
+            on_cpu_in_bfloat16=layers
+            * (
+                2 * ((3 - tensors) * activation + 2 * padded * hidden + arch.num_heads * positions * padded)
+                - 4 * (arch.num_heads * positions + activation)
+            ),
+            on_cpu_in_float32=layers * -4 * (tensors - 4) * activation,
         ),
     )
 
@@ -169,7 +175,15 @@ def _swiglu(module: str, kind: str, expansion: float, size: int, rows: int, laye
     inner = swiglu_width(size, expansion)
     weights = 3 * size * inner
     # Kept: the input, gate and up, silu(gate), their product; the norm keeps its input and its factors.
-    kept = Kept(layers * rows * (size + 4 * inner), layers * rows * (size + 1))
+    # (on a CPU the factors alone: the normed output is the next part's input; that of mixing is turned back first).
+    vectors = layers * rows * size
+    turned = vectors if kind == kinds.TOKEN_MIXING else 0
+    kept = Kept(
+        vectors + 4 * layers * rows * inner,
+        vectors + layers * rows,
+        on_cpu_in_bfloat16=2 * turned - 4 * vectors,
+        on_cpu_in_float32=4 * turned - 4 * vectors,
+    )
     return Part(module, kind, layers * weights, 0, layers * 2 * rows * weights, runs, kept)
 
 
@@ -215,8 +229,8 @@ def _encoder(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Run
         Kept(
             layers * (5 + drops) * activation,
             layers * arch.num_heads * seq_len,
-            written_out=layers * (1 + 2 * drops) * scores,
-            written_out_wide=layers * drops * 3 * scores,
+            on_cpu_in_bfloat16=2 * layers * (1 + 2 * drops) * scores,
+            on_cpu_in_float32=4 * layers * drops * 3 * scores,
         ),
     )
     feed_forward = Part(

@@ -40,6 +40,8 @@ class Depth:
     """Gradient through the whole last cycle, whatever the core's own rule is."""
     reaches_back: bool = False
     """Gradient also through the update of z_H before the last cycle."""
+    only_values: bool = False
+    """The last update may leave out every position but the first, which is all that the Q head reads."""
 
 
 @dataclass
@@ -99,4 +101,5 @@ class Core(Protocol):
         """One ACT step on `inputs` `[B, S]` with the puzzle embeddings `[B, puzzle_emb_ndim]`.
 
         `depth` None takes the cycles of the configuration and the core's own rule of what is trained.
+        Without logits only the two values are wanted: the carry that comes with them is of no use.
         """

@@ -30,10 +30,11 @@ class HRM(RecurrentCore):
         with torch.no_grad():
             for h in range(depth.H_cycles):
                 last_cycle = h == depth.H_cycles - 1
+                injection = z_H + embedding
                 for _ in range(depth.L_cycles - last_cycle):
-                    z_L = self.update(z_L, z_H + embedding, weights.L_level)
+                    z_L = self.update(z_L, injection, weights.L_level)
                 if not last_cycle:
                     z_H = self.update(z_H, z_L, weights.H_level)
         z_L = self.update(z_L, z_H + embedding, weights.L_level)
-        z_H = self.update(z_H, z_L, weights.H_level)
+        z_H = self.last_update(z_H, z_L, weights.H_level, depth)
         return z_H, z_L

@@ -213,18 +213,3 @@ def block(x: Tensor, weights: BlockWeights, num_heads: int, rotary: Rotary | Non
         turned = x.transpose(1, 2)
         x = rms_norm(turned + swiglu(turned, weights.mixing), eps).transpose(1, 2)
     return rms_norm(x + swiglu(x, weights.mlp), eps)
-
-
-def reason(
-    x: Tensor,
-    injection: Tensor,
-    blocks: list[BlockWeights],
-    num_heads: int,
-    rotary: Rotary | None,
-    eps: float,
-) -> Tensor:
-    """A reasoning module: x ← x + injection, then its blocks in order."""
-    x = x + injection
-    for weights in blocks:
-        x = block(x, weights, num_heads, rotary, eps)
-    return x

@@ -26,7 +26,7 @@ class TrainingMemory:
     weights: int
     """Parameters, float32."""
     working_copy: int
-    """The weights in the forward dtype, where that is not float32."""
+    """The weights in the forward dtype, where that is not float32 (there a CPU copies those of q, k and v alone)."""
     gradients: int
     optimizer: int
     """AdamATan2's two moments."""
@@ -38,8 +38,8 @@ class TrainingMemory:
     """Kept for the backward pass, with fused attention (CUDA; a CPU in float32 without dropout)."""
     total: int
     """All of the above."""
-    written_out_attention: int
-    """What a CPU keeps beyond that where it writes attention out: in bfloat16, or with dropout."""
+    activations_on_cpu: int
+    """What takes the place of `activations` on a CPU."""
 
 
 def activation_bytes(parts: Sequence[Part], batch_size: int, dtype: str) -> int:
@@ -51,18 +51,14 @@ def activation_bytes(parts: Sequence[Part], batch_size: int, dtype: str) -> int:
     return batch_size * per_puzzle
 
 
-def written_out_bytes(parts: Sequence[Part], batch_size: int, dtype: str) -> int:
-    """Bytes that a CPU keeps on top of `activation_bytes` where it writes attention out."""
+def activation_bytes_on_cpu(parts: Sequence[Part], batch_size: int, dtype: str) -> int:
+    """The same on a CPU, where blocks are computed in another way."""
     per_puzzle = sum(
-        part.runs.with_gradient
-        * (
-            _MASTER * part.kept.written_out_wide
-            if dtype == "float32"
-            else BYTES[dtype] * part.kept.written_out
-        )
+        part.runs.with_gradient * (kept.on_cpu_in_float32 if dtype == "float32" else kept.on_cpu_in_bfloat16)
         for part in parts
+        for kept in [part.kept]
     )
-    return batch_size * per_puzzle
+    return activation_bytes(parts, batch_size, dtype) + batch_size * per_puzzle
 
 
 def training_memory(
@@ -80,5 +76,5 @@ def training_memory(
         "buffers": _MASTER * sum(part.buffers for part in parts),
         "activations": activation_bytes(parts, batch_size, dtype),
     }
-    on_top = written_out_bytes(parts, batch_size, dtype)
-    return TrainingMemory(**held, total=sum(held.values()), written_out_attention=on_top)
+    on_cpu = activation_bytes_on_cpu(parts, batch_size, dtype)
+    return TrainingMemory(**held, total=sum(held.values()), activations_on_cpu=on_cpu)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -19,6 +20,13 @@ from torch import Tensor, nn
 
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models.core import CoreOutput, Depth, InnerCarry
+from hrm_cli.models.cpu_blocks import (
+    CPUBlockWeights,
+    cpu_block,
+    cpu_block_at_first,
+    ordered_for_cpu,
+    rotations,
+)
 from hrm_cli.models.layers import (
     BlockWeights,
     Embedding,
@@ -26,7 +34,6 @@ from hrm_cli.models.layers import (
     ReasoningModule,
     Rotary,
     block,
-    reason,
     rotary_tables,
     truncated_normal_,
 )
@@ -42,6 +49,10 @@ _SURE = math.log(0.98 / 0.02)
 _SETTLED, _SETTLED_SLOPE = 0.02, 4.0
 
 
+ModuleWeights = Sequence[BlockWeights | CPUBlockWeights]
+"""The weights of a module's blocks, ordered for the device."""
+
+
 class RecurrentWeights(NamedTuple):
     """Every weight of a recurrent core in the forward dtype, cast once per step."""
 
@@ -50,8 +61,8 @@ class RecurrentWeights(NamedTuple):
     lm_head: Tensor
     q_head: Tensor | None
     q_head_bias: Tensor | None
-    H_level: list[BlockWeights]
-    L_level: list[BlockWeights]
+    H_level: ModuleWeights
+    L_level: ModuleWeights
 
 
 class RecurrentCore(nn.Module):
@@ -69,7 +80,7 @@ class RecurrentCore(nn.Module):
         self.arch, self.vocab_size, self.seq_len = arch, vocab_size, seq_len
         self.positions = arch.puzzle_positions + seq_len
         self.dtype = torch.float32
-        self.compiled_update: Callable[[Tensor, Tensor, list[BlockWeights]], Tensor] | None = None
+        self.compiled_update: Callable[[Tensor, Tensor, ModuleWeights], Tensor] | None = None
         """Takes the place of `module_update` in training (`hrm_cli.models.compiling`)."""
         self.recomputes_activations = False
         hidden = arch.hidden_size
@@ -104,7 +115,10 @@ class RecurrentCore(nn.Module):
     def recur(
         self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights, depth: Depth
     ) -> tuple[Tensor, Tensor]:
-        """The updates of one ACT step, from the states `[B, P+S, H]` and the input embedding to new states."""
+        """The updates of one ACT step, from the states `[B, P+S, H]` and the input embedding to new states.
+
+        The last update of z_H is by `last_update`.
+        """
 
     def recur_training_last_cycle(
         self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights, depth: Depth
@@ -120,7 +134,10 @@ class RecurrentCore(nn.Module):
                     z_L = self.update(z_L, z_H + embedding, weights.L_level)
             trained = last or (depth.reaches_back and h == depth.H_cycles - 2)
             with nullcontext() if trained else torch.no_grad():
-                z_H = self.update(z_H, z_L, weights.H_level)
+                if last:
+                    z_H = self.last_update(z_H, z_L, weights.H_level, depth)
+                else:
+                    z_H = self.update(z_H, z_L, weights.H_level)
         return z_H, z_L
 
     def initialise(self, generator: torch.Generator | None) -> None:
@@ -138,7 +155,7 @@ class RecurrentCore(nn.Module):
         """The weights in the forward dtype."""
         dtype = self.dtype
         H_level, L_level = self.modules_by_role()
-        fast = L_level.cast(dtype)
+        fast = self._cast_module(L_level)
         embed_tokens = self.embed_tokens.embedding_weight.to(dtype)
         learns_to_halt = self.arch.halting == "q_learning"
         return RecurrentWeights(
@@ -147,9 +164,16 @@ class RecurrentCore(nn.Module):
             embed_tokens if self.arch.tied_output else self.lm_head.weight.to(dtype),
             self.q_head.weight.to(dtype) if learns_to_halt else None,
             self.q_head.bias.to(dtype) if learns_to_halt else None,  # type: ignore[union-attr]
-            fast if H_level is L_level else H_level.cast(dtype),
+            fast if H_level is L_level else self._cast_module(H_level),
             fast,
         )
+
+    def _cast_module(self, module: ReasoningModule) -> ModuleWeights:
+        blocks = module.cast(self.dtype)
+        if not self._takes_cpu_blocks:
+            return blocks
+        turns = None if self._rotary is None else rotations(self._rotary)
+        return [ordered_for_cpu(one, self.arch.num_heads, turns) for one in blocks]
 
     def initial_carry(self, inputs: Tensor) -> InnerCarry:
         """H_init and L_init, broadcast over the rows of `inputs` and all positions."""
@@ -185,7 +209,7 @@ class RecurrentCore(nn.Module):
             embedding = (embedding + weights.embed_pos) * math.sqrt(0.5)
         return embedding * math.sqrt(hidden)
 
-    def update(self, z: Tensor, injection: Tensor, blocks: list[BlockWeights]) -> Tensor:
+    def update(self, z: Tensor, injection: Tensor, blocks: ModuleWeights) -> Tensor:
         """One update of a state `[B, P+S, H]` by a module, compiled in training where that is asked for."""
         compiled = self.compiled_update if self.training else None
         if not (self.recomputes_activations and torch.is_grad_enabled()):
@@ -197,13 +221,31 @@ class RecurrentCore(nn.Module):
             z = recomputed(self.block_update, z, weights)
         return z
 
-    def module_update(self, z: Tensor, injection: Tensor, blocks: list[BlockWeights]) -> Tensor:
-        """One update of a state `[B, P+S, H]` by a module."""
-        return reason(z, injection, blocks, self.arch.num_heads, self._rotary, self.arch.rms_norm_eps)
+    def last_update(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, depth: Depth) -> Tensor:
+        """The update of z_H that ends an ACT step; `[B, 1, H]` where only the values are wanted, and there is a way."""
+        *most, last = blocks
+        if not (depth.only_values and isinstance(last, CPUBlockWeights)):
+            return self.update(z, injection, blocks)
+        z = self.module_update(z, injection, most)
+        return cpu_block_at_first(z, last, self.arch.num_heads, self.arch.rms_norm_eps)
 
-    def block_update(self, z: Tensor, weights: BlockWeights) -> Tensor:
+    def module_update(self, z: Tensor, injection: Tensor, blocks: ModuleWeights) -> Tensor:
+        """One update of a state `[B, P+S, H]` by a module: z ← z + injection, then its blocks in order."""
+        z = z + injection
+        for weights in blocks:
+            z = self.block_update(z, weights)
+        return z
+
+    def block_update(self, z: Tensor, weights: BlockWeights | CPUBlockWeights) -> Tensor:
         """What one block of a module does to a state `[B, P+S, H]`."""
+        if isinstance(weights, CPUBlockWeights):
+            return cpu_block(z, weights, self.arch.num_heads, self.arch.rms_norm_eps)
         return block(z, weights, self.arch.num_heads, self._rotary, self.arch.rms_norm_eps)
+
+    @property
+    def _takes_cpu_blocks(self) -> bool:
+        is_compiled = self.training and self.compiled_update is not None
+        return self.H_init.device.type == "cpu" and not is_compiled
 
     @property
     def _rotary(self) -> Rotary | None:
@@ -220,7 +262,9 @@ class RecurrentCore(nn.Module):
         depth: Depth | None = None,
     ) -> tuple[InnerCarry, CoreOutput]:
         """One ACT step. The new carry is detached."""
+        assert with_logits or not torch.is_grad_enabled()
         depth = depth or Depth(self.arch.H_cycles, self.arch.L_cycles)
+        depth = replace(depth, only_values=not with_logits)
         weights = weights or self.cast_weights()
         embedding = self.embed(inputs, puzzle_rows, weights)
         recur = self.recur_training_last_cycle if depth.trains_last_cycle else self.recur

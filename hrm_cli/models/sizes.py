@@ -4,6 +4,8 @@ from __future__ import annotations
 
 NOVA_POSITIONS = 5000
 """Rows of nova's fixed position table: stored, never trained, and counted in the published 6.95M."""
+CPU_VECTOR = 32
+"""Numbers in bfloat16 of a CPU's widest vector register: attention is padded to whole ones there."""
 
 
 def swiglu_width(size: int, expansion: float) -> int:

@@ -7,6 +7,7 @@ import torch
 
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models.act import ACTModel, PuzzleBatch
+from hrm_cli.models.recurrent import RecurrentCore
 from hrm_cli.models.registry import build_model
 
 VOCABULARY, TOKENS, IDENTIFIERS = 7, 20, 5
@@ -32,3 +33,9 @@ def batch() -> PuzzleBatch:
     return PuzzleBatch(
         draw(1, VOCABULARY, 6, TOKENS), draw(1, VOCABULARY, 6, TOKENS), draw(0, IDENTIFIERS, 6)
     )
+
+
+@pytest.fixture
+def blocks_of_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks that run wherever a CPU's own do not."""
+    monkeypatch.setattr(RecurrentCore, "_takes_cpu_blocks", False)

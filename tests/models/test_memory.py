@@ -13,7 +13,7 @@ from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models import layers, nova
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.anatomy import anatomy
-from hrm_cli.models.memory import activation_bytes, training_memory, written_out_bytes
+from hrm_cli.models.memory import activation_bytes, activation_bytes_on_cpu, training_memory
 from hrm_cli.models.nova import Nova
 from hrm_cli.models.registry import build_model
 from hrm_cli.training.optimizers import AdamATan2
@@ -63,7 +63,7 @@ def kept_bytes(arch: ArchConfig) -> int:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("settings", MODELS.values(), ids=MODELS)
 def test_activations_are_estimated_within_the_promised_tolerance(
-    settings: dict[str, Any], dtype: str, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, Any], dtype: str, blocks_of_an_accelerator: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (layers, nova):
         monkeypatch.setattr(module, "attend", fused)
@@ -73,22 +73,23 @@ def test_activations_are_estimated_within_the_promised_tolerance(
     assert activation_bytes(parts, ROWS, dtype) + copies == pytest.approx(kept_bytes(arch), rel=TOLERANCE)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
-    ("settings", "dtype"),
-    [
-        ({}, "bfloat16"),
-        ({"core": "nova", "puzzle_emb_ndim": 0, "dropout": 0.1, "halt_max_steps": 2}, "float32"),
-        ({"core": "nova", "puzzle_emb_ndim": 0, "dropout": 0.1, "halt_max_steps": 2}, "bfloat16"),
-    ],
+    "settings", [*MODELS.values(), {**MODELS["nova"], "dropout": 0.1}], ids=[*MODELS, "nova with dropout"]
 )
-def test_a_cpu_that_writes_attention_out_keeps_the_more_that_is_said(
+def test_a_cpu_which_computes_in_its_own_way_keeps_what_is_said_of_it(
     settings: dict[str, Any], dtype: str
 ) -> None:
     arch = ArchConfig(**{**SMALL, **settings, "forward_dtype": dtype})
     parts = anatomy(arch, VOCABULARY, CELLS)
-    said = activation_bytes(parts, ROWS, dtype) + written_out_bytes(parts, ROWS, dtype)
     copies = training_memory(parts, ROWS, dtype).working_copy
-    assert said + copies == pytest.approx(kept_bytes(arch), rel=TOLERANCE)
+    if dtype == "float32" and arch.pos_encodings == "rope" and arch.core != "nova":
+        # The rows of q and k are put into another order: a copy of the projection.
+        layers = arch.L_layers + (arch.H_layers if arch.core == "hrm" else 0)
+        copies = layers * 3 * arch.hidden_size**2 * 4
+    assert activation_bytes_on_cpu(parts, ROWS, dtype) + copies == pytest.approx(
+        kept_bytes(arch), rel=TOLERANCE
+    )
 
 
 def test_weights_gradients_and_moments_are_those_of_the_optimiser() -> None:

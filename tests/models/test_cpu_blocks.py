@@ -1,0 +1,114 @@
+"""A CPU's own blocks give what the blocks of `layers` give: outputs and gradients, in every arrangement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models.act import ACTModel, PuzzleBatch
+from hrm_cli.models.cpu_packing import Packed, packed, product
+from hrm_cli.models.recurrent import RecurrentCore
+from hrm_cli.models.registry import build_model
+
+VOCABULARY, CELLS, ROWS = 7, 21, 3
+ARRANGEMENTS: dict[str, dict[str, Any]] = {
+    "rope": {"puzzle_emb_ndim": 40},
+    "no rotation": {"pos_encodings": "learned", "puzzle_emb_ndim": 0},
+    "several blocks": {"H_layers": 3, "L_layers": 2},
+    "token mixing": {"core": "trm", "mlp_t": True, "pos_encodings": "none"},
+    "trm with attention": {"core": "trm", "H_cycles": 2, "L_cycles": 2},
+}
+
+
+def made(settings: dict[str, Any], dtype: str) -> ACTModel:
+    arch = ArchConfig(
+        **{
+            "hidden_size": 48,
+            "num_heads": 3,
+            "H_layers": 1,
+            "L_layers": 1,
+            "forward_dtype": dtype,
+            **settings,
+        }
+    )
+    model = build_model(arch, VOCABULARY, CELLS, 4, generator=torch.Generator().manual_seed(0))
+    if arch.halting == "q_learning":
+        # A head of zeros, as it starts, would hide every difference.
+        torch.nn.init.normal_(model.inner.q_head.weight, generator=torch.Generator().manual_seed(3))
+    return model.train()
+
+
+def puzzles() -> PuzzleBatch:
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randint(1, VOCABULARY, (ROWS, CELLS), generator=generator, dtype=torch.int32)
+    return PuzzleBatch(inputs, inputs, torch.arange(ROWS, dtype=torch.int32))
+
+
+def step(model: ACTModel) -> dict[str, Tensor]:
+    """Outputs and gradients of one training step."""
+    batch = puzzles()
+    _, out = model.train_step(model.initial_carry(batch), batch)
+    weights = torch.randn(out.logits.shape, generator=torch.Generator().manual_seed(2))
+    ((out.logits.float() * weights).sum() + out.q_halt.sum() + out.q_continue.sum()).backward()
+    found = {"logits": out.logits, "q_halt": out.q_halt}
+    if out.target_q_continue is not None:
+        found["target of going on"] = out.target_q_continue
+    return found | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("settings", ARRANGEMENTS.values(), ids=ARRANGEMENTS)
+def test_in_float32_outputs_and_gradients_are_those_of_the_portable_blocks(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = step(made(settings, "float32"))
+    monkeypatch.setattr(RecurrentCore, "_takes_cpu_blocks", False)
+    expected = step(made(settings, "float32"))
+    assert found.keys() == expected.keys()
+    for name, theirs in expected.items():
+        torch.testing.assert_close(
+            found[name], theirs, rtol=1e-3, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@pytest.mark.parametrize("settings", ARRANGEMENTS.values(), ids=ARRANGEMENTS)
+def test_in_bfloat16_they_are_no_further_from_float32_than_the_portable_blocks_are(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact, found = step(made(settings, "float32")), step(made(settings, "bfloat16"))
+    monkeypatch.setattr(RecurrentCore, "_takes_cpu_blocks", False)
+    portable = step(made(settings, "bfloat16"))
+    for name, truth in exact.items():
+        ours, theirs = ((one[name].float() - truth).norm() for one in (found, portable))
+        assert ours <= 1.5 * theirs + 1e-3 * truth.norm(), name
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_packed_weights_multiply_as_plain_ones_and_add_what_is_given(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weight, plus = (
+        torch.randn(shape, generator=generator).to(dtype) for shape in ((2, 5, 64), (96, 64), (2, 5, 96))
+    )
+    laid_out = packed(weight)
+    assert isinstance(laid_out, Packed) == (dtype == torch.bfloat16 and torch.backends.mkldnn.is_available())
+    exact = x.double() @ weight.double().T
+    tolerance = {"rtol": 2e-2, "atol": 2e-2} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(product(x, laid_out).double(), exact, **tolerance)
+    torch.testing.assert_close(
+        product(x, laid_out, plus.clone()).double(), exact + plus.double(), **tolerance
+    )
+
+
+@pytest.mark.parametrize("settings", [ARRANGEMENTS["rope"], ARRANGEMENTS["several blocks"]])
+def test_values_alone_are_those_of_the_whole_step(settings: dict[str, Any]) -> None:
+    model, batch = made(settings, "float32"), puzzles()
+    with torch.no_grad():
+        carry, rows = model.core.initial_carry(batch.inputs), model.puzzle_rows(batch.puzzle_identifiers)
+        _, whole = model.core(carry, batch.inputs, rows)
+        _, values = model.core(carry, batch.inputs, rows, with_logits=False)
+    assert values.logits is None
+    torch.testing.assert_close(values.q_halt, whole.q_halt)
+    torch.testing.assert_close(values.q_continue, whole.q_continue)
