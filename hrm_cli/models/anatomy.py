@@ -165,7 +165,7 @@ def _attention(module: str, arch: ArchConfig, positions: int, layers: int, runs:
                 2 * ((3 - tensors) * activation + 2 * padded * hidden + arch.num_heads * positions * padded)
                 - 4 * (arch.num_heads * positions + activation)
             ),
-            on_cpu_in_float32=layers * -4 * (tensors - 4) * activation,
+            on_cpu_in_float32=layers * -4 * (tensors - 5) * activation,
         ),
     )
 
@@ -175,9 +175,10 @@ def _swiglu(module: str, kind: str, expansion: float, size: int, rows: int, laye
     inner = swiglu_width(size, expansion)
     weights = 3 * size * inner
     # Kept: the input, gate and up, silu(gate), their product; the norm keeps its input and its factors.
-    # (on a CPU the factors alone: the normed output is the next part's input; that of mixing is turned back first).
+    # (on a CPU the factors alone: the normed output is the next part's input, but for the last one, and that of mixing,
+    # which is turned back first).
     vectors = layers * rows * size
-    turned = vectors if kind == kinds.TOKEN_MIXING else 0
+    turned = vectors if kind == kinds.TOKEN_MIXING else rows * size
     kept = Kept(
         vectors + 4 * layers * rows * inner,
         vectors + layers * rows,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel
-from hrm_cli.models.recurrent import RecurrentCore
+from hrm_cli.models.recurrent import ModuleWeights, RecurrentCore
 
 COMPILE_MODES = ("auto", "on", "max-autotune", "off")
 
@@ -30,7 +30,26 @@ def compile_updates(model: ACTModel, mode: str) -> None:
     if not isinstance(core, RecurrentCore):
         return
     wanted = mode in ("on", "max-autotune") or (mode == "auto" and model.device.type == "cuda")
-    core.compiled_update = _Compiled(core.module_update, mode) if wanted else None
+    if not wanted:
+        core.compiled_update = None
+    elif model.device.type == "cpu":
+        # There nothing is fused across blocks: one of them is compiled, in a fraction of the time, and used for all.
+        core.compiled_update = _BlockByBlock(_Compiled(core.block_update, mode))
+    else:
+        core.compiled_update = _Compiled(core.module_update, mode)
+
+
+class _BlockByBlock:
+    """A module's update by a compiled block."""
+
+    def __init__(self, block_update: _Compiled) -> None:
+        self.block_update = block_update
+
+    def __call__(self, z: Tensor, injection: Tensor, blocks: ModuleWeights) -> Tensor:
+        z = z + injection
+        for weights in blocks:
+            z = self.block_update(z, weights)
+        return z
 
 
 class _Compiled:

@@ -170,10 +170,11 @@ class RecurrentCore(nn.Module):
 
     def _cast_module(self, module: ReasoningModule) -> ModuleWeights:
         blocks = module.cast(self.dtype)
-        if not self._takes_cpu_blocks:
-            return blocks
+        return [self._ordered_for_cpu(one) for one in blocks] if self._takes_cpu_blocks else blocks
+
+    def _ordered_for_cpu(self, weights: BlockWeights) -> CPUBlockWeights:
         turns = None if self._rotary is None else rotations(self._rotary)
-        return [ordered_for_cpu(one, self.arch.num_heads, turns) for one in blocks]
+        return ordered_for_cpu(weights, self.arch.num_heads, turns)
 
     def initial_carry(self, inputs: Tensor) -> InnerCarry:
         """H_init and L_init, broadcast over the rows of `inputs` and all positions."""
@@ -223,10 +224,11 @@ class RecurrentCore(nn.Module):
 
     def last_update(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, depth: Depth) -> Tensor:
         """The update of z_H that ends an ACT step; `[B, 1, H]` where only the values are wanted, and there is a way."""
-        *most, last = blocks
-        if not (depth.only_values and isinstance(last, CPUBlockWeights)):
+        if not (depth.only_values and self._is_on_cpu):
             return self.update(z, injection, blocks)
-        z = self.module_update(z, injection, most)
+        z, last = self.update(z, injection, blocks[:-1]), blocks[-1]
+        if not isinstance(last, CPUBlockWeights):
+            last = self._ordered_for_cpu(last)
         return cpu_block_at_first(z, last, self.arch.num_heads, self.arch.rms_norm_eps)
 
     def module_update(self, z: Tensor, injection: Tensor, blocks: ModuleWeights) -> Tensor:
@@ -245,7 +247,11 @@ class RecurrentCore(nn.Module):
     @property
     def _takes_cpu_blocks(self) -> bool:
         is_compiled = self.training and self.compiled_update is not None
-        return self.H_init.device.type == "cpu" and not is_compiled
+        return self._is_on_cpu and not is_compiled
+
+    @property
+    def _is_on_cpu(self) -> bool:
+        return self.H_init.device.type == "cpu"
 
     @property
     def _rotary(self) -> Rotary | None:

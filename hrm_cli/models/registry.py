@@ -46,6 +46,7 @@ def build_model(
     import torch
 
     from hrm_cli.models.act import ACTModel
+    from hrm_cli.models.allocation import keep_freed_memory
     from hrm_cli.models.device import resolve_dtype
     from hrm_cli.models.undrawn import Undrawn
 
@@ -55,6 +56,8 @@ def build_model(
     device = torch.device(device)
     with torch.device("meta" if device.type == "meta" else "cpu"), Undrawn():
         core = core_class(arch, vocab_size, seq_len, num_puzzle_identifiers)
+    if device.type == "cpu":
+        keep_freed_memory()
     if device.type != "meta":
         core.dtype = resolve_dtype(arch.forward_dtype, device)
         if initialise:

@@ -45,7 +45,8 @@ def no_compiler(*_: object) -> None:
 def test_where_nothing_can_be_compiled_auto_goes_on_without_and_says_so() -> None:
     model = small("hrm")
     compile_updates(model, "on")
-    model.inner.compiled_update._mode, model.inner.compiled_update._compiled = "auto", no_compiler
+    compiled = model.inner.compiled_update.block_update
+    compiled._mode, compiled._compiled = "auto", no_compiler
     with pytest.warns(UserWarning, match=r"no C\+\+ compiler was found.*goes on without it"):
         logits, _ = trained(model)
     torch.testing.assert_close(logits, trained(small("hrm"))[0])
@@ -54,7 +55,7 @@ def test_where_nothing_can_be_compiled_auto_goes_on_without_and_says_so() -> Non
 def test_where_nothing_can_be_compiled_asking_for_it_is_an_error_that_names_the_key() -> None:
     model = small("hrm")
     compile_updates(model, "on")
-    model.inner.compiled_update._compiled = no_compiler
+    model.inner.compiled_update.block_update._compiled = no_compiler
     with pytest.raises(ConfigError, match=r"train\.compile: torch\.compile failed \(no C\+\+ compiler"):
         trained(model)
 

@@ -1,0 +1,42 @@
+"""Freed memory is kept: pages that a step gave back are not faulted in again by the next."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Prints the page faults of ten tensors of 64 MB, one after the other.
+FAULTS = """
+import resource, torch
+from hrm_cli.models.allocation import keep_freed_memory
+{call}
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(16 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+for _ in range(10):
+    faults()
+print(sum(faults() for _ in range(10)))
+"""
+
+
+def faults(call: str, **environment: str) -> int:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS.format(call=call)],
+        capture_output=True, text=True, check=True, env=clean | environment,
+    )  # fmt: skip
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's settings")
+def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
+    assert faults("assert keep_freed_memory()") < faults("") / 10
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's settings")
+def test_settings_of_the_users_own_are_left_alone() -> None:
+    assert faults("assert not keep_freed_memory()", MALLOC_ARENA_MAX="2") > 1000
