@@ -238,8 +238,9 @@ def solve(
             solutions = ((loaded.domain, solution) for solution in found)
         report = Report(json=json, trace=trace, draws=puzzles is None or puzzles.are_few)
         for domain, solution in solutions:
-            report.show(domain, solution)
+            # Kept before it is shown: an interruption between the two loses nothing that was said.
             write(domain, solution)
+            report.show(domain, solution)
             if save_carry is not None and solution.steps == loaded.steps(asked):
                 out_of_steps.append(solution)
         if save_carry is not None:

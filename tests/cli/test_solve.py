@@ -343,9 +343,12 @@ def test_interrupted_solve_keeps_what_is_done(
         rest, message = process.communicate(timeout=60)
     assert process.returncode == status
     assert "Traceback" not in message
-    every = records("".join(printed) + rest)
+    said = records("".join(printed) + rest)
+    kept = records((tmp_path / "out.jsonl.partial").read_text())
     assert not (tmp_path / "out.jsonl").exists()
-    assert records((tmp_path / "out.jsonl.partial").read_text()) == every
+    # The signal may come between keeping an answer and showing it.
+    assert kept[: len(said)] == said
+    assert len(kept) - len(said) in (0, 1)
 
 
 @pytest.mark.slow
