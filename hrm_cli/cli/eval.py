@@ -104,6 +104,9 @@ def evaluate(
     if submission is not None:
         refuse_unwritable(submission)
 
+    processes = Processes(nproc_per_node, backend=backend)
+    processes.check()
+    processes.keep_torch_quiet()
     from hrm_cli.cli.measuring import Request, measure
 
     request = Request(
@@ -120,8 +123,6 @@ def evaluate(
         seed or 0,
         json,
     )
-    processes = Processes(nproc_per_node, backend=backend)
-    processes.check()
     if processes.are_launched:
         raise typer.Exit(evaluate_on_processes(processes, request))
     measure(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -69,6 +70,15 @@ class Processes:
     def world_size(self) -> int:
         """All of them."""
         return self.per_host * self.hosts
+
+    def keep_torch_quiet(self) -> None:
+        """Silences torch's own warnings in this process and the workers; to be called before torch is imported.
+
+        A host that leaves first has the others print stack traces of a lost connection. What went wrong is said by
+        this job's own message; a TORCH_CPP_LOG_LEVEL that the user has set stays.
+        """
+        if self.are_launched:
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
     def check(self) -> None:
         """Raises ConfigError where the options do not go together."""

@@ -1,4 +1,4 @@
-"""How the train and demo commands set up a run: configuration, dataset, model, folder, evaluation and progress."""
+"""How the train and demo commands set up a run: configuration, dataset, model, folder and evaluation."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from hrm_cli.cli import console
 from hrm_cli.cli.configuration import configuration_of_run, load_configuration
 from hrm_cli.cli.planning import TimeEstimate, announce
+from hrm_cli.cli.run_progress import ProgressListener, describe_run, warn
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.config.schema import DataConfig, Preset
@@ -209,13 +210,13 @@ def run_training(
     freeze(state, preset.train)
     plan = make_plan(preset.train, dataset)
     if not quiet and not prepared.resumed:
-        _describe(preset, state, plan)
+        describe_run(preset, state, plan)
         announce(plan_of(prepared, state, facts, plan, world_size=world.size))
     first_step, seconds_before = state.step, state.seconds
     with console.progress("training", plan.total_steps, start=state.step, quiet=quiet) as display:
         listeners: list[Listener] = [
-            MetricsFile(prepared.folder / "metrics.jsonl", _warn),
-            *(make_trackers(prepared.folder, preset, _warn) if world.is_first else ()),
+            MetricsFile(prepared.folder / "metrics.jsonl", warn),
+            *(make_trackers(prepared.folder, preset, warn) if world.is_first else ()),
             ProgressListener(display, state, quiet=quiet),
             TimeEstimate(state, preset, facts, quiet=quiet),
         ]
@@ -248,48 +249,6 @@ def plan_of(
     """What the run will take; `folder` stands in for where it is to lie."""
     dtype = str(state.model.core.dtype).removeprefix("torch.")
     return plan_run(prepared.preset, facts, plan, dtype, folder or prepared.folder, world_size=world_size)
-
-
-class ProgressListener:
-    """Shows loss, exact accuracy and speed beside the bar, and a line for every evaluation."""
-
-    def __init__(self, display: console.ProgressReporter, state: TrainState, *, quiet: bool) -> None:
-        self._display, self._state, self._quiet = display, state, quiet
-        self._note = ""
-
-    def begin(self, plan: Plan, step: int) -> None:
-        """Remembers where speed is measured from."""
-        self._first, self._seconds_before = step, self._state.seconds
-
-    def stepped(self, step: int) -> None:
-        """Moves the bar."""
-        speed = (step - self._first) / max(self._state.seconds - self._seconds_before, 1e-9)
-        self._display.update(step, f"{self._note}{speed:.1f} steps/s")
-
-    def logged(self, record: dict[str, Any]) -> None:
-        """Takes the newest figures; an evaluation gets a line of its own."""
-        if record["kind"] == "train":
-            self._note = f"loss {record['loss']:.3f}, exact {record['exact_accuracy']:.1%}, "
-        elif record["kind"] == "eval" and not self._quiet:
-            console.print_message(
-                f"step {record['step']:,}: exact accuracy {record['exact_accuracy']:.2%}"
-                f"{' (best)' if record['best'] else ''}, mean steps {record['mean_steps']:.2f}"
-            )
-
-    def warned(self, message: str) -> None:
-        """Says it on stderr, whoever reads stdout."""
-        _warn(message)
-
-    def rewound(self, step: int) -> None:
-        """Moves the bar back."""
-        self._display.update(step, self._note)
-
-    def end(self) -> None:
-        """Nothing: the bar closes itself."""
-
-
-def _warn(message: str) -> None:
-    console.print_message(f"Warning: {message}")
 
 
 def dataset_facts(dataset: Dataset) -> DatasetFacts:
@@ -351,13 +310,3 @@ def _newest_run(parent: Path) -> Path:
     if not runs:
         raise CheckpointError(f"{parent}: no run with a checkpoint to resume; name one with --resume RUN")
     return max(runs, key=lambda run: (run / "latest").stat().st_mtime)
-
-
-def _describe(preset: Preset, state: TrainState, plan: Plan) -> None:
-    count = sum(p.numel() for p in state.model.parameters())
-    console.print_message(
-        f"{preset.arch.core} with {count:,} trainable parameters on {state.model.device} "
-        f"({str(state.model.core.dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads), "
-        f"{plan.total_steps:,} steps of {preset.train.global_batch_size} puzzles "
-        f"= {plan.epoch(plan.total_steps):.1f} epochs"
-    )

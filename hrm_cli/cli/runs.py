@@ -162,6 +162,6 @@ def _head(run: RunRecords) -> None:
             f"best exact accuracy {run.best['exact_accuracy']:.2%} at step {run.best['step']:,}{of_cells}"
         )
     if run.junk:
-        console.print_line(f"{run.junk} lines of metrics.jsonl are no records and were passed over")
+        console.print_line(f"lines of metrics.jsonl that are no records, passed over: {run.junk}")
     if not run.training and not run.evaluations:
         console.print_line("nothing logged yet")

@@ -88,7 +88,6 @@ def train(
 
     Ctrl-C saves a checkpoint before it stops; --resume goes on from there.
     """
-    from hrm_cli.cli.running import prepare_new_run, prepare_resumed_run, run_training
     from hrm_cli.errors import ConfigError
 
     if resume is not None and checkpoint is not None:
@@ -97,6 +96,7 @@ def train(
         )
     processes = Processes(nproc_per_node, nnodes, node_rank, rdzv_endpoint, max_restarts, backend)
     processes.check()
+    processes.keep_torch_quiet()
     if seed is not None:
         overrides = [*(overrides or ()), f"data.seed={seed}", f"train.seed={seed}"]
 
@@ -109,6 +109,8 @@ def train(
 
         plan_and_measure(preset, overrides, data, output_dir, checkpoint, json=json)
         return
+
+    from hrm_cli.cli.running import prepare_new_run, prepare_resumed_run, run_training
 
     def prepare() -> PreparedRun:
         if resume is not None:

@@ -49,13 +49,20 @@ def located(key: str, message: str, origins: Mapping[str, str]) -> str:
 def accepted_values(field: FieldInfo) -> str:
     """What a field takes, in words: `a whole number, at least 2, or null`."""
     annotation, nullable = _without_none(field.annotation)
+    if get_origin(annotation) is tuple and get_origin(get_args(annotation)[0]) is Literal:
+        return f"a list of {_choices(get_args(annotation)[0])}"
     if get_origin(annotation) is Literal:
-        *most, last = [str(choice) for choice in get_args(annotation)]
-        return f"{', '.join(most)} or {last}"
+        return _choices(annotation)
     words = ["a list" if get_origin(annotation) is tuple else KINDS.get(annotation, "a value")]
     for item in field.metadata:
         words += [f"{word} {getattr(item, name)}" for kind, name, word in BOUNDS if isinstance(item, kind)]
     return ", ".join([*words, "or null"] if nullable else words)
+
+
+def _choices(annotation: Any) -> str:
+    """`Literal["a", "b", "c"]` → `a, b or c`."""
+    *most, last = [str(choice) for choice in get_args(annotation)]
+    return f"{', '.join(most)} or {last}"
 
 
 def _explain_one(problem: dict[str, Any], origins: Mapping[str, str]) -> str:
@@ -85,6 +92,9 @@ def _explain_one(problem: dict[str, Any], origins: Mapping[str, str]) -> str:
     annotation, _ = _without_none(field.annotation)
     if annotation is str and _reason(problem):
         return located(key, f"{key}: {_reason(problem)}", origins)
+    if get_origin(annotation) is tuple:
+        # `train.loggers.0` is an entry of what a user knows as train.loggers.
+        key = ".".join(path[:2])
     message = f"{key}: found {_shown(problem['input'])}; accepted: {accepted_values(field)}"
     if get_origin(annotation) is Literal and isinstance(problem["input"], str):
         message += closest(problem["input"], [str(choice) for choice in get_args(annotation)])

@@ -282,3 +282,10 @@ def test_any_yaml_document_is_either_a_preset_or_a_config_error(
     file = written(tmp_path_factory.getbasetemp(), yaml.safe_dump(document, allow_unicode=True))
     with contextlib.suppress(ConfigError):
         load_preset(file)
+
+
+def test_an_unknown_logger_is_told_which_there_are() -> None:
+    with pytest.raises(
+        ConfigError, match=r"train\.loggers: found 'nothing'; accepted: a list of tensorboard or wandb"
+    ):
+        load_preset("tiny", ["train.loggers=[nothing]"])

@@ -1,0 +1,65 @@
+"""What a run says while it trains: the model at the start, figures beside a bar, evaluations, warnings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from hrm_cli.cli import console
+from hrm_cli.config.schema import Preset
+from hrm_cli.training.state import Plan, TrainState
+
+
+class ProgressListener:
+    """Shows loss, exact accuracy and speed beside the bar, and a line for every evaluation."""
+
+    def __init__(self, display: console.ProgressReporter, state: TrainState, *, quiet: bool) -> None:
+        self._display, self._state, self._quiet = display, state, quiet
+        self._note = ""
+
+    def begin(self, plan: Plan, step: int) -> None:
+        """Remembers where speed is measured from."""
+        self._first, self._seconds_before = step, self._state.seconds
+
+    def stepped(self, step: int) -> None:
+        """Moves the bar."""
+        speed = (step - self._first) / max(self._state.seconds - self._seconds_before, 1e-9)
+        self._display.update(step, f"{self._note}{speed:.1f} steps/s")
+
+    def logged(self, record: dict[str, Any]) -> None:
+        """Takes the newest figures; an evaluation gets a line of its own."""
+        if record["kind"] == "train":
+            self._note = f"loss {record['loss']:.3f}, exact {record['exact_accuracy']:.1%}, "
+        elif record["kind"] == "eval" and not self._quiet:
+            console.print_message(
+                f"step {record['step']:,}: exact accuracy {record['exact_accuracy']:.2%}"
+                f"{' (best)' if record['best'] else ''}, mean steps {record['mean_steps']:.2f}"
+            )
+
+    def warned(self, message: str) -> None:
+        """Says it on stderr, whoever reads stdout."""
+        warn(message)
+
+    def rewound(self, step: int) -> None:
+        """Moves the bar back."""
+        self._display.update(step, self._note)
+
+    def end(self) -> None:
+        """Nothing: the bar closes itself."""
+
+
+def warn(message: str) -> None:
+    """A warning on stderr."""
+    console.print_message(f"Warning: {message}")
+
+
+def describe_run(preset: Preset, state: TrainState, plan: Plan) -> None:
+    """What is about to be trained, on stderr."""
+    count = sum(p.numel() for p in state.model.parameters())
+    console.print_message(
+        f"{preset.arch.core} with {count:,} trainable parameters on {state.model.device} "
+        f"({str(state.model.core.dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads), "
+        f"{plan.total_steps:,} steps of {preset.train.global_batch_size} puzzles "
+        f"= {plan.epoch(plan.total_steps):.1f} epochs"
+    )
