@@ -59,6 +59,13 @@ class TrainConfig(Section):
         "(H_cycles x L_cycles @ share); "
         "null keeps the model's",
     )
+    carry_over: Float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="contract rsm: share of the rows that go on with their puzzle, from the state in which the step "
+        "before left it; 0 starts all of them afresh, as published",
+    )
     supervision_decay: Float = Field(
         1.0, gt=0, le=1, description="weight of a supervision step ÷ that of the one before (CGAR: 0.7)"
     )

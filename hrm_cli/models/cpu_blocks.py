@@ -18,11 +18,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrm_cli.models.cpu_packing import Packed, packed, product
+from hrm_cli.models.cpu_packing import Packed, packed, product, scaled_product
 from hrm_cli.models.layers import BlockWeights, Rotary, SwiGLUWeights
 from hrm_cli.models.sizes import CPU_VECTOR
 
 Weight = Tensor | Packed
+
+
+class FixedSwiGLU(NamedTuple):
+    """A SwiGLU's weights for the calls without gradient."""
+
+    gate: Weight
+    up: Weight
+    down: Weight
 
 
 class FixedWeights(NamedTuple):
@@ -30,9 +38,8 @@ class FixedWeights(NamedTuple):
 
     qkv: Weight | None
     out: Weight | None
-    gate: Weight
-    up: Weight
-    down: Weight
+    mixing: FixedSwiGLU | None
+    mlp: FixedSwiGLU
 
 
 class CPUBlockWeights(NamedTuple):
@@ -57,14 +64,20 @@ def ordered_for_cpu(weights: BlockWeights, num_heads: int, turns: Tensor | None)
         q_and_k, v = qkv.split((2 * hidden, hidden))
         pairs = q_and_k.view(2 * num_heads, 2, -1, hidden).transpose(1, 2)
         qkv = torch.cat((pairs.reshape(2 * hidden, hidden), v))
-    gate, up = weights.mlp.gate_up.chunk(2)
     with torch.no_grad():
         fixed = FixedWeights(
             None if qkv is None else packed(qkv),
             None if out is None else packed(out),
-            *(packed(weight) for weight in (gate, up, weights.mlp.down)),
+            None if weights.mixing is None else _fixed(weights.mixing),
+            _fixed(weights.mlp),
         )
     return CPUBlockWeights(qkv, out, turns, weights.mixing, weights.mlp, fixed)
+
+
+def _fixed(weights: SwiGLUWeights) -> FixedSwiGLU:
+    # Two products, so that each half is contiguous: what follows is then one vector loop each, in place.
+    gate, up = weights.gate_up.chunk(2)
+    return FixedSwiGLU(packed(gate), packed(up), packed(weights.down))
 
 
 def rotations(rotary: Rotary) -> Tensor:
@@ -99,10 +112,17 @@ def _block_without_gradient(
     if fixed.qkv is not None and fixed.out is not None:
         mixed = _attention(product(x, fixed.qkv), num_heads, weights.turns, count)
         wanted = _norm(product(mixed, fixed.out, wanted), eps)[0]
-    if weights.mixing is not None:
-        wanted = _mix_positions(x, weights.mixing, eps)[:, :count]
-    gate, up = product(wanted, fixed.gate), product(wanted, fixed.up)
-    return _norm(product(F.silu(gate, inplace=True).mul_(up), fixed.down, wanted), eps)[0]
+    if fixed.mixing is not None:
+        turned = x.transpose(1, 2).contiguous()
+        turned = _norm(_swiglu_plus(turned, fixed.mixing, turned), eps)[0]
+        wanted = turned[:, :, :count].transpose(1, 2).contiguous()
+    return _norm(_swiglu_plus(wanted, fixed.mlp, wanted), eps)[0]
+
+
+def _swiglu_plus(x: Tensor, weights: FixedSwiGLU, plus: Tensor) -> Tensor:
+    """down(silu(gate) · up) + plus over the last axis."""
+    opened = F.silu(product(x, weights.gate), inplace=True)
+    return product(scaled_product(x, weights.up, opened), weights.down, plus)
 
 
 def _mix_positions(x: Tensor, weights: SwiGLUWeights, eps: float) -> Tensor:
@@ -212,11 +232,7 @@ class _WrittenOut(torch.autograd.Function):
 
 def swiglu(x: Tensor, weights: SwiGLUWeights) -> Tensor:
     """down(silu(gate) · up) over the last axis."""
-    if torch.is_grad_enabled():
-        return _SwiGLU.apply(x, weights.gate_up, weights.down)
-    # Two products, so that each half is contiguous: what follows is then one vector loop each, in place.
-    gate, up = weights.gate_up.chunk(2)
-    return F.linear(F.silu(F.linear(x, gate), inplace=True).mul_(F.linear(x, up)), weights.down)
+    return _SwiGLU.apply(x, weights.gate_up, weights.down)
 
 
 class _SwiGLU(torch.autograd.Function):
@@ -251,7 +267,7 @@ def _outer(gradient: Tensor, x: Tensor) -> Tensor:
 
 def add_and_norm(x: Tensor, y: Tensor, eps: float) -> Tensor:
     """The RMS norm of x + y over the last axis, computed in float32, returned in the inputs' dtype."""
-    return _AddAndNorm.apply(x, y, eps) if torch.is_grad_enabled() else _norm(x + y, eps)[0]
+    return _AddAndNorm.apply(x, y, eps)
 
 
 def _norm(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:

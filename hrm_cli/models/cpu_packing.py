@@ -35,3 +35,10 @@ def product(x: Tensor, weight: Tensor | Packed, plus: Tensor | None = None) -> T
     if plus is None:
         return linear(x, weight.weight, None, "none", [], None)
     return linear.binary(x, plus, weight.weight, None, "add")
+
+
+def scaled_product(x: Tensor, weight: Tensor | Packed, times: Tensor) -> Tensor:
+    """x·weightᵀ for `[…, in]`, each number times that of `times` `[…, out]`."""
+    if not isinstance(weight, Packed):
+        return F.linear(x, weight).mul_(times)
+    return torch.ops.mkldnn._linear_pointwise.binary(x, times, weight.weight, None, "mul")

@@ -20,6 +20,7 @@ class Draws:
         self._rows = slice(0, count)
         self._whole = self
         self._minimum_steps: Tensor | None = None
+        self._shares: Tensor | None = None
 
     def of(self, rows: slice) -> Draws:
         """The same draws as some of these rows see them."""
@@ -44,6 +45,12 @@ class Draws:
         explores = torch.rand(shape, generator=self.generator, device=device) < arch.halt_exploration_prob
         drawn = torch.randint(2, arch.halt_max_steps + 1, shape, generator=self.generator, device=device)
         return torch.where(explores, drawn, 0)
+
+    def shares(self, device: torch.device) -> Tensor:
+        """A number from 0..1 for each of these rows, `[b]`: those below p are a share p of all."""
+        if self._whole._shares is None:
+            self._whole._shares = torch.rand((self._count,), generator=self.generator, device=device)
+        return self._whole._shares[self._rows]
 
     def seed(self) -> int:
         """A seed for what a core draws by itself (dropout); every call draws another, and ranks get different ones."""

@@ -101,33 +101,42 @@ def rsm(
     config: TrainConfig,
     draws: Draws,
     progress: Progress,
-) -> tuple[None, Supervised]:
+) -> tuple[Carry | None, Supervised]:
     """One loss at the end of a recursion that starts afresh with every batch (arXiv 2603.15641).
 
     All but the last outer step run without gradient. A Q head, where the core has one, learns whether the answer
     at the end is right.
+
+    With `carry_over` p, a share p of the rows goes on with its puzzle instead, from the (detached) state of the step
+    before: such a row has come n steps with probability pⁿ. The one loss then meets states of every depth, solved
+    ones among them, and what is learned holds at depths that no step recurs to by itself.
     """
     core = model.core
+    every = torch.ones(len(batch.inputs), dtype=torch.bool, device=batch.inputs.device)
+    fresh = every
+    if config.carry_over:
+        carry = carry or model.initial_carry(batch)
+        fresh = carry.halted | (draws.shares(every.device) >= config.carry_over)
+        batch = carry.current.where_not(fresh, batch)
+        before = core.reset(carry.inner, fresh)
+        steps = torch.where(fresh, 0, carry.steps) + 1
+    else:
+        before = core.initial_carry(batch.inputs)
+        steps = torch.full_like(every, 1, dtype=torch.int32)
+    puzzle_rows = model.puzzle_rows(batch.puzzle_identifiers, requires_grad=True)
+    after, out = core(before, batch.inputs, puzzle_rows, depth=_rsm_depth(model, config, progress))
+    assert out.logits is not None
+    q_halt = out.q_halt if model.arch.halting == "q_learning" else None
+    loss, metrics = act_loss(out.logits, batch.labels, q_halt, None, None, every, steps, config.loss)
+    kept = Carry(after, steps, torch.zeros_like(every), batch) if config.carry_over else None
+    return kept, Supervised(loss, metrics, batch, out.logits, fresh, puzzle_rows)
+
+
+def _rsm_depth(model: ACTModel, config: TrainConfig, progress: Progress) -> Depth:
     # Drawn on the processor: reading a number off the accelerator would make every step wait for it.
     reaches_back = np.random.default_rng([config.seed, progress.step]).random() < _REACHING_BACK
     cycles = depth_at(progress.share, config.depth_schedule) or (model.arch.H_cycles, model.arch.L_cycles)
-    depth = Depth(*cycles, trains_last_cycle=True, reaches_back=bool(reaches_back))
-    puzzle_rows = model.puzzle_rows(batch.puzzle_identifiers, requires_grad=True)
-    _, out = core(core.initial_carry(batch.inputs), batch.inputs, puzzle_rows, depth=depth)
-    assert out.logits is not None
-    every = torch.ones(len(batch.inputs), dtype=torch.bool, device=batch.inputs.device)
-    q_halt = out.q_halt if model.arch.halting == "q_learning" else None
-    loss, metrics = act_loss(
-        out.logits,
-        batch.labels,
-        q_halt,
-        None,
-        None,
-        every,
-        torch.full_like(every, 1, dtype=torch.int32),
-        config.loss,
-    )
-    return None, Supervised(loss, metrics, batch, out.logits, every, puzzle_rows)
+    return Depth(*cycles, trains_last_cycle=True, reaches_back=bool(reaches_back))
 
 
 def whole_forward(

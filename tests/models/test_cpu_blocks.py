@@ -10,11 +10,11 @@ from torch import Tensor
 
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models.act import ACTModel, PuzzleBatch
-from hrm_cli.models.cpu_packing import Packed, packed, product
+from hrm_cli.models.cpu_packing import Packed, packed, product, scaled_product
 from hrm_cli.models.recurrent import RecurrentCore
 from hrm_cli.models.registry import build_model
 
-VOCABULARY, CELLS, ROWS = 7, 21, 3
+VOCABULARY, CELLS, ROWS = 7, 21, 24
 ARRANGEMENTS: dict[str, dict[str, Any]] = {
     "rope": {"puzzle_emb_ndim": 40},
     "no rotation": {"pos_encodings": "learned", "puzzle_emb_ndim": 0},
@@ -45,7 +45,7 @@ def made(settings: dict[str, Any], dtype: str) -> ACTModel:
 def puzzles() -> PuzzleBatch:
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randint(1, VOCABULARY, (ROWS, CELLS), generator=generator, dtype=torch.int32)
-    return PuzzleBatch(inputs, inputs, torch.arange(ROWS, dtype=torch.int32))
+    return PuzzleBatch(inputs, inputs, torch.arange(ROWS, dtype=torch.int32) % 4)
 
 
 def step(model: ACTModel) -> dict[str, Tensor]:
@@ -83,12 +83,12 @@ def test_in_bfloat16_they_are_no_further_from_float32_than_the_portable_blocks_a
     portable = step(made(settings, "bfloat16"))
     for name, truth in exact.items():
         ours, theirs = ((one[name].float() - truth).norm() for one in (found, portable))
-        few = truth.numel() == ROWS  # of so few numbers the rounding of one decides
-        assert ours <= (8 if few else 1.5) * theirs + 0.01 * truth.norm(), name
+        few = truth.numel() == ROWS  # of few numbers the rounding of some decides
+        assert ours <= (3 if few else 1.5) * theirs + 0.01 * truth.norm(), name
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_packed_weights_multiply_as_plain_ones_and_add_what_is_given(dtype: torch.dtype) -> None:
+def test_packed_weights_multiply_as_plain_ones_and_take_in_what_is_given(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     x, weight, plus = (
         torch.randn(shape, generator=generator).to(dtype) for shape in ((2, 5, 64), (96, 64), (2, 5, 96))
@@ -101,6 +101,7 @@ def test_packed_weights_multiply_as_plain_ones_and_add_what_is_given(dtype: torc
     torch.testing.assert_close(
         product(x, laid_out, plus.clone()).double(), exact + plus.double(), **tolerance
     )
+    torch.testing.assert_close(scaled_product(x, laid_out, plus).double(), exact * plus.double(), **tolerance)
 
 
 @pytest.mark.parametrize("settings", [ARRANGEMENTS["rope"], ARRANGEMENTS["several blocks"]])
