@@ -122,6 +122,7 @@ def run_one(task: str, method: str, seed: int, minutes: float, folder: Path, dat
         "task": task,
         "method": method,
         "seed": seed,
+        "minutes": minutes,
         "parameters": sum(p.numel() for p in model.parameters()),
         "steps": state.step,
         "curve": curve,
@@ -158,7 +159,7 @@ def run_all(given: argparse.Namespace) -> dict[str, Any]:
 
         with ThreadPoolExecutor(given.jobs) as pool:
             runs = list(pool.map(start, combinations))
-    return {"minutes": given.minutes, "machine": machine(), "jobs": given.jobs, "runs": runs}
+    return {"machine": machine(), "jobs": given.jobs, "runs": runs}
 
 
 def main() -> None:

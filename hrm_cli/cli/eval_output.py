@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,13 @@ def baseline_figures(baselines: Mapping[str, Baseline]) -> dict[str, dict[str, f
 
 def attempted_figures(result: Evaluation, attempted: AttemptedEvaluation | None) -> dict[str, Any]:
     """What attempts reach, beside the one pass; without any, they reach what the one pass does."""
-    if attempted is not None:
-        return attempted.figures()
-    return {"attempts": 1, "exact_accuracy_with_attempts": result.exact_accuracy}
+    if attempted is None:
+        return {"attempts": 1, "exact_accuracy_with_attempts": result.exact_accuracy}
+    by_set = {
+        name: {**asdict(result.by_set[name]), "exact_accuracy_with_attempts": share}
+        for name, share in attempted.by_set.items()
+    }
+    return {**attempted.figures(), **({"by_set": by_set} if by_set else {})}
 
 
 def show_baselines(dataset: Dataset, limit: int | None, *, json: bool) -> None:
@@ -135,17 +140,20 @@ def render(
         ("figure", "value", "meaning"), rows, title=f"{path}: {result.puzzles:,} puzzles of {split}"
     )
     if result.by_set:
+        tried = attempted.by_set if attempted is not None else {}
         sets = [
             (
                 name,
                 f"{part.puzzles:,}",
                 f"{part.exact_accuracy:.2%}",
+                *((f"{tried[name]:.2%}",) if tried else ()),
                 f"{part.cell_accuracy:.2%}",
                 f"{part.mean_steps:.2f}",
             )
             for name, part in result.by_set.items()
         ]
-        console.print_table(("set", "puzzles", "exact accuracy", "cell accuracy", "mean steps"), sets)
+        more = ("with attempts",) if tried else ()
+        console.print_table(("set", "puzzles", "exact accuracy", *more, "cell accuracy", "mean steps"), sets)
     if not result.puzzles:
         console.print_line("The split has no known answers: nothing could be measured.")
         return

@@ -128,7 +128,7 @@ def add(
     from hrm_cli.training.bundling import add_bundled
     from hrm_cli.whole_files import whole_file
 
-    figures = tuple(_measured(text) for text in measured or ())
+    figures = tuple(one for text in measured or () for one in _measured(text))
     try:
         words = notes.read_text(encoding="utf-8") if notes is not None else ""
     except OSError as error:
@@ -145,13 +145,13 @@ def add(
         console.print_line(f"{model.card}: its card")
 
 
-def _measured(text: str) -> Measured:
+def _measured(text: str) -> tuple[Measured, ...]:
     """`PUZZLES=FILE`, read. Raises ConfigError."""
     on, _, file = text.rpartition("=")
     if not on:
         raise ConfigError(f"--measured {text}: PUZZLES=FILE is wanted, as in 'minimal puzzles=minimal.json'")
     try:
-        return Measured.of(on, json_format.loads(Path(file).read_text(encoding="utf-8")))
+        return Measured.all_of(on, json_format.loads(Path(file).read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigError(f"--measured {file}: cannot be read: {error.strerror}") from error
     except (KeyError, TypeError, ValueError) as error:

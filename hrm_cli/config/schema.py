@@ -58,6 +58,11 @@ class Preset(Section):
             raise ValueError(
                 f"train.contract {contract} does not go with arch.core {core}; take {fits}, or null"
             )
+        if self.train.carry_over and contract != "rsm":
+            raise ValueError(
+                f"train.carry_over {self.train.carry_over:g} belongs to train.contract rsm; elsewhere rows go on until "
+                "they halt; take train.contract=rsm, or train.carry_over=0"
+            )
         if self.arch.halting == "settle" and contract != "rsm" and core != "nova":
             raise ValueError(
                 "arch.halting settle leaves no Q head to learn when to halt; take train.contract=rsm, "

@@ -8,7 +8,7 @@ Letters in shapes: n puzzles, b rows, S tokens of a puzzle.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IGNORED_LABEL
 from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.evaluation.attempts import Tries, has_rules, try_images
-from hrm_cli.evaluation.evaluate import Answers, Evaluation, evaluate
+from hrm_cli.evaluation.evaluate import Answers, Evaluation, SetFigures, evaluate
 from hrm_cli.models.act import ACTModel
 from hrm_cli.puzzles.domain import BulkDomain, Tokens, infer_domain, make_domain
 
@@ -37,6 +37,8 @@ class AttemptedEvaluation:
     """Puzzles whose first answer broke a rule."""
     seconds: float
     """Of the further tries."""
+    by_set: Mapping[str, float] = field(default_factory=dict)
+    """The exact accuracy on each set of the split; empty where there is only one."""
 
     def figures(self) -> dict[str, Any]:
         """The figures under the names of `hrm eval --json`."""
@@ -74,6 +76,7 @@ class _Unsolved:
     inputs: list[Tokens] = field(default_factory=list)
     labels: list[NDArray[np.int32]] = field(default_factory=list)
     identifiers: list[NDArray[np.int32]] = field(default_factory=list)
+    examples: list[NDArray[np.int64]] = field(default_factory=list)
     were_exact: list[NDArray[np.bool_]] = field(default_factory=list)
     """Whether the dataset called the answer right all the same."""
 
@@ -86,6 +89,8 @@ class _Unsolved:
         self.inputs.append(inputs[faulty])
         self.labels.append(answers.labels[faulty])
         self.identifiers.append(answers.puzzle_identifiers[faulty])
+        assert answers.examples is not None
+        self.examples.append(answers.examples[faulty])
         self.were_exact.append(_exact(answers.predictions, answers.labels)[faulty])
 
 
@@ -104,10 +109,12 @@ def evaluate_with_attempts(
     unsolved = _Unsolved(dataset_domain(dataset))
     one_pass = evaluate(model, dataset, config, progress=progress, on_answers=unsolved.add)
     started = time.perf_counter()
-    gained, count = 0, 0
+    names = [part.name for part in dataset.sets]
+    gained, count = np.zeros(len(names), np.int64), 0
     if tries.count > 1 and unsolved.inputs:
         inputs, labels = np.concatenate(unsolved.inputs), np.concatenate(unsolved.labels)
         were_exact = np.concatenate(unsolved.were_exact)
+        sets = dataset.set_of(np.concatenate(unsolved.examples))
         count = len(inputs)
         for index, found in try_images(
             model,
@@ -118,10 +125,18 @@ def evaluate_with_attempts(
             puzzle_identifiers=np.concatenate(unsolved.identifiers),
         ):
             is_exact = bool(_exact(found.tokens[None].astype(np.int64), labels[index][None])[0])
-            gained += int(is_exact) - int(were_exact[index])
-    exact = one_pass.exact_accuracy + gained / max(one_pass.puzzles, 1)
+            gained[sets[index]] += int(is_exact) - int(were_exact[index])
+
+    def with_gain(figures: Evaluation | SetFigures, solved: int) -> float:
+        return figures.exact_accuracy + solved / max(figures.puzzles, 1)
+
     return one_pass, AttemptedEvaluation(
-        tries.count, tries.max_steps, exact, count, time.perf_counter() - started
+        tries.count,
+        tries.max_steps,
+        with_gain(one_pass, int(gained.sum())),
+        count,
+        time.perf_counter() - started,
+        {name: with_gain(one_pass.by_set[name], int(gained[names.index(name)])) for name in one_pass.by_set},
     )
 
 

@@ -47,15 +47,23 @@ class Measured:
     """ACT steps of the one pass."""
 
     @classmethod
-    def of(cls, on: str, document: Mapping[str, Any]) -> Measured:
-        """From what `hrm eval --json` printed. Raises KeyError, TypeError or ValueError for other documents."""
-        return cls(
-            on,
-            int(document["puzzles"]),
-            float(document["exact_accuracy"]),
-            float(document["exact_accuracy_with_attempts"]),
-            int(document["attempts"]),
-            float(document["mean_steps"]),
+    def all_of(cls, on: str, document: Mapping[str, Any]) -> tuple[Measured, ...]:
+        """From what `hrm eval --json` printed: one for each set of the puzzles, where there are several.
+
+        Raises KeyError, TypeError or ValueError for other documents.
+        """
+        attempts = int(document["attempts"])
+        parts = {f"{on}, {name}": part for name, part in document.get("by_set", {}).items()} or {on: document}
+        return tuple(
+            cls(
+                name,
+                int(part["puzzles"]),
+                float(part["exact_accuracy"]),
+                float(part["exact_accuracy_with_attempts"]),
+                attempts,
+                float(part["mean_steps"]),
+            )
+            for name, part in parts.items()
         )
 
 

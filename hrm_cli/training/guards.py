@@ -9,17 +9,23 @@ import torch
 from hrm_cli.config.schema import TrainConfig
 from hrm_cli.training.state import TrainState
 
+_SMALL_LOSS = 0.01
+"""Loss in nats below which a model is right nearly everywhere: what a factor is of such a number says nothing."""
+
 
 class Divergence(Exception):  # noqa: N818 - the event's name in this field
     """Training has diverged; the text says by what sign. The loop decides what follows."""
 
 
 def check_loss(state: TrainState, loss: float, config: TrainConfig) -> None:
-    """Raises Divergence where a logged mean loss is not finite, or `explode_ratio` times the lowest so far."""
+    """Raises Divergence where a logged mean loss is not finite, or `explode_ratio` times the lowest so far.
+
+    A lowest loss below 0.01 counts as 0.01: models that solve everything jump from 0.00001 to 0.01 and back.
+    """
     limit = config.explode_ratio
     if not math.isfinite(loss):
         raise Divergence(f"the loss is {loss}")
-    if state.lowest_loss is not None and loss > limit * state.lowest_loss:
+    if state.lowest_loss is not None and loss > limit * max(state.lowest_loss, _SMALL_LOSS):
         raise Divergence(
             f"the loss is {loss:.4g}, more than {limit:g} times its lowest, {state.lowest_loss:.4g}"
         )

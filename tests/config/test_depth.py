@@ -43,6 +43,10 @@ def test_a_wrong_schedule_is_named_with_its_key() -> None:
     [
         (["train.contract=null"], "arch.halting settle leaves no Q head"),
         (["train.contract=whole_forward"], "does not go with arch.core trm; take deep_supervision or rsm"),
+        (
+            ["train.contract=deep_supervision", "arch.halting=q_learning", "train.carry_over=0.5"],
+            "carry_over 0.5 belongs to train.contract rsm",
+        ),
         (["arch.core=nova", "arch.mlp_t=false"], "train.contract rsm does not go with arch.core nova"),
     ],
 )

@@ -167,6 +167,22 @@ def test_one_pass_and_attempts_are_measured_on_the_same_puzzles(tmp_path: Path) 
     assert (attempted.exact_accuracy, attempted.tried_again, attempted.attempts) == (1.0, 1, 4)
 
 
+def test_accuracy_with_attempts_is_told_set_by_set(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "data") as writer:
+        for name, row in (("easy", 1), ("hard", 0)):
+            split = writer.split("test", name, seq_len=16)
+            split.append(PUZZLES[[row]], ANSWERS[[row]], group_sizes=np.ones(1, np.int64))
+        writer.set_identifiers(["<blank>"])
+        facts = {"vocab_size": 6, "pad_id": 0, "ignore_label_id": 0, "blank_identifier_id": 0}
+        writer.commit({**facts, "domain": {"name": "sudoku", "size": 4}})
+    model = Halting({PUZZLES[0].tobytes()})
+    one_pass, attempted = evaluate_with_attempts(
+        model, Dataset.open(tmp_path / "data", "test"), EvalConfig(), Tries(4, 6)
+    )
+    assert {name: part.exact_accuracy for name, part in one_pass.by_set.items()} == {"easy": 1.0, "hard": 0.0}
+    assert attempted.by_set == {"easy": 1.0, "hard": 1.0}
+
+
 def test_what_is_tried_again_is_decided_by_the_rules_and_never_by_the_datasets_answers(
     tmp_path: Path,
 ) -> None:

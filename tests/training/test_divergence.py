@@ -13,6 +13,7 @@ import hrm_cli.training.rollback as rollback
 from hrm_cli.errors import TrainingDiverged
 from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.distillation import load_teacher
+from hrm_cli.training.guards import Divergence, check_loss
 from hrm_cli.training.loggers import MetricsFile
 from hrm_cli.training.loop import train
 from hrm_cli.training.model_files import find_model_file, load_model
@@ -28,6 +29,14 @@ class Scores:
 
     def __call__(self, model: Any) -> dict[str, float]:
         return {"exact_accuracy": self.scores.pop(0), "mean_steps": 1.0}
+
+
+def test_a_model_that_solves_everything_may_jump_from_one_tiny_loss_to_another(make_run) -> None:
+    run, state = make_run(20)
+    check_loss(state, 4e-5, run.preset.train)
+    check_loss(state, 0.9, run.preset.train)
+    with pytest.raises(Divergence, match="the loss is 1.1"):
+        check_loss(state, 1.1, run.preset.train)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,10 @@ from hrm_cli.training.state import initial_state
 RSM = {"contract": "rsm", "depth_schedule": "2x1@0 3x2@0.5"}
 
 
-def rsm_run(make_run, *, steps: int = 12, folder: str = "run", core: str = "trm", **arch):
-    run, _ = make_run(steps, folder=folder, **RSM)
+def rsm_run(
+    make_run, *, steps: int = 12, folder: str = "run", core: str = "trm", carry_over: float = 0.0, **arch
+):
+    run, _ = make_run(steps, folder=folder, carry_over=carry_over, **RSM)
     update = {"core": core, "halting": "settle", "tied_output": True, "puzzle_emb_ndim": 0, **arch}
     run.preset = run.preset.model_copy(
         update={"arch": ArchConfig(**{**run.preset.arch.model_dump(), **update})}
@@ -50,22 +52,46 @@ def test_only_the_last_cycle_is_trained_unless_the_step_reaches_back(make_run) -
     assert not torch.allclose(further, whole, rtol=1e-3)
 
 
+@pytest.mark.parametrize("carry_over", [0.0, 0.5])
 @pytest.mark.parametrize("core", ["trm", "hrm"])
-def test_every_recursive_core_trains_so_and_resumes_bit_identically(make_run, core: str) -> None:
+def test_every_recursive_core_trains_so_and_resumes_bit_identically(
+    make_run, core: str, carry_over: float
+) -> None:
     # Stopped in the second stage of its depth schedule.
-    run, state = rsm_run(make_run, folder="whole", core=core)
+    run, state = rsm_run(make_run, folder="whole", core=core, carry_over=carry_over)
     train(run, state)
-    first, half = rsm_run(make_run, folder="parts", core=core)
+    first, half = rsm_run(make_run, folder="parts", core=core, carry_over=carry_over)
     config = first.preset.train.model_copy(update={"checkpoint_interval": 10})
     first.preset = first.preset.model_copy(update={"train": config})
     train(first, half)
-    second, resumed = rsm_run(make_run, folder="parts", core=core)
+    second, resumed = rsm_run(make_run, folder="parts", core=core, carry_over=carry_over)
     (second.folder / "latest").write_text("checkpoints/step-000000010")
     second.batches.position = load_training_state(second.folder, resumed)["position"]
     assert resumed.step == 10
     train(second, resumed)
     for name, tensor in state.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], tensor), name
+
+
+def test_rows_that_go_on_keep_their_puzzle_and_start_from_the_state_they_were_left_in(make_run) -> None:
+    run, state = rsm_run(make_run, carry_over=0.5)
+    core, config, step = state.model.inner, run.preset.train, CONTRACTS["rsm"]
+    first, second = (as_tensors(next(run.batches)) for _ in range(2))
+    with torch.no_grad():
+        carry, out = step(state.model, None, first, config, Draws(state.generator, 8), Progress())
+        assert bool(out.fresh.all()), "there is nothing yet to go on with"
+        after, out = step(state.model, carry, second, config, Draws(state.generator, 8), Progress())
+        went_on = ~out.fresh
+        assert 0 < int(went_on.sum()) < 8
+        puzzles = torch.where(went_on[:, None], first.inputs, second.inputs)
+        assert torch.equal(out.current.inputs, puzzles)
+        assert torch.equal(after.steps, torch.where(went_on, 2, 1))
+        # The same two starts, each computed by itself.
+        depth = Depth(2, 1, trains_last_cycle=True)
+        _, further = core(carry.inner, first.inputs, None, depth=depth)
+        _, afresh = core(core.initial_carry(second.inputs), second.inputs, None, depth=depth)
+    expected = torch.where(went_on[:, None, None], further.logits, afresh.logits)
+    torch.testing.assert_close(out.logits, expected)
 
 
 def test_a_model_with_a_q_head_learns_whether_its_answer_is_right_under_rsm_too(make_run) -> None:
