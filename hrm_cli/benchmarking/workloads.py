@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hrm_cli.config.depth import depth_shares
 from hrm_cli.config.schema import DataConfig, EvalConfig, Preset
 from hrm_cli.data.batches import Batch
 from hrm_cli.data.build import build_dataset
@@ -22,7 +23,7 @@ from hrm_cli.data.metadata import SplitMetadata
 from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.anatomy import anatomy
-from hrm_cli.models.flops import StepFlops, step_flops
+from hrm_cli.models.flops import StepFlops, step_flops, training_flops
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.domain import Domain, Puzzle
 from hrm_cli.solving.solver import solve_puzzles
@@ -55,11 +56,17 @@ class Workload:
 
 
 def training(name: str, preset: Preset, domain: Domain, batch: int | None, device: torch.device) -> Workload:
-    """Training steps on `batch` puzzles, the preset's global batch size where None."""
-    if batch is not None:
-        train = preset.train.model_copy(update={"global_batch_size": batch})
-        preset = preset.model_copy(update={"train": train})
+    """Training steps on `batch` puzzles, the preset's global batch size where None.
+
+    Under a depth schedule they are those of its last stage, the deepest of the run.
+    """
     config = preset.train
+    update: dict[str, object] = {} if batch is None else {"global_batch_size": batch}
+    if config.depth_schedule is not None:
+        H_cycles, L_cycles, _ = depth_shares(config.depth_schedule)[-1]
+        update["depth_schedule"] = f"{H_cycles}x{L_cycles}@0"
+    config = config.model_copy(update=update)
+    preset = preset.model_copy(update={"train": config})
     rows = config.global_batch_size
     state = initial_state(preset, DatasetFacts(domain.vocab_size, domain.seq_len, 1, {}), device)
     made = _made_up(domain, rows)
@@ -67,7 +74,7 @@ def training(name: str, preset: Preset, domain: Domain, batch: int | None, devic
     def run() -> None:
         train_one_step(state, on_device(as_tensors(made), device), config, total_steps=1_000_000)
 
-    flops = _flops(preset, domain).training
+    flops = training_flops(preset.arch, config, domain.vocab_size, domain.seq_len)
     return Workload("train", name, rows, run, device, state.model.core.dtype, flops)
 
 
