@@ -236,28 +236,27 @@ def swiglu(x: Tensor, weights: SwiGLUWeights) -> Tensor:
 
 
 class _SwiGLU(torch.autograd.Function):
-    """SwiGLU over the last axis."""
+    """SwiGLU over the last axis; gate and up apart, so that every pass over them is over contiguous numbers."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-        both = F.linear(x, gate_up)
-        gate, up = both.chunk(2, dim=-1)
+        gate, up = (F.linear(x, half) for half in gate_up.chunk(2))
         opened = F.silu(gate)
         product = opened * up
-        ctx.save_for_backward(x, gate_up, down, both, opened, product)
+        ctx.save_for_backward(x, gate_up, down, gate, up, opened, product)
         return F.linear(product, down)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, gate_up, down, both, opened, product = ctx.saved_tensors
+        x, gate_up, down, gate, up, opened, product = ctx.saved_tensors
         (gradient,) = gradients
-        gate, up = both.chunk(2, dim=-1)
         for_product = gradient @ down
-        for_both = torch.empty_like(both)
-        for_gate, for_up = for_both.chunk(2, dim=-1)
-        torch.mul(for_product, opened, out=for_up)
-        torch.ops.aten.silu_backward.grad_input(for_product.mul_(up), gate, grad_input=for_gate)
-        return for_both @ gate_up, _outer(for_both, x), _outer(gradient, product)
+        for_up = for_product * opened
+        for_gate = torch.ops.aten.silu_backward(for_product.mul_(up), gate)
+        to_gate, to_up = gate_up.chunk(2)
+        for_x = (for_gate @ to_gate).flatten(0, -2).addmm_(for_up.flatten(0, -2), to_up).view_as(x)
+        for_weights = torch.cat((_outer(for_gate, x), _outer(for_up, x)))
+        return for_x, for_weights, _outer(gradient, product)
 
 
 def _outer(gradient: Tensor, x: Tensor) -> Tensor:
