@@ -51,14 +51,14 @@ SETTLING: dict[str, Any] = {
     **MIXING,
     "arch.H_cycles": 1,
     "arch.L_cycles": 4,
-    "arch.halting": "settle",
+    "arch.halting": "certain",
     "arch.tied_output": True,
     "arch.halt_max_steps": 16,
     "train.contract": "rsm",
     "train.loss": "softmax_cross_entropy",
     "train.lr": 4e-3,
 }
-"""One outer step is one ACT step; a puzzle leaves when its state has settled."""
+"""One outer step is one ACT step; a puzzle leaves when every cell is certain."""
 
 METHODS: dict[str, dict[str, Any]] = {
     "HRM": {

@@ -59,9 +59,10 @@ class ArchConfig(Section):
         True,
         description="learn the value of going on as well; without it a step saves its second forward pass",
     )
-    halting: Literal["q_learning", "settle"] = Field(
+    halting: Literal["q_learning", "settle", "certain"] = Field(
         "q_learning",
-        description="what ends a puzzle: a learned value of halting, or a state that no longer changes (no Q head)",
+        description="what ends a puzzle: a learned value of halting; or, without a Q head, a state that no longer "
+        "changes (settle), or a token of probability 0.98 or more in every cell (certain)",
     )
     tied_output: bool = Field(False, description="the token embedding is the output head as well")
     mlp_t: bool = Field(False, description="trm: a token-mixing MLP in place of attention")

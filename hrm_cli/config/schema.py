@@ -63,9 +63,9 @@ class Preset(Section):
                 f"train.carry_over {self.train.carry_over:g} belongs to train.contract rsm; elsewhere rows go on until "
                 "they halt; take train.contract=rsm, or train.carry_over=0"
             )
-        if self.arch.halting == "settle" and contract != "rsm" and core != "nova":
+        if self.arch.halting != "q_learning" and contract != "rsm" and core != "nova":
             raise ValueError(
-                "arch.halting settle leaves no Q head to learn when to halt; take train.contract=rsm, "
+                f"arch.halting {self.arch.halting} leaves no Q head to learn when to halt; take train.contract=rsm, "
                 "or arch.halting=q_learning"
             )
         return self

@@ -51,7 +51,8 @@ class CoreOutput:
     logits: Tensor | None
     """`[B, S, V]` in the forward dtype; None where the caller did not ask."""
     q_halt: Tensor
-    """Value of halting now, `[B]` float32; without a Q head, how settled the state is on the same scale."""
+    """Value of halting now, `[B]` float32; without a Q head, how settled the state or how certain the least
+    certain cell is, on the same scale."""
     q_continue: Tensor
     """Value of going on, `[B]` float32; 0 without a Q head."""
 

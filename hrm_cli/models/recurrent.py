@@ -194,7 +194,7 @@ class RecurrentCore(nn.Module):
 
         Stricter than the rule of training (q_halt > q_continue), which leaves puzzles that one more step would
         solve, and yet spends more steps on those that are solved: both values rise together then. Without a Q head
-        those leave whose state has settled.
+        those leave whose state has settled, or every cell of which has a token of probability 0.98 (`arch.halting`).
         """
         return out.q_halt >= _SURE
 
@@ -278,8 +278,11 @@ class RecurrentCore(nn.Module):
         logits = F.linear(z_H[:, self.arch.puzzle_positions :], weights.lm_head) if with_logits else None
         after = InnerCarry(z_H.detach(), z_L.detach())
         if weights.q_head is None:
-            settled = _settledness(carry.z_H, after.z_H)
-            return after, CoreOutput(logits, settled, torch.zeros_like(settled))
+            if self.arch.halting == "certain" and logits is not None:
+                done = _certainty(logits)
+            else:
+                done = _settledness(carry.z_H, after.z_H)
+            return after, CoreOutput(logits, done, torch.zeros_like(done))
         q_values = F.linear(z_H[:, 0], weights.q_head, weights.q_head_bias).float()
         return after, CoreOutput(logits, q_values[:, 0], q_values[:, 1])
 
@@ -291,3 +294,9 @@ def _settledness(before: Tensor, after: Tensor) -> Tensor:
     """
     change = (after - before).float().square().mean((1, 2)) / after.float().square().mean((1, 2))
     return _SURE + _SETTLED_SLOPE * (math.log(_SETTLED) - 0.5 * change.clamp(min=1e-12).log())
+
+
+def _certainty(logits: Tensor) -> Tensor:
+    """How sure the answer's least sure cell is of its token, as a logit, from `[B, S, V]`: `[B]` float32."""
+    best = F.log_softmax(logits.float(), dim=-1).amax(-1).amin(-1)
+    return best - torch.log(-torch.expm1(best.clamp(max=-1e-7)))

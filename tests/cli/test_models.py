@@ -227,10 +227,13 @@ def test_add_measures_the_bundled_file_and_writes_its_card(hrm: Any, folder: Pat
         "mean_steps": 2,
     }
     (tmp_path / "four.json").write_text(json.dumps(figures))
+    easy = {"puzzles": 600, "exact_accuracy": 0.9, "exact_accuracy_with_attempts": 1.0, "mean_steps": 1.5}
+    by_set = {"easy": easy, "hard": {**easy, "puzzles": 400, "exact_accuracy": 0.0}}
+    (tmp_path / "sets.json").write_text(json.dumps({**figures, "by_set": by_set}))
     (tmp_path / "notes.md").write_text("## Failures\n\nThis one fails often.\n")
     done = hrm(
         "models", "add", "bundled:sudoku-4x4", "--name", "mine", "--trained-on", "ten puzzles",
-        "--measured", "held-out=puzzles=four.json", "--notes", "notes.md", "--output-dir", "out", cwd=tmp_path,
+        "--measured", "held-out=puzzles=four.json", "--measured", "mixed=sets.json", "--notes", "notes.md", "--output-dir", "out", cwd=tmp_path,
     )  # fmt: skip
     assert done.status == 0, done.stderr
     card = (tmp_path / "out" / "mine.md").read_text()
@@ -238,6 +241,9 @@ def test_add_measures_the_bundled_file_and_writes_its_card(hrm: Any, folder: Pat
         "| held-out=puzzles | 1,000 | 50.0% (46.9% to 53.1%) | 75.0% (72.2% to 77.6%), 8 of them | 2.00 |"
         in card
     )
+    assert "| mixed, easy | 600 | 90.0%" in card
+    assert "| mixed, hard | 400 | 0.0%" in card, "figures of several sets are kept apart"
+    assert "| mixed |" not in card
     assert "This one fails often." in card
     before, after = (
         load_file(path / f"{name}.safetensors")

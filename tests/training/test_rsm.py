@@ -120,6 +120,20 @@ def test_a_state_that_no_longer_changes_ends_its_puzzle(make_run) -> None:
     assert bool(steps[-1].halts.all())
 
 
+def test_certain_rows_leave_once_every_cell_has_a_token_of_probability_098(make_run) -> None:
+    run, state = rsm_run(make_run, halting="certain", H_cycles=1)
+    model, batch = state.model, as_tensors(next(run.batches))
+    # Larger embeddings, tied to the output, make some rows certain from the start and leave others in doubt.
+    model.inner.embed_tokens.embedding_weight.data.mul_(17)
+    seen = 0
+    for step in model.infer(batch.inputs, batch.puzzle_identifiers, 4, adaptive=True):
+        least = step.logits.softmax(-1).amax(-1).amin(-1)
+        torch.testing.assert_close(step.q_halt.sigmoid(), least, atol=1e-4, rtol=1e-3)
+        assert torch.equal(step.halts, least >= 0.98)
+        seen += int(step.halts.sum())
+    assert 0 < seen < 8
+
+
 def test_cgar_weighs_earlier_supervision_steps_more_and_keeps_the_mean(make_run) -> None:
     run, state = make_run(30, depth_schedule="cgar", supervision_decay=0.5)
     deep = CONTRACTS["deep_supervision"]
