@@ -54,7 +54,8 @@ def micro_batches(rows: int, count: int) -> Iterator[slice]:
 def add_sums(sums: dict[str, Tensor], more: dict[str, Tensor]) -> None:
     """Adds metrics to `sums`, kept on the device: reading a number would make the processor wait for it."""
     for name, value in more.items():
-        sums[name] = sums[name] + value if name in sums else value
+        # A copy: under RSM `loss` and `lm_loss` are one tensor, which could not be saved twice.
+        sums[name] = sums[name] + value if name in sums else value.clone()
 
 
 @dataclass

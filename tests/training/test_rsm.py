@@ -73,6 +73,18 @@ def test_every_recursive_core_trains_so_and_resumes_bit_identically(
         assert torch.equal(resumed.model.state_dict()[name], tensor), name
 
 
+def test_a_checkpoint_right_after_a_logged_step_holds_the_sums_of_one_step(make_run) -> None:
+    # Without a Q head the loss has one part only.
+    run, state = rsm_run(make_run, steps=6)
+    config = run.preset.train.model_copy(update={"checkpoint_interval": 3, "log_interval": 2})
+    run.preset = run.preset.model_copy(update={"train": config})
+    train(run, state)
+    _, resumed = rsm_run(make_run)
+    (run.folder / "latest").write_text("checkpoints/step-000000003")
+    load_training_state(run.folder, resumed)
+    assert resumed.sums["loss"] == resumed.sums["lm_loss"]
+
+
 def test_rows_that_go_on_keep_their_puzzle_and_start_from_the_state_they_were_left_in(make_run) -> None:
     run, state = rsm_run(make_run, carry_over=0.5)
     core, config, step = state.model.inner, run.preset.train, CONTRACTS["rsm"]
