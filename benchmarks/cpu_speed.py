@@ -1,0 +1,97 @@
+"""Speed of training, evaluation and solving, line by line, of one or several checkouts in one run.
+
+    git worktree add ../before COMMIT
+    python benchmarks/cpu_speed.py --checkouts ../before . --save benchmarks/results/cpu_speed.txt
+
+Every line is `hrm bench` of each checkout in turn, so that what else the machine does hits all of them alike. The share
+is that of a large matrix product in the same process. The first checkout is the one that ratios refer to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from timed_training import aligned, machine
+
+SMALL = "arch.pos_encodings=rope arch.halt_max_steps=16 arch.H_cycles=2 arch.L_cycles=2"
+LINES = {
+    "training base (H 512, 4+4), batch 16": "train --preset base --batch 16",
+    "the same, arch.q_continue=false": "train --preset base --batch 16 arch.q_continue=false",
+    "training H 256, 2+2, batch 32": f"train --preset small --batch 32 {SMALL}",
+    "training H 128, 1+1, batch 64": f"train --preset tiny --batch 64 {SMALL}",
+    "training TRM attention (6.8M), batch 16, cycles 3/6": (
+        "train --preset trm-maze --batch 16 arch.L_cycles=6 domain=sudoku source=builtin data.size=9"
+    ),
+    "training TRM mlp (5.0M), batch 16, cycles 3/6": "train --preset trm-sudoku --batch 16",
+    "evaluating base, 16 steps, batch 16": "eval --preset base --batch 16",
+    "one puzzle through base, 16 steps": "solve --preset base",
+    "one puzzle through H 128, 16 steps": f"solve --preset tiny {SMALL}",
+}
+
+
+def bench(checkout: Path, line: str, seconds: float) -> dict[str, Any]:
+    """What `hrm bench` of a checkout says."""
+    command = [
+        sys.executable,
+        "-m",
+        "hrm_cli",
+        "bench",
+        *shlex.split(line),
+        "--seconds",
+        f"{seconds:g}",
+        "--json",
+    ]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{checkout}: hrm bench {line}: {done.stderr.strip()}")
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def table(checkouts: list[Path], names: list[str], seconds: float) -> str:
+    """Examples per second and share of each checkout, and the ratio of the last to the first."""
+    several = len(checkouts) > 1
+    rows = [["", *(f"{name}: per s" for name in names), *(f"{name}: share" for name in names)]]
+    rows[0] += ["ratio"] if several else []
+    for title, line in LINES.items():
+        found = [bench(checkout, line, seconds) for checkout in checkouts]
+        rates = [one["examples_per_second"] for one in found]
+        row = [title, *(f"{rate:.4g}" for rate in rates), *(f"{one['share']:.0%}" for one in found)]
+        row += [f"{rates[-1] / rates[0]:.2f}"] if several else []
+        print("  ".join(row), file=sys.stderr, flush=True)
+        rows.append(row)
+    return aligned(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkouts", type=Path, nargs="+", default=[Path()])
+    parser.add_argument("--names", nargs="+", help="what the checkouts are called in the table")
+    parser.add_argument("--seconds", type=float, default=6)
+    parser.add_argument("--save", type=Path)
+    given = parser.parse_args()
+    names = given.names or ["before", "now"][-len(given.checkouts) :]
+    facts = machine()
+    text = "\n".join(
+        [
+            f"Machine: {facts['processor']}, {facts['cores']} cores; Python {facts['python']}, torch {facts['torch']}",
+            "Examples per second, and the model's products ÷ a 2048³ product in the same process",
+            "",
+            table(given.checkouts, names, given.seconds),
+        ]
+    )
+    print(text)
+    if given.save is not None:
+        given.save.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
