@@ -233,7 +233,8 @@ def test_add_measures_the_bundled_file_and_writes_its_card(hrm: Any, folder: Pat
     (tmp_path / "notes.md").write_text("## Failures\n\nThis one fails often.\n")
     done = hrm(
         "models", "add", "bundled:sudoku-4x4", "--name", "mine", "--trained-on", "ten puzzles",
-        "--measured", "held-out=puzzles=four.json", "--measured", "mixed=sets.json", "--notes", "notes.md", "--output-dir", "out", cwd=tmp_path,
+        "--measured", "held-out=puzzles=four.json", "--measured", "mixed=sets.json", "--notes", "notes.md",
+        "--output-dir", "out", cwd=tmp_path,
     )  # fmt: skip
     assert done.status == 0, done.stderr
     card = (tmp_path / "out" / "mine.md").read_text()
