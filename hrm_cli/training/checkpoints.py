@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from hrm_cli.config.schema import Preset
@@ -29,6 +29,7 @@ from hrm_cli.training.model_files import MODEL_FILE, compare_shapes, find_model_
 from hrm_cli.training.optimizers import AdamATan2
 from hrm_cli.training.pointers import FACTS_FILE, CheckpointNotWritten, point, pointed_to, sync
 from hrm_cli.training.state import Best, DatasetFacts, TrainState
+from hrm_cli.training.tensor_files import save_tensors
 
 TENSORS_FILE = "training.safetensors"
 
@@ -87,7 +88,7 @@ def _write(
     try:
         partial.mkdir(parents=True)
         write_model_file(partial / MODEL_FILE, state.evaluated_tensors(), preset, state.step, facts)
-        save_file(_training_tensors(state, shared), partial / TENSORS_FILE)
+        save_tensors(_training_tensors(state, shared), partial / TENSORS_FILE)
         (partial / FACTS_FILE).write_text(json.dumps(_training_facts(state, sampler)), encoding="utf-8")
         for name in (MODEL_FILE, TENSORS_FILE, FACTS_FILE):
             sync(partial / name)

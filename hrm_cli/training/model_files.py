@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from hrm_cli.config.schema import Preset
@@ -25,6 +25,7 @@ from hrm_cli.models.registry import build_model
 from hrm_cli.training.bundled import SCHEME, named_model
 from hrm_cli.training.reference_files import find_reference_file
 from hrm_cli.training.state import DatasetFacts
+from hrm_cli.training.tensor_files import save_tensors
 
 FORMAT_VERSION = 1
 MODEL_FILE = "model.safetensors"
@@ -60,7 +61,7 @@ def write_model_file(
         "dataset": json.dumps(asdict(facts)),
         **(extra or {}),
     }
-    save_file({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, path, metadata=metadata)
+    save_tensors({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, path, metadata)
 
 
 def find_model_file(checkpoint: Path) -> Path:

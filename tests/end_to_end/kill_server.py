@@ -17,13 +17,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 import torch._dynamo  # every optimiser imports it, which takes seconds
 
 import hrm_cli.cli.running
 from hrm_cli.cli.app import main
-from hrm_cli.training import checkpoints, model_files
+from hrm_cli.training import tensor_files
 
 FILE_EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
 
@@ -47,12 +46,12 @@ def burn_after(count: int, folder: str) -> None:
 
 def tear(name: str) -> None:
     def save_file(tensors: Any, path: Path, **given: Any) -> None:
-        safetensors.torch.save_file(tensors, path, **given)
+        save_whole(tensors, path, **given)
         if path.name == name:
             os.truncate(path, path.stat().st_size // 2)
             die()
 
-    checkpoints.save_file = model_files.save_file = save_file
+    save_whole, tensor_files.save_file = tensor_files.save_file, save_file
 
 
 def live(arguments: list[str], fault: list[Any] | None, folder: str) -> None:

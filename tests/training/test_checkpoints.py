@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -78,11 +79,21 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one_in_place(
     def full(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
+    monkeypatch.setattr(checkpoints, "save_tensors", full)
     with pytest.raises(CheckpointError, match=r"step-000000006: cannot be written .*No space left"):
         run.save(state)
     assert [path.name for path in (run.folder / "checkpoints").iterdir()] == [before.name]
     assert find_model_file(run.folder).parent == before
+
+
+def test_others_may_read_a_checkpoint_where_the_umask_lets_them(make_run) -> None:
+    run, state = make_run(5)
+    before = os.umask(0o022)
+    try:
+        folder = train(run, state).checkpoint
+    finally:
+        os.umask(before)
+    assert {oct(path.stat().st_mode & 0o777) for path in folder.iterdir()} == {"0o644"}
 
 
 def test_the_newest_and_the_best_checkpoints_are_kept(make_run) -> None:

@@ -23,7 +23,7 @@ from hrm_cli.training.loop import train
 from hrm_cli.training.model_files import find_model_file, load_model
 
 FAILURES = {
-    "full while tensors are written": ("save_file", SafetensorError("I/O error: No space left on device")),
+    "full while tensors are written": ("save_tensors", SafetensorError("I/O error: No space left on device")),
     "full while the model is written": ("write_model_file", OSError(errno.ENOSPC, "No space left on device")),
     "full while it is synced": ("sync", OSError(errno.ENOSPC, "No space left on device")),
     "full while latest is moved": ("point", OSError(errno.ENOSPC, "No space left on device")),
