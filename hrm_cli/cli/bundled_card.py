@@ -15,7 +15,7 @@ def card_text(model: BundledModel, notes: str) -> str:
     lines = [
         f"# {model.name}",
         "",
-        f"Solves {model.describe()}. A model of core `{arch.core}` with {model.parameters:,} trainable parameters "
+        f"Puzzles: {model.describe()}. A model of core `{arch.core}` with {model.parameters:,} trainable parameters "
         f"({model.bytes / 1e6:.1f} MB in bfloat16), {model.step:,} training steps.",
         "",
         f"- **Use**: `hrm solve FILE`, or `{SCHEME}{model.name}` wherever a checkpoint is wanted",
