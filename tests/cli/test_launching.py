@@ -83,7 +83,8 @@ def assert_same_training(ours: Path, theirs: Path) -> None:
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         worst = (found[name].double() - tensor.double()).abs().max().item()
-        assert worst <= 1e-5, f"{step}, {name}: {worst}"
+        # Rounding differs with the number of ranks and adds up over steps; tests/training holds 20 steps to 1e-5.
+        assert worst <= 1e-4, f"{step}, {name}: {worst}"
 
 
 def steps_logged(run: Path, kind: str) -> list[int]:
