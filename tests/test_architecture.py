@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "hrm_cli"
-FLOORS = ("config", "puzzles", "data", "models", "training", "evaluation", "solving", "benchmarking", "cli")
+FLOORS = (
+    "config",
+    "puzzles",
+    "data",
+    "kernels",
+    "models",
+    "training",
+    "evaluation",
+    "solving",
+    "benchmarking",
+    "cli",
+)
 ENTRANCE = "hrm_cli.__main__"
 WITHOUT_TORCH = ("config", "puzzles")
 

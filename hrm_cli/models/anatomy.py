@@ -176,14 +176,15 @@ def _swiglu(module: str, kind: str, expansion: float, size: int, rows: int, laye
     weights = 3 * size * inner
     # Kept: the input, gate and up, silu(gate), their product; the norm keeps its input and its factors.
     # (on a CPU the factors alone: the normed output is the next part's input, but for the last one, and that of mixing,
-    # which is turned back first).
+    # which is turned back first; and gate and up alone, which backward opens again).
     vectors = layers * rows * size
     turned = vectors if kind == kinds.TOKEN_MIXING else rows * size
+    opened = 2 * layers * rows * inner
     kept = Kept(
         vectors + 4 * layers * rows * inner,
         vectors + layers * rows,
-        on_cpu_in_bfloat16=2 * turned - 4 * vectors,
-        on_cpu_in_float32=4 * turned - 4 * vectors,
+        on_cpu_in_bfloat16=2 * (turned - opened) - 4 * vectors,
+        on_cpu_in_float32=4 * (turned - opened) - 4 * vectors,
     )
     return Part(module, kind, layers * weights, 0, layers * 2 * rows * weights, runs, kept)
 

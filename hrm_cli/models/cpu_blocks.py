@@ -1,10 +1,10 @@
 """The blocks of `hrm_cli.models.layers` for a CPU: the same mathematics in fewer passes over memory, no compiler.
 
-What is done differently, each because it was measured (benchmarks/results/training_speed.txt):
-- rotation pairs neighbouring numbers of a head, so that it is one complex product; the rows of the projection are put
-  into that order once per step, which leaves every q·k as it was;
-- attention's weights are padded to whole vectors, for torch's softmax is slow on odd lengths;
-- what is only passing by is overwritten in place, and backward keeps a block's outputs, not float32 copies of them.
+What is done differently, each because it was measured (benchmarks/results/cpu_speed.txt):
+- what lies between two products is one pass over memory each, a kernel of `hrm_cli.kernels` on torch's own threads;
+- weights are laid out for oneDNN once per step, for all forward products (`hrm_cli.models.cpu_packing`);
+- attention's weights are padded to whole vectors, for torch's products are slow on odd lengths;
+- backward keeps a block's outputs, not float32 copies of them, and opens the gates again.
 
 Letters in shapes: B batch, S positions (puzzle positions first), P positions padded, H hidden size, N heads,
 D head size, I inner width of the SwiGLU.
@@ -18,206 +18,157 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrm_cli.models.cpu_packing import Packed, packed, product, scaled_product
+from hrm_cli.kernels.launching import Kernel
+from hrm_cli.models.cpu_packing import LaidOut
 from hrm_cli.models.layers import BlockWeights, Rotary, SwiGLUWeights
 from hrm_cli.models.sizes import CPU_VECTOR
 
-Weight = Tensor | Packed
+_add_and_norm = Kernel("blocks.add_and_norm")
+_norm_backward = Kernel("blocks.norm_backward")
+_open_gate = Kernel("blocks.open_gate")
+_open_gate_backward = Kernel("blocks.open_gate_backward")
+_split_heads = Kernel("attention.split_heads")
+_join_heads = Kernel("attention.join_heads")
+_softmax = Kernel("attention.softmax")
 
 
-class FixedSwiGLU(NamedTuple):
-    """A SwiGLU's weights for the calls without gradient."""
+class CPUWeight(NamedTuple):
+    """A weight `[out, in]` in the forward dtype."""
 
-    gate: Weight
-    up: Weight
-    down: Weight
+    plain: Tensor
+    """Gradients flow back through it."""
+    fixed: LaidOut
+    """The same numbers, laid out for the forward products."""
 
 
-class FixedWeights(NamedTuple):
-    """A block's weights for the calls without gradient; None where the block has no such part."""
+class CPUSwiGLU(NamedTuple):
+    """A SwiGLU's weights."""
 
-    qkv: Weight | None
-    out: Weight | None
-    mixing: FixedSwiGLU | None
-    mlp: FixedSwiGLU
+    gate_up: CPUWeight
+    down: CPUWeight
 
 
 class CPUBlockWeights(NamedTuple):
-    """One block's weights in the forward dtype, ordered for a CPU."""
+    """One block's weights in the forward dtype, as the functions here want them."""
 
-    qkv: Tensor | None
-    """`[3·N·D, H]`; the rows of each q and k head in pairs that are rotated together, where there is rotation."""
-    out: Tensor | None
+    qkv: CPUWeight | None
+    """`[3·N·D, H]`"""
+    out: CPUWeight | None
     """`[H, N·D]`"""
-    turns: Tensor | None
-    """RoPE's rotations as `rotations` gives them."""
-    mixing: SwiGLUWeights | None
-    mlp: SwiGLUWeights
-    fixed: FixedWeights
+    turns: Rotary
+    """cos and sin `[S, D/2]` of RoPE's rotations; of none, where the model has no RoPE."""
+    mixing: CPUSwiGLU | None
+    mlp: CPUSwiGLU
 
 
-def ordered_for_cpu(weights: BlockWeights, num_heads: int, turns: Tensor | None) -> CPUBlockWeights:
-    """The weights of a block as the functions here want them; gradients flow through all but `fixed`."""
+def ordered_for_cpu(weights: BlockWeights, turns: Rotary) -> CPUBlockWeights:
+    """The weights of a block, laid out; `turns` as `rotations` gives them."""
     qkv, out = weights.attention or (None, None)
-    if qkv is not None and turns is not None:
-        hidden = qkv.shape[1]
-        q_and_k, v = qkv.split((2 * hidden, hidden))
-        pairs = q_and_k.view(2 * num_heads, 2, -1, hidden).transpose(1, 2)
-        qkv = torch.cat((pairs.reshape(2 * hidden, hidden), v))
-    with torch.no_grad():
-        fixed = FixedWeights(
-            None if qkv is None else packed(qkv),
-            None if out is None else packed(out),
-            None if weights.mixing is None else _fixed(weights.mixing),
-            _fixed(weights.mlp),
-        )
-    return CPUBlockWeights(qkv, out, turns, weights.mixing, weights.mlp, fixed)
+    return CPUBlockWeights(
+        None if qkv is None else _laid_out(qkv),
+        None if out is None else _laid_out(out),
+        turns,
+        None if weights.mixing is None else _swiglu_weights(weights.mixing),
+        _swiglu_weights(weights.mlp),
+    )
 
 
-def _fixed(weights: SwiGLUWeights) -> FixedSwiGLU:
-    # Two products, so that each half is contiguous: what follows is then one vector loop each, in place.
-    gate, up = weights.gate_up.chunk(2)
-    return FixedSwiGLU(packed(gate), packed(up), packed(weights.down))
+def _laid_out(weight: Tensor) -> CPUWeight:
+    return CPUWeight(weight, LaidOut(weight.detach()))
 
 
-def rotations(rotary: Rotary) -> Tensor:
-    """RoPE's tables `[S, D]` as complex numbers `[S, 2, 1, D/2]`, one for each pair of q and k; q is scaled by 1/√D."""
-    size = rotary.cos.shape[-1]
-    turns = torch.complex(rotary.cos[:, : size // 2], rotary.sin[:, : size // 2])
-    return torch.stack((turns * size**-0.5, turns), dim=1).unsqueeze(2)
+def _swiglu_weights(weights: SwiGLUWeights) -> CPUSwiGLU:
+    return CPUSwiGLU(_laid_out(weights.gate_up), _laid_out(weights.down))
+
+
+def rotations(rotary: Rotary | None, positions: int, head_dim: int) -> Rotary:
+    """The first halves `[S, D/2]` of RoPE's tables, which are repeated in the second; no rotation where None."""
+    half = head_dim // 2
+    if rotary is None:
+        return Rotary(torch.ones(positions, half), torch.zeros(positions, half))
+    return Rotary(rotary.cos[:, :half].contiguous(), rotary.sin[:, :half].contiguous())
 
 
 def cpu_block(x: Tensor, weights: CPUBlockWeights, num_heads: int, eps: float) -> Tensor:
     """One post-norm block on `[B, S, H]`, as `hrm_cli.models.layers.block`."""
-    if not torch.is_grad_enabled():
-        return _block_without_gradient(x, x, weights, num_heads, eps)
-    if weights.qkv is not None and weights.out is not None:
-        mixed = _attention(F.linear(x, weights.qkv), num_heads, weights.turns)
-        x = add_and_norm(x, F.linear(mixed, weights.out), eps)
-    if weights.mixing is not None:
-        x = _mix_positions(x, weights.mixing, eps)
-    return add_and_norm(x, swiglu(x, weights.mlp), eps)
+    return _block_at(x, x.shape[1], weights, num_heads, eps)
 
 
 def cpu_block_at_first(x: Tensor, weights: CPUBlockWeights, num_heads: int, eps: float) -> Tensor:
     """What `cpu_block` gives at the first position, `[B, 1, H]`, without gradient: all that the Q head reads."""
-    return _block_without_gradient(x, x[:, :1], weights, num_heads, eps)
+    return _block_at(x, 1, weights, num_heads, eps)
 
 
-def _block_without_gradient(
-    x: Tensor, wanted: Tensor, weights: CPUBlockWeights, num_heads: int, eps: float
-) -> Tensor:
-    """The block at the positions `wanted` `[B, s, H]`, the first of those of x."""
-    fixed, count = weights.fixed, wanted.shape[1]
-    if fixed.qkv is not None and fixed.out is not None:
-        mixed = _attention(product(x, fixed.qkv), num_heads, weights.turns, count)
-        wanted = _norm(product(mixed, fixed.out, wanted), eps)[0]
-    if fixed.mixing is not None:
+def _block_at(x: Tensor, count: int, weights: CPUBlockWeights, num_heads: int, eps: float) -> Tensor:
+    """The block at the first `count` positions."""
+    x = x.contiguous()
+    wanted = x[:, :count].contiguous()
+    if weights.qkv is not None and weights.out is not None:
+        mixed = _attention(linear(x, weights.qkv), num_heads, weights.turns, count)
+        wanted = add_and_norm(wanted, linear(mixed, weights.out), eps)
+    if weights.mixing is not None:
         turned = x.transpose(1, 2).contiguous()
-        turned = _norm(_swiglu_plus(turned, fixed.mixing, turned), eps)[0]
+        turned = add_and_norm(turned, swiglu(turned, weights.mixing), eps)
         wanted = turned[:, :, :count].transpose(1, 2).contiguous()
-    return _norm(_swiglu_plus(wanted, fixed.mlp, wanted), eps)[0]
+    return add_and_norm(wanted, swiglu(wanted, weights.mlp), eps)
 
 
-def _swiglu_plus(x: Tensor, weights: FixedSwiGLU, plus: Tensor) -> Tensor:
-    """down(silu(gate) · up) + plus over the last axis."""
-    opened = F.silu(product(x, weights.gate), inplace=True)
-    return product(scaled_product(x, weights.up, opened), weights.down, plus)
-
-
-def _mix_positions(x: Tensor, weights: SwiGLUWeights, eps: float) -> Tensor:
-    turned = x.transpose(1, 2).contiguous()
-    return add_and_norm(turned, swiglu(turned, weights), eps).transpose(1, 2).contiguous()
-
-
-def _attention(qkv: Tensor, num_heads: int, turns: Tensor | None, queries: int | None = None) -> Tensor:
-    """Attention on the projection `[B, S, 3·N·D]`; without gradient only of the first `queries` positions."""
+def _attention(qkv: Tensor, num_heads: int, turns: Rotary, queries: int) -> Tensor:
+    """Attention of the first `queries` positions on the projection `[B, S, 3·N·D]`, → `[B, queries, N·D]`."""
     batch, positions, _ = qkv.shape
-    heads = qkv.view(batch, positions, 3, num_heads, -1)
-    if torch.is_grad_enabled():
-        q, k, v = _Heads.apply(heads, turns)
-        attended = _WrittenOut.apply if qkv.dtype == torch.bfloat16 else _fused
+    q, k, v = _Heads.apply(qkv.view(batch, positions, 3, num_heads, -1), turns)
+    q = q[:, :, :queries]
+    if qkv.dtype == torch.bfloat16:
+        mixed = _WrittenOut.apply(q, k, v, positions)
     else:
-        q, k, v = _split(heads, turns)
-        q = q[:, :, :queries]
-        attended = _attend if qkv.dtype == torch.bfloat16 else _fused
-    return attended(q, k, v, positions).transpose(1, 2).reshape(batch, q.shape[2], -1)
-
-
-def _split(heads: Tensor, turns: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """`[B, S, 3, N, D]` → q, k and v `[B, N, S, D]`, q and k rotated in float32, q scaled by 1/√D.
-
-    In bfloat16 k and v are padded to whole vectors, `[B, N, P, D]`.
-    """
-    batch, positions, _, num_heads, size = heads.shape
-    q_and_k = heads[:, :, :2]
-    if turns is not None:
-        wide = q_and_k.to(torch.float32, copy=True)
-        _pairs(wide).mul_(turns)
-        q_and_k = wide
-    padded = positions + (-positions % CPU_VECTOR if heads.dtype == torch.bfloat16 else 0)
-    q = heads.new_empty(batch, num_heads, positions, size)
-    k, v = heads.new_empty(2, batch, num_heads, padded, size)
-    q.copy_(q_and_k[:, :, 0].transpose(1, 2))
-    if turns is None:
-        q.mul_(size**-0.5)
-    for target, source in ((k, q_and_k[:, :, 1]), (v, heads[:, :, 2])):
-        target[:, :, :positions].copy_(source.transpose(1, 2))
-        target[:, :, positions:] = 0
-    return q, k, v
-
-
-def _pairs(numbers: Tensor) -> Tensor:
-    return torch.view_as_complex(numbers.unflatten(-1, (-1, 2)))
-
-
-def _fused(q: Tensor, k: Tensor, v: Tensor, positions: int) -> Tensor:
-    return F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+    return mixed.transpose(1, 2).reshape(batch, queries, -1)
 
 
 class _Heads(torch.autograd.Function):
-    """`_split`, and back by the opposite rotation."""
+    """`[B, S, 3, N, D]` → q, k and v `[B, N, S, D]`, q and k rotated in float32, q scaled by 1/√D.
+
+    In bfloat16 k and v are padded with zeros to whole vectors, `[B, N, P, D]`.
+    """
 
     @staticmethod
-    def forward(ctx: Any, heads: Tensor, turns: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.turns = turns
-        return _split(heads, turns)
+    def forward(ctx: Any, heads: Tensor, turns: Rotary) -> tuple[Tensor, Tensor, Tensor]:
+        batch, positions, _, num_heads, size = heads.shape
+        padded = positions + (-positions % CPU_VECTOR if heads.dtype == torch.bfloat16 else 0)
+        ctx.turns, ctx.padded = turns, padded
+        q = heads.new_empty(batch, num_heads, positions, size)
+        k, v = heads.new_empty(2, batch, num_heads, padded, size)
+        _turned(_split_heads, heads, (q, k, v), turns, padded)
+        return q, k, v
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        q, k, v = (gradient.transpose(1, 2) for gradient in gradients)
-        batch, positions, num_heads, size = q.shape
-        heads = q.new_empty(batch, positions, 3, num_heads, size)
-        heads[:, :, 2] = v[:, :positions]
-        if ctx.turns is None:
-            torch.mul(q, size**-0.5, out=heads[:, :, 0])
-            heads[:, :, 1] = k[:, :positions]
-            return heads, None
-        wide = torch.empty(batch, positions, 2, num_heads, size)
-        wide[:, :, 0], wide[:, :, 1] = q, k[:, :positions]
-        _pairs(wide).mul_(ctx.turns.conj())
-        heads[:, :, :2] = wide
+        batch, num_heads, positions, size = gradients[0].shape
+        heads = gradients[0].new_empty(batch, positions, 3, num_heads, size)
+        _turned(_join_heads, heads, tuple(one.contiguous() for one in gradients), ctx.turns, ctx.padded)
         return heads, None
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, positions: int) -> Tensor:
-    """softmax(q kᵀ) v for q `[B, N, s, D]` and k and v `[B, N, P, D]`, of which `positions` are no padding."""
-    return _weights(q, k, positions) @ v
-
-
-def _weights(q: Tensor, k: Tensor, positions: int) -> Tensor:
-    """`[B, N, s, P]`, zero at the padding."""
-    scores = q @ k.transpose(-1, -2)
-    scores[..., positions:] = -torch.inf
-    return torch.softmax(scores, dim=-1)
+def _turned(kernel: Kernel, heads: Tensor, parts: tuple[Tensor, ...], turns: Rotary, padded: int) -> None:
+    batch, positions, _, num_heads, size = heads.shape
+    # Taken apart head by head and put together position by position: whichever writes in order.
+    rows = batch * (num_heads if kernel is _split_heads else positions)
+    numbers = 2 * heads.numel() // rows
+    kernel(
+        rows, numbers * heads.element_size(), heads.dtype,
+        positions, padded, num_heads, size, size**-0.5, turns.cos, turns.sin, heads, *parts,
+    )  # fmt: skip
 
 
 class _WrittenOut(torch.autograd.Function):
-    """`_attend`, and its backward on padded weights as well."""
+    """softmax(q kᵀ) v for q `[B, N, s, D]` and k and v `[B, N, P, D]`, of which `positions` are no padding."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, positions: int) -> Tensor:
-        weights = _weights(q, k, positions)
+        weights = q @ k.transpose(-1, -2)
+        size = weights.shape[-1]
+        rows = weights.numel() // size
+        _softmax(rows, 2 * size * weights.element_size(), weights.dtype, size, positions, weights)
         ctx.save_for_backward(q, k, v, weights)
         return weights @ v
 
@@ -230,33 +181,50 @@ class _WrittenOut(torch.autograd.Function):
         return scores @ k, scores.transpose(-1, -2) @ q, weights.transpose(-1, -2) @ gradient, None
 
 
-def swiglu(x: Tensor, weights: SwiGLUWeights) -> Tensor:
+def linear(x: Tensor, weight: CPUWeight) -> Tensor:
+    """x·weightᵀ for `[…, in]`."""
+    return _Linear.apply(x, weight.plain, weight.fixed)
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, plain: Tensor, fixed: LaidOut) -> Tensor:
+        ctx.save_for_backward(x, plain)
+        return fixed.product(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, plain = ctx.saved_tensors
+        return gradients[0] @ plain, _outer(gradients[0], x), None
+
+
+def swiglu(x: Tensor, weights: CPUSwiGLU) -> Tensor:
     """down(silu(gate) · up) over the last axis."""
-    return _SwiGLU.apply(x, weights.gate_up, weights.down)
+    gate_up, down = weights
+    return _SwiGLU.apply(x, gate_up.plain, down.plain, gate_up.fixed, down.fixed)
 
 
 class _SwiGLU(torch.autograd.Function):
-    """SwiGLU over the last axis; gate and up apart, so that every pass over them is over contiguous numbers."""
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, gate_up: Tensor, down: Tensor, gate_up_fixed: LaidOut, down_fixed: LaidOut
+    ) -> Tensor:
+        both, size = gate_up_fixed.product(x), down.shape[1]
+        ctx.save_for_backward(x, gate_up, down, both)
+        opened = x.new_empty(*x.shape[:-1], size)
+        _open_gate(opened.numel() // size, 3 * size * x.element_size(), x.dtype, size, both, opened)
+        return down_fixed.product(opened)
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-        gate, up = (F.linear(x, half) for half in gate_up.chunk(2))
-        opened = F.silu(gate)
-        product = opened * up
-        ctx.save_for_backward(x, gate_up, down, gate, up, opened, product)
-        return F.linear(product, down)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, gate_up, down, gate, up, opened, product = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        x, gate_up, down, both = ctx.saved_tensors
         (gradient,) = gradients
-        for_product = gradient @ down
-        for_up = for_product * opened
-        for_gate = torch.ops.aten.silu_backward(for_product.mul_(up), gate)
-        to_gate, to_up = gate_up.chunk(2)
-        for_x = (for_gate @ to_gate).flatten(0, -2).addmm_(for_up.flatten(0, -2), to_up).view_as(x)
-        for_weights = torch.cat((_outer(for_gate, x), _outer(for_up, x)))
-        return for_x, for_weights, _outer(gradient, product)
+        opened, for_both = gradient @ down, torch.empty_like(both)
+        size = down.shape[1]
+        rows, row_bytes = opened.numel() // size, 6 * size * x.element_size()
+        # Takes the gradient of what was opened, and leaves in its place what was opened.
+        _open_gate_backward(rows, row_bytes, x.dtype, size, both, opened, for_both)
+        return for_both @ gate_up, _outer(for_both, x), _outer(gradient, opened), None, None
 
 
 def _outer(gradient: Tensor, x: Tensor) -> Tensor:
@@ -269,29 +237,22 @@ def add_and_norm(x: Tensor, y: Tensor, eps: float) -> Tensor:
     return _AddAndNorm.apply(x, y, eps)
 
 
-def _norm(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The RMS norm of x, which may be overwritten; and the factor of each vector, `[…, 1]` float32."""
-    wide = x.float()
-    mean_square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1])
-    factor = mean_square.add_(eps).rsqrt_()
-    return wide.mul_(factor).to(x.dtype), factor
-
-
 class _AddAndNorm(torch.autograd.Function):
     """RMS norm of a sum; backward goes by its output, which the next layer keeps in any case."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, eps: float) -> Tensor:
-        normed, factor = _norm(x + y, eps)
+        size = x.shape[-1]
+        normed, factor = torch.empty_like(x), torch.empty(*x.shape[:-1], 1)
+        _add_and_norm(factor.numel(), 3 * size * x.element_size(), x.dtype, size, eps, x, y, normed, factor)
         ctx.save_for_backward(normed, factor)
         return normed
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         normed, factor = ctx.saved_tensors
-        gradient = gradients[0].to(torch.float32, copy=True)
-        wide = normed.to(torch.float32, copy=True)
-        # x̂ = f·x with f from the mean square: dx = f·(dx̂ − x̂·mean(dx̂·x̂)).
-        along = torch.linalg.vecdot(gradient, wide).div_(wide.shape[-1]).unsqueeze(-1)
-        both = gradient.sub_(wide.mul_(along)).mul_(factor).to(normed.dtype)
+        size = normed.shape[-1]
+        both, gradient = torch.empty_like(normed), gradients[0].contiguous()
+        row_bytes = 3 * size * normed.element_size()
+        _norm_backward(factor.numel(), row_bytes, normed.dtype, size, gradient, normed, factor, both)
         return both, both, None

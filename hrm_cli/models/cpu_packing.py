@@ -1,44 +1,32 @@
-"""Weights laid out for oneDNN's products, once for all calls without gradient: it would do so at every product.
+"""Weights laid out for oneDNN's products, once for all forward calls of a step: it would do so at every product.
 
-Worth 3 % of a product of 1000 rows, 12 % of one of 81 (benchmarks/results/training_speed.txt). In bfloat16 only.
+Worth 15 % of a product (benchmarks/results/cpu_speed.txt). Not so for those of backward: the transposed layout costs
+twice as much, and each is used once, or few times. In bfloat16 only.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-class Packed(NamedTuple):
-    """A weight `[out, in]` in oneDNN's own layout."""
+class LaidOut:
+    """A weight `[out, in]`, in oneDNN's own layout where this torch and the format know one."""
 
-    weight: Tensor
+    def __init__(self, weight: Tensor) -> None:
+        self._weight = weight.detach()
+        self._packed = _packed(self._weight)
+
+    def product(self, x: Tensor) -> Tensor:
+        """x·weightᵀ for `[…, in]`."""
+        if self._packed is None:
+            return F.linear(x, self._weight)
+        return torch.ops.mkldnn._linear_pointwise(x, self._packed, None, "none", [], None)
 
 
-def packed(weight: Tensor) -> Tensor | Packed:
-    """The weight laid out for `product`; the weight itself where this torch or this format knows no layout."""
+def _packed(weight: Tensor) -> Tensor | None:
     usable = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     if not usable or weight.dtype != torch.bfloat16 or weight.device.type != "cpu":
-        return weight
-    return Packed(torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous()))
-
-
-def product(x: Tensor, weight: Tensor | Packed, plus: Tensor | None = None) -> Tensor:
-    """x·weightᵀ for `[…, in]`, and `plus` `[…, out]` added to it where given."""
-    if not isinstance(weight, Packed):
-        out = F.linear(x, weight)
-        return out if plus is None else out.add_(plus)
-    linear = torch.ops.mkldnn._linear_pointwise
-    if plus is None:
-        return linear(x, weight.weight, None, "none", [], None)
-    return linear.binary(x, plus, weight.weight, None, "add")
-
-
-def scaled_product(x: Tensor, weight: Tensor | Packed, times: Tensor) -> Tensor:
-    """x·weightᵀ for `[…, in]`, each number times that of `times` `[…, out]`."""
-    if not isinstance(weight, Packed):
-        return F.linear(x, weight).mul_(times)
-    return torch.ops.mkldnn._linear_pointwise.binary(x, times, weight.weight, None, "mul")
+        return None
+    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())

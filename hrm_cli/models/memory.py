@@ -26,7 +26,7 @@ class TrainingMemory:
     weights: int
     """Parameters, float32."""
     working_copy: int
-    """The weights in the forward dtype, where that is not float32 (there a CPU copies those of q, k and v alone)."""
+    """The weights in the forward dtype, where that is not float32."""
     gradients: int
     optimizer: int
     """AdamATan2's two moments."""

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hrm_cli.config.schema import ArchConfig
+from hrm_cli.kernels.launching import FORMATS
 from hrm_cli.models.core import CoreOutput, Depth, InnerCarry
 from hrm_cli.models.cpu_blocks import (
     CPUBlockWeights,
@@ -173,8 +174,8 @@ class RecurrentCore(nn.Module):
         return [self._ordered_for_cpu(one) for one in blocks] if self._takes_cpu_blocks else blocks
 
     def _ordered_for_cpu(self, weights: BlockWeights) -> CPUBlockWeights:
-        turns = None if self._rotary is None else rotations(self._rotary)
-        return ordered_for_cpu(weights, self.arch.num_heads, turns)
+        turns = rotations(self._rotary, self.positions, self.arch.head_dim)
+        return ordered_for_cpu(weights, turns)
 
     def initial_carry(self, inputs: Tensor) -> InnerCarry:
         """H_init and L_init, broadcast over the rows of `inputs` and all positions."""
@@ -224,7 +225,7 @@ class RecurrentCore(nn.Module):
 
     def last_update(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, depth: Depth) -> Tensor:
         """The update of z_H that ends an ACT step; `[B, 1, H]` where only the values are wanted, and there is a way."""
-        if not (depth.only_values and self._is_on_cpu):
+        if not (depth.only_values and self._has_cpu_blocks):
             return self.update(z, injection, blocks)
         z, last = self.update(z, injection, blocks[:-1]), blocks[-1]
         if not isinstance(last, CPUBlockWeights):
@@ -247,11 +248,11 @@ class RecurrentCore(nn.Module):
     @property
     def _takes_cpu_blocks(self) -> bool:
         is_compiled = self.training and self.compiled_update is not None
-        return self._is_on_cpu and not is_compiled
+        return self._has_cpu_blocks and not is_compiled
 
     @property
-    def _is_on_cpu(self) -> bool:
-        return self.H_init.device.type == "cpu"
+    def _has_cpu_blocks(self) -> bool:
+        return self.H_init.device.type == "cpu" and self.dtype in FORMATS
 
     @property
     def _rotary(self) -> Rotary | None:

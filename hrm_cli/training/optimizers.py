@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from hrm_cli.config.schema import TrainConfig
+from hrm_cli.kernels.launching import Kernel
+from hrm_cli.kernels.sizes import NUMBERS_PER_ROW
 from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
+
+_adam_atan2 = Kernel("optimizer.adam_atan2")
+_BYTES_PER_NUMBER = 7 * 4
+"""Four float32 are read, three written."""
 
 
 class AdamATan2(torch.optim.Optimizer):
@@ -38,14 +44,16 @@ class AdamATan2(torch.optim.Optimizer):
                 if not self.state[p]:
                     self.state[p].update(step=0, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
                 self.state[p]["step"] += 1
-            self._update(group, params)
+            update = _update_on_cpu if all(_suits_the_kernel(p) for p in params) else self._update
+            update(group, params, [self.state[p] for p in params])
 
-    def _update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+    @staticmethod
+    def _update(group: dict[str, Any], params: list[Tensor], states: list[dict[str, Any]]) -> None:
         lr, (beta1, beta2) = group["lr"], group["betas"]
-        step = self.state[params[0]]["step"]
+        step = states[0]["step"]
         gradients = [p.grad for p in params if p.grad is not None]
-        first = [self.state[p]["exp_avg"] for p in params]
-        second = [self.state[p]["exp_avg_sq"] for p in params]
+        first = [state["exp_avg"] for state in states]
+        second = [state["exp_avg_sq"] for state in states]
         if group["weight_decay"]:
             torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
         torch._foreach_lerp_(first, gradients, 1 - beta1)
@@ -55,6 +63,23 @@ class AdamATan2(torch.optim.Optimizer):
         torch._foreach_div_(roots, (1 - beta2**step) ** 0.5)
         for p, m, root in zip(params, first, roots, strict=True):
             p.sub_(torch.atan2(m, root, out=root), alpha=lr / (1 - beta1**step))
+
+
+def _suits_the_kernel(p: Tensor) -> bool:
+    return p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous()
+
+
+def _update_on_cpu(group: dict[str, Any], params: list[Tensor], states: list[dict[str, Any]]) -> None:
+    lr, (beta1, beta2) = group["lr"], group["betas"]
+    for p, state in zip(params, states, strict=True):
+        assert p.grad is not None
+        step = state["step"]
+        _adam_atan2(
+            -(-p.numel() // NUMBERS_PER_ROW), NUMBERS_PER_ROW * _BYTES_PER_NUMBER, p.dtype, p.numel(),
+            1 - lr * group["weight_decay"], 1 - beta1, beta2, 1 - beta2,
+            (1 - beta2**step) ** -0.5, lr / (1 - beta1**step),
+            p, p.grad.contiguous(), state["exp_avg"], state["exp_avg_sq"],
+        )  # fmt: skip
 
 
 class SignDescent:

@@ -38,4 +38,4 @@ def batch() -> PuzzleBatch:
 @pytest.fixture
 def blocks_of_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks that run wherever a CPU's own do not."""
-    monkeypatch.setattr(RecurrentCore, "_is_on_cpu", False)
+    monkeypatch.setattr(RecurrentCore, "_has_cpu_blocks", False)

@@ -1,0 +1,117 @@
+"""Runs a kernel on the threads of torch: those that torch's own operators use, so that no two pools compete.
+
+Where torch's threads cannot be had (another system than Linux, another OpenMP), it runs on a pool of Python's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import struct
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hrm_cli.numba_cache import with_cache
+
+_TASKS_PER_THREAD = 8
+_LEAST_BYTES = 1 << 14
+"""Of a task; with less than two such tasks no other thread is woken."""
+
+FORMATS = (torch.bfloat16, torch.float32)
+"""In which kernels exist."""
+
+_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+class Kernel:
+    """A kernel by its name, compiled when it is first called, once for every type of stored numbers.
+
+    `Kernel("blocks.open_gate")(rows, bytes_per_row, dtype, …)` is `open_gate` of `hrm_cli.kernels.blocks`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._functions: dict[torch.dtype, Callable[..., None]] = {}
+
+    def __call__(self, rows: int, row_bytes: int, dtype: torch.dtype, *given: Tensor | int | float) -> None:
+        """Has the threads share `rows` rows of about `row_bytes` each; `given` are the kernel's own arguments.
+
+        Tensors must be contiguous and stay alive until this returns.
+        """
+        function = self._functions.get(dtype)
+        if function is None:
+            function = self._functions[dtype] = _compiled(self._name, dtype)
+        threads = torch.get_num_threads() if rows * row_bytes >= 2 * _LEAST_BYTES else 1
+        # Many small tasks even out what else the processors do; all threads or one, as torch does: a team of another
+        # size would have to be made anew.
+        per_task = max(-(-rows // (threads * _TASKS_PER_THREAD)), -(-_LEAST_BYTES // row_bytes))
+        arguments = (ctypes.c_int64 * (4 + len(given)))(
+            0, -(-rows // per_task), rows, per_task, *map(_bits, given)
+        )
+        if threads == 1:
+            function(arguments)
+        else:
+            _run(function, arguments, threads)
+
+
+def _bits(argument: Tensor | int | float) -> int:
+    if isinstance(argument, Tensor):
+        assert argument.is_contiguous()
+        return argument.data_ptr()
+    if isinstance(argument, float):
+        return struct.unpack("q", struct.pack("d", argument))[0]
+    return argument
+
+
+_kept: list[Any] = []
+"""Compiled kernels: their code would go with them."""
+
+
+def _compiled(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    from numba import cfunc, types
+
+    from hrm_cli.kernels.numbers import FASTMATH
+
+    module, function = name.split(".")
+    body = getattr(importlib.import_module(f"hrm_cli.kernels.{module}"), function)
+    # Numbers of bfloat16 are known by their bits. The type of its only parameter is all that tells a kernel.
+    number = {torch.bfloat16: types.uint16, torch.float32: types.float32}[dtype]
+    signature = types.void(types.CPointer(number))
+    made = with_cache(
+        lambda cache: cfunc(signature, fastmath=FASTMATH, error_model="numpy", cache=cache)(body)
+    )
+    _kept.append(made)
+    assert made.address is not None
+    return _FUNCTION(made.address)
+
+
+def _run(function: Callable[..., None], arguments: Any, threads: int) -> None:
+    parallel = _gnu_parallel()
+    if parallel is not None:
+        parallel(function, arguments, threads, 0)
+        return
+    pool = _pool(threads)
+    wait([pool.submit(function, arguments) for _ in range(threads)])
+
+
+@functools.cache
+def _gnu_parallel() -> Callable[..., None] | None:
+    """GOMP_parallel of the OpenMP that torch brings along; None where it brings none of GNU's."""
+    here = Path(torch.__file__).parent
+    for path in [*here.glob("lib/libgomp*.so*"), *here.parent.glob("torch.libs/libgomp*.so*")]:
+        parallel = ctypes.CDLL(str(path)).GOMP_parallel
+        parallel.argtypes = (_FUNCTION, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+        parallel.restype = None
+        return parallel
+    return None
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="hrm-kernel")
