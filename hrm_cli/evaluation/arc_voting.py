@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hrm_cli.config.schema import EvalConfig
 from hrm_cli.data.arc_online import ArcImages, read_identifiers
-from hrm_cli.data.batches import Batch, EvaluationBatch, made_batch
+from hrm_cli.data.batches import EvaluationBatch, made_batch
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IDENTIFIERS_FILE, TEST_PUZZLES_FILE
 from hrm_cli.errors import DatasetError
@@ -277,7 +277,7 @@ class Voting:
             answers.puzzle_identifiers, answers.inputs, answers.predictions, answers.q_halt, answers.examples
         )
 
-    def _batches(self, images: ArcImages, config: EvalConfig, world: World) -> Iterator[Batch]:
+    def _batches(self, images: ArcImages, config: EvalConfig, world: World) -> Iterator[EvaluationBatch]:
         size = shared_batch_size(config.batch_size, world)
         own = world.rows(size)
         made = images.every(size, config.max_puzzles, own=own)

@@ -89,7 +89,6 @@ class _Unsolved:
         self.inputs.append(inputs[faulty])
         self.labels.append(answers.labels[faulty])
         self.identifiers.append(answers.puzzle_identifiers[faulty])
-        assert answers.examples is not None
         self.examples.append(answers.examples[faulty])
         self.were_exact.append(_exact(answers.predictions, answers.labels)[faulty])
 

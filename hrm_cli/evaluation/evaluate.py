@@ -1,12 +1,12 @@
 """Evaluation of a model on a split: exact accuracy first, and what it cost in steps.
 
-Letters in shapes: B rows of a batch, S tokens of an example.
+Letters in shapes: b rows, S tokens of an example.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,17 +16,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hrm_cli.config.schema import EvalConfig
-from hrm_cli.data.batches import Batch, EvaluationBatch, evaluation_batches
+from hrm_cli.data.batches import EvaluationBatch, evaluation_batches
 from hrm_cli.data.format import Dataset
 from hrm_cli.errors import DatasetError
-from hrm_cli.models.act import ACTModel
+from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.losses import compare
+from hrm_cli.models.streaming import Finished, infer_stream
 from hrm_cli.training.distributed import ALONE, World
+
+# Puzzles that have left are replaced once there is room for this share of a batch: each time all states are copied.
+_PORTIONS = 8
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Rows of a batch that have just finished."""
+    """Puzzles that have just finished."""
 
     inputs: NDArray[np.int32]
     """`[b, S]`"""
@@ -38,8 +42,8 @@ class Answers:
     """`[b, S]`"""
     q_halt: NDArray[np.float32]
     """`[b]`"""
-    examples: NDArray[np.int64] | None = None
-    """Number of each row's example, `[b]`, where the batches know it."""
+    examples: NDArray[np.int64]
+    """Number of each row's example, `[b]`."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def evaluate(
     config: EvalConfig,
     *,
     progress: Callable[[int], None] | None = None,
-    batches: Iterable[Batch] | None = None,
+    batches: Iterable[EvaluationBatch] | None = None,
     on_answers: Callable[[Answers], None] | None = None,
     world: World = ALONE,
 ) -> Evaluation:
@@ -131,54 +135,41 @@ def evaluate(
     Raises DatasetError when the dataset does not fit the model.
     """
     check_fit(model, dataset)
-    device, max_steps = model.device, config.max_steps or model.arch.halt_max_steps
+    max_steps = config.max_steps or model.arch.halt_max_steps
     sets = [part.name for part in dataset.sets] if batches is None else ["all"]
     sums = torch.zeros(len(sets), 5, dtype=torch.float64)
     started = time.perf_counter()
+    size = shared_batch_size(config.batch_size, world)
     if batches is None:
         batches = evaluation_batches(
-            dataset,
-            shared_batch_size(config.batch_size, world),
-            limit=config.max_puzzles,
-            rank=world.rank,
-            world_size=world.size,
+            dataset, size, limit=config.max_puzzles, rank=world.rank, world_size=world.size
         )
-    for batch in batches:
-        if not len(batch.inputs):  # the last batch may have no row left for this rank
-            continue
-        labels = torch.from_numpy(batch.labels).to(device)
-        inputs = torch.from_numpy(batch.inputs).to(device)
-        identifiers = torch.from_numpy(batch.puzzle_identifiers).to(device)
-        for step in model.infer(inputs, identifiers, max_steps, adaptive=config.halt == "adaptive"):
-            rows = step.rows[step.finished]
-            if len(rows) == 0:
-                continue
-            result = compare(step.predictions[step.finished], labels[rows])
-            if on_answers is not None:
-                places = rows.cpu().numpy()
-                on_answers(
-                    Answers(
-                        batch.inputs[places],
-                        batch.puzzle_identifiers[places],
-                        batch.labels[places],
-                        step.predictions[step.finished].cpu().numpy(),
-                        step.q_halt[step.finished].float().cpu().numpy(),
-                        batch.examples[places] if isinstance(batch, EvaluationBatch) else None,
-                    )
-                )
-            counted = result.labelled > 0
-            believes = step.q_halt[step.finished] >= 0
-            figures = torch.stack(
-                [
-                    counted,
-                    counted & result.correct,
-                    torch.where(counted, result.accuracy, 0),
-                    counted * step.step,
-                    counted & (believes == result.correct),
-                ],
-                dim=1,
-            )
-            sums.index_add_(0, _sets(dataset, batch, rows.cpu(), len(sets)), figures.double().cpu())
+    capacity = size // world.size
+    portion = capacity if model.core.halts_together else max(1, capacity // _PORTIONS)
+    for done in infer_stream(
+        model,
+        _portions(batches, portion, model.device),
+        max_steps,
+        adaptive=config.halt == "adaptive",
+        capacity=capacity,
+    ):
+        result = compare(done.predictions, done.puzzles.labels)
+        numbers = done.numbers.cpu().numpy()
+        if on_answers is not None:
+            on_answers(_answers(done, numbers))
+        counted = result.labelled > 0
+        figures = torch.stack(
+            [
+                counted,
+                counted & result.correct,
+                torch.where(counted, result.accuracy, 0),
+                counted * done.steps,
+                counted & ((done.q_halt >= 0) == result.correct),
+            ],
+            dim=1,
+        )
+        owners = dataset.set_of(numbers) if len(sets) > 1 else np.zeros_like(numbers)
+        sums.index_add_(0, torch.from_numpy(owners), figures.double().cpu())
         if progress is not None:
             # Of all ranks, as far as one can tell from here.
             progress(int(sums[:, 0].sum()) * world.size)
@@ -186,6 +177,29 @@ def evaluate(
     seconds = time.perf_counter() - started
     by_set = {name: SetFigures(*_figures(part)) for name, part in zip(sets, sums, strict=True)}
     return Evaluation(*_figures(sums.sum(dim=0)), seconds, by_set if len(sets) > 1 else {})
+
+
+def _portions(
+    batches: Iterable[EvaluationBatch], size: int, device: torch.device
+) -> Iterator[tuple[PuzzleBatch, Tensor]]:
+    """The rows of all batches, at most `size` at a time, on the device; with the numbers of their examples."""
+    for batch in batches:
+        for start in range(0, len(batch.inputs), size):
+            rows = slice(start, start + size)
+            arrays = batch.inputs[rows], batch.labels[rows], batch.puzzle_identifiers[rows]
+            puzzles = PuzzleBatch(*(torch.from_numpy(array).to(device) for array in arrays))
+            yield puzzles, torch.from_numpy(batch.examples[rows]).to(device)
+
+
+def _answers(done: Finished, numbers: NDArray[np.int64]) -> Answers:
+    return Answers(
+        done.puzzles.inputs.cpu().numpy(),
+        done.puzzles.puzzle_identifiers.cpu().numpy(),
+        done.puzzles.labels.cpu().numpy(),
+        done.predictions.cpu().numpy(),
+        done.q_halt.float().cpu().numpy(),
+        numbers,
+    )
 
 
 def shared_batch_size(batch_size: int, world: World) -> int:
@@ -197,10 +211,3 @@ def _figures(sums: Tensor) -> tuple[int, float, float, float, float]:
     count, exact, cells, steps, believed = sums.tolist()
     total = max(count, 1.0)
     return int(count), exact / total, cells / total, steps / total, believed / total
-
-
-def _sets(dataset: Dataset, batch: Batch, rows: Tensor, count: int) -> Tensor:
-    """Which set of the split each of these rows of a batch belongs to, `[b]`."""
-    if count == 1 or not isinstance(batch, EvaluationBatch):
-        return torch.zeros(len(rows), dtype=torch.int64)
-    return torch.from_numpy(dataset.set_of(batch.examples[rows.numpy()]))

@@ -35,6 +35,10 @@ class PuzzleBatch:
         """Some of these rows, as views."""
         return PuzzleBatch(self.inputs[rows], self.labels[rows], self.puzzle_identifiers[rows])
 
+    def rows(self, indices: Tensor) -> PuzzleBatch:
+        """The rows of these numbers `[b]`, copied."""
+        return PuzzleBatch(self.inputs[indices], self.labels[indices], self.puzzle_identifiers[indices])
+
     @staticmethod
     def joined(parts: Sequence[PuzzleBatch]) -> PuzzleBatch:
         """The rows of all parts, in order."""
@@ -72,11 +76,8 @@ class Carry:
         """The rows of all parts, in order."""
         if len(parts) == 1:
             return parts[0]
-        inner = InnerCarry(
-            torch.cat([part.inner.z_H for part in parts]), torch.cat([part.inner.z_L for part in parts])
-        )
         return Carry(
-            inner,
+            InnerCarry.joined([part.inner for part in parts]),
             torch.cat([part.steps for part in parts]),
             torch.cat([part.halted for part in parts]),
             PuzzleBatch.joined([part.current for part in parts]),

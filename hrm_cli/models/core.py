@@ -5,6 +5,7 @@ Letters in shapes: B batch, S tokens of a puzzle, P puzzle positions in front of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -26,6 +27,11 @@ class InnerCarry:
     def select(self, rows: Tensor) -> InnerCarry:
         """The carry of some rows (indices or a mask)."""
         return InnerCarry(self.z_H[rows], self.z_L[rows])
+
+    @staticmethod
+    def joined(parts: Sequence[InnerCarry]) -> InnerCarry:
+        """The carry of all parts' rows, in order."""
+        return InnerCarry(torch.cat([part.z_H for part in parts]), torch.cat([part.z_L for part in parts]))
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,12 @@ class Core(Protocol):
     def reset(self, carry: InnerCarry, rows: Tensor) -> InnerCarry:
         """`carry` with the initial states in the rows where the mask `[B]` is set."""
 
-    def halts(self, step: int, out: CoreOutput) -> Tensor:
-        """Rows that leave at inference after step `step` (counted from 1), `[b]` bool."""
+    @property
+    def halts_together(self) -> bool:
+        """Whether rows halt by what is true of their batch, and so must have begun together."""
+
+    def halts(self, step: int | Tensor, out: CoreOutput) -> Tensor:
+        """Rows that leave at inference after step `step`, counted from 1, theirs all or `[b]`; `[b]` bool."""
 
     def __call__(
         self,

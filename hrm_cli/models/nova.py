@@ -86,6 +86,11 @@ class Nova(nn.Module):
         )
 
     @property
+    def halts_together(self) -> bool:
+        """Where the batch's mean decides."""
+        return self.arch.nova_halting == "mean"
+
+    @property
     def learns_to_continue(self) -> bool:
         """Never: there is one halt probability."""
         return False
@@ -154,7 +159,7 @@ class Nova(nn.Module):
             logits = self.output(carry.z_L) if with_logits else None
         return carry, CoreOutput(logits, halt, torch.zeros_like(halt))
 
-    def halts(self, step: int, out: CoreOutput) -> Tensor:
+    def halts(self, step: int | Tensor, out: CoreOutput) -> Tensor:
         """From the second cycle on, once the halt probability exceeds 0.9: the batch's mean, or each row's own."""
         probability = out.q_halt.sigmoid()
         if self.arch.nova_halting == "mean":

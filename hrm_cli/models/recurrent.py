@@ -104,6 +104,11 @@ class RecurrentCore(nn.Module):
         self.register_buffer("L_init", torch.empty(hidden))
 
     @property
+    def halts_together(self) -> bool:
+        """Never."""
+        return False
+
+    @property
     def learns_to_continue(self) -> bool:
         """Whether the value of going on is trained."""
         return self.arch.q_continue and self.arch.halting == "q_learning"
@@ -190,7 +195,7 @@ class RecurrentCore(nn.Module):
             torch.where(mask, self.L_init.to(carry.z_L.dtype), carry.z_L),
         )
 
-    def halts(self, step: int, out: CoreOutput) -> Tensor:
+    def halts(self, step: int | Tensor, out: CoreOutput) -> Tensor:
         """Rows that leave at inference: those that are sure of their answer, σ(q_halt) ≥ 0.98.
 
         Stricter than the rule of training (q_halt > q_continue), which leaves puzzles that one more step would

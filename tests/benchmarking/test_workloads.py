@@ -28,7 +28,7 @@ def test_a_training_workload_runs_the_flops_it_states_at_the_deepest_stage(
     overrides: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The portable blocks: torch's counter does not know the CPU's own products.
-    monkeypatch.setattr(RecurrentCore, "_is_on_cpu", False)
+    monkeypatch.setattr(RecurrentCore, "_has_cpu_blocks", False)
     small = ["size=4", "hidden_size=32", "num_heads=2", "pos_encodings=none", "arch.forward_dtype=float32"]
     preset = load_preset("tiny", [*small, *overrides])
     workload = training("tiny", preset, make_domain("sudoku", size=4), 8, CPU)

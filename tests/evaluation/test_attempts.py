@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from hrm_cli.config.schema import ArchConfig, EvalConfig
+from hrm_cli.config.schema import EvalConfig
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.writer import DatasetWriter
 from hrm_cli.errors import ConfigError
@@ -18,9 +18,10 @@ from hrm_cli.evaluation.attempted import dataset_domain, evaluate_with_attempts
 from hrm_cli.evaluation.attempts import STILL, Tries, try_images
 from hrm_cli.evaluation.intervals import wilson_interval
 from hrm_cli.models.act import ACTModel, InferenceStep
-from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.maze import MazeDomain
 from hrm_cli.puzzles.sudoku import SudokuDomain
+
+from .scripted import scripted
 
 FOUR = SudokuDomain(4)
 PUZZLES = np.stack([FOUR.encode(FOUR.parse(text).grid) for text in ("..1..4...3....2.", "....41.....33.4.")])
@@ -130,23 +131,14 @@ def test_memory_is_bounded_by_the_batch_size_and_images_follow_from_the_stream_a
     assert one == other
 
 
-class Halting(ACTModel):
-    """Right on images, wrong on the puzzles themselves; always sure."""
+def sure_of_all_but(known: set[bytes]) -> ACTModel:
+    """Right on images, wrong on the puzzles `known`; always sure."""
 
-    def __init__(self, known: set[bytes]) -> None:
-        arch = ArchConfig(
-            hidden_size=8, num_heads=2, H_layers=1, L_layers=1, puzzle_emb_ndim=0, halt_max_steps=3
-        )
-        super().__init__(build_model(arch, 6, 16, 1).inner)
-        self._known = known
+    def respond(tokens: np.ndarray, step: int) -> tuple[np.ndarray, float]:
+        tokens = tokens.astype(np.uint8)
+        return (wrong(tokens) if tokens.tobytes() in known else right(tokens)), 1.0
 
-    def infer(self, inputs, puzzle_identifiers, max_steps, *, adaptive, paused=None):
-        tokens = inputs.numpy().astype(np.uint8)
-        answers = np.stack([wrong(row) if row.tobytes() in self._known else right(row) for row in tokens])
-        rows = torch.arange(len(tokens))
-        yield InferenceStep(
-            1, rows, torch.from_numpy(answers.astype(np.int64)), torch.ones(len(rows)), rows >= 0
-        )
+    return scripted(respond, 6, 16)
 
 
 def dataset(folder: Path, labels: np.ndarray, domain: dict[str, object] | None) -> Dataset:
@@ -161,7 +153,7 @@ def dataset(folder: Path, labels: np.ndarray, domain: dict[str, object] | None) 
 
 def test_one_pass_and_attempts_are_measured_on_the_same_puzzles(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data", ANSWERS, {"name": "sudoku", "size": 4})
-    model = Halting({PUZZLES[0].tobytes()})
+    model = sure_of_all_but({PUZZLES[0].tobytes()})
     one_pass, attempted = evaluate_with_attempts(model, data, EvalConfig(), Tries(4, 6))
     assert one_pass.exact_accuracy == 0.5
     assert (attempted.exact_accuracy, attempted.tried_again, attempted.attempts) == (1.0, 1, 4)
@@ -175,7 +167,7 @@ def test_accuracy_with_attempts_is_told_set_by_set(tmp_path: Path) -> None:
         writer.set_identifiers(["<blank>"])
         facts = {"vocab_size": 6, "pad_id": 0, "ignore_label_id": 0, "blank_identifier_id": 0}
         writer.commit({**facts, "domain": {"name": "sudoku", "size": 4}})
-    model = Halting({PUZZLES[0].tobytes()})
+    model = sure_of_all_but({PUZZLES[0].tobytes()})
     one_pass, attempted = evaluate_with_attempts(
         model, Dataset.open(tmp_path / "data", "test"), EvalConfig(), Tries(4, 6)
     )
@@ -190,7 +182,7 @@ def test_what_is_tried_again_is_decided_by_the_rules_and_never_by_the_datasets_a
     labels = ANSWERS.copy()
     labels[0] = np.roll(labels[0], 1)
     data = dataset(tmp_path / "data", labels, None)
-    one_pass, attempted = evaluate_with_attempts(Halting(set()), data, EvalConfig(), Tries(4, 6))
+    one_pass, attempted = evaluate_with_attempts(sure_of_all_but(set()), data, EvalConfig(), Tries(4, 6))
     assert (one_pass.exact_accuracy, attempted.exact_accuracy, attempted.tried_again) == (0.5, 0.5, 0)
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from hrm_cli.config.schema import ArchConfig, EvalConfig
+from hrm_cli.config.schema import EvalConfig
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.writer import DatasetWriter
 from hrm_cli.errors import DatasetError
 from hrm_cli.evaluation.baselines import measure_baselines
 from hrm_cli.evaluation.evaluate import evaluate
-from hrm_cli.models.act import ACTModel, InferenceStep
-from hrm_cli.models.registry import build_model
+from hrm_cli.models.act import ACTModel
+
+from .scripted import scripted
 
 TOKENS, VOCABULARY = 4, 5
 
@@ -36,29 +35,13 @@ def write(
     return Dataset.open(folder, "test")
 
 
-class Scripted(ACTModel):
+def halting_at(halting: dict[int, int]) -> ACTModel:
     """Answers with its input's tokens plus one from step 2 on, and with the input before; halts at given steps."""
 
-    def __init__(self, halting: dict[int, int]) -> None:
-        arch = ArchConfig(
-            hidden_size=8, num_heads=2, H_layers=1, L_layers=1, puzzle_emb_ndim=0, halt_max_steps=3
-        )
-        super().__init__(build_model(arch, VOCABULARY, TOKENS, 1).inner)
-        self.halting = halting
+    def respond(tokens: np.ndarray, step: int) -> tuple[np.ndarray, float]:
+        return tokens + (1 if step > 1 else 0), 1.0 if halting.get(int(tokens[0]), 99) <= step else -1.0
 
-    def infer(
-        self, inputs, puzzle_identifiers, max_steps, *, adaptive, paused=None
-    ) -> Iterator[InferenceStep]:
-        rows = torch.arange(len(inputs))
-        for step in range(1, max_steps + 1):
-            wanted = torch.tensor([self.halting.get(int(inputs[row, 0]), 99) for row in rows])
-            finished = (wanted <= step) & adaptive | (step == max_steps)
-            answers = inputs[rows] + (1 if step > 1 else 0)
-            q_halt = torch.where(wanted <= step, 1.0, -1.0)
-            yield InferenceStep(step, rows, answers, q_halt, finished)
-            rows = rows[~finished]
-            if len(rows) == 0:
-                return
+    return scripted(respond, VOCABULARY, TOKENS)
 
 
 @pytest.fixture
@@ -70,7 +53,7 @@ def dataset(tmp_path: Path) -> Dataset:
 
 def test_figures_follow_from_the_answers_and_the_steps(dataset: Dataset) -> None:
     # The first puzzle halts at step 1, too early; the second at 2, right; the third never, with two cells right.
-    result = evaluate(Scripted({1: 1, 2: 2}), dataset, EvalConfig(batch_size=2))
+    result = evaluate(halting_at({1: 1, 2: 2}), dataset, EvalConfig(batch_size=2))
     assert result.puzzles == 3
     assert result.exact_accuracy == pytest.approx(1 / 3)
     assert result.cell_accuracy == pytest.approx((0 + 1 + 0.5) / 3)
@@ -80,20 +63,41 @@ def test_figures_follow_from_the_answers_and_the_steps(dataset: Dataset) -> None
 
 
 def test_full_halting_spends_every_step_and_more_steps_than_trained_are_allowed(dataset: Dataset) -> None:
-    result = evaluate(Scripted({1: 1, 2: 2}), dataset, EvalConfig(halt="full", max_steps=7))
+    result = evaluate(halting_at({1: 1, 2: 2}), dataset, EvalConfig(halt="full", max_steps=7))
     assert result.mean_steps == 7
     assert result.exact_accuracy == pytest.approx(2 / 3)
 
 
 def test_the_batch_size_changes_no_figure(dataset: Dataset) -> None:
-    results = [evaluate(Scripted({1: 1, 2: 2}), dataset, EvalConfig(batch_size=size)) for size in (1, 2, 3)]
+    results = [evaluate(halting_at({1: 1, 2: 2}), dataset, EvalConfig(batch_size=size)) for size in (1, 2, 3)]
     assert len({(r.puzzles, r.exact_accuracy, r.cell_accuracy, r.mean_steps) for r in results}) == 1
+
+
+def test_puzzles_that_leave_make_room_for_others_so_that_the_batch_stays_full(tmp_path: Path) -> None:
+    # One in eight takes all three steps, the others one.
+    inputs = [[3 if i % 8 == 0 else 1] * TOKENS for i in range(64)]
+    data = write(tmp_path / "data", inputs, inputs)
+    model = halting_at({1: 1})
+    result = evaluate(model, data, EvalConfig(batch_size=16))
+    assert (result.puzzles, result.mean_steps) == (64, pytest.approx((56 + 8 * 3) / 64))
+    assert sum(model.inner.at_work) == 56 + 8 * 3, "no puzzle is worked on longer than it needs"
+    assert max(model.inner.at_work) == 16, "nor are there more of them than fit"
+    # Four batches one after the other would take three steps each.
+    assert len(model.inner.at_work) <= 7
+
+
+def test_puzzles_that_halt_by_their_batchs_mean_begin_together(tmp_path: Path) -> None:
+    inputs = [[1 if i % 2 else 2] * TOKENS for i in range(8)]
+    model = halting_at({1: 1, 2: 2})
+    model.inner.halts_together = True
+    evaluate(model, write(tmp_path / "data", inputs, inputs), EvalConfig(batch_size=4))
+    assert model.inner.at_work == [4, 2, 4, 2]
 
 
 def test_a_dataset_with_another_vocabulary_is_refused_with_both_numbers(tmp_path: Path) -> None:
     other = write(tmp_path / "other", [[1, 2, 3, 6]], [[1, 2, 3, 6]], vocabulary=7)
     with pytest.raises(DatasetError, match=r"vocab_size is 7.*trained with 5"):
-        evaluate(Scripted({}), other, EvalConfig())
+        evaluate(halting_at({}), other, EvalConfig())
 
 
 def test_baselines_score_the_commonest_token_and_a_copy_of_the_input_on_labelled_cells(
@@ -116,7 +120,7 @@ def test_a_split_of_several_sets_is_measured_set_by_set(tmp_path: Path) -> None:
         writer.commit({"vocab_size": VOCABULARY, "pad_id": 0, "ignore_label_id": 0, "blank_identifier_id": 0})
     dataset = Dataset.open(tmp_path / "sets", "test")
     # Rows of the hard set halt a step before the others; batches run across the borders of sets.
-    result = evaluate(Scripted({1: 3, 2: 2, 3: 3}), dataset, EvalConfig(batch_size=4))
+    result = evaluate(halting_at({1: 3, 2: 2, 3: 3}), dataset, EvalConfig(batch_size=4))
     figures = {name: (s.puzzles, s.exact_accuracy, s.mean_steps) for name, s in result.by_set.items()}
     assert figures == {"easy": (1, 1, 3), "hard": (2, 0, 2), "mixed": (3, 1, 3)}
     assert result.exact_accuracy == pytest.approx(4 / 6)
@@ -124,4 +128,4 @@ def test_a_split_of_several_sets_is_measured_set_by_set(tmp_path: Path) -> None:
 
 
 def test_a_split_of_one_set_has_no_figures_by_set(dataset: Dataset) -> None:
-    assert "by_set" not in evaluate(Scripted({}), dataset, EvalConfig()).figures()
+    assert "by_set" not in evaluate(halting_at({}), dataset, EvalConfig()).figures()
