@@ -23,6 +23,7 @@ from hrm_cli.data.metadata import SplitMetadata
 from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.anatomy import anatomy
+from hrm_cli.models.fixed import FixedModel
 from hrm_cli.models.flops import StepFlops, step_flops, training_flops
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.domain import Domain, Puzzle
@@ -106,9 +107,10 @@ def solving(name: str, preset: Preset, domain: Domain, batch: int | None, device
     model = build_model(preset.arch, domain.vocab_size, domain.seq_len, 1, device=device)
     model.core.initialise(torch.Generator().manual_seed(0))
     steps = preset.eval.max_steps or preset.arch.halt_max_steps
+    fixed = FixedModel(model)
 
     def run() -> None:
-        for _ in solve_puzzles(model, domain, puzzles, max_steps=steps, adaptive=False, batch_size=rows):
+        for _ in solve_puzzles(fixed, domain, puzzles, max_steps=steps, adaptive=False, batch_size=rows):
             pass
 
     flops = steps * _flops(preset, domain).forward

@@ -22,6 +22,7 @@ from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.evaluation.attempts import Tries, has_rules, try_images
 from hrm_cli.evaluation.evaluate import Answers, Evaluation, SetFigures, evaluate
 from hrm_cli.models.act import ACTModel
+from hrm_cli.models.fixed import FixedModel
 from hrm_cli.puzzles.domain import BulkDomain, Tokens, infer_domain, make_domain
 
 
@@ -111,17 +112,24 @@ def evaluate_with_attempts(
     names = [part.name for part in dataset.sets]
     gained, count = np.zeros(len(names), np.int64), 0
     if tries.count > 1 and unsolved.inputs:
-        inputs, labels = np.concatenate(unsolved.inputs), np.concatenate(unsolved.labels)
-        were_exact = np.concatenate(unsolved.were_exact)
-        sets = dataset.set_of(np.concatenate(unsolved.examples))
+        # In the order of the split: a puzzle's images depend on its place there, not on when it was done.
+        examples = np.concatenate(unsolved.examples)
+        order = np.argsort(examples, kind="stable")
+        examples, inputs = examples[order], np.concatenate(unsolved.inputs)[order]
+        labels, were_exact = (
+            np.concatenate(unsolved.labels)[order],
+            np.concatenate(unsolved.were_exact)[order],
+        )
+        identifiers = np.concatenate(unsolved.identifiers)[order]
+        sets = dataset.set_of(examples)
         count = len(inputs)
         for index, found in try_images(
-            model,
+            FixedModel(model),
             unsolved.domain,
             inputs,
             tries,
-            range(count),
-            puzzle_identifiers=np.concatenate(unsolved.identifiers),
+            examples.tolist(),
+            puzzle_identifiers=identifiers,
         ):
             is_exact = bool(_exact(found.tokens[None].astype(np.int64), labels[index][None])[0])
             gained[sets[index]] += int(is_exact) - int(were_exact[index])

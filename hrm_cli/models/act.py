@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, fields
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -211,15 +211,17 @@ class ACTModel(nn.Module):
         *,
         adaptive: bool,
         paused: tuple[InnerCarry, int] | None = None,
+        weights: Any = None,
     ) -> Generator[InferenceStep, Tensor | None, None]:
         """ACT steps on `inputs` `[B, S]` until every row has finished, at most `max_steps` of them.
 
         `max_steps` may exceed training's. With `adaptive`, a row leaves once the core says that it halts.
         `paused` goes on from where an earlier call stopped: its carry and the number of steps it had taken.
+        `weights` are those of `core.cast_weights`, which it takes itself where None.
         Whoever knows better may send, in answer to a step, which more of its rows shall leave, `[b]` bool.
         """
         self.eval()
-        weights = self.core.cast_weights()
+        weights = weights or self.core.cast_weights()
         puzzle_rows = self.puzzle_rows(puzzle_identifiers)
         carry, taken = paused or (self.core.initial_carry(inputs), 0)
         rows = torch.arange(len(inputs), device=inputs.device)

@@ -89,6 +89,21 @@ def rotations(rotary: Rotary | None, positions: int, head_dim: int) -> Rotary:
     return Rotary(rotary.cos[:, :half].contiguous(), rotary.sin[:, :half].contiguous())
 
 
+class _Forgetful:
+    """Takes the place of autograd's context where there is nothing to go back to."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        pass
+
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """Keeps nothing."""
+
+
+def _applied(function: type[torch.autograd.Function], *given: Any) -> Any:
+    # Autograd's own call takes as long as a small kernel, even where it records nothing.
+    return function.apply(*given) if torch.is_grad_enabled() else function.forward(_Forgetful(), *given)
+
+
 def cpu_block(x: Tensor, weights: CPUBlockWeights, num_heads: int, eps: float) -> Tensor:
     """One post-norm block on `[B, S, H]`, as `hrm_cli.models.layers.block`."""
     return _block_at(x, x.shape[1], weights, num_heads, eps)
@@ -116,35 +131,35 @@ def _block_at(x: Tensor, count: int, weights: CPUBlockWeights, num_heads: int, e
 def _attention(qkv: Tensor, num_heads: int, turns: Rotary, queries: int) -> Tensor:
     """Attention of the first `queries` positions on the projection `[B, S, 3·N·D]`, → `[B, queries, N·D]`."""
     batch, positions, _ = qkv.shape
-    q, k, v = _Heads.apply(qkv.view(batch, positions, 3, num_heads, -1), turns)
-    q = q[:, :, :queries]
+    q, k, v = _applied(_Heads, qkv.view(batch, positions, 3, num_heads, -1), turns)
+    q = q[:, :queries]
     if qkv.dtype == torch.bfloat16:
-        mixed = _WrittenOut.apply(q, k, v, positions)
+        mixed = _applied(_WrittenOut, q, k, v, positions)
     else:
+        q, k, v = (heads.unflatten(0, (batch, num_heads)) for heads in (q, k, v))
         mixed = F.scaled_dot_product_attention(q, k, v, scale=1.0)
-    return mixed.transpose(1, 2).reshape(batch, queries, -1)
+    return mixed.view(batch, num_heads, queries, -1).transpose(1, 2).reshape(batch, queries, -1)
 
 
 class _Heads(torch.autograd.Function):
-    """`[B, S, 3, N, D]` → q, k and v `[B, N, S, D]`, q and k rotated in float32, q scaled by 1/√D.
+    """`[B, S, 3, N, D]` → q, k and v `[B·N, S, D]`, q and k rotated in float32, q scaled by 1/√D.
 
-    In bfloat16 k and v are padded with zeros to whole vectors, `[B, N, P, D]`.
+    In bfloat16 k and v are padded with zeros to whole vectors, `[B·N, P, D]`.
     """
 
     @staticmethod
     def forward(ctx: Any, heads: Tensor, turns: Rotary) -> tuple[Tensor, Tensor, Tensor]:
         batch, positions, _, num_heads, size = heads.shape
         padded = positions + (-positions % CPU_VECTOR if heads.dtype == torch.bfloat16 else 0)
-        ctx.turns, ctx.padded = turns, padded
-        q = heads.new_empty(batch, num_heads, positions, size)
-        k, v = heads.new_empty(2, batch, num_heads, padded, size)
+        ctx.turns, ctx.padded, ctx.shape = turns, padded, heads.shape
+        q = heads.new_empty(batch * num_heads, positions, size)
+        k, v = heads.new_empty(2, batch * num_heads, padded, size)
         _turned(_split_heads, heads, (q, k, v), turns, padded)
         return q, k, v
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        batch, num_heads, positions, size = gradients[0].shape
-        heads = gradients[0].new_empty(batch, positions, 3, num_heads, size)
+        heads = gradients[0].new_empty(ctx.shape)
         _turned(_join_heads, heads, tuple(one.contiguous() for one in gradients), ctx.turns, ctx.padded)
         return heads, None
 
@@ -161,29 +176,28 @@ def _turned(kernel: Kernel, heads: Tensor, parts: tuple[Tensor, ...], turns: Rot
 
 
 class _WrittenOut(torch.autograd.Function):
-    """softmax(q kᵀ) v for q `[B, N, s, D]` and k and v `[B, N, P, D]`, of which `positions` are no padding."""
+    """softmax(q kᵀ) v for q `[B·N, s, D]` and k and v `[B·N, P, D]`, of which `positions` are no padding."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, positions: int) -> Tensor:
-        weights = q @ k.transpose(-1, -2)
+        weights = torch.bmm(q, k.mT)
         size = weights.shape[-1]
         rows = weights.numel() // size
         _softmax(rows, 2 * size * weights.element_size(), weights.dtype, size, positions, weights)
         ctx.save_for_backward(q, k, v, weights)
-        return weights @ v
+        return torch.bmm(weights, v)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         q, k, v, weights = ctx.saved_tensors
         (gradient,) = gradients
-        for_weights = gradient @ v.transpose(-1, -2)
-        scores = torch._softmax_backward_data(for_weights, weights, -1, q.dtype)
-        return scores @ k, scores.transpose(-1, -2) @ q, weights.transpose(-1, -2) @ gradient, None
+        scores = torch._softmax_backward_data(torch.bmm(gradient, v.mT), weights, -1, q.dtype)
+        return torch.bmm(scores, k), torch.bmm(scores.mT, q), torch.bmm(weights.mT, gradient), None
 
 
 def linear(x: Tensor, weight: CPUWeight) -> Tensor:
     """x·weightᵀ for `[…, in]`."""
-    return _Linear.apply(x, weight.plain, weight.fixed)
+    return _applied(_Linear, x, weight.plain, weight.fixed)
 
 
 class _Linear(torch.autograd.Function):
@@ -201,7 +215,7 @@ class _Linear(torch.autograd.Function):
 def swiglu(x: Tensor, weights: CPUSwiGLU) -> Tensor:
     """down(silu(gate) · up) over the last axis."""
     gate_up, down = weights
-    return _SwiGLU.apply(x, gate_up.plain, down.plain, gate_up.fixed, down.fixed)
+    return _applied(_SwiGLU, x, gate_up.plain, down.plain, gate_up.fixed, down.fixed)
 
 
 class _SwiGLU(torch.autograd.Function):
@@ -234,7 +248,7 @@ def _outer(gradient: Tensor, x: Tensor) -> Tensor:
 
 def add_and_norm(x: Tensor, y: Tensor, eps: float) -> Tensor:
     """The RMS norm of x + y over the last axis, computed in float32, returned in the inputs' dtype."""
-    return _AddAndNorm.apply(x, y, eps)
+    return _applied(_AddAndNorm, x, y, eps)
 
 
 class _AddAndNorm(torch.autograd.Function):

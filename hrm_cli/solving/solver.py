@@ -20,6 +20,8 @@ import torch
 
 from hrm_cli.errors import CheckpointError, PuzzleError
 from hrm_cli.evaluation.attempts import Reasoner, StepOfTries, Tries, Try, has_rules, try_images
+from hrm_cli.models.act import ACTModel
+from hrm_cli.models.fixed import FixedModel
 from hrm_cli.puzzles.domain import (
     BulkDomain,
     Diagnosis,
@@ -76,6 +78,8 @@ def solve_puzzles(
     among them, for `attempts_max_steps` steps (None: `max_steps`). Where no answer obeys the rules, the best one is
     given: the one with the fewest faults, the surest of these. `done` puzzles of the file were dealt with before.
     """
+    if isinstance(model, ACTModel):
+        model = FixedModel(model)
     tries = Tries(attempts, attempts_max_steps or max_steps, seed, batch_size)
     effort = _Effort(max_steps, adaptive, tries, trace, on_step)
     items = iter(puzzles)
