@@ -3,8 +3,9 @@
     git worktree add ../before COMMIT
     python benchmarks/cpu_speed.py --checkouts ../before . --save benchmarks/results/cpu_speed.txt
 
-Every line is `hrm bench` of each checkout in turn, so that what else the machine does hits all of them alike. The share
-is that of a large matrix product in the same process. The first checkout is the one that ratios refer to.
+Every line is `hrm bench` of each checkout in turn, several times over, so that what else the machine does hits all of
+them alike; medians are told. The share is that of a large matrix product in the same process. The first checkout is the
+one that ratios refer to.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from timed_training import aligned, machine
@@ -23,6 +25,7 @@ SMALL = "arch.pos_encodings=rope arch.halt_max_steps=16 arch.H_cycles=2 arch.L_c
 LINES = {
     "training base (H 512, 4+4), batch 16": "train --preset base --batch 16",
     "the same, arch.q_continue=false": "train --preset base --batch 16 arch.q_continue=false",
+    "training base, batch 64": "train --preset base --batch 64",
     "training H 256, 2+2, batch 32": f"train --preset small --batch 32 {SMALL}",
     "training H 128, 1+1, batch 64": f"train --preset tiny --batch 64 {SMALL}",
     "training TRM attention (6.8M), batch 16, cycles 3/6": (
@@ -54,15 +57,17 @@ def bench(checkout: Path, line: str, seconds: float) -> dict[str, Any]:
     return document
 
 
-def table(checkouts: list[Path], names: list[str], seconds: float) -> str:
+def table(checkouts: list[Path], names: list[str], seconds: float, passes: int) -> str:
     """Examples per second and share of each checkout, and the ratio of the last to the first."""
     several = len(checkouts) > 1
     rows = [["", *(f"{name}: per s" for name in names), *(f"{name}: share" for name in names)]]
     rows[0] += ["ratio"] if several else []
     for title, line in LINES.items():
-        found = [bench(checkout, line, seconds) for checkout in checkouts]
-        rates = [one["examples_per_second"] for one in found]
-        row = [title, *(f"{rate:.4g}" for rate in rates), *(f"{one['share']:.0%}" for one in found)]
+        found = [[bench(checkout, line, seconds) for checkout in checkouts] for _ in range(passes)]
+        of_each = list(zip(*found, strict=True))
+        rates = [median(one["examples_per_second"] for one in own) for own in of_each]
+        shares = [median(one["share"] for one in own) for own in of_each]
+        row = [title, *(f"{rate:.4g}" for rate in rates), *(f"{share:.0%}" for share in shares)]
         row += [f"{rates[-1] / rates[0]:.2f}"] if several else []
         print("  ".join(row), file=sys.stderr, flush=True)
         rows.append(row)
@@ -76,6 +81,7 @@ def main() -> None:
     parser.add_argument("--checkouts", type=Path, nargs="+", default=[Path()])
     parser.add_argument("--names", nargs="+", help="what the checkouts are called in the table")
     parser.add_argument("--seconds", type=float, default=6)
+    parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--save", type=Path)
     given = parser.parse_args()
     names = given.names or ["before", "now"][-len(given.checkouts) :]
@@ -85,7 +91,7 @@ def main() -> None:
             f"Machine: {facts['processor']}, {facts['cores']} cores; Python {facts['python']}, torch {facts['torch']}",
             "Examples per second, and the model's products ÷ a 2048³ product in the same process",
             "",
-            table(given.checkouts, names, given.seconds),
+            table(given.checkouts, names, given.seconds, given.passes),
         ]
     )
     print(text)

@@ -19,9 +19,8 @@ from torch import Tensor
 
 from hrm_cli.numba_cache import with_cache
 
-_TASKS_PER_THREAD = 8
 _LEAST_BYTES = 1 << 14
-"""Of a task; with less than two such tasks no other thread is woken."""
+"""For a thread; with less than two such parts no other thread is woken."""
 
 FORMATS = (torch.bfloat16, torch.float32)
 """In which kernels exist."""
@@ -48,9 +47,9 @@ class Kernel:
         if function is None:
             function = self._functions[dtype] = _compiled(self._name, dtype)
         threads = torch.get_num_threads() if rows * row_bytes >= 2 * _LEAST_BYTES else 1
-        # Many small tasks even out what else the processors do; all threads or one, as torch does: a team of another
-        # size would have to be made anew.
-        per_task = max(-(-rows // (threads * _TASKS_PER_THREAD)), -(-_LEAST_BYTES // row_bytes))
+        # All threads or one, as torch does: a team of another size would have to be made anew. Each takes one stretch of
+        # rows, about the one whose numbers torch's products have left in that thread's cache.
+        per_task = max(-(-rows // threads), 1)
         arguments = (ctypes.c_int64 * (4 + len(given)))(
             0, -(-rows // per_task), rows, per_task, *map(_bits, given)
         )
