@@ -47,7 +47,7 @@ class Kernel:
         if function is None:
             function = self._functions[dtype] = _compiled(self._name, dtype)
         threads = torch.get_num_threads() if rows * row_bytes >= 2 * _LEAST_BYTES else 1
-        # All threads or one, as torch does: a team of another size would have to be made anew. Each takes one stretch of
+        # All threads or one, as torch does: a team of another size would have to be made anew. Each takes a stretch of
         # rows, about the one whose numbers torch's products have left in that thread's cache.
         per_task = max(-(-rows // threads), 1)
         arguments = (ctypes.c_int64 * (4 + len(given)))(
