@@ -157,7 +157,7 @@ def report(folder: Path) -> list[str]:
     lines += ["", "Copies grow (1000 puzzles):", ""]
     lines += table([0, 9, 99, 999], lambda copies: (source, copies))
     lines += ["", "Puzzles grow (no copies; dominated by reading and checking):", ""]
-    files = {count: folder / f"{count}.csv" for count in (1_000, 10_000, 100_000)}
+    files = {count: folder / f"{count}.csv" for count in (1_000, 10_000, 100_000, 1_000_000)}
     for count, file in files.items():
         write_csv(file, count)
     lines += table(list(files), lambda count: (files[count], 0))

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from hrm_cli.numba_cache import with_cache
 
-_LEAST_BYTES = 1 << 14
-"""For a thread; with less than two such parts no other thread is woken."""
+_LEAST_BYTES, _LEAST_BYTES_OF_A_POOL = 1 << 15, 1 << 19
+"""With less to read and write than this, a kernel is done before torch's threads, or those of a pool, are awake."""
 
 FORMATS = (torch.bfloat16, torch.float32)
 """In which kernels exist."""
@@ -46,7 +46,8 @@ class Kernel:
         function = self._functions.get(dtype)
         if function is None:
             function = self._functions[dtype] = _compiled(self._name, dtype)
-        threads = torch.get_num_threads() if rows * row_bytes >= 2 * _LEAST_BYTES else 1
+        least = _LEAST_BYTES if _gnu_parallel() else _LEAST_BYTES_OF_A_POOL
+        threads = torch.get_num_threads() if rows * row_bytes >= least else 1
         # All threads or one, as torch does: a team of another size would have to be made anew. Each takes a stretch of
         # rows, about the one whose numbers torch's products have left in that thread's cache.
         per_task = max(-(-rows // threads), 1)

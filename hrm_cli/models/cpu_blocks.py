@@ -243,7 +243,9 @@ class _SwiGLU(torch.autograd.Function):
 
 def _outer(gradient: Tensor, x: Tensor) -> Tensor:
     """The gradient `[out, in]` of a weight: gradients `[…, out]` times inputs `[…, in]`, summed."""
-    return gradient.flatten(0, -2).T @ x.flatten(0, -2)
+    gradient, x = gradient.flatten(0, -2), x.flatten(0, -2)
+    # A third faster for 128 × 512 with the longer side first.
+    return gradient.T @ x if gradient.shape[1] >= x.shape[1] else (x.T @ gradient).T
 
 
 def add_and_norm(x: Tensor, y: Tensor, eps: float) -> Tensor:
