@@ -16,6 +16,7 @@ from hrm_cli.config.values import (
     Int,
     Section,
     names_from_text,
+    on_or_off,
 )
 
 
@@ -126,7 +127,7 @@ class TrainConfig(Section):
         (),
         description="where the lines of metrics.jsonl go as well: tensorboard, wandb (offline), or both in a list",
     )
-    compile: Literal["auto", "on", "max-autotune", "off"] = Field(
+    compile: Annotated[Literal["auto", "on", "max-autotune", "off"], BeforeValidator(on_or_off)] = Field(
         "auto", description="torch.compile of the model's updates in training; auto: on CUDA"
     )
     device: str = Field("auto", description="auto, cpu, cuda, mps, or a torch device such as cuda:1")

@@ -58,6 +58,11 @@ def names_from_text(value: Any) -> Any:
     return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
+def on_or_off(value: Any) -> Any:
+    """A truth value as `on` or `off`, which YAML 1.1 reads as one; anything else as it is."""
+    return ("on" if value else "off") if isinstance(value, bool) else value
+
+
 Float = Annotated[float, BeforeValidator(number_from_text)]
 Int = Annotated[int, BeforeValidator(whole_number)]
 

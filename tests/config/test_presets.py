@@ -130,6 +130,17 @@ def test_exponents_without_a_point_are_numbers_though_yaml_reads_text(tmp_path: 
     assert (preset.train.lr, preset.train.epochs) == (7e-5, 2000)
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"), [("on", "on"), ("off", "off"), ('"off"', "off"), ("auto", "auto")]
+)
+def test_on_and_off_are_words_though_yaml_reads_truth_values(word: str, meant: str, tmp_path: Path) -> None:
+    file = written(tmp_path, f"extends: tiny\ntrain:\n  compile: {word}\n")
+    assert load_preset(file).train.compile == meant
+    assert load_preset("tiny", [f"train.compile={word}"]).train.compile == meant
+    again = written(tmp_path, resolved_yaml(load_preset(file)), "again.yaml")
+    assert load_preset(again).train.compile == meant
+
+
 def test_section_left_empty_changes_nothing(tmp_path: Path) -> None:
     assert load_preset(written(tmp_path, "extends: tiny\narch:\n")).arch == load_preset("tiny").arch
 
