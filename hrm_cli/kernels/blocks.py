@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hrm_cli.kernels.numbers import arguments, floats, narrow, next_task, real, sigmoid, stored, wide
+from hrm_cli.kernels.numbers import arguments, floats, narrow, own_rows, real, sigmoid, stored, wide
 
 _ONE = np.float32(1)
 
@@ -18,77 +18,65 @@ _ONE = np.float32(1)
 def add_and_norm(data: Any) -> None:
     """normed = (x + y)·f, f = 1/√(mean((x + y)²) + eps), over rows of `size` numbers; keeps f."""
     given = arguments(data)
-    rows, per_task, size, eps = given[2], given[3], given[4], real(given[5])
-    task = next_task(given)
-    while task >= 0:
-        for row in range(task * per_task, min((task + 1) * per_task, rows)):
-            x = stored(data, given[6], row * size, size)
-            y = stored(data, given[7], row * size, size)
-            normed = stored(data, given[8], row * size, size)
-            squares = np.float32(0)
-            for i in range(size):
-                both = wide(x[i]) + wide(y[i])
-                squares += both * both
-            factor = _ONE / np.sqrt(squares / np.float32(size) + eps)
-            floats(given[9], row, 1)[0] = factor
-            for i in range(size):
-                normed[i] = narrow((wide(x[i]) + wide(y[i])) * factor, x[i])
-        task = next_task(given)
+    size, eps = given[4], real(given[5])
+    for row in own_rows(given):
+        x = stored(data, given[6], row * size, size)
+        y = stored(data, given[7], row * size, size)
+        normed = stored(data, given[8], row * size, size)
+        squares = np.float32(0)
+        for i in range(size):
+            both = wide(x[i]) + wide(y[i])
+            squares += both * both
+        factor = _ONE / np.sqrt(squares / np.float32(size) + eps)
+        floats(given[9], row, 1)[0] = factor
+        for i in range(size):
+            normed[i] = narrow((wide(x[i]) + wide(y[i])) * factor, x[i])
 
 
 def norm_backward(data: Any) -> None:
     """What a gradient of the norm is for the sum that was normed: f·(g − x̂·mean(g·x̂)), from f and x̂."""
     given = arguments(data)
-    rows, per_task, size = given[2], given[3], given[4]
-    task = next_task(given)
-    while task >= 0:
-        for row in range(task * per_task, min((task + 1) * per_task, rows)):
-            gradient = stored(data, given[5], row * size, size)
-            normed = stored(data, given[6], row * size, size)
-            factor = floats(given[7], row, 1)[0]
-            out = stored(data, given[8], row * size, size)
-            along = np.float32(0)
-            for i in range(size):
-                along += wide(gradient[i]) * wide(normed[i])
-            along /= np.float32(size)
-            for i in range(size):
-                out[i] = narrow((wide(gradient[i]) - wide(normed[i]) * along) * factor, normed[i])
-        task = next_task(given)
+    size = given[4]
+    for row in own_rows(given):
+        gradient = stored(data, given[5], row * size, size)
+        normed = stored(data, given[6], row * size, size)
+        factor = floats(given[7], row, 1)[0]
+        out = stored(data, given[8], row * size, size)
+        along = np.float32(0)
+        for i in range(size):
+            along += wide(gradient[i]) * wide(normed[i])
+        along /= np.float32(size)
+        for i in range(size):
+            out[i] = narrow((wide(gradient[i]) - wide(normed[i]) * along) * factor, normed[i])
 
 
 def open_gate(data: Any) -> None:
     """opened = silu(gate)·up, gate and up the halves of a row of 2·`size` numbers."""
     given = arguments(data)
-    rows, per_task, size = given[2], given[3], given[4]
-    task = next_task(given)
-    while task >= 0:
-        for row in range(task * per_task, min((task + 1) * per_task, rows)):
-            gate = stored(data, given[5], 2 * row * size, size)
-            up = stored(data, given[5], (2 * row + 1) * size, size)
-            opened = stored(data, given[6], row * size, size)
-            for i in range(size):
-                g = wide(gate[i])
-                opened[i] = narrow(g * sigmoid(g) * wide(up[i]), gate[i])
-        task = next_task(given)
+    size = given[4]
+    for row in own_rows(given):
+        gate = stored(data, given[5], 2 * row * size, size)
+        up = stored(data, given[5], (2 * row + 1) * size, size)
+        opened = stored(data, given[6], row * size, size)
+        for i in range(size):
+            g = wide(gate[i])
+            opened[i] = narrow(g * sigmoid(g) * wide(up[i]), gate[i])
 
 
 def open_gate_backward(data: Any) -> None:
     """From the gradient of `opened` those of gate and up; where the gradient was, `opened` is put again."""
     given = arguments(data)
-    rows, per_task, size = given[2], given[3], given[4]
-    task = next_task(given)
-    while task >= 0:
-        for row in range(task * per_task, min((task + 1) * per_task, rows)):
-            gate = stored(data, given[5], 2 * row * size, size)
-            up = stored(data, given[5], (2 * row + 1) * size, size)
-            gradient = stored(data, given[6], row * size, size)
-            for_gate = stored(data, given[7], 2 * row * size, size)
-            for_up = stored(data, given[7], (2 * row + 1) * size, size)
-            for i in range(size):
-                g, u, d = wide(gate[i]), wide(up[i]), wide(gradient[i])
-                share = sigmoid(g)
-                silu = g * share
-                for_gate[i] = narrow(d * u * share * (_ONE + g - silu), gate[i])
-                for_up[i] = narrow(d * silu, gate[i])
-                gradient[i] = narrow(silu * u, gate[i])
-        task = next_task(given)
+    size = given[4]
+    for row in own_rows(given):
+        gate = stored(data, given[5], 2 * row * size, size)
+        up = stored(data, given[5], (2 * row + 1) * size, size)
+        gradient = stored(data, given[6], row * size, size)
+        for_gate = stored(data, given[7], 2 * row * size, size)
+        for_up = stored(data, given[7], (2 * row + 1) * size, size)
+        for i in range(size):
+            g, u, d = wide(gate[i]), wide(up[i]), wide(gradient[i])
+            share = sigmoid(g)
+            silu = g * share
+            for_gate[i] = narrow(d * u * share * (_ONE + g - silu), gate[i])
+            for_up[i] = narrow(d * silu, gate[i])
+            gradient[i] = narrow(silu * u, gate[i])

@@ -35,7 +35,7 @@ class Kernel:
     """
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
         self._functions: dict[torch.dtype, Callable[..., None]] = {}
 
     def __call__(self, rows: int, row_bytes: int, dtype: torch.dtype, *given: Tensor | int | float) -> None:
@@ -45,7 +45,7 @@ class Kernel:
         """
         function = self._functions.get(dtype)
         if function is None:
-            function = self._functions[dtype] = _compiled(self._name, dtype)
+            function = self._functions[dtype] = _compiled(self.name, dtype)
         least = _LEAST_BYTES if _gnu_parallel() else _LEAST_BYTES_OF_A_POOL
         threads = torch.get_num_threads() if rows * row_bytes >= least else 1
         # All threads or one, as torch does: a team of another size would have to be made anew. Each takes a stretch of

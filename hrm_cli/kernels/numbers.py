@@ -136,11 +136,18 @@ def _taken(typingctx: Any, counter: Any) -> Any:
     return types.int64(counter), add_one
 
 
-@njit(inline="always")
-def next_task(given: Any) -> Any:
-    """The number of a task that no other thread has taken; −1 where none is left."""
+@njit
+def own_rows(given: Any) -> Any:
+    """The rows of one task after the other, of those that no other thread has taken, until none is left.
+
+    A thread takes as many tasks as there are, not one: the system may have granted fewer threads than were asked for.
+    """
+    tasks, rows, per_task = given[1], given[2], given[3]
     task = _taken(given)
-    return task if task < given[1] else -1
+    while task < tasks:
+        for row in range(task * per_task, min((task + 1) * per_task, rows)):  # noqa: UP028
+            yield row
+        task = _taken(given)
 
 
 @_intrinsic

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hrm_cli.kernels.numbers import arguments, atan2_right, next_task, real, stored
+from hrm_cli.kernels.numbers import arguments, atan2_right, own_rows, real, stored
 from hrm_cli.kernels.sizes import NUMBERS_PER_ROW as ROW
 
 
@@ -16,20 +16,17 @@ def adam_atan2(data: Any) -> None:
     A row is that many numbers of `count`. All numbers are float32.
     """
     given = arguments(data)
-    rows, per_task, count = given[2], given[3], given[4]
+    count = given[4]
     keep, new_first, beta2, new_second = real(given[5]), real(given[6]), real(given[7]), real(given[8])
     correction, rate = real(given[9]), real(given[10])
-    task = next_task(given)
-    while task >= 0:
-        for row in range(task * per_task, min((task + 1) * per_task, rows)):
-            start, size = row * ROW, min(ROW, count - row * ROW)
-            p, g = stored(data, given[11], start, size), stored(data, given[12], start, size)
-            m, v = stored(data, given[13], start, size), stored(data, given[14], start, size)
-            for i in range(size):
-                gradient = g[i]
-                first = m[i] + (gradient - m[i]) * new_first
-                second = v[i] * beta2 + gradient * gradient * new_second
-                m[i] = first
-                v[i] = second
-                p[i] = p[i] * keep - rate * atan2_right(first, np.sqrt(second) * correction)
-        task = next_task(given)
+    for row in own_rows(given):
+        start, size = row * ROW, min(ROW, count - row * ROW)
+        p, g = stored(data, given[11], start, size), stored(data, given[12], start, size)
+        m, v = stored(data, given[13], start, size), stored(data, given[14], start, size)
+        for i in range(size):
+            gradient = g[i]
+            first = m[i] + (gradient - m[i]) * new_first
+            second = v[i] * beta2 + gradient * gradient * new_second
+            m[i] = first
+            v[i] = second
+            p[i] = p[i] * keep - rate * atan2_right(first, np.sqrt(second) * correction)

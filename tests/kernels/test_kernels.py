@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -38,13 +38,16 @@ def softmaxed(scores: Tensor, count: int) -> Tensor:
     return scores
 
 
-@pytest.fixture(params=["one thread", "torch's threads", "Python's threads"])
-def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of the three ways in which a kernel may run."""
+@pytest.fixture(params=["one thread", "torch's threads", "Python's threads", "fewer than asked for"])
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each of the ways in which a kernel may run."""
     before = torch.get_num_threads()
     torch.set_num_threads(1 if request.param == "one thread" else 3)
     if request.param == "Python's threads":
         monkeypatch.setattr(launching, "_gnu_parallel", lambda: None)
+    if request.param == "fewer than asked for":
+        # As OpenMP does inside another parallel region, or under OMP_THREAD_LIMIT.
+        monkeypatch.setattr(launching, "_gnu_parallel", lambda: lambda function, given, *_: function(given))
     yield
     torch.set_num_threads(before)
 
