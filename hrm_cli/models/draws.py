@@ -1,4 +1,8 @@
-"""The random numbers of a training step, drawn once for the whole global batch, whoever computes which of its rows."""
+"""The random numbers of a training step, drawn once for the whole global batch, whoever computes which of its rows.
+
+They come from a generator in the host's memory whatever the model's device, so that a run explores alike on every
+device and its checkpoint resumes on any of them. A step's numbers are a few bytes a row, sent along with its batch.
+"""
 
 from __future__ import annotations
 
@@ -42,19 +46,21 @@ class Draws:
         shape = (self._count,)
         if arch.halt_exploration_prob == 0:
             return torch.zeros(shape, dtype=torch.int64, device=device)
-        explores = torch.rand(shape, generator=self.generator, device=device) < arch.halt_exploration_prob
-        drawn = torch.randint(2, arch.halt_max_steps + 1, shape, generator=self.generator, device=device)
-        return torch.where(explores, drawn, 0)
+        explores = torch.rand(shape, generator=self.generator) < arch.halt_exploration_prob
+        drawn = torch.randint(2, arch.halt_max_steps + 1, shape, generator=self.generator)
+        return _sent(torch.where(explores, drawn, 0), device)
 
     def shares(self, device: torch.device) -> Tensor:
         """A number from 0..1 for each of these rows, `[b]`: those below p are a share p of all."""
         if self._whole._shares is None:
-            self._whole._shares = torch.rand((self._count,), generator=self.generator, device=device)
+            self._whole._shares = _sent(torch.rand((self._count,), generator=self.generator), device)
         return self._whole._shares[self._rows]
 
     def seed(self) -> int:
         """A seed for what a core draws by itself (dropout); every call draws another, and ranks get different ones."""
-        device = self.generator.device if self.generator is not None else None
-        return (
-            int(torch.randint(2**62, (), generator=self.generator, device=device).item()) + self._rows.start
-        )
+        return int(torch.randint(2**62, (), generator=self.generator).item()) + self._rows.start
+
+
+def _sent(numbers: Tensor, device: torch.device) -> Tensor:
+    # From pinned memory the copy waits for nothing; a host without CUDA has no such memory.
+    return (numbers.pin_memory() if device.type == "cuda" else numbers).to(device, non_blocking=True)

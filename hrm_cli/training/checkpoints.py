@@ -132,7 +132,7 @@ def load_training_state(run: Path, state: TrainState, world: World = ALONE) -> d
         if state.average is not None:
             for name, average in state.average.parameters.items():
                 average.copy_(groups["average"][name])
-        state.generator.set_state(groups["random"]["exploration"])
+        _load_generator(state.generator, groups["random"]["exploration"], facts["step"])
         carry = groups.get("carry", {})
         own = world.rows(len(next(iter(carry.values()), ())))
         state.carry = _load_carry({name: tensor[own] for name, tensor in carry.items()}, device)
@@ -160,6 +160,14 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return facts, load_file(folder / TENSORS_FILE)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: its training state cannot be read: {error}") from None
+
+
+def _load_generator(generator: torch.Generator, saved: Tensor, step: int) -> None:
+    if saved.numel() == generator.get_state().numel():
+        generator.set_state(saved)
+    else:
+        # Earlier versions kept the generator of a GPU: this one begins anew, at a place that seed and step name.
+        generator.manual_seed((generator.initial_seed() + step) % 2**63)
 
 
 def _training_facts(state: TrainState, sampler: dict[str, Any]) -> dict[str, Any]:

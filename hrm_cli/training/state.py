@@ -106,7 +106,7 @@ class TrainState:
     network: torch.optim.Optimizer
     sparse: SignDescent | None
     generator: torch.Generator
-    """Draws the exploration."""
+    """Of the exploration; in the host's memory, whatever the model's device."""
     average: AveragedWeights | None
     teacher: Teacher | None = None
     """Not saved: the configuration names it, and its targets follow from the puzzles."""
@@ -156,7 +156,7 @@ def initial_state(preset: Preset, facts: DatasetFacts, device: torch.device) -> 
         model=model,
         network=network_optimizer(list(model.parameters()), config),
         sparse=table and SignDescent(table, config.puzzle_emb_lr, config.puzzle_emb_weight_decay),
-        generator=torch.Generator(device=device).manual_seed(config.seed + 1),
+        generator=torch.Generator().manual_seed(config.seed + 1),
         average=average,
         loss_scale=LossScale() if model.core.dtype == torch.float16 else None,
     )

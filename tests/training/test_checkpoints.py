@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import hrm_cli.training.checkpoints as checkpoints
 from hrm_cli.errors import CheckpointError
+from hrm_cli.models.draws import Draws
 from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.loggers import MetricsFile
 from hrm_cli.training.loop import train
@@ -196,3 +197,28 @@ def test_resuming_with_another_architecture_is_refused(make_run) -> None:
     del other.model.inner.H_level.layers[0].mlp.down_proj
     with pytest.raises(CheckpointError, match="not part of this architecture"):
         load_training_state(run.folder, other)
+
+
+def test_exploration_is_drawn_on_the_host_whatever_the_device_of_the_model(make_run) -> None:
+    _, state = make_run(5)
+    assert state.generator.device.type == "cpu"
+    arch = state.model.arch.model_copy(update={"halt_exploration_prob": 0.5})
+    here, there = (Draws(torch.Generator().manual_seed(7), 64) for _ in range(2))
+    # A device without storage stands for any accelerator: what it cannot do is draw the same numbers.
+    assert there.minimum_steps(arch, torch.device("meta")).device.type == "meta"
+    assert here.minimum_steps(arch, torch.device("cpu")).any()
+    assert here.shares(torch.device("cpu")).dtype == there.shares(torch.device("meta")).dtype
+    assert here.seed() == there.seed()
+
+
+def test_a_checkpoint_with_the_generator_of_a_gpu_resumes_on_the_host(make_run) -> None:
+    run, state = make_run(5)
+    folder = train(run, state).checkpoint
+    file = folder / "training.safetensors"
+    save_file(load_file(file) | {"random/exploration": torch.zeros(16, dtype=torch.uint8)}, file)
+    draws = []
+    for _ in range(2):
+        _, resumed = make_run(5)
+        load_training_state(run.folder, resumed)
+        draws.append(torch.rand(4, generator=resumed.generator))
+    assert torch.equal(*draws)
