@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,3 +97,8 @@ def read_metadata(directory: Path, split: str) -> SplitMetadata:
 def array_file(folder: Path, set_name: str, array: str) -> Path:
     """The file of one array of a set: `folder/SET__ARRAY.npy`."""
     return folder / f"{set_name}__{array}.npy"
+
+
+def same_file(name: str) -> str:
+    """Equal for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

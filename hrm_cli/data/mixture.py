@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from hrm_cli.config.schema import DataConfig
-from hrm_cli.data import hub
 from hrm_cli.data.fingerprints import Fingerprints
 from hrm_cli.data.pool import PuzzlePool, Rows
 from hrm_cli.data.selection import Selection
-from hrm_cli.data.sources import BUILTIN, Report, Source, load
-from hrm_cli.errors import ConfigError, DatasetError
+from hrm_cli.data.set_names import UniqueNames, file_name
+from hrm_cli.data.sources import Report, Source, load
+from hrm_cli.errors import DatasetError
 from hrm_cli.puzzles.domain import BulkDomain, Tokens
 
 _CHUNK = 4096
@@ -61,6 +59,9 @@ class Mixture:
     ) -> None:
         self._all = list(zip(sources, chosen, names, rngs, strict=True))
         self._configs = configs
+        self._free_names = UniqueNames(names if len(names) > 1 else ())
+        self._collections: dict[tuple[str, str], str] = {}
+        """Names of sets, by source and collection: the same in every split."""
         self._said: list[str] = []
 
     @property
@@ -71,15 +72,24 @@ class Mixture:
     def parts(self, split: str) -> Iterator[Part]:
         """The puzzles of a split, source by source; sources that give none are left out."""
         for config, (source, chosen, name, rng) in zip(self._configs, self._all, strict=True):
-            prefix = f"{name}-" if len(self._all) > 1 else ""
             is_own_test = split == "test" and source.test is not None
             pool = source.test if is_own_test and source.test is not None else source.train
             rows = getattr(chosen, split)
             collections = pool.by_collection(rows) if config.by_collection and split != "train" else {}
             for collection, some in collections.items():
-                yield Part(f"{prefix}{_file_name(collection)}", pool, some, rng)
+                yield Part(self._name_of_collection(name, collection), pool, some, rng)
             if len(rows) and not collections:
                 yield Part(name, pool, rows, rng)
+
+    def _name_of_collection(self, source: str, collection: str) -> str:
+        known = self._collections.get((source, collection))
+        if known is not None:
+            return known
+        wanted = file_name(f"{source}-{collection}" if len(self._all) > 1 else collection)
+        name = self._collections[source, collection] = self._free_names.take(wanted)
+        if name != wanted:
+            self.say(f"collection {collection!r} is the set {name}: another set is called {wanted} already")
+        return name
 
     def count(self, split: str) -> int:
         """Original puzzles of a split."""
@@ -131,36 +141,3 @@ def load_all(
             )
         sources.append(source)
     return sources
-
-
-def set_names(configs: Sequence[DataConfig]) -> list[str]:
-    """A name for the test puzzles of each source, all different; `all` where there is one source without a name."""
-    if len(configs) == 1:
-        return [_plain(configs[0].name) if configs[0].name else "all"]
-    names: list[str] = []
-    for config in configs:
-        name = _plain(config.name) if config.name else _derived(config)
-        numbered = (name if n == 1 else f"{name}-{n}" for n in count(1))
-        names.append(next(free for free in numbered if free not in names))
-    return names
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", re.sub(r"__+", "_", text)).strip("-.") or "unnamed"
-
-
-def _derived(config: DataConfig) -> str:
-    if config.source == BUILTIN:
-        return f"builtin-{config.clues if config.domain == 'sudoku' else config.style}"
-    if config.source.startswith(hub.PREFIX):
-        return config.source.rpartition("/")[2]
-    return Path(config.source).stem or "file"
-
-
-def _plain(name: str) -> str:
-    # It becomes a piece of file names.
-    if Path(name).name != name or "__" in name:
-        raise ConfigError(
-            f"data.name {name!r}: becomes part of a file name; take letters, digits, - and single _"
-        )
-    return name

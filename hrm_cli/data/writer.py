@@ -29,6 +29,7 @@ from hrm_cli.data.metadata import (
     SplitMetadata,
     array_file,
     is_dataset,
+    same_file,
 )
 from hrm_cli.errors import DatasetError
 
@@ -86,7 +87,16 @@ class DatasetWriter:
         return folder
 
     def split(self, name: str, set_name: str = "all", *, seq_len: int) -> SplitWriter:
-        """A new set of a split, to be written and finished before `commit`."""
+        """A new set of a split, to be written and finished before `commit`.
+
+        Raises DatasetError for a set that there is already, also by a name that differs in upper and lower case only.
+        """
+        for other in self._splits:
+            if other.name == name and same_file(other.set_name) == same_file(set_name):
+                raise DatasetError(
+                    f"{self.directory}: split {name} has a set {other.set_name} already, and a set {set_name} would "
+                    "be written over it"
+                )
         folder = self._folder / name
         folder.mkdir(exist_ok=True)
         writer = SplitWriter(folder, name, set_name, seq_len)

@@ -16,7 +16,7 @@ from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.expected import expected_examples
 from hrm_cli.data.format import Dataset
-from hrm_cli.data.mixture import set_names
+from hrm_cli.data.set_names import UniqueNames, file_name, set_names
 from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.puzzles.sudoku import BLANK, SudokuDomain
 
@@ -172,6 +172,44 @@ def test_collections_of_a_file_are_told_apart_where_that_is_asked_for(tmp_path: 
     ]
     build_dataset(config.model_copy(update={"by_collection": False}), tmp_path / "three")
     assert [part.name for part in Dataset.open(tmp_path / "three", "test").sets] == ["all"]
+
+
+def test_collections_whose_names_would_be_one_file_are_kept_apart(tmp_path: Path) -> None:
+    def rows(answer: str, collections: list[str], first: int = 1) -> str:
+        lines = [f"{c},{'.' * (i + first)}{answer[i + first :]},{answer}" for i, c in enumerate(collections)]
+        return "\n".join(["source,question,answer", *lines]) + "\n"
+
+    for name, answer in (("own", ANSWERS_4[0]), ("own-hard", ANSWERS_4[1])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.csv").write_text(rows(answer, ["a"]))
+    alike = ["hard set", "hard-set", "Hard Set", "hard  set", "!?"]
+    (tmp_path / "own" / "test.csv").write_text(rows(ANSWERS_4[0], alike, 2))
+    (tmp_path / "own-hard" / "test.csv").write_text(rows(ANSWERS_4[1], ["set", "set"], 2))
+    config = DataConfig(source=str(tmp_path / "own"), by_collection=True)
+    done = build_dataset(config, tmp_path / "one")
+    test = Dataset.open(tmp_path / "one", "test")
+    assert {part.name: len(part.inputs) for part in test.sets} == {
+        "hard-set": 1, "hard-set-2": 1, "Hard-Set-3": 1, "hard-set-4": 1, "unnamed": 1
+    }  # fmt: skip
+    assert len({row.tobytes() for part in test.sets for row in part.inputs}) == done.test.puzzles == 5
+    assert "collection 'hard-set' is the set hard-set-2: another set is called hard-set already" in done.notes
+    # Also over sources, whose names stand before those of their collections.
+    further = DataConfig(also=[{"source": str(tmp_path / "own-hard")}]).also
+    build_dataset(config.model_copy(update={"also": further}), tmp_path / "two")
+    sizes = {part.name: len(part.inputs) for part in Dataset.open(tmp_path / "two", "test").sets}
+    assert sizes["own-hard-set"] == 1
+    assert sizes["own-hard-set-5"] == 2
+    assert sum(sizes.values()) == 7
+
+
+def test_names_of_sets_fit_every_file_system() -> None:
+    names = UniqueNames()
+    assert [names.take(name) for name in ("é", "e\u0301", "STRASSE", "straße")] == [
+        "é", "e\u0301-2", "STRASSE", "straße-2"
+    ]  # fmt: skip
+    assert len(file_name("é" * 300).encode()) == 150
+    with pytest.raises(ConfigError, match="150 bytes at most"):
+        set_names(DataConfig(name="n" * 151).sources)
 
 
 def test_a_source_of_another_size_is_refused_with_both(csv_file: CsvWriter, tmp_path: Path) -> None:

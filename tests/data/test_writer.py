@@ -155,3 +155,14 @@ def test_a_dataset_whose_replacement_died_between_two_renames_comes_back(tmp_pat
     with pytest.raises(DatasetError, match="--force"):
         write(tmp_path / "d", rows=5)
     assert len(np.load(tmp_path / "d/train/all__inputs.npy")) == 3
+
+
+@pytest.mark.parametrize("again", ["hard", "HARD"])
+def test_a_set_is_never_written_over_another(tmp_path: Path, again: str) -> None:
+    message = f"split test has a set hard already, and a set {again} would be"
+    with DatasetWriter(tmp_path / "d") as writer:
+        writer.split("test", "hard", seq_len=4)
+        writer.split("validation", again, seq_len=4)
+        with pytest.raises(DatasetError, match=message):
+            writer.split("test", again, seq_len=4)
+    assert not names(tmp_path)
