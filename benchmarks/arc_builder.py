@@ -25,7 +25,7 @@ from dataset_builder import machine
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.arc_sources import load_tasks
 from hrm_cli.data.build import build_dataset
-from hrm_cli.data.measuring import peak_memory_mb
+from hrm_cli.files import peak_memory_mb
 from hrm_cli.puzzles.arc_symmetry import ArcSymmetry
 
 IMAGES = 1000

@@ -26,7 +26,7 @@ import numpy as np
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.augmentation import with_copies
 from hrm_cli.data.build import build_dataset
-from hrm_cli.data.measuring import peak_memory_mb
+from hrm_cli.files import peak_memory_mb
 from hrm_cli.puzzles.generators.sudoku import generate
 from hrm_cli.puzzles.sudoku import BLANK, SudokuDomain
 

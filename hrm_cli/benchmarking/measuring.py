@@ -11,7 +11,7 @@ import torch
 
 from hrm_cli.benchmarking.products import LargeProduct, wait_for
 from hrm_cli.benchmarking.workloads import Workload
-from hrm_cli.data.measuring import peak_memory_mb
+from hrm_cli.files import peak_memory_mb
 
 _FEWEST_ROUNDS = 3
 

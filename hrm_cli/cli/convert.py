@@ -194,7 +194,7 @@ def _to_reference(source: Path, destination: Path, rows: int | None, *, force: b
 
 def _refuse_existing(path: Path, *, force: bool) -> None:
     from hrm_cli.errors import ConfigError
-    from hrm_cli.whole_files import refuse_unwritable
+    from hrm_cli.files import refuse_unwritable
 
     if path.exists() and not force:
         raise ConfigError(f"{path}: is there already; --force replaces it")

@@ -89,7 +89,7 @@ def evaluate(
     from hrm_cli.cli import eval_output
     from hrm_cli.data.format import Dataset
     from hrm_cli.errors import CheckpointError, ConfigError
-    from hrm_cli.whole_files import refuse_unwritable
+    from hrm_cli.files import refuse_unwritable
 
     if baselines_only:
         if data is None:

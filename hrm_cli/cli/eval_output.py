@@ -17,7 +17,7 @@ from hrm_cli.evaluation.attempted import AttemptedEvaluation
 from hrm_cli.evaluation.baselines import Baseline, measure_baselines
 from hrm_cli.evaluation.evaluate import Evaluation
 from hrm_cli.evaluation.intervals import wilson_interval
-from hrm_cli.whole_files import whole_file
+from hrm_cli.files import whole_file
 
 CLOSE = 0.02
 """Cell accuracies nearer to a trivial predictor's than this say nothing."""

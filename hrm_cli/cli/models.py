@@ -125,8 +125,8 @@ def add(
         --measured "1,000 held-out puzzles=four.json" --notes four.md
     """
     from hrm_cli.cli.bundled_card import card_text
+    from hrm_cli.files import whole_file
     from hrm_cli.training.bundling import add_bundled
-    from hrm_cli.whole_files import whole_file
 
     figures = tuple(one for text in measured or () for one in _measured(text))
     try:

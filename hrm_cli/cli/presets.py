@@ -15,7 +15,7 @@ from hrm_cli.config.problems import InvalidConfigError
 from hrm_cli.config.resolved import diff_presets, explained_yaml, resolved_yaml
 from hrm_cli.config.schema import Preset
 from hrm_cli.errors import ConfigError
-from hrm_cli.whole_files import whole_file
+from hrm_cli.files import whole_file
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrm_cli.errors import ConfigError
+from hrm_cli.files import refuse_unwritable, written_whole
 from hrm_cli.training.run_records import RunRecords
-from hrm_cli.whole_files import refuse_unwritable
 
 if TYPE_CHECKING:
     from hrm_cli.cli.runs import Figure
@@ -39,11 +39,8 @@ def draw_run(run: RunRecords, figures: Sequence[Figure], path: Path) -> None:
         axes.set_title(figure.title, fontsize=9, loc="left")
         axes.grid(alpha=0.3)
     axes.set_xlabel("step")
-    partial = path.with_name(f".partial-{path.name}")
     try:
-        sheet.savefig(partial, format="png", dpi=110, metadata={"Software": None})
-        partial.replace(path)
+        with written_whole(path) as partial:
+            sheet.savefig(partial, format="png", dpi=110, metadata={"Software": None})
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)

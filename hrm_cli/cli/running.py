@@ -25,6 +25,7 @@ from hrm_cli.data.format import Dataset, is_dataset
 from hrm_cli.data.metadata import METADATA_FILE
 from hrm_cli.errors import CheckpointError, ConfigError, DatasetError
 from hrm_cli.evaluation.evaluate import evaluate
+from hrm_cli.files import whole_file
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.device import resolve_device
 from hrm_cli.puzzles.arc_names import pack_names
@@ -40,7 +41,6 @@ from hrm_cli.training.run_status import RunStatus
 from hrm_cli.training.starting import freeze, start_new
 from hrm_cli.training.state import DatasetFacts, Plan, TrainState, initial_state, make_plan
 from hrm_cli.training.trackers import check_trackers, make_trackers
-from hrm_cli.whole_files import whole_file
 
 CONFIG_FILE = "config.yaml"
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from hrm_cli.cli import console
 from hrm_cli.cli.solve_output import Report
 from hrm_cli.errors import ConfigError, PuzzleError
+from hrm_cli.files import refuse_unwritable, whole_file
 from hrm_cli.puzzles.arc import ArcDomain
 from hrm_cli.puzzles.arc_tasks import Task, parse_tasks, read_tasks
 from hrm_cli.puzzles.domain import Domain, Grid
 from hrm_cli.solving.files import FEW, answer_files
 from hrm_cli.solving.solution import Solution
-from hrm_cli.whole_files import refuse_unwritable, whole_file
 
 if TYPE_CHECKING:
     from rich.text import Text

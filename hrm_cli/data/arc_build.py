@@ -26,11 +26,11 @@ from hrm_cli.data.arc_sources import ArcTasks, load_tasks
 from hrm_cli.data.build import BuildSummary, SplitSize
 from hrm_cli.data.checks import processors
 from hrm_cli.data.hints import check_hints
-from hrm_cli.data.measuring import peak_memory_mb
 from hrm_cli.data.metadata import TEST_PUZZLES_FILE
 from hrm_cli.data.sources import Report
 from hrm_cli.data.writer import DatasetWriter, SplitWriter, check_target
 from hrm_cli.errors import ConfigError
+from hrm_cli.files import peak_memory_mb
 from hrm_cli.puzzles.arc import ArcDomain
 from hrm_cli.puzzles.arc_symmetry import ArcSymmetries
 from hrm_cli.puzzles.arc_tasks import Task

@@ -12,13 +12,13 @@ import numpy as np
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.augmentation import with_copies
 from hrm_cli.data.hints import check_hints
-from hrm_cli.data.measuring import peak_memory_mb
 from hrm_cli.data.metadata import HELD_OUT_SPLITS, SPLITS
 from hrm_cli.data.mixture import Mixture, SourceSummary, load_all
 from hrm_cli.data.selection import select
 from hrm_cli.data.set_names import set_names
 from hrm_cli.data.sources import Report, Source
 from hrm_cli.data.writer import DatasetWriter, SplitWriter, check_target
+from hrm_cli.files import peak_memory_mb
 from hrm_cli.puzzles.domain import PAD
 
 

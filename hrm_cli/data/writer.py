@@ -1,7 +1,8 @@
 """Writes datasets piece by piece in bounded memory; a dataset appears whole or not at all.
 
 Everything goes into a hidden folder beside the target, which is renamed at the end. A build that is killed
-leaves only such a folder; it is locked while its build lives, so that the next build can tell and remove it.
+leaves only such a folder and the file that locked it while its build lived, so that the next build can tell that it is
+dead and remove it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from array import array
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -32,10 +33,12 @@ from hrm_cli.data.metadata import (
     same_file,
 )
 from hrm_cli.errors import DatasetError
+from hrm_cli.files import AlreadyLocked, FileLock, replace
 
 _OWN_FILES = {*SPLITS, IDENTIFIERS_FILE, TEST_PUZZLES_FILE}
 _BUILDING = ".building-"
 _REPLACED = ".replaced-"
+_LOCK = ".lock"
 
 
 class DatasetWriter:
@@ -58,10 +61,16 @@ class DatasetWriter:
             parent.mkdir(parents=True, exist_ok=True)
             _remove_dead_builds(self.directory)
             check_target(self.directory, force=self._force)
-            self._folder = Path(tempfile.mkdtemp(prefix=f".{self.directory.name}{_BUILDING}", dir=parent))
+            self._folder = self.directory.with_name(f".{self.directory.name}{_BUILDING}{token_hex(4)}")
+            # Locked before it exists: no other build takes it for dead.
+            self._lock = FileLock(_lock_of(self._folder))
+            try:
+                self._folder.mkdir()
+            except OSError:
+                self._lock.release()
+                raise
         except OSError as error:
             raise DatasetError(f"{self.directory}: cannot be made ({error.strerror})") from error
-        self._lock = _lock(self._folder)
         return self
 
     def __exit__(
@@ -69,9 +78,8 @@ class DatasetWriter:
     ) -> None:
         for split in self._splits:
             split.close()
-        if self._lock is not None:
-            os.close(self._lock)
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._lock.release()
         for folder in self._new_parents:
             # Goes only while it is empty: not after a commit.
             with suppress(OSError):
@@ -123,16 +131,14 @@ class DatasetWriter:
         size = sum(file.stat().st_size for file in self._folder.rglob("*") if file.is_file())
         # Checked again: a long build leaves time for something else to appear there.
         check_target(self.directory, force=self._force)
-        # mkdtemp keeps its folder to the owner; a dataset is as open as any folder made by hand.
-        self._folder.chmod(0o777 & ~_umask())
         replaced = self.directory.with_name(f".{self.directory.name}{_REPLACED}{os.getpid()}")
         if self.directory.exists():
-            self.directory.rename(replaced)
+            replace(self.directory, replaced)
         try:
-            self._folder.rename(self.directory)
+            replace(self._folder, self.directory)
         except OSError:
             if replaced.exists():
-                replaced.rename(self.directory)
+                replace(replaced, self.directory)
             raise
         shutil.rmtree(replaced, ignore_errors=True)
         return size
@@ -264,35 +270,19 @@ def check_target(directory: Path, *, force: bool) -> None:
         raise DatasetError(f"{directory}: already holds a dataset; --force replaces it")
 
 
-def _lock(folder: Path) -> int | None:
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}{_LOCK}")
 
 
 def _remove_dead_builds(directory: Path) -> None:
-    left = [entry for entry in directory.parent.iterdir() if entry.name.startswith(f".{directory.name}.")]
-    for folder in left:
-        if folder.name.startswith(f".{directory.name}{_REPLACED}") and not directory.exists():
+    building, replaced = f".{directory.name}{_BUILDING}", f".{directory.name}{_REPLACED}"
+    left = [entry for entry in directory.parent.iterdir() if entry.name.startswith((building, replaced))]
+    for entry in left:
+        if entry.name.startswith(replaced) and not directory.exists():
             # Its build died between the two renames: this is the user's only copy.
-            folder.rename(directory)
-        elif folder.name.startswith((f".{directory.name}{_BUILDING}", f".{directory.name}{_REPLACED}")):
+            replace(entry, directory)
+        else:
             # Only what can be locked is dead: the system drops a lock when its process ends, however it ends.
-            descriptor = _lock(folder)
-            if descriptor is not None:
+            folder = entry.with_name(entry.name.removesuffix(_LOCK))
+            with suppress(AlreadyLocked, OSError), FileLock(_lock_of(folder)):
                 shutil.rmtree(folder, ignore_errors=True)
-                os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

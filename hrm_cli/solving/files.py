@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO
 
 from hrm_cli.errors import ConfigError, PuzzleError
+from hrm_cli.files import refuse_unwritable, whole_file
 from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable
 from hrm_cli.puzzles.reading import read_puzzles
 from hrm_cli.solving.solution import Solution
-from hrm_cli.whole_files import refuse_unwritable, whole_file
 
 FEW = 12
 """Puzzles that are drawn as grids on a terminal; a longer file gets one line for each."""

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.evaluation.attempts import Reasoner
+from hrm_cli.files import written_whole
 from hrm_cli.models.act import ACTModel, InferenceStep
 from hrm_cli.models.core import InnerCarry
 from hrm_cli.puzzles.domain import Domain, Puzzle
@@ -130,12 +131,10 @@ def save_carry(
         "batches": str(len(batches)),
         "puzzles": json.dumps(puzzles),
     }
-    partial = path.with_name(f".partial-{path.name}")
     try:
-        partial.write_bytes(save(tensors, metadata))
-        partial.replace(path)
+        with written_whole(path) as partial:
+            partial.write_bytes(save(tensors, metadata))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
     return len(puzzles)
 

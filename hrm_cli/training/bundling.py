@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from hrm_cli.config.places import without_places
 from hrm_cli.errors import CheckpointError, ConfigError
+from hrm_cli.files import written_whole
 from hrm_cli.puzzles.arc import ArcDomain
 from hrm_cli.training.bundled import (
     ENTRY,
@@ -61,12 +62,9 @@ def add_bundled(checkpoint: Path, name: str, facts: BundledFacts, folder: Path |
         )
     preset = without_places(card.preset)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".partial-{target.name}")
     try:
-        write_model_file(partial, tensors, preset, card.step, dataset, extra={ENTRY: facts.text()})
-        partial.replace(target)
+        with written_whole(target) as partial:
+            write_model_file(partial, tensors, preset, card.step, dataset, extra={ENTRY: facts.text()})
     except OSError as error:
         raise ConfigError(f"{target}: cannot be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return read_bundled(target)

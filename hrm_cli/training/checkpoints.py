@@ -21,13 +21,14 @@ from torch import Tensor
 
 from hrm_cli.config.schema import Preset
 from hrm_cli.errors import CheckpointError
+from hrm_cli.files import PARTIAL, replace, sync
 from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.core import InnerCarry
 from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.loss_scale import LossScale
 from hrm_cli.training.model_files import MODEL_FILE, compare_shapes, find_model_file, write_model_file
 from hrm_cli.training.optimizers import AdamATan2
-from hrm_cli.training.pointers import FACTS_FILE, CheckpointNotWritten, point, pointed_to, sync
+from hrm_cli.training.pointers import FACTS_FILE, CheckpointNotWritten, point, pointed_to
 from hrm_cli.training.state import Best, DatasetFacts, TrainState
 from hrm_cli.training.tensor_files import save_tensors
 
@@ -83,7 +84,7 @@ def _write(
     facts: DatasetFacts,
     sampler: dict[str, Any],
 ) -> None:
-    partial = folder.with_name(f".partial-{folder.name}")
+    partial = folder.with_name(f"{PARTIAL}{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
@@ -94,7 +95,7 @@ def _write(
             sync(partial / name)
         # No run goes on from a folder that `latest` does not name: one that is here was left by a killed process.
         shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        replace(partial, folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -246,8 +247,8 @@ def _prune(run: Path, keep: int, latest: Path) -> None:
     behind = [folder for folder in folders if folder.name > latest.name]
     old = folders[: len(folders) - len(behind)][:-keep]
     best = pointed_to(run / "best")
-    for folder in [*behind, *old, *parent.glob(".partial-*")]:
+    for folder in [*behind, *old, *parent.glob(f"{PARTIAL}*")]:
         if folder != best:
             shutil.rmtree(folder, ignore_errors=True)
-    for leftover in run.glob(".partial-*"):
+    for leftover in run.glob(f"{PARTIAL}*"):
         leftover.unlink(missing_ok=True)

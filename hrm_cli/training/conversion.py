@@ -8,7 +8,6 @@ they were in a small file beside (`reference_files.Companion`).
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from hrm_cli.config.presets import merge_documents
 from hrm_cli.config.reference import CONFIG_FILE, ours_of, read_reference_config, reference_of
 from hrm_cli.config.schema import ArchConfig, Preset
 from hrm_cli.errors import CheckpointError
+from hrm_cli.files import write_text, written_whole
 from hrm_cli.models.inferred import PUZZLE_TABLE
 from hrm_cli.models.puzzle_embedding import mean_table
 from hrm_cli.models.registry import build_model
@@ -137,7 +137,7 @@ def to_reference(
         written.append(companion_file(destination))
     prefix = PREFIX if origin is None else str(origin["prefix"])
     write_torch_file(destination, {f"{prefix}{name}": tensor for name, tensor in tensors.items()})
-    (destination.parent / CONFIG_FILE).write_text(config, encoding="utf-8")
+    write_text(destination.parent / CONFIG_FILE, config)
     return Conversion(
         destination, card.preset, card.facts, card.step, tensors, {}, tuple(written), tuple(notes)
     )
@@ -195,16 +195,13 @@ def _write_ours(
     origin = {"prefix": checkpoint.prefix, "config": checkpoint.config_text}
     # What was ours before it was the reference's is ours again.
     extra = {} if checkpoint.companion else {ORIGIN_KEY: json.dumps(origin)}
-    partial = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
     # Cloned: a file may hold several tensors in one piece of memory, which safetensors does not write.
     copies = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     try:
-        write_model_file(partial, copies, preset, checkpoint.step, facts, extra)
-        partial.replace(destination)
+        with written_whole(destination) as partial:
+            write_model_file(partial, copies, preset, checkpoint.step, facts, extra)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{destination}: cannot be written ({error})") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _config_text(card: ModelCard, origin: Mapping[str, Any] | None, destination: Path) -> str:

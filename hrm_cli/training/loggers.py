@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from hrm_cli.files import write_text
 from hrm_cli.training.state import Plan
 
 
@@ -103,9 +104,7 @@ class MetricsFile:
         self._last_line = kept[-1] if kept else ""
         if (shorter := "".join(f"{line}\n" for line in kept)) != text:
             # Replaced whole: a run that is killed here keeps the lines it had.
-            partial = self.path.with_name(f".partial-{self.path.name}")
-            partial.write_text(shorter, encoding="utf-8")
-            partial.replace(self.path)
+            write_text(self.path, shorter)
 
 
 def _json_or_none(line: str) -> dict[str, Any] | None:

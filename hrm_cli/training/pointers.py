@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from hrm_cli.errors import CheckpointError
+from hrm_cli.files import write_text
 
 FACTS_FILE = "training.json"
 
@@ -15,26 +15,9 @@ class CheckpointNotWritten(CheckpointError):  # noqa: N818 - what happened, not 
     """A checkpoint could not be written: the disk is full, or may not be written to."""
 
 
-def sync(path: Path) -> None:
-    """Has a file, or the names in a folder, on the disk before going on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def point(pointer: Path, folder: Path) -> None:
     """Lets a pointer name another checkpoint folder."""
-    partial = pointer.with_name(f".partial-{pointer.name}")
-    try:
-        partial.write_text(f"{folder.relative_to(pointer.parent).as_posix()}\n", encoding="utf-8")
-        sync(partial)
-        partial.replace(pointer)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    sync(pointer.parent)
+    write_text(pointer, f"{folder.relative_to(pointer.parent).as_posix()}\n", synced=True)
 
 
 def pointed_to(pointer: Path) -> Path | None:
@@ -62,13 +45,9 @@ def record_rollback(run: Path, rollbacks: int, lr_factor: float, seconds: float)
     """Writes into the latest checkpoint that the run came back to it. Raises CheckpointNotWritten."""
     folder = pointed_to(run / "latest")
     assert folder is not None
-    partial = folder / f".partial-{FACTS_FILE}"
     try:
         facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
         facts |= {"rollbacks": rollbacks, "lr_factor": lr_factor, "seconds": seconds}
-        partial.write_text(json.dumps(facts), encoding="utf-8")
-        sync(partial)
-        partial.replace(folder / FACTS_FILE)
+        write_text(folder / FACTS_FILE, json.dumps(facts), synced=True)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise CheckpointNotWritten(f"{folder / FACTS_FILE}: cannot be written ({error})") from error

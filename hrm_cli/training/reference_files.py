@@ -23,6 +23,7 @@ from hrm_cli.config.documents import Document
 from hrm_cli.config.reference import CONFIG_FILE, config_beside, read_config_file
 from hrm_cli.config.schema import Preset
 from hrm_cli.errors import CheckpointError
+from hrm_cli.files import write_text
 from hrm_cli.training.state import DatasetFacts
 from hrm_cli.training.torch_files import is_torch_file, read_torch_file
 
@@ -120,7 +121,7 @@ def write_companion(path: Path, companion: Companion) -> None:
         "step": companion.step,
         "initial_states": states,
     }
-    companion_file(path).write_text(json.dumps(document) + "\n", encoding="utf-8")
+    write_text(companion_file(path), json.dumps(document) + "\n")
 
 
 def read_companion(path: Path) -> Companion | None:

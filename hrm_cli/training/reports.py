@@ -6,12 +6,13 @@ Knows no torch: a worker that must not start again finds that out before it load
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from hrm_cli.files import write_text
 
 Kind = Literal["interrupted", "refused", "failed", "lost"]
 
@@ -43,10 +44,7 @@ class Report:
 
     def write(self, folder: Path) -> None:
         """Leaves the report in the job's folder."""
-        file = folder / f"report-{self.attempt}-{self.rank}.json"
-        partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        partial.replace(file)
+        write_text(folder / f"report-{self.attempt}-{self.rank}.json", json.dumps(asdict(self)))
 
 
 def read_reports(folder: Path) -> list[Report]:

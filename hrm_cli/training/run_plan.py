@@ -6,7 +6,6 @@ long; evaluations are not counted.
 
 from __future__ import annotations
 
-import shutil
 import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from hrm_cli.config.depth import depth_at
 from hrm_cli.config.schema import ArchConfig, Preset
+from hrm_cli.files import free_disk
 from hrm_cli.models.anatomy import anatomy
 from hrm_cli.models.flops import step_flops
 from hrm_cli.models.memory import BYTES, training_memory
@@ -87,7 +87,7 @@ def plan_run(
         memory,
         checkpoint,
         checkpoint * (train.keep_checkpoints + 2),
-        _free(folder),
+        free_disk(folder),
     )
 
 
@@ -117,13 +117,3 @@ def _work(preset: Preset, facts: DatasetFacts) -> list[int]:
             known[cycles] = step_flops(parts).training
         work.append(known[cycles])
     return work
-
-
-def _free(folder: Path) -> int | None:
-    for place in (folder, *folder.resolve().parents):
-        if place.is_dir():
-            try:
-                return shutil.disk_usage(place).free
-            except OSError:
-                return None
-    return None

@@ -7,11 +7,13 @@ lived, which the operating system has taken back.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from hrm_cli.errors import TrainingDiverged
+from hrm_cli.files import AlreadyLocked, FileLock, is_locked, write_text
 
 STATUS_FILE = "status.json"
 LOCK_FILE = ".running"
@@ -30,14 +32,11 @@ class RunStatus:
     def __init__(self, folder: Path, total_steps: int) -> None:
         self._folder, self._total_steps = folder, total_steps
         self._state, self._reason = FAILED, ""
-        self._lock: IO[str] | None = None
+        self._lock: FileLock | None = None
 
     def __enter__(self) -> RunStatus:
-        try:
-            self._lock = (self._folder / LOCK_FILE).open("w", encoding="utf-8")
-            _lock(self._lock)
-        except (OSError, ImportError):
-            pass
+        with suppress(OSError, AlreadyLocked):
+            self._lock = FileLock(self._folder / LOCK_FILE)
         self._write(RUNNING, "")
         return self
 
@@ -60,17 +59,12 @@ class RunStatus:
             self._state, self._reason = FAILED, str(error) or type(error).__name__
         self._write(self._state, self._reason)
         if self._lock is not None:
-            self._lock.close()
-            (self._folder / LOCK_FILE).unlink(missing_ok=True)
+            self._lock.release()
 
     def _write(self, state: str, reason: str) -> None:
         document = {"state": state, "reason": reason, "total_steps": self._total_steps}
-        partial = self._folder / f".partial-{STATUS_FILE}"
-        try:
-            partial.write_text(json.dumps(document), encoding="utf-8")
-            partial.replace(self._folder / STATUS_FILE)
-        except OSError:
-            return
+        with suppress(OSError):
+            write_text(self._folder / STATUS_FILE, json.dumps(document))
 
 
 def read_status(folder: Path) -> tuple[str, str, int | None]:
@@ -81,28 +75,6 @@ def read_status(folder: Path) -> tuple[str, str, int | None]:
         total = int(document["total_steps"])
     except (OSError, ValueError, KeyError, TypeError):
         return UNKNOWN, "", None
-    if state == RUNNING and not _is_locked(folder / LOCK_FILE):
+    if state == RUNNING and not is_locked(folder / LOCK_FILE):
         return INTERRUPTED, "killed", total
     return state, reason, total
-
-
-def _lock(file: IO[str]) -> None:
-    import fcntl
-
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        with path.open(encoding="utf-8") as file:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except ImportError:
-        # Where files cannot be locked that way (Windows) the file alone has to do.
-        return path.exists()
-    except OSError:
-        return False
-    return False

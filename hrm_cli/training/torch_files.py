@@ -6,7 +6,6 @@ The only place of this project that reads or writes one; `hrm convert` uses it f
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import pickletools
 import re
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from hrm_cli.errors import CheckpointError
+from hrm_cli.files import written_whole
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
@@ -88,14 +88,12 @@ def read_torch_file(path: Path) -> TorchFile:
 
 def write_torch_file(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes a state dict, whole or not at all. Raises CheckpointError where it cannot be written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        torch.save(OrderedDict((name, tensor.detach().clone()) for name, tensor in tensors.items()), partial)
-        partial.replace(path)
+        # To a stream: torch would write the temporary name into the file.
+        with written_whole(path) as partial, partial.open("wb") as file:
+            torch.save(OrderedDict((name, tensor.detach().clone()) for name, tensor in tensors.items()), file)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{path}: cannot be written ({error})") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _load(path: Path) -> Any:

@@ -358,7 +358,7 @@ def test_long_file_streams_in_constant_memory(tmp_path: Path) -> None:
     program = (
         "import sys\n"
         "from hrm_cli.cli.app import main\n"
-        "from hrm_cli.data.measuring import peak_memory_mb\n"
+        "from hrm_cli.files import peak_memory_mb\n"
         "try:\n"
         "    main(['solve', sys.argv[1], '--checkpoint', sys.argv[2]])\n"
         "finally:\n"

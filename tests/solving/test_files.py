@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from hrm_cli.puzzles.sudoku import SudokuDomain
 from hrm_cli.solving.files import FEW, answer_files, open_puzzles
 from hrm_cli.solving.solution import Solution
 from hrm_cli.solving.solver import solve_puzzles
-from hrm_cli.whole_files import whole_file
 
 
 @pytest.fixture
@@ -83,64 +81,6 @@ def test_output_may_not_replace_the_puzzles_or_the_picture(tmp_path: Path) -> No
 def test_picture_that_would_not_be_svg_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=r"\.svg"), answer_files(None, None, tmp_path / name):
         pass
-
-
-@pytest.mark.parametrize("target", ["folder", "missing/answers.txt"])
-def test_places_that_cannot_be_written_are_refused_at_once(tmp_path: Path, target: str) -> None:
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(ConfigError, match=target), whole_file(tmp_path / target):
-        pytest.fail("the work must not begin")
-
-
-@pytest.mark.skipif(not Path("/dev/null").exists(), reason="needs a device file")
-def test_device_file_is_refused_because_renaming_would_replace_it() -> None:
-    with pytest.raises(ConfigError, match="ordinary file"), whole_file(Path("/dev/null")):
-        pytest.fail("the work must not begin")
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_file_without_permission_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "kept.txt").write_text("kept")
-    (tmp_path / "kept.txt").chmod(0o400)
-    with pytest.raises(ConfigError, match="permission"), whole_file(tmp_path / "kept.txt"):
-        pytest.fail("the work must not begin")
-
-
-def write_and_raise(path: Path, error: BaseException) -> None:
-    with whole_file(path) as stream:
-        stream.write("new")
-        raise error
-
-
-def test_failure_leaves_the_older_file_and_nothing_else(tmp_path: Path) -> None:
-    target = tmp_path / "answers.txt"
-    target.write_text("old")
-    with pytest.raises(PuzzleError):
-        write_and_raise(target, PuzzleError("broken off"))
-    assert [path.name for path in tmp_path.iterdir()] == ["answers.txt"]
-    assert target.read_text() == "old"
-
-
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
-def test_interruption_keeps_what_was_written_beside_the_older_file(
-    tmp_path: Path, interruption: type[BaseException]
-) -> None:
-    target = tmp_path / "answers.txt"
-    target.write_text("old")
-    with pytest.raises(interruption):
-        write_and_raise(target, interruption())
-    assert target.read_text() == "old"
-    assert (tmp_path / "answers.txt.partial").read_text() == "new"
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_link_keeps_pointing_to_the_file_that_is_written(tmp_path: Path) -> None:
-    (tmp_path / "real.txt").write_text("old")
-    (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
-    with whole_file(tmp_path / "link.txt") as stream:
-        stream.write("new")
-    assert (tmp_path / "link.txt").is_symlink()
-    assert (tmp_path / "real.txt").read_text() == "new"
 
 
 @pytest.mark.parametrize(("count", "are_few"), [(1, True), (FEW, True), (FEW + 1, False), (100, False)])
