@@ -11,6 +11,7 @@ Letters in shapes: B batch, S tokens of a puzzle, H hidden size, V vocabulary.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar
 
 import torch
@@ -189,7 +190,8 @@ class Nova(nn.Module):
                 halt = torch.where(running, logit, halt)
                 steps = steps + running
                 running = running & ~self.halts(step, CoreOutput(None, logit.detach(), logit.detach()))
-                if not running.any():
+                # On an accelerator the host would wait for the answer, and what halted rows compute is thrown away.
+                if running.device.type == "cpu" and not running.any():
                     break
             logits = self.output(carry.z_L)
         rows = compare(logits.argmax(-1), labels)
@@ -218,5 +220,5 @@ class Nova(nn.Module):
         up = (self.l_to_h(carry.z_L) - carry.z_H.detach()).float().square().mean(dim=(1, 2))
         return (down + up).sum()
 
-    def _autocast(self, device: torch.device) -> torch.autocast:
-        return torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32)
+    def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
+        return nullcontext() if self.dtype == torch.float32 else torch.autocast(device.type, self.dtype)

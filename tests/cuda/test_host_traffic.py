@@ -1,0 +1,161 @@
+"""No byte passes through the host inside a step: neither between H and L nor to decide which rows have halted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hrm_cli.data.batches import Batch
+from hrm_cli.models.act import PuzzleBatch
+from hrm_cli.training.optimizers import SignDescent, network_optimizer
+from hrm_cli.training.prefetch import as_tensors, on_device
+from hrm_cli.training.state import AveragedWeights, TrainState
+from hrm_cli.training.step import train_one_step
+
+from . import cases
+from .host_traffic import HostTraffic, NoHostTraffic
+
+META = torch.device("meta")
+
+TRAINED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    **{case: (case, {}, {}) for case in cases.CASES},
+    "hrm, micro-batches": ("hrm", {}, {"accumulation_steps": 3}),
+    "hrm, gradients clipped": ("hrm", {}, {"grad_clip": 1.0}),
+    "hrm, AdamW": ("hrm", {}, {"optimizer": "adamw"}),
+    "hrm, activation checkpointing": ("hrm", {}, {"activation_checkpointing": True}),
+    "hrm in bfloat16": ("hrm", {"forward_dtype": "bfloat16"}, {}),
+    "hrm, softmax": ("hrm", {}, {"loss": "softmax_cross_entropy"}),
+    "trm, CGAR": ("trm-mlp", {}, {"supervision_decay": 0.7, "depth_schedule": "cgar"}),
+    "rsm, rows that go on": ("rsm", {}, {"carry_over": 0.5}),
+    "rsm, settling": ("rsm", {"halting": "settle"}, {"depth_schedule": "rsm"}),
+    "nova with dropout": ("nova", {"dropout": 0.1}, {}),
+}
+"""What is trained: a case, settings of its architecture and of its training."""
+
+
+def on_meta(state: TrainState, config: Any) -> TrainState:
+    """A state whose tensors are all on the stand-in, as a state on an accelerator has them there."""
+    state.model.to(META)
+    state.network = network_optimizer(list(state.model.parameters()), config)
+    if state.sparse is not None:
+        table = state.model.inner.puzzle_emb
+        state.sparse = SignDescent(table, config.puzzle_emb_lr, config.puzzle_emb_weight_decay)  # type: ignore[arg-type]
+    if state.average is not None:
+        averaged = {name: t.to(META) for name, t in state.average.parameters.items()}
+        state.average = AveragedWeights(state.average.decay, averaged)
+    return state
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_no_byte_passes_through_the_host_in_a_training_step(name: str) -> None:
+    case, settings, train = TRAINED[name]
+    settings = {"halt_exploration_prob": 0.5, **settings}
+    config = cases.preset(case, settings, **train).train
+    state = on_meta(cases.state(case, torch.device("cpu"), settings, **train), config)
+    batches = [cases.batch(number, META) for number in range(3)]
+    with NoHostTraffic(META) as guarded:
+        for batch in batches:
+            sums = train_one_step(state, batch, config, 10)
+    assert guarded.operators > 300
+    # The step's random numbers, one for each row: they come from the host, as the batch does.
+    assert guarded.sent <= 3 * 8 * cases.ROWS
+    assert state.step == 3
+    assert sums["loss"].device == META
+    assert {entry["exp_avg"].device for entry in state.network.state.values()} == {META}
+
+
+@pytest.mark.parametrize("case", cases.CASES)
+def test_no_byte_passes_through_the_host_in_an_act_step_of_inference(case: str) -> None:
+    model = cases.model(case, "cpu").to(META).eval()
+    batch = cases.batch(0, META)
+    with torch.inference_mode(), NoHostTraffic(META) as guarded:
+        weights = model.core.cast_weights()
+        rows = model.puzzle_rows(batch.puzzle_identifiers)
+        carry = model.core.initial_carry(batch.inputs)
+        for step in range(1, 4):
+            carry, out = model.core(carry, batch.inputs, rows, weights)
+            model.core.halts(step, out)
+    assert guarded.operators > 60
+    assert guarded.sent == 0
+    assert carry.z_H.device == META
+
+
+TRAFFIC = {
+    "a number read": lambda t: t.sum().item(),
+    "a condition": lambda t: bool((t > 0).any()),
+    "the rows of a mask": lambda t: t[t > 0],
+    "rows set by a mask": lambda t: t.masked_select(t > 0),
+    "a copy to the host": lambda t: t.cpu(),
+    "a copy to the device": lambda t: torch.ones(3).to(t.device),
+    "a copy into a tensor": lambda t: t.copy_(torch.ones(3, 4)),
+    "a tensor made of numbers": lambda t: torch.tensor([1.0, 2.0], device=t.device),
+    "an index from the host": lambda t: t[torch.tensor([0, 1])],
+    "equality": lambda t: torch.equal(t, t),
+    "unique": lambda t: t.unique(),
+}
+
+
+@pytest.mark.parametrize("what", TRAFFIC)
+def test_traffic_with_the_host_is_noticed(what: str) -> None:
+    with pytest.raises((HostTraffic, NotImplementedError)), NoHostTraffic(META):
+        TRAFFIC[what](torch.ones(3, 4, device=META))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("what", TRAFFIC)
+def test_traffic_with_the_host_is_noticed_on_the_accelerator(what: str, accelerator: torch.device) -> None:
+    if accelerator.type == "cpu":
+        pytest.skip("the host itself stands in")
+    with pytest.raises(HostTraffic), NoHostTraffic(accelerator):
+        TRAFFIC[what](torch.ones(3, 4, device=accelerator))
+
+
+@contextmanager
+def waits_forbidden(device: torch.device) -> Iterator[None]:
+    """Has CUDA raise where the host would wait for it; on a stand-in nothing is forbidden."""
+    if device.type != "cuda":
+        yield
+        return
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def steps_taken(name: str, device: torch.device, *, guarded: bool) -> TrainState:
+    case, settings, train = TRAINED[name]
+    settings = {"halt_exploration_prob": 0.5, **settings}
+    config = cases.preset(case, settings, **train).train
+    state = cases.state(case, device, settings, **train)
+    batches = [cases.batch(number, device) for number in range(4)]
+    train_one_step(state, batches[0], config, 10)  # memory and libraries are made ready
+    with waits_forbidden(device), NoHostTraffic(device) if guarded else nullcontext():
+        for batch in batches[1:]:
+            train_one_step(state, batch, config, 10)
+    return state
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_host_never_waits_for_the_accelerator_in_a_training_step(
+    name: str, accelerator: torch.device
+) -> None:
+    assert steps_taken(name, accelerator, guarded=accelerator.type == "cuda").step == 4
+
+
+@pytest.mark.cuda
+def test_batches_reach_the_accelerator_while_the_host_goes_on(accelerator: torch.device) -> None:
+    numbers = np.arange(6 * 81, dtype=np.int32).reshape(6, 81)
+    ready = as_tensors(Batch(numbers, numbers, numbers[:, 0].copy()), pinned=accelerator.type == "cuda")
+    with waits_forbidden(accelerator):
+        batch: PuzzleBatch = on_device(ready, accelerator)
+    found: Tensor = batch.inputs
+    assert found.device.type == accelerator.type
+    assert np.array_equal(found.cpu().numpy(), numbers)
