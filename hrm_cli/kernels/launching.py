@@ -105,7 +105,10 @@ def _gnu_parallel() -> Callable[..., None] | None:
     """GOMP_parallel of the OpenMP that torch brings along; None where it brings none of GNU's."""
     here = Path(torch.__file__).parent
     for path in [*here.glob("lib/libgomp*.so*"), *here.parent.glob("torch.libs/libgomp*.so*")]:
-        parallel = ctypes.CDLL(str(path)).GOMP_parallel
+        try:
+            parallel = ctypes.CDLL(str(path)).GOMP_parallel
+        except (OSError, AttributeError):  # cannot be loaded by itself, or is another library of that name
+            continue
         parallel.argtypes = (_FUNCTION, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
         parallel.restype = None
         return parallel

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hrm_cli.kernels.availability import softmax_backward
 from hrm_cli.kernels.launching import Kernel
 from hrm_cli.models.cpu_packing import LaidOut
 from hrm_cli.models.layers import BlockWeights, Rotary, SwiGLUWeights
@@ -191,7 +192,7 @@ class _WrittenOut(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         q, k, v, weights = ctx.saved_tensors
         (gradient,) = gradients
-        scores = torch._softmax_backward_data(torch.bmm(gradient, v.mT), weights, -1, q.dtype)
+        scores = softmax_backward(torch.bmm(gradient, v.mT), weights)
         return torch.bmm(scores, k), torch.bmm(scores.mT, q), torch.bmm(weights.mT, gradient), None
 
 

@@ -1,32 +1,25 @@
-"""Weights laid out for oneDNN's products, once for all forward calls of a step: it would do so at every product.
+"""Weights prepacked for oneDNN's matrix multiplications, once for all forward calls of a step, not at every call.
 
-Worth 15 % of a product (benchmarks/results/cpu_speed.txt). Not so for those of backward: the transposed layout costs
-twice as much, and each is used once, or few times. In bfloat16 only.
+Worth 15 % of a multiplication (benchmarks/results/cpu_speed.txt). Not so in backward: the transposed layout costs
+twice as much, and each is used once, or few times. In bfloat16 only, and only where a call has shown that it works.
 """
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hrm_cli.kernels.availability import prepack, prepacked_linear, prepacking_unavailable
+
 
 class LaidOut:
-    """A weight `[out, in]`, in oneDNN's own layout where this torch and the format know one."""
+    """A weight `[out, in]`, in oneDNN's own layout where this process can use it."""
 
     def __init__(self, weight: Tensor) -> None:
         self._weight = weight.detach()
-        self._packed = _packed(self._weight)
+        usable = weight.device.type == "cpu" and prepacking_unavailable(weight.dtype) is None
+        self._packed = prepack(self._weight) if usable else None
 
     def product(self, x: Tensor) -> Tensor:
         """x·weightᵀ for `[…, in]`."""
-        if self._packed is None:
-            return F.linear(x, self._weight)
-        return torch.ops.mkldnn._linear_pointwise(x, self._packed, None, "none", [], None)
-
-
-def _packed(weight: Tensor) -> Tensor | None:
-    usable = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    if not usable or weight.dtype != torch.bfloat16 or weight.device.type != "cpu":
-        return None
-    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
+        return F.linear(x, self._weight) if self._packed is None else prepacked_linear(x, self._packed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from hrm_cli.errors import ConfigError
+from hrm_cli.kernels.availability import cpu_multiplies_bfloat16
 
 
 def resolve_device(name: str) -> torch.device:
@@ -29,11 +30,5 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cpu":
-        return torch.bfloat16 if _cpu_multiplies_bfloat16() else torch.float32
+        return torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
     return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-
-
-def _cpu_multiplies_bfloat16() -> bool:
-    # Without these instructions bfloat16 products are emulated, several times slower than float32.
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(probe() for name in probes if (probe := getattr(torch.cpu, name, None)) is not None)

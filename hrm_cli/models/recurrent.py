@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hrm_cli.config.schema import ArchConfig
-from hrm_cli.kernels.launching import FORMATS
+from hrm_cli.kernels.availability import fused_kernels_unavailable
 from hrm_cli.models.core import CoreOutput, Depth, InnerCarry
 from hrm_cli.models.cpu_blocks import (
     CPUBlockWeights,
@@ -257,7 +257,7 @@ class RecurrentCore(nn.Module):
 
     @property
     def _has_cpu_blocks(self) -> bool:
-        return self.H_init.device.type == "cpu" and self.dtype in FORMATS
+        return self.H_init.device.type == "cpu" and fused_kernels_unavailable(self.dtype) is None
 
     @property
     def _rotary(self) -> Rotary | None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hrm_cli.config.schema import TrainConfig
+from hrm_cli.kernels.availability import fused_kernels_unavailable
 from hrm_cli.kernels.launching import Kernel
 from hrm_cli.kernels.sizes import NUMBERS_PER_ROW
 from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
@@ -44,8 +45,9 @@ class AdamATan2(torch.optim.Optimizer):
                 if not self.state[p]:
                     self.state[p].update(step=0, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
                 self.state[p]["step"] += 1
-            update = _update_on_cpu if all(_suits_the_kernel(p) for p in params) else self._update
-            update(group, params, [self.state[p] for p in params])
+            states = [self.state[p] for p in params]
+            fused = all(map(_suits_the_kernel, params, states))
+            (_update_on_cpu if fused else self._update)(group, params, states)
 
     @staticmethod
     def _update(group: dict[str, Any], params: list[Tensor], states: list[dict[str, Any]]) -> None:
@@ -65,8 +67,10 @@ class AdamATan2(torch.optim.Optimizer):
             p.sub_(torch.atan2(m, root, out=root), alpha=lr / (1 - beta1**step))
 
 
-def _suits_the_kernel(p: Tensor) -> bool:
-    return p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous()
+def _suits_the_kernel(p: Tensor, state: dict[str, Any]) -> bool:
+    stored = (p, state["exp_avg"], state["exp_avg_sq"])
+    plain = all(t.is_cpu and t.dtype == torch.float32 and t.is_contiguous() for t in stored)
+    return plain and fused_kernels_unavailable(torch.float32) is None
 
 
 def _update_on_cpu(group: dict[str, Any], params: list[Tensor], states: list[dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from hrm_cli.kernels.launching import Kernel
 from hrm_cli.models.registry import CORES
 
 PROGRAM = Path(__file__).with_name("replay.py")
@@ -41,6 +42,25 @@ def test_every_recording_of_a_core_we_have_is_reproduced(shared: Path, program: 
         report = program.replay(path)
         assert report.failures == [], path.name
         assert report.largest, path.name
+
+
+def test_recordings_are_replayed_without_any_fused_kernel(
+    shared: Path, program: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(kernel: Kernel, *_: object) -> None:
+        pytest.fail(f"{kernel.name} was run")
+
+    monkeypatch.setattr(Kernel, "__call__", never)
+    monkeypatch.setenv("HRM_CPU_KERNELS", "on")  # replay itself switches them off
+    for name in ("hrm_forward_rope", "hrm_train_stablemax"):
+        assert program.replay(shared / "golden" / f"{name}.safetensors").failures == []
+
+
+def test_replay_says_which_path_it_runs(shared: Path) -> None:
+    path = next(path for path in recordings(shared) if "_forward_" in path.name)
+    done = subprocess.run([sys.executable, PROGRAM, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "HRM_CPU_KERNELS=off" in done.stdout.splitlines()[0]
 
 
 def altered(path: Path, folder: Path, prefix: str) -> Path:
