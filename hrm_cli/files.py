@@ -333,8 +333,13 @@ def _names_living_process(path: Path) -> bool:
     if pid == os.getpid():
         # Containers number their processes anew: this may be of a former process with our number.
         return _key(path) in _held
+    return is_alive(pid)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine runs."""
     if _IS_WINDOWS:
-        return True
+        return _is_alive_on_windows(pid)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -342,6 +347,24 @@ def _names_living_process(path: Path) -> bool:
     except OSError:
         return True
     return True
+
+
+def _is_alive_on_windows(pid: int) -> bool:
+    # os.kill with signal 0 would send Ctrl-C there.
+    import ctypes
+
+    query_limited_information, still_active = 0x1000, 259
+    kernel: Any = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined]
+    kernel.OpenProcess.restype = ctypes.c_void_p
+    kernel.GetExitCodeProcess.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+    kernel.CloseHandle.argtypes = [ctypes.c_void_p]
+    handle = kernel.OpenProcess(query_limited_information, False, pid)
+    if not handle:
+        return False
+    code = ctypes.c_ulong()
+    known = kernel.GetExitCodeProcess(handle, ctypes.byref(code))
+    kernel.CloseHandle(handle)
+    return not known or code.value == still_active
 
 
 # Measuring

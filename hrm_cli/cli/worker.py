@@ -74,7 +74,7 @@ def _leave(status: int) -> None:
 
 def _end_with_the_launcher() -> None:
     # A launcher that is killed cannot tell its workers (Linux).
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 from hrm_cli.errors import ConfigError, HRMError
+from hrm_cli.files import is_alive
 from hrm_cli.training.process_group import Place, own_address
 from hrm_cli.training.reports import Report, first_cause, read_reports
 
@@ -185,7 +186,7 @@ def _death(exit_code: int) -> str:
         name = signal.Signals(-exit_code).name
     except ValueError:
         name = f"signal {-exit_code}"
-    hint = "; the system does so when memory runs out" if -exit_code == signal.SIGKILL else ""
+    hint = "; the system does so when memory runs out" if name == "SIGKILL" else ""
     return f"was killed by {name}{hint}"
 
 
@@ -228,8 +229,8 @@ class _SignalsPassedOn:
         for file in self._folder.glob("process-*"):
             with contextlib.suppress(ValueError, OSError):
                 process = int(file.read_text(encoding="utf-8"))
-                os.kill(process, 0)
-                alive.append(process)
+                if is_alive(process):
+                    alive.append(process)
         return alive
 
     def is_time_to_leave(self) -> bool:
