@@ -127,8 +127,12 @@ class TrainConfig(Section):
         (),
         description="where the lines of metrics.jsonl go as well: tensorboard, wandb (offline), or both in a list",
     )
-    compile: Annotated[Literal["auto", "on", "max-autotune", "off"], BeforeValidator(on_or_off)] = Field(
-        "auto", description="torch.compile of the model's updates in training; auto: on CUDA"
+    compile: Annotated[
+        Literal["auto", "on", "max-autotune", "cudagraphs", "off"], BeforeValidator(on_or_off)
+    ] = Field(
+        "auto",
+        description="torch.compile of the model's updates in training; auto: on CUDA; cudagraphs: all cycles of a "
+        "step as one graph, for small models on CUDA",
     )
     device: str = Field("auto", description="auto, cpu, cuda, mps, or a torch device such as cuda:1")
     seed: Int = Field(0, ge=0, lt=LARGEST_SEED, description="seed of weights, batches and exploration")

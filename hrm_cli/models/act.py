@@ -8,7 +8,7 @@ Letters in shapes: B rows, S tokens of a puzzle, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -128,6 +128,8 @@ class ACTModel(nn.Module):
     def __init__(self, core: nn.Module) -> None:
         super().__init__()
         self.inner = core
+        self.compiled_loss: Callable[..., tuple[Tensor, dict[str, Tensor]]] | None = None
+        """Takes the place of `hrm_cli.models.losses.act_loss` in training (`hrm_cli.models.compiling`)."""
 
     @property
     def core(self) -> Core:

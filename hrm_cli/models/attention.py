@@ -1,14 +1,14 @@
-"""Full bidirectional attention: flash-attn where it is importable and usable, else torch's own SDPA.
+"""Full bidirectional attention: flash-attn where it is importable and has run on the device, else torch's own SDPA.
 
-On a CPU in bfloat16 the products are written out: torch's fused kernel has a backward there that is 1.2 (900
-tokens) to 9 (16 tokens) times slower than two batched matrix products and a softmax.
+Which of them is settled once, when a model is built (`choose_attention`): nothing is imported or tried while a step
+is computed or traced by a compiler. On a CPU in bfloat16 the products are written out: torch's fused kernel has a
+backward there that is 1.2 (900 tokens) to 9 (16 tokens) times slower than two batched matrix products and a softmax.
 
 Letters in shapes: B batch, S positions, N heads, D head size.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,24 +16,73 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_Kind = tuple[str, int | None, torch.dtype, int]
+"""Device type and index, dtype, head size."""
 
-@functools.cache
-def _flash_attention() -> Callable[..., Any] | None:
+_FLASH: dict[_Kind, Callable[..., Any]] = {}
+"""flash-attn, for the kinds of tensors on which it has been seen to run."""
+_CHOSEN: dict[_Kind, str] = {}
+_HALF = (torch.bfloat16, torch.float16)
+
+
+def choose_attention(device: torch.device, dtype: torch.dtype, head_size: int) -> str:
+    """Settles what `attend` uses for such tensors; returns its name, with the reason where flash-attn fails.
+
+    flash-attn is tried with a small forward and backward: it may be built for another torch or another GPU, and it
+    knows neither float32 nor head sizes above 256.
+    """
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
+    kind = (device.type, device.index, dtype, head_size)
+    if kind not in _CHOSEN:
+        _CHOSEN[kind] = _choose(kind, device)
+    return _CHOSEN[kind]
+
+
+def _choose(kind: _Kind, device: torch.device) -> str:
+    if device.type == "cpu" and kind[2] == torch.bfloat16:
+        return "batched products"
+    if device.type != "cuda" or kind[2] not in _HALF:
+        return "torch SDPA"
     try:
         from flash_attn import flash_attn_func
     except (ImportError, OSError, RuntimeError):  # a build for another torch fails in any of these ways
-        return None
-    return flash_attn_func
+        return "torch SDPA"
+    problem = why_flash_fails(flash_attn_func, device, kind[2], kind[3])
+    if problem is not None:
+        return f"torch SDPA (flash-attn is there but does not run: {problem})"
+    _FLASH[kind] = flash_attn_func
+    return "flash-attn"
+
+
+def why_flash_fails(
+    flash: Callable[..., Any], device: torch.device, dtype: torch.dtype, head_size: int
+) -> str | None:
+    """None where flash-attn runs on such tensors, forward and backward, and gives finite numbers; else the reason."""
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            x = torch.ones(1, 2, 1, head_size, device=device, dtype=dtype, requires_grad=True)
+            out = _output(flash(x, x, x, dropout_p=0.0, causal=False))
+            out.sum().backward()
+            sound = out.shape == x.shape and bool(out.isfinite().all()) and x.grad is not None
+    except Exception as error:  # whatever it raises, it is of no use here
+        return str(error).strip().partition("\n")[0] or type(error).__name__
+    return None if sound else "it gives numbers that are not finite"
+
+
+def _output(found: Any) -> Tensor:
+    out: Tensor = found[0] if isinstance(found, tuple) else found
+    return out
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     """softmax(q kᵀ / √D) v without a mask; `dropout` is the share of attention weights dropped.
 
-    Takes and returns `[B, S, N, D]`. flash-attn is used on CUDA in bfloat16 or float16 only: it knows no float32.
+    Takes and returns `[B, S, N, D]`.
     """
-    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and (flash := _flash_attention()) is not None:
-        out = flash(q, k, v, dropout_p=dropout, causal=False)
-        return out[0] if isinstance(out, tuple) else out
+    flash = _FLASH.get((q.device.type, q.device.index, q.dtype, q.shape[-1])) if _FLASH else None
+    if flash is not None:
+        return _output(flash(q, k, v, dropout_p=dropout, causal=False))
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if q.device.type == "cpu" and q.dtype == torch.bfloat16:
         weights = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1)

@@ -1,84 +1,108 @@
-"""torch.compile for the update of a recurrence: one graph of few kernels, run many times in a step.
+"""torch.compile for a recurrence: the update of a module, all cycles of a step, or nothing.
 
-Only the update is compiled, not the step around it: it is where the time goes, it has two graphs (with gradient and
-without) whatever the cycles, and so it is ready in seconds.
+By default the update alone is compiled, not the step around it: it is where the time goes, it has few graphs whatever
+the cycles (with gradient and without), and so it is ready in seconds. `cudagraphs` takes all cycles of an ACT step as
+one graph and replays its launches, for models so small that launching takes longer than computing.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel
-from hrm_cli.models.recurrent import ModuleWeights, RecurrentCore
+from hrm_cli.models.compiled import Compiled
+from hrm_cli.models.core import Depth
+from hrm_cli.models.losses import act_loss
+from hrm_cli.models.recurrent import ModuleWeights, RecurrentCore, RecurrentWeights, StepTensors
 
-COMPILE_MODES = ("auto", "on", "max-autotune", "off")
+COMPILE_MODES = ("auto", "on", "max-autotune", "cudagraphs", "off")
+_INDUCTOR_MODES = {"max-autotune": "max-autotune-no-cudagraphs", "cudagraphs": "reduce-overhead"}
 
 
-def compile_updates(model: ACTModel, mode: str) -> None:
-    """Has a recurrent core's updates compiled in training. `auto` compiles on CUDA; `off` goes back.
+def compile_updates(model: ACTModel, mode: str, *, backend: str = "inductor") -> None:
+    """Has a recurrent core compiled in training. `auto` compiles on CUDA; `off` goes back.
 
-    Where compiling fails (no C++ compiler, no Triton), `auto` goes on without and warns; the others raise
-    ConfigError at the first step.
+    On CUDA the loss and the evaluation are compiled as well. Where compiling fails (no C++ compiler, no Triton),
+    `auto` goes on without and warns; the others raise ConfigError at the first step.
     """
     core = model.inner
+    model.compiled_loss = None
     if not isinstance(core, RecurrentCore):
         return
-    wanted = mode in ("on", "max-autotune") or (mode == "auto" and model.device.type == "cuda")
-    if not wanted:
-        core.compiled_update = None
-    elif model.device.type == "cpu":
+    core.compiled_update = core.compiled_inference = core.compiled_step = None
+    on_cpu = model.device.type == "cpu"
+    if mode == "off" or (mode == "auto" and model.device.type != "cuda"):
+        return
+
+    def compiled(function: Callable[..., Any], **more: Any) -> Compiled:
+        return Compiled(function, mode, backend=backend, inductor_mode=_INDUCTOR_MODES.get(mode), **more)
+
+    if mode == "cudagraphs":
+        core.compiled_step = _WholeStep(compiled(core.step))
+    elif on_cpu:
         # There nothing is fused across blocks: one of them is compiled, in a fraction of the time, and used for all.
-        core.compiled_update = _BlockByBlock(_Compiled(core.block_update, mode))
+        core.compiled_update = _BlockByBlock(compiled(core.block_update))
     else:
-        core.compiled_update = _Compiled(core.module_update, mode)
+        core.compiled_update = compiled(core.module_update)
+    if not on_cpu:
+        model.compiled_loss = compiled(act_loss)
+        core.compiled_inference = Compiled(core.module_update, mode, backend=backend, any_rows=True)
+
+
+def begin_step(model: ACTModel) -> None:
+    """To be called before each optimiser step: what CUDA graphs have computed in the last one may be overwritten."""
+    if getattr(model.inner, "compiled_step", None) is not None and model.device.type == "cuda":
+        torch.compiler.cudagraph_mark_step_begin()
+
+
+def compilation_of(model: ACTModel) -> str:
+    """What is compiled in training, in a few words."""
+    core = model.inner
+    if not isinstance(core, RecurrentCore):
+        return "none"
+    if core.compiled_step is not None:
+        return "all cycles of a step, with CUDA graphs"
+    if core.compiled_update is not None:
+        return "single blocks" if isinstance(core.compiled_update, _BlockByBlock) else "module updates"
+    return "none"
 
 
 class _BlockByBlock:
     """A module's update by a compiled block."""
 
-    def __init__(self, block_update: _Compiled) -> None:
+    def __init__(self, block_update: Compiled) -> None:
         self.block_update = block_update
 
-    def __call__(self, z: Tensor, injection: Tensor, blocks: ModuleWeights) -> Tensor:
+    def prepare(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, /) -> None:
+        z = z + injection
+        for weights in blocks[:1]:
+            self.block_update.prepare(z, weights)
+
+    def __call__(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, /) -> Tensor:
         z = z + injection
         for weights in blocks:
             z = self.block_update(z, weights)
         return z
 
 
-class _Compiled:
-    """A compiled function that says what to do where it cannot be compiled."""
+class _WholeStep:
+    """An ACT step by one graph. Its states are copied: a graph overwrites its own output when it runs again."""
 
-    def __init__(self, function: Callable[..., Tensor], mode: str) -> None:
-        self._function, self._mode = function, mode
-        # The shapes of a run are few and fixed; CUDA graphs would copy the states between their calls.
-        options = "max-autotune-no-cudagraphs" if mode == "max-autotune" else None
-        self._compiled: Callable[..., Tensor] | None = torch.compile(
-            function, fullgraph=True, dynamic=False, mode=options
-        )
-        self._has_run = False
+    def __init__(self, step: Compiled) -> None:
+        self.step = step
 
-    def __call__(self, *args: Any) -> Tensor:
-        if self._compiled is None:
-            return self._function(*args)
-        try:
-            result = self._compiled(*args)
-        except Exception as error:
-            if self._has_run:
-                raise
-            reason = str(error).strip().splitlines()[0]
-            if self._mode != "auto":
-                raise ConfigError(
-                    f"train.compile: torch.compile failed ({reason}); take train.compile=off"
-                ) from error
-            warnings.warn(f"torch.compile failed ({reason}); training goes on without it", stacklevel=2)
-            self._compiled = None
-            return self._function(*args)
-        self._has_run = True
-        return result
+    def __call__(
+        self,
+        z_H: Tensor,
+        z_L: Tensor,
+        inputs: Tensor,
+        puzzle_rows: Tensor | None,
+        weights: RecurrentWeights,
+        depth: Depth,
+    ) -> StepTensors:
+        found: StepTensors = self.step(z_H, z_L, inputs, puzzle_rows, weights, depth)
+        return found._replace(z_H=found.z_H.detach().clone(), z_L=found.z_L.detach().clone())

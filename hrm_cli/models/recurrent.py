@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,16 @@ ModuleWeights = Sequence[BlockWeights | CPUBlockWeights]
 """The weights of a module's blocks, ordered for the device."""
 
 
+class CompiledUpdate(Protocol):
+    """What stands in for `RecurrentCore.module_update` (`hrm_cli.models.compiling`)."""
+
+    def __call__(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, /) -> Tensor:
+        """One update of a state."""
+
+    def prepare(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, /) -> None:
+        """Compiles what such a call needs, so that the call itself compiles nothing."""
+
+
 class RecurrentWeights(NamedTuple):
     """Every weight of a recurrent core in the forward dtype, cast once per step."""
 
@@ -64,6 +74,17 @@ class RecurrentWeights(NamedTuple):
     q_head_bias: Tensor | None
     H_level: ModuleWeights
     L_level: ModuleWeights
+
+
+class StepTensors(NamedTuple):
+    """What one ACT step computes."""
+
+    z_H: Tensor
+    z_L: Tensor
+    logits: Tensor | None
+    """`[B, S, V]`; None where only the values are wanted."""
+    q_values: Tensor | None
+    """Halt and continue, `[B, 2]` float32; None without a Q head."""
 
 
 class RecurrentCore(nn.Module):
@@ -81,8 +102,12 @@ class RecurrentCore(nn.Module):
         self.arch, self.vocab_size, self.seq_len = arch, vocab_size, seq_len
         self.positions = arch.puzzle_positions + seq_len
         self.dtype = torch.float32
-        self.compiled_update: Callable[[Tensor, Tensor, ModuleWeights], Tensor] | None = None
+        self.compiled_update: CompiledUpdate | None = None
         """Takes the place of `module_update` in training (`hrm_cli.models.compiling`)."""
+        self.compiled_inference: CompiledUpdate | None = None
+        """Takes the place of `module_update` at inference."""
+        self.compiled_step: Callable[..., StepTensors] | None = None
+        """Takes the place of `step` in training: all cycles in one graph."""
         self.recomputes_activations = False
         hidden = arch.hidden_size
 
@@ -218,10 +243,11 @@ class RecurrentCore(nn.Module):
 
     def update(self, z: Tensor, injection: Tensor, blocks: ModuleWeights) -> Tensor:
         """One update of a state `[B, P+S, H]` by a module, compiled in training where that is asked for."""
-        compiled = self.compiled_update if self.training else None
+        compiled = self.compiled_update if self.training else self.compiled_inference
         if not (self.recomputes_activations and torch.is_grad_enabled()):
             return (compiled or self.module_update)(z, injection, blocks)
         if compiled is not None:
+            compiled.prepare(z, injection, blocks)
             return recomputed(compiled, z, injection, blocks)
         z = z + injection
         for weights in blocks:
@@ -230,7 +256,8 @@ class RecurrentCore(nn.Module):
 
     def last_update(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, depth: Depth) -> Tensor:
         """The update of z_H that ends an ACT step; `[B, 1, H]` where only the values are wanted, and there is a way."""
-        if not (depth.only_values and self._has_cpu_blocks):
+        in_one_graph = self.training and self.compiled_step is not None
+        if in_one_graph or not (depth.only_values and self._has_cpu_blocks):
             return self.update(z, injection, blocks)
         z, last = self.update(z, injection, blocks[:-1]), blocks[-1]
         if not isinstance(last, CPUBlockWeights):
@@ -252,8 +279,8 @@ class RecurrentCore(nn.Module):
 
     @property
     def _takes_cpu_blocks(self) -> bool:
-        is_compiled = self.training and self.compiled_update is not None
-        return self._has_cpu_blocks and not is_compiled
+        in_training = self.compiled_update or self.compiled_step
+        return self._has_cpu_blocks and (in_training if self.training else self.compiled_inference) is None
 
     @property
     def _has_cpu_blocks(self) -> bool:
@@ -277,20 +304,36 @@ class RecurrentCore(nn.Module):
         assert with_logits or not torch.is_grad_enabled()
         depth = depth or Depth(self.arch.H_cycles, self.arch.L_cycles)
         depth = replace(depth, only_values=not with_logits)
-        weights = weights or self.cast_weights()
-        embedding = self.embed(inputs, puzzle_rows, weights)
-        recur = self.recur_training_last_cycle if depth.trains_last_cycle else self.recur
-        z_H, z_L = recur(carry.z_H, carry.z_L, embedding, weights, depth)
-        logits = F.linear(z_H[:, self.arch.puzzle_positions :], weights.lm_head) if with_logits else None
-        after = InnerCarry(z_H.detach(), z_L.detach())
-        if weights.q_head is None:
-            if self.arch.halting == "certain" and logits is not None:
-                done = _certainty(logits)
+        step = (self.compiled_step if self.training else None) or self.step
+        found = step(carry.z_H, carry.z_L, inputs, puzzle_rows, weights or self.cast_weights(), depth)
+        after = InnerCarry(found.z_H.detach(), found.z_L.detach())
+        if found.q_values is None:
+            if self.arch.halting == "certain" and found.logits is not None:
+                done = _certainty(found.logits)
             else:
                 done = _settledness(carry.z_H, after.z_H)
-            return after, CoreOutput(logits, done, torch.zeros_like(done))
-        q_values = F.linear(z_H[:, 0], weights.q_head, weights.q_head_bias).float()
-        return after, CoreOutput(logits, q_values[:, 0], q_values[:, 1])
+            return after, CoreOutput(found.logits, done, torch.zeros_like(done))
+        return after, CoreOutput(found.logits, found.q_values[:, 0], found.q_values[:, 1])
+
+    def step(
+        self,
+        z_H: Tensor,
+        z_L: Tensor,
+        inputs: Tensor,
+        puzzle_rows: Tensor | None,
+        weights: RecurrentWeights,
+        depth: Depth,
+    ) -> StepTensors:
+        """The arithmetic of one ACT step, and nothing else: what a compiler may take as a whole."""
+        embedding = self.embed(inputs, puzzle_rows, weights)
+        recur = self.recur_training_last_cycle if depth.trains_last_cycle else self.recur
+        z_H, z_L = recur(z_H, z_L, embedding, weights, depth)
+        logits, q_values = None, None
+        if not depth.only_values:
+            logits = F.linear(z_H[:, self.arch.puzzle_positions :], weights.lm_head)
+        if weights.q_head is not None:
+            q_values = F.linear(z_H[:, 0], weights.q_head, weights.q_head_bias).float()
+        return StepTensors(z_H, z_L, logits, q_values)
 
 
 def _settledness(before: Tensor, after: Tensor) -> Tensor:

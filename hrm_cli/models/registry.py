@@ -47,6 +47,7 @@ def build_model(
 
     from hrm_cli.models.act import ACTModel
     from hrm_cli.models.allocation import keep_freed_memory
+    from hrm_cli.models.attention import choose_attention
     from hrm_cli.models.device import resolve_dtype
     from hrm_cli.models.undrawn import Undrawn
 
@@ -60,6 +61,7 @@ def build_model(
         keep_freed_memory()
     if device.type != "meta":
         core.dtype = resolve_dtype(arch.forward_dtype, device)
+        choose_attention(device, core.dtype, arch.head_dim)
         if initialise:
             core.initialise(generator)
     return ACTModel(core).to(device)

@@ -73,7 +73,7 @@ def deep_supervision(
     cycles = depth_at(progress.share, config.depth_schedule)
     depth = None if cycles is None else Depth(*cycles)
     carry, out = model.train_step(carry or model.initial_carry(batch), batch, draws, depth)
-    loss, metrics = act_loss(
+    loss, metrics = (model.compiled_loss or act_loss)(
         out.logits,
         carry.current.labels,
         out.q_halt,
@@ -127,7 +127,9 @@ def rsm(
     after, out = core(before, batch.inputs, puzzle_rows, depth=_rsm_depth(model, config, progress))
     assert out.logits is not None
     q_halt = out.q_halt if model.arch.halting == "q_learning" else None
-    loss, metrics = act_loss(out.logits, batch.labels, q_halt, None, None, every, steps, config.loss)
+    loss, metrics = (model.compiled_loss or act_loss)(
+        out.logits, batch.labels, q_halt, None, None, every, steps, config.loss
+    )
     kept = Carry(after, steps, torch.zeros_like(every), batch) if config.carry_over else None
     return kept, Supervised(loss, metrics, batch, out.logits, fresh, puzzle_rows)
 

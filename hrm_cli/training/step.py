@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hrm_cli.config.schema import TrainConfig
 from hrm_cli.models.act import Carry, PuzzleBatch
+from hrm_cli.models.compiling import begin_step
 from hrm_cli.training.contracts import Progress, Supervised, contract_of
 from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.loss_scale import LossScale, unscale
@@ -32,6 +33,7 @@ def train_one_step(
     updated, the average included, and there are no sums. Rows whose states have broken take a new puzzle next.
     """
     state.model.train()
+    begin_step(state.model)
     progress = Progress(state.step, total_steps)
     sums, embeddings = _accumulate_gradients(state, batch, config, world, progress)
     state.step += 1
