@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hrm_cli.kernels.signatures import SIGNATURES
 from hrm_cli.numba_cache import with_cache
 
 _LEAST_BYTES, _LEAST_BYTES_OF_A_POOL = 1 << 15, 1 << 19
@@ -36,13 +37,15 @@ class Kernel:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._signature = SIGNATURES[name]
         self._functions: dict[torch.dtype, Callable[..., None]] = {}
 
     def __call__(self, rows: int, row_bytes: int, dtype: torch.dtype, *given: Tensor | int | float) -> None:
         """Has the threads share `rows` rows of about `row_bytes` each; `given` are the kernel's own arguments.
 
-        Tensors must be contiguous and stay alive until this returns.
+        Raises TypeError or ValueError, and touches nothing, where an argument does not fit the kernel's signature.
         """
+        given = self._signature.checked(self.name, rows, dtype, given)
         function = self._functions.get(dtype)
         if function is None:
             function = self._functions[dtype] = _compiled(self.name, dtype)
@@ -62,7 +65,6 @@ class Kernel:
 
 def _bits(argument: Tensor | int | float) -> int:
     if isinstance(argument, Tensor):
-        assert argument.is_contiguous()
         return argument.data_ptr()
     if isinstance(argument, float):
         return struct.unpack("q", struct.pack("d", argument))[0]
@@ -81,13 +83,17 @@ def _compiled(name: str, dtype: torch.dtype) -> Callable[..., None]:
     module, function = name.split(".")
     body = getattr(importlib.import_module(f"hrm_cli.kernels.{module}"), function)
     # Numbers of bfloat16 are known by their bits. The type of its only parameter is all that tells a kernel.
-    number = {torch.bfloat16: types.uint16, torch.float32: types.float32}[dtype]
+    numbers = {torch.bfloat16: types.uint16, torch.float32: types.float32}
+    if dtype not in numbers:
+        raise ValueError(f"kernel {name}: exists in bfloat16 and float32, not in {dtype}")
+    number = numbers[dtype]
     signature = types.void(types.CPointer(number))
     made = with_cache(
         lambda cache: cfunc(signature, fastmath=FASTMATH, error_model="numpy", cache=cache)(body)
     )
     _kept.append(made)
-    assert made.address is not None
+    if made.address is None:
+        raise RuntimeError(f"kernel {name}: numba compiled it to nothing")
     return _FUNCTION(made.address)
 
 

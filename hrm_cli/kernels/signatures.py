@@ -1,0 +1,130 @@
+"""What each kernel takes. Kernels get addresses: whatever does not fit is refused before they are called.
+
+A signature names the numbers and the tensors of a kernel, in order, and says how many elements each tensor has.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hrm_cli.kernels.sizes import NUMBERS_PER_ROW
+
+Argument = Tensor | int | float
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The arguments of one kernel."""
+
+    integers: tuple[str, ...]
+    floats: tuple[str, ...]
+    tensors: tuple[str, ...]
+    elements: Callable[..., tuple[int, ...] | None]
+    """From the rows and the integers, the elements of each tensor; None for sizes that do not fit together."""
+    always_float32: tuple[str, ...] = ()
+    """Tensors that are float32 whatever the kernel's own dtype is."""
+
+    def checked(
+        self, kernel: str, rows: int, dtype: torch.dtype, given: tuple[Argument, ...]
+    ) -> tuple[Argument, ...]:
+        """The arguments, integers as int and floats as float. Raises TypeError or ValueError where one is wrong."""
+        names = (*self.integers, *self.floats, *self.tensors)
+        if len(given) != len(names):
+            raise TypeError(
+                f"kernel {kernel}: expected {len(names)} arguments ({', '.join(names)}), got {len(given)}"
+            )
+        first_float = len(self.integers)
+        first_tensor = first_float + len(self.floats)
+        integers = tuple(operator.index(number) for number in given[:first_float])  # type: ignore[arg-type]
+        tensors = given[first_tensor:]
+        elements = None if rows < 0 or min(integers) < 0 else self.elements(rows, *integers)
+        if elements is None:
+            sizes = dict(zip(self.integers, integers, strict=True))
+            raise ValueError(f"kernel {kernel}: sizes do not fit together: rows={rows}, {sizes}")
+        for name, tensor, count in zip(self.tensors, tensors, elements, strict=True):
+            wanted = torch.float32 if name in self.always_float32 else dtype
+            if not (
+                isinstance(tensor, Tensor)
+                and tensor.is_cpu
+                and tensor.dtype == wanted
+                and tensor.layout == torch.strided
+                and tensor.is_contiguous()
+                and tensor.numel() == count
+            ):
+                raise ValueError(
+                    f"kernel {kernel}: {name}: expected a contiguous CPU tensor of {count} {_name(wanted)} elements, "
+                    f"got {_described(tensor)}"
+                )
+        return (*integers, *map(float, given[first_float:first_tensor]), *tensors)
+
+
+def _described(given: object) -> str:
+    if not isinstance(given, Tensor):
+        return f"{type(given).__name__} {given!r}"
+    contiguous = given.layout == torch.strided and given.is_contiguous()
+    kind = "" if contiguous else "non-contiguous "
+    return f"{kind}{_name(given.dtype)} {list(given.shape)} on {given.device}"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _rows_of_heads(rows: int, positions: int, padded: int, heads: int, size: int) -> tuple[int, ...] | None:
+    if heads == 0 or rows % heads or padded < positions:
+        return None
+    table, each = positions * (size // 2), rows * size
+    return table, table, 3 * each * positions, each * positions, each * padded, each * padded
+
+
+def _rows_of_positions(
+    rows: int, positions: int, padded: int, heads: int, size: int
+) -> tuple[int, ...] | None:
+    if positions == 0 or rows % positions:
+        return None
+    return _rows_of_heads(rows // positions * heads, positions, padded, heads, size)
+
+
+def _rows_of_numbers(rows: int, count: int) -> tuple[int, ...] | None:
+    return (count,) * 4 if rows == -(-count // NUMBERS_PER_ROW) else None
+
+
+_HEADS = ("positions", "padded", "heads", "size")
+_HEAD_TENSORS = ("cos", "sin", "projection", "q", "k", "v")
+
+SIGNATURES = {
+    "blocks.add_and_norm": Signature(
+        ("size",), ("eps",), ("x", "y", "normed", "factor"),
+        lambda rows, size: (rows * size,) * 3 + (rows,), always_float32=("factor",),
+    ),
+    "blocks.norm_backward": Signature(
+        ("size",), (), ("gradient", "normed", "factor", "out"),
+        lambda rows, size: (rows * size, rows * size, rows, rows * size), always_float32=("factor",),
+    ),
+    "blocks.open_gate": Signature(
+        ("size",), (), ("both", "opened"), lambda rows, size: (2 * rows * size, rows * size),
+    ),
+    "blocks.open_gate_backward": Signature(
+        ("size",), (), ("both", "gradient", "for_both"),
+        lambda rows, size: (2 * rows * size, rows * size, 2 * rows * size),
+    ),
+    "attention.split_heads": Signature(
+        _HEADS, ("scale",), _HEAD_TENSORS, _rows_of_heads, always_float32=("cos", "sin"),
+    ),
+    "attention.join_heads": Signature(
+        _HEADS, ("scale",), _HEAD_TENSORS, _rows_of_positions, always_float32=("cos", "sin"),
+    ),
+    "attention.softmax": Signature(
+        ("size", "count"), (), ("scores",),
+        lambda rows, size, count: (rows * size,) if 0 < count <= size else None,
+    ),
+    "optimizer.adam_atan2": Signature(
+        ("count",), ("keep", "new_first", "beta2", "new_second", "correction", "rate"),
+        ("parameter", "gradient", "exp_avg", "exp_avg_sq"), _rows_of_numbers,
+    ),
+}  # fmt: skip
