@@ -27,7 +27,7 @@ from hrm_cli.errors import CheckpointError, ConfigError, DatasetError
 from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.files import whole_file
 from hrm_cli.models.act import ACTModel
-from hrm_cli.models.device import resolve_device
+from hrm_cli.models.device import find_device, resolve_device
 from hrm_cli.puzzles.arc_names import pack_names
 from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.distillation import load_teacher
@@ -99,7 +99,7 @@ def prepare_new_run(
     _check_world(preset, world_size)
     if data is not None:
         preset = preset.model_copy(update={"data": preset.data.model_copy(update={"path": str(data)})})
-    resolve_device(preset.train.device)
+    find_device(preset.train.device)
     folder = output_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(

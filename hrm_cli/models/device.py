@@ -9,20 +9,48 @@ from hrm_cli.kernels.availability import cpu_multiplies_bfloat16
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` → CUDA, else MPS, else CPU; any other name as torch knows it. Raises ConfigError where it is not there."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """`auto` → CUDA, else MPS, else CPU; any other name as torch knows it. Raises ConfigError where it is not there.
+
+    A CUDA device that is named becomes the current one: what a library allocates by itself lies there, and no context
+    is opened on device 0 beside it.
+    """
+    device = find_device(name)
+    if name == "auto" and device.type == "cuda" and not torch.cuda.is_available():
+        device = _without_cuda()  # there is a device, but its driver does not serve this torch
     try:
-        device = torch.device(name)
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device {name!r} cannot be used ({reason}); take auto, cpu, cuda or mps") from None
+        raise _unusable(name, str(error).splitlines()[0]) from None
+    return device
+
+
+def find_device(name: str) -> torch.device:
+    """The same from what the system says of its devices, none of which is touched: for processes that launch others."""
+    if name == "auto":
+        return torch.device("cuda") if torch.cuda.device_count() else _without_cuda()
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise _unusable(name, str(error).splitlines()[0]) from None
     if device.type == "meta":
         raise ConfigError("device 'meta' holds no numbers; take auto, cpu, cuda or mps")
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if not count:
+            raise _unusable(name, "no CUDA device was found, or this build of torch is without CUDA")
+        if (device.index or 0) >= count:
+            raise _unusable(name, f"there {'is' if count == 1 else 'are'} {count}, numbered from 0")
     return device
+
+
+def _without_cuda() -> torch.device:
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _unusable(name: str, reason: str) -> ConfigError:
+    return ConfigError(f"device {name!r} cannot be used ({reason}); take auto, cpu, cuda or mps")
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -31,4 +59,7 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
         return getattr(torch, name)
     if device.type == "cpu":
         return torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
-    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    if device.type != "cuda":
+        return torch.float32
+    with torch.cuda.device(device):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32

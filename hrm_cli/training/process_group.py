@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 
 from hrm_cli.errors import ConfigError, HRMError
-from hrm_cli.models.device import resolve_device
+from hrm_cli.models.device import find_device
 from hrm_cli.training.distributed import PeerLost, World
 
 BACKENDS = ("nccl", "gloo")
@@ -56,8 +56,11 @@ class Place:
 
 
 def choose_device(name: str, place: Place) -> torch.device:
-    """The device of a process: with CUDA, each process of a host has its own. Raises ConfigError where it has none."""
-    device = resolve_device(name)
+    """The device of a process: with CUDA, each process of a host has its own. Raises ConfigError where it has none.
+
+    Touches no device: the launcher asks as well, and must not hold memory on one.
+    """
+    device = find_device(name)
     if device.type == "cuda":
         if device.index is not None:
             raise ConfigError(
