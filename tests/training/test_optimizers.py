@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
-from hrm_cli.training.optimizers import AdamATan2, SignDescent
+from hrm_cli.training.optimizers import AdamATan2, SignDescent, foreach_atan2
 from hrm_cli.training.schedule import learning_rate
 
 
@@ -36,6 +36,21 @@ def test_gradients_of_any_scale_move_alike_because_there_is_no_epsilon() -> None
         moved.append(parameter.item())
     assert moved[0] == pytest.approx(moved[1], rel=1e-4)
     assert moved[2] == pytest.approx(moved[1], rel=1e-4)
+
+
+def test_atan2_of_whole_lists_is_atan2_also_at_zero_and_at_the_smallest_numbers() -> None:
+    numbers = [0.0, -0.0, 1e-45, -1e-38, 1e-24, 3e-12, -0.7, 1.0, 1e12, -3e38]
+    y = torch.tensor(numbers).repeat_interleave(len(numbers))
+    # The second moment's roots: nothing between 0 and the root of the smallest number.
+    x = torch.tensor(numbers).abs().sqrt().repeat(len(numbers))
+    kept = y.clone()
+    (found,) = foreach_atan2([y], [x.clone()])
+    expected = torch.atan2(y.double(), x.double())
+    # At x = 0 a moment that is itself next to nothing may fall short of the quarter turn.
+    tiny = (x == 0) & (y.abs() < 1e-29)
+    torch.testing.assert_close(found[~tiny].double(), expected[~tiny], rtol=1e-6, atol=1e-12)
+    assert torch.equal(y, kept)
+    assert bool(found.isfinite().all())
 
 
 def test_parameters_without_a_gradient_are_left_alone() -> None:
