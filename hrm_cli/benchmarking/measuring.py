@@ -46,6 +46,8 @@ class Measurement:
     """gflops ÷ product_gflops."""
     peak_memory_mb: float | None
     """Of the process; on CUDA, of torch's tensors on the device."""
+    choices: dict[str, str]
+    """What the model computes with: attention, blocks, compilation, optimiser; empty for a build."""
 
     def document(self) -> dict[str, Any]:
         """The document that `--json` prints."""
@@ -121,4 +123,5 @@ def _summary(
         product_size=None if product is None else product.size,
         share=None if gflops is None or rate is None else gflops / rate,
         peak_memory_mb=peak_memory,
+        choices=dict(workload.choices),
     )

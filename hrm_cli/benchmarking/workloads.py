@@ -6,8 +6,8 @@ The puzzles are made up on the spot, of the preset's shape: the speed of a model
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +23,14 @@ from hrm_cli.data.metadata import SplitMetadata
 from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.anatomy import anatomy
+from hrm_cli.models.choices import choices, device_name
+from hrm_cli.models.compiling import compile_updates
 from hrm_cli.models.fixed import FixedModel
 from hrm_cli.models.flops import StepFlops, step_flops, training_flops
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.domain import Domain, Puzzle
 from hrm_cli.solving.solver import solve_puzzles
+from hrm_cli.training.optimizers import optimizer_choice
 from hrm_cli.training.prefetch import as_tensors, on_device
 from hrm_cli.training.state import DatasetFacts, initial_state
 from hrm_cli.training.step import train_one_step
@@ -47,13 +50,13 @@ class Workload:
     dtype: torch.dtype | None = None
     """The forward dtype; None where there is no model."""
     flops_per_example: int | None = None
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """What the model computes with."""
 
     @property
     def device_name(self) -> str:
         """The device, with the accelerator's name."""
-        if self.device.type == "cuda":
-            return f"{self.device} ({torch.cuda.get_device_name(self.device)})"
-        return str(self.device)
+        return device_name(self.device)
 
 
 def training(name: str, preset: Preset, domain: Domain, batch: int | None, device: torch.device) -> Workload:
@@ -76,7 +79,8 @@ def training(name: str, preset: Preset, domain: Domain, batch: int | None, devic
         train_one_step(state, on_device(as_tensors(made), device), config, total_steps=1_000_000)
 
     flops = training_flops(preset.arch, config, domain.vocab_size, domain.seq_len)
-    return Workload("train", name, rows, run, device, state.model.core.dtype, flops)
+    used = {**choices(state.model), "optimizer": optimizer_choice(state.network)}
+    return Workload("train", name, rows, run, device, state.model.core.dtype, flops, used)
 
 
 def evaluation(
@@ -87,6 +91,7 @@ def evaluation(
     config = EvalConfig(batch_size=rows, halt="full", max_steps=preset.eval.max_steps)
     model = build_model(preset.arch, domain.vocab_size, domain.seq_len, 1, device=device)
     model.core.initialise(torch.Generator().manual_seed(0))
+    compile_updates(model, preset.train.compile)
     dataset = _as_dataset(domain, _made_up(domain, rows))
 
     def run() -> None:
@@ -94,7 +99,7 @@ def evaluation(
 
     steps = config.max_steps or preset.arch.halt_max_steps
     flops = steps * _flops(preset, domain).forward
-    return Workload("eval", name, rows, run, device, model.core.dtype, flops)
+    return Workload("eval", name, rows, run, device, model.core.dtype, flops, choices(model))
 
 
 def solving(name: str, preset: Preset, domain: Domain, batch: int | None, device: torch.device) -> Workload:
@@ -114,7 +119,7 @@ def solving(name: str, preset: Preset, domain: Domain, batch: int | None, device
             pass
 
     flops = steps * _flops(preset, domain).forward
-    return Workload("solve", name, rows, run, device, model.core.dtype, flops)
+    return Workload("solve", name, rows, run, device, model.core.dtype, flops, choices(model))
 
 
 def building(name: str, preset: Preset) -> Workload:

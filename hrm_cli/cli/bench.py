@@ -105,3 +105,6 @@ def _render(measurement: Measurement) -> None:
     if found.peak_memory_mb is not None:
         rows.append(["peak memory", f"{found.peak_memory_mb:,.0f} MB"])
     console.print_table(["figure", "value"], rows)
+    used = [f"{name} {value}" for name, value in found.choices.items() if name not in ("device", "dtype")]
+    if used:
+        console.print_line(f"Using {'; '.join(used)}")

@@ -8,6 +8,8 @@ import torch
 
 from hrm_cli.cli import console
 from hrm_cli.config.schema import Preset
+from hrm_cli.models.choices import choices_line
+from hrm_cli.training.optimizers import optimizer_choice
 from hrm_cli.training.state import Plan, TrainState
 
 
@@ -63,3 +65,4 @@ def describe_run(preset: Preset, state: TrainState, plan: Plan) -> None:
         f"{plan.total_steps:,} steps of {preset.train.global_batch_size} puzzles "
         f"= {plan.epoch(plan.total_steps):.1f} epochs"
     )
+    console.print_message(f"Using {choices_line(state.model, optimizer=optimizer_choice(state.network))}")

@@ -209,8 +209,9 @@ def run_training(
             console.print_message(f"Starts from the weights of {preset.train.init_from}.")
     freeze(state, preset.train)
     plan = make_plan(preset.train, dataset)
-    if not quiet and not prepared.resumed:
+    if not quiet:
         describe_run(preset, state, plan)
+    if not quiet and not prepared.resumed:
         announce(plan_of(prepared, state, facts, plan, world_size=world.size))
     first_step, seconds_before = state.step, state.seconds
     with console.progress("training", plan.total_steps, start=state.step, quiet=quiet) as display:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -71,7 +71,7 @@ class AdamATan2(torch.optim.Optimizer):
             p.sub_(torch.atan2(m, root, out=root), alpha=rate)
 
 
-def foreach_atan2(y: list[Tensor], x: list[Tensor]) -> list[Tensor]:
+def foreach_atan2(y: Sequence[Tensor], x: Sequence[Tensor]) -> list[Tensor]:
     """atan2(y, x) for x ≥ 0, float32, in a few launches for all tensors; overwrites x.
 
     It is atan(y ÷ x): torch has no atan2 for lists. √v of float32 is 0 or above 10⁻²³, so that a bound of 10⁻³⁰ changes
@@ -152,3 +152,16 @@ def network_optimizer(params: list[Tensor], config: TrainConfig) -> torch.optim.
         else:
             return CompiledAdamATan2(params, **options)
     return AdamATan2(params, **options)
+
+
+def optimizer_choice(optimizer: torch.optim.Optimizer) -> str:
+    """What updates the network, in a few words."""
+    if not isinstance(optimizer, AdamATan2):
+        kind = type(optimizer)
+        return (
+            kind.__name__ if kind.__module__.startswith("torch.") else f"{kind.__name__} of {kind.__module__}"
+        )
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    if params and params[0].is_cuda:
+        return "AdamATan2 (a few launches for all parameters)"
+    return "AdamATan2"

@@ -1,0 +1,47 @@
+"""What a model computes with here: settled once, when it is built, and said in one line."""
+
+from __future__ import annotations
+
+import torch
+
+from hrm_cli.kernels.availability import cpu_kernels_choice
+from hrm_cli.models.act import ACTModel
+from hrm_cli.models.attention import choose_attention
+from hrm_cli.models.compiling import compilation_of
+from hrm_cli.models.recurrent import RecurrentCore
+
+
+def choices(model: ACTModel) -> dict[str, str]:
+    """Device, number format, attention, blocks and compilation of a model, in words."""
+    core, device = model.inner, model.device
+    found = {
+        "device": device_name(device),
+        "dtype": str(model.core.dtype).removeprefix("torch."),
+        "attention": attention_of(model),
+    }
+    if isinstance(core, RecurrentCore):
+        on_cpu = device.type == "cpu"
+        found["blocks"] = cpu_kernels_choice(model.core.dtype) if on_cpu else "portable"
+        if found["blocks"].startswith("fused"):
+            found["attention"] = "fused"
+        found["compiled"] = compilation_of(model)
+    return found
+
+
+def attention_of(model: ACTModel) -> str:
+    """The attention of a model's blocks."""
+    if model.arch.mlp_t:
+        return "none (token mixing)"
+    return choose_attention(model.device, model.core.dtype, model.arch.head_dim)
+
+
+def choices_line(model: ACTModel, **more: str) -> str:
+    """`choices`, and what else has been settled, as one line."""
+    return "; ".join(f"{name} {value}" for name, value in {**choices(model), **more}.items())
+
+
+def device_name(device: torch.device) -> str:
+    """The device, with the accelerator's name."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)

@@ -1,0 +1,43 @@
+"""What a model computes with, in words."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hrm_cli.config.schema import ArchConfig, TrainConfig
+from hrm_cli.models import attention
+from hrm_cli.models.choices import choices, choices_line
+from hrm_cli.models.compiling import compile_updates
+from hrm_cli.models.registry import build_model
+from hrm_cli.training.optimizers import network_optimizer, optimizer_choice
+
+
+def test_a_model_tells_its_attention_blocks_and_compilation(arch: ArchConfig, monkeypatch) -> None:
+    monkeypatch.setenv("HRM_CPU_KERNELS", "off")
+    model = build_model(arch, 7, 20, 5)
+    assert choices(model) == {
+        "device": "cpu", "dtype": "float32", "attention": "torch SDPA",
+        "blocks": "portable (HRM_CPU_KERNELS=off)", "compiled": "none",
+    }  # fmt: skip
+    for mode, words in (("on", "single blocks"), ("cudagraphs", "all cycles of a step, with CUDA graphs")):
+        compile_updates(model, mode)
+        assert choices(model)["compiled"] == words
+    line = choices_line(model, optimizer="AdamATan2")
+    assert line.startswith("device cpu; dtype float32; ")
+    assert line.endswith("; optimizer AdamATan2")
+
+
+def test_attention_is_chosen_once_for_a_kind_of_tensors(monkeypatch) -> None:
+    monkeypatch.setattr(attention, "_CHOSEN", {})
+    asked: list[int] = []
+    monkeypatch.setattr(attention, "_choose", lambda kind, device: asked.append(kind[3]) or "torch SDPA")
+    for head_size in (16, 16, 32, 16):
+        attention.choose_attention(torch.device("cpu"), torch.float32, head_size)
+    assert asked == [16, 32]
+
+
+@pytest.mark.parametrize(("name", "words"), [("adamw", "AdamW"), ("adam_atan2", "AdamATan2")])
+def test_an_optimizer_is_told_by_its_name(name: str, words: str) -> None:
+    config = TrainConfig(optimizer=name)
+    assert optimizer_choice(network_optimizer([torch.nn.Parameter(torch.zeros(1))], config)) == words
