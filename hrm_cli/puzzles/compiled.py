@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from hrm_cli.numba_cache import with_cache
+from hrm_cli.numba_cache import keep_on_disk
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -15,4 +15,4 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """`function` as a numba kernel in nopython mode that releases the interpreter lock while it runs."""
     import numba
 
-    return with_cache(lambda cache: numba.njit(cache=cache, nogil=True)(function))
+    return keep_on_disk(numba.njit(nogil=True)(function))

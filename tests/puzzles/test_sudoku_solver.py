@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hrm_cli.puzzles.compiled import compiled
 from hrm_cli.puzzles.sudoku import SudokuDomain
 from hrm_cli.puzzles.sudoku_solver import search
 
@@ -78,18 +76,3 @@ def test_every_puzzle_known_to_have_several_solutions_is_told_apart(shared):
     found = search(puzzles, 9)
     assert (found.counts == 2).all()
     assert (found.solutions[:, 0] != found.solutions[:, 1]).any(axis=1).all()
-
-
-@pytest.mark.parametrize("error", [RuntimeError("no locator available"), OSError("read-only")])
-def test_kernels_compile_without_a_cache_folder(monkeypatch, error):
-    import numba
-
-    ordinary = numba.njit
-
-    def without_cache(**options):
-        if options.get("cache"):
-            raise error
-        return ordinary(**options)
-
-    monkeypatch.setattr(numba, "njit", without_cache)
-    assert compiled(lambda x: x + 1)(2) == 3
