@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from hrm_cli.printable import printable, shortened
+
 
 class HRMError(Exception):
     """Base of every error with a message written for users.
 
-    The message names the file, line or key at fault, what was found, and what would be accepted.
+    The message names the file, line or key at fault, what was found, and what would be accepted. Control characters
+    in it, from a file's name or content, are escaped, and a very long one is shortened.
     """
 
     exit_status = 2
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shortened(printable(message)))
 
 
 class ConfigError(HRMError):
@@ -34,9 +40,14 @@ class TrainingDiverged(HRMError):  # noqa: N818 - the event's name in this field
     exit_status = 1
 
 
-def closest(word: str, choices: list[str]) -> str:
+_LONGEST_NAME = 200
+
+
+def closest(word: object, choices: list[str]) -> str:
     """`"; did you mean X?"` for the choice nearest to `word`, or an empty string where none is near."""
     import difflib
 
+    if not isinstance(word, str) or len(word) > _LONGEST_NAME:
+        return ""
     near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""

@@ -22,11 +22,15 @@ from types import TracebackType
 from typing import IO, Any
 
 from hrm_cli.errors import ConfigError
+from hrm_cli.json_text import load_json
 
 PARTIAL = ".partial-"
 """Unfinished files and folders begin with it. Only a killed process leaves one behind."""
 
 _IS_WINDOWS = os.name == "nt"
+
+_LONGEST_NAME = 4096
+"""Bytes of a lock's own text."""
 
 _numbers = itertools.count()
 
@@ -308,7 +312,7 @@ def _own_name() -> bytes:
 
 def _read_name(path: Path) -> tuple[int, str] | None:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = load_json(path, _LONGEST_NAME)
         return int(document["pid"]), str(document["host"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -115,3 +115,43 @@ def test_the_rule_catches_every_spelling_of_an_upward_import(line: str) -> None:
 )
 def test_the_rule_allows_downward_imports_and_errors(line: str) -> None:
     assert upward_imports("hrm_cli.models.hrm", line) == []
+
+
+READERS_OF_FILES = {
+    "json": ("load", "loads", "JSONDecoder"),
+    "yaml": ("load", "safe_load", "load_all", "safe_load_all", "unsafe_load", "full_load"),
+    "numpy": ("load", "fromfile", "loadtxt", "genfromtxt"),
+    "np": ("load", "fromfile", "loadtxt", "genfromtxt"),
+    "torch": ("load",),
+    "pickle": ("load", "loads", "Unpickler"),
+}
+OWN_MESSAGES = {
+    "hrm_cli.json_text": "the reader of JSON",
+    "hrm_cli.yaml_text": "the reader of YAML",
+    "hrm_cli.training.torch_files": "the reader of torch files",
+    "hrm_cli.cli.console": "a document that it has just written",
+    "hrm_cli.cli.worker": "the launcher's task",
+    "hrm_cli.evaluation.arc_voting": "votes of other ranks",
+    "hrm_cli.training.checkpoints": "facts of other ranks",
+    "hrm_cli.training.distributed": "messages of other ranks",
+    "hrm_cli.training.process_group": "messages of other ranks",
+    "hrm_cli.training.reports": "reports of the job's own workers",
+}
+"""Modules that may parse by other means, and what: text that this program has written in the same job."""
+
+
+def readers_of_files(source: str) -> list[str]:
+    """Calls such as `json.loads` in a module's source."""
+    return [
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.attr in READERS_OF_FILES.get(node.value.id.removesuffix("_format"), ())
+    ]
+
+
+def test_files_are_read_through_the_readers_with_limits_alone() -> None:
+    found = {module: readers_of_files(path.read_text(encoding="utf-8")) for module, path in modules()}
+    assert {module: names for module, names in found.items() if names and module not in OWN_MESSAGES} == {}
+    assert readers_of_files("import yaml\nyaml.safe_load(text)") == ["yaml.safe_load"]

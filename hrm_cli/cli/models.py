@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from hrm_cli.cli import console
 from hrm_cli.cli.options import JsonOption
 from hrm_cli.errors import ConfigError
+from hrm_cli.json_text import load_json
 from hrm_cli.training.bundled import (
     BundledFacts,
     BundledModel,
@@ -151,7 +151,7 @@ def _measured(text: str) -> tuple[Measured, ...]:
     if not on:
         raise ConfigError(f"--measured {text}: PUZZLES=FILE is wanted, as in 'minimal puzzles=minimal.json'")
     try:
-        return Measured.all_of(on, json_format.loads(Path(file).read_text(encoding="utf-8")))
+        return Measured.all_of(on, load_json(Path(file)))
     except OSError as error:
         raise ConfigError(f"--measured {file}: cannot be read: {error.strerror}") from error
     except (KeyError, TypeError, ValueError) as error:

@@ -26,7 +26,7 @@ def draw_run(run: RunRecords, figures: Sequence[Figure], path: Path) -> None:
         raise ConfigError("--png: matplotlib is not installed: pip install 'hrm-cli[plots]'") from None
     sheet = Sheet(figsize=(8, 2.2 * len(figures)), layout="constrained")
     FigureCanvasAgg(sheet)
-    sheet.suptitle(f"{run.folder.name}: {run.state}, step {run.step:,}")
+    sheet.suptitle(f"{run.folder.name}: {run.state}, step {run.step:,}", parse_math=False)
     for axes, figure in zip(sheet.subplots(len(figures), 1, sharex=True), figures, strict=True):
         line = run.curve("train", figure.training)
         axes.plot(line.steps, line.values, linewidth=1, label="training")

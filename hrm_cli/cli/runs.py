@@ -93,6 +93,9 @@ def _list(parent: Path, *, json: bool) -> None:
         return
     columns = ("run", "state", "step", "of", "best exact", "at step", "loss", "time")
     console.print_table(columns, [_row(run) for run in found])
+    for run in found:
+        for problem in run.problems:
+            console.print_message(f"{run.folder}: {problem}")
 
 
 def _row(run: RunRecords) -> tuple[object, ...]:

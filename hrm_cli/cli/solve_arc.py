@@ -14,6 +14,7 @@ from hrm_cli.cli import console
 from hrm_cli.cli.solve_output import Report
 from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.files import refuse_unwritable, whole_file
+from hrm_cli.json_text import LARGEST_DOCUMENT, parse_json
 from hrm_cli.puzzles.arc import ArcDomain
 from hrm_cli.puzzles.arc_tasks import Task, parse_tasks, read_tasks
 from hrm_cli.puzzles.domain import Domain, Grid
@@ -125,7 +126,7 @@ def _open_tasks(puzzle_file: str) -> list[Task]:
     if puzzle_file != STDIN:
         return read_tasks(Path(puzzle_file))
     try:
-        document = json_format.loads(sys.stdin.buffer.read())
+        document = parse_json(sys.stdin.buffer.read(LARGEST_DOCUMENT))
     except ValueError as error:
         raise PuzzleError(f"standard input: cannot be read as JSON ({error})") from None
     return list(parse_tasks(document, "standard input", "task"))

@@ -15,6 +15,9 @@ from hrm_cli.config.values import (
     Section,
 )
 
+DEEPEST_STEP = 16_384
+"""Blocks computed one after the other in one ACT step, far beyond every published model."""
+
 
 class ArchConfig(Section):
     """The model: which core, how wide, how deep, how many cycles and steps."""
@@ -28,8 +31,8 @@ class ArchConfig(Section):
     )
     H_layers: Int = Field(4, ge=1, le=1024, description="blocks of the slow H-module")
     L_layers: Int = Field(4, ge=1, le=1024, description="blocks of the fast L-module")
-    H_cycles: Int = Field(2, ge=1, le=1_000_000, description="H updates in one ACT step")
-    L_cycles: Int = Field(2, ge=1, le=1_000_000, description="L updates for each H update")
+    H_cycles: Int = Field(2, ge=1, le=1024, description="H updates in one ACT step")
+    L_cycles: Int = Field(2, ge=1, le=1024, description="L updates for each H update")
     expansion: Float = Field(
         4.0, gt=0, le=64, description="SwiGLU width ÷ H before the factor 2/3 and rounding up to 256"
     )
@@ -46,7 +49,9 @@ class ArchConfig(Section):
         description="positions that the puzzle embedding takes; 0 derives ceil(puzzle_emb_ndim ÷ hidden_size)",
     )
     pos_encodings: Literal["rope", "learned", "none"] = Field("rope", description="positional encodings")
-    halt_max_steps: Int = Field(16, ge=1, description="ACT steps after which a puzzle halts in any case")
+    halt_max_steps: Int = Field(
+        16, ge=1, le=65_536, description="ACT steps after which a puzzle halts in any case"
+    )
     halt_exploration_prob: Float = Field(
         0.1,
         ge=0,
@@ -84,6 +89,12 @@ class ArchConfig(Section):
     def _check_shape(self) -> ArchConfig:
         if self.puzzle_emb_ndim is None:
             object.__setattr__(self, "puzzle_emb_ndim", self.hidden_size)
+        depth = self.H_cycles * (self.L_cycles * self.L_layers + self.H_layers)
+        if depth > DEEPEST_STEP:
+            raise ValueError(
+                f"H_cycles {self.H_cycles} × (L_cycles {self.L_cycles} × L_layers {self.L_layers} + H_layers "
+                f"{self.H_layers}) are {depth:,} blocks in one ACT step; at most {DEEPEST_STEP:,} are computed"
+            )
         if self.hidden_size % self.num_heads:
             fits = [n for n in range(1, min(self.hidden_size, 64) + 1) if self.hidden_size % n == 0]
             raise ValueError(

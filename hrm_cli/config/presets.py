@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -120,7 +121,7 @@ def _merged_chain(name_or_path: str) -> tuple[Document, dict[str, str]]:
         child = chain[-1]
         if not isinstance(parent, str):
             raise ConfigError(
-                f"{child.label}: extends: found {parent!r:.40}; accepted: a preset's name or a path"
+                f"{child.label}: extends: found {reprlib.repr(parent)}; accepted: a preset's name or a path"
             )
         try:
             source = _open(parent, child.folder)
@@ -142,7 +143,10 @@ def _open(name_or_path: str, folder: Path) -> _Source:
     if not _is_path(name_or_path):
         document = parse_document(preset_text(name_or_path), f"preset {name_or_path}")
         return _Source(f"preset {name_or_path}", name_or_path, folder, document)
-    path = folder / Path(name_or_path).expanduser()
+    try:
+        path = folder / Path(name_or_path).expanduser()
+    except RuntimeError as error:  # ~NAME of nobody
+        raise ConfigError(f"{name_or_path}: {error}") from None
     document = parse_document(read_text(path), str(path))
     return _Source(str(path), str(path.resolve()), path.parent, document)
 

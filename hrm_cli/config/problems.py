@@ -40,6 +40,14 @@ def explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
     return [_explain_one(dict(problem), origins) for problem in error.errors(include_url=False)]
 
 
+def stated_preset(document: Any) -> Preset:
+    """The preset that a file of ours states, whole. Raises ValueError with every problem in one line."""
+    try:
+        return Preset.model_validate(document)
+    except ValidationError as error:
+        raise ValueError("; ".join(explain(error, {}))) from None
+
+
 def located(key: str, message: str, origins: Mapping[str, str]) -> str:
     """`message` behind the file that `key` came from; a key given as an override needs no file."""
     origin = origins.get(key) or origins.get(key.partition(".")[0], "")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+_WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
+LARGEST_WHOLE = 2**63 - 1
+"""Of every setting that is a whole number: what torch and NumPy count with."""
 LARGEST_SEED = 2**63
 """Bound of seeds: torch's generators take no larger number."""
 
@@ -26,10 +30,14 @@ def number_from_text(value: Any) -> Any:
 
 def whole_number(value: Any) -> Any:
     """A whole number written as text or as 2.0, as an int; anything else as it is."""
-    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
-        return int(value)
+    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        value = int(value)
     value = number_from_text(value)
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+        raise ValueError("the number is too large")
+    return value
 
 
 def parse_clues(text: str) -> tuple[int, int] | None:
@@ -37,7 +45,7 @@ def parse_clues(text: str) -> tuple[int, int] | None:
     if text == "minimal":
         return None
     low, dash, high = text.partition("-")
-    if low.strip().isdecimal() and (not dash or high.strip().isdecimal()):
+    if _WHOLE.fullmatch(low.strip()) and (not dash or _WHOLE.fullmatch(high.strip())):
         bounds = int(low), int(high or low)
         if 0 < bounds[0] <= bounds[1]:
             return bounds

@@ -9,7 +9,6 @@ Letters in shapes: B rows of a batch, G tasks, I identifiers, F = 900 cells of a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IDENTIFIERS_FILE
 from hrm_cli.errors import DatasetError
+from hrm_cli.json_text import load_json
 from hrm_cli.puzzles.arc import ArcDomain
 from hrm_cli.puzzles.arc_fields import Fields, random_places
 from hrm_cli.puzzles.arc_symmetry import ArcSymmetries, parse_name
@@ -38,8 +38,8 @@ def read_identifiers(dataset: Dataset) -> list[str]:
     """The names of the puzzle identifiers, the blank one first. Raises DatasetError."""
     file = dataset.directory / IDENTIFIERS_FILE
     try:
-        names = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+        names = load_json(file)
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{file}: the names of the puzzle identifiers cannot be read ({error})") from error
     wanted = dataset.metadata.num_puzzle_identifiers
     if not isinstance(names, list) or len(names) != wanted or not all(isinstance(n, str) for n in names):

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hrm_cli.config.values import LARGEST_SEED
 from hrm_cli.data.arc_online import ArcImages, is_arc
 from hrm_cli.data.augmentation import OnlineAugmentation
 from hrm_cli.data.format import Dataset
@@ -107,6 +108,13 @@ class TrainingBatches(Iterator[Batch]):
         Raises DatasetError when the state belongs to another dataset.
         """
         own = self.state_dict()
+        for name in own:
+            value = state.get(name)
+            if type(value) is not int or not 0 <= value < LARGEST_SEED:
+                raise DatasetError(
+                    f"{self._dataset.directory}: the sampler's {name} of the run to be resumed is {value!r:.40}; "
+                    "its training.json is damaged"
+                )
         for fact in ("num_groups", "num_examples"):
             if state[fact] != own[fact]:
                 raise DatasetError(
@@ -114,7 +122,12 @@ class TrainingBatches(Iterator[Batch]):
                     f"was trained on {state[fact]}; give it the dataset it began with (--data)"
                 )
         self._seed, self._epoch, self._position = state["seed"], state["epoch"], state["position"]
-        self._order = None
+        self._order = epoch_order(self._dataset, self._generator(self._epoch, 0, purpose=0))
+        if not 0 <= self._position < len(self._order):
+            raise DatasetError(
+                f"{self._dataset.directory}: the run to be resumed stood at example {self._position} of an epoch of "
+                f"{len(self._order)}; its training.json is damaged"
+            )
 
     def _take(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The next examples, and the epoch of each."""

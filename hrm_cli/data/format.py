@@ -28,6 +28,7 @@ from hrm_cli.data.metadata import (
     read_metadata,
 )
 from hrm_cli.errors import DatasetError
+from hrm_cli.npy_files import map_integers
 
 __all__ = ["IGNORED_LABEL", "Dataset", "ExampleSet", "SplitMetadata", "is_dataset", "read_metadata"]
 
@@ -180,13 +181,11 @@ def _open_set(folder: Path, name: str, metadata: SplitMetadata) -> ExampleSet:
 
 def _open_array(file: Path, *, dimensions: int) -> NDArray[np.integer]:
     try:
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
+        array = map_integers(file)
     except FileNotFoundError as error:
         raise DatasetError(f"{file}: missing; {METADATA_FILE} beside it names this set") from error
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{file}: not a whole .npy file ({error}); build the dataset again") from error
-    if not np.issubdtype(array.dtype, np.integer):
-        raise DatasetError(f"{file}: holds {array.dtype}; any integer type is expected")
     if array.ndim != dimensions:
         raise DatasetError(f"{file}: {array.ndim} dimensions {array.shape}; {dimensions} are expected")
     return array

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hrm_cli.errors import DatasetError
+from hrm_cli.errors import ConfigError, DatasetError
+from hrm_cli.json_text import LARGEST_FACTS, load_json
+from hrm_cli.puzzles.domain import stated_domain
 
 METADATA_FILE = "dataset.json"
 IDENTIFIERS_FILE = "identifiers.json"
@@ -20,6 +21,14 @@ INDICES = ("puzzle_identifiers", "puzzle_indices", "group_indices")
 SPLITS = ("train", "validation", "test")
 HELD_OUT_SPLITS = ("validation", "test")
 """The splits whose puzzles are never trained on."""
+
+_LARGEST = {
+    "vocab_size": 1 << 16,
+    "seq_len": 1_000_000,
+    "num_puzzle_identifiers": 1 << 31,
+    "total_groups": 1 << 40,
+}
+"""What `dataset.json` may state: 0 of any of them is nothing to train on."""
 
 IGNORED_LABEL = -100
 """What a dataset's `ignore_label_id` becomes in batches."""
@@ -76,15 +85,16 @@ def read_metadata(directory: Path, split: str) -> SplitMetadata:
             )
         raise DatasetError(f"{directory}: no dataset here; {file} is expected (`hrm build-dataset` makes it)")
     try:
-        metadata = SplitMetadata.model_validate(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DatasetError(f"{file}: cannot be read as JSON ({error})") from error
+        metadata = SplitMetadata.model_validate(load_json(file, LARGEST_FACTS))
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise DatasetError(f"{file}: {problems}") from error
-    for name in ("vocab_size", "seq_len", "num_puzzle_identifiers", "total_groups"):
-        if getattr(metadata, name) < 1:
-            raise DatasetError(f"{file}: {name} is {getattr(metadata, name)}; at least 1 is expected")
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{file}: cannot be read as JSON ({error})") from error
+    for name, largest in _LARGEST.items():
+        if not 1 <= getattr(metadata, name) <= largest:
+            raise DatasetError(f"{file}: {name} is {getattr(metadata, name)}; 1 to {largest:,} are expected")
+    _check_domain(file, metadata)
     if not metadata.sets:
         raise DatasetError(f"{file}: sets is empty; the name of at least one set is expected")
     for name in metadata.sets:
@@ -92,6 +102,21 @@ def read_metadata(directory: Path, split: str) -> SplitMetadata:
         if not name or Path(name).name != name:
             raise DatasetError(f"{file}: set {name!r} is not a plain name")
     return metadata
+
+
+def _check_domain(file: Path, metadata: SplitMetadata) -> None:
+    """Raises DatasetError where a stated domain is none, or has another vocabulary or length than stated beside it."""
+    try:
+        domain = stated_domain(metadata.domain)
+    except ConfigError as error:
+        raise DatasetError(f"{file}: {error}") from None
+    if domain is None:
+        return
+    for name in ("vocab_size", "seq_len"):
+        if getattr(metadata, name) != getattr(domain, name):
+            raise DatasetError(
+                f"{file}: {name} is {getattr(metadata, name)}, but {domain.describe()} has {getattr(domain, name)}"
+            )
 
 
 def array_file(folder: Path, set_name: str, array: str) -> Path:

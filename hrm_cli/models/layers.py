@@ -164,12 +164,14 @@ class Rotary(NamedTuple):
 
 def rotary_tables(positions: int, head_dim: int, theta: float) -> Rotary:
     """RoPE's cosines and sines for positions 0..positions−1, halves repeated (half-split rotation)."""
-    # Computed on the CPU: on the meta device `arange` would import torch's compiler, which takes seconds.
+    here = torch.get_default_device()
+    if here.type == "meta":
+        # Nothing is computed: the tables of a million positions would be gigabytes.
+        return Rotary(torch.empty(positions, head_dim), torch.empty(positions, head_dim))
     with torch.device("cpu"):
         frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
         angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies)
         angles = torch.cat((angles, angles), dim=-1)
-    here = torch.get_default_device()
     return Rotary(angles.cos().to(here), angles.sin().to(here))
 
 

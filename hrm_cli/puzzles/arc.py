@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hrm_cli.errors import ConfigError, PuzzleError
+from hrm_cli.json_text import parse_json
 from hrm_cli.puzzles.arc_fields import CELLS, Fields
 from hrm_cli.puzzles.arc_kernels import FIRST_COLOUR, LAST_COLOUR, SIDE
 from hrm_cli.puzzles.arc_symmetry import COLOURS
@@ -45,7 +46,7 @@ class ArcDomain:
     def parse(self, text: str, where: str = "") -> Puzzle:
         """One grid from JSON such as `[[0,1],[2,3]]`. Raises PuzzleError naming `where`."""
         try:
-            rows = json.loads(text)
+            rows = parse_json(text)
         except ValueError as error:
             raise PuzzleError(f"{where + ': ' if where else ''}not a JSON grid ({error})") from None
         return Puzzle(parse_grid(rows, where), where=where, domain=self.name)

@@ -11,6 +11,11 @@ import json
 import zlib
 from collections.abc import Sequence
 
+from hrm_cli.json_text import parse_json
+
+_LARGEST = 128 << 20
+"""Bytes of the names, unpacked: four million names of ARC images."""
+
 
 def pack_names(names: Sequence[str]) -> str:
     """The names as printable text."""
@@ -22,9 +27,20 @@ def unpack_names(packed: str) -> list[str]:
     if not packed:
         return []
     try:
-        names = json.loads(zlib.decompress(base64.b85decode(packed)))
-    except zlib.error as error:
+        names = parse_json(_inflated(base64.b85decode(packed)))
+    except (zlib.error, ValueError) as error:
         raise ValueError(f"damaged names ({error})") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("damaged names (no list of texts)")
     return names
+
+
+def _inflated(packed: bytes) -> bytes:
+    """A few bytes can inflate to gigabytes: no more than `_LARGEST` are made. Raises ValueError or zlib.error."""
+    inflater = zlib.decompressobj()
+    content = inflater.decompress(packed, _LARGEST)
+    if inflater.unconsumed_tail:
+        raise ValueError(f"more than {_LARGEST:,} bytes")
+    if not inflater.eof:
+        raise ValueError("cut short")
+    return content

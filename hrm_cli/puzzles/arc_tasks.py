@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hrm_cli.errors import PuzzleError
+from hrm_cli.json_text import load_json
 from hrm_cli.puzzles.arc_kernels import SIDE
 from hrm_cli.puzzles.arc_symmetry import COLOURS, SEPARATOR
 from hrm_cli.puzzles.domain import Grid
@@ -128,10 +129,10 @@ def _pairs(documents: list[Any], told: str, *, needs_output: bool) -> list[Pair]
 def read_json(file: Path) -> Any:
     """A JSON file. Raises PuzzleError naming it."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return load_json(file)
     except FileNotFoundError:
         raise PuzzleError(f"{file}: no such file") from None
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise PuzzleError(f"{file}: cannot be read as JSON ({error})") from None
 
 

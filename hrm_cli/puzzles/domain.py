@@ -10,6 +10,7 @@ Letters in shapes: n puzzles, S tokens of a puzzle, V vocabulary.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -216,13 +217,34 @@ DOMAINS: dict[str, DomainEntry] = {
 
 def make_domain(name: str, **facts: Any) -> Domain:
     """The domain called `name` with its options. Raises ConfigError for an unknown name or option."""
-    entry = DOMAINS.get(name)
+    entry = DOMAINS.get(name) if isinstance(name, str) else None
     if entry is None:
         raise ConfigError(
-            f"unknown domain {name!r}{closest(name, list(DOMAINS))} Known: {', '.join(DOMAINS)}."
+            f"unknown domain {name!r:.80}{closest(name, list(DOMAINS))} Known: {', '.join(DOMAINS)}."
         )
-    module, _, factory = entry.factory.partition(":")
-    return getattr(importlib.import_module(module), factory)(**{**entry.defaults, **facts})
+    module, _, attribute = entry.factory.partition(":")
+    factory = getattr(importlib.import_module(module), attribute)
+    accepted = list(inspect.signature(factory).parameters)
+    for option, value in facts.items():
+        if option not in accepted:
+            raise ConfigError(f"domain {name}: unknown option {option!r:.80}; it takes {', '.join(accepted)}")
+        if value is not None and type(value) is not int:
+            raise ConfigError(f"domain {name}: {option} is {value!r:.40}; a whole number is expected")
+    domain: Domain = factory(**{**entry.defaults, **facts})
+    return domain
+
+
+def stated_domain(stated: Any) -> Domain | None:
+    """The domain that a file states as `{"name": "sudoku", "size": 9}`; None where it states none.
+
+    Raises ConfigError for anything else.
+    """
+    if not stated and (stated is None or isinstance(stated, Mapping)):
+        return None
+    if not isinstance(stated, Mapping) or not all(isinstance(key, str) for key in stated):
+        raise ConfigError(f"domain {stated!r:.80}: an object with a name is expected")
+    options = dict(stated)
+    return make_domain(options.pop("name", None), **options)
 
 
 def infer_domain(vocab_size: int, seq_len: int) -> Domain | None:

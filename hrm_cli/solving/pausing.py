@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +21,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from hrm_cli.errors import CheckpointError, ConfigError
+from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError
 from hrm_cli.evaluation.attempts import Reasoner
 from hrm_cli.files import written_whole
+from hrm_cli.json_text import parse_json
 from hrm_cli.models.act import ACTModel, InferenceStep
 from hrm_cli.models.core import InnerCarry
 from hrm_cli.puzzles.domain import Domain, Puzzle
+from hrm_cli.safetensors_files import read_safetensors_header
 from hrm_cli.solving.solution import Solution
 from hrm_cli.solving.solver import solve_puzzles
 from hrm_cli.training.model_files import ModelCard
@@ -142,8 +145,8 @@ def save_carry(
 def load_carry(path: Path, card: ModelCard, domain: Domain) -> PausedSolve:
     """Raises CheckpointError when the file is no carry, or was made with another checkpoint."""
     try:
+        metadata = read_safetensors_header(path).metadata
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
             if "hrm_carry_version" not in metadata:
                 raise CheckpointError(f"{path}: not a saved carry; --save-carry writes one")
             if metadata["hrm_carry_version"] != str(CARRY_FORMAT_VERSION):
@@ -160,15 +163,60 @@ def load_carry(path: Path, card: ModelCard, domain: Domain) -> PausedSolve:
                     file.get_tensor(f"{n}/tokens"),
                     InnerCarry(file.get_tensor(f"{n}/z_H"), file.get_tensor(f"{n}/z_L")),
                 )
-                for n in range(int(metadata["batches"]))
+                for n in range(_count(metadata, "batches"))
             ]
-            listed = json.loads(metadata["puzzles"])
+            puzzles = _listed(parse_json(metadata["puzzles"]), domain)
+            taken = _count(metadata, "taken")
+            _check_rows(batches, puzzles, card, domain)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, PuzzleError) as error:
         raise CheckpointError(f"{path}: not a whole carry file ({error})") from None
-    puzzles = [(int(p["index"]), replace(domain.parse(p["text"]), where=p["where"])) for p in listed]
-    return PausedSolve(path, int(metadata["taken"]), puzzles, batches)
+    return PausedSolve(path, taken, puzzles, batches)
+
+
+def _count(metadata: Mapping[str, str], name: str) -> int:
+    text = metadata[name]
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
+        raise ValueError(f"{name}: found {text!r:.40}; expected a whole number")
+    return int(text)
+
+
+def _listed(document: Any, domain: Domain) -> list[tuple[int, Puzzle]]:
+    """The paused puzzles with their places. Raises ValueError or PuzzleError."""
+    if not isinstance(document, list):
+        raise ValueError("puzzles: a list is expected")
+    puzzles = []
+    for entry in document:
+        index, where, text = (
+            (entry.get(k) for k in ("index", "where", "text")) if isinstance(entry, dict) else "   "
+        )
+        if type(index) is not int or not isinstance(where, str) or not isinstance(text, str):
+            raise ValueError(f"puzzles: found {entry!r:.80}; expected an object with index, where and text")
+        puzzles.append((index, replace(domain.parse(text), where=where)))
+    return puzzles
+
+
+def _check_rows(
+    batches: list[PausedBatch], puzzles: list[tuple[int, Puzzle]], card: ModelCard, domain: Domain
+) -> None:
+    """Raises ValueError where states, tokens and puzzles are not of the same rows, or not of this model's shape."""
+    arch = card.preset.arch
+    rows = 0
+    for number, batch in enumerate(batches):
+        tokens, states = batch.tokens, (batch.carry.z_H, batch.carry.z_L)
+        count = len(tokens) if tokens.ndim == 2 else 0
+        shape = (count, arch.puzzle_positions + domain.seq_len, arch.hidden_size)
+        if not count or tokens.shape[1] != domain.seq_len or any(state.shape != shape for state in states):
+            raise ValueError(f"batch {number}: its tensors are not of this model's shape")
+        if tokens.dtype != torch.int32 or not all(state.is_floating_point() for state in states):
+            raise ValueError(f"batch {number}: its tensors are not of the types that are saved")
+        for row in tokens.numpy():
+            if rows >= len(puzzles) or not _same(domain, puzzles[rows][1], row):
+                raise ValueError(f"batch {number}: its rows are not the puzzles listed")
+            rows += 1
+    if rows != len(puzzles):
+        raise ValueError(f"{len(puzzles)} puzzles for {rows} rows of states")
 
 
 def resume_puzzles(

@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import math
 import os
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hrm_cli.errors import CheckpointError, PuzzleError, closest
+from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, closest
+from hrm_cli.json_text import parse_json
 from hrm_cli.models.kinds import NEVER_TRAINED, kind_of
-from hrm_cli.puzzles.domain import Puzzle, make_domain
+from hrm_cli.puzzles.domain import Puzzle, make_domain, stated_domain
+from hrm_cli.safetensors_files import read_safetensors_header
 
 SCHEME = "bundled:"
 """What a CHECKPOINT begins with that names one of these models."""
@@ -29,7 +30,7 @@ ENTRY = "bundled"
 ATTEMPTS = 8
 """Images tried of a puzzle whose first answer breaks a rule, unless a user says otherwise."""
 
-_LONGEST_HEADER = 1 << 26
+_FIGURES: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,13 @@ class Measured:
     attempts: int
     mean_steps: float
     """ACT steps of the one pass."""
+
+    def check(self) -> None:
+        """Raises ValueError where a figure is not what it is declared as, which a file's author may get wrong."""
+        for name, kind in self.__annotations__.items():
+            value = getattr(self, name)
+            if (type(value) is not int and kind == "int") or not isinstance(value, _FIGURES[kind]):
+                raise ValueError(f"measured.{name}: found {value!r:.40}; expected {kind}")
 
     @classmethod
     def all_of(cls, on: str, document: Mapping[str, Any]) -> tuple[Measured, ...]:
@@ -84,8 +92,10 @@ class BundledFacts:
     @classmethod
     def parse(cls, text: str) -> BundledFacts:
         """Raises ValueError, KeyError or TypeError."""
-        document = json.loads(text)
+        document = parse_json(text)
         measured = tuple(Measured(**one) for one in document["measured"])
+        for one in measured:
+            one.check()
         return cls(str(document["trained_on"]), str(document["licence"]), measured)
 
 
@@ -130,9 +140,11 @@ class BundledModel:
 
 
 def describe(domain: Mapping[str, Any]) -> str:
-    """A domain's name and options in words."""
-    options = dict(domain)
-    return make_domain(str(options.pop("name")), **options).describe()
+    """A domain's name and options in words. Raises ConfigError where it is none."""
+    found = stated_domain(domain)
+    if found is None:
+        raise ConfigError("no domain is stated")
+    return found.describe()
 
 
 def bundled_folder() -> Path:
@@ -203,35 +215,23 @@ def _accuracy(model: BundledModel) -> float:
 
 def read_bundled(path: Path) -> BundledModel:
     """What a bundled file's header says. Raises CheckpointError."""
-    header = _read_json_header(path)
-    metadata = header.pop("__metadata__", {})
+    try:
+        header = read_safetensors_header(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+    metadata = header.metadata
     try:
         facts = BundledFacts.parse(metadata[ENTRY])
-        shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+        shapes = {name: entry.shape for name, entry in header.tensors.items()}
         trained = sum(
             math.prod(shape) for name, shape in shapes.items() if kind_of(name) not in NEVER_TRAINED
         )
-        domain = dict(json.loads(metadata["dataset"])["domain"])
+        domain = dict(parse_json(metadata["dataset"])["domain"])
         describe(domain)
         return BundledModel(
-            path.stem, path, path.stat().st_size, domain, trained, int(metadata["step"]), facts, shapes
+            path.stem, path, path.stat().st_size, domain, trained, int(metadata["step"][:18]), facts, shapes
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise CheckpointError(
             f"{path}: no bundled model: its header cannot be understood ({error!r}); `hrm models add` writes one"
         ) from None
-
-
-def _read_json_header(path: Path) -> dict[str, Any]:
-    """The header of a safetensors file: eight bytes of its length, then JSON."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > _LONGEST_HEADER:
-                raise ValueError(f"a header of {length:,} bytes")
-            header = json.loads(file.read(length))
-    except (OSError, ValueError, struct.error) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path}: not a whole safetensors file (its header is no table)")
-    return header

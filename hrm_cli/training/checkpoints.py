@@ -22,6 +22,7 @@ from torch import Tensor
 from hrm_cli.config.schema import Preset
 from hrm_cli.errors import CheckpointError
 from hrm_cli.files import PARTIAL, replace, sync
+from hrm_cli.json_text import LARGEST_FACTS, load_json
 from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.core import InnerCarry
 from hrm_cli.training.distributed import ALONE, World
@@ -29,6 +30,7 @@ from hrm_cli.training.loss_scale import LossScale
 from hrm_cli.training.model_files import MODEL_FILE, compare_shapes, find_model_file, write_model_file
 from hrm_cli.training.optimizers import AdamATan2
 from hrm_cli.training.pointers import FACTS_FILE, CheckpointNotWritten, point, pointed_to
+from hrm_cli.training.resume_facts import check_resume_facts
 from hrm_cli.training.state import Best, DatasetFacts, TrainState
 from hrm_cli.training.tensor_files import save_tensors
 
@@ -150,14 +152,14 @@ def load_training_state(run: Path, state: TrainState, world: World = ALONE) -> d
         if state.loss_scale is not None and facts.get("loss_scale"):
             state.loss_scale = LossScale(**facts["loss_scale"])
         sampler: dict[str, Any] = facts["sampler"]
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
         raise CheckpointError(f"{folder}: its training state does not fit this run: {error!r}") from None
     return sampler
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
-        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+        facts = check_resume_facts(load_json(folder / FACTS_FILE, LARGEST_FACTS))
         return facts, load_file(folder / TENSORS_FILE)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: its training state cannot be read: {error}") from None

@@ -25,6 +25,7 @@ from hrm_cli.config.reference import CONFIG_FILE, ours_of, read_reference_config
 from hrm_cli.config.schema import ArchConfig, Preset
 from hrm_cli.errors import CheckpointError
 from hrm_cli.files import write_text, written_whole
+from hrm_cli.json_text import parse_json
 from hrm_cli.models.inferred import PUZZLE_TABLE
 from hrm_cli.models.puzzle_embedding import mean_table
 from hrm_cli.models.registry import build_model
@@ -135,7 +136,7 @@ def to_reference(
             notes.append("H_init, L_init: rounded to bfloat16, as the reference holds them")
         write_companion(destination, Companion(card.preset, card.facts, card.step, exact))
         written.append(companion_file(destination))
-    prefix = PREFIX if origin is None else str(origin["prefix"])
+    prefix = PREFIX if origin is None else origin["prefix"]
     write_torch_file(destination, {f"{prefix}{name}": tensor for name, tensor in tensors.items()})
     write_text(destination.parent / CONFIG_FILE, config)
     return Conversion(
@@ -179,8 +180,11 @@ def _origin(metadata: Mapping[str, str], path: Path) -> dict[str, Any] | None:
     if ORIGIN_KEY not in metadata:
         return None
     try:
-        origin = json.loads(metadata[ORIGIN_KEY])
-        return {"prefix": str(origin["prefix"]), "config": origin["config"]}
+        origin = parse_json(metadata[ORIGIN_KEY])
+        prefix, config = origin["prefix"], origin["config"]
+        if not isinstance(prefix, str) or not isinstance(config, str | None):
+            raise TypeError
+        return {"prefix": prefix, "config": config}
     except (ValueError, KeyError, TypeError):
         raise CheckpointError(f"{path}: what its header says of its origin cannot be understood") from None
 
@@ -208,7 +212,7 @@ def _config_text(card: ModelCard, origin: Mapping[str, Any] | None, destination:
     """`all_config.yaml`: the original where it still says what the checkpoint does, else written from ours."""
     written = reference_of(card.preset, card.preset.data.path or "data", destination.name)
     if origin is not None and origin["config"] is not None:
-        text = str(origin["config"])
+        text = origin["config"]
         original = read_reference_config(text, f"{card.path}: the original {CONFIG_FILE}")
         if _agrees(original, card.preset):
             return text

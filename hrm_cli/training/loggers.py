@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hrm_cli.files import write_text
+from hrm_cli.json_text import parse_json
 from hrm_cli.training.state import Plan
 
 
@@ -95,7 +96,7 @@ class MetricsFile:
             self._descriptor = None
 
     def _drop_behind(self, step: int) -> None:
-        text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
+        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.is_file() else ""
         kept = []
         for line in text.splitlines():
             record = _json_or_none(line)
@@ -110,7 +111,7 @@ class MetricsFile:
 def _json_or_none(line: str) -> dict[str, Any] | None:
     # A run that was killed may have left half a line.
     try:
-        record = json.loads(line)
+        record = parse_json(line, nan_as_null=True)
     except ValueError:
         return None
-    return record if isinstance(record, dict) and "step" in record else None
+    return record if isinstance(record, dict) and type(record.get("step")) is int else None

@@ -5,7 +5,6 @@ All of it comes from the model file's header and the figures handed in; nothing 
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from hrm_cli.config.presets import list_presets, load_preset
 from hrm_cli.config.resolved import diff_presets
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.metadata import SplitMetadata
+from hrm_cli.json_text import parse_json
 from hrm_cli.models.counting import count_stored
 from hrm_cli.puzzles.domain import make_domain
 from hrm_cli.training.model_files import ModelCard
@@ -76,8 +76,10 @@ def run_figures(run: Path, step: int) -> tuple[dict[str, Any], float | None]:
     seconds = None
     for line in lines:
         try:
-            record = json.loads(line)
+            record = parse_json(line, nan_as_null=True)
         except ValueError:
+            continue
+        if not isinstance(record, dict):
             continue
         if record.get("kind") == "eval" and record.get("step") == step:
             figures = record

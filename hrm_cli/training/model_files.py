@@ -12,22 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from hrm_cli.config.problems import stated_preset
 from hrm_cli.config.schema import Preset
 from hrm_cli.data import hub
-from hrm_cli.errors import CheckpointError
+from hrm_cli.errors import CheckpointError, ConfigError
+from hrm_cli.json_text import parse_json
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
+from hrm_cli.safetensors_files import read_safetensors_header
 from hrm_cli.training.bundled import SCHEME, named_model
+from hrm_cli.training.pointers import pointed_to
 from hrm_cli.training.reference_files import find_reference_file
 from hrm_cli.training.state import DatasetFacts
+from hrm_cli.training.stated_facts import checked_facts, checked_step
 from hrm_cli.training.tensor_files import save_tensors
 
 FORMAT_VERSION = 1
+READABLE_VERSIONS = ("1",)
 MODEL_FILE = "model.safetensors"
 OWN_ENTRIES = ("format", "hrm_format_version", "config", "step", "dataset")
 """What `write_model_file` puts into every header."""
@@ -121,13 +126,10 @@ def _convert_first(checkpoint: Path) -> CheckpointError:
 
 
 def _follow(pointer: Path) -> Path:
-    try:
-        target = pointer.parent / pointer.read_text(encoding="utf-8").strip() / MODEL_FILE
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{pointer}: cannot be read: {error}") from None
-    if not target.is_file():
-        raise CheckpointError(f"{pointer}: points to {target.parent}, which holds no {MODEL_FILE}")
-    return target
+    folder = pointed_to(pointer)
+    if folder is None or not (folder / MODEL_FILE).is_file():
+        raise CheckpointError(f"{pointer}: points to {folder}, which holds no {MODEL_FILE}")
+    return folder / MODEL_FILE
 
 
 @dataclass(frozen=True)
@@ -148,11 +150,10 @@ def read_header(checkpoint: Path) -> Header:
     """Reads the header only, whatever the file's size. Raises CheckpointError."""
     path = find_model_file(checkpoint)
     try:
-        with safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            return Header(path, file.metadata() or {}, shapes)
-    except (SafetensorError, OSError) as error:
+        header = read_safetensors_header(path)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+    return Header(path, header.metadata, {name: entry.shape for name, entry in header.tensors.items()})
 
 
 def read_model_card(checkpoint: Path) -> ModelCard:
@@ -168,15 +169,18 @@ def model_card(header: Header) -> ModelCard:
         raise CheckpointError(
             f"{path}: a safetensors file without hrm's header (no hrm_format_version), so its configuration is unknown"
         )
-    if not version.isdecimal() or int(version) > FORMAT_VERSION:
+    if version not in READABLE_VERSIONS:
         raise CheckpointError(
-            f"{path}: format version {version}, but this hrm reads versions up to {FORMAT_VERSION}; install a newer hrm"
+            f"{path}: format version {version:.40}, but this hrm reads versions up to {FORMAT_VERSION}; "
+            "install a newer hrm"
         )
     try:
-        preset = Preset.model_validate_json(metadata["config"])
-        facts = DatasetFacts(**json.loads(metadata["dataset"]))
-        return ModelCard(path, preset, int(metadata["step"]), facts, header.shapes)
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        preset = stated_preset(parse_json(metadata["config"]))
+        facts = checked_facts(parse_json(metadata["dataset"]))
+        return ModelCard(path, preset, checked_step(metadata["step"]), facts, header.shapes)
+    except KeyError as error:
+        raise CheckpointError(f"{path}: its header has no entry {error.args[0]}") from None
+    except (ValueError, ConfigError) as error:
         raise CheckpointError(f"{path}: its header cannot be understood: {error}") from None
 
 
@@ -187,10 +191,7 @@ def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[AC
     """
     card = read_model_card(checkpoint)
     facts = card.facts
-    model = build_model(
-        card.preset.arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, device="meta"
-    )
-    compare_shapes(card.path, {name: tuple(t.shape) for name, t in model.state_dict().items()}, card.shapes)
+    refuse_other_shapes(card)
     model = build_model(
         card.preset.arch,
         facts.vocab_size,
@@ -204,6 +205,19 @@ def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[AC
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{card.path}: cannot be read: {error}") from None
     return model.eval(), card
+
+
+def refuse_other_shapes(card: ModelCard) -> None:
+    """Raises CheckpointError where the file's tensors are not those of its configuration; takes no memory for it."""
+    arch, facts = card.preset.arch, card.facts
+    if arch.H_layers + arch.L_layers > 2 * len(card.shapes) + 64:
+        # A thousand blocks take seconds to make, even without memory. Cores without an H-module state H_layers too.
+        raise CheckpointError(
+            f"{card.path}: its tensors do not fit its architecture: {len(card.shapes)} tensors for {arch.H_layers} + "
+            f"{arch.L_layers} layers"
+        )
+    model = build_model(arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, device="meta")
+    compare_shapes(card.path, {name: tuple(t.shape) for name, t in model.state_dict().items()}, card.shapes)
 
 
 def compare_shapes(

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from hrm_cli.errors import CheckpointError
 from hrm_cli.files import write_text
+from hrm_cli.json_text import LARGEST_FACTS, load_json
+from hrm_cli.regular_files import read_text
 
 FACTS_FILE = "training.json"
+_LONGEST_POINTER = 4096
 
 
 class CheckpointNotWritten(CheckpointError):  # noqa: N818 - what happened, not a kind of fault
@@ -21,8 +24,19 @@ def point(pointer: Path, folder: Path) -> None:
 
 
 def pointed_to(pointer: Path) -> Path | None:
-    """The checkpoint folder that a pointer names; None where there is no pointer."""
-    return pointer.parent / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+    """The checkpoint folder that a pointer names; None where there is no pointer.
+
+    Raises CheckpointError where the file is none: a pointer is one short line of text.
+    """
+    if not pointer.is_file():
+        return None
+    try:
+        name = read_text(pointer, _LONGEST_POINTER).strip()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{pointer}: cannot be read: {error}") from None
+    if not name or not name.isprintable():
+        raise CheckpointError(f"{pointer}: holds {name!r:.80}; the name of a checkpoint folder is expected")
+    return pointer.parent / name
 
 
 def has_checkpoint(run: Path) -> bool:
@@ -46,7 +60,7 @@ def record_rollback(run: Path, rollbacks: int, lr_factor: float, seconds: float)
     folder = pointed_to(run / "latest")
     assert folder is not None
     try:
-        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+        facts = load_json(folder / FACTS_FILE, LARGEST_FACTS)
         facts |= {"rollbacks": rollbacks, "lr_factor": lr_factor, "seconds": seconds}
         write_text(folder / FACTS_FILE, json.dumps(facts), synced=True)
     except OSError as error:

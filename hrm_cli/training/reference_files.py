@@ -16,16 +16,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
-from hrm_cli.config.documents import Document
+from hrm_cli.config.documents import Document, read_text
+from hrm_cli.config.problems import stated_preset
 from hrm_cli.config.reference import CONFIG_FILE, config_beside, read_config_file
 from hrm_cli.config.schema import Preset
-from hrm_cli.errors import CheckpointError
+from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.files import write_text
+from hrm_cli.json_text import load_json
 from hrm_cli.training.state import DatasetFacts
-from hrm_cli.training.torch_files import is_torch_file, read_torch_file
+from hrm_cli.training.stated_facts import checked_facts, checked_step
+from hrm_cli.training.torch_files import is_torch_file, read_torch_file, step_of
 
 PREFIX = "_orig_mod.model."
 """What the reference's own files have in front of our names: it compiles a model inside a loss head."""
@@ -73,11 +75,7 @@ def find_reference_file(checkpoint: Path) -> Path | None:
     """The torch file that a path means: itself, or the newest `step_N` of a folder; None where there is none."""
     if checkpoint.is_file():
         return checkpoint if is_torch_file(checkpoint) else None
-    steps = {
-        int(path.name.removeprefix("step_")): path
-        for path in checkpoint.glob("step_*")
-        if re.fullmatch(r"step_\d+", path.name)
-    }
+    steps = {step: path for path in checkpoint.glob("step_*") if (step := step_of(path)) is not None}
     others = [checkpoint / name for name in _OTHER_NAMES]
     candidates = [path for _, path in sorted(steps.items(), reverse=True)] + others
     return next((path for path in candidates if path.is_file() and is_torch_file(path)), None)
@@ -130,16 +128,17 @@ def read_companion(path: Path) -> Companion | None:
     if not file.is_file():
         return None
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = load_json(file)
         if document["version"] != _EXACT_VERSION:
-            raise ValueError(f"version {document['version']}, and this hrm knows {_EXACT_VERSION}")
+            raise ValueError(f"version {document['version']!r:.40}, and this hrm knows {_EXACT_VERSION}")
         states = {
             name: torch.from_numpy(np.frombuffer(base64.b64decode(text), dtype="<f4").copy())
             for name, text in document["initial_states"].items()
         }
-        facts = DatasetFacts(**document["dataset"])
-        return Companion(Preset.model_validate(document["config"]), facts, int(document["step"]), states)
-    except (OSError, KeyError, TypeError, ValueError, ValidationError) as error:
+        facts = checked_facts(document["dataset"])
+        step = checked_step(str(document["step"]))
+        return Companion(stated_preset(document["config"]), facts, step, states)
+    except (OSError, KeyError, TypeError, AttributeError, ValueError, ConfigError) as error:
         raise CheckpointError(
             f"{file}: cannot be understood ({error}); without it, {path} can be read"
         ) from None
@@ -160,7 +159,7 @@ def exact_initial_states(checkpoint: ReferenceCheckpoint) -> dict[str, Tensor]:
 def refuse_existing_config(folder: Path, text: str) -> None:
     """Raises CheckpointError where a folder has another `all_config.yaml` than `text`."""
     path = folder / CONFIG_FILE
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if path.exists() and read_text(path) != text:
         raise CheckpointError(
             f"{path}: is there already, for another model or run; name a destination in another folder, or --force"
         )

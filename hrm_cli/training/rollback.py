@@ -9,7 +9,7 @@ from __future__ import annotations
 from hrm_cli.errors import TrainingDiverged
 from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.guards import Divergence
-from hrm_cli.training.pointers import CheckpointNotWritten, go_back_to_best, record_rollback
+from hrm_cli.training.pointers import CheckpointNotWritten, go_back_to_best, pointed_to, record_rollback
 from hrm_cli.training.run import Run
 from hrm_cli.training.state import TrainState
 
@@ -67,8 +67,7 @@ def _end(run: Run, state: TrainState, divergence: Divergence) -> TrainingDiverge
         None,
     )
     kept = (
-        f"The {pointer.name if pointer.name == 'best' else 'last good'} checkpoint is "
-        f"{run.folder / pointer.read_text(encoding='utf-8').strip()}"
+        f"The {pointer.name if pointer.name == 'best' else 'last good'} checkpoint is {pointed_to(pointer)}"
         if pointer is not None
         else "No checkpoint had been written"
     )

@@ -6,22 +6,27 @@ same step, as a run resumed from an earlier checkpoint may leave them, the last 
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, TypeGuard
 
 from hrm_cli.errors import ConfigError
-from hrm_cli.training.run_status import read_status
+from hrm_cli.json_text import parse_json
+from hrm_cli.regular_files import UnusableFile, open_regular
+from hrm_cli.training.run_status import STATUS_FILE, UNKNOWN, read_status
+from hrm_cli.yaml_text import load_yaml
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
 
 Record = dict[str, Any]
+
+_BEST = ("step", "exact_accuracy", "cell_accuracy", "mean_steps")
+_LARGEST_FIGURE = 1e100
+_MOST_SECONDS = 1e11
+_MOST_STEPS = 1 << 62
+_LONGEST_LINE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,9 @@ class RunRecords:
     training: list[Record] = field(default_factory=list)
     evaluations: list[Record] = field(default_factory=list)
     junk: int = 0
-    """Lines of metrics.jsonl that are no records."""
+    """Lines of metrics.jsonl that are not records."""
+    problems: list[str] = field(default_factory=list)
+    """What could not be read of it, each with the file's name."""
 
     @property
     def step(self) -> int:
@@ -58,16 +65,15 @@ class RunRecords:
         known = [one for one in self.evaluations if is_number(one.get("exact_accuracy"))]
         return max(
             known,
-            key=lambda one: (one["exact_accuracy"], float(one.get("cell_accuracy") or 0.0)),
+            key=lambda one: (one["exact_accuracy"], _number_or_zero(one.get("cell_accuracy"))),
             default=None,
         )
 
     @property
     def seconds(self) -> float | None:
         """Training time at the last logged line."""
-        return next(
-            (one["seconds"] for one in reversed(self.training) if is_number(one.get("seconds"))), None
-        )
+        known = (one.get("seconds") for one in reversed(self.training))
+        return next((value for value in known if is_number(value) and 0 <= value < _MOST_SECONDS), None)
 
     def curve(self, kind: str, figure: str) -> Curve:
         """A figure of the `train` or the `eval` lines."""
@@ -86,10 +92,10 @@ class RunRecords:
             "step": self.step,
             "total_steps": self.total_steps,
             "seconds": self.seconds,
-            "loss": last.get("loss"),
-            "best": best
-            and {name: best.get(name) for name in ("step", "exact_accuracy", "cell_accuracy", "mean_steps")},
-            "purpose": str(self.config.get("purpose") or ""),
+            "loss": _number_or_none(last.get("loss")),
+            "best": best and {name: _number_or_none(best.get(name)) for name in _BEST},
+            "purpose": purpose if isinstance(purpose := self.config.get("purpose"), str) else "",
+            "problems": self.problems,
         }
 
 
@@ -99,18 +105,32 @@ def read_run(folder: Path) -> RunRecords:
         raise ConfigError(
             f"{folder}: not a run folder ({CONFIG_FILE} is missing); `hrm runs` lists those in runs/"
         )
+    problems = []
+    config: Any = {}
     try:
-        config = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        config = None
-    state, reason, total = read_status(folder)
-    run = RunRecords(folder, state, reason, total, config if isinstance(config, dict) else {})
+        config = load_yaml(folder / CONFIG_FILE)
+        if not isinstance(config, dict):
+            raise UnusableFile("a mapping of sections is expected")
+    except (OSError, ValueError) as error:
+        problems.append(_problem(CONFIG_FILE, error))
+        config = {}
+    try:
+        state, reason, total = read_status(folder)
+    except (OSError, ValueError) as error:
+        problems.append(_problem(STATUS_FILE, error))
+        state, reason, total = UNKNOWN, "", None
+    run = RunRecords(folder, state, reason, total, config, problems=problems)
     by_kind: dict[str, dict[int, Record]] = {"train": {}, "eval": {}}
-    for record in _records(folder / METRICS_FILE):
-        if record is None:
-            run.junk += 1
-        elif record["kind"] in by_kind:
-            by_kind[record["kind"]][record["step"]] = record
+    try:
+        for record in _records(folder / METRICS_FILE):
+            if record is None:
+                run.junk += 1
+            elif record["kind"] in by_kind:
+                by_kind[record["kind"]][record["step"]] = record
+    except (OSError, ValueError) as error:
+        problems.append(_problem(METRICS_FILE, error))
+    if run.junk:
+        problems.append(f"{METRICS_FILE}: {run.junk} line{'s are' if run.junk > 1 else ' is'} no record")
     run.training, run.evaluations = (
         [of_kind[step] for step in sorted(of_kind)] for of_kind in (by_kind["train"], by_kind["eval"])
     )
@@ -118,7 +138,10 @@ def read_run(folder: Path) -> RunRecords:
 
 
 def find_runs(parent: Path) -> list[RunRecords]:
-    """The runs in a folder and in its folders, the newest last. Raises ConfigError where there is no such folder."""
+    """The runs in a folder and in its folders, the newest last; a damaged one says so in its `problems`.
+
+    Raises ConfigError where there is no such folder.
+    """
     if not parent.is_dir():
         raise ConfigError(f"{parent}: no such folder; name the one that your runs lie in")
     files = [parent / CONFIG_FILE, *parent.glob(f"*/{CONFIG_FILE}"), *parent.glob(f"*/*/{CONFIG_FILE}")]
@@ -126,31 +149,47 @@ def find_runs(parent: Path) -> list[RunRecords]:
     return sorted((read_run(folder) for folder in folders), key=_time)
 
 
-def is_number(value: object) -> bool:
-    """Whether a figure can be drawn: a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a figure can be drawn: a finite number, whose difference from another one is finite too."""
+    return type(value) in (int, float) and abs(value) < _LARGEST_FIGURE  # type: ignore[arg-type]
+
+
+def _number_or_zero(value: object) -> float:
+    return float(value) if is_number(value) else 0.0
+
+
+def _number_or_none(value: object) -> int | float | None:
+    return value if is_number(value) else None
+
+
+def _problem(file: str, error: Exception) -> str:
+    return f"{file}: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
 
 
 def _time(run: RunRecords) -> float:
-    file = run.folder / METRICS_FILE
-    return (file if file.is_file() else run.folder / CONFIG_FILE).stat().st_mtime
+    try:
+        file = run.folder / METRICS_FILE
+        return (file if file.is_file() else run.folder / CONFIG_FILE).stat().st_mtime
+    except OSError:  # removed just now
+        return 0.0
 
 
 def _records(path: Path) -> Iterator[Record | None]:
     try:
-        lines = path.open("rb")
+        lines = open_regular(path)
     except FileNotFoundError:
         return
     with lines:
-        for line in lines:
+        while line := lines.readline(_LONGEST_LINE):
             try:
-                record = json.loads(line)
+                record = parse_json(line, nan_as_null=True)
             except ValueError:
                 yield None
                 continue
             whole = (
                 isinstance(record, dict)
-                and isinstance(record.get("step"), int)
+                and type(record.get("step")) is int
+                and 0 <= record["step"] < _MOST_STEPS
                 and isinstance(record.get("kind"), str)
             )
             yield record if whole else None

@@ -14,6 +14,8 @@ from typing import Any
 
 from hrm_cli.errors import TrainingDiverged
 from hrm_cli.files import AlreadyLocked, FileLock, is_locked, write_text
+from hrm_cli.json_text import LARGEST_FACTS, load_json
+from hrm_cli.regular_files import UnusableFile
 
 STATUS_FILE = "status.json"
 LOCK_FILE = ".running"
@@ -21,6 +23,9 @@ LOCK_FILE = ".running"
 RUNNING, FINISHED, INTERRUPTED, DIVERGED, FAILED, UNKNOWN = (
     "running", "finished", "interrupted", "diverged", "failed", "unknown",
 )  # fmt: skip
+
+
+STATES = (RUNNING, FINISHED, INTERRUPTED, DIVERGED, FAILED)
 
 
 class RunStatus:
@@ -68,13 +73,21 @@ class RunStatus:
 
 
 def read_status(folder: Path) -> tuple[str, str, int | None]:
-    """State, reason and planned steps of a run; `unknown` where it has written none of them."""
+    """State, reason and planned steps of a run; `unknown` where it has written none of them.
+
+    Raises OSError or UnusableFile for a damaged file.
+    """
     try:
-        document: Any = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
-        state, reason = str(document["state"]), str(document["reason"])
-        total = int(document["total_steps"])
-    except (OSError, ValueError, KeyError, TypeError):
+        document: Any = load_json(folder / STATUS_FILE, LARGEST_FACTS)
+    except FileNotFoundError:
         return UNKNOWN, "", None
+    if not isinstance(document, dict):
+        raise UnusableFile("an object with state, reason and total_steps is expected")
+    state, reason, total = (document.get(name) for name in ("state", "reason", "total_steps"))
+    if state not in STATES:
+        raise UnusableFile(f"state is {state!r:.40}; one of {', '.join(STATES)} is expected")
+    if not isinstance(reason, str) or type(total) is not int or total < 0:
+        raise UnusableFile("reason is not a text, or total_steps not a whole number")
     if state == RUNNING and not is_locked(folder / LOCK_FILE):
         return INTERRUPTED, "killed", total
     return state, reason, total

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hrm_cli.errors import CheckpointError
 from hrm_cli.files import written_whole
+from hrm_cli.regular_files import open_regular
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
@@ -60,7 +61,7 @@ def read_torch_file(path: Path) -> TorchFile:
     Raises CheckpointError for a file that would run code, that is damaged, or that holds something else.
     """
     content = _load(path)
-    step = int(path.name.removeprefix("step_")) if re.fullmatch(r"step_\d+", path.name) else 0
+    step = step_of(path) or 0
     averaged = False
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         tensors = dict(content["model"])
@@ -72,8 +73,8 @@ def read_torch_file(path: Path) -> TorchFile:
                 raise CheckpointError(f"{path}: its averaged weights hold {unknown[0]}, its model does not")
             tensors |= dict(average)
             averaged = True
-        if isinstance(content.get("step"), int):
-            step = content["step"]
+        if type(stated := content.get("step")) is int and 0 <= stated <= _LAST_STEP:
+            step = stated
     elif isinstance(content, Mapping):
         tensors = dict(content)
     else:
@@ -84,6 +85,12 @@ def read_torch_file(path: Path) -> TorchFile:
         raise CheckpointError(f"{path}: holds no tensors; a state dict is expected")
     _check_tensors(path, tensors, "holds")
     return TorchFile(path, tensors, step, averaged)
+
+
+def step_of(path: Path) -> int | None:
+    """The step that a file's name states, as in `step_52080`; None where it states none."""
+    match = re.fullmatch(r"step_([0-9]{1,18})", path.name)
+    return int(match[1]) if match else None
 
 
 def write_torch_file(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -98,11 +105,14 @@ def write_torch_file(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def _load(path: Path) -> Any:
     try:
+        is_archive = _is_sound_archive(path)
         with warnings.catch_warnings():
             # torch remarks on pickle protocols that it may not read; whether it did is told below.
             warnings.simplefilter("ignore")
             # Mapped from disk where the format allows it: the puzzle tables of ARC are gigabytes.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+    except CheckpointError:
+        raise
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
     except pickle.UnpicklingError as error:
@@ -119,6 +129,40 @@ def _load(path: Path) -> Any:
         raise CheckpointError(f"{path}: {_NOT_A_STATE_DICT} ({_first_line(error)})") from None
 
 
+def _is_sound_archive(path: Path) -> bool:
+    """Whether a file is the archive that torch writes (else an older form). Raises CheckpointError for a zip bomb.
+
+    torch stores its entries as they are, so that they can be mapped: what is compressed, or larger than the file, no
+    torch wrote. An old file is pickles alone; the memory that it asks for is checked before it is read.
+    """
+    with open_regular(path) as file:
+        size = file.seek(0, 2)
+        if not zipfile.is_zipfile(file):
+            file.seek(0)
+            _refuse_large_buffers(path, file.read(_LARGEST_PICKLE), size)
+            return False
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            pickled = [
+                archive.read(e) for e in entries if e.filename.endswith("data.pkl") and _is_stored(e, size)
+            ]
+    if not all(_is_stored(entry, size) for entry in entries) or sum(e.file_size for e in entries) > size:
+        raise CheckpointError(f"{path}: {_NOT_A_STATE_DICT} (an archive whose entries are compressed)")
+    for content in pickled:
+        _refuse_large_buffers(path, content, size)
+    return True
+
+
+def _is_stored(entry: zipfile.ZipInfo, size: int) -> bool:
+    return entry.compress_type == zipfile.ZIP_STORED and entry.file_size <= size
+
+
+def _refuse_large_buffers(path: Path, content: bytes, size: int) -> None:
+    """Raises CheckpointError for a pickle that names a bytearray, which torch would make of any size it states."""
+    if b"bytearray" in content:
+        raise CheckpointError(f"{path}: {_NOT_A_STATE_DICT} (it asks for a bytearray)")
+
+
 def _wanted_calls(path: Path) -> list[str]:
     """What the pickle of a file names to be called, harmless parts of tensors left out; told without running it."""
     found: list[str] = []
@@ -127,9 +171,11 @@ def _wanted_calls(path: Path) -> list[str]:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-                content = archive.read(name)
+                with archive.open(name) as entry:
+                    content = entry.read(_LARGEST_PICKLE)
         else:
-            content = path.read_bytes()
+            with path.open("rb") as file:
+                content = file.read(_LARGEST_PICKLE)
         stream = io.BytesIO(content)
         # An old file is several pickles, one behind the other, then raw numbers, which end the reading.
         while stream.tell() < len(content):
@@ -146,6 +192,10 @@ def _wanted_calls(path: Path) -> list[str]:
 
 
 _OF_TENSORS = re.compile(r"collections\.OrderedDict|torch\.\w+Storage|torch\._utils\._rebuild_\w+")
+_LARGEST_PICKLE = 64 << 20
+"""Bytes looked at of the part of a file that names what is in it."""
+_LONGEST_NAME = 500
+_LAST_STEP = 10**18
 _NOT_A_STATE_DICT = "not a whole torch file that holds a state dict"
 
 
@@ -161,6 +211,13 @@ def _check_tensors(path: Path, named: Mapping[Any, Any], holds: str) -> None:
                 f"{path}: {holds} {name!r}, which is {type(value).__name__} and no tensor; a state dict (names and "
                 "their tensors) is expected"
             )
+        if len(name) > _LONGEST_NAME or re.search("[0-9]{7}", name):
+            raise CheckpointError(f"{path}: {holds} {name!r:.100}, which is no name of a tensor here")
         if not value.dtype.is_floating_point or value.layout != torch.strided:
             kind = str(value.dtype).removeprefix("torch.")
             raise CheckpointError(f"{path}: {name} holds {kind} numbers; weights are floating-point numbers")
+        if value.is_meta or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            # A few bytes that are repeated by their strides would become gigabytes when they are written.
+            raise CheckpointError(
+                f"{path}: {name} of shape {list(value.shape)} has fewer numbers in the file than it states"
+            )

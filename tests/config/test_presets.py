@@ -190,7 +190,7 @@ def test_circle_of_extends_is_refused_with_the_chain(tmp_path: Path) -> None:
         ("extends: ./gone.yaml", "gone.yaml: no such file"),
         ("train:\n  lr: 1\n  lr: 2\n", "{file}:3: not valid YAML: the key lr is written twice"),
         ("arch: {}\narch: {}\n", "{file}:2: not valid YAML: the key arch is written twice"),
-        ("arch:\n  yes: 1\n", "{file}:2: not valid YAML: the key True is no text"),
+        ("arch:\n  yes: 1\n", "{file}:2: not valid YAML: the key True is not text"),
         ("arch:\n\thidden_size: 1\n", "{file}:2: not valid YAML: "),
         ("train: [1\n", "{file}:2: not valid YAML: "),
         ("x: !!python/object:os.system 1\n", "not valid YAML: could not determine a constructor"),

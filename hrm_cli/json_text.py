@@ -1,0 +1,96 @@
+"""JSON within limits: nesting, length of numbers, size of the file. The only reader of JSON that is not our own.
+
+What Python's parser lets through and its users then fail on is refused here: numbers beyond a float, NaN and
+Infinity (which are not JSON), nesting deeper than any recursion goes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from hrm_cli.regular_files import UnusableFile, read_text
+
+DEEPEST = 64
+"""Lists and objects inside each other."""
+LONGEST_NUMBER = 300
+"""Digits: every such number fits a float."""
+LARGEST_DOCUMENT = 256 << 20
+"""Bytes of a file of data: a million ARC identifiers are 30 MB."""
+LARGEST_FACTS = 4 << 20
+"""Bytes of a file that states facts: `dataset.json`, `status.json`, `training.json`."""
+
+# A document without these is parsed at full speed.
+_LARGE_NUMBER = re.compile(rf"\d{{{LONGEST_NUMBER}}}|[eE]\+?\d\d\d")
+
+
+def parse_json(text: str | bytes, *, nan_as_null: bool = False) -> Any:
+    """The value of a JSON document. Raises UnusableFile with a reason of one line.
+
+    `nan_as_null`: NaN and Infinity, which Python's writer puts into JSON, are null; else they are refused.
+    """
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8-sig")
+        hooks: dict[str, Any] = {}
+        if _LARGE_NUMBER.search(text):
+            hooks = {"parse_int": _whole_number, "parse_float": _number}
+        document = json.loads(text, parse_constant=_null if nan_as_null else _no_constant, **hooks)
+    except UnusableFile:
+        raise
+    except RecursionError:
+        raise UnusableFile(_too_deep()) from None
+    except UnicodeDecodeError as error:
+        raise UnusableFile(f"is not UTF-8 text (byte {error.start} cannot be read)") from None
+    except ValueError as error:
+        raise UnusableFile(f"not valid JSON: {error}") from None
+    _check_depth(document)
+    return document
+
+
+def load_json(path: Path, largest: int = LARGEST_DOCUMENT) -> Any:
+    """The value of a JSON file. Raises OSError or UnusableFile; neither names the file in its reason."""
+    return parse_json(read_text(path, largest))
+
+
+def _too_deep() -> str:
+    return f"lists and objects more than {DEEPEST} deep inside each other"
+
+
+def _null(name: str) -> None:
+    return None
+
+
+def _no_constant(name: str) -> Any:
+    raise UnusableFile(f"{name} is not JSON; a number or null is expected")
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:
+        raise UnusableFile(f"a number of {len(digits):,} digits; at most {LONGEST_NUMBER} are read")
+    return int(digits)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise UnusableFile(f"the number {text[:40]} is too large")
+    return number
+
+
+def _check_depth(document: Any) -> None:
+    level = [document] if isinstance(document, list | dict) else []
+    depth = 0
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise UnusableFile(_too_deep())
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, list | dict)
+        ]

@@ -1,0 +1,31 @@
+"""Text from files, names and headers, made safe to show: control characters escaped, long text cut in the middle.
+
+A control character can move the cursor, set the window's title or reorder what is read. Each becomes `\\u001b`, which
+is also what it is inside a JSON string, so that JSON stays JSON.
+"""
+
+from __future__ import annotations
+
+import re
+
+LONGEST_MESSAGE = 4000
+"""Characters of an error message, and of a table's cell."""
+
+# All of C0 but newline and tab, DEL and C1; the marks and overrides of writing direction; separators of lines and
+# paragraphs; halves of surrogate pairs, which no encoding can write.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """`text` with every control character but newline and tab escaped as `\\uXXXX`."""
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    """`text` of at most `longest` characters: what is left out of its middle is counted."""
+    if len(text) <= longest:
+        return text
+    note = f" … ({len(text):,} characters, shortened) … "
+    kept = max(0, longest - len(note))
+    head = kept - kept // 4
+    return f"{text[:head]}{note}{text[len(text) - kept // 4 :] if kept // 4 else ''}"

@@ -1,0 +1,59 @@
+"""Facts of a dataset as a file states them, checked before any of them decides how much memory is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hrm_cli.puzzles.domain import stated_domain
+from hrm_cli.training.state import DatasetFacts
+
+LARGEST_VOCABULARY = 1 << 16
+LONGEST_PUZZLE = 1_000_000
+"""Cells: the largest maze."""
+MOST_IDENTIFIERS = 1 << 31
+MOST_STEPS = 1 << 62
+
+_BOUNDS = {
+    "vocab_size": LARGEST_VOCABULARY,
+    "seq_len": LONGEST_PUZZLE,
+    "num_puzzle_identifiers": MOST_IDENTIFIERS,
+}
+_KNOWN = {*_BOUNDS, "domain", "identifiers"}
+
+
+def checked_facts(document: Any) -> DatasetFacts:
+    """The facts in a JSON object. Raises ValueError naming the key, ConfigError for a domain that there is not."""
+    if not isinstance(document, Mapping):
+        raise ValueError(f"dataset: an object with {', '.join(_BOUNDS)} is expected")
+    unknown = sorted(set(map(str, document)) - _KNOWN)
+    if unknown:
+        raise ValueError(f"dataset: unknown key {unknown[0]!r:.80}")
+    numbers = {}
+    for name, largest in _BOUNDS.items():
+        value = document.get(name)
+        if type(value) is not int or not 1 <= value <= largest:
+            raise ValueError(
+                f"dataset.{name}: found {value!r:.40}; expected a whole number from 1 to {largest:,}"
+            )
+        numbers[name] = value
+    names = document.get("identifiers", "")
+    if not isinstance(names, str):
+        raise ValueError(f"dataset.identifiers: found {names!r:.40}; expected packed names")
+    domain = stated_domain(document.get("domain"))
+    if domain is not None and (domain.vocab_size, domain.seq_len) != (
+        numbers["vocab_size"],
+        numbers["seq_len"],
+    ):
+        raise ValueError(
+            f"dataset: {numbers['vocab_size']} tokens and {numbers['seq_len']} cells, but {domain.describe()} has "
+            f"{domain.vocab_size} and {domain.seq_len}"
+        )
+    return DatasetFacts(**numbers, domain=dict(document.get("domain") or {}), identifiers=names)
+
+
+def checked_step(text: str) -> int:
+    """The step of a header. Raises ValueError."""
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18:
+        raise ValueError(f"step: found {text!r:.40}; expected a whole number")
+    return int(text)

@@ -1,0 +1,144 @@
+"""YAML within limits: size, nesting, what aliases expand to, length of numbers. The only reader of YAML.
+
+YAML's plain types alone: no tag makes an object of Python. A key written twice is refused, where PyYAML silently
+keeps the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hrm_cli.regular_files import UnusableFile, read_text
+
+LARGEST = 1 << 18
+"""Bytes of a file, characters of a text."""
+DEEPEST = 64
+"""Lists and mappings inside each other."""
+MOST_VALUES = 50_000
+"""Values, once every alias is written out."""
+LARGEST_NUMBER = 10**300
+"""Every such number fits a float."""
+
+_MERGE = "tag:yaml.org,2002:merge"
+_INT = "tag:yaml.org,2002:int"
+
+
+class BadYAML(UnusableFile):
+    """Text that is not the YAML that is taken; `line` counts from 1, None where it is of no use."""
+
+    def __init__(self, reason: str, line: int | None = None) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of one YAML document. Raises BadYAML."""
+    if len(text) > LARGEST:
+        raise BadYAML(f"is too large ({len(text):,} characters; at most {LARGEST:,} are read)")
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except BadYAML:
+        raise
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark and "\n" in text else None
+        raise BadYAML(f"not valid YAML: {error.problem or error.context}", line) from None
+    except RecursionError:
+        raise BadYAML(f"not valid YAML: {_TOO_DEEP}") from None
+    except Exception as error:
+        # PyYAML also lets through whatever its constructors stumble on: ValueError for a date that does not
+        # exist, KeyError for `!!bool maybe`, ….
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadYAML(f"not valid YAML: {reason}") from None
+
+
+def load_yaml(path: Path) -> Any:
+    """The value of a YAML file. Raises OSError or UnusableFile; neither names the file in its reason."""
+    return parse_yaml(read_text(path, LARGEST))
+
+
+_TOO_DEEP = f"lists and mappings more than {DEEPEST} deep inside each other"
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML's plain types, of bounded size."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _Measure().of(node)
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == _MERGE:
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                found = "a list or a mapping" if isinstance(key, list | dict) else f"{key!r:.40}"
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {found} is not text (YAML reads yes, no, on and off so); quote it",
+                    problem_mark=key_node.start_mark,
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key} is written twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        number: int = super().construct_yaml_int(node)
+        if abs(number) >= LARGEST_NUMBER:
+            raise yaml.constructor.ConstructorError(
+                problem=f"a whole number of {len(node.value):,} characters; it is too large",
+                problem_mark=node.start_mark,
+            )
+        return number
+
+
+_StrictLoader.add_constructor(_INT, _StrictLoader.construct_yaml_int)
+
+
+class _Measure:
+    """Counts the values of a document as if every alias were written out, without writing them out."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, int]] = {}
+        self._open: set[int] = set()
+
+    def of(self, node: yaml.Node) -> tuple[int, int]:
+        """Values and depth. Raises ConstructorError at the first place that has too many."""
+        if id(node) in self._known:
+            return self._known[id(node)]
+        if id(node) in self._open:
+            raise self._error("an alias inside what it stands for", node)
+        if len(self._open) > DEEPEST:
+            raise self._error(_TOO_DEEP, node)
+        self._open.add(id(node))
+        values, depth = 1, 1
+        for inner in self._inner(node):
+            more, deeper = self.of(inner)
+            values, depth = values + more, max(depth, deeper + 1)
+        self._open.discard(id(node))
+        if values > MOST_VALUES:
+            raise self._error(f"more than {MOST_VALUES:,} values, once its aliases are written out", node)
+        if depth > DEEPEST + 1:
+            raise self._error(_TOO_DEEP, node)
+        self._known[id(node)] = values, depth
+        return values, depth
+
+    @staticmethod
+    def _inner(node: yaml.Node) -> list[yaml.Node]:
+        if isinstance(node, yaml.MappingNode):
+            return [part for pair in node.value for part in pair]
+        return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+    @staticmethod
+    def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+        return yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
