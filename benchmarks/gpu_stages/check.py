@@ -1,0 +1,110 @@
+"""The stage `check`: the tests marked `cuda`, each a row that is kept as soon as the test has ended.
+
+pytest runs in one process, with this module as a plugin.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from gpu_stages.processes import REPOSITORY, Deadline, Process
+from gpu_stages.results import Results, last_lines
+
+STAGE = "check"
+_FOLDER, _FINISHED = "HRM_GPU_RESULTS", "HRM_GPU_FINISHED"
+
+# What the rest relies on comes first: a stage that is cut off should have told the most.
+_ORDER = ("test_models", "test_training", "test_host_traffic", "test_golden", "test_commands")
+_SECONDS_EACH = 60
+
+
+def files_with_cuda_tests() -> list[str]:
+    """Test files that mark tests `cuda`, in the order in which they run."""
+    found = [
+        file
+        for file in sorted((REPOSITORY / "tests").rglob("test_*.py"))
+        if "mark.cuda" in file.read_text(encoding="utf-8")
+    ]
+    place = {name: number for number, name in enumerate(_ORDER)}
+    return [
+        str(file.relative_to(REPOSITORY))
+        for file in sorted(found, key=lambda file: place.get(file.stem, len(_ORDER)))
+    ]
+
+
+def run(results: Results, device: str, seconds: float, select: str | None) -> None:
+    """Runs the tests on `device`; `select` is pytest's -k."""
+    results.say(f"\ncheck: tests marked cuda, on {device}")
+    log = results.folder / "pytest.txt"
+    arguments = [
+        "-m", "pytest", "-m", "cuda", "-v", "-rfE", "--tb=short", "--durations=12", "--color=no",
+        "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "gpu_stages.check",
+        "-o", f"faulthandler_timeout={_SECONDS_EACH}",
+        *(["-k", select] if select else []), *files_with_cuda_tests(),
+    ]  # fmt: skip
+    if _has_timeouts():
+        arguments += [f"--timeout={_SECONDS_EACH}"]
+    before, finished = len(results.rows()), results.finished(STAGE)
+    environment = {
+        "HRM_ACCELERATOR": device,
+        _FOLDER: str(results.folder),
+        _FINISHED: json.dumps(sorted(finished)),
+        "COLUMNS": "160",
+    }
+    process = Process(arguments, log, environment)
+    try:
+        with log.open("a", encoding="utf-8") as stream:
+            for line in process.lines(Deadline(seconds)):
+                stream.write(line)
+                stream.flush()
+        status = process.end()
+    except TimeoutError:
+        status = process.end()
+        results.say(
+            f"stopped after {seconds:.0f} s, the stage's time; tests that are not named below have not run"
+        )
+    rows = [row for row in results.rows()[before:] if row["stage"] == STAGE]
+    count = {state: sum(row["status"] == state for row in rows) for state in ("ok", "failed", "skipped")}
+    results.say(
+        f"{count['ok']} passed, {count['failed']} failed, {count['skipped']} skipped; status {status}"
+    )
+    for row in rows:
+        if row["status"] == "failed":
+            results.say(f"  FAILED {row['row']} ({row['seconds']:.1f} s)")
+            for line in row["error"]:
+                results.say(f"      {line}")
+    if not rows and not finished:
+        for line in last_lines(log.read_text(encoding="utf-8"), 12):
+            results.say(f"      {line}")
+
+
+def _has_timeouts() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("pytest_timeout") is not None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what has passed already."""
+    finished = set(json.loads(os.environ.get(_FINISHED, "[]")))
+    done = [item for item in items if item.nodeid in finished]
+    if done:
+        config.hook.pytest_deselected(items=done)
+        items[:] = [item for item in items if item.nodeid not in finished]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keeps a test's outcome: that of its call, or of a set-up that failed or skipped it."""
+    folder = os.environ.get(_FOLDER)
+    if folder is None or (report.when != "call" and report.passed):
+        return
+    status = {"passed": "ok", "skipped": "skipped"}.get(report.outcome, "failed")
+    error = {"error": last_lines(report.longreprtext, 10)} if status != "ok" else {}
+    printed = {"printed": last_lines(report.capstdout, 4)} if report.capstdout.strip() else {}
+    Results(Path(folder), quiet=True).add(
+        STAGE, report.nodeid, status, seconds=round(report.duration, 2), **error, **printed
+    )

@@ -1,0 +1,68 @@
+"""Results that are on disk as soon as they are known: JSON lines to go on from, and a text to read."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from pathlib import Path
+from typing import Any
+
+FINISHED = ("ok", "skipped")
+"""What a row may have become so that it is not run again."""
+
+_ERROR_LINES = 6
+
+
+class Results:
+    """`results.jsonl` and `results.txt` in a folder; every line is written through when it comes.
+
+    `earlier` are results of an earlier call, whose finished rows count as finished here.
+    """
+
+    def __init__(self, folder: Path, earlier: Path | None = None, *, quiet: bool = False) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.file, self._text = folder, folder / "results.jsonl", folder / "results.txt"
+        self._earlier, self._quiet = earlier, quiet
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows so far, those of the earlier call first; a line that a killed process cut off is left out."""
+        found = []
+        for file in (self._earlier, self.file):
+            if file is None or not file.is_file():
+                continue
+            for line in file.read_text(encoding="utf-8").splitlines():
+                try:
+                    found.append(json.loads(line))
+                except ValueError:
+                    continue
+        return found
+
+    def finished(self, stage: str) -> set[str]:
+        """Names of the rows of a stage that need not run again."""
+        return {row["row"] for row in self.rows() if row["stage"] == stage and row["status"] in FINISHED}
+
+    def add(self, stage: str, row: str, status: str, **figures: Any) -> None:
+        """Keeps a row."""
+        document = {"stage": stage, "row": row, "status": status, **figures}
+        _append(self.file, json.dumps(document, ensure_ascii=False))
+
+    def say(self, line: str = "") -> None:
+        """A line of the text, and of stdout."""
+        if not self._quiet:
+            print(line, flush=True)
+        _append(self._text, line)
+
+
+def _append(file: Path, line: str) -> None:
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(line + "\n")
+
+
+def last_lines(text: str, count: int = _ERROR_LINES) -> list[str]:
+    """The last lines of a text that are not empty."""
+    return [line.rstrip()[:500] for line in text.splitlines() if line.strip()][-count:]
+
+
+def error_lines(error: BaseException) -> list[str]:
+    """What to keep of an error: where it came from, and its message."""
+    return last_lines("".join(traceback.format_exception(error)))

@@ -1,0 +1,241 @@
+"""The stage `speed`: which rows there are, and a process that measures them, replaced where it hangs or dies."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_args
+
+from gpu_stages.processes import Deadline, Process
+from gpu_stages.results import Results, last_lines
+
+STAGE = "speed"
+
+REFERENCE_STEPS_PER_SECOND = 7.2
+"""26,041 steps of 768 puzzles in an hour: what is reported of the reference on one H200."""
+
+BROKEN = 3
+"""Exit status of a process that gives up because a row has broken the device's context."""
+
+_START_SECONDS = 90.0
+"""A process imports torch, opens the device and measures its rates."""
+
+_HRM = "HRM 27M, Sudoku, batch 768"
+_SMALL = (
+    "arch.hidden_size=32", "arch.num_heads=2", "arch.H_layers=1", "arch.L_layers=1", "arch.halt_max_steps=2",
+    "global_batch_size=4",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing to measure."""
+
+    kind: str
+    """`training`, `evaluation` or `profile` (of a training row)."""
+    what: str
+    preset: str
+    mode: str
+    """`train.compile`."""
+    overrides: tuple[str, ...] = ()
+    batch: int | None = None
+    """Puzzles at once in an evaluation."""
+
+    @property
+    def name(self) -> str:
+        """Names the row in the results."""
+        return f"{'profile: ' if self.kind == 'profile' else ''}{self.what} [{self.mode}]"
+
+
+FIRST = Row("profile", "the first training row", "", "as measured")
+"""Stands for the most important of the training rows that have been measured."""
+SLOWEST = Row("profile", "the slowest training row", "", "as measured")
+"""Stands for the one that is furthest from the matmul rate."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is measured, and where."""
+
+    device: str
+    small: bool = False
+    modes: tuple[str, ...] = ()
+    only: tuple[str, ...] = ("",)
+    more: tuple[tuple[str, str, tuple[str, ...]], ...] = field(default=())
+    """Further training rows: name, preset, overrides."""
+
+    @classmethod
+    def of(cls, given: argparse.Namespace) -> Wanted:
+        """From the command line. Exits where a row of its own is not NAME=PRESET …"""
+        more = []
+        for text in given.more:
+            name, _, rest = text.partition("=")
+            words = rest.split()
+            if not words:
+                raise SystemExit(f"--row {text!r}: expected NAME=PRESET key=value …")
+            more.append((name.strip(), words[0], tuple(words[1:])))
+        return cls(
+            given.device, given.small, tuple(given.modes or compile_modes()), tuple(given.rows), tuple(more)
+        )
+
+    def rows(self) -> list[Row]:
+        """All rows, the most important first: a stage that is cut off should have told the most."""
+        modes = list(self.modes)
+        fast = "on" if "on" in modes else modes[0]
+        first_two = [mode for mode in (fast, "off") if mode in modes]
+        others = [mode for mode in modes if mode not in first_two]
+        smallest = _SMALL if self.small else ()
+
+        def training(what: str, preset: str, which: Sequence[str], *overrides: str) -> list[Row]:
+            return [Row("training", what, preset, mode, (*overrides, *smallest)) for mode in which]
+
+        def asked_for(name: str, preset: str, overrides: Sequence[str]) -> list[Row]:
+            return [Row("training", name, preset, mode, (*smallest, *overrides)) for mode in first_two]
+
+        def evaluation(batch: int, mode: str) -> Row:
+            return Row(
+                "evaluation", f"HRM 27M, Sudoku, 16 steps, evaluating {batch}", "sudoku-extreme", mode, smallest,
+                min(batch, 4) if self.small else batch,
+            )  # fmt: skip
+
+        rows = [
+            *(row for more in self.more for row in asked_for(*more)),
+            *training(_HRM, "sudoku-extreme", [fast]),
+            *training("TRM (MLP) 5M, Sudoku, batch 768", "trm-sudoku", [fast]),
+            evaluation(1024, fast),
+            *training(_HRM, "sudoku-extreme", [mode for mode in first_two if mode != fast]),
+            *training(_HRM, "sudoku-extreme", others),
+            *training("tiny, Sudoku, batch 128", "tiny", [*first_two, *others]),
+            evaluation(256, fast),
+            evaluation(1, fast),
+            evaluation(1024, "off"),
+            *training("TRM (MLP) 5M, Sudoku, batch 768", "trm-sudoku", ["off", *others]),
+            *training("TRM (attention), Sudoku, batch 768", "trm-sudoku", first_two, "arch.mlp_t=false",
+                      "arch.pos_encodings=rope"),
+            *training("RSM, Sudoku, depth 8×6, batch 512", "rsm-sudoku", first_two, "train.depth_schedule=8x6@0"),
+            *training("bundled 9×9 (RSM), batch 64", "sudoku-9x9", [*first_two, *others],
+                      "train.depth_schedule=3x4@0"),
+            *training("TRM (attention), 30×30 mazes, batch 96", "trm-maze", first_two, "global_batch_size=96"),
+            *training("HRM 27M, 30×30 mazes, batch 96", "maze-hard", first_two, "global_batch_size=96"),
+        ]  # fmt: skip
+        wanted = [row for row in rows if any(part in row.name for part in self.only) and row.mode in modes]
+        chosen = list({row.name: row for row in wanted}.values())
+        trained = [row for row in chosen if row.kind == "training"]
+        if trained:
+            chosen.insert(3, FIRST)
+            chosen.append(SLOWEST)
+        return chosen
+
+
+def compile_modes() -> list[str]:
+    """The values of `train.compile`, without `auto`, which is one of the others."""
+    from hrm_cli.config.schema import TrainConfig
+
+    return [mode for mode in get_args(TrainConfig.model_fields["compile"].annotation) if mode != "auto"]
+
+
+def run(results: Results, wanted: Wanted, seconds: float, row_seconds: float) -> None:
+    """Measures the rows that have not been."""
+    deadline = Deadline(seconds)
+    results.say(f"\nspeed, on {wanted.device}: the reference is reported at {REFERENCE_STEPS_PER_SECOND} steps/s "
+                "(HRM 27M, Sudoku, batch 768, one H200)")  # fmt: skip
+    results.say(
+        f"{'':<50} {'compile':<16} {'ready in':>9} {'steps/s':>8} {'puzzles/s':>10} {'TFLOP/s':>8} "
+        f"{'of matmul':>9} {'memory':>9}"
+    )
+    finished = results.finished(STAGE)
+    rows = wanted.rows()
+    measure(results, wanted, [row for row in rows if row.name not in finished], deadline, row_seconds)
+
+
+def measure(
+    results: Results,
+    wanted: Wanted,
+    rows: Sequence[Row],
+    deadline: Deadline,
+    row_seconds: float,
+    worker: Sequence[str] = ("-m", "gpu_stages.speed_worker"),
+) -> None:
+    """Has processes measure rows until all are done or the time is over; each hanging row costs one process."""
+    left = list(rows)
+    while left and deadline.left > 5:
+        document = {
+            "device": wanted.device, "small": wanted.small, "output": str(results.folder.resolve()),
+            "rows": [asdict(row) for row in left], "measured": _of_matmul(results),
+            "known": [asdict(row) for row in wanted.rows() if row.kind == "training"],
+        }  # fmt: skip
+        log = results.folder / "speed.log"
+        process = Process([*worker, json.dumps(document)], log)
+        current: str | None = None
+        try:
+            allowed = _START_SECONDS
+            while True:
+                line = process.line(min(allowed, deadline.left))
+                if line is None:
+                    break
+                told = _parsed(line)
+                if told is None:
+                    continue
+                if told["status"] == "begun":
+                    current, allowed = told["row"], row_seconds
+                    continue
+                _keep(results, told)
+                left = [row for row in left if row.name != told["row"]]
+                current = None
+            problem = "its process ended"
+        except TimeoutError:
+            problem = "the stage's time was over" if deadline.left < 0.1 else f"hung for {allowed:.0f} s"
+        status = process.end()
+        if not left:
+            break
+        if status == BROKEN and current is None:
+            continue
+        # A row that was under way has had its chance; without one the process could not even start.
+        lost = current or left[0].name
+        tail = last_lines(log.read_text(encoding="utf-8"), 4)
+        failed = {"row": lost, "status": "failed", "error": [f"{problem}, status {status}", *tail]}
+        if current is None and problem == "its process ended":
+            _keep(results, {**failed, "row": "start of the process"})
+            break
+        _keep(results, failed)
+        left = [row for row in left if row.name != lost]
+    for row in left:
+        results.say(f"{row.name:<67} not reached")
+
+
+def _of_matmul(results: Results) -> dict[str, float]:
+    """The fraction of the matmul rate of every training row that has been measured."""
+    return {
+        row["row"]: row["of_matmul"]
+        for row in results.rows()
+        if row["stage"] == STAGE and row["status"] == "ok" and row.get("kind") == "training"
+    }
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and {"row", "status"} <= found.keys() else None
+
+
+def _keep(results: Results, told: dict[str, Any]) -> None:
+    told = dict(told)
+    name, status = told.pop("row"), told.pop("status")
+    results.add(STAGE, name, status, **told)
+    if status != "ok":
+        results.say(f"{name:<67} {status.upper()}: {' | '.join(told['error'][-2:])}")
+    elif told["kind"] == "device":
+        results.say(f"  {told['card']}: {told['matmul_tflops']:.1f} TFLOP/s ({told['product']} in {told['dtype']}), "
+                    f"{told['copy_tb_per_s']:.2f} TB/s copied (read + written)")  # fmt: skip
+    elif told["kind"] == "profile":
+        results.say(f"{name:<67} in profile.txt")
+    else:
+        results.say(
+            f"{told['what']:<50} {told['mode']:<16} {told['ready_seconds']:7.1f} s {told['steps_per_s']:8.2f} "
+            f"{told['puzzles_per_s']:10.0f} {told['tflops']:8.1f} {told['of_matmul']:9.1%} "
+            f"{told['memory_gib']:5.1f} GiB"
+        )

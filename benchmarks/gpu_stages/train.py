@@ -1,0 +1,177 @@
+"""The stage `train`: recipes one after the other, their weights and figures in the output folder while they train.
+
+A recipe is a run of `hrm train` that ends by the clock. Every few seconds the best weights so far and metrics.jsonl
+are copied, so that a machine that is taken away leaves what there was.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpu_stages.processes import Deadline, Process
+from gpu_stages.results import Results, last_lines
+
+STAGE = "train"
+
+LARGEST = 16 * 2**20
+"""Bytes of a file that can be brought back."""
+_POLL_SECONDS = 3.0
+_MARGIN = 40.0
+"""Seconds of a recipe's time that are not training: the start, compiling, the last evaluation and checkpoint."""
+_LAST_WORDS = 15.0
+"""Seconds of its time in which a run that has not ended by itself writes its last checkpoint, after Ctrl-C."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run."""
+
+    name: str
+    preset: str
+    seconds: float | None
+    """None shares what is left with the recipes behind it."""
+    overrides: tuple[str, ...]
+
+
+def recipes(texts: Sequence[str]) -> list[Recipe]:
+    """From `NAME PRESET SECONDS key=value …` each. Exits where one is not that."""
+    found = []
+    for text in texts:
+        words = shlex.split(text)
+        if len(words) < 3:
+            raise SystemExit(
+                f"--recipe {text!r}: expected NAME PRESET SECONDS key=value …, SECONDS a number or -"
+            )
+        try:
+            seconds = None if words[2] == "-" else float(words[2])
+        except ValueError:
+            raise SystemExit(f"--recipe {text!r}: SECONDS is {words[2]!r}; expected a number or -") from None
+        found.append(Recipe(words[0], words[1], seconds, tuple(words[3:])))
+    return found
+
+
+def run(results: Results, wanted: Sequence[Recipe], device: str, seconds: float, work: Path) -> None:
+    """Trains what has not been trained yet."""
+    deadline = Deadline(seconds)
+    results.say(f"\ntrain, on {device}")
+    finished = results.finished(STAGE)
+    left = [recipe for recipe in wanted if recipe.name not in finished]
+    while left and deadline.left > 1:
+        recipe = left.pop(0)
+        asked = recipe.seconds or deadline.left / (1 + sum(other.seconds is None for other in left))
+        _train(results, recipe, device, min(asked, deadline.left), work)
+    for recipe in left:
+        results.say(f"{recipe.name}: not reached")
+
+
+def _train(results: Results, recipe: Recipe, device: str, seconds: float, work: Path) -> None:
+    folder = work / recipe.name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    minutes = max((seconds - _MARGIN) / 60, seconds / 120)
+    log = results.folder / "train.log"
+    if (folder / "latest").is_file():
+        arguments = ["--resume", str(folder)]
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        arguments = ["--preset", recipe.preset, "--output-dir", str(folder), f"train.device={device}",
+                     f"train.max_minutes={minutes:.3f}", *recipe.overrides]  # fmt: skip
+    started = time.monotonic()
+    deadline = Deadline(max(seconds - _LAST_WORDS, 0.8 * seconds))
+    process = Process(["-m", "hrm_cli", "train", "--json", *arguments], log)
+    printed: list[str] = []
+    while process.is_running and deadline.left > 0:
+        try:
+            while (line := process.line(min(_POLL_SECONDS, deadline.left))) is not None:
+                printed.append(line)
+            break
+        except TimeoutError:
+            _bring(results.folder, recipe, folder)
+    problem = None
+    try:
+        process.wait(5 if deadline.left else 0.01)
+    except TimeoutError:
+        problem = f"stopped after {seconds:.0f} s"
+        process.interrupt()
+        try:
+            process.wait(_LAST_WORDS)
+        except TimeoutError:
+            problem = f"killed after {seconds:.0f} s: it did not stop at Ctrl-C"
+    status = process.end()
+    brought = _bring(results.folder, recipe, folder)
+    figures = {
+        "seconds": round(time.monotonic() - started, 1),
+        "exit_status": status,
+        "files": brought,
+        **_summary(folder),
+    }
+    if status in (0, 130) and (folder / "latest").is_file():
+        results.add(STAGE, recipe.name, "ok", preset=recipe.preset, overrides=recipe.overrides, **figures)
+        results.say(f"{recipe.name}: {json.dumps(figures, ensure_ascii=False)}")
+    else:
+        error = [*([problem] if problem else []), *last_lines("".join(printed), 2),
+                 *last_lines(log.read_text(encoding="utf-8"), 8)]  # fmt: skip
+        results.add(STAGE, recipe.name, "failed", error=error, **figures)
+        results.say(f"{recipe.name} FAILED, status {status}: {' | '.join(error)}")
+
+
+def _bring(output: Path, recipe: Recipe, folder: Path) -> dict[str, str]:
+    """Copies the best weights so far and the figures under flat names; says of each what became of it."""
+    brought = {}
+    weights = _best_weights(folder)
+    wanted = [(folder / "metrics.jsonl", f"{recipe.name}.metrics.jsonl")]
+    if weights is not None:
+        wanted.append((weights, f"{recipe.name}.safetensors"))
+    for source, name in wanted:
+        target = output / name
+        try:
+            size = source.stat().st_size
+            if size > LARGEST:
+                brought[name] = f"left out: {size / 2**20:.0f} MiB"
+                continue
+            if not target.is_file() or target.stat().st_mtime < source.stat().st_mtime:
+                partial = output / f".{name}.partial"
+                shutil.copy2(source, partial)
+                partial.replace(target)
+            brought[name] = f"{size} bytes"
+        except OSError as error:  # a checkpoint that is pruned this very moment
+            brought[name] = f"not copied: {error}"
+    return brought
+
+
+def _best_weights(folder: Path) -> Path | None:
+    from hrm_cli.errors import HRMError
+    from hrm_cli.training.model_files import find_model_file
+
+    try:
+        return find_model_file(folder)
+    except (HRMError, OSError):
+        return None
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    """Steps, and the last and best evaluation, from metrics.jsonl."""
+    file = folder / "metrics.jsonl"
+    if not file.is_file():
+        return {}
+    records = [
+        json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")
+    ]
+    evaluations = [record for record in records if record.get("kind") == "eval"]
+    summary: dict[str, Any] = {
+        "steps": max((record["step"] for record in records if "step" in record), default=0)
+    }
+    if evaluations:
+        best = max(evaluations, key=lambda record: record["exact_accuracy"])
+        summary |= {
+            "evaluations": len(evaluations),
+            "last": {"step": evaluations[-1]["step"], "exact_accuracy": evaluations[-1]["exact_accuracy"]},
+            "best": {"step": best["step"], "exact_accuracy": best["exact_accuracy"]},
+        }
+    return summary

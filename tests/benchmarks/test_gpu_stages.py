@@ -1,0 +1,181 @@
+"""benchmarks/gpu.py, on a CPU that stands in for the GPU: its stages end in time and leave what they found."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+from gpu_stages import speed, train  # noqa: E402
+from gpu_stages.processes import Deadline, Process  # noqa: E402
+from gpu_stages.results import Results  # noqa: E402
+
+
+def gpu(output: Path, *arguments: str) -> str:
+    """Runs the script; returns what it printed."""
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), *arguments, "--device", "cpu", "--small"]
+    done = subprocess.run(
+        [*command, "--output", str(output), "--work", str(output / "runs")],
+        capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def rows(output: Path, stage: str) -> dict[str, dict[str, Any]]:
+    return {row["row"]: row for row in Results(output).rows() if row["stage"] == stage}
+
+
+@pytest.mark.slow
+def test_the_three_stages_leave_their_results_and_are_not_repeated(tmp_path: Path) -> None:
+    recipe = (
+        "four tiny 120 data.size=4 data.clues=8-10 data.num_train=32 data.num_test=8 arch.hidden_size=32 "
+    )
+    recipe += "arch.num_heads=2 arch.halt_max_steps=2 global_batch_size=16 train.max_steps=2"
+    tests = "adam_atan2_is_that_of_a_cpu or sign_descent"
+    stages = ["check", "speed", "train", "--check-select", tests, "--recipe", recipe]
+    printed = gpu(
+        tmp_path, *stages, "--modes", "off", "--rows", "tiny", "broken", "evaluating 1 ",
+        "--row", "broken=tiny arch.hidden_size=7",
+    )  # fmt: skip
+
+    checked = rows(tmp_path, "check")
+    assert [row["status"] for row in checked.values()] == ["ok", "ok"]
+    measured = rows(tmp_path, "speed")
+    assert measured["device"]["matmul_tflops"] > 0
+    assert measured["broken [off]"]["status"] == "failed"
+    assert "hidden_size 7 is not a multiple" in measured["broken [off]"]["error"][-1]
+    timed = measured["tiny, Sudoku, batch 128 [off]"]
+    assert timed["status"] == "ok"
+    assert timed["puzzles_per_s"] == pytest.approx(4 * timed["steps_per_s"])
+    assert 0 < timed["of_matmul"] < 1
+    profile = (tmp_path / "profile.txt").read_text(encoding="utf-8")
+    assert "aten::mm" in profile
+    assert profile.startswith("tiny, Sudoku, batch 128 [off]")
+    trained = rows(tmp_path, "train")["four"]
+    assert (trained["status"], trained["steps"]) == ("ok", 2)
+    with safe_open(tmp_path / "four.safetensors", framework="np") as weights:
+        assert weights.metadata()["step"] in ("1", "2")
+    assert (tmp_path / "four.metrics.jsonl").read_text(encoding="utf-8").count("\n") >= 2
+    assert (tmp_path / "results.txt").read_text(encoding="utf-8") == printed
+
+    before = time.monotonic()
+    again = gpu(tmp_path, "train", "--recipe", recipe)
+    assert "four:" not in again
+    assert time.monotonic() - before < 20
+    assert rows(tmp_path, "train") == {"four": trained}
+
+
+WORKER = """
+import json, os, sys, time
+for row in json.loads(sys.argv[1])["rows"]:
+    name = row["what"]
+    print(json.dumps({"row": f"{name} [off]", "status": "begun"}), flush=True)
+    if name == "hangs":
+        time.sleep(600)
+    if name == "dies":
+        print("illegal memory access", file=sys.stderr, flush=True)
+        os._exit(139)
+    outcome = {"status": "failed", "error": ["CUDA error"]} if name == "breaks" else {
+        "status": "ok", "kind": "training", "what": name, "mode": "off", "ready_seconds": 0, "steps_per_s": 1,
+        "puzzles_per_s": 1, "tflops": 1, "of_matmul": 0.5, "memory_gib": 1}
+    print("not JSON", flush=True)
+    print(json.dumps({"row": f"{name} [off]", **outcome}), flush=True)
+    if name == "breaks":
+        sys.exit(3)
+"""
+
+
+def test_a_row_that_hangs_dies_or_breaks_the_device_costs_only_itself(tmp_path: Path) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(WORKER, encoding="utf-8")
+    names = ("first", "hangs", "second", "dies", "third", "breaks", "fourth")
+    listed = [speed.Row("training", name, "tiny", "off") for name in names]
+    results = Results(tmp_path / "out")
+    speed.measure(results, speed.Wanted("cpu", modes=("off",)), listed, Deadline(120), 1.0, [str(worker)])
+    found = {name.split()[0]: row for name, row in rows(tmp_path / "out", "speed").items()}
+    assert {name: found[name]["status"] for name in names} == {
+        name: "failed" if name in ("hangs", "dies", "breaks") else "ok" for name in names
+    }
+    assert "hung for 1 s" in found["hangs"]["error"][0]
+    assert found["dies"]["error"][-1] == "illegal memory access"
+    assert results.finished("speed") == {f"{name} [off]" for name in ("first", "second", "third", "fourth")}
+
+
+def test_a_stage_ends_when_its_time_is_over_and_names_what_it_did_not_reach(tmp_path: Path) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(WORKER, encoding="utf-8")
+    listed = [speed.Row("training", name, "tiny", "off") for name in ("hangs", "first")]
+    results, before = Results(tmp_path / "out"), time.monotonic()
+    speed.measure(results, speed.Wanted("cpu", modes=("off",)), listed, Deadline(6), 300.0, [str(worker)])
+    assert time.monotonic() - before < 15
+    assert "the stage's time was over" in rows(tmp_path / "out", "speed")["hangs [off]"]["error"][0]
+    assert "first [off]" in (tmp_path / "out" / "results.txt").read_text(encoding="utf-8")
+
+
+def test_a_process_that_cannot_even_start_ends_the_stage_with_its_error(tmp_path: Path) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text("import no_such_module_at_all", encoding="utf-8")
+    listed = [speed.Row("training", name, "tiny", "off") for name in ("first", "second")]
+    results = Results(tmp_path / "out")
+    speed.measure(results, speed.Wanted("cpu", modes=("off",)), listed, Deadline(60), 30.0, [str(worker)])
+    (failed,) = results.rows()
+    assert "No module named 'no_such_module_at_all'" in failed["error"][-1]
+
+
+def test_a_killed_process_takes_its_children_along(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    code = "import subprocess, sys, time; c = subprocess.Popen(['sleep', '600']); print(c.pid, flush=True); time.sleep(600)"
+    process = Process(["-c", code], tmp_path / "log")
+    line = process.line(30)
+    assert line is not None
+    process.end()
+    for _ in range(100):
+        # Where nobody collects the dead it stays as a zombie.
+        status = Path(f"/proc/{int(line)}/stat")
+        if not status.exists() or status.read_text().split()[2] == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the child lives")
+    assert not child.exists()
+
+
+def test_a_line_that_was_cut_off_is_left_out_and_earlier_results_count(tmp_path: Path) -> None:
+    earlier = tmp_path / "earlier.jsonl"
+    earlier.write_text(
+        json.dumps({"stage": "speed", "row": "a", "status": "ok"}) + '\n{"stage": "sp', encoding="utf-8"
+    )
+    results = Results(tmp_path / "out", earlier)
+    results.add("speed", "b", "failed", error=["no"])
+    results.add("check", "c", "skipped")
+    assert results.finished("speed") == {"a"}
+    assert results.finished("check") == {"c"}
+
+
+def test_the_most_important_rows_come_first_and_none_twice() -> None:
+    modes = tuple(speed.compile_modes())
+    assert {"on", "off"} <= set(modes)
+    assert "auto" not in modes
+    names = [row.name for row in speed.Wanted("cuda", modes=modes).rows()]
+    assert len(names) == len(set(names))
+    assert names[0] == "HRM 27M, Sudoku, batch 768 [on]"
+    assert names[-1].startswith("profile: the slowest")
+    own = speed.Wanted("cuda", modes=modes, more=(("mine", "tiny", ("lr=1",)),)).rows()[0]
+    assert (own.name, own.overrides) == ("mine [on]", ("lr=1",))
+
+
+@pytest.mark.parametrize("text", ["name", "name tiny", "name tiny soon lr=1"])
+def test_a_recipe_that_is_none_is_refused_with_what_is_expected(text: str) -> None:
+    with pytest.raises(SystemExit, match="expected"):
+        train.recipes([text])
+    assert train.recipes(["a tiny - lr=1"]) == [train.Recipe("a", "tiny", None, ("lr=1",))]
