@@ -47,8 +47,8 @@ def quick_compiler(accelerator: torch.device, monkeypatch: pytest.MonkeyPatch) -
         return
     compile_ = torch.compile
 
-    def traced(*args: object, mode: object = None, options: object = None, **settings: object) -> object:
-        return compile_(*args, **settings, backend="eager")
+    def traced(*args: object, **settings: object) -> object:
+        return compile_(*args, **{**settings, "backend": "eager", "mode": None})
 
     monkeypatch.setattr(torch, "compile", functools.wraps(compile_)(traced))
 

@@ -129,15 +129,22 @@ def waits_forbidden(device: torch.device) -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
+COMPILED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "hrm, compiled": ("hrm", {"forward_dtype": "bfloat16"}, {"compile": "on"}),
+    "hrm, CUDA graphs": ("hrm", {"forward_dtype": "bfloat16"}, {"compile": "cudagraphs"}),
+}
+
+
 def steps_taken(name: str, device: torch.device, *, guarded: bool) -> TrainState:
-    case, settings, train = TRAINED[name]
+    case, settings, train = {**TRAINED, **COMPILED}[name]
     settings = {"halt_exploration_prob": 0.5, **settings}
     config = cases.preset(case, settings, **train).train
     state = cases.state(case, device, settings, **train)
-    batches = [cases.batch(number, device) for number in range(4)]
-    train_one_step(state, batches[0], config, 10)  # memory and libraries are made ready
+    batches = [cases.batch(number, device) for number in range(6)]
+    for batch in batches[:3]:  # memory, libraries and graphs are made ready
+        train_one_step(state, batch, config, 10)
     with waits_forbidden(device), NoHostTraffic(device) if guarded else nullcontext():
-        for batch in batches[1:]:
+        for batch in batches[3:]:
             train_one_step(state, batch, config, 10)
     return state
 
@@ -147,7 +154,17 @@ def steps_taken(name: str, device: torch.device, *, guarded: bool) -> TrainState
 def test_the_host_never_waits_for_the_accelerator_in_a_training_step(
     name: str, accelerator: torch.device
 ) -> None:
-    assert steps_taken(name, accelerator, guarded=accelerator.type == "cuda").step == 4
+    assert steps_taken(name, accelerator, guarded=accelerator.type == "cuda").step == 6
+
+
+# The dispatch mode would see into the compiled code, and so have it compiled anew: CUDA alone watches here.
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.usefixtures("quick_compiler")
+def test_the_host_never_waits_for_the_accelerator_in_a_compiled_step(
+    name: str, accelerator: torch.device
+) -> None:
+    assert steps_taken(name, accelerator, guarded=False).step == 6
 
 
 @pytest.mark.cuda
