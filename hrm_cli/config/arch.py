@@ -70,7 +70,12 @@ class ArchConfig(Section):
         "changes (settle), or a token of probability 0.98 or more in every cell (certain)",
     )
     tied_output: bool = Field(False, description="the token embedding is the output head as well")
-    mlp_t: bool = Field(False, description="trm: a token-mixing MLP in place of attention")
+    mixer: Literal["attention", "mlp", "units"] | None = Field(
+        None,
+        description="what mixes positions inside a block: attention; mlp over the positions (trm); units, messages "
+        "along the rows, columns and boxes that the domain declares; null takes attention, or mlp where mlp_t is set",
+    )
+    mlp_t: bool = Field(False, description="the reference's name for mixer=mlp")
     dropout: Float = Field(0.1, ge=0, lt=1, description="nova: share of activations dropped in training")
     nova_halting: Literal["mean", "per_row"] = Field(
         "mean",
@@ -87,8 +92,9 @@ class ArchConfig(Section):
 
     @model_validator(mode="after")
     def _check_shape(self) -> ArchConfig:
+        self._resolve_mixer()
         if self.puzzle_emb_ndim is None:
-            object.__setattr__(self, "puzzle_emb_ndim", self.hidden_size)
+            object.__setattr__(self, "puzzle_emb_ndim", 0 if self.mixer == "units" else self.hidden_size)
         depth = self.H_cycles * (self.L_cycles * self.L_layers + self.H_layers)
         if depth > DEEPEST_STEP:
             raise ValueError(
@@ -115,7 +121,40 @@ class ArchConfig(Section):
             raise ValueError(
                 f"mlp_t belongs to core trm, but core is {self.core}; set core=trm or mlp_t=false"
             )
+        if self.mixer == "units":
+            self._check_units()
         return self
+
+    def _resolve_mixer(self) -> None:
+        """`mlp_t` and `mixer: mlp` mean the same; both are set, so that either can be read."""
+        if self.mixer is None:
+            object.__setattr__(self, "mixer", "mlp" if self.mlp_t else "attention")
+        elif self.mlp_t and self.mixer != "mlp":
+            raise ValueError(
+                f"mlp_t means mixer=mlp, but mixer is {self.mixer}; set mlp_t=false or mixer=mlp"
+            )
+        object.__setattr__(self, "mlp_t", self.mixer == "mlp")
+
+    def _check_units(self) -> None:
+        if self.core not in ("hrm", "trm"):
+            raise ValueError(f"mixer units belongs to the cores hrm and trm, but core is {self.core}")
+        if self.puzzle_emb_size:
+            raise ValueError(
+                f"mixer units has no puzzle embedding, but puzzle_emb_ndim is {self.puzzle_emb_ndim}; set "
+                "puzzle_emb_ndim=0"
+            )
+        if self.pos_encodings != "none":
+            raise ValueError(
+                f"mixer units knows cells by their relations alone, but pos_encodings is {self.pos_encodings}; set "
+                "pos_encodings=none"
+            )
+        if self.tied_output:
+            raise ValueError("mixer units has no token embedding to tie the output to; set tied_output=false")
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(
+                f"mixer units needs a hidden_size that is a multiple of 2 × num_heads, but {self.hidden_size} is no "
+                f"multiple of {2 * self.num_heads}"
+            )
 
     @property
     def head_dim(self) -> int:

@@ -54,6 +54,11 @@ class TrainConfig(Section):
         description="how the core is trained: a loss after every ACT step, or one loss at the end of a recursion "
         "that starts afresh (rsm); null takes the core's own",
     )
+    gradient: Literal["last_updates", "last_cycle"] | None = Field(
+        None,
+        description="what backpropagation reaches in an ACT step: the last update of each module (HRM's one-step "
+        "approximation), or all updates of the last cycle (TRM's rule); null takes the core's own",
+    )
     depth_schedule: Annotated[str, BeforeValidator(checked_schedule)] | None = Field(
         None,
         description="cycles in training by share of the run: rsm, cgar, or stages such as 2x2@0 4x3@0.5 "

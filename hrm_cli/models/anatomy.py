@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models import kinds
 from hrm_cli.models.sizes import CPU_VECTOR, NOVA_POSITIONS, encoder_width, swiglu_width
+from hrm_cli.puzzles.domain import infer_relations
+from hrm_cli.puzzles.relations import Relations
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Part:
     """Of one run for one puzzle, matrix products only; a multiplication and an addition are two."""
     runs: Runs = Runs()
     kept: Kept = Kept()
+    fixed_flops: int = 0
+    """FLOPs of one run in products with a matrix that is not trained: backward takes one of their size, not two."""
 
 
 def anatomy(
@@ -64,10 +68,26 @@ def anatomy(
     seq_len: int,
     num_puzzle_identifiers: int = 1,
     contract: str | None = None,
+    gradient: str | None = None,
 ) -> list[Part]:
-    """The parts of the model of `arch`, trained under `contract` (None: the core's own)."""
+    """The parts of the model of `arch`, trained under `contract` (None: the core's own).
+
+    `gradient` is `train.gradient`: what backpropagation reaches in an ACT step.
+    """
     parts = ANATOMIES[arch.core](arch, vocab_size, seq_len, num_puzzle_identifiers)
-    return [_under_rsm(part, arch) for part in parts] if contract == "rsm" else parts
+    if contract == "rsm":
+        return [_under_rsm(part, arch) for part in parts]
+    if gradient == "last_cycle" and arch.core == "hrm":
+        return [_through_the_last_cycle(part, arch) for part in parts]
+    return parts
+
+
+def _through_the_last_cycle(part: Part, arch: ArchConfig) -> Part:
+    """All L_cycles updates of the last cycle are trained, not the last one alone."""
+    if part.module != "L_level":
+        return part
+    runs, more = part.runs, arch.L_cycles - 1
+    return replace(part, runs=Runs(runs.inference, runs.with_gradient + more, runs.without_gradient - more))
 
 
 def _under_rsm(part: Part, arch: ArchConfig) -> Part:
@@ -92,8 +112,12 @@ def _hrm(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> l
     target = int(arch.q_continue and arch.halt_max_steps > 1)
     return [
         *_around(arch, vocab_size, seq_len, identifiers, target),
-        *_blocks("H_level", arch, seq_len, arch.H_layers, Runs(slow, 1, slow - 1 + target * slow)),
-        *_blocks("L_level", arch, seq_len, arch.L_layers, Runs(fast, 1, fast - 1 + target * fast)),
+        *_blocks(
+            "H_level", arch, vocab_size, seq_len, arch.H_layers, Runs(slow, 1, slow - 1 + target * slow)
+        ),
+        *_blocks(
+            "L_level", arch, vocab_size, seq_len, arch.L_layers, Runs(fast, 1, fast - 1 + target * fast)
+        ),
     ]
 
 
@@ -103,13 +127,15 @@ def _trm(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> l
     runs = Runs(arch.H_cycles * cycle, cycle, (arch.H_cycles - 1) * cycle)
     return [
         *_around(arch, vocab_size, seq_len, identifiers, 0),
-        *_blocks("L_level", arch, seq_len, arch.L_layers, runs),
+        *_blocks("L_level", arch, vocab_size, seq_len, arch.L_layers, runs),
     ]
 
 
 def _around(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int, target: int) -> list[Part]:
     """What HRM and TRM have around their modules: embeddings, fixed initial states, output heads."""
     hidden, positions = arch.hidden_size, arch.puzzle_positions + seq_len
+    if arch.mixer == "units":
+        return _around_units(arch, vocab_size, seq_len, target)
     # The output head keeps a copy of the token positions; the Q head's view of the first keeps the whole state, which
     # is the same tensor where there is no puzzle position.
     seen = Kept(positions * hidden if arch.puzzle_positions else 0)
@@ -132,14 +158,57 @@ def _around(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int, t
     return parts
 
 
-def _blocks(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Runs) -> list[Part]:
+def _blocks(
+    module: str, arch: ArchConfig, vocab_size: int, seq_len: int, layers: int, runs: Runs
+) -> list[Part]:
     """A stack of post-norm blocks: attention or token mixing, then SwiGLU, a norm after each."""
     hidden, positions = arch.hidden_size, arch.puzzle_positions + seq_len
+    if arch.mixer == "units":
+        return _unit_blocks(module, arch, infer_relations(vocab_size, seq_len), layers, runs)
     if arch.mlp_t:
         mixer = _swiglu(module, kinds.TOKEN_MIXING, arch.expansion, positions, hidden, layers, runs)
     else:
         mixer = _attention(module, arch, positions, layers, runs)
     return [mixer, _swiglu(module, kinds.SWIGLU, arch.expansion, hidden, positions, layers, runs)]
+
+
+def _around_units(arch: ArchConfig, vocab_size: int, seq_len: int, target: int) -> list[Part]:
+    """The same with a state for every symbol of a cell: three kinds of givens, one output, no tables."""
+    hidden, positions = arch.hidden_size, seq_len * infer_relations(vocab_size, seq_len).num_symbols
+    parts = [
+        Part("embed_tokens", kinds.EMBEDDINGS, 3 * hidden),
+        Part("lm_head", kinds.HEADS, hidden, 0, 2 * positions * hidden, Runs(1, 1), Kept(positions * hidden)),
+        Part("H_init", kinds.INITIAL_STATES, buffers=hidden),
+        Part("L_init", kinds.INITIAL_STATES, buffers=hidden),
+    ]
+    if arch.halting == "q_learning":
+        flops = 2 * positions * hidden * 2
+        kept = Kept(wide=4 * positions)
+        parts.append(Part("q_head", kinds.HEADS, 2 * hidden + 2, 0, flops, Runs(1, 1, target), kept))
+    return parts
+
+
+def _unit_blocks(module: str, arch: ArchConfig, relations: Relations, layers: int, runs: Runs) -> list[Part]:
+    """A stack of blocks with the `units` mixer (`hrm_cli.models.units`, with its letters)."""
+    H, M, N = arch.hidden_size, arch.hidden_size // 2, arch.num_heads
+    S, D, U = relations.seq_len, relations.num_symbols, relations.num_units
+    T = S * D
+    message = 2 * M * H + H * H
+    weights = (5 * M * H, (len(relations.classes) + 1) * message, M * H, N * relations.num_kinds_of_pairs)
+    flops = 2 * T * (5 * M * H + M * H) + 2 * (U * D + S) * message
+    flops += 2 * 2 * S * S * D * M
+    sums = 2 * U * S * D * (M + H)
+    # Kept: the input and its projection, which messages are cut from; what goes into the sums, and what comes of them
+    # (the message's input, gate and up, silu(gate), their product, for units also the result); q, k, v, the weights and
+    # the mixture of attention; the norm's input and factors.
+    numbers = T * H + 5 * T * M + T * M + U * D * (M + 5 * H) + S * (M + 4 * H) + 4 * T * M + N * S * S
+    mixer = Part(
+        module, kinds.UNITS, layers * sum(weights), 0, layers * flops, runs,
+        Kept(layers * numbers, layers * (T * H + T)), layers * sums,
+    )  # fmt: skip
+    mlp = _swiglu(module, kinds.SWIGLU, arch.expansion, H, T, layers, runs)
+    # There are no fused blocks on a CPU for these yet.
+    return [mixer, replace(mlp, kept=replace(mlp.kept, on_cpu_in_bfloat16=0, on_cpu_in_float32=0))]
 
 
 def _attention(module: str, arch: ArchConfig, positions: int, layers: int, runs: Runs) -> Part:

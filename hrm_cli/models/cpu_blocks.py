@@ -20,8 +20,9 @@ from torch import Tensor
 
 from hrm_cli.kernels.availability import softmax_backward
 from hrm_cli.kernels.launching import Kernel
+from hrm_cli.models.blocks import BlockWeights
 from hrm_cli.models.cpu_packing import LaidOut
-from hrm_cli.models.layers import BlockWeights, Rotary, SwiGLUWeights
+from hrm_cli.models.layers import Rotary, SwiGLUWeights
 from hrm_cli.models.sizes import CPU_VECTOR
 
 _add_and_norm = Kernel("blocks.add_and_norm")

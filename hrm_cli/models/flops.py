@@ -27,8 +27,12 @@ class StepFlops:
 def step_flops(parts: Sequence[Part]) -> StepFlops:
     """The FLOPs of one ACT step of the core with these parts."""
     return StepFlops(
-        sum(part.flops * part.runs.inference for part in parts),
-        sum(part.flops * (part.runs.without_gradient + 3 * part.runs.with_gradient) for part in parts),
+        sum((part.flops + part.fixed_flops) * part.runs.inference for part in parts),
+        sum(
+            part.flops * (part.runs.without_gradient + 3 * part.runs.with_gradient)
+            + part.fixed_flops * (part.runs.without_gradient + 2 * part.runs.with_gradient)
+            for part in parts
+        ),
     )
 
 
@@ -54,13 +58,17 @@ class RunFlops:
 
 def training_flops(arch: ArchConfig, train: TrainConfig, vocab_size: int, seq_len: int) -> int:
     """FLOPs of one training step for one puzzle: under a depth schedule the mean over the run."""
+
+    def of(arch: ArchConfig) -> int:
+        parts = anatomy(arch, vocab_size, seq_len, contract=train.contract, gradient=train.gradient)
+        return step_flops(parts).training
+
     if train.depth_schedule is None:
-        return step_flops(anatomy(arch, vocab_size, seq_len, contract=train.contract)).training
-    total = 0.0
-    for H_cycles, L_cycles, share in depth_shares(train.depth_schedule):
-        deep = arch.model_copy(update={"H_cycles": H_cycles, "L_cycles": L_cycles})
-        total += share * step_flops(anatomy(deep, vocab_size, seq_len, contract=train.contract)).training
-    return round(total)
+        return of(arch)
+    stages = depth_shares(train.depth_schedule)
+    return round(
+        sum(share * of(arch.model_copy(update={"H_cycles": H, "L_cycles": L})) for H, L, share in stages)
+    )
 
 
 def run_flops(step_training: int, steps: int, global_batch_size: int) -> RunFlops:

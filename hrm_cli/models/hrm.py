@@ -6,18 +6,26 @@ import torch
 from torch import Tensor
 
 from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models.blocks import ReasoningModule
 from hrm_cli.models.core import Depth
-from hrm_cli.models.layers import ReasoningModule
 from hrm_cli.models.recurrent import RecurrentCore, RecurrentWeights
+from hrm_cli.puzzles.relations import Relations
 
 
 class HRM(RecurrentCore):
     """Two reasoning modules; gradient reaches the last update of each only (the one-step approximation)."""
 
-    def __init__(self, arch: ArchConfig, vocab_size: int, seq_len: int, num_puzzle_identifiers: int) -> None:
-        super().__init__(arch, vocab_size, seq_len, num_puzzle_identifiers)
-        self.H_level = ReasoningModule(arch.hidden_size, arch.H_layers, arch.expansion)
-        self.L_level = ReasoningModule(arch.hidden_size, arch.L_layers, arch.expansion)
+    def __init__(
+        self,
+        arch: ArchConfig,
+        vocab_size: int,
+        seq_len: int,
+        num_puzzle_identifiers: int,
+        relations: Relations | None = None,
+    ) -> None:
+        super().__init__(arch, vocab_size, seq_len, num_puzzle_identifiers, relations)
+        self.H_level = ReasoningModule(arch, arch.H_layers, self.positions, relations)
+        self.L_level = ReasoningModule(arch, arch.L_layers, self.positions, relations)
 
     def modules_by_role(self) -> tuple[ReasoningModule, ReasoningModule]:
         """H_level and L_level."""

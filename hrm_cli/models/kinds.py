@@ -10,6 +10,7 @@ import re
 ATTENTION = "attention"
 SWIGLU = "SwiGLU"
 TOKEN_MIXING = "token mixing"
+UNITS = "units"
 FEED_FORWARD = "feed-forward"
 EMBEDDINGS = "embeddings"
 HEADS = "heads"
@@ -31,6 +32,7 @@ _PATTERNS = (
     (r"norm", NORMS),
     (r"self_attn|attention", ATTENTION),
     (r"mlp_t\.", TOKEN_MIXING),
+    (r"\.units\.", UNITS),
     (r"\.mlp\.", SWIGLU),
     (r"\.linear[12]\.", FEED_FORWARD),
     (r"embed", EMBEDDINGS),

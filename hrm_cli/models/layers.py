@@ -82,14 +82,6 @@ class SwiGLUWeights(NamedTuple):
     """`[H, I]`"""
 
 
-class BlockWeights(NamedTuple):
-    """One block's weights in the forward dtype: attention or a token-mixing MLP over positions, then the MLP."""
-
-    attention: AttentionWeights | None
-    mixing: SwiGLUWeights | None
-    mlp: SwiGLUWeights
-
-
 class Attention(nn.Module):
     """Parameters of an attention: one fused projection, one output projection."""
 
@@ -115,44 +107,6 @@ class SwiGLU(nn.Module):
     def cast(self, dtype: torch.dtype) -> SwiGLUWeights:
         """The weights in `dtype`; gradients flow back to the float32 parameters."""
         return SwiGLUWeights(self.gate_up_proj.weight.to(dtype), self.down_proj.weight.to(dtype))
-
-
-class Block(nn.Module):
-    """Parameters of one post-norm block. RMS norm has none.
-
-    `mixed_positions` puts a token-mixing MLP over that many positions in the place of attention.
-    """
-
-    def __init__(self, hidden_size: int, expansion: float, mixed_positions: int | None = None) -> None:
-        super().__init__()
-        self.mixes = mixed_positions is not None
-        if mixed_positions is None:
-            self.self_attn = Attention(hidden_size)
-        else:
-            self.mlp_t = SwiGLU(mixed_positions, expansion)
-        self.mlp = SwiGLU(hidden_size, expansion)
-
-    def cast(self, dtype: torch.dtype) -> BlockWeights:
-        """The weights in `dtype`."""
-        return BlockWeights(
-            None if self.mixes else self.self_attn.cast(dtype),
-            self.mlp_t.cast(dtype) if self.mixes else None,
-            self.mlp.cast(dtype),
-        )
-
-
-class ReasoningModule(nn.Module):
-    """The H-module or the L-module: a stack of blocks."""
-
-    def __init__(
-        self, hidden_size: int, num_layers: int, expansion: float, mixed_positions: int | None = None
-    ) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(Block(hidden_size, expansion, mixed_positions) for _ in range(num_layers))
-
-    def cast(self, dtype: torch.dtype) -> list[BlockWeights]:
-        """Every block's weights in `dtype`."""
-        return [layer.cast(dtype) for layer in self.layers]  # type: ignore[operator]
 
 
 class Rotary(NamedTuple):
@@ -202,16 +156,3 @@ def swiglu(x: Tensor, weights: SwiGLUWeights) -> Tensor:
     """down(silu(gate) · up) over the last axis."""
     gate, up = F.linear(x, weights.gate_up).chunk(2, dim=-1)
     return F.linear(F.silu(gate) * up, weights.down)
-
-
-def block(x: Tensor, weights: BlockWeights, num_heads: int, rotary: Rotary | None, eps: float) -> Tensor:
-    """One post-norm block: x ← norm(x + attention(x)); x ← norm(x + swiglu(x)).
-
-    With token mixing the first half is xᵀ ← norm(xᵀ + swiglu(xᵀ)), its norm over the positions (arXiv 2510.04871).
-    """
-    if weights.attention is not None:
-        x = rms_norm(x + self_attention(x, weights.attention, num_heads, rotary), eps)
-    if weights.mixing is not None:
-        turned = x.transpose(1, 2)
-        x = rms_norm(turned + swiglu(turned, weights.mixing), eps).transpose(1, 2)
-    return rms_norm(x + swiglu(x, weights.mlp), eps)

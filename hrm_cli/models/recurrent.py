@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.kernels.availability import fused_kernels_unavailable
+from hrm_cli.models.blocks import BlockWeights, ReasoningModule, block
 from hrm_cli.models.core import CoreOutput, Depth, InnerCarry
 from hrm_cli.models.cpu_blocks import (
     CPUBlockWeights,
@@ -28,18 +29,19 @@ from hrm_cli.models.cpu_blocks import (
     ordered_for_cpu,
     rotations,
 )
-from hrm_cli.models.layers import (
-    BlockWeights,
-    Embedding,
-    Linear,
-    ReasoningModule,
-    Rotary,
-    block,
-    rotary_tables,
-    truncated_normal_,
-)
+from hrm_cli.models.layers import Embedding, Linear, Rotary, rotary_tables, truncated_normal_
 from hrm_cli.models.puzzle_embedding import PuzzleEmbedding, as_positions
 from hrm_cli.models.recomputing import recomputed
+from hrm_cli.models.units import (
+    KINDS_OF_GIVENS,
+    RelationTables,
+    Units,
+    embed_givens,
+    least,
+    relation_tables,
+    symbol_logits,
+)
+from hrm_cli.puzzles.relations import Relations
 
 # sigmoid(-5): at the start the model neither halts early nor pretends to know anything.
 _Q_HEAD_BIAS = -5.0
@@ -94,13 +96,26 @@ class RecurrentCore(nn.Module):
 
     H_init: Tensor
     L_init: Tensor
+    membership: Tensor
+    pairs: Tensor
     rope_cos: Tensor
     rope_sin: Tensor
 
-    def __init__(self, arch: ArchConfig, vocab_size: int, seq_len: int, num_puzzle_identifiers: int) -> None:
+    def __init__(
+        self,
+        arch: ArchConfig,
+        vocab_size: int,
+        seq_len: int,
+        num_puzzle_identifiers: int,
+        relations: Relations | None = None,
+    ) -> None:
         super().__init__()
         self.arch, self.vocab_size, self.seq_len = arch, vocab_size, seq_len
+        self.relations = relations
+        """Of the domain, where the mixer works along them."""
         self.positions = arch.puzzle_positions + seq_len
+        if relations is not None:
+            self.positions = seq_len * relations.num_symbols
         self.dtype = torch.float32
         self.compiled_update: CompiledUpdate | None = None
         """Takes the place of `module_update` in training (`hrm_cli.models.compiling`)."""
@@ -111,9 +126,9 @@ class RecurrentCore(nn.Module):
         self.recomputes_activations = False
         hidden = arch.hidden_size
 
-        self.embed_tokens = Embedding(vocab_size, hidden)
+        self.embed_tokens = Embedding(vocab_size if relations is None else KINDS_OF_GIVENS, hidden)
         if not arch.tied_output:
-            self.lm_head = Linear(hidden, vocab_size)
+            self.lm_head = Linear(hidden, vocab_size if relations is None else 1)
         if arch.halting == "q_learning":
             self.q_head = Linear(hidden, 2, bias=True)
         if arch.puzzle_emb_size:
@@ -125,6 +140,12 @@ class RecurrentCore(nn.Module):
             rotary = rotary_tables(self.positions, arch.head_dim, arch.rope_theta)
             self.register_buffer("rope_cos", rotary.cos, persistent=False)
             self.register_buffer("rope_sin", rotary.sin, persistent=False)
+        self._unit_counts: tuple[int, ...] = ()
+        if relations is not None:
+            self._unit_counts = tuple(len(units) for _, units in relations.classes)
+            membership, pairs = relation_tables(relations)
+            self.register_buffer("membership", membership, persistent=False)
+            self.register_buffer("pairs", pairs, persistent=False)
         self.register_buffer("H_init", torch.empty(hidden))
         self.register_buffer("L_init", torch.empty(hidden))
 
@@ -176,6 +197,8 @@ class RecurrentCore(nn.Module):
         for module in self.modules():
             if isinstance(module, Linear | Embedding):
                 module.initialise(generator)
+            elif isinstance(module, Units):
+                module.initialise_bias()
         if self.arch.halting == "q_learning":
             nn.init.zeros_(self.q_head.weight)
             nn.init.constant_(self.q_head.bias, _Q_HEAD_BIAS)  # type: ignore[arg-type]
@@ -232,6 +255,9 @@ class RecurrentCore(nn.Module):
     def embed(self, inputs: Tensor, puzzle_rows: Tensor | None, weights: RecurrentWeights) -> Tensor:
         """Input embedding e: puzzle positions, then tokens, plus learned positions, times √H. `[B, P+S, H]`."""
         hidden = self.arch.hidden_size
+        if self.relations is not None:
+            first, count = self.relations.first_symbol, self.relations.num_symbols
+            return embed_givens(inputs, weights.embed_tokens, first, count)
         embedding = F.embedding(inputs, weights.embed_tokens)
         if puzzle_rows is not None:
             prefix = as_positions(puzzle_rows.to(self.dtype), self.arch.puzzle_positions, hidden)
@@ -275,7 +301,7 @@ class RecurrentCore(nn.Module):
         """What one block of a module does to a state `[B, P+S, H]`."""
         if isinstance(weights, CPUBlockWeights):
             return cpu_block(z, weights, self.arch.num_heads, self.arch.rms_norm_eps)
-        return block(z, weights, self.arch.num_heads, self._rotary, self.arch.rms_norm_eps)
+        return block(z, weights, self.arch.num_heads, self._rotary, self.arch.rms_norm_eps, self._tables)
 
     @property
     def _takes_cpu_blocks(self) -> bool:
@@ -284,11 +310,20 @@ class RecurrentCore(nn.Module):
 
     @property
     def _has_cpu_blocks(self) -> bool:
+        if self.relations is not None:
+            return False
         return self.H_init.device.type == "cpu" and fused_kernels_unavailable(self.dtype) is None
 
     @property
     def _rotary(self) -> Rotary | None:
         return Rotary(self.rope_cos, self.rope_sin) if self.arch.pos_encodings == "rope" else None
+
+    @property
+    def _tables(self) -> RelationTables | None:
+        if self.relations is None:
+            return None
+        symbols = self.positions // self.seq_len
+        return RelationTables(self.membership.to(self.dtype), self.pairs, self._unit_counts, symbols)
 
     def forward(
         self,
@@ -330,10 +365,21 @@ class RecurrentCore(nn.Module):
         z_H, z_L = recur(z_H, z_L, embedding, weights, depth)
         logits, q_values = None, None
         if not depth.only_values:
-            logits = F.linear(z_H[:, self.arch.puzzle_positions :], weights.lm_head)
+            logits = self._logits(z_H, weights)
         if weights.q_head is not None:
-            q_values = F.linear(z_H[:, 0], weights.q_head, weights.q_head_bias).float()
+            q_values = self._q_values(z_H, weights.q_head, weights.q_head_bias)
         return StepTensors(z_H, z_L, logits, q_values)
+
+    def _logits(self, z_H: Tensor, weights: RecurrentWeights) -> Tensor:
+        if self.relations is not None:
+            return symbol_logits(z_H, weights.lm_head, self.relations)
+        return F.linear(z_H[:, self.arch.puzzle_positions :], weights.lm_head)
+
+    def _q_values(self, z_H: Tensor, head: Tensor, bias: Tensor | None) -> Tensor:
+        """Q-halt and Q-continue, `[B, 2]` float32: of the first position; with relations of the least sure one."""
+        if self.relations is None:
+            return F.linear(z_H[:, 0], head, bias).float()
+        return least(F.linear(z_H, head, bias).float())
 
 
 def _settledness(before: Tensor, after: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from hrm_cli.errors import ConfigError, closest
+from hrm_cli.puzzles.domain import infer_relations
 
 if TYPE_CHECKING:
     import torch
@@ -52,11 +53,14 @@ def build_model(
     from hrm_cli.models.undrawn import Undrawn
 
     check_core(arch.core)
+    options = {}
+    if arch.mixer == "units":
+        options["relations"] = infer_relations(vocab_size, seq_len)
     module, _, name = CORES[arch.core].partition(":")
     core_class = getattr(importlib.import_module(module), name)
     device = torch.device(device)
     with torch.device("meta" if device.type == "meta" else "cpu"), Undrawn():
-        core = core_class(arch, vocab_size, seq_len, num_puzzle_identifiers)
+        core = core_class(arch, vocab_size, seq_len, num_puzzle_identifiers, **options)
     if device.type == "cpu":
         keep_freed_memory()
     if device.type != "meta":

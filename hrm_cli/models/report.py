@@ -110,7 +110,14 @@ def make_report(
     run_words: str,
 ) -> Report:
     """All that follows from a model's configuration, beside its exact count."""
-    parts = anatomy(shape.arch, shape.vocab_size, shape.seq_len, shape.num_puzzle_identifiers, train.contract)
+    parts = anatomy(
+        shape.arch,
+        shape.vocab_size,
+        shape.seq_len,
+        shape.num_puzzle_identifiers,
+        train.contract,
+        train.gradient,
+    )
     per_puzzle = training_flops(shape.arch, train, shape.vocab_size, shape.seq_len)
     guide, rule = approximate(
         shape.arch, shape.vocab_size, shape.num_puzzle_identifiers, trainable_by_kind(exact.kinds)

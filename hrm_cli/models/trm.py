@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models.blocks import ReasoningModule
 from hrm_cli.models.core import Depth
-from hrm_cli.models.layers import ReasoningModule
 from hrm_cli.models.recurrent import RecurrentCore, RecurrentWeights
+from hrm_cli.puzzles.relations import Relations
 
 
 class TRM(RecurrentCore):
@@ -16,10 +17,16 @@ class TRM(RecurrentCore):
     With `arch.mlp_t` a token-mixing MLP over the positions takes the place of attention.
     """
 
-    def __init__(self, arch: ArchConfig, vocab_size: int, seq_len: int, num_puzzle_identifiers: int) -> None:
-        super().__init__(arch, vocab_size, seq_len, num_puzzle_identifiers)
-        mixed = self.positions if arch.mlp_t else None
-        self.L_level = ReasoningModule(arch.hidden_size, arch.L_layers, arch.expansion, mixed)
+    def __init__(
+        self,
+        arch: ArchConfig,
+        vocab_size: int,
+        seq_len: int,
+        num_puzzle_identifiers: int,
+        relations: Relations | None = None,
+    ) -> None:
+        super().__init__(arch, vocab_size, seq_len, num_puzzle_identifiers, relations)
+        self.L_level = ReasoningModule(arch, arch.L_layers, self.positions, relations)
 
     @property
     def learns_to_continue(self) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.errors import ConfigError, closest
+from hrm_cli.puzzles.relations import Relations
 
 Tokens = NDArray[np.uint8]
 Grid = NDArray[np.uint8]
@@ -255,3 +256,14 @@ def infer_domain(vocab_size: int, seq_len: int) -> Domain | None:
         if found is not None:
             return found
     return None
+
+
+def infer_relations(vocab_size: int, seq_len: int) -> Relations:
+    """The relations of the domain with this vocabulary and length. Raises ConfigError where none declares any."""
+    relations: Relations | None = getattr(infer_domain(vocab_size, seq_len), "relations", None)
+    if relations is None:
+        raise ConfigError(
+            f"arch.mixer units needs a domain that declares relations between its cells, such as Sudoku; none with "
+            f"{vocab_size} tokens and {seq_len} cells does. Take arch.mixer=attention"
+        )
+    return relations

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hrm_cli.errors import PuzzleError
 from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Solved, Tokens, TokenSymmetries, Verdict
+from hrm_cli.puzzles.relations import Relations
 from hrm_cli.puzzles.sudoku_layout import BOXES, layout
 from hrm_cli.puzzles.sudoku_symmetry import sample
 
@@ -43,6 +44,15 @@ class SudokuDomain:
         self.size = size
         self.vocab_size = size + 1 + BLANK
         self.seq_len = size * size
+
+    @property
+    def relations(self) -> Relations:
+        """Rows and columns in one class, boxes in another; the digits are interchangeable."""
+        units = self.layout.units.astype(np.int64)
+        lines, boxes = units[: 2 * self.size], units[2 * self.size :]
+        return Relations(
+            self.seq_len, self.vocab_size, BLANK + 1, self.size, (("line", lines), ("box", boxes))
+        )
 
     def facts(self) -> dict[str, Any]:
         """`{"size": N}`."""

@@ -70,8 +70,8 @@ def deep_supervision(
 
     CGAR (arXiv 2511.08653) is this with a depth schedule and `supervision_decay`.
     """
-    cycles = depth_at(progress.share, config.depth_schedule)
-    depth = None if cycles is None else Depth(*cycles)
+    cycles = depth_at(progress.share, config.depth_schedule) or (model.arch.H_cycles, model.arch.L_cycles)
+    depth = Depth(*cycles, trains_last_cycle=config.gradient == "last_cycle")
     carry, out = model.train_step(carry or model.initial_carry(batch), batch, draws, depth)
     loss, metrics = (model.compiled_loss or act_loss)(
         out.logits,

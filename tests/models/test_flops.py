@@ -20,7 +20,7 @@ from hrm_cli.models.registry import build_model
 # A CPU leaves out products whose result nothing reads, and torch does not count those of packed weights.
 pytestmark = pytest.mark.usefixtures("blocks_of_an_accelerator")
 
-ROWS, VOCABULARY, CELLS = 3, 7, 12
+ROWS, VOCABULARY, CELLS = 3, 6, 16
 SMALL: dict[str, Any] = {"hidden_size": 32, "num_heads": 4, "H_layers": 2, "L_layers": 1}
 MODELS = {
     "hrm": {"H_cycles": 2, "L_cycles": 3, "puzzle_emb_ndim": 40},
@@ -29,6 +29,8 @@ MODELS = {
     "hrm without a second pass, for no value of going on is learned": {"q_continue": False},
     "trm": {"core": "trm", "H_cycles": 3, "L_cycles": 2, "puzzle_emb_len": 4},
     "trm with token mixing": {"core": "trm", "mlp_t": True, "L_cycles": 2, "pos_encodings": "none"},
+    "hrm with units": {"mixer": "units", "pos_encodings": "none", "L_cycles": 3},
+    "trm with units": {"core": "trm", "mixer": "units", "pos_encodings": "none"},
     "nova": {"core": "nova", "puzzle_emb_ndim": 0, "halt_max_steps": 3},
 }
 

@@ -20,7 +20,7 @@ from hrm_cli.training.optimizers import AdamATan2
 
 TOLERANCE = 0.05
 """As `hrm_cli.models.memory` promises."""
-ROWS, VOCABULARY, CELLS = 3, 11, 60
+ROWS, VOCABULARY, CELLS = 3, 11, 81
 SMALL: dict[str, Any] = {"hidden_size": 64, "num_heads": 4, "H_layers": 2, "L_layers": 1}
 MODELS = {
     "hrm": {"puzzle_emb_ndim": 100},
@@ -28,6 +28,7 @@ MODELS = {
     "hrm, more cycles keep no more": {"H_cycles": 3, "L_cycles": 3},
     "trm": {"core": "trm", "L_cycles": 2},
     "trm with token mixing": {"core": "trm", "mlp_t": True, "L_cycles": 2, "pos_encodings": "none"},
+    "hrm with units": {"mixer": "units", "pos_encodings": "none"},
     "nova": {"core": "nova", "puzzle_emb_ndim": 0, "halt_max_steps": 2, "dropout": 0},
 }
 
