@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from hrm_cli.config.asked import Asked
     from hrm_cli.config.schema import DataConfig
     from hrm_cli.data.build import BuildSummary
-
-BUILTIN_ONLY = ("size", "num_train", "clues", "style")
 
 
 def option(name: str, text: str, default: str, *, metavar: str | None = None) -> Any:
@@ -72,9 +71,10 @@ def build_and_show(domain: str, given: dict[str, Any], output_dir: Path, *, forc
     from hrm_cli.cli import console
     from hrm_cli.data.build import build_dataset
 
-    config = configuration(domain, {name: value for name, value in given.items() if value is not None})
+    chosen = {name: value for name, value in given.items() if value is not None}
+    config = configuration(domain, chosen)
     with console.stages(quiet=json) as report:
-        summary = build_dataset(config, output_dir, force=force, report=report)
+        summary = build_dataset(config, output_dir, force=force, report=report, asked=asked_by(chosen))
     if json:
         console.print_json(summary.to_json())
     else:
@@ -94,24 +94,23 @@ def configuration(domain: str, chosen: dict[str, Any]) -> DataConfig:
     """The data section of the options that were given. Raises ConfigError."""
     from pydantic import ValidationError
 
+    from hrm_cli.config.asked import check_effect
     from hrm_cli.config.problems import InvalidConfigError, explain
     from hrm_cli.config.schema import Preset
-    from hrm_cli.errors import ConfigError
 
-    builtin = chosen.get("source", "builtin") == "builtin"
-    others = ("subsample_size", "test_subsample_size") if builtin else BUILTIN_ONLY
-    unused = [f"--{name.replace('_', '-')}" for name in others if name in chosen]
-    if unused:
-        where = "a file, a folder or the hub (--source)" if builtin else "the built-in generator"
-        instead = "--num-train and --num-test" if builtin else "--subsample-size"
-        raise ConfigError(f"{', '.join(unused)}: only for puzzles from {where}; use {instead} here")
-    # ARC's images have identifiers, which are there whether the images are stored or not.
-    if chosen.get("augment") == "online" and "num_aug" in chosen and domain != "arc":
-        raise ConfigError("--num-aug: counts stored copies; with --augment online none are stored")
     try:
-        return Preset.model_validate({"data": {**chosen, "domain": domain}}).data
+        config = Preset.model_validate({"data": {**chosen, "domain": domain}}).data
     except ValidationError as error:
         raise InvalidConfigError(explain(error, {})) from error
+    check_effect(config, asked_by(chosen))
+    return config
+
+
+def asked_by(chosen: dict[str, Any]) -> Asked:
+    """What the options that were given ask for."""
+    from hrm_cli.config.asked import Asked
+
+    return Asked(frozenset(chosen), as_options=True)
 
 
 def render(summary: BuildSummary) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -15,6 +16,7 @@ from hrm_cli.cli import console
 from hrm_cli.cli.configuration import configuration_of_run, load_configuration
 from hrm_cli.cli.planning import TimeEstimate, announce
 from hrm_cli.cli.run_progress import ProgressListener, describe_run, warn
+from hrm_cli.config.asked import Asked, check_effect
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.config.schema import DataConfig, Preset
@@ -43,6 +45,8 @@ from hrm_cli.training.state import DatasetFacts, Plan, TrainState, initial_state
 from hrm_cli.training.trackers import check_trackers, make_trackers
 
 CONFIG_FILE = "config.yaml"
+_OF_NEW_RUNS = {"seed": "the seed that it began with", "init_from": "its own weights"}
+"""Settings of `train` that only a new run looks at, and what a resumed one has in their place."""
 
 
 @dataclass
@@ -98,7 +102,10 @@ def prepare_new_run(
     preset, name = configuration_of_run(preset_name, overrides, checkpoint)
     _check_world(preset, world_size)
     if data is not None:
-        preset = preset.model_copy(update={"data": preset.data.model_copy(update={"path": str(data)})})
+        path = os.path.abspath(data.expanduser())
+        preset = preset.model_copy(update={"data": preset.data.model_copy(update={"path": path})})
+    asked = Asked(frozenset(parse_overrides(overrides or ()).get("data", {})))
+    check_effect(preset.data, asked)
     find_device(preset.train.device)
     folder = output_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -108,7 +115,7 @@ def prepare_new_run(
         )
     dataset_folder = Path(preset.data.path) if preset.data.path else folder / "dataset"
     if preset.data.path is None:
-        _build(preset.data, dataset_folder, quiet=quiet)
+        _build(preset.data, dataset_folder, asked, quiet=quiet)
     dataset, test = _open_datasets(dataset_folder)
     folder.mkdir(parents=True, exist_ok=True)
     _write_configuration(folder, preset)
@@ -122,11 +129,16 @@ def prepare_resumed_run(
     folder = _newest_run(Path("runs")) if name == "latest" else Path(name)
     if not (folder / CONFIG_FILE).is_file():
         raise CheckpointError(f"{folder}: not a run folder ({CONFIG_FILE} is missing)")
-    for section in parse_overrides(overrides or ()):
+    for section, settings in parse_overrides(overrides or ()).items():
         if section not in ("train", "eval"):
             raise ConfigError(
                 f"{section}: a resumed run keeps its model and data; only train.* and eval.* can change"
             )
+        for setting in settings:
+            if section == "train" and setting in _OF_NEW_RUNS:
+                raise ConfigError(
+                    f"train.{setting}: a resumed run has begun already, and keeps {_OF_NEW_RUNS[setting]}; leave it out"
+                )
     preset = load_configuration(str(folder / CONFIG_FILE), overrides)
     _check_world(preset, world_size)
     dataset, test = _open_datasets(
@@ -284,9 +296,9 @@ def _evaluation(prepared: PreparedRun, world: World) -> Any:
     return on_test_split
 
 
-def _build(config: DataConfig, folder: Path, *, quiet: bool) -> None:
+def _build(config: DataConfig, folder: Path, asked: Asked, *, quiet: bool) -> None:
     with console.stages(quiet=quiet) as report:
-        summary = build_dataset(config, folder, report=report)
+        summary = build_dataset(config, folder, report=report, asked=asked)
     if not quiet:
         for note in summary.notes:
             console.print_message(f"Note: {note}")

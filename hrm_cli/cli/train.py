@@ -90,10 +90,18 @@ def train(
     """
     from hrm_cli.errors import ConfigError
 
-    if resume is not None and checkpoint is not None:
-        raise ConfigError(
-            "--resume and --checkpoint: a resumed run goes on with its own weights; give one of them"
-        )
+    if resume is not None:
+        own = {
+            "--checkpoint": (checkpoint, "weights"),
+            "--preset": (preset, "configuration; settings can follow as KEY=VALUE"),
+            "--output-dir": (output_dir, "folder"),
+            "--seed": (seed, "seeds"),
+        }
+        for option, (value, what) in own.items():
+            if value is not None:
+                raise ConfigError(
+                    f"--resume and {option}: a resumed run keeps its own {what}; give one of them"
+                )
     processes = Processes(nproc_per_node, nnodes, node_rank, rdzv_endpoint, max_restarts, backend)
     processes.check()
     processes.keep_torch_quiet()

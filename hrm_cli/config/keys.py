@@ -16,7 +16,9 @@ def dotted_keys() -> list[str]:
 def find_key(key: str) -> str:
     """The setting that `key` names: dotted, or the bare name of one field of one section, in any case.
 
-    Raises ConfigError for an unknown key (with the closest), an ambiguous one (with the choices), a section.
+    Raises ConfigError for an unknown key (with the closest), an ambiguous one (with the choices), a section. A bare
+    name of several words that also ends a key of another section is ambiguous: `batch_size` may mean
+    `train.global_batch_size`.
     """
     wanted = key.lower()
     if wanted in SECTIONS:
@@ -29,6 +31,10 @@ def find_key(key: str) -> str:
     ]
     if not found:
         raise ConfigError(unknown_key(key))
+    if "." not in wanted and "_" in wanted:
+        home = found[0].partition(".")[0]
+        elsewhere = [name for name in dotted_keys() if not name.startswith(f"{home}.")]
+        found += [name for name in elsewhere if name.lower().endswith(f"_{wanted}") and name not in found]
     if len(found) > 1:
         raise ConfigError(f"{key}: ambiguous; write {' or '.join(found)}")
     return found[0]

@@ -47,6 +47,11 @@ def load_tasks(config: DataConfig) -> ArcTasks:
     subsets = _subsets(config.source)
     chosen, tested = _chosen(config, list(subsets))
     rng = np.random.default_rng([config.seed, len(subsets)])
+    if tested is None and config.test_subsample_size is not None:
+        raise ConfigError(
+            f"data.test_subsample_size {config.test_subsample_size}: without effect, for no subset of "
+            f"{config.source} is held out; data.test_subset (--test-subset) names one"
+        )
     notes: list[str] = []
     test = _drawn([] if tested is None else subsets[tested](), config.test_subsample_size, rng)
     train: list[Task] = []

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from hrm_cli.config.asked import NOTHING_ASKED, Asked
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.augmentation import with_copies
+from hrm_cli.data.effects import check_sources
 from hrm_cli.data.hints import check_hints
 from hrm_cli.data.metadata import HELD_OUT_SPLITS, SPLITS
 from hrm_cli.data.mixture import Mixture, SourceSummary, load_all
@@ -73,12 +75,18 @@ class BuildSummary:
 
 
 def build_dataset(
-    config: DataConfig, output_dir: Path, *, force: bool = False, report: Report | None = None
+    config: DataConfig,
+    output_dir: Path,
+    *,
+    force: bool = False,
+    report: Report | None = None,
+    asked: Asked = NOTHING_ASKED,
 ) -> BuildSummary:
     """Builds the dataset of `config` in `output_dir` and tells what it holds.
 
     The same configuration makes the same files. `report` is told of progress by stage. `force` replaces a
-    dataset that is there. Raises ConfigError, PuzzleError or DatasetError, and then leaves nothing behind.
+    dataset that is there. What was `asked` for and has no effect is an error.
+    Raises ConfigError, PuzzleError or DatasetError, and then leaves nothing behind.
     """
     report = report or (lambda stage, done, total: None)
     if config.domain == "arc":
@@ -96,10 +104,13 @@ def build_dataset(
     with DatasetWriter(output_dir, force=force) as writer:
         sources = load_all(configs, writer.scratch, rngs[0::3], report)
         check_hints(sources[0].domain, config.hints)
+        unused = check_sources(sources, config, asked)
         names = set_names(configs)
         chosen = select(sources, configs, rngs[1::3], report)
         writing = time.perf_counter()
         mixture = Mixture(sources, chosen, names, rngs[2::3], configs)
+        for note in unused:
+            mixture.say(note)
         sizes = _write(writer, mixture, config=config, report=report)
         size = writer.commit(_facts(sources[0], config))
     ended = time.perf_counter()

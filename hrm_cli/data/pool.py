@@ -52,9 +52,18 @@ class PuzzlePool:
         chosen = np.asarray(stored[rows])
         return chosen[:, 0], chosen[:, 1]
 
+    @property
+    def names_collections(self) -> bool:
+        """Whether every puzzle is known to belong to one of a thousand collections at most."""
+        return (
+            self._size > 0
+            and sum(map(len, self._collections)) == self._size
+            and len(self._names) <= _MOST_COLLECTIONS
+        )
+
     def by_collection(self, rows: Rows) -> dict[str, Rows]:
         """These rows by collection; empty where the source names none."""
-        if sum(map(len, self._collections)) != self._size or len(self._names) > _MOST_COLLECTIONS:
+        if not self.names_collections:
             return {}
         number = np.concatenate([np.empty(0, np.int32), *self._collections])[rows]
         return {name: rows[number == n] for name, n in self._names.items() if (number == n).any()}

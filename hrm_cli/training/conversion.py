@@ -31,7 +31,14 @@ from hrm_cli.models.puzzle_embedding import mean_table
 from hrm_cli.models.registry import build_model
 from hrm_cli.training.conversion_facts import Wishes
 from hrm_cli.training.conversion_settings import settle
-from hrm_cli.training.model_files import ModelCard, compare_shapes, model_card, read_header, write_model_file
+from hrm_cli.training.model_files import (
+    ModelCard,
+    compare_shapes,
+    model_card,
+    not_finite,
+    read_header,
+    write_model_file,
+)
 from hrm_cli.training.reference_files import (
     INITIAL_STATES,
     PREFIX,
@@ -90,6 +97,7 @@ def to_ours(checkpoint: ReferenceCheckpoint, destination: Path, wishes: Wishes) 
         {f"{prefix}{name}": shape for name, shape in reference_shapes(settled.preset.arch, facts).items()},
         {f"{prefix}{name}": tuple(tensor.shape) for name, tensor in tensors.items()},
     )
+    notes += _note_not_finite(tensors)
     tensors |= exact_initial_states(checkpoint)
     if checkpoint.averaged:
         notes.append("weights: the averaged ones of ema_helper, which the reference evaluates with")
@@ -128,7 +136,7 @@ def to_reference(
     if not force:
         refuse_existing_config(destination.parent, config)
     written = [destination, destination.parent / CONFIG_FILE]
-    notes = []
+    notes = _note_not_finite(tensors)
     if origin is None:
         exact = {name: tensors[name] for name in INITIAL_STATES}
         if card.preset.arch.forward_dtype != "float32":
@@ -162,6 +170,12 @@ def reference_shapes(arch: ArchConfig, facts: DatasetFacts) -> dict[str, tuple[i
     common = ArchConfig(**{name: getattr(arch, name) for name in _COMMON})
     model = build_model(common, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, device="meta")
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def _note_not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    # Every bit is kept, of such weights too; whoever uses them is told.
+    broken = not_finite(tensors)
+    return [f"weights: {broken} hold NaN or infinity; no answer can come of this model"] if broken else []
 
 
 def _check_known_there(card: ModelCard) -> None:

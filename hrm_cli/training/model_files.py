@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -201,9 +202,11 @@ def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[AC
         initialise=False,
     )
     try:
-        model.load_state_dict(load_file(card.path))
+        tensors = load_file(card.path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{card.path}: cannot be read: {error}") from None
+    check_finite(card.path, tensors)
+    model.load_state_dict(tensors)
     return model.eval(), card
 
 
@@ -218,6 +221,30 @@ def refuse_other_shapes(card: ModelCard) -> None:
         )
     model = build_model(arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, device="meta")
     compare_shapes(card.path, {name: tuple(t.shape) for name, t in model.state_dict().items()}, card.shapes)
+
+
+def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError naming the first tensors that hold NaN or infinity: no answer can come of them."""
+    broken = not_finite(tensors)
+    if broken:
+        raise CheckpointError(
+            f"{path}: its weights are not finite: {broken} hold NaN or infinity; take a checkpoint from before "
+            "training went wrong"
+        )
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """The names of the first tensors that hold NaN or infinity, and how many more do; empty where none does."""
+    broken = [name for name, tensor in tensors.items() if not _is_finite(tensor)]
+    more = f" and {len(broken) - 3} more tensors" if len(broken) > 3 else ""
+    return f"{', '.join(broken[:3])}{more}"
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # Lowest and highest take no memory, where a mask of a large puzzle table would.
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    return all(math.isfinite(bound.item()) for bound in tensor.aminmax())
 
 
 def compare_shapes(

@@ -88,6 +88,13 @@ def csv_source(tmp_path: Path) -> Path:
         (("--source", "x.csv"), "x.csv: does not exist"),
         (("--source", "hf:nothing"), "hf:OWNER/NAME"),
         (("--augment", "online", "--num-aug", "5"), "--num-aug"),
+        (("--test-subsample-size", "5"), "use --num-train and --num-test here"),
+        (("--by-collection",), "--by-collection: only for puzzles from a file"),
+        (
+            ("--also", "{source: x.csv, clues: minimal}"),
+            "data.also[0].clues: only for puzzles from the built-in",
+        ),
+        (("--also", "{min_path: 5}"), "data.also[0].min_path: has no meaning for the domain sudoku"),
     ],
 )
 def test_a_wrong_request_is_one_message_and_status_2(
@@ -98,6 +105,29 @@ def test_a_wrong_request_is_one_message_and_status_2(
     assert message in done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_option_without_effect_is_refused_with_the_one_that_has_it(
+    run_hrm: Callable, csv_source: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain.csv"
+    plain.write_text(csv_source.read_text().replace("source,", "origin,", 1))
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("train.csv", "test.csv"):
+        (own / name).write_text(csv_source.read_text())
+    cases = {
+        (csv_source, "--test-subsample-size", 2): "--num-test says how many of its puzzles are held out",
+        (own, "--num-test", 3): "has a test set of its own; --test-subsample-size draws from it",
+        (plain, "--num-test", 2, "--by-collection"): "--by-collection: without effect",
+    }
+    for (source, *options), message in cases.items():
+        done = run_hrm(
+            "build-dataset", "sudoku", "--source", source, *options, "--output-dir", tmp_path / "d"
+        )
+        assert (done.status, done.stdout) == (2, ""), options
+        assert message in done.stderr
+        assert not (tmp_path / "d").exists()
 
 
 def test_an_existing_dataset_is_kept_without_force(run_hrm: Callable, tmp_path: Path) -> None:

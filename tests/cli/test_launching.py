@@ -20,11 +20,11 @@ from hrm_cli.cli.launching import Processes
 from hrm_cli.errors import ConfigError
 
 SETTINGS = [
-    "arch.hidden_size=16", "arch.num_heads=2", "arch.forward_dtype=float32", "data.size=4", "data.clues=6-10",
-    "data.num_train=64", "data.num_test=17", "data.augment=stored", "train.global_batch_size=16", "train.lr=1e-3",
+    "arch.hidden_size=16", "arch.num_heads=2", "arch.forward_dtype=float32", "train.global_batch_size=16", "train.lr=1e-3",
     "train.lr_warmup_steps=2", "train.log_interval=5", "train.checkpoint_interval=5", "train.ema_decay=0.9",
     "epochs=50", "eval_interval=10", "train.device=cpu", "train.keep_checkpoints=50",
 ]  # fmt: skip
+DATA = ["data.size=4", "data.clues=6-10", "data.num_train=64", "data.num_test=17", "data.augment=stored"]
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS = 200
 """Enough that a signal comes before the end, and so few that roundings do not grow."""
@@ -34,7 +34,7 @@ STEPS = 200
 def alone(run_hrm, tmp_path_factory) -> Path:
     """The run of one process, from beginning to end."""
     folder = tmp_path_factory.mktemp("alone") / "run"
-    done = run_hrm("train", "--preset", "tiny", "--output-dir", folder, *SETTINGS)
+    done = run_hrm("train", "--preset", "tiny", "--output-dir", folder, *SETTINGS, *DATA)
     assert done.status == 0, done.stderr
     return folder
 

@@ -13,10 +13,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+MODEL = [
+    "arch.hidden_size=16",
+    "arch.num_heads=2",
+    "arch.forward_dtype=float32",
+    "train.global_batch_size=16",
+    "train.lr_warmup_steps=2",
+    "train.log_interval=2",
+]
 SMALL = [
-    "arch.hidden_size=16", "arch.num_heads=2", "arch.forward_dtype=float32", "data.size=4", "data.clues=6-10",
-    "data.num_train=64", "data.num_test=16", "data.augment=stored", "train.global_batch_size=16",
-    "train.lr_warmup_steps=2", "train.log_interval=2",
+    *MODEL, "data.size=4", "data.clues=6-10", "data.num_train=64", "data.num_test=16", "data.augment=stored",
 ]  # fmt: skip
 
 
@@ -52,7 +58,7 @@ def test_training_prints_one_json_document_and_nothing_else_on_stdout(
         "--output-dir",
         tmp_path / "r",
         "--json",
-        *SMALL,
+        *MODEL,
         "train.max_steps=3",
     )
     assert done.status == 0
@@ -147,7 +153,7 @@ def test_an_interrupted_run_saves_first_and_says_so_by_its_status(
         folder,
     ]
     process = subprocess.Popen(
-        [str(part) for part in [*command, *SMALL, "epochs=100000"]],
+        [str(part) for part in [*command, *MODEL, "epochs=100000"]],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
