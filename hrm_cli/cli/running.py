@@ -34,6 +34,7 @@ from hrm_cli.puzzles.arc_names import pack_names
 from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.distributed import ALONE, World
+from hrm_cli.training.exhausted import told_as_exhausted
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import TrainResult, train
 from hrm_cli.training.pointers import has_checkpoint
@@ -237,7 +238,9 @@ def run_training(
         evaluation = _evaluation(prepared, world)
         run = Run(prepared.folder, preset, facts, plan, batches, evaluation, watching, world)
         with RunStatus(prepared.folder, plan.total_steps) if world.is_first else nullcontext() as status:
-            result = train(run, state)
+            rows = preset.train.global_batch_size // world.size
+            with told_as_exhausted(preset.train, state.model.device, rows):
+                result = train(run, state)
             if status is not None:
                 status.ended(result.reason)
     return RunOutcome(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -65,13 +65,13 @@ class AdamATan2(torch.optim.Optimizer):
         torch._foreach_div_(roots, (1 - beta2**step) ** 0.5)
         rate = lr / (1 - beta1**step)
         if params[0].is_cuda:
-            torch._foreach_sub_(params, foreach_atan2(first, roots), alpha=rate)
+            torch._foreach_sub_(params, foreach_atan2(first, list(roots)), alpha=rate)
             return
         for p, m, root in zip(params, first, roots, strict=True):
             p.sub_(torch.atan2(m, root, out=root), alpha=rate)
 
 
-def foreach_atan2(y: Sequence[Tensor], x: Sequence[Tensor]) -> list[Tensor]:
+def foreach_atan2(y: list[Tensor], x: list[Tensor]) -> list[Tensor]:
     """atan2(y, x) for x ≥ 0, float32, in a few launches for all tensors; overwrites x.
 
     It is atan(y ÷ x): torch has no atan2 for lists. √v of float32 is 0 or above 10⁻²³, so that a bound of 10⁻³⁰ changes

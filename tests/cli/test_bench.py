@@ -13,7 +13,8 @@ from hrm_cli.models.flops import step_flops
 RunHrm = Callable[..., Any]
 KEYS = {
     "what", "preset", "batch", "dtype", "device", "examples_per_second", "gflops", "product_gflops", "share",
-    "peak_memory_mb", "choices", "threads", "seconds", "spread", "rounds", "first_seconds", "flops_per_example", "product_size",
+    "peak_memory_mb", "choices", "threads", "seconds", "spread", "rounds", "first_seconds", "flops_per_example",
+    "product_size",
 }  # fmt: skip
 SMALLEST = (
     "hidden_size=32",
