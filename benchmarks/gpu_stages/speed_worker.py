@@ -175,6 +175,7 @@ def timed(row: Row, device: torch.device, small: bool) -> dict[str, Any]:
         "rounds": rounds,
         "tflops": flops / 1e12,
         "of_matmul": flops / rate,
+        "choices": dict(work.choices),
         "memory_gib": torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0,
     }
 

@@ -1,6 +1,6 @@
 """Replays recordings of the reference implementation and prints the largest deviation per quantity.
 
-    python tests/golden/replay.py FILE|FOLDER…
+    python tests/golden/replay.py [--device DEVICE] FILE|FOLDER…
 
 A folder is a recording of ARC's voting. Models run on the portable path (HRM_CPU_KERNELS=off): it rounds as the
 reference does, while the fused kernels' rounding grows from step to step where a recurrence is chaotic. The fused
@@ -59,7 +59,7 @@ class Report:
         self, quantity: str, where: str, ours: Tensor, theirs: Tensor, rtol: float, atol: float
     ) -> None:
         """|a − b| ≤ atol + rtol·|b| for every element; a NaN anywhere fails."""
-        ours, theirs = ours.detach().double(), theirs.double()
+        ours, theirs = ours.detach().cpu().double(), theirs.double()
         deviation = (ours - theirs).abs()
         self.note(quantity, deviation.max().item())
         if ours.shape != theirs.shape or not bool((deviation <= atol + rtol * theirs.abs()).all()):
@@ -67,14 +67,14 @@ class Report:
 
     def equal(self, quantity: str, where: str, ours: Tensor, theirs: Tensor) -> None:
         """Every element equal."""
-        different = int((ours != theirs).sum())
+        different = int((ours.cpu() != theirs).sum())
         self.note(quantity, float(different))
         if different:
             self.failures.append(f"{where}: {different} elements differ")
 
     def mostly_close(self, quantity: str, where: str, ours: Tensor, theirs: Tensor) -> None:
         """At least 99.5 % of the elements within 1e-5: sign-like updates amplify rounding of tiny gradients."""
-        deviation = (ours.detach() - theirs).abs()
+        deviation = (ours.detach().cpu() - theirs).abs()
         off = (~(deviation <= 1e-5)).float().mean().item()
         self.note(f"{quantity}: share beyond 1e-5", off)
         if off > 0.005:
@@ -82,9 +82,10 @@ class Report:
 
 
 class Recording:
-    """One safetensors file: its metadata and its tensors by prefix."""
+    """One safetensors file: its metadata and its tensors by prefix; models and batches are made on `device`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: str = "cpu") -> None:
+        self.device = device
         with safe_open(path, framework="pt") as file:
             self.meta = file.metadata()
             self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -95,7 +96,7 @@ class Recording:
         return {name[len(prefix) :]: t for name, t in self.tensors.items() if name.startswith(prefix)}
 
     def batch(self, prefix: str) -> PuzzleBatch:
-        return PuzzleBatch(**self.under(f"{prefix}batch/"))
+        return PuzzleBatch(**{name: t.to(self.device) for name, t in self.under(f"{prefix}batch/").items()})
 
     def model(self, state_prefix: str) -> ACTModel:
         arch = ArchConfig(
@@ -103,8 +104,9 @@ class Recording:
             **{name: self.config[name] for name in SAME_FIELDS if name in self.config},
         )
         model = build_model(
-            arch, self.config["vocab_size"], self.config["seq_len"], self.config["num_puzzle_identifiers"]
-        )
+            arch, self.config["vocab_size"], self.config["seq_len"], self.config["num_puzzle_identifiers"],
+            device=self.device,
+        )  # fmt: skip
         model.load_state_dict(self.under(state_prefix), strict=True)
         return model
 
@@ -204,11 +206,14 @@ def replay_voting(folder: Path) -> Report:
     return report
 
 
-def replay(path: Path) -> Report:
-    """Replays one recording. Raises OSError, SafetensorError or HRMError for a file or folder that is none."""
+def replay(path: Path, device: str = "cpu") -> Report:
+    """Replays one recording on a device.
+
+    Raises OSError, SafetensorError or HRMError for a file or folder that is none.
+    """
     if path.is_dir():
         return replay_voting(path)
-    recording = Recording(path)
+    recording = Recording(path, device)
     report = Report()
     with mock.patch.dict(os.environ, {CPU_KERNELS: "off"}):
         if recording.meta["kind"].endswith("_forward"):
@@ -220,6 +225,9 @@ def replay(path: Path) -> Report:
 
 def main(paths: list[str]) -> int:
     """Prints a report per file; the exit status of the program."""
+    device = "cpu"
+    if paths[:1] == ["--device"] and len(paths) > 1:
+        device, paths = paths[1], paths[2:]
     if not paths:
         print(__doc__, file=sys.stderr)
         return 2
@@ -227,7 +235,7 @@ def main(paths: list[str]) -> int:
     reproduced = True
     for path in paths:
         try:
-            report = replay(Path(path))
+            report = replay(Path(path), device)
         except (OSError, SafetensorError, HRMError, ValueError, KeyError, zipfile.BadZipFile) as error:
             print(f"{path}: cannot be replayed: {error!r}", file=sys.stderr)
             return 2
