@@ -68,6 +68,14 @@ def sudoku(
     min_difficulty: Annotated[
         int | None, option("--min-difficulty", "Lowest rating, or branches of the exact solver.", "0")
     ] = None,
+    variations: Annotated[
+        int | None,
+        option(
+            "--variations",
+            "Further training puzzles made from those by exchanging a few clues, about as hard.",
+            "0",
+        ),
+    ] = None,
     num_aug: Annotated[
         int | None, option("--num-aug", "Different symmetric copies of each training puzzle.", "0")
     ] = None,
@@ -98,6 +106,7 @@ def sudoku(
         --subsample-size 1000 --augment online
       hrm build-dataset sudoku --output-dir data/mixed --clues 22-46 --augment online --hints 0.2 \\
         --also '{clues: minimal, num_train: 500, num_test: 100}' --also '{source: hard.csv, subsample_size: 300}'
+      hrm build-dataset sudoku --output-dir data/hard --source hardest.csv --variations 20000 --strict-split
 
     Train and test never share a puzzle. Puzzles with several solutions are left out; lines that hold no
     puzzle, or one without a solution, are errors.
@@ -112,6 +121,7 @@ def sudoku(
         "subsample_size": subsample_size,
         "test_subsample_size": test_subsample_size,
         "min_difficulty": min_difficulty,
+        "variations": variations,
         "num_aug": num_aug,
         "augment": augment,
         "hints": hints,

@@ -38,6 +38,7 @@ class FurtherSource(Section):
     num_test: Int | None = Field(None, ge=0, description="as data.num_test; 0 unless said")
     num_validation: Int | None = Field(None, ge=0, description="as data.num_validation; 0 unless said")
     test_subsample_size: Int | None = Field(None, ge=1, description="as data.test_subsample_size")
+    variations: Int | None = Field(None, ge=0, description="as data.variations; 0 unless said")
 
     @model_serializer(mode="wrap")
     def _only_what_was_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -100,6 +101,12 @@ class DataConfig(Section):
     allow_ties: bool = Field(
         False, description="mazes: keep those with several shortest paths; the answer marks one of them"
     )
+    variations: Int = Field(
+        0,
+        ge=0,
+        description="Sudoku: further training puzzles made from the source's by exchanging a few clues, about as hard "
+        "as these",
+    )
     num_aug: Int = Field(0, ge=0, description="stored augmented copies of each training puzzle")
     augment: Literal["stored", "online"] = Field(
         "stored",
@@ -136,11 +143,17 @@ class DataConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_variations(self) -> DataConfig:
+        if self.domain != "sudoku" and any(source.variations for source in self.sources):
+            raise ValueError(f"variations exchange clues of Sudoku puzzles; data.domain is {self.domain}")
+        return self
+
     @property
     def sources(self) -> tuple[DataConfig, ...]:
         """One section for every source, the main one first: what `also` leaves out is filled in."""
         rest = (
-            {"name": None, "num_test": 0, "num_validation": 0, **further.model_dump()}
+            {"name": None, "num_test": 0, "num_validation": 0, "variations": 0, **further.model_dump()}
             for further in self.also
         )
         main = self.model_copy(update={"also": ()})

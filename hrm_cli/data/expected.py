@@ -43,6 +43,6 @@ def expected_examples(data: DataConfig) -> ExpectedExamples:
             return ExpectedExamples(
                 None, f"{source.source} says its size once it is built; name the dataset: data.path=DIR"
             )
-        puzzles += wanted
+        puzzles += wanted + source.variations
     # Augmented copies belong to their puzzle's group, of which an epoch visits one.
     return ExpectedExamples(puzzles, f"{puzzles:,} puzzles an epoch, one example each")

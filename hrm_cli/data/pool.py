@@ -28,6 +28,7 @@ class PuzzlePool:
         self._prints: list[Fingerprints] = []
         self._size = 0
         self._collections: list[NDArray[np.int32]] = []
+        """Number of each row's collection, −1 where it belongs to none."""
         self._names: dict[str, int] = {}
         file.write_bytes(b"")
 
@@ -36,9 +37,8 @@ class PuzzlePool:
 
     def append(self, inputs: Tokens, labels: Tokens, collections: Sequence[str] = ()) -> None:
         """Adds puzzles and answers, `[n, S]` each, with the names of the collections that they belong to, if known."""
-        if collections:
-            numbers = [self._names.setdefault(name, len(self._names)) for name in collections]
-            self._collections.append(np.array(numbers, np.int32))
+        numbers = [self._names.setdefault(name, len(self._names)) for name in collections]
+        self._collections.append(np.array(numbers or [-1] * len(inputs), np.int32))
         with self._file.open("ab") as stream:
             stream.write(np.stack([inputs, labels], axis=1).data)
         self._prints.append(fingerprints(inputs))
@@ -54,18 +54,14 @@ class PuzzlePool:
 
     @property
     def names_collections(self) -> bool:
-        """Whether every puzzle is known to belong to one of a thousand collections at most."""
-        return (
-            self._size > 0
-            and sum(map(len, self._collections)) == self._size
-            and len(self._names) <= _MOST_COLLECTIONS
-        )
+        """Whether some puzzles are known to belong to one of a thousand collections at most."""
+        return 0 < len(self._names) <= _MOST_COLLECTIONS
 
     def by_collection(self, rows: Rows) -> dict[str, Rows]:
-        """These rows by collection; empty where the source names none."""
-        if not self.names_collections:
-            return {}
+        """These rows by collection; empty where the source does not name the collection of each."""
         number = np.concatenate([np.empty(0, np.int32), *self._collections])[rows]
+        if not self.names_collections or (number < 0).any():
+            return {}
         return {name: rows[number == n] for name, n in self._names.items() if (number == n).any()}
 
     def prints(self, rows: Rows) -> Fingerprints:

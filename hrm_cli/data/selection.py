@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.checks import solutions
 from hrm_cli.data.fingerprints import Fingerprints, fingerprints, first_occurrences, occurs_in
 from hrm_cli.data.pool import PuzzlePool, Rows
 from hrm_cli.data.sources import BUILTIN, Report, Source
+from hrm_cli.data.variations import add_variations
 from hrm_cli.errors import DatasetError
+from hrm_cli.puzzles.domain import BulkDomain, Tokens
 
 _CHUNK = 2048
 _ROUNDS = 8
@@ -139,9 +142,26 @@ class _Chooser:
         if wanted == 0:
             return self._order[:0]
         rows = self.take(source.train, self._order, wanted, "training", extend=source.more)
+        if config.variations:
+            rows = np.concatenate([rows, self._vary(rows)])
         prints = source.train.prints(rows)
         self._apart.trained = np.sort(np.concatenate([self._apart.trained, prints]))
         return rows
+
+    def _vary(self, rows: Rows) -> Rows:
+        """Adds the variations of these training puzzles to the pool: their rows."""
+        source, apart = self._source, self._apart
+        known = len(source.train)
+
+        def is_apart(puzzles: Tokens) -> NDArray[np.bool_]:
+            prints = fingerprints(puzzles)
+            taken = occurs_in(prints, apart.held_out) | occurs_in(prints, apart.trained)
+            if len(apart.classes):
+                taken |= occurs_in(class_fingerprints(source.domain, puzzles), apart.classes)
+            return ~taken
+
+        add_variations(source, self._config, rows, self._rng, is_apart, self._report)
+        return np.arange(known, len(source.train))
 
     def _hold_out(self, pool: PuzzlePool, rows: Rows) -> None:
         """From here on these rows, and with `strict_split` their images, are not taken."""
@@ -156,8 +176,7 @@ class _Chooser:
         """Fingerprints of the canonical forms of these rows: equal for symmetric puzzles, `[n]`."""
         parts = [np.empty(0, np.uint64)]
         for chunk in _chunks(rows):
-            names = b"".join(self._source.domain.canonical(pool.rows(chunk)[0]))
-            parts.append(fingerprints(np.frombuffer(names, np.uint8).reshape(len(chunk), -1)))
+            parts.append(class_fingerprints(self._source.domain, pool.rows(chunk)[0]))
             if len(rows) > _CHUNK:
                 self._report("comparing puzzles up to symmetry", sum(map(len, parts)), len(rows))
         return np.concatenate(parts)
@@ -227,6 +246,12 @@ class _Chooser:
         self._left_out[f"{what} puzzles with several solutions"] = several
         self._left_out[f"{what} puzzles that are symmetric images of test puzzles"] = symmetric
         return np.concatenate(taken)[:wanted]
+
+
+def class_fingerprints(domain: BulkDomain, puzzles: Tokens) -> Fingerprints:
+    """Fingerprints of the canonical forms of puzzles `[n, S]`: equal for symmetric ones, `[n]`."""
+    names = b"".join(domain.canonical(puzzles))
+    return fingerprints(np.frombuffer(names, np.uint8).reshape(len(puzzles), -1))
 
 
 def _chunks(rows: Rows, size: int = _CHUNK) -> Iterator[Rows]:

@@ -1,0 +1,181 @@
+"""New Sudoku puzzles near given ones and about as hard: a way to many puzzles as hard as the hardest few known.
+
+One clue that a puzzle needs is taken away, and clues of any of the many solutions that it then has are put in until
+one is left. Lists of the hardest puzzles grew in this way ("vicinity search"). A generator that starts from random
+grids finds such puzzles hundreds of times more rarely.
+
+Letters in shapes: m given puzzles, n attempts, S cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.errors import PuzzleError
+
+if TYPE_CHECKING:
+    from hrm_cli.puzzles.generators.sudoku_variation_kernels import Parents, Variations
+
+Cells = NDArray[np.uint8]
+
+BATCH = 64
+"""Attempts between two looks at what is still wanted; results depend on it."""
+
+PATIENCE = 200
+"""Batches in a row without a new puzzle after which there count as being no more."""
+
+MOST_WALKED = 50_000
+"""Variations that are varied in turn, at most: bounds the memory."""
+
+_PIECE = 8
+"""Attempts of one thread at a time."""
+
+
+def vary(
+    size: int,
+    puzzles: Cells,
+    solutions: Cells,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    min_difficulty: int = 0,
+    allowed: Callable[[Cells], NDArray[np.bool_]] | None = None,
+    threads: int = 1,
+    chunk: int = 1000,
+) -> Iterator[tuple[Cells, Cells]]:
+    """Makes `count` different N×N puzzles near those given, `[m, S]`: pairs (puzzles, solutions) of `[n ≤ chunk, S]`.
+
+    Each has one solution, at least half the branches of the given puzzle it descends from and at least
+    `min_difficulty`, and is none of the given. It is minimal where that puzzle is, and has as many clues elsewhere.
+    All given puzzles are varied equally often, and half of the time a variation is varied further.
+    `allowed` says of puzzles `[n, S]` which may be had. What comes out depends on neither `threads` nor `chunk`.
+
+    Raises PuzzleError behind the last pair when fewer than `count` are found.
+    """
+    walk = _Walk(size, puzzles, solutions, rng)
+    seen = {_name(row) for row in puzzles}
+    given = len(seen)
+    ready: list[tuple[Cells, Cells]] = []
+    fruitless = 0
+    with _Workshop(size, threads) as workshop:
+        while len(seen) - given < count and fruitless < PATIENCE:
+            fruitless += 1
+            parents, required = walk.batch()
+            made = workshop.vary(parents, rng.integers(0, 2**64, BATCH, dtype=np.uint64))
+            # Attempts without result have -1 branches.
+            least = np.maximum(required, min_difficulty)[:, None]
+            attempt, which = np.nonzero(made.branches >= least)
+            new, answers = made.puzzles[attempt, which], made.solutions[attempt, which]
+            usable = np.ones(len(new), bool) if allowed is None or not len(new) else allowed(new)
+            for i in np.flatnonzero(usable):
+                name = _name(new[i])
+                if name in seen or len(seen) - given == count:
+                    continue
+                seen.add(name)
+                fruitless = 0
+                walk.add(int(attempt[i]), new[i], answers[i])
+                ready.append((new[i], answers[i]))
+                if len(ready) == chunk:
+                    yield _stacked(ready)
+                    ready = []
+    if ready:
+        yield _stacked(ready)
+    if len(seen) - given < count:
+        raise PuzzleError(
+            f"{count:,} variations of {len(puzzles):,} {size}×{size} puzzles were asked for and "
+            f"{len(seen) - given:,} found; further attempts gave none. Ask for fewer, give more puzzles, or ask for a "
+            "lower difficulty."
+        )
+
+
+class _Workshop:
+    """Threads, with what each piece of a batch is made with."""
+
+    def __init__(self, size: int, threads: int) -> None:
+        from hrm_cli.puzzles.generators import sudoku_kernels, sudoku_variation_kernels
+
+        pieces = BATCH // _PIECE
+        self._pool = ThreadPoolExecutor(max(1, min(threads, pieces)))
+        self._tools = [sudoku_kernels.bench(size) for _ in range(pieces)]
+        self._rooms = [sudoku_variation_kernels.listing(size) for _ in range(pieces)]
+        self._made = sudoku_variation_kernels.variations(size, BATCH)
+
+    def __enter__(self) -> _Workshop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def vary(self, parents: Parents, seeds: NDArray[np.uint64]) -> Variations:
+        """One attempt for each parent and seed, `[BATCH]`; what it returns is overwritten by the next call."""
+        from hrm_cli.puzzles.generators import sudoku_variation_kernels as kernels
+
+        def work(piece: int) -> None:
+            rows = slice(piece * _PIECE, (piece + 1) * _PIECE)
+            some = kernels.Parents(parents.puzzles[rows], parents.solutions[rows], parents.is_minimal[rows])
+            made = kernels.Variations(
+                self._made.puzzles[rows], self._made.solutions[rows], self._made.branches[rows]
+            )
+            kernels.vary_all(some, seeds[rows], self._tools[piece], self._rooms[piece], made)
+
+        list(self._pool.map(work, range(len(self._tools))))
+        return self._made
+
+
+class _Walk:
+    """Which puzzles are varied next: those given, in turn, and variations of them."""
+
+    def __init__(self, size: int, puzzles: Cells, solutions: Cells, rng: np.random.Generator) -> None:
+        from hrm_cli.puzzles.generators import sudoku_kernels, sudoku_variation_kernels
+        from hrm_cli.puzzles.sudoku_solver import search
+
+        self._rng = rng
+        self._given = (np.ascontiguousarray(puzzles), np.ascontiguousarray(solutions))
+        self._is_minimal = np.empty(len(puzzles), bool)
+        tools = sudoku_kernels.bench(size)
+        sudoku_variation_kernels.find_minimal(*self._given, tools, self._is_minimal)
+        # Half as hard at least: the same puzzle differs that much when its digits are renamed.
+        self._required = (search(self._given[0], size).branches + 1) // 2
+        self._order = rng.permutation(len(puzzles))
+        self._next = 0
+        self._further: list[tuple[Cells, Cells, int]] = []
+        self._roots = np.empty(0, np.int64)
+
+    def batch(self) -> tuple[Parents, NDArray[np.int64]]:
+        """The next puzzles to vary, and the branches that a variation of each must have, `[BATCH]`."""
+        from hrm_cli.puzzles.generators.sudoku_variation_kernels import Parents
+
+        further = self._rng.integers(0, len(self._further), BATCH // 2).tolist() if self._further else []
+        count = BATCH - len(further)
+        places = np.arange(self._next, self._next + count) % len(self._order)
+        self._next = (self._next + count) % len(self._order)
+        self._roots = self._order[places]
+        puzzles, solutions = (array[self._roots] for array in self._given)
+        chosen = [self._further[i] for i in further]
+        if chosen:
+            puzzles = np.concatenate([puzzles, [puzzle for puzzle, _, _ in chosen]])
+            solutions = np.concatenate([solutions, [solution for _, solution, _ in chosen]])
+            self._roots = np.concatenate([self._roots, [root for _, _, root in chosen]])
+        return Parents(puzzles, solutions, self._is_minimal[self._roots]), self._required[self._roots]
+
+    def add(self, attempt: int, puzzle: Cells, solution: Cells) -> None:
+        """A variation that the last batch's attempt made."""
+        entry = (puzzle, solution, int(self._roots[attempt]))
+        if len(self._further) < MOST_WALKED:
+            self._further.append(entry)
+        else:
+            self._further[int(self._rng.integers(0, MOST_WALKED))] = entry
+
+
+def _name(row: Cells) -> bytes:
+    return blake2b(row.tobytes(), digest_size=12).digest()
+
+
+def _stacked(pairs: list[tuple[Cells, Cells]]) -> tuple[Cells, Cells]:
+    return np.stack([puzzle for puzzle, _ in pairs]), np.stack([solution for _, solution in pairs])
