@@ -54,15 +54,20 @@ class PuzzlePool:
 
     @property
     def names_collections(self) -> bool:
-        """Whether some puzzles are known to belong to one of a thousand collections at most."""
-        return 0 < len(self._names) <= _MOST_COLLECTIONS
+        """Whether every puzzle is known to belong to one of a thousand collections at most."""
+        return self._size > 0 and self._are_named(np.arange(self._size))
 
     def by_collection(self, rows: Rows) -> dict[str, Rows]:
         """These rows by collection; empty where the source does not name the collection of each."""
-        number = np.concatenate([np.empty(0, np.int32), *self._collections])[rows]
-        if not self.names_collections or (number < 0).any():
+        if not self._are_named(rows):
             return {}
+        number = self._collections[0][rows]
         return {name: rows[number == n] for name, n in self._names.items() if (number == n).any()}
+
+    def _are_named(self, rows: Rows) -> bool:
+        if len(self._collections) != 1:
+            self._collections = [np.concatenate([np.empty(0, np.int32), *self._collections])]
+        return len(self._names) <= _MOST_COLLECTIONS and bool((self._collections[0][rows] >= 0).all())
 
     def prints(self, rows: Rows) -> Fingerprints:
         """Fingerprints of the puzzles of these rows, `[n]`."""
