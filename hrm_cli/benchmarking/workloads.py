@@ -74,7 +74,7 @@ def training(name: str, preset: Preset, domain: Domain, batch: int | None, devic
     rows = config.global_batch_size
     state = initial_state(preset, DatasetFacts(domain.vocab_size, domain.seq_len, 1, {}), device)
     # As a run's prefetcher hands them out: from pinned memory the copy waits for nothing.
-    ready = as_tensors(_made_up(domain, rows), pinned=device.type == "cuda")
+    ready = as_tensors(_made_up(domain, rows), device)
 
     def run() -> None:
         train_one_step(state, on_device(ready, device), config, total_steps=1_000_000)

@@ -169,7 +169,7 @@ def evaluate(
             dim=1,
         )
         owners = dataset.set_of(numbers) if len(sets) > 1 else np.zeros_like(numbers)
-        sums.index_add_(0, torch.from_numpy(owners), figures.double().cpu())
+        sums.index_add_(0, torch.from_numpy(owners), figures.cpu().double())
         if progress is not None:
             # Of all ranks, as far as one can tell from here.
             progress(int(sums[:, 0].sum()) * world.size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from hrm_cli.errors import ConfigError
 from hrm_cli.kernels.availability import cpu_multiplies_bfloat16
@@ -63,3 +64,25 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
         return torch.float32
     with torch.cuda.device(device):
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """float64, or float32 on MPS, which has no wider one."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def pinned_for(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host as it is best copied to `device`: in pinned memory, if that is a CUDA device."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on `device`; a float64 one is narrowed where the device has no float64.
+
+    Only a copy from pinned memory to CUDA goes on while the host does other things. Another device may read the host's
+    memory after the tensor there is gone: MPS does.
+    """
+    if tensor.dtype == torch.float64:
+        tensor = tensor.to(widest_float(device))
+    overlaps = device.type == "cuda" and tensor.device.type == "cpu" and tensor.is_pinned()
+    return tensor.to(device, non_blocking=overlaps)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hrm_cli.config.schema import ArchConfig
+from hrm_cli.models.device import pinned_for, to_device
 
 
 class Draws:
@@ -62,5 +63,4 @@ class Draws:
 
 
 def _sent(numbers: Tensor, device: torch.device) -> Tensor:
-    # From pinned memory the copy waits for nothing; a host without CUDA has no such memory.
-    return (numbers.pin_memory() if device.type == "cuda" else numbers).to(device, non_blocking=True)
+    return to_device(pinned_for(numbers, device), device)

@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hrm_cli.data.format import IGNORED_LABEL
+from hrm_cli.models.device import widest_float
 
 
 def _log_stablemax(logits: Tensor) -> Tensor:
     # s(x) = x + 1 for x ≥ 0, 1/(1 − x + 1e-30) below; float64 where the device has it (MPS has none).
-    wide = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
+    wide = logits.to(widest_float(logits.device))
     scores = torch.where(wide < 0, 1 / (1 - wide.clamp(max=0) + 1e-30), wide.clamp(min=0) + 1)
     return scores.log() - scores.sum(-1, keepdim=True).log()
 

@@ -22,6 +22,7 @@ from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.attention import attend
 from hrm_cli.models.core import CoreOutput, InnerCarry
+from hrm_cli.models.global_rng import forked_rng
 from hrm_cli.models.losses import TOKEN_LOSSES, compare
 from hrm_cli.models.recomputing import recomputed
 from hrm_cli.models.sizes import NOVA_POSITIONS, encoder_width
@@ -99,8 +100,7 @@ class Nova(nn.Module):
     def initialise(self, generator: torch.Generator | None) -> None:
         """Draws every parameter as torch's own layers do, from `generator`, and fills the position table."""
         seed = torch.randint(2**62, (), generator=generator).item()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(seed))
+        with forked_rng(torch.device("cpu"), int(seed)):
             for module in self.modules():
                 if isinstance(module, nn.Linear | nn.Embedding | nn.LayerNorm):
                     module.reset_parameters()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+from hrm_cli.models.global_rng import same_numbers_twice
 
 
 def recomputed(part: Callable[..., Tensor], *given: Any, draws: bool = False) -> Tensor:
@@ -14,5 +17,13 @@ def recomputed(part: Callable[..., Tensor], *given: Any, draws: bool = False) ->
 
     `draws`: the part draws from torch's generators (dropout), which are put back for the second time.
     """
-    result: Tensor = checkpoint(part, *given, use_reentrant=False, preserve_rng_state=draws)
+    options: dict[str, Any] = {"preserve_rng_state": draws}
+    if draws and (device := _device(given)).type == "mps":
+        # torch itself puts back no generator of MPS.
+        options = {"preserve_rng_state": False, "context_fn": same_numbers_twice(device)}
+    result: Tensor = checkpoint(part, *given, use_reentrant=False, **options)
     return result
+
+
+def _device(given: Sequence[Any]) -> torch.device:
+    return next(tensor.device for tensor in given if isinstance(tensor, Tensor))

@@ -79,12 +79,14 @@ def adapt(
         model=student,
         network=network_optimizer(list(student.parameters()), config),
         sparse=table and SignDescent(table, config.puzzle_emb_lr, config.puzzle_emb_weight_decay),
-        generator=torch.Generator(device=student.device).manual_seed(adaptation.seed),
+        generator=torch.Generator().manual_seed(adaptation.seed),
         average=None,
     )
     for _ in range(adaptation.steps):
         batch = _batch(examples, symmetries, adaptation.batch_size, rng)
-        train_one_step(state, on_device(as_tensors(batch), student.device), config, adaptation.steps)
+        train_one_step(
+            state, on_device(as_tensors(batch, student.device), student.device), config, adaptation.steps
+        )
     return Adapted(student.eval(), symmetries)
 
 

@@ -21,10 +21,11 @@ from torch import Tensor
 
 from hrm_cli.config.schema import Preset
 from hrm_cli.errors import CheckpointError
-from hrm_cli.files import PARTIAL, replace, sync
+from hrm_cli.files import PARTIAL, replace, sync, write_text
 from hrm_cli.json_text import LARGEST_FACTS, load_json
 from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.core import InnerCarry
+from hrm_cli.models.device import to_device
 from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.loss_scale import LossScale
 from hrm_cli.training.model_files import MODEL_FILE, compare_shapes, find_model_file, write_model_file
@@ -54,19 +55,24 @@ def save_checkpoint(
 ) -> Path:
     """Writes the state as a checkpoint, moves `latest` (and `best`) to it, and prunes. Returns its folder.
 
+    Where `latest` is at this step already, only what has become known since is written: how its evaluation came out.
     Every rank of `world` calls it, and rank 0 writes: the rows of all ranks, so that any number of ranks can go on.
     Raises CheckpointNotWritten, on every rank, when it cannot be (a full disk); nothing half-written is left.
     """
     folder = checkpoint_folder(run, state.step)
-    shared = _shared_tensors(state, world)
+    is_new = world.first_says(lambda: pointed_to(run / "latest") != folder)
+    shared = _shared_tensors(state, world) if is_new else {}
     problem, cause = "", None
     if world.is_first:
         try:
-            if pointed_to(run / "latest") != folder:
+            if is_new:
                 _write(folder, state, shared, preset, facts, sampler)
-            point(run / "latest", folder)
+                point(run / "latest", folder)
             if best:
                 point(run / "best", folder)
+            if not is_new:
+                # Last: a run that is killed before evaluates again, and `best` will be where it says.
+                write_text(folder / FACTS_FILE, json.dumps(_training_facts(state, sampler)), synced=True)
             _prune(run, preset.train.keep_checkpoints, folder)
         except (OSError, SafetensorError) as error:
             problem, cause = (
@@ -141,7 +147,7 @@ def load_training_state(run: Path, state: TrainState, world: World = ALONE) -> d
         state.carry = _load_carry({name: tensor[own] for name, tensor in carry.items()}, device)
         # The sums of all ranks: one of them goes on with these, the others begin anew.
         state.sums = {
-            name: (tensor if world.is_first else torch.zeros_like(tensor)).to(device)
+            name: to_device(tensor if world.is_first else torch.zeros_like(tensor), device)
             for name, tensor in groups.get("sums", {}).items()
         }
         state.best = Best(**facts["best"]) if facts["best"] else None
@@ -149,6 +155,7 @@ def load_training_state(run: Path, state: TrainState, world: World = ALONE) -> d
             setattr(state, name, facts[name])
         # Checkpoints of earlier versions have neither.
         state.rollbacks, state.lr_factor = facts.get("rollbacks", 0), facts.get("lr_factor", 1.0)
+        state.awaits_evaluation = facts.get("awaits_evaluation", False)
         if state.loss_scale is not None and facts.get("loss_scale"):
             state.loss_scale = LossScale(**facts["loss_scale"])
         sampler: dict[str, Any] = facts["sampler"]
@@ -182,6 +189,7 @@ def _training_facts(state: TrainState, sampler: dict[str, Any]) -> dict[str, Any
         "evaluations_without_better": state.evaluations_without_better,
         "lowest_loss": state.lowest_loss,
         "loss_scale": asdict(state.loss_scale) if state.loss_scale else None,
+        "awaits_evaluation": state.awaits_evaluation,
         "rollbacks": state.rollbacks,
         "lr_factor": state.lr_factor,
         "optimizer_steps": steps[0] if steps else 0,

@@ -14,6 +14,7 @@ from hrm_cli.config.schema import TrainConfig
 from hrm_cli.models.act import ACTModel, Carry, PuzzleBatch
 from hrm_cli.models.core import Depth
 from hrm_cli.models.draws import Draws
+from hrm_cli.models.global_rng import forked_rng
 from hrm_cli.models.losses import act_loss
 from hrm_cli.models.nova import Nova
 
@@ -154,8 +155,7 @@ def whole_forward(
     assert isinstance(core, Nova)
     device = batch.inputs.device
     # Dropout draws from torch's global generator: seeded here from ours, and put back, so that runs resume exactly.
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(draws.seed())
+    with forked_rng(device, draws.seed()):
         loss, metrics, logits = core.training_loss(batch.inputs, batch.labels, config.loss)
     fresh = torch.ones(len(batch.inputs), dtype=torch.bool, device=device)
     return None, Supervised(loss, metrics, batch, logits, fresh)

@@ -59,10 +59,19 @@ class MetricsFile:
     def logged(self, record: dict[str, Any]) -> None:
         """Appends the line; one that a killed run had written just so is not repeated."""
         line = json.dumps(record)
-        if line != self._last_line:
+        if line != self._last_line and not self._is_evaluated_again(record):
             self._last_line = line
             self._waiting += line.encode() + b"\n"
             self._write()
+
+    def _is_evaluated_again(self, record: dict[str, Any]) -> bool:
+        # An evaluation whose result had been told, but not saved: it differs in its speed alone.
+        last = _json_or_none(self._last_line)
+        return (
+            last is not None
+            and record["kind"] == "eval"
+            and (last.get("kind"), last["step"]) == ("eval", record["step"])
+        )
 
     def warned(self, message: str) -> None:
         """Nothing: the file holds figures."""

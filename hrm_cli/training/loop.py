@@ -1,4 +1,4 @@
-"""The training loop: take a batch, step, log, evaluate, save, in this order.
+"""The training loop: take a batch, step, log, save, evaluate, mark the best, in this order.
 
 Evaluation is handed in as a function, so that this floor knows nothing of the one above.
 """
@@ -16,6 +16,7 @@ import torch
 from hrm_cli.training.guards import Divergence, check_accuracy, check_loss, check_scale, check_weights
 from hrm_cli.training.interruption import Interruption
 from hrm_cli.training.loggers import Listener
+from hrm_cli.training.pointers import withdraw
 from hrm_cli.training.prefetch import Prefetcher
 from hrm_cli.training.rollback import roll_back
 from hrm_cli.training.run import Evaluate, Run
@@ -55,7 +56,8 @@ def train(run: Run, state: TrainState) -> TrainResult:
         run.ahead = stack.enter_context(Prefetcher(run.batches, state.model.device))
         _begin(run.listeners, run.plan, state.step, stack)
         clock = _Clock(state)
-        while state.step < run.plan.total_steps:
+        state.awaits_evaluation &= run.evaluate is not None
+        while state.step < run.plan.total_steps or state.awaits_evaluation:
             try:
                 saved = _take_turn(run, state, clock)
             except Divergence as divergence:
@@ -82,6 +84,11 @@ def _take_turn(run: Run, state: TrainState, clock: _Clock) -> Path | None:
     """One step, and what is due after it. Returns the checkpoint, where one was written; raises Divergence."""
     assert run.ahead is not None
     config = run.preset.train
+    if state.awaits_evaluation:
+        # The run was saved, and ended before it was evaluated.
+        saved = _save_and_evaluate(run, state, must=state.step == run.plan.total_steps)
+        clock.restart()
+        return saved
     sums = train_one_step(state, next(run.ahead), config, run.plan.total_steps, run.world)
     if sums:
         # All ranks take a step together: one of them counts it.
@@ -97,7 +104,7 @@ def _take_turn(run: Run, state: TrainState, clock: _Clock) -> Path | None:
         _log(run, state)
     if run.evaluate is not None and (state.step % run.plan.eval_every == 0 or last):
         check_weights(state)
-        saved = _evaluate_and_save(run, state, must=last)
+        saved = _save_and_evaluate(run, state, must=last)
         clock.restart()
     elif config.checkpoint_interval and state.step % config.checkpoint_interval == 0:
         check_weights(state)
@@ -110,7 +117,7 @@ def _save_last(run: Run, state: TrainState, *, evaluates: bool) -> Path:
     try:
         check_weights(state)
         if evaluates and run.evaluate is not None:
-            saved = _evaluate_and_save(run, state, must=True)
+            saved = _save_and_evaluate(run, state, must=True)
             assert saved is not None
             return saved
     except Divergence as divergence:
@@ -165,8 +172,12 @@ def _log(run: Run, state: TrainState) -> None:
     )
 
 
-def _evaluate_and_save(run: Run, state: TrainState, *, must: bool) -> Path | None:
+def _save_and_evaluate(run: Run, state: TrainState, *, must: bool) -> Path | None:
+    """The checkpoint first: an evaluation that fails loses no training. Then what it found, and `best`."""
     assert run.evaluate is not None
+    save = run.save if must else run.save_if_possible
+    state.awaits_evaluation = True
+    saved = save(state)
     figures = evaluate_average(run.evaluate, state)
     best_kept = state.best
     exact, cells = figures["exact_accuracy"], figures.get("cell_accuracy", 0.0)
@@ -185,10 +196,15 @@ def _evaluate_and_save(run: Run, state: TrainState, *, must: bool) -> Path | Non
             **figures,
         }
     )
-    check_accuracy(state, exact, run.preset.train)
-    saved = run.save(state, best=better) if must else run.save_if_possible(state, best=better)
-    if saved is None:
-        # These weights are lost: the next good ones shall not be measured by them.
+    state.awaits_evaluation = False
+    try:
+        check_accuracy(state, exact, run.preset.train)
+    except Divergence:
+        if saved is not None and run.world.is_first:
+            withdraw(run.folder, saved)
+        raise
+    if saved is None or save(state, best=better) is None:
+        # These weights are lost, or not marked: the next good ones shall not be measured by them.
         state.best = best_kept
     return saved
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from hrm_cli.errors import CheckpointError
@@ -53,6 +54,12 @@ def go_back_to_best(run: Path) -> bool:
     if best is not None:
         point(run / "latest", best)
     return (run / "latest").is_file()
+
+
+def withdraw(run: Path, folder: Path) -> None:
+    """Points `latest` back to the best checkpoint and removes `folder`, which no run is to go on from."""
+    if go_back_to_best(run) and pointed_to(run / "latest") != folder:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def record_rollback(run: Path, rollbacks: int, lr_factor: float, seconds: float) -> None:

@@ -11,9 +11,13 @@ import torch
 
 from hrm_cli.data.batches import Batch
 from hrm_cli.models.act import PuzzleBatch
+from hrm_cli.models.device import pinned_for, to_device
 
 _AHEAD = 4
 """Batches kept ready: enough to bridge an uneven one, few enough to cost no memory."""
+
+
+HOST = torch.device("cpu")
 
 
 class BatchStream(Protocol):
@@ -90,20 +94,20 @@ class Prefetcher:
     def _fill(self) -> None:
         while not self._stopped.is_set():
             try:
-                batch = as_tensors(next(self._stream), pinned=self._device.type == "cuda")
+                batch = as_tensors(next(self._stream), self._device)
                 self._ready.put(_Ready(batch, self._stream.state_dict()))
             except BaseException as error:
                 self._ready.put(error)
                 return
 
 
-def as_tensors(batch: Batch, *, pinned: bool = False) -> PuzzleBatch:
-    """The batch as tensors; `pinned` lets them be copied to an accelerator while it computes."""
-    tensors = (torch.from_numpy(a) for a in (batch.inputs, batch.labels, batch.puzzle_identifiers))
-    return PuzzleBatch(*(t.pin_memory() if pinned else t for t in tensors))
+def as_tensors(batch: Batch, device: torch.device = HOST) -> PuzzleBatch:
+    """The batch as tensors on the host, ready to be copied to `device`."""
+    arrays = (batch.inputs, batch.labels, batch.puzzle_identifiers)
+    return PuzzleBatch(*(pinned_for(torch.from_numpy(array), device) for array in arrays))
 
 
 def on_device(batch: PuzzleBatch, device: torch.device) -> PuzzleBatch:
     """The batch on `device`."""
     tensors = (batch.inputs, batch.labels, batch.puzzle_identifiers)
-    return PuzzleBatch(*(t.to(device, non_blocking=True) for t in tensors))
+    return PuzzleBatch(*(to_device(t, device) for t in tensors))

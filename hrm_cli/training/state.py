@@ -118,6 +118,8 @@ class TrainState:
     """Metrics summed since the last logged line."""
     best: Best | None = None
     evaluations_without_better: int = 0
+    awaits_evaluation: bool = False
+    """Whether this step is to be evaluated and has not been: it was saved first."""
     lowest_loss: float | None = None
     """Lowest mean loss of a logged line: what divergence is measured against."""
     loss_scale: LossScale | None = None
