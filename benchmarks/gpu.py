@@ -74,6 +74,11 @@ def main() -> None:
         "--row", action="append", default=[], metavar="NAME=PRESET …", dest="more",
         help="one more training row, the first of all: a preset and overrides",
     )  # fmt: skip
+    options.add_argument(
+        "--warm", type=int, default=3, metavar="N",
+        help="processes that compile the rows of speed while check runs; 0 for none",
+    )  # fmt: skip
+    options.add_argument("--warm-seconds", type=float, default=20, help="that speed waits for them at most")
     options.add_argument("--train-seconds", type=float, default=300)
     options.add_argument(
         "--recipe", action="append", default=[], metavar="NAME PRESET SECONDS …",
@@ -81,16 +86,23 @@ def main() -> None:
     )  # fmt: skip
     options.add_argument("--work", type=Path, help="where runs and datasets go; default: runs/gpu")
     given = options.parse_args()
-    results = Results(given.output, given.earlier)
+    work = given.work or REPOSITORY / "runs" / "gpu"
+    results = Results(given.output, given.earlier, logs=work)
     results.say(header())
+    wanted = speed.Wanted.of(given) if "speed" in given.stages else None
+    warmers = None
+    if wanted is not None and given.stages[0] == "check" and given.warm:
+        warmers = speed.Warmers(results, wanted, given.warm)
     for stage in given.stages:
         try:
             if stage == "check":
                 check.run(results, given.device, given.check_seconds, given.check_select)
             elif stage == "speed":
-                speed.run(results, speed.Wanted.of(given), given.speed_seconds, given.row_seconds)
+                assert wanted is not None
+                if warmers is not None:
+                    warmers.finish(given.warm_seconds)
+                speed.run(results, wanted, given.speed_seconds, given.row_seconds)
             else:
-                work = given.work or REPOSITORY / "runs" / "gpu"
                 train.run(results, train.recipes(given.recipe), given.device, given.train_seconds, work)
         except Exception as error:
             lines = error_lines(error)

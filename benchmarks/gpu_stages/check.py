@@ -19,7 +19,7 @@ _FOLDER, _FINISHED = "HRM_GPU_RESULTS", "HRM_GPU_FINISHED"
 
 # What the rest relies on comes first: a stage that is cut off should have told the most.
 _ORDER = ("test_models", "test_training", "test_host_traffic", "test_golden", "test_commands")
-_SECONDS_EACH = 60
+_SECONDS_EACH = 100
 
 
 def files_with_cuda_tests() -> list[str]:
@@ -89,12 +89,13 @@ def _has_timeouts() -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what has passed already."""
+    """Leaves out what has passed already; tests that compile, and so take seconds each, and commands come last."""
     finished = set(json.loads(os.environ.get(_FINISHED, "[]")))
     done = [item for item in items if item.nodeid in finished]
     if done:
         config.hook.pytest_deselected(items=done)
         items[:] = [item for item in items if item.nodeid not in finished]
+    items.sort(key=lambda item: ("test_commands" in item.nodeid, "compiled" in item.nodeid))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -16,11 +16,16 @@ _ERROR_LINES = 6
 class Results:
     """`results.jsonl` and `results.txt` in a folder; every line is written through when it comes.
 
-    `earlier` are results of an earlier call, whose finished rows count as finished here.
+    `earlier` are results of an earlier call, whose finished rows count as finished here. What processes say on stderr
+    goes to `logs`.
     """
 
-    def __init__(self, folder: Path, earlier: Path | None = None, *, quiet: bool = False) -> None:
+    def __init__(
+        self, folder: Path, earlier: Path | None = None, *, logs: Path | None = None, quiet: bool = False
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.logs = logs or folder
+        self.logs.mkdir(parents=True, exist_ok=True)
         self.folder, self.file, self._text = folder, folder / "results.jsonl", folder / "results.txt"
         self._earlier, self._quiet = earlier, quiet
 

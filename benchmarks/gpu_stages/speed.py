@@ -23,6 +23,11 @@ _START_SECONDS = 90.0
 """A process imports torch, opens the device and measures its rates."""
 
 _HRM = "HRM 27M, Sudoku, batch 768"
+_TRM = "TRM (MLP) 5M, Sudoku, batch 768"
+_UNITS = (
+    "arch.mixer=units", "arch.mlp_t=false", "arch.puzzle_emb_ndim=0", "arch.puzzle_emb_len=0",
+    "arch.hidden_size=64", "arch.num_heads=4",
+)  # fmt: skip
 _SMALL = (
     "arch.hidden_size=32", "arch.num_heads=2", "arch.H_layers=1", "arch.L_layers=1", "arch.halt_max_steps=2",
     "global_batch_size=4",
@@ -82,17 +87,14 @@ class Wanted:
 
     def rows(self) -> list[Row]:
         """All rows, the most important first: a stage that is cut off should have told the most."""
-        modes = list(self.modes)
-        fast = "on" if "on" in modes else modes[0]
-        first_two = [mode for mode in (fast, "off") if mode in modes]
-        others = [mode for mode in modes if mode not in first_two]
+        fast = "on" if "on" in self.modes else self.modes[0]
         smallest = _SMALL if self.small else ()
 
-        def training(what: str, preset: str, which: Sequence[str], *overrides: str) -> list[Row]:
-            return [Row("training", what, preset, mode, (*overrides, *smallest)) for mode in which]
+        def training(what: str, preset: str, which: str, *overrides: str) -> list[Row]:
+            return [Row("training", what, preset, mode, (*overrides, *smallest)) for mode in which.split()]
 
         def asked_for(name: str, preset: str, overrides: Sequence[str]) -> list[Row]:
-            return [Row("training", name, preset, mode, (*smallest, *overrides)) for mode in first_two]
+            return [Row("training", name, preset, mode, (*smallest, *overrides)) for mode in (fast, "off")]
 
         def evaluation(batch: int, mode: str) -> Row:
             return Row(
@@ -100,27 +102,33 @@ class Wanted:
                 min(batch, 4) if self.small else batch,
             )  # fmt: skip
 
+        bundled = ("bundled 9×9 (RSM), batch 64", "sudoku-9x9")
         rows = [
             *(row for more in self.more for row in asked_for(*more)),
-            *training(_HRM, "sudoku-extreme", [fast]),
-            *training("TRM (MLP) 5M, Sudoku, batch 768", "trm-sudoku", [fast]),
+            *training(_HRM, "sudoku-extreme", fast),
+            *training(_TRM, "trm-sudoku", fast),
             evaluation(1024, fast),
-            *training(_HRM, "sudoku-extreme", [mode for mode in first_two if mode != fast]),
-            *training(_HRM, "sudoku-extreme", others),
-            *training("tiny, Sudoku, batch 128", "tiny", [*first_two, *others]),
+            *training(_HRM, "sudoku-extreme", "off"),
+            *training("tiny, Sudoku, batch 128", "tiny", "cudagraphs on off"),
+            *training("TRM (units) 0.2M, Sudoku, batch 768", "trm-sudoku", f"{fast} off", *_UNITS),
+            *training(*bundled, "cudagraphs on off", "train.depth_schedule=3x4@0"),
             evaluation(256, fast),
             evaluation(1, fast),
             evaluation(1024, "off"),
-            *training("TRM (MLP) 5M, Sudoku, batch 768", "trm-sudoku", ["off", *others]),
-            *training("TRM (attention), Sudoku, batch 768", "trm-sudoku", first_two, "arch.mlp_t=false",
+            *training(_TRM, "trm-sudoku", "off"),
+            *training("RSM, Sudoku, depth 8×6, batch 512", "rsm-sudoku", f"{fast} off",
+                      "train.depth_schedule=8x6@0"),
+            *training("TRM (attention), Sudoku, batch 768", "trm-sudoku", f"{fast} off", "arch.mlp_t=false",
                       "arch.pos_encodings=rope"),
-            *training("RSM, Sudoku, depth 8×6, batch 512", "rsm-sudoku", first_two, "train.depth_schedule=8x6@0"),
-            *training("bundled 9×9 (RSM), batch 64", "sudoku-9x9", [*first_two, *others],
-                      "train.depth_schedule=3x4@0"),
-            *training("TRM (attention), 30×30 mazes, batch 96", "trm-maze", first_two, "global_batch_size=96"),
-            *training("HRM 27M, 30×30 mazes, batch 96", "maze-hard", first_two, "global_batch_size=96"),
+            *training("HRM 27M, 30×30 mazes, batch 96", "maze-hard", f"{fast} off", "global_batch_size=96"),
+            *training("TRM (attention), 30×30 mazes, batch 96", "trm-maze", f"{fast} off",
+                      "global_batch_size=96"),
+            *training(_HRM, "sudoku-extreme", " ".join(self.modes)),
+            *training(_TRM, "trm-sudoku", " ".join(self.modes)),
         ]  # fmt: skip
-        wanted = [row for row in rows if any(part in row.name for part in self.only) and row.mode in modes]
+        wanted = [
+            row for row in rows if any(part in row.name for part in self.only) and row.mode in self.modes
+        ]
         chosen = list({row.name: row for row in wanted}.values())
         trained = [row for row in chosen if row.kind == "training"]
         if trained:
@@ -150,6 +158,62 @@ def run(results: Results, wanted: Wanted, seconds: float, row_seconds: float) ->
     measure(results, wanted, [row for row in rows if row.name not in finished], deadline, row_seconds)
 
 
+class Warmers:
+    """Processes that compile the rows beforehand, so that measuring finds their kernels on disk.
+
+    They run while `check` does, on cores that have nothing else to do; what they take is told.
+    """
+
+    def __init__(self, results: Results, wanted: Wanted, count: int) -> None:
+        finished = results.finished(STAGE)
+        compiled = [
+            row
+            for row in wanted.rows()
+            if row.kind != "profile" and row.mode != "off" and row.name not in finished
+        ]
+        self._results = results
+        self._processes = [
+            Process(
+                ["-m", "gpu_stages.speed_worker", _document(results, wanted, compiled[i::count], warm=True)],
+                results.logs / f"warm-{i}.log",
+            )
+            for i in range(min(count, len(compiled)))
+        ]
+
+    def finish(self, seconds: float) -> None:
+        """Waits for them, and ends those that take longer."""
+        deadline, ready = Deadline(seconds), {}
+        for process in self._processes:
+            try:
+                for line in process.lines(deadline):
+                    told = _parsed(line)
+                    if told is not None and told["status"] != "begun":
+                        ready[told["row"]] = told.get("ready_seconds", told["status"])
+            except TimeoutError:
+                pass
+            process.end()
+        if self._processes:
+            self._results.add(STAGE, "compiled beforehand", "told", rows=ready)
+            listed = "; ".join(
+                f"{row} {took if isinstance(took, str) else f'{took:.0f} s'}" for row, took in ready.items()
+            )
+            self._results.say(f"compiled beforehand, several at a time: {listed or 'none'}")
+
+
+def _document(results: Results, wanted: Wanted, rows: Sequence[Row], *, warm: bool = False) -> str:
+    return json.dumps(
+        {
+            "device": wanted.device,
+            "small": wanted.small,
+            "warm": warm,
+            "output": str(results.folder.resolve()),
+            "rows": [asdict(row) for row in rows],
+            "measured": _of_matmul(results),
+            "known": [asdict(row) for row in wanted.rows() if row.kind == "training"],
+        }
+    )
+
+
 def measure(
     results: Results,
     wanted: Wanted,
@@ -161,13 +225,8 @@ def measure(
     """Has processes measure rows until all are done or the time is over; each hanging row costs one process."""
     left = list(rows)
     while left and deadline.left > 5:
-        document = {
-            "device": wanted.device, "small": wanted.small, "output": str(results.folder.resolve()),
-            "rows": [asdict(row) for row in left], "measured": _of_matmul(results),
-            "known": [asdict(row) for row in wanted.rows() if row.kind == "training"],
-        }  # fmt: skip
-        log = results.folder / "speed.log"
-        process = Process([*worker, json.dumps(document)], log)
+        log = results.logs / "speed.log"
+        process = Process([*worker, _document(results, wanted, left)], log)
         current: str | None = None
         try:
             allowed = _START_SECONDS

@@ -12,7 +12,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ def tell(**document: Any) -> None:
 def main() -> None:
     document = json.loads(sys.argv[1])
     device, small = torch.device(document["device"]), document["small"]
+    if document.get("warm"):
+        warm(map(row_of, document["rows"]), device)
+        return
     tell(row="device", status="begun")
     rates = device_rates(device, small)
     tell(row="device", status="ok", kind="device", **rates)
@@ -55,6 +58,19 @@ def main() -> None:
             tell(row=row.name, status="failed", kind=row.kind, error=error_lines(error))
             if device.type == "cuda" and is_broken(device):
                 sys.exit(BROKEN)
+        forget(device)
+
+
+def warm(rows: Iterable[Row], device: torch.device) -> None:
+    """Compiles what rows need; torch keeps it on disk."""
+    for row in rows:
+        started = time.perf_counter()
+        try:
+            workload(row, device).run()
+            synchronize(device)
+            tell(row=row.name, status="warm", ready_seconds=time.perf_counter() - started)
+        except Exception as error:
+            tell(row=row.name, status="failed", error=error_lines(error))
         forget(device)
 
 

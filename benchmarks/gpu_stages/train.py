@@ -75,7 +75,7 @@ def _train(results: Results, recipe: Recipe, device: str, seconds: float, work: 
     folder = work / recipe.name
     folder.parent.mkdir(parents=True, exist_ok=True)
     minutes = max((seconds - _MARGIN) / 60, seconds / 120)
-    log = results.folder / "train.log"
+    log = results.logs / "train.log"
     if (folder / "latest").is_file():
         arguments = ["--resume", str(folder)]
     else:

@@ -45,7 +45,7 @@ def test_the_three_stages_leave_their_results_and_are_not_repeated(tmp_path: Pat
     stages = ["check", "speed", "train", "--check-select", tests, "--recipe", recipe]
     printed = gpu(
         tmp_path, *stages, "--modes", "off", "--rows", "tiny", "broken", "evaluating 1 ",
-        "--row", "broken=tiny arch.hidden_size=7",
+        "--row", "broken=tiny arch.hidden_size=7", "--warm", "0",
     )  # fmt: skip
 
     checked = rows(tmp_path, "check")
@@ -161,11 +161,24 @@ def test_a_line_that_was_cut_off_is_left_out_and_earlier_results_count(tmp_path:
     assert results.finished("check") == {"c"}
 
 
+def test_rows_are_compiled_beforehand_by_processes_of_their_own(tmp_path: Path) -> None:
+    modes = speed.Wanted(
+        "cpu", True, ("on",), ("no such row",), (("no such row", "tiny", ("arch.hidden_size=7",)),)
+    )
+    results = Results(tmp_path)
+    warmers = speed.Warmers(results, modes, 3)
+    warmers.finish(120)
+    # On a CPU compiling takes minutes: a row that cannot be built shows that one was built at all.
+    (told,) = results.rows()
+    assert told["rows"] == {"no such row [on]": "failed"}
+
+
 def test_the_most_important_rows_come_first_and_none_twice() -> None:
     modes = tuple(speed.compile_modes())
     assert {"on", "off"} <= set(modes)
     assert "auto" not in modes
     names = [row.name for row in speed.Wanted("cuda", modes=modes).rows()]
+    assert {mode for mode in modes if any(f"[{mode}]" in name for name in names)} == set(modes)
     assert len(names) == len(set(names))
     assert names[0] == "HRM 27M, Sudoku, batch 768 [on]"
     assert names[-1].startswith("profile: the slowest")
