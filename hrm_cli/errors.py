@@ -40,6 +40,20 @@ class TrainingDiverged(HRMError):  # noqa: N818 - the event's name in this field
     exit_status = 1
 
 
+EXIT_FAULT = 70
+"""Exit status of an error that is not the user's (`EX_SOFTWARE` of sysexits.h)."""
+
+
+def fault(error: BaseException) -> str:
+    """One line for an error that is not the user's: what it was, and how to report it."""
+    lines = str(error).strip().splitlines()
+    told = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    return (
+        f"a fault of hrm itself ({told}). Please report it, with what `hrm info` prints and the traceback that the "
+        "same command shows with --debug"
+    )
+
+
 _LONGEST_NAME = 200
 
 

@@ -8,13 +8,16 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from hrm_cli import __version__
-from hrm_cli.errors import HRMError
+from hrm_cli.cli import console, streams
+from hrm_cli.errors import EXIT_FAULT, HRMError, fault
+from hrm_cli.printable import printable
 
 # Command → where it is defined (a function with a Typer signature, or a Typer app) and its line in
 # `hrm --help`. The modules are imported when their command runs: help must not wait for torch.
@@ -80,7 +83,7 @@ def _plain_command(name: str, function: Callable[..., None], summary: str | None
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"hrm {__version__}")
+        console.print_line(f"hrm {__version__}")
         raise typer.Exit
 
 
@@ -107,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug, given = _take_debug(given)
+    streams.open_missing_streams()
     # A name that the terminal's encoding cannot show must not end a run.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -115,14 +119,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         status = _run(given)
-        sys.stdout.flush()
+        streams.flush_out()
     except BrokenPipeError:
-        _silence_stdout()
         status = EXIT_BROKEN_PIPE
-    except (HRMError, OSError, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:
         if debug:
-            traceback.print_exception(error)
+            console.print_message("".join(traceback.format_exception(error)).rstrip())
         status = _report(error)
+    finally:
+        streams.abandon_unwritable()
     sys.exit(status)
 
 
@@ -141,9 +146,10 @@ def _run(arguments: list[str]) -> int:
         raise KeyboardInterrupt from error
     except typer.TyperException as error:
         if hasattr(error, "show"):  # the usage line of the command, then the message
-            error.show()
+            with suppress(OSError):
+                error.show(_PrintableErrors())
         else:
-            print(f"Error: {error}", file=sys.stderr)
+            console.print_error(str(error))
         return error.exit_code
     return 0
 
@@ -156,16 +162,29 @@ def _take_debug(arguments: list[str]) -> tuple[bool, list[str]]:
 
 def _report(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
-        print("Interrupted.", file=sys.stderr)
+        console.print_message("Interrupted.")
         return EXIT_INTERRUPTED
+    if isinstance(error, HRMError):
+        console.print_error(str(error))
+        return error.exit_status
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        print(f"Error: {where}{error.strerror or error}", file=sys.stderr)
+        console.print_error(f"{where}{error.strerror or error}")
         return HRMError.exit_status
-    print(f"Error: {error}", file=sys.stderr)
-    return error.exit_status if isinstance(error, HRMError) else HRMError.exit_status
+    # By name: torch's class comes with torch, which may not have been loaded.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        console.print_error(f"not enough memory: {error or 'what is asked for does not fit'}")
+        return HRMError.exit_status
+    console.print_error(fault(error))
+    return EXIT_FAULT
 
 
-def _silence_stdout() -> None:
-    # The interpreter flushes stdout once more on its way out and would complain about the closed pipe.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+class _PrintableErrors:
+    """stderr for the messages of the option parser, which repeat what was on the command line."""
+
+    def write(self, text: str) -> int:
+        streams.write_error(printable(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is kept."""

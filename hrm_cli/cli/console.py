@@ -1,4 +1,8 @@
-"""Where commands write: Rich for people at a terminal, plain lines without control codes elsewhere."""
+"""Where commands write: Rich for people at a terminal, plain lines without control codes elsewhere.
+
+The one place where text reaches a stream. Control characters in it come from files, names and headers: all are escaped
+here (`hrm_cli.printable`), and nothing is read as Rich's markup.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from hrm_cli.cli import streams
+from hrm_cli.printable import printable, shortened
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.segment import Segment
 
 PLAIN_LINE_SECONDS = 10.0
 """Between two progress lines where there is no terminal to draw a bar on."""
@@ -26,25 +34,38 @@ def is_plain(stream: IO[str]) -> bool:
 def console(stream: IO[str]) -> Console:
     """A Rich console on `sys.stdout` or `sys.stderr`; without control codes where `is_plain`."""
     from rich.console import Console
+    from rich.segment import Segment
 
-    class QuietPipeConsole(Console):
+    class PrintableConsole(Console):
         def on_broken_pipe(self) -> None:
             # Rich would end the program with status 1, which here means a negative answer.
             raise BrokenPipeError
 
+        def render(self, *args: Any, **options: Any) -> Iterator[Segment]:
+            """What is to be drawn, with the control characters of its text escaped; Rich adds its own after that."""
+            for segment in super().render(*args, **options):
+                text = segment.text if segment.control else printable(segment.text)
+                yield segment if text == segment.text else Segment(text, segment.style)
+
+    options: dict[str, Any] = {"file": stream, "highlight": False, "markup": False, "emoji": False}
     if is_plain(stream):
-        return QuietPipeConsole(file=stream, color_system=None, force_terminal=False, highlight=False)
-    return QuietPipeConsole(file=stream, highlight=False)
+        options |= {"color_system": None, "force_terminal": False}
+    return PrintableConsole(**options)
 
 
 def print_line(text: str = "") -> None:
-    """One line on stdout, exactly as given: no markup, no wrapping."""
-    print(text)
+    """One line on stdout: no markup, no wrapping."""
+    streams.write_out(f"{printable(text)}\n")
 
 
 def print_message(text: str) -> None:
     """One line on stderr for people: notes, warnings, what is being done."""
-    print(text, file=sys.stderr, flush=True)
+    streams.write_error(f"{printable(text)}\n")
+
+
+def print_error(text: str) -> None:
+    """The message that a command ends with, on stderr, of bounded length."""
+    print_message(f"Error: {shortened(printable(text))}")
 
 
 def print_json(document: Any, *, indent: int | None = 2) -> None:
@@ -53,7 +74,7 @@ def print_json(document: Any, *, indent: int | None = 2) -> None:
     JSON has no NaN and no infinity: they become null.
     """
     plain = json.loads(json.dumps(document, default=_plain_value), parse_constant=lambda _: None)
-    print(json.dumps(plain, indent=indent, ensure_ascii=False))
+    print_line(json.dumps(plain, indent=indent, ensure_ascii=False))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
@@ -106,7 +127,7 @@ def progress(
         from rich import progress as bars
 
         with bars.Progress(
-            bars.TextColumn("{task.description}"),
+            bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(bar_width=20),
             bars.MofNCompleteColumn(),
             bars.TimeRemainingColumn(elapsed_when_finished=True),
@@ -183,18 +204,20 @@ def _print_plain_table(
     columns: Sequence[str], cells: list[list[str]], numeric: Sequence[bool], title: str
 ) -> None:
     if title:
-        print(title)
+        print_line(title)
     widths = [max(len(row[i]) for row in [list(columns), *cells]) for i in range(len(columns))]
     for row in [list(columns), *cells]:
         padded = [
             cell.rjust(width) if is_number else cell.ljust(width)
             for cell, width, is_number in zip(row, widths, numeric, strict=True)
         ]
-        print("  ".join(padded).rstrip())
+        print_line("  ".join(padded).rstrip())
 
 
 def _cell(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return shortened(printable(str(value)))
 
 
 def _plain_value(value: Any) -> Any:

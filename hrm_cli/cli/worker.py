@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hrm_cli.errors import HRMError
+from hrm_cli.errors import EXIT_FAULT, HRMError, fault
 from hrm_cli.training.reports import Report, why_not_to_start
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def main() -> None:
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
-    def report(kind: Any, status: int, message: str) -> None:
-        Report(kind, status, message, rank, attempt).write(folder)
+    def report(kind: Any, status: int, message: str, trace: str = "") -> None:
+        Report(kind, status, message, rank, attempt, traceback=trace).write(folder)
 
     try:
         status = _work(task, attempt, local_rank)
@@ -61,14 +61,15 @@ def main() -> None:
         if type(error).__name__ == "PeerLost":
             report("lost", 1, f"process {rank} lost the others: {error}")
         else:
-            report("failed", 1, f"process {rank} failed\n{traceback.format_exc().rstrip()}")
+            report("failed", EXIT_FAULT, f"process {rank}: {fault(error)}", traceback.format_exc().rstrip())
         _leave(1)
 
 
 def _leave(status: int) -> None:
     # At once: threads of a backend may wait for ranks that are gone, and destructors abort the process over them.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
     os._exit(status)
 
 

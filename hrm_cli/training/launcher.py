@@ -45,6 +45,10 @@ class Job:
     max_restarts: int = 0
 
 
+class WorkerTraceback(Exception):  # noqa: N818 - only shown, never caught
+    """The traceback of a process of the job, which `--debug` shows as the cause of the message."""
+
+
 class JobFailed(HRMError):  # noqa: N818 - the event's name in this field
     """A process of the job failed."""
 
@@ -131,7 +135,8 @@ def _conclude(job: Job, folder: Path, error: BaseException | None, signal_number
     if signal_number is not None:
         raise SystemExit(128 + signal_number)
     if cause is not None and not cause.is_consequence:
-        raise JobFailed(cause.message, cause.status)
+        trace = WorkerTraceback(f"process {cause.rank}\n{cause.traceback}") if cause.traceback else None
+        raise JobFailed(cause.message, cause.status) from trace
     if error is None:
         if cause is not None:
             raise JobFailed(cause.message, cause.status)

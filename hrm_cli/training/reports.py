@@ -31,6 +31,8 @@ class Report:
     attempt: int = 0
     """How often the job had been started again."""
     time: float = field(default_factory=time.time)
+    traceback: str = ""
+    """Of an error that is not the user's."""
 
     @property
     def is_interruption(self) -> bool:
