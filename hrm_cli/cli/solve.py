@@ -248,7 +248,7 @@ def solve(
                 save_carry, loaded.card, loaded.domain, loaded.steps(asked), batches, out_of_steps
             )
             report.note(f"{count:,} puzzles ran out of steps; their state is in {save_carry}.")
-    report.finish()
+    report.finish(None if puzzles is None else puzzles.skipped)
 
 
 def holds_tasks(puzzle_file: str) -> bool:

@@ -16,6 +16,8 @@ from hrm_cli.solving.solution import Solution, Status, Tally
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from hrm_cli.puzzles.skipped import SkippedLines
+
 COLOURS: dict[Status, str] = {"solved": "green", "unsolved": "red", "multiple": "yellow", "invalid": "red"}
 NAMES: dict[Status, str] = {
     "solved": "solved",
@@ -58,11 +60,19 @@ class Report:
         if not self._json:
             console.print_message(text)
 
-    def finish(self) -> None:
-        """The summary on stderr; ends the command unless every puzzle was solved. Raises PuzzleError or Exit."""
+    def finish(self, skipped: SkippedLines | None = None) -> None:
+        """The summary on stderr and what the reader skipped; ends the command unless every puzzle was solved.
+
+        Raises PuzzleError or Exit.
+        """
         tally = self._tally
         if not self._json:
             console.print_message(_summary(tally, time.perf_counter() - self._started))
+        if skipped is not None and skipped.count:
+            if self._json:
+                console.print_json(skipped.document(), indent=None)
+            else:
+                console.print_message(f"{skipped}.")
         if tally.first_unreadable is not None:
             count = tally.unreadable
             others = "" if count == 1 else f"; {count - 1:,} more of the file's puzzles cannot be read"

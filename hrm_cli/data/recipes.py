@@ -17,6 +17,7 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.puzzles.domain import BulkDomain, Grid
 from hrm_cli.puzzles.maze import MazeDomain
 from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku_layout import BOXES
 
 
 class Recipe(Protocol):
@@ -64,10 +65,18 @@ class SudokuRecipe:
 
     def domain(self) -> SudokuDomain:
         """Sudoku of the configured size."""
-        return SudokuDomain() if self.config.size is None else SudokuDomain(self.config.size)
+        size = 9 if self.config.size is None else self.config.size
+        if size not in BOXES:
+            raise ConfigError(f"Sudoku size {size!r}: choose one of {', '.join(map(str, BOXES))}.")
+        return SudokuDomain(size)
 
     def domain_of_grid(self, grid: Grid) -> SudokuDomain:
-        """Sudoku of the size of `grid`."""
+        """Sudoku of the size of `grid`. Raises ConfigError for a size that is read but not trained on."""
+        if len(grid) not in BOXES:
+            raise ConfigError(
+                f"puzzles of {len(grid)}×{len(grid)} cells: datasets are built of the sizes "
+                f"{', '.join(map(str, BOXES))}"
+            )
         return SudokuDomain(len(grid))
 
     def generate(self, count: int, rng: np.random.Generator, chunk: int) -> Iterator[tuple[Grid, Grid]]:

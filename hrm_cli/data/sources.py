@@ -117,12 +117,14 @@ class _Reader:
     def pool(self, file: Path, name: str) -> PuzzlePool:
         """All usable puzzles of a file. Raises DatasetError naming the lines that hold none."""
         from hrm_cli.puzzles.reading import read_puzzles
+        from hrm_cli.puzzles.skipped import SkippedLines
 
+        skipped = SkippedLines()
         pool: PuzzlePool | None = None
         problems = Problems()
         several = too_easy = read = 0
         least = self._recipe.least_difficulty
-        for puzzles in self._chunks(read_puzzles(file, self._recipe.domain_name), problems):
+        for puzzles in self._chunks(read_puzzles(file, self._recipe.domain_name, skipped=skipped), problems):
             pool = pool or PuzzlePool(self._scratch / f"{name}.pool", self.domain.seq_len)
             checked = check(
                 puzzles,
@@ -140,6 +142,8 @@ class _Reader:
         problems.raise_any(str(file))
         if pool is None:
             raise DatasetError(f"{file}: holds no puzzle")
+        if skipped.count:
+            self.notes.append(f"{file.name}: {skipped}")
         if several:
             self.notes.append(f"{file.name}: left out {several:,} puzzles with several solutions")
         if too_easy:

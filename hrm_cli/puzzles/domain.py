@@ -47,10 +47,19 @@ class Puzzle:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A piece of a puzzle file that is no puzzle: reading goes on behind it."""
+    """A piece of a puzzle file that is not a puzzle: reading goes on behind it."""
 
     where: str
     reason: str
+    domain: str = ""
+    """Name of the domain whose reader could not read it."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A line of a puzzle file that belongs to no puzzle, such as a title: counted, and named at the end."""
+
+    where: str
 
 
 @dataclass(frozen=True)

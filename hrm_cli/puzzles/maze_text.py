@@ -13,6 +13,7 @@ from hrm_cli.puzzles.domain import Grid, Puzzle, Unreadable
 from hrm_cli.puzzles.maze import CHARACTERS, FREE_IN_DRAWINGS, LARGEST, grid_of, refuse_unsolvable_text
 
 _ROW = frozenset(CHARACTERS + FREE_IN_DRAWINGS)
+_TELLING = "#SG"
 _SHORTEST_ROW = 2
 _SMALLEST_SQUARE = 2
 """Side of the smallest maze in one line."""
@@ -32,12 +33,17 @@ class MazeText:
         self._cells = 0
 
     def claims(self, line: str) -> bool:
-        """Whether the line has a maze's characters only, and more than spaces and dots."""
-        return len(line) >= _SHORTEST_ROW and _ROW.issuperset(line) and not line.isspace()
+        """Whether the line has a maze's characters only, and one that nothing else has."""
+        return len(line) >= _SHORTEST_ROW and _ROW.issuperset(line) and any(c in _TELLING for c in line)
 
     def is_comment(self, line: str) -> bool:
         """Whether the line begins with # but is no row of walls."""
         return line.startswith("#") and not _ROW.issuperset(line.rstrip())
+
+    def is_puzzle(self, text: str) -> bool:
+        """Whether the text is a square maze by its length and characters, with a start and a goal."""
+        is_maze = _is_square(len(text)) and _ROW.issuperset(text)
+        return is_maze and text.count("S") == text.count("G") == 1
 
     def piece(self, text: str) -> Grid:
         """The grid of a square maze, row behind row. Raises PuzzleError."""

@@ -1,24 +1,26 @@
 """Puzzle files of every domain, read piece by piece in constant memory.
 
-This module knows files, encodings and CSV; what a puzzle looks like in text, each domain's `TextReader` knows. A bad
-puzzle becomes an `Unreadable` and reading goes on; a file that cannot be read at all is a PuzzleError.
+This module finds out whether a file is CSV, and of which domain; what a puzzle looks like in text, each domain's
+`TextReader` knows. A bad puzzle becomes an `Unreadable` and reading goes on. Lines that belong to no puzzle are
+counted. A file that cannot be read at all, or holds no puzzle, is a PuzzleError.
 """
 
 from __future__ import annotations
 
-import csv
 import importlib
 import itertools
-import math
-import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Protocol
 
 from hrm_cli.errors import ConfigError, PuzzleError, closest
-from hrm_cli.puzzles.domain import Grid, Puzzle, Unreadable
+from hrm_cli.puzzles.csv_puzzles import CellReader, Header, NumberedLine, csv_puzzles, find_header
+from hrm_cli.puzzles.domain import Puzzle, Skipped, Unreadable
+from hrm_cli.puzzles.skipped import SkippedLines
+from hrm_cli.puzzles.text_lines import TooLong
+from hrm_cli.puzzles.text_lines import lines as lines_of
 
 Item = Puzzle | Unreadable
 
@@ -28,74 +30,42 @@ READERS = {
 }
 """Where the text reader of each domain is found; the first whose `claims` accepts a line reads a file."""
 
-COLUMNS = {
-    "question": ("question", "puzzle", "puzzles", "quiz", "quizzes", "sudoku", "maze"),
-    "answer": ("answer", "answers", "solution", "solutions"),
-    "rating": ("rating", "difficulty"),
-    "source": ("source",),
-}
-"""Names under which CSV files hold what a puzzle has, the preferred one first."""
-
 OPENING = 50
-"""Lines looked at before the first puzzle is made."""
-
-LONGEST_LINE = 1 << 20
-"""Characters; a longer line is no text that people write puzzles in, and would have to fit in memory."""
-
-CONTROL = re.compile("[\\x00-\\x08\\x0e-\\x19\\x1b-\\x1f]")
-NAME = re.compile("[a-z_][a-z_0-9 -]*")
+"""Lines looked at before the first puzzle is made, apart from blank lines and comments."""
+BELOW = 10
+"""Lines below one that may be the header of a CSV file, which show whether it is."""
+MOST_OPENING = 1_000
+"""The same with them."""
 
 
-class TextReader(Protocol):
+class TextReader(CellReader, Protocol):
     """Makes puzzles of one domain out of text. One object reads one file."""
 
-    @property
-    def domain(self) -> str:
-        """Name of the domain."""
-
     def claims(self, line: str) -> bool:
-        """Whether a line looks like this domain's."""
+        """Whether a line looks like this domain's and like no other's."""
 
     def is_comment(self, line: str) -> bool:
         """Whether a line is to be passed over: # begins comments, and the walls of mazes."""
 
-    def piece(self, text: str) -> Grid:
-        """The grid in one piece of text, such as a CSV's cell. Raises PuzzleError."""
-
-    def answer(self, text: str, puzzle: Grid) -> Grid:
-        """The solution of `puzzle` in such a piece. Raises PuzzleError."""
-
-    def line(self, text: str, where: str) -> Iterator[Item]:
+    def line(self, text: str, where: str) -> Iterator[Item | Skipped]:
         """Takes the next line of a text file: what became complete by it."""
 
-    def end(self) -> Iterator[Item]:
+    def end(self) -> Iterator[Item | Skipped]:
         """What the last lines left incomplete."""
 
 
-@dataclass(frozen=True)
-class Header:
-    """The first row of a CSV file."""
-
-    delimiter: str
-    columns: dict[str, int]
-    """Where the keys of `COLUMNS` stand, those that the file has."""
-
-    def questions(self, lines: list[str]) -> Iterator[str]:
-        """The puzzles in rows of the file, as far as they are there."""
-        column = self.columns["question"]
-        for row in csv.reader(lines, delimiter=self.delimiter):
-            if column < len(row):
-                yield row[column]
-
-
 def read_puzzles(
-    source: Path | IO[str] | IO[bytes], domain: str | None = None, size: int | None = None
+    source: Path | IO[str] | IO[bytes],
+    domain: str | None = None,
+    size: int | None = None,
+    skipped: SkippedLines | None = None,
 ) -> Iterator[Item]:
     """The puzzles of a file or a stream, in order, with an `Unreadable` for every piece that is none.
 
-    `domain` names the domain, None finds it by the first lines; `size` refuses puzzles of another size.
-    Raises PuzzleError naming the file when it is missing, a folder, unreadable, empty or binary, and ConfigError
-    for an unknown domain or size, when the first item is asked for.
+    `domain` names the domain, None finds it by the first lines; `size` refuses puzzles of another size; `skipped`
+    counts the lines that are no part of a puzzle. Raises PuzzleError naming the file when it is missing, a folder,
+    unreadable or binary, and ConfigError for an unknown domain or size, when the first item is asked for; and
+    PuzzleError after the last line when no item was found.
     """
     if isinstance(source, Path):
         name = str(source)
@@ -107,7 +77,7 @@ def read_puzzles(
         opened = nullcontext(getattr(source, "buffer", source))
     try:
         with opened or Path(name).open("rb") as stream:
-            yield from _read(stream, name, domain, size)
+            yield from _read(stream, name, domain, size, SkippedLines() if skipped is None else skipped)
     except OSError as error:
         raise PuzzleError(f"{name}: {_why(error)}") from error
 
@@ -116,41 +86,92 @@ def _why(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, IsADirectoryError):
-        return "is a folder; a puzzle file is wanted"
+        return "is a folder; expected a puzzle file"
     if isinstance(error, PermissionError):
         return "may not be read (permission denied)"
     return f"cannot be read ({error.strerror or error})"
 
 
-def _read(stream: IO[str] | IO[bytes], name: str, domain: str | None, size: int | None) -> Iterator[Item]:
-    numbered = enumerate(_lines(stream, name), start=1)
+def _read(
+    stream: IO[str] | IO[bytes], name: str, domain: str | None, size: int | None, skipped: SkippedLines
+) -> Iterator[Item]:
+    found = False
+    for item in _items(stream, name, domain, size):
+        if isinstance(item, Skipped):
+            skipped.add(item.where)
+        else:
+            found = True
+            yield item
+    if not found:
+        why = (
+            f"; {skipped}" if skipped.count else " (nothing but blank lines, rules and comments, if anything)"
+        )
+        raise PuzzleError(f"{name}: holds no puzzle{why}")
+
+
+def _items(
+    stream: IO[str] | IO[bytes], name: str, domain: str | None, size: int | None
+) -> Iterator[Item | Skipped]:
+    numbered = enumerate(lines_of(stream, name), start=1)
     readers = _readers(domain, size)
-    opening: list[tuple[int, str]] = []
-    told: list[str] = []
+    opening: list[NumberedLine] = []
+    told = 0
     for number, line in numbered:
-        if line.strip() and not all(reader.is_comment(line) for reader in readers):
-            told.append(line)
-        # However long a preface of comments is, it is not kept.
-        if told:
-            opening.append((number, line))
-        if len(opening) == OPENING:
+        opening.append((number, line))
+        if not isinstance(line, TooLong) and (
+            not line.strip() or all(reader.is_comment(line) for reader in readers)
+        ):
+            # However long a preface of comments is, it is not kept.
+            if not told and len(opening) > OPENING:
+                del opening[0]
+            if len(opening) <= MOST_OPENING:
+                continue
+        told += 1
+        if told == OPENING or len(opening) > MOST_OPENING:
             break
-    if not told:
-        raise PuzzleError(f"{name}: holds no puzzle (nothing but blank lines and comments, if anything)")
-    # What begins with # may be a comment all the same: lines that cannot be one tell more.
-    plain = [line for line in told if not line.startswith("#")]
-    header = _header(plain[0], name) if plain else None
-    samples = plain if header is None else [*header.questions(plain[1:]), *plain]
-    reader = _claimant(readers, samples) or _claimant(readers, told) or readers[0]
-    if header is not None:
-        rest = itertools.dropwhile(lambda numbered_line: numbered_line[1] != plain[0], opening)
-        lines = itertools.chain(rest, numbered)
-        next(lines)
-        yield from _csv_rows(lines, header, reader, name)
-        return
-    for number, line in itertools.chain(opening, numbered):
-        yield from reader.line(line, f"{name}:{number}")
+    header, place = _find_header(opening, name, readers)
+    texts = [line for _, line in opening[place:] if isinstance(line, str)]
+    samples = texts if header is None else list(header.questions(texts))
+    reader = _most_claims(readers, [line for line in samples if header or not line.startswith("#")])
+    reader = reader or _most_claims(readers, samples) or readers[0]
+    lines = itertools.chain(opening[place:], numbered)
+    items = (
+        _lines_of_text(lines, reader, name) if header is None else csv_puzzles(lines, header, reader, name)
+    )
+    for item in items:
+        yield replace(item, domain=reader.domain) if isinstance(item, Unreadable) else item
+
+
+def _lines_of_text(lines: Iterator[NumberedLine], reader: TextReader, name: str) -> Iterator[Item | Skipped]:
+    for number, text in lines:
+        if isinstance(text, TooLong):
+            yield from reader.end()
+            yield Unreadable(f"{name}:{number}", str(text))
+        else:
+            yield from reader.line(text, f"{name}:{number}")
     yield from reader.end()
+
+
+def _find_header(
+    opening: list[NumberedLine], name: str, readers: list[TextReader]
+) -> tuple[Header | None, int]:
+    """The header of a CSV file and how many lines it ends after; None and 0 where there is none.
+
+    Comments may stand above it, and its own first column may be called `#`.
+    """
+    filled = [(place, line) for place, (_, line) in enumerate(opening, start=1) if str(line).strip()]
+    texts = [line for _, line in filled if isinstance(line, str)]
+    for number, (place, line) in enumerate(filled):
+        if isinstance(line, TooLong):
+            break
+        below = texts[number + 1 : number + 1 + BELOW]
+        is_comment = line.startswith("#")
+        if is_comment and not (below and any(delimiter in line for delimiter in ",;\t")):
+            continue
+        header = find_header(line, below, name, readers)
+        if header is not None or not is_comment:
+            return header, 0 if header is None else place
+    return None, 0
 
 
 def _readers(domain: str | None, size: int | None) -> list[TextReader]:
@@ -163,94 +184,7 @@ def _readers(domain: str | None, size: int | None) -> list[TextReader]:
     return readers
 
 
-def _claimant(readers: list[TextReader], lines: list[str]) -> TextReader | None:
-    return next((reader for line in lines for reader in readers if reader.claims(line)), None)
-
-
-def _lines(stream: IO[str] | IO[bytes], name: str) -> Iterator[str]:
-    """Lines without their ends, whatever the encoding. Raises PuzzleError for binary data."""
-    mark = "\ufeff"
-    while raw := stream.readline(LONGEST_LINE):
-        if len(raw) == LONGEST_LINE:
-            raise PuzzleError(f"{name}: has a line of {LONGEST_LINE:,} characters or more: no puzzle file")
-        line = _text(raw) if isinstance(raw, bytes) else raw
-        line = line.removeprefix(mark)
-        mark = ""
-        if CONTROL.search(line):
-            raise PuzzleError(f"{name}: is a binary file, or text in UTF-16; UTF-8 text is wanted")
-        # Old Macintosh files end lines with a bare carriage return.
-        yield from line.rstrip("\r\n").split("\r")
-
-
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
-
-
-def _header(line: str, name: str) -> Header | None:
-    """What a first line says when it is a CSV's. Raises PuzzleError when it names columns, but no puzzle's."""
-    for delimiter in ",;\t":
-        names = [cell.strip().lower() for cell in next(csv.reader([line], delimiter=delimiter), [])]
-        columns = {
-            key: next(names.index(known) for known in accepted if known in names)
-            for key, accepted in COLUMNS.items()
-            if not set(accepted).isdisjoint(names)
-        }
-        if "question" in columns:
-            return Header(delimiter, columns)
-        if len(names) > 1 and all(NAME.fullmatch(cell) for cell in names):
-            raise PuzzleError(
-                f"{name}: a CSV file with the columns {', '.join(names)}; "
-                f"the puzzles' column must be called one of {', '.join(COLUMNS['question'])}"
-            )
-    return None
-
-
-def _csv_rows(
-    lines: Iterator[tuple[int, str]], header: Header, reader: TextReader, name: str
-) -> Iterator[Item]:
-    at = 1
-
-    def counted() -> Iterator[str]:
-        nonlocal at
-        for number, line in lines:
-            at = number
-            yield line
-
-    rows = csv.reader(counted(), delimiter=header.delimiter)
-    while True:
-        try:
-            row = next(rows)
-            if any(cell.strip() for cell in row) and not reader.is_comment(row[0]):
-                yield _csv_puzzle(row, header.columns, reader, f"{name}:{at}")
-        except StopIteration:
-            return
-        except (csv.Error, PuzzleError) as error:
-            yield Unreadable(f"{name}:{at}", str(error))
-
-
-def _csv_puzzle(row: list[str], columns: dict[str, int], reader: TextReader, where: str) -> Puzzle:
-    """The puzzle of a row. Raises PuzzleError."""
-    cells = {key: row[column] for key, column in columns.items() if column < len(row)}
-    if "question" not in cells:
-        raise PuzzleError(f"{len(row)} columns; the puzzle is expected in column {columns['question'] + 1}")
-    grid = reader.piece(cells["question"])
-    answer = cells.get("answer")
-    return Puzzle(
-        grid,
-        solution=reader.answer(answer, grid) if answer and answer.strip() else None,
-        where=where,
-        source=cells.get("source", "").strip(),
-        rating=_number(cells.get("rating", "")),
-        domain=reader.domain,
-    )
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+def _most_claims(readers: list[TextReader], lines: list[str]) -> TextReader | None:
+    """The reader that most lines look like puzzles of, the first among equals; None where none does."""
+    counts = [sum(map(reader.claims, lines)) for reader in readers]
+    return readers[counts.index(max(counts))] if any(counts) else None

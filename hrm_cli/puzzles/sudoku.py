@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hrm_cli.errors import PuzzleError
 from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Solved, Tokens, TokenSymmetries, Verdict
 from hrm_cli.puzzles.relations import Relations
-from hrm_cli.puzzles.sudoku_layout import BOXES, layout
+from hrm_cli.puzzles.sudoku_layout import BOXES, SYMBOLS, layout
 from hrm_cli.puzzles.sudoku_symmetry import sample
 
 BLANK = 1
@@ -26,13 +26,14 @@ BLANKS = ".0_*"
 _DIGITS = np.full(256, 255, np.uint8)
 """Cell of each character."""
 _DIGITS[[ord(character) for character in BLANKS]] = 0
-_DIGITS[[ord(character) for character in "123456789"]] = range(1, 10)
+_DIGITS[[ord(character) for character in SYMBOLS]] = range(1, len(SYMBOLS) + 1)
+_DIGITS[[ord(character) for character in SYMBOLS[9:].lower()]] = range(10, len(SYMBOLS) + 1)
 
 
 class SudokuDomain:
-    """Sudoku of `size` × `size` cells: 4 (boxes of 2×2), 6 (2 rows × 3 columns) or 9 (3×3).
+    """Sudoku of `size` × `size` cells: 4 (boxes of 2×2), 6 (2 rows × 3 columns), 9 (3×3), or a larger size.
 
-    Raises ConfigError for another size.
+    Digits above 9 are written as letters. Raises ConfigError for a size that is not in `ALL_BOXES`.
     """
 
     name = "sudoku"
@@ -79,7 +80,7 @@ class SudokuDomain:
             position = int(np.argmax(wrong))
             raise PuzzleError(
                 f"character {text[position]!r} at position {position + 1} "
-                f"({self.layout.cell_name(position)}) is no digit from 1 to {self.size}, "
+                f"({self.layout.cell_name(position)}) is no digit from 1 to {SYMBOLS[self.size - 1]}, "
                 f"nor a blank (one of {' '.join(BLANKS)})"
             )
         return self._square(cells)
@@ -111,7 +112,7 @@ class SudokuDomain:
 
     def text(self, grid: Grid) -> str:
         """The N² cells as one line, `.` for blanks."""
-        return "".join(str(cell) if cell else "." for cell in self._cells(grid))
+        return "".join(SYMBOLS[cell - 1] if cell else "." for cell in self._cells(grid))
 
     def lines(self, grid: Grid) -> Sequence[str]:
         """The grid drawn with rules between its boxes, `.` for blanks."""
@@ -124,7 +125,7 @@ class SudokuDomain:
         for row in range(self.size):
             if row and row % thick == 0:
                 drawn.append(rule)
-            symbols = [str(cell) if cell else "." for cell in cells[row]]
+            symbols = [SYMBOLS[cell - 1] if cell else "." for cell in cells[row]]
             drawn.append(" | ".join(" ".join(symbols[i : i + wide]) for i in range(0, self.size, wide)))
         return drawn
 

@@ -1,159 +1,145 @@
 """Grids drawn with spaces for blanks, as newspapers print them: where a character stands says which cell it is.
 
-A grid is understood as a whole, since one row with blanks does not show its columns: cells of their own between bars
-(`| 5 |   | 7 |`), boxes between bars (`| 5 3   |   7   |`), or no bars at all. Of the ways to lay out the cells of a
-box the first that explains every row is taken.
+One row with blanks does not show its columns, so a grid is understood as a whole: from where its bars stand, from the
+distances between its digits, and from its number of rows, which is its number of columns. Every layout that explains
+all rows is considered. Where two of them give different puzzles, or leading spaces have been lost, nothing is guessed.
+
+Letters: N size; a layout is a stride (columns from cell to cell), the spaces before the first and behind the last cell
+of a box, and without bars the additional gap between boxes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 
-from hrm_cli.puzzles.sudoku_layout import BOXES
+from hrm_cli.puzzles.sudoku_layout import ALL_BOXES
 
-BAR = re.compile(r"[|│┃║!]")
-DRAWN = re.compile(r"[1-9\s|│┃║!]*")
-"""A row of digits, spaces and bars; a grid that writes its blanks does not leave them out as well."""
+BARS = re.compile(r"[|:!]+")
+"""Neighboring bars are one: double lines between boxes."""
 
-_LAYOUTS = ((2, 1), (2, 0), (1, 1), (1, 0))
-"""Columns from cell to cell, and columns before the first cell of a box."""
+_LABEL = re.compile(r"\d{1,3}\s*")
+"""A first line that may be a number above the grid."""
+_ONE_LESS = frozenset({8, 15})
+"""Sizes that a larger grid seems to have when its last row and column are empty."""
+_STRIDES = range(1, 5)
+_PADS = range(4)
+_GAPS = range(7)
 
+NOT_ALIGNED = "its bars do not stand below each other"
+NO_LAYOUT = "where its digits stand fits no grid"
+AMBIGUOUS = "its spaces can be read as more than one puzzle"
+TRIMMED = "the spaces at the beginning of its lines seem to be lost"
 
-def has_gaps(line: str) -> bool:
-    """Whether a row leaves blanks as spaces: only the whole grid tells which cells its digits stand in."""
-    if not re.fullmatch(r"[1-9\s|│┃║!]*", line):
-        return False
-    pieces = [piece for piece in BAR.split(line.strip()) if piece]
-    words = [word for piece in pieces for word in piece.split()]
-    if not words or (len(words) == 1 and len(pieces) == 1 and line.rstrip() == words[0]):
-        return False
-    counts = {len("".join(piece.split())) for piece in pieces}
-    whole = len("".join(words)) in BOXES
-    alike = whole and len({len(word) for word in words}) == 1 and len(counts) == 1
-    return not alike or any(re.search(r"\S\s{3,}\S", piece) for piece in pieces)
+HELP = "write blanks as dots"
 
 
-def is_empty_row(line: str) -> bool:
-    """Whether a line may be a row of blanks, or a spacer: bars and spaces only."""
-    return bool(re.fullmatch(r"[\s|│┃║!]+", line)) and len(line.strip()) > 1
-
-
-class Drawing:
-    """The row-like lines of one grid, kept as they stand until the grid is whole."""
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Forgets the grid."""
-        self._lines: list[str] = []
-        self.has_gaps = False
-
-    def add(self, line: str) -> None:
-        """Takes a row, or a line that may be one."""
-        self._lines.append(line)
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def cells(self) -> str | None:
-        """The cells of the whole grid, or None while it has none of the known sizes or makes no sense."""
-        told = [line for line in self._lines if not is_empty_row(line)]
-        return cells_of_drawing(self._lines) or cells_of_drawing(told)
-
-
-def cells_of_drawing(rows: Sequence[str]) -> str | None:
-    """The cells of N drawn rows, row behind row with `.` for blanks, or None where no layout explains them."""
+def cells_of_drawing(rows: Sequence[str]) -> list[str] | str:
+    """The cells of N drawn rows, `.` for blanks; or why they are not known, in words."""
     size = len(rows)
-    if size not in BOXES or not all(DRAWN.fullmatch(row) for row in rows):
-        return None
-    has_edge = all(BAR.match(row.lstrip()) for row in rows)
-    if has_edge:
-        rows = [row.lstrip()[1:] for row in rows]
-    else:
-        indent = min((len(row) - len(row.lstrip()) for row in rows if row.strip()), default=0)
-        rows = [row[indent:] for row in rows] if any(BAR.search(row) for row in rows) else list(rows)
-    pieces = [BAR.split(row) for row in rows]
-    # Behind a bar at the end of a line there is no further box.
-    count = max(len(of_row) for of_row in pieces)
-    if (
-        count > 1
-        and all(len(of_row) < count or not of_row[-1].strip() for of_row in pieces)
-        and count - 1 in _counts(size)
-    ):
-        pieces = [of_row[: count - 1] for of_row in pieces]
-        count -= 1
-    if count not in _counts(size):
-        return None
-    pieces = [[*of_row, *[""] * (count - len(of_row))] for of_row in pieces]
-    if count == size:
-        return _single_cells(pieces)
-    width = size // count
-    for stride, before in _LAYOUTS:
-        first = before if has_edge else 0
-        cells = [_cells(of_row, width, stride, [first, *[before] * (count - 1)]) for of_row in pieces]
-        if all(row is not None for row in cells):
-            return "".join(row for row in cells if row is not None)
-    return None
+    rows = [row.expandtabs() for row in rows]
+    readings = set(_readings(rows, size))
+    if len(readings) > 1:
+        return AMBIGUOUS
+    if not readings:
+        bars = {tuple(match.span() for match in BARS.finditer(row)) for row in rows}
+        return NOT_ALIGNED if len(bars) > 1 else NO_LAYOUT
+    if not any(BARS.search(row) for row in rows):
+        if _seems_trimmed(rows):
+            return TRIMMED
+        if _LABEL.fullmatch(rows[0]):
+            return AMBIGUOUS
+    (cells,) = readings
+    return [cells[i : i + size] for i in range(0, size * size, size)]
 
 
-def _counts(size: int) -> tuple[int, ...]:
-    """Into how many pieces the bars may cut a row: cells, boxes, or none."""
-    return size, size // BOXES[size][1], 1
+def _seems_trimmed(rows: Sequence[str]) -> bool:
+    """Whether every row begins at the same place: no puzzle has a digit in each row of its first column."""
+    return len({len(row) - len(row.lstrip()) for row in rows if row.strip()}) == 1
 
 
-def _single_cells(pieces: Sequence[Sequence[str]]) -> str | None:
-    cells = [piece.strip() or "." for row in pieces for piece in row]
-    return "".join(cells) if all(len(cell) == 1 for cell in cells) else None
-
-
-def _cells(pieces: Sequence[str], width: int, stride: int, before: Sequence[int]) -> str | None:
-    found: list[str] = []
-    for piece, start in zip(pieces, before, strict=True):
-        places = [start + stride * cell for cell in range(width)]
-        if any(not character.isspace() and place not in places for place, character in enumerate(piece)):
-            return None
-        found += [
-            piece[place] if place < len(piece) and not piece[place].isspace() else "." for place in places
-        ]
-    return "".join(found)
-
-
-def separated_cells(line: str) -> str | None:
-    """The cells of a row whose cells are separated by commas, semicolons or tabs, empty ones blank; None for others."""
-    bare = line.strip(" []()\r\n")
-    for separator in ",;\t":
-        if separator not in bare:
+def _readings(rows: Sequence[str], size: int) -> Iterator[str]:
+    if not any(BARS.search(row) for row in rows):
+        if size not in _ONE_LESS:
+            yield from _without_bars(rows, size)
+        return
+    pieces = [BARS.split(row) for row in rows]
+    if len({len(of_row) for of_row in pieces}) > 1:
+        return
+    starts = {tuple(match.span() for match in BARS.finditer(row)) for row in rows}
+    per_row = size // ALL_BOXES[size][1]
+    for left, right in product((0, 1), repeat=2):
+        count = len(pieces[0]) - left - right
+        inner = [of_row[left : left + count] for of_row in pieces]
+        outside = [piece for of_row in pieces for piece in of_row[:left] + of_row[left + count :]]
+        if any(piece.strip() for piece in outside):
             continue
-        cells = [cell.strip(" '\"[]()") for cell in bare.split(separator)]
-        if cells[-1] == "" and len(cells) - 1 in BOXES:
-            cells.pop()
-        if len(cells) in BOXES and all(len(cell) <= 1 for cell in cells) and any(cells):
-            return "".join(cell or "." for cell in cells)
-    return None
+        if count == size and (len(starts) > 1 or size > per_row + 2):
+            yield from _cells_in_order(inner)
+        elif len(starts) == 1 and count in (size, per_row):
+            # Three bars in 4×4 are those of two boxes with a frame, or of four cells without: the widths tell.
+            yield from _between_bars(inner, size // count, bool(left), bool(right))
 
 
-def dashed_cells(line: str, known: bool) -> str | None:
-    """The cells of a row that writes blanks as dashes, with `.` in their place; None for rules and for other rows.
+def _cells_in_order(pieces: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Every cell between bars of its own: its place in the order says which it is."""
+    cells = [piece.strip() or "." for of_row in pieces for piece in of_row]
+    if all(len(cell) == 1 for cell in cells):
+        yield "".join(cells)
 
-    A row of nothing but dashes is one where spaces or bars keep them apart, or in a grid that is `known` to have some.
+
+def _between_bars(
+    pieces: Sequence[Sequence[str]], width: int, has_left: bool, has_right: bool
+) -> Iterator[str]:
+    """Boxes (or cells) between bars that stand below each other.
+
+    Cells are counted from the bars: in the first box from the right where nothing bounds it on the left.
     """
-    if "-" not in line or not re.fullmatch(r"[1-9.0_*\-\s|│┃║!]*", line):
+    count = len(pieces[0])
+    for stride, before, after in product(_STRIDES if width > 1 else (1,), _PADS, _PADS):
+        if abs(before - after) > 1 or (stride > 2 and before + after not in (0, stride - 1)):
+            continue
+        span = stride * (width - 1) + 1
+        rows: list[str] = []
+        for of_row in pieces:
+            cells = ""
+            for number, piece in enumerate(of_row):
+                is_open_left = number == 0 and not has_left
+                is_open_right = number == count - 1 and not has_right
+                first = len(piece) - after - span if is_open_left else before
+                fits = first >= 0 if is_open_left else is_open_right or len(piece) == before + span + after
+                found = _cells_at(piece, [first + stride * i for i in range(width)]) if fits else None
+                if found is None:
+                    break
+                cells += found
+            else:
+                rows.append(cells)
+                continue
+            break
+        if len(rows) == len(pieces):
+            yield "".join(rows)
+
+
+def _without_bars(rows: Sequence[str], size: int) -> Iterator[str]:
+    """Digits and spaces alone: every stride, gap between boxes and indent that explains all digits."""
+    width = ALL_BOXES[size][1]
+    stops = [place for row in rows for place, character in enumerate(row) if not character.isspace()]
+    if not stops:
+        return
+    for stride, gap in product(_STRIDES, _GAPS):
+        columns = [stride * column + gap * (column // width) for column in range(size)]
+        for start in range(max(stops) - columns[-1], min(stops) + 1):
+            places = [start + column for column in columns]
+            found = [_cells_at(row, places) for row in rows]
+            if all(cells is not None for cells in found):
+                yield "".join(cells for cells in found if cells is not None)
+
+
+def _cells_at(text: str, places: Sequence[int]) -> str | None:
+    """The characters at some places, `.` for spaces; None where something stands elsewhere."""
+    if any(not character.isspace() and place not in places for place, character in enumerate(text)):
         return None
-    words = [word for word in re.split(r"[\s|│┃║!]+", line) if word]
-    joined = "".join(words)
-    are_apart = len(words) == len(joined) and len(words) in BOXES
-    if len(joined) in BOXES and (are_apart or any(c.isdigit() for c in joined) or known):
-        return joined.replace("-", ".")
-    return None
-
-
-def puzzle_in(line: str, lengths: Collection[int]) -> str | None:
-    """The puzzle of a line that numbers it (`12. 53..7…`) or sets it in quotes; None where there is none."""
-    match = re.match(
-        r"""\s*(?:(?:no\.?|nr\.?|\#)?\s*\d{1,4}\s*[.):]\s+)?["'`]?([1-9.0_*\-]+)["'`]?(?=[\s,;]|$)""",
-        line,
-        re.I,
+    return "".join(
+        text[place] if 0 <= place < len(text) and not text[place].isspace() else "." for place in places
     )
-    return match[1].replace("-", ".") if match and len(match[1]) in lengths else None

@@ -72,12 +72,14 @@ def search(puzzles: NDArray[np.uint8], size: int, limit: int = 2) -> Search:
 def workspace(size: int) -> Workspace:
     """Arrays for searches of N×N puzzles."""
     cells = size * size
+    # A bit for each digit, and one for the sign.
+    mask = np.int16 if size < 16 else np.int32
     return Workspace(
-        np.empty((cells + 1, cells), np.int16),
+        np.empty((cells + 1, cells), mask),
         np.empty(cells + 1, np.int16),
-        np.empty(cells + 1, np.int16),
+        np.empty(cells + 1, mask),
         np.empty(cells, np.int16),
-        np.empty(3 * size, np.int16),
+        np.empty(3 * size, mask),
     )
 
 

@@ -14,14 +14,17 @@ import torch
 from hrm_cli.errors import CheckpointError
 from hrm_cli.evaluation.attempts import Reasoner, deeper
 from hrm_cli.models.act import ACTModel
-from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable
+from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable, make_domain
 from hrm_cli.solving.files import first_puzzle
 from hrm_cli.solving.solution import Solution
-from hrm_cli.solving.solver import solve_puzzles, trained_domain
+from hrm_cli.solving.solver import solve_puzzles, trained_domain, unreadable
 from hrm_cli.training.bundled import ATTEMPTS, SCHEME, model_for
 from hrm_cli.training.model_files import ModelCard, load_model
 
 Item = Puzzle | Unreadable
+
+MOST_WAITING = 1_000
+"""Pieces of a file that are kept until the first puzzle shows which model deals with them."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,18 @@ def solve_with_bundled(
 ) -> Iterator[tuple[Domain, Solution]]:
     """Every puzzle by the bundled model for its size, in order; a file may hold puzzles of several sizes.
 
-    Raises CheckpointError where there is no model for the first puzzle, and PuzzleError where nothing is a puzzle. A
-    later puzzle without a model is told so and the others are solved.
+    Raises CheckpointError where there is no model for any of them, and PuzzleError where nothing is a puzzle. A puzzle
+    without a model is named and the others are solved.
     """
     loaded: dict[str, LoadedModel] = {}
     done = 0
     for name, group in groupby(_assigned(items), key=itemgetter(0)):
+        if name is None:
+            for _, item in group:
+                assert isinstance(item, Unreadable)
+                done += 1
+                yield make_domain(item.domain or "sudoku"), unreadable(done, item)
+            continue
         if name not in loaded:
             loaded[name] = LoadedModel.load(Path(f"{SCHEME}{name}"), device)
         solver = loaded[name]
@@ -98,30 +107,42 @@ def solve_with_bundled(
             done += 1
 
 
-def _assigned(items: Iterable[Item]) -> Iterator[tuple[str, Item]]:
-    """Every item with the name of the model that deals with it; what is no puzzle goes with its neighbours."""
+def _assigned(items: Iterable[Item]) -> Iterator[tuple[str | None, Item]]:
+    """Every item with the name of the model that deals with it; what is not a puzzle goes with its neighbors.
+
+    None is the name where very many items have come before the first puzzle.
+    """
     models: dict[tuple[object, ...], str | CheckpointError] = {}
     current: str | None = None
     waiting: list[Unreadable] = []
-    for item in items:
-        if isinstance(item, Unreadable):
-            if current is None:
-                waiting.append(item)
-            else:
+    without_model: CheckpointError | None = None
+    is_over = False
+    for given in items:
+        item = given
+        if isinstance(item, Puzzle):
+            kind = (item.domain, *item.grid.shape)
+            if kind not in models:
+                models[kind] = _model_or_reason(item)
+            found = models[kind]
+            if isinstance(found, str):
+                current = found
+                yield from ((current, earlier) for earlier in waiting)
+                waiting = []
                 yield current, item
-            continue
-        kind = (item.domain, *item.grid.shape)
-        if kind not in models:
-            models[kind] = _model_or_reason(item)
-        found = models[kind]
-        if isinstance(found, str):
-            current = found
-        elif current is None:
-            raise found
-        yield from ((current, earlier) for earlier in waiting)
-        waiting = []
-        yield current, item if isinstance(found, str) else Unreadable(item.where, str(found))
-    if current is None:
+                continue
+            without_model = without_model or found
+            item = Unreadable(item.where, str(found), item.domain)
+        if current is not None or is_over:
+            yield current, item
+        else:
+            waiting.append(item)
+            if len(waiting) > MOST_WAITING:
+                is_over = True
+                yield from ((None, earlier) for earlier in waiting)
+                waiting = []
+    if waiting and without_model is not None:
+        raise without_model
+    if waiting:
         first_puzzle(waiting)
 
 

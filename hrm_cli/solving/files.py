@@ -16,6 +16,7 @@ from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.files import refuse_unwritable, whole_file
 from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable
 from hrm_cli.puzzles.reading import read_puzzles
+from hrm_cli.puzzles.skipped import SkippedLines
 from hrm_cli.solving.solution import Solution
 
 FEW = 12
@@ -27,11 +28,13 @@ WriteSolution = Callable[[Domain, Solution], None]
 class OpenedPuzzles:
     """A puzzle file whose first puzzles have been read."""
 
-    def __init__(self, items: Iterator[Puzzle | Unreadable]) -> None:
+    def __init__(self, items: Iterator[Puzzle | Unreadable], skipped: SkippedLines) -> None:
         first = list(islice(items, FEW + 1))
         self.are_few = len(first) <= FEW
         self.first = first
         """Those read so far."""
+        self.skipped = skipped
+        """The lines that belong to no puzzle, all of them when the last puzzle has been read."""
         self._items = chain(first, items)
 
     def __iter__(self) -> Iterator[Puzzle | Unreadable]:
@@ -40,7 +43,8 @@ class OpenedPuzzles:
 
 def open_puzzles(source: Path | IO[bytes]) -> OpenedPuzzles:
     """The puzzles of a file or of standard input. Raises PuzzleError when it is no puzzle file at all."""
-    return OpenedPuzzles(read_puzzles(source))
+    skipped = SkippedLines()
+    return OpenedPuzzles(read_puzzles(source, skipped=skipped), skipped)
 
 
 def first_puzzle(items: Iterable[Puzzle | Unreadable]) -> Puzzle:

@@ -140,18 +140,23 @@ def _solve_batch(
 
 def _examine(domain: Domain, item: Puzzle | Unreadable, index: int, started: float) -> Solution | _Work:
     """What can be said of a puzzle without the model: why there is nothing to solve, or what the work is."""
-    puzzle = None if isinstance(item, Unreadable) else item
+    if isinstance(item, Unreadable):
+        return unreadable(index, item, time.perf_counter() - started)
     try:
-        if isinstance(item, Unreadable):
-            raise PuzzleError(f"{item.where}: {item.reason}" if item.where else item.reason)
         tokens = _encode(domain, item)
         diagnosis = domain.diagnose(item.grid)
         if diagnosis.solutions == 0:
             raise PuzzleError(diagnosis.reason)
     except PuzzleError as error:
         seconds = time.perf_counter() - started
-        return Solution(index, item.where, "invalid", str(error), puzzle, seconds=seconds)
+        return Solution(index, item.where, "invalid", str(error), item, seconds=seconds)
     return _Work(index, item, tokens, diagnosis)
+
+
+def unreadable(index: int, item: Unreadable, seconds: float = 0.0) -> Solution:
+    """The record of a piece that is not a puzzle."""
+    reason = f"{item.where}: {item.reason}" if item.where else item.reason
+    return Solution(index, item.where, "invalid", reason, seconds=seconds)
 
 
 def _encode(domain: Domain, puzzle: Puzzle) -> Tokens:

@@ -121,7 +121,8 @@ def test_difficulty_and_number_of_clues_go_together():
         (6, {"clues": (7, 10)}, "from 8 to 35"),
         (9, {"clues": 81}, "80"),
         (9, {"clues": (30, 25)}, "lower number"),
-        (5, {}, "4, 6, 9"),
+        (5, {}, "4, 6, 8, 9, 10"),
+        (16, {}, "4, 6, 9"),
         (9, {"chunk": 0}, "chunk"),
     ],
 )

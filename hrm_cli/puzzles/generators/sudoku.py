@@ -57,6 +57,8 @@ def generate(
 def _clue_counts(size: int, clues: int | tuple[int, int] | None) -> list[int]:
     """The numbers of clues asked for; 0 alone stands for minimal."""
     cells = layout(size).size ** 2
+    if size not in FEWEST_CLUES:
+        raise ConfigError(f"Sudoku size {size}: puzzles are generated of {', '.join(map(str, FEWEST_CLUES))}")
     if clues is None:
         return [0]
     low, high = (clues, clues) if isinstance(clues, int) else clues

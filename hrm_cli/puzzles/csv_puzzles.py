@@ -1,0 +1,174 @@
+"""Puzzles in CSV files: which column holds what, and a row at a time."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from hrm_cli.errors import PuzzleError
+from hrm_cli.puzzles.domain import Grid, Puzzle, Unreadable
+from hrm_cli.puzzles.text_lines import LONGEST_LINE, TooLong
+
+COLUMNS = {
+    "question": ("question", "puzzle", "puzzles", "quiz", "quizzes", "sudoku", "maze"),
+    "answer": ("answer", "answers", "solution", "solutions"),
+    "rating": ("rating", "difficulty"),
+    "source": ("source",),
+}
+"""Names under which CSV files hold what a puzzle has, the preferred one first."""
+
+LONGEST_FIELD = LONGEST_LINE
+"""Characters of a cell; the largest maze has a million."""
+csv.field_size_limit(2 * LONGEST_FIELD)
+
+NumberedLine = tuple[int, str | TooLong]
+
+_NAME = re.compile("[a-z_][a-z_0-9 -]*")
+
+
+class CellReader(Protocol):
+    """What reads the cells of a row: a domain's `TextReader`."""
+
+    @property
+    def domain(self) -> str:
+        """Name of the domain."""
+
+    def piece(self, text: str) -> Grid:
+        """The grid in a cell. Raises PuzzleError."""
+
+    def answer(self, text: str, puzzle: Grid) -> Grid:
+        """The solution of `puzzle` in a cell. Raises PuzzleError."""
+
+    def is_puzzle(self, text: str) -> bool:
+        """Whether a text is a whole puzzle by its length and characters."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """The first row of a CSV file."""
+
+    delimiter: str
+    width: int
+    """Columns."""
+    columns: dict[str, int]
+    """Where the keys of `COLUMNS` stand, those that the file has."""
+
+    def questions(self, lines: list[str]) -> Iterator[str]:
+        """The puzzles in rows of the file, as far as they are there."""
+        column = self.columns["question"]
+        for line in lines:
+            row = cells_of(line, self.delimiter)
+            if column < len(row):
+                yield row[column]
+
+
+def cells_of(line: str, delimiter: str) -> list[str]:
+    """The cells of one line."""
+    return next(csv.reader([line], delimiter=delimiter), [])
+
+
+def find_header(
+    line: str, following: Sequence[str], name: str, readers: Sequence[CellReader]
+) -> Header | None:
+    """What a line says when it is a CSV's first one; None for a title, which the lines below tell apart.
+
+    Raises PuzzleError when it names columns, but no puzzle's.
+    """
+    for delimiter in ",;\t":
+        names = [cell.strip().lower() for cell in cells_of(line.removeprefix("#"), delimiter)]
+        columns = {
+            key: next(names.index(known) for known in accepted if known in names)
+            for key, accepted in COLUMNS.items()
+            if not set(accepted).isdisjoint(names)
+        }
+        below = cells_of(following[0], delimiter) if following else []
+        if len(names) == 1:
+            puzzles = sum(any(reader.is_puzzle(row) for reader in readers) for row in following)
+            is_header = 0 < len(following) <= 2 * puzzles
+        else:
+            # A single digit below is the first cell of a grid, not a puzzle.
+            question = columns.get("question", len(names))
+            is_header = not following or (
+                len(below) > 1 and (question >= len(below) or len(below[question].strip()) != 1)
+            )
+        if not is_header:
+            continue
+        if "question" in columns:
+            return Header(delimiter, len(names), columns)
+        if len(names) > 1 and len(below) in (0, len(names)) and all(map(_NAME.fullmatch, names)):
+            raise PuzzleError(
+                f"{name}: a CSV file with the columns {', '.join(names)}; "
+                f"the puzzles' column must be called one of {', '.join(COLUMNS['question'])}"
+            )
+    return None
+
+
+def csv_puzzles(
+    lines: Iterator[NumberedLine], header: Header, reader: CellReader, name: str
+) -> Iterator[Puzzle | Unreadable]:
+    """The puzzles of the rows below the header, with an `Unreadable` for each row that holds none."""
+    for at, text in _rows(lines, header):
+        where = f"{name}:{at}"
+        try:
+            if isinstance(text, TooLong):
+                raise PuzzleError(str(text))
+            (row,) = csv.reader(text.splitlines(keepends=True), delimiter=header.delimiter)
+            if any(cell.strip() for cell in row):
+                yield _puzzle(row, header.columns, reader, where)
+        except ValueError:
+            yield Unreadable(where, "a quotation mark that is not closed, or not opened")
+        except (csv.Error, PuzzleError) as error:
+            yield Unreadable(where, str(error))
+
+
+def _rows(lines: Iterator[NumberedLine], header: Header) -> Iterator[NumberedLine]:
+    """The text of each row with the number of its last line: cells in quotation marks may go over several lines."""
+    number, row, is_open = 0, "", False
+    for at, line in lines:
+        if is_open and (
+            isinstance(line, TooLong)
+            or len(row) + len(line) > LONGEST_FIELD
+            or 1 < header.width == len(cells_of(line, header.delimiter))
+        ):
+            # A quotation mark that nobody closes takes no further rows along.
+            yield number, row
+            is_open = False
+        if isinstance(line, TooLong):
+            yield at, line
+        elif is_open or line.strip():
+            row = f"{row}\n{line}" if is_open else line
+            number = at
+            is_open = row.count('"') % 2 == 1
+            if not is_open:
+                yield number, row
+    if is_open:
+        yield number, row
+
+
+def _puzzle(row: list[str], columns: dict[str, int], reader: CellReader, where: str) -> Puzzle:
+    """The puzzle of a row. Raises PuzzleError."""
+    cells = {key: row[column] for key, column in columns.items() if column < len(row)}
+    if "question" not in cells:
+        raise PuzzleError(f"{len(row)} columns; the puzzle is expected in column {columns['question'] + 1}")
+    grid = reader.piece(cells["question"])
+    answer = cells.get("answer")
+    return Puzzle(
+        grid,
+        solution=reader.answer(answer, grid) if answer and answer.strip() else None,
+        where=where,
+        source=cells.get("source", "").strip(),
+        rating=_number(cells.get("rating", "")),
+        domain=reader.domain,
+    )
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

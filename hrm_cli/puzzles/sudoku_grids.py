@@ -1,0 +1,360 @@
+"""Grids out of the rows of a text: where one begins and ends, and what its lines are.
+
+Rows gather in paragraphs, which end at blank lines and between frames. A grid is one paragraph, or several of whole
+bands of boxes. Grids that write their blanks may also follow each other directly; they are given out as soon as they
+are whole, so that a file may be of any length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from hrm_cli.puzzles.domain import Skipped, Unreadable
+from hrm_cli.puzzles.sudoku_drawn import HELP, cells_of_drawing
+from hrm_cli.puzzles.sudoku_layout import ALL_BOXES
+from hrm_cli.puzzles.sudoku_lines import WRITTEN, Line, is_label
+
+MOST_ROWS = 120
+"""Lines of a paragraph that are kept until it ends."""
+
+_AMBIGUOUS_SIZE = 16
+"""Cells of a 4×4 puzzle and of a row of 16×16."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A puzzle's cells in one line, blanks as dots or as they are written."""
+
+    cells: str
+    where: str
+
+
+Found = Cells | Unreadable | Skipped
+
+
+class Grids:
+    """Takes the lines of a file that may be rows and gives out grids."""
+
+    def __init__(self, sizes: Collection[int]) -> None:
+        self._sizes = sizes
+        self._lines: list[Line] = []
+        self._paragraphs: list[int] = []
+        """Lines of the earlier paragraphs of the grid at hand."""
+        self._leading: list[Line] = []
+        """Lines of spaces above the first row: rows of blanks, where they are as long as the others."""
+        self._after_rule = False
+        self._is_broken = False
+
+    def rule(self) -> Iterator[Found]:
+        """A rule. Two of them without a row between are the end of one frame and the beginning of another."""
+        if self._after_rule:
+            yield from self.blank("")
+        self._after_rule = True
+
+    def row(self, line: Line) -> Iterator[Found]:
+        """A line that may be a row."""
+        self._after_rule = False
+        if self._is_broken:
+            return
+        own = self._own()
+        if own and not line.maybe and len(line.cells) != len(own[-1].cells):
+            # Rows of another length begin another grid; where blanks are spaces, all lengths differ.
+            is_written = not all(row.has_gaps for row in own)
+            if is_written and self._grids_of(own):
+                yield from self._end_paragraph()
+        if not own and line.has_gaps and "|" not in line.text:
+            self._lines += self._leading
+        self._leading = []
+        self._lines.append(line)
+        own = self._own()
+        if self._is_whole(own) or (len(own) >= MOST_ROWS and self._grids_of(own)):
+            yield from self._end_paragraph()
+        elif len(own) >= 2 * MOST_ROWS:
+            yield from self._give_up()
+            self._is_broken = True
+
+    def blank(self, text: str) -> Iterator[Found]:
+        """A blank line: the end of a paragraph, or where it is as long as the rows, a row of spaces for blanks."""
+        own = self._own()
+        is_drawn = own and not self._is_broken and all(line.has_gaps for line in own)
+        if is_drawn and len(text) == max(len(line.text) for line in own):
+            self._lines.append(Line("row", text, own[-1].where, maybe="\n"))
+            return
+        self._is_broken = self._after_rule = False
+        yield from self._end_paragraph()
+        if text and len(self._leading) < max(self._sizes):
+            self._leading.append(Line("row", text, maybe="\n"))
+        elif not text:
+            self._leading = []
+
+    def end(self) -> Iterator[Found]:
+        """What the last lines left: the end of the file, or a line that is part of no grid."""
+        yield from self._end_paragraph()
+        yield from self._give_up()
+        self._is_broken = self._after_rule = False
+        self._leading = []
+
+    def _own(self) -> list[Line]:
+        return self._lines[sum(self._paragraphs) :]
+
+    def _is_whole(self, own: Sequence[Line]) -> bool:
+        """Whether the paragraph is a grid for certain, whatever follows: all its rows write their blanks."""
+        rows = [line for line in own if not line.maybe]
+        size = len(rows[0].cells) if rows else 0
+        if len(own) < size or size not in self._sizes or rows[0].separated or rows[0].cells in _heading(size):
+            return False
+        used = {c for line in rows for c in line.cells if c in WRITTEN}
+        if not used or any(line.maybe in used for line in own):
+            return False
+        return len(rows) == size and all(len(line.cells) == size for line in rows)
+
+    def _end_paragraph(self) -> Iterator[Found]:
+        own = self._own()
+        if not own:
+            return
+        self._leading = []
+        before = self._lines[: len(self._lines) - len(own)]
+        found = self._grids_of(own)
+        rest: list[Line] = []
+        if found:
+            yield from self._unreadable(before)
+        elif before:
+            found, rest = self._in_bands(len(before))
+        if found:
+            yield from found
+            self._lines, self._paragraphs = rest, [len(rest)] if rest else []
+        elif not before and len(own) == 1 and is_label(own[0]):
+            yield Skipped(own[0].where)
+            self._forget()
+        else:
+            self._paragraphs.append(len(own))
+            if not self._may_grow(self._lines, self._paragraphs):
+                yield from self._unreadable(before)
+                self._lines, self._paragraphs = own, [len(own)]
+                if not before or not self._may_grow(own, self._paragraphs):
+                    yield from self._give_up()
+
+    def _in_bands(self, before: int) -> tuple[list[Found], list[Line]]:
+        """The grid that the last paragraph completes, and its lines behind that one."""
+        lines = self._lines
+        paragraphs = [*self._paragraphs, len(lines) - before]
+        # Where blanks are written, the first band of the next grid may follow directly.
+        ends = {len(lines)} | (set() if all(line.has_gaps for line in lines) else set(self._sizes))
+        options: list[tuple[list[Found], list[Line]]] = []
+        for end in sorted(ends):
+            if before < end <= len(lines) and self._may_be_bands(paragraphs, end):
+                rows = [line for line in lines[:end] if not line.maybe]
+                # Where no box has bars on both sides, rows of spaces and blank lines, or two sizes, look alike.
+                is_clear = all(line.text.count("|") > 1 for line in lines[:end])
+                found = self._grids_of(lines[:end]) if is_clear else self._written(lines[:end], rows)
+                if len(found) == 1 and isinstance(found[0], Cells) and len(found[0].cells) == end * end:
+                    options.append((found, lines[end:]))
+        return options[0] if len(options) == 1 else ([], [])
+
+    def _may_grow(self, lines: Sequence[Line], paragraphs: Sequence[int]) -> bool:
+        """Whether these paragraphs can be the first bands of a grid, or its rows with blank lines between."""
+        rows = [line for line in lines if not line.maybe]
+        lengths = {len(line.cells) for line in rows}
+        gaps = all(line.has_gaps for line in rows)
+        if not gaps and len(lengths) != 1:
+            return False
+        sizes = [n for n in self._sizes if (gaps or n in lengths) and len(rows) < n]
+        return any(self._may_be_bands(paragraphs, n) for n in sizes)
+
+    def _may_be_bands(self, paragraphs: Sequence[int], size: int) -> bool:
+        """Whether paragraphs of so many lines are whole bands, or single rows."""
+        if all(count == 1 for count in paragraphs):
+            return True
+        return size in self._sizes and all(count % ALL_BOXES[size][0] == 0 for count in paragraphs)
+
+    def _give_up(self) -> Iterator[Found]:
+        yield from self._unreadable(self._lines)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._lines, self._paragraphs = [], []
+
+    def _unreadable(self, lines: Sequence[Line]) -> Iterator[Found]:
+        rows = [line for line in lines if not line.maybe]
+        if self._ambiguous(rows):
+            for line in rows:
+                yield Cells(line.cells, line.where)
+        elif rows:
+            yield Unreadable(rows[0].where, self._reason(lines, rows))
+        elif sum(line.maybe == " " for line in lines) in self._sizes:
+            yield Unreadable(lines[0].where, "a grid without any digit")
+
+    def _ambiguous(self, rows: Sequence[Line]) -> bool:
+        """Whether rows of no grid are 4×4 puzzles all the same."""
+        return 4 in self._sizes and all(
+            len(line.cells) == _AMBIGUOUS_SIZE and set("1234" + WRITTEN).issuperset(line.cells)
+            for line in rows
+        )
+
+    def _reason(self, lines: Sequence[Line], rows: Sequence[Line]) -> str:
+        size = len(rows[0].cells)
+        choices = " or ".join(map(str, _near(self._sizes, size)))
+        if all(line.has_gaps for line in rows) and len(rows) > 1:
+            for drawn in _drawings(lines):
+                if len(drawn) in self._sizes:
+                    reason = cells_of_drawing([line.text for line in drawn])
+                    if isinstance(reason, str):
+                        return f"a grid of {len(drawn)} rows with spaces for blanks: {reason}; {HELP}"
+        if len(rows) == 1 and size > 9 and size != _AMBIGUOUS_SIZE:
+            wholes = " or ".join(f"{n * n} ({n}×{n} Sudoku)" for n in near_lengths(self._sizes, size))
+            return f"{size} characters; expected {wholes}, or a grid of as many rows"
+        if size not in self._sizes:
+            return f"{size} characters in row 1 of a grid; expected {choices}"
+        for number, line in enumerate(rows, start=1):
+            if len(line.cells) != size:
+                return f"{len(line.cells)} characters in row {number} of a grid; expected {size}"
+        if len(rows) < size:
+            return f"a grid of {size} columns that ends after row {len(rows)}"
+        return f"a grid of {size} columns and {len(rows)} rows"
+
+    def _grids_of(self, lines: Sequence[Line]) -> list[Found]:
+        """The grids that these lines are, all of them; nothing where they are none or may be different ones."""
+        rows = [line for line in lines if not line.maybe]
+        if not rows:
+            return []
+        for heading in (0, 1):
+            found = self._written(lines, rows[heading:]) if len(rows) > heading else []
+            if heading and found:
+                if is_label(rows[0]) or rows[0].cells in _heading(len(rows[1].cells)):
+                    found = [Skipped(rows[0].where), *found]
+                elif len(rows[0].cells) != len(rows[1].cells):
+                    found = [*self._unreadable(rows[:1]), *found]
+                else:
+                    found = []
+            if found:
+                return found
+        return self._drawn(lines) if all(line.has_gaps for line in rows) else []
+
+    def _written(self, lines: Sequence[Line], rows: Sequence[Line]) -> list[Found]:
+        """Grids whose rows show all their cells."""
+        for cells_of in (_numbers, _separated, _cells):
+            cells = cells_of(rows) if rows else [""]
+            size = len(cells[0])
+            if len(cells) != len(rows) or size not in self._sizes or any(len(row) != size for row in cells):
+                continue
+            if size == _AMBIGUOUS_SIZE and 4 in self._sizes and not self._is_large(cells):
+                return [Cells(row, line.where) for row, line in zip(cells, rows, strict=True)]
+            if found := self._stacked(lines, rows, dict(zip(map(id, rows), cells, strict=True)), size):
+                return found
+        return []
+
+    def _is_large(self, cells: Sequence[str]) -> bool:
+        """Whether lines of 16 cells are rows, not 4×4 puzzles: a row has no digit twice, a puzzle has four clues."""
+        if _AMBIGUOUS_SIZE not in self._sizes:
+            return False
+        if len(cells) >= _AMBIGUOUS_SIZE and set("1234" + WRITTEN).issuperset("".join(cells)):
+            return False
+        small = 0
+        for row in cells:
+            digits = [c for c in row if c not in WRITTEN]
+            is_repeated = len(set(digits)) < len(digits)
+            small += set("1234").issuperset(digits) and (is_repeated or len(digits) >= 4)
+        return 2 * small < len(cells)
+
+    def _stacked(
+        self, lines: Sequence[Line], rows: Sequence[Line], cells: dict[int, str], size: int
+    ) -> list[Found]:
+        """Grids one below the other: lines of nothing but dashes are rows of blanks, or they are none, all alike."""
+        used = {c for row in cells.values() for c in row if c in WRITTEN}
+        if not used and len(rows) != size and not all(_is_one_word(line) for line in rows):
+            return []
+        if size > 9 and "0" in used and len(used) > 1:
+            return []
+        also = {id(line) for line in lines if line.maybe in used and len(line.cells) == size}
+        choices = [rows]
+        if also:
+            # A row of blanks has the bars and spaces of the others, a rule mostly has not.
+            outlines = {line.outline for line in rows}
+            alike = {id(line) for line in lines if id(line) in also and line.outline in outlines}
+            has_outline = len(outlines) == 1 and not all(c == "x" for c in rows[0].outline)
+            chosen_ids = alike if has_outline else also
+            with_blanks = [line for line in lines if id(line) in chosen_ids or id(line) in cells]
+            choices = [with_blanks] if has_outline else [rows, with_blanks]
+        fitting = [choice for choice in choices if len(choice) % size == 0]
+        if len(fitting) != 1:
+            return []
+        (chosen,) = fitting
+        whole = [cells.get(id(line), line.cells) for line in chosen]
+        return [Cells("".join(whole[i : i + size]), chosen[i].where) for i in range(0, len(whole), size)]
+
+    def _drawn(self, lines: Sequence[Line]) -> list[Found]:
+        """A grid with spaces for blanks."""
+        readings: set[tuple[str, str]] = set()
+        for drawn in _drawings(lines):
+            if len(drawn) in self._sizes:
+                cells = cells_of_drawing([line.text for line in drawn])
+                if not isinstance(cells, str):
+                    readings.add(("".join(cells), drawn[0].where))
+        if len({cells for cells, _ in readings}) != 1:
+            return []
+        cells, where = min(readings)
+        return [Cells(cells, where)]
+
+
+def _drawings(lines: Sequence[Line]) -> Iterator[list[Line]]:
+    """The rows of a drawing: without lines of nothing but bars or spaces, which may be spacers, and with them."""
+    rows = [line for line in lines if not line.maybe]
+    longest = max(len(line.text) for line in rows)
+    with_spaces = [
+        line for line in lines if not line.maybe or (line.maybe == "\n" and len(line.text) == longest)
+    ]
+    if len(with_spaces) > len(rows):
+        yield with_spaces
+        return
+    yield rows
+    with_bars = [line for line in lines if line.maybe in ("", " ")]
+    if len(with_bars) > len(rows):
+        yield with_bars
+
+
+def _numbers(rows: Sequence[Line]) -> list[str]:
+    """Rows of numbers, some of them with two digits."""
+    return [
+        line.numbers or (line.cells if len(line.text.split()) == len("".join(line.text.split())) else "")
+        for line in rows
+    ]
+
+
+def _separated(rows: Sequence[Line]) -> list[str]:
+    """Rows of separated cells. A first or last piece that is always empty may lie outside of the grid."""
+    pieces = [line.separated for line in rows]
+    width = len(pieces[0])
+    if len(rows) % max(width, 1) and all(len(row) == width for row in pieces):
+        first, last = (not any(row[end] for row in pieces) for end in (0, -1))
+        if first != last:
+            pieces = [row[1:] if first else row[:-1] for row in pieces]
+        elif first:
+            return [""]
+    return ["".join(cell or "." for cell in row) for row in pieces]
+
+
+def _cells(rows: Sequence[Line]) -> list[str]:
+    """Rows as they are written."""
+    return ["" if line.separated else line.cells for line in rows]
+
+
+def _is_one_word(line: Line) -> bool:
+    return len(line.text.split()) == 1 or bool(line.separated)
+
+
+def _heading(size: int) -> tuple[str, ...]:
+    """Rows that may be the numbers of the columns."""
+    return ("123456789",) if size == 9 else ()
+
+
+def near_lengths(sizes: Collection[int], length: int) -> list[int]:
+    """The sizes whose puzzles have the lengths next to one that is none."""
+    return [round(square**0.5) for square in _near([n * n for n in sizes], length)]
+
+
+def _near(sizes: Collection[int], size: int) -> list[int]:
+    """The sizes next to one that is none."""
+    ordered = sorted(sizes)
+    below = [n for n in ordered if n < size][-1:]
+    return below + [n for n in ordered if n > size][:1] if len(ordered) > 3 else ordered

@@ -1,0 +1,272 @@
+"""One line of a Sudoku file: a row of a grid, a whole puzzle, a rule, a heading, or something that may be two of these.
+
+A line alone often does not say what it is: `---------` is a rule or a row of blanks, and a row with spaces for blanks
+does not show its columns. So a `Line` holds every way to read it, and `sudoku_grids` decides when it knows the grid.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from hrm_cli.puzzles.sudoku import BLANKS
+from hrm_cli.puzzles.sudoku_layout import ALL_BOXES, SYMBOLS
+
+Kind = Literal["blank", "comment", "rule", "row", "puzzle", "section", "words"]
+
+DIGITS = "123456789"
+WRITTEN = BLANKS + "-"
+"""Characters that may mean a blank cell; a dash does so only in a grid that has one among its digits."""
+
+_CELLS = frozenset(SYMBOLS + WRITTEN)
+_BARS = "|:!"
+_NO_BARS = str.maketrans(dict.fromkeys(_BARS, " "))
+_NO_SEPARATORS = str.maketrans("", "", " \t\f\v" + _BARS)
+_LIST = str.maketrans(dict.fromkeys("[](){}'\"`", " "))
+_LEAST_LARGE = 10
+"""The smallest size whose digits need letters."""
+_SHORTEST_PUZZLE = 10
+"""Characters from which a word that cannot be a row is meant as a puzzle."""
+_LONGEST_LABEL = 3
+"""Digits of a number that may stand above a puzzle, alone on its line."""
+
+_RULE = re.compile(r"(?=.*[+=~#]|.*--.*[.'`:*]|.*[.'`:*].*--)[-=~#+*.:'`|!_\s]+")
+_LABEL = re.compile(r"(grid|puzzle|sudoku|game|no\.?|nr\.?)?\s*#?\s*\d{0,4}\s*[:.)]?", re.IGNORECASE)
+_SECTION = re.compile(r"\[([^\[\]]*)\]")
+_NUMBERED = re.compile(
+    r"""\s*(?:(?:no\.?|nr\.?|\#)?\s*\d{1,4}\s*[.):]\s+)?["'`]?([1-9.0_*\-]+)["'`]?(?=[\s,;]|$)""",
+    re.IGNORECASE,
+)
+_WORD_ENDS = re.compile(r"[\s,;:|\"'`]+")
+_LIST_OPENING = re.compile(r"\s*(?:\w+\s*=\s*)?(?:(?:np\.|numpy\.)?array\(\s*)?(?=[\[({])")
+_LIST_END = re.compile(r"(?<=[\])}])\s*,?\s*(?:dtype\s*=\s*[\w.]+\s*)?\)?\s*[,;]?\s*$")
+_NOTHING = re.compile(r"\b(?:None|null|nan|NaN)\b")
+_LETTERS = re.compile(r"[^\W\d_]{3}")
+
+
+def _drawing_characters() -> dict[int, str]:
+    """Box-drawing characters as bars, `=` for horizontal lines and `+` for corners and crossings."""
+    drawn = dict.fromkeys(range(0x2500, 0x2580), "+")
+    drawn.update(dict.fromkeys(map(ord, "│┃┆┇┊┋╎╏║╵╷╹╻╽╿¦❘❙❚▌▐▏▕█"), "|"))
+    drawn.update(dict.fromkeys(map(ord, "─━┄┅┈┉╌╍═╴╶╸╺╼╾▀▄"), "="))
+    drawn.update(dict.fromkeys(map(ord, "·•∙⋅◦○□▢☐"), "."))
+    drawn.update(dict.fromkeys(map(ord, "‐‑‒–—―−"), "-"))
+    drawn.update(dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"), ""))
+    return drawn
+
+
+_DRAWING = _drawing_characters()
+
+
+def plain(text: str) -> str:
+    """A line in ASCII where Unicode has another character for the same thing; each keeps its column."""
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFKC", text.translate(_DRAWING))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a file and the ways to read it."""
+
+    kind: Kind
+    text: str
+    """As it stands, in plain characters."""
+    where: str = ""
+    cells: str = ""
+    """A row or a puzzle cell by cell, blanks as they are written."""
+    numbers: str = ""
+    """The same for a row of numbers, some of them with two digits; those as letters."""
+    separated: tuple[str, ...] = ()
+    """The cells between commas, semicolons or tabs; empty ones are blanks."""
+    maybe: str = ""
+    """What a line consists of that is a rule or spacer in one grid and a row of blanks in another: a character, or a
+    space where there are only bars."""
+    name: str = ""
+    """What a section is called."""
+
+    @property
+    def outline(self) -> str:
+        """Where cells, bars and spaces stand, whatever the cells are."""
+        return "".join(c if c in _BARS or c.isspace() else "x" for c in self.text.strip())
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether nothing but digits, bars and spaces is written, so that blanks may be spaces."""
+        return not self.separated and not any(c in WRITTEN for c in self.cells)
+
+
+def read_line(text: str, where: str, sizes: Collection[int]) -> Line:
+    """Tells what a line may be. `sizes` are those of the puzzles that are looked for."""
+    text = plain(text)
+    line = text.strip()
+    if not line:
+        cells = text.strip(" \r\n").split("\t")
+        if len(cells) in sizes and not any(cells):
+            return Line("row", text, where, cells="." * len(cells), separated=tuple(cells))
+        return Line("blank", text, where)
+    lengths = {size * size for size in sizes}
+    if text.startswith("#") and not _RULE.fullmatch(line):
+        return Line("comment", text, where, cells=_puzzle_in(line[1:], lengths))
+    listed = _list_of_cells(line)
+    if listed is not None and (found := _as_list(text, listed, where, sizes, lengths)):
+        return found
+    if section := _SECTION.fullmatch(line):
+        return Line("section", text, where, name=section[1].strip())
+    if (cells := _separated(text.strip(" \r\n"))) and (
+        found := _of_cells(text, cells, where, sizes, lengths)
+    ):
+        return found
+    joined = line.translate(_NO_SEPARATORS)
+    if not joined:
+        return Line("row", text, where, maybe=" ") if len(text) > 1 else Line("rule", text, where)
+    if len(set(joined)) == 1 and joined[0] in "-_*":
+        is_blank_row = len(joined) in sizes
+        return Line("row" if is_blank_row else "rule", text, where, cells=joined, maybe=joined[0])
+    if _RULE.fullmatch(line):
+        return Line("rule", text, where)
+    return _row_or_puzzle(text, joined, where, sizes, lengths)
+
+
+def _row_or_puzzle(
+    text: str, joined: str, where: str, sizes: Collection[int], lengths: Collection[int]
+) -> Line:
+    line = text.strip()
+    is_row_length = len(joined) in sizes
+    if _LABEL.fullmatch(line) and not line.isdecimal() and not (is_row_length and _are_cells(joined)):
+        return Line("words", text, where)
+    if len(line.split()) > 1 and (puzzle := _puzzle_in(line, lengths)):
+        return Line("puzzle", text, where, cells=puzzle)
+    numbers = _numbers(line, sizes, lengths)
+    if len(joined) in lengths and len(joined) not in sizes and _are_cells(joined):
+        return Line("puzzle", text, where, cells=joined.upper())
+    if numbers and len(numbers) not in sizes:
+        return Line("puzzle", text, where, cells=numbers)
+    is_large = is_row_length and len(joined) >= _LEAST_LARGE
+    has_bar = "|" in line
+    without_letters = joined.translate(_NO_LETTERS) == joined
+    is_row = _are_cells(joined) and (without_letters or is_large or has_bar)
+    if is_row or numbers or (has_bar and _CELLS.issuperset(joined)):
+        cells = joined.upper() if is_large else joined
+        if len(joined) <= max(sizes) or numbers:
+            return Line("row", text, where, cells=cells, numbers=numbers)
+    if puzzle := _puzzle_in(line, lengths):
+        return Line("puzzle", text, where, cells=puzzle)
+    first = _WORD_ENDS.split(line.translate(_NO_BARS).strip(), maxsplit=1)[0]
+    for word in (first, joined):
+        if len(word) >= _SHORTEST_PUZZLE and _is_nearly_cells(word):
+            return Line("puzzle", text, where, cells=word)
+    mostly_cells = 3 * sum(c in DIGITS + WRITTEN for c in joined) >= 2 * len(joined)
+    if mostly_cells and not _LETTERS.search(line):
+        return Line("row", text, where, cells=joined)
+    return Line("words", text, where)
+
+
+_NO_LETTERS = str.maketrans("", "", SYMBOLS[9:] + SYMBOLS[9:].lower())
+
+
+def _are_cells(text: str) -> bool:
+    """Whether every character is a cell's; letters alone are words."""
+    return _CELLS.issuperset(text.upper()) and any(c in DIGITS + WRITTEN for c in text)
+
+
+def _is_nearly_cells(word: str) -> bool:
+    cells, without_letters = (sum(c in known for c in word) for known in (_CELLS, DIGITS + WRITTEN))
+    return 5 * cells >= 4 * len(word) and 5 * without_letters >= 2 * len(word)
+
+
+def _puzzle_in(line: str, lengths: Collection[int]) -> str:
+    """The puzzle among the words of a line (behind a number, in quotes, under a name), or nothing."""
+    match = _NUMBERED.match(line)
+    words: Iterable[str] = _WORD_ENDS.split(line)
+    for word in [match[1], *words] if match else words:
+        if len(word) in lengths and _are_cells(word) and any(c in SYMBOLS for c in word):
+            has_blanks = any(c in WRITTEN for c in word)
+            if has_blanks or word.isdecimal():
+                return word.upper()
+    return ""
+
+
+def _list_of_cells(line: str) -> str | None:
+    """What stands between the brackets of a list, or None where a line has none."""
+    if not any(c in line for c in "[]{}\"'"):
+        return None
+    line = _LIST_END.sub("", _LIST_OPENING.sub("", line))
+    return _NOTHING.sub(".", line.rstrip(" ;")).translate(_LIST).strip()
+
+
+def _as_list(
+    text: str, listed: str, where: str, sizes: Collection[int], lengths: Collection[int]
+) -> Line | None:
+    if any(separator in listed for separator in ",;\t"):
+        return _of_cells(text, _separated(listed), where, sizes, lengths)
+    words = listed.split()
+    joined = "".join(words)
+    if not words or any(len(word) != 1 for word in words):
+        joined = _numbers(listed, sizes, lengths) or (joined if len(words) == 1 else "")
+    if not joined or not _are_cells(joined):
+        return None
+    if len(joined) in lengths and len(joined) not in sizes:
+        return Line("puzzle", text, where, cells=joined)
+    is_row = len(joined) in sizes and ("[" in text or "]" in text or "{" in text)
+    return Line("row", text, where, cells=joined, separated=tuple(joined)) if is_row else None
+
+
+def _of_cells(
+    text: str, cells: list[str], where: str, sizes: Collection[int], lengths: Collection[int]
+) -> Line | None:
+    """The row or puzzle of separated cells, or None where there are too many or too few."""
+    joined = "".join(cell or "." for cell in cells)
+    count = len(cells)
+    if count in lengths and count not in sizes:
+        return Line("puzzle", text, where, cells=joined)
+    # Where every cell ends with a separator, or a tab stands before them, there is one piece more.
+    if count - 1 in lengths and count - 1 not in sizes and (cells[0] == "") != (cells[-1] == ""):
+        return Line("puzzle", text, where, cells=joined[:-1] if cells[-1] == "" else joined[1:])
+    if count in sizes or count - 1 in sizes:
+        return Line("row", text, where, cells=joined, separated=tuple(cells))
+    return None
+
+
+def _separated(line: str) -> list[str]:
+    """The cells between separators; nothing where a piece is no cell."""
+    for separator in ",;\t":
+        if separator in line:
+            pieces = [piece.strip() for piece in line.split(separator)]
+            cells = [_cell(piece) for piece in pieces]
+            return cells if all(cell or not piece for cell, piece in zip(cells, pieces, strict=True)) else []
+    return []
+
+
+def _cell(text: str) -> str:
+    """One cell as one character; nothing where the text is no cell."""
+    if len(text) <= 1:
+        return "." if text == "-" else text if text in _CELLS else ""
+    if len(text) == 2 and text.isdecimal() and _LEAST_LARGE <= int(text) <= len(SYMBOLS):
+        return SYMBOLS[int(text) - 1]
+    return ""
+
+
+def _numbers(line: str, sizes: Collection[int], lengths: Collection[int]) -> str:
+    """A row or puzzle of numbers with spaces between, where one of them has two digits."""
+    words = line.translate(_NO_BARS).split()
+    if len(words) < _LEAST_LARGE or (len(words) not in sizes and len(words) not in lengths):
+        return ""
+    if not any(len(word) == 2 for word in words):
+        return ""
+    cells = [_cell(word) for word in words]
+    return "" if "" in cells else "".join(cells)
+
+
+def is_label(line: Line) -> bool:
+    """Whether a row-like line may be a number above a puzzle: `12`, at the beginning of its line."""
+    return line.text.rstrip().isdecimal() and len(line.text.strip()) <= _LONGEST_LABEL
+
+
+def size_of(lines: Iterable[str]) -> int:
+    """The common length of rows, 0 where they differ or no Sudoku is that large."""
+    lengths = {len(line) for line in lines}
+    return length if len(lengths) == 1 and (length := lengths.pop()) in ALL_BOXES else 0

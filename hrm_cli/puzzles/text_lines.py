@@ -1,0 +1,96 @@
+"""The lines of a text in constant memory, whatever their ends, their encoding and their length."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, cast
+
+from hrm_cli.errors import PuzzleError
+
+LONGEST_LINE = 1 << 20
+"""Characters of a line that are kept; puzzles are shorter."""
+MOST_OF_A_LINE = 1 << 28
+"""Characters after which a file without line ends is given up."""
+CHUNK = 1 << 16
+"""Bytes read at once."""
+
+_CONTROL = re.compile("[\\x00-\\x08\\x0e-\\x19\\x1b-\\x1f]")
+_END = re.compile(r"\r\n|\n|\r")
+_END_OF_BYTES = re.compile(rb"\r\n|\n|\r")
+
+
+@dataclass(frozen=True)
+class TooLong:
+    """A line that was passed over."""
+
+    length: int
+
+    def __str__(self) -> str:
+        return f"a line of {self.length:,} characters; puzzles have at most {LONGEST_LINE:,}"
+
+
+def lines(stream: IO[str] | IO[bytes], name: str) -> Iterator[str | TooLong]:
+    """Lines without their ends (`\\n`, `\\r\\n` or `\\r`). Raises PuzzleError for binary data."""
+    mark = "\ufeff"
+    for raw in _raw_lines(stream, name):
+        if isinstance(raw, TooLong):
+            yield raw
+            continue
+        line = _text(raw) if isinstance(raw, bytes) else raw
+        line = line.removeprefix(mark)
+        mark = ""
+        if _CONTROL.search(line):
+            raise PuzzleError(f"{name}: is a binary file, or text in UTF-16; expected UTF-8 text")
+        yield line
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _raw_lines(stream: IO[str] | IO[bytes], name: str) -> Iterator[str | bytes | TooLong]:
+    # What has arrived is read at once: a person who types puzzles gets answers line by line.
+    read = cast(Callable[[int], str | bytes], getattr(stream, "read1", stream.read))
+    rest = read(CHUNK)
+    dropped = 0
+    while True:
+        end = _END if isinstance(rest, str) else _END_OF_BYTES
+        start = 0
+        for match in end.finditer(rest):  # type: ignore[arg-type]
+            if match.end() == len(rest) and match[0] in ("\r", b"\r"):
+                # The other half of a Windows line end may follow.
+                break
+            piece = rest[start : match.start()]
+            yield TooLong(dropped + len(piece)) if dropped else piece
+            dropped = 0
+            start = match.end()
+        rest = rest[start:]
+        if len(rest) > LONGEST_LINE or (dropped and len(rest) > 1):
+            _refuse_binary(rest, name)
+            dropped += len(rest) - 1
+            rest = rest[-1:]
+            if dropped > MOST_OF_A_LINE:
+                raise PuzzleError(
+                    f"{name}: a line of more than {MOST_OF_A_LINE:,} characters; not a puzzle file"
+                )
+        more = read(CHUNK)
+        if not more:
+            break
+        rest += more  # type: ignore[operator]
+    ends_with_return = rest[-1:] in ("\r", b"\r")
+    rest = rest[:-1] if ends_with_return else rest
+    if dropped:
+        yield TooLong(dropped + len(rest))
+    elif rest or ends_with_return:
+        yield rest
+
+
+def _refuse_binary(piece: str | bytes, name: str) -> None:
+    text = piece.decode("latin-1") if isinstance(piece, bytes) else piece
+    if _CONTROL.search(text):
+        raise PuzzleError(f"{name}: is a binary file, or text in UTF-16; expected UTF-8 text")
