@@ -323,7 +323,8 @@ class RecurrentCore(nn.Module):
         if self.relations is None:
             return None
         symbols = self.positions // self.seq_len
-        return RelationTables(self.membership.to(self.dtype), self.pairs, self._unit_counts, symbols)
+        membership, pairs = self.membership.to(self.dtype), self.pairs.to(self.dtype)
+        return RelationTables(membership, pairs, self._unit_counts, symbols)
 
     def forward(
         self,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -91,16 +92,17 @@ class RelationTables(NamedTuple):
     membership: Tensor
     """`[U, S]` in the forward dtype, 1 where a cell belongs to a unit."""
     pairs: Tensor
-    """`[S, S]` int64, how two cells are related."""
+    """`[K, S·S]` in the forward dtype: 1 where two cells are related in that way."""
     sizes: tuple[int, ...]
     """Units of each class."""
     num_symbols: int
 
 
 def relation_tables(relations: Relations) -> tuple[Tensor, Tensor]:
-    """The membership `[U, S]` float32 and the kinds of pairs `[S, S]` int64 as tensors."""
+    """The membership `[U, S]` and the kinds of pairs `[K, S·S]` as float32 tensors of zeros and ones."""
+    kinds = np.arange(relations.num_kinds_of_pairs)[:, None] == relations.kinds_of_pairs().ravel()
     with torch.device("cpu"):
-        tables = torch.from_numpy(relations.membership()), torch.from_numpy(relations.kinds_of_pairs())
+        tables = torch.from_numpy(relations.membership()), torch.from_numpy(kinds.astype(np.float32))
     here = torch.get_default_device()
     return tables[0].to(here), tables[1].to(here)
 
@@ -146,7 +148,9 @@ def _from_cells(
     # Heads of D·A numbers: a cell's candidates are compared symbol by symbol.
     q, k, v = (part.view(shape).permute(0, 3, 1, 2, 4).flatten(3).flatten(0, 1) for part in (q, k, v))
     scores = torch.bmm(q * q.shape[-1] ** -0.5, k.transpose(1, 2)).view(batch, num_heads, cells, cells)
-    attended = torch.softmax(scores + weights.bias[:, tables.pairs], dim=-1).to(v.dtype)
+    # A sum, not an index: the backward of indexing adds up one number at a time.
+    bias = (weights.bias.unsqueeze(2) * tables.pairs).sum(1).view(num_heads, cells, cells)
+    attended = torch.softmax(scores + bias, dim=-1).to(v.dtype)
     mixed = torch.bmm(attended.flatten(0, 1), v).view(batch, num_heads, cells, shape[2], shape[4])
     return F.linear(mixed.permute(0, 2, 3, 1, 4).reshape(batch, positions, width), weights.out)
 
