@@ -42,18 +42,20 @@ def run(results: Results, device: str, seconds: float, select: str | None) -> No
     log = results.folder / "pytest.txt"
     arguments = [
         "-m", "pytest", "-m", "cuda", "-v", "-rfE", "--tb=short", "--durations=12", "--color=no",
-        "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "gpu_stages.check",
+        "-p", "no:cacheprovider", "-p", "gpu_stages.check",
         "-o", f"faulthandler_timeout={_SECONDS_EACH}",
         *(["-k", select] if select else []), *files_with_cuda_tests(),
     ]  # fmt: skip
     if _has_timeouts():
-        arguments += [f"--timeout={_SECONDS_EACH}"]
+        arguments += ["-p", "pytest_timeout", f"--timeout={_SECONDS_EACH}"]
     before, finished = len(results.rows()), results.finished(STAGE)
     environment = {
         "HRM_ACCELERATOR": device,
         _FOLDER: str(results.folder),
         _FINISHED: json.dumps(sorted(finished)),
         "COLUMNS": "160",
+        # Others than those named above take seconds to import, some of them with a framework of their own.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     }
     process = Process(arguments, log, environment)
     try:

@@ -47,7 +47,7 @@ class Process:
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._log, text=True, errors="replace",
-            env=variables, cwd=REPOSITORY, start_new_session=True,
+            env=variables, cwd=REPOSITORY, process_group=0,
         )  # fmt: skip
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()

@@ -42,6 +42,7 @@ def main() -> None:
     tell(row="device", status="begun")
     rates = device_rates(device, small)
     tell(row="device", status="ok", kind="device", **rates)
+    forget(device)
     measured = dict(document["measured"])
     known = {row.name: row for row in map(row_of, document["known"])}
     for row in map(row_of, document["rows"]):
@@ -182,6 +183,7 @@ def timed(row: Row, device: torch.device, small: bool) -> dict[str, Any]:
     each = (time.perf_counter() - began) / rounds
     assert work.flops_per_example is not None
     flops = work.examples * work.flops_per_example / each
+    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
     rate, _ = matmul_rate(device, small)
     return {
         "build_seconds": built - started,
@@ -192,7 +194,7 @@ def timed(row: Row, device: torch.device, small: bool) -> dict[str, Any]:
         "tflops": flops / 1e12,
         "of_matmul": flops / rate,
         "choices": dict(work.choices),
-        "memory_gib": torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0,
+        "memory_gib": memory / 2**30,
     }
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hrm_cli.data.batches import Batch
+from hrm_cli.models import draws
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.training.optimizers import SignDescent, network_optimizer
 from hrm_cli.training.prefetch import as_tensors, on_device
@@ -52,6 +53,16 @@ def on_meta(state: TrainState, config: Any) -> TrainState:
     return state
 
 
+@pytest.fixture
+def copies_as_to_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is sent to the stand-in goes as to CUDA: from pinned memory, without waiting.
+
+    Whether that is so on CUDA is shown there, by the tests marked `cuda`.
+    """
+    monkeypatch.setattr(draws, "to_device", lambda tensor, device: tensor.to(device, non_blocking=True))
+
+
+@pytest.mark.usefixtures("copies_as_to_cuda")
 @pytest.mark.parametrize("name", TRAINED)
 def test_no_byte_passes_through_the_host_in_a_training_step(name: str) -> None:
     case, settings, train = TRAINED[name]
@@ -140,11 +151,11 @@ def steps_taken(name: str, device: torch.device, *, guarded: bool) -> TrainState
     settings = {"halt_exploration_prob": 0.5, **settings}
     config = cases.preset(case, settings, **train).train
     state = cases.state(case, device, settings, **train)
-    batches = [cases.batch(number, device) for number in range(6)]
-    for batch in batches[:3]:  # memory, libraries and graphs are made ready
+    batches = [cases.batch(number, device) for number in range(8)]
+    for batch in batches[:5]:  # memory, libraries and graphs are made ready
         train_one_step(state, batch, config, 10)
     with waits_forbidden(device), NoHostTraffic(device) if guarded else nullcontext():
-        for batch in batches[3:]:
+        for batch in batches[5:]:
             train_one_step(state, batch, config, 10)
     return state
 
@@ -154,7 +165,7 @@ def steps_taken(name: str, device: torch.device, *, guarded: bool) -> TrainState
 def test_the_host_never_waits_for_the_accelerator_in_a_training_step(
     name: str, accelerator: torch.device
 ) -> None:
-    assert steps_taken(name, accelerator, guarded=accelerator.type == "cuda").step == 6
+    assert steps_taken(name, accelerator, guarded=accelerator.type == "cuda").step == 8
 
 
 # The dispatch mode would see into the compiled code, and so have it compiled anew: CUDA alone watches here.
@@ -164,7 +175,7 @@ def test_the_host_never_waits_for_the_accelerator_in_a_training_step(
 def test_the_host_never_waits_for_the_accelerator_in_a_compiled_step(
     name: str, accelerator: torch.device
 ) -> None:
-    assert steps_taken(name, accelerator, guarded=False).step == 6
+    assert steps_taken(name, accelerator, guarded=False).step == 8
 
 
 @pytest.mark.cuda
