@@ -60,12 +60,12 @@ def bench(
     from hrm_cli.benchmarking.measuring import measure
     from hrm_cli.cli import console
     from hrm_cli.cli.configuration import load_configuration
-    from hrm_cli.models.device import resolve_device
+    from hrm_cli.cli.devices import device_of_command
 
     configuration = load_configuration(preset, overrides)
     if threads is not None:
         torch.set_num_threads(threads)
-    workload = _workload(what, preset, configuration, batch, resolve_device(device))
+    workload = _workload(what, preset, configuration, batch, device_of_command(device))
     measurement = measure(workload, seconds=seconds)
     if json:
         console.print_json(measurement.document())

@@ -38,10 +38,10 @@ def demo(
     import time
 
     from hrm_cli.cli import console
+    from hrm_cli.cli.devices import device_of_command
     from hrm_cli.cli.running import prepare_new_run, run_training
     from hrm_cli.data.format import Dataset
     from hrm_cli.evaluation.evaluate import evaluate
-    from hrm_cli.models.device import resolve_device
     from hrm_cli.training.model_files import load_model
 
     def say(text: str) -> None:
@@ -60,7 +60,7 @@ def demo(
         say(f"\nInterrupted and saved. Go on with the training by: hrm train --resume {folder}")
         raise typer.Exit(128 + outcome.result.signal_number)
 
-    model, card = load_model(folder, resolve_device(prepared.preset.train.device))
+    model, card = load_model(folder, device_of_command(prepared.preset.train.device))
     test = Dataset.open(folder / "dataset", "test")
     result = evaluate(model, test, prepared.preset.eval)
     say(_evaluated(result))

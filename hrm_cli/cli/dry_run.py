@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hrm_cli.cli import console
+from hrm_cli.cli.devices import device_of_command
 from hrm_cli.cli.planning import plan_lines, time_line
 from hrm_cli.cli.running import PreparedRun, dataset_facts, plan_of, prepare_new_run
 from hrm_cli.data.batches import TrainingBatches
-from hrm_cli.models.device import resolve_device
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.prefetch import Prefetcher
 from hrm_cli.training.run_plan import MEASURED_STEPS, seconds_left
@@ -39,7 +39,7 @@ def plan_and_measure(
         )
         preset, facts = prepared.preset, dataset_facts(prepared.dataset)
         plan = make_plan(preset.train, prepared.dataset)
-        state = initial_state(preset, facts, resolve_device(preset.train.device))
+        state = initial_state(preset, facts, device_of_command(preset.train.device))
         run_plan = plan_of(prepared, state, facts, plan, folder=output_dir or Path("runs"))
         if not json:
             for line in plan_lines(run_plan):

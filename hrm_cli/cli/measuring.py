@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from hrm_cli.cli import console, eval_output
+from hrm_cli.cli.devices import device_of_command
 from hrm_cli.data.arc_online import is_arc
 from hrm_cli.data.format import Dataset
 from hrm_cli.errors import ConfigError, DatasetError
@@ -16,7 +17,6 @@ from hrm_cli.evaluation.attempted import AttemptedEvaluation, evaluate_with_atte
 from hrm_cli.evaluation.attempts import Tries, deeper
 from hrm_cli.evaluation.baselines import measure_baselines
 from hrm_cli.evaluation.evaluate import check_fit, evaluate
-from hrm_cli.models.device import resolve_device
 from hrm_cli.training.bundled import ATTEMPTS, SCHEME
 from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.model_files import load_model, read_model_card
@@ -55,7 +55,7 @@ def measure(request: Request, world: World = ALONE, device: torch.device | None 
         raise ConfigError(f"--submission {submission}: only for the test split of an ARC dataset")
     asked = {name: getattr(request, name) for name in ("max_steps", "halt", "batch_size", "max_puzzles")}
     config = card.preset.eval.model_copy(update={k: v for k, v in asked.items() if v is not None})
-    model, card = load_model(checkpoint, device or resolve_device(request.device))
+    model, card = load_model(checkpoint, device_of_command(request.device, device))
     check_fit(model, dataset)
     voting = Voting.of(dataset) if votes else None
     rows = dataset.num_examples if voting is None else voting.rows()

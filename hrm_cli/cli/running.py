@@ -14,6 +14,7 @@ import torch
 
 from hrm_cli.cli import console
 from hrm_cli.cli.configuration import configuration_of_run, load_configuration
+from hrm_cli.cli.devices import device_of_command
 from hrm_cli.cli.planning import TimeEstimate, announce
 from hrm_cli.cli.run_progress import ProgressListener, describe_run, warn
 from hrm_cli.config.asked import Asked, check_effect
@@ -29,7 +30,7 @@ from hrm_cli.errors import CheckpointError, ConfigError, DatasetError
 from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.files import whole_file
 from hrm_cli.models.act import ACTModel
-from hrm_cli.models.device import find_device, resolve_device
+from hrm_cli.models.device import find_device
 from hrm_cli.puzzles.arc_names import pack_names
 from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.distillation import load_teacher
@@ -200,7 +201,7 @@ def run_training(
     preset, dataset = prepared.preset, prepared.dataset
     quiet = quiet or not world.is_first
     facts = dataset_facts(dataset)
-    state = initial_state(preset, facts, device or resolve_device(preset.train.device))
+    state = initial_state(preset, facts, device_of_command(preset.train.device, device))
     if preset.train.distill_from is not None:
         state.teacher = load_teacher(Path(preset.train.distill_from), facts, state.model.device)
     batches = TrainingBatches(

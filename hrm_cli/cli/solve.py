@@ -211,7 +211,7 @@ def solve(
     if checkpoint is None and puzzles is not None and save_carry is not None:
         checkpoint = Path(f"{SCHEME}{model_for(first_puzzle(puzzles.first)).name}")
     with answer_files(source, output, picture, with_trace=trace) as write:
-        from hrm_cli.models.device import resolve_device
+        from hrm_cli.cli.devices import device_of_command
         from hrm_cli.solving import pausing
         from hrm_cli.solving.choosing import Asked, LoadedModel, solve_with_bundled
 
@@ -221,9 +221,9 @@ def solve(
         solutions: Iterable[tuple[Domain, Solution]]
         if checkpoint is None:
             assert puzzles is not None
-            solutions = solve_with_bundled(puzzles, asked, resolve_device(device))
+            solutions = solve_with_bundled(puzzles, asked, device_of_command(device))
         else:
-            loaded = LoadedModel.load(checkpoint, resolve_device(device))
+            loaded = LoadedModel.load(checkpoint, device_of_command(device))
             if resume_carry is not None:
                 paused = pausing.load_carry(resume_carry, loaded.card, loaded.domain)
                 found = pausing.resume_puzzles(

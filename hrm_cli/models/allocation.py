@@ -21,6 +21,7 @@ _GROWS_BY = 64 << 20
 def keep_freed_memory() -> bool:
     """Has the C library keep what is freed, up to 2 GB; whether it can be told so (glibc only).
 
+    It holds for the whole process: a command may call it, a library may not.
     Settings of the user's own (MALLOC_… or GLIBC_TUNABLES in the environment) are left alone.
     """
     own = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)

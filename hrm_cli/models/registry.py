@@ -47,7 +47,6 @@ def build_model(
     import torch
 
     from hrm_cli.models.act import ACTModel
-    from hrm_cli.models.allocation import keep_freed_memory
     from hrm_cli.models.attention import choose_attention
     from hrm_cli.models.device import resolve_dtype
     from hrm_cli.models.undrawn import Undrawn
@@ -61,8 +60,6 @@ def build_model(
     device = torch.device(device)
     with torch.device("meta" if device.type == "meta" else "cpu"), Undrawn():
         core = core_class(arch, vocab_size, seq_len, num_puzzle_identifiers, **options)
-    if device.type == "cpu":
-        keep_freed_memory()
     if device.type != "meta":
         core.dtype = resolve_dtype(arch.forward_dtype, device)
         choose_attention(device, core.dtype, arch.head_dim)

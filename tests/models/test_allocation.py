@@ -37,6 +37,20 @@ def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
     assert faults("assert keep_freed_memory()") < faults("") / 10
 
 
+BUILD = """
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.models.registry import build_model
+build_model(ArchConfig(hidden_size=32, num_heads=4), 6, 16, 1)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's settings")
+def test_building_a_model_leaves_the_malloc_of_its_process_alone_and_a_command_does_not() -> None:
+    assert faults(BUILD) > 1000
+    command = "from hrm_cli.cli.devices import device_of_command; device_of_command('cpu')"
+    assert faults(command) < faults(BUILD) / 10
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's settings")
 def test_settings_of_the_users_own_are_left_alone() -> None:
     assert faults("assert not keep_freed_memory()", MALLOC_ARENA_MAX="2") > 1000
