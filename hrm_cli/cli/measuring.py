@@ -46,7 +46,8 @@ def measure(request: Request, world: World = ALONE, device: torch.device | None 
     checkpoint = Path(request.checkpoint)
     submission = None if request.submission is None else Path(request.submission)
     card = read_model_card(checkpoint)
-    dataset = Dataset.open(Path(request.data or own_dataset(card.path, card.preset.data.path)), request.split)
+    folder = Path(request.data or own_dataset(card.path, card.preset.data.path))
+    dataset = Dataset.open(folder, request.split, check_tokens=world.is_first)
     votes = is_arc(dataset) and request.split == "test"
     tried = request.attempts or (ATTEMPTS if str(checkpoint).startswith(SCHEME) and not votes else 1)
     if tried > 1 and world.size > 1:

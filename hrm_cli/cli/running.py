@@ -162,9 +162,11 @@ def _check_world(preset: Preset, world_size: int) -> None:
         )
 
 
-def reopened_run(folder: Path, preset: Preset, data: Path, *, resumed: bool) -> PreparedRun:
-    """A run that another process has prepared."""
-    dataset, test = _open_datasets(data)
+def reopened_run(
+    folder: Path, preset: Preset, data: Path, *, resumed: bool, checks_tokens: bool = False
+) -> PreparedRun:
+    """A run that another process has prepared; `checks_tokens` where that one has not read this host's dataset."""
+    dataset, test = _open_datasets(data, check_tokens=checks_tokens)
     return PreparedRun(folder, preset, dataset, test, resumed)
 
 
@@ -311,14 +313,14 @@ def _build(config: DataConfig, folder: Path, asked: Asked, *, quiet: bool) -> No
         )
 
 
-def _open_datasets(folder: Path) -> tuple[Dataset, Dataset | None]:
+def _open_datasets(folder: Path, *, check_tokens: bool = True) -> tuple[Dataset, Dataset | None]:
     if not is_dataset(folder):
         raise DatasetError(f"{folder}: no dataset there; build one with `hrm build-dataset`")
-    train = Dataset.open(folder, "train")
+    train = Dataset.open(folder, "train", check_tokens=check_tokens)
     # Whatever chooses a checkpoint or an end must not be what the result is reported on.
     for split in ("validation", "test"):
         if (folder / split / "dataset.json").is_file():
-            return train, Dataset.open(folder, split)
+            return train, Dataset.open(folder, split, check_tokens=check_tokens)
     return train, None
 
 

@@ -19,7 +19,7 @@ from hrm_cli.errors import EXIT_FAULT, HRMError, fault
 from hrm_cli.training.reports import Report, why_not_to_start
 
 if TYPE_CHECKING:
-    from hrm_cli.training.process_group import Meeting
+    from hrm_cli.training.process_group import Meeting, Place
 
 _PR_SET_PDEATHSIG = 1
 
@@ -111,6 +111,7 @@ def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
             preset,
             Path(task["data"] or agreed["data"]),
             resumed=agreed["resumed"] or attempt > 0,
+            checks_tokens=_reads_the_dataset_first(place, attempt),
         )
         check_same_dataset(prepared, world)
         if world.is_first and attempt:
@@ -121,6 +122,11 @@ def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
         if world.is_first:
             show_outcome(outcome, json=agreed["json"])
     return 0 if outcome.result.signal_number is None else 128 + outcome.result.signal_number
+
+
+def _reads_the_dataset_first(place: Place, attempt: int) -> bool:
+    """Whether this process is the one that checks its host's dataset: on host 0 the launcher has done so."""
+    return place.host > 0 and place.local_rank == 0 and attempt == 0
 
 
 def _evaluate(task: dict[str, Any], meeting: Meeting) -> int:
