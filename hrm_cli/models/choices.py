@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from hrm_cli.kernels.availability import cpu_kernels_choice
+from hrm_cli.kernels.cuda import settle_cuda_kernels
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.attention import choose_attention
 from hrm_cli.models.compiling import compilation_of
 from hrm_cli.models.recurrent import RecurrentCore
+from hrm_cli.models.sizes import swiglu_width
 
 
 def choices(model: ACTModel) -> dict[str, str]:
@@ -20,12 +23,22 @@ def choices(model: ACTModel) -> dict[str, str]:
         "attention": attention_of(model),
     }
     if isinstance(core, RecurrentCore):
-        on_cpu = device.type == "cpu"
-        found["blocks"] = cpu_kernels_choice(model.core.dtype) if on_cpu else "portable"
+        found["blocks"] = choose_kernels(core, device)
         if found["blocks"].startswith("fused"):
             found["attention"] = "fused"
         found["compiled"] = compilation_of(model)
     return found
+
+
+def choose_kernels(core: nn.Module, device: torch.device) -> str:
+    """Settles which fused kernels the blocks of a core use on `device`; in words."""
+    if not isinstance(core, RecurrentCore):
+        return "torch's own"
+    if device.type == "cpu":
+        return cpu_kernels_choice(core.dtype)
+    arch = core.arch
+    gate_up = 2 * swiglu_width(arch.hidden_size, arch.expansion)
+    return settle_cuda_kernels(device, core.dtype, core.positions, arch.hidden_size, arch.num_heads, gate_up)
 
 
 def attention_of(model: ACTModel) -> str:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hrm_cli.kernels import cuda
 from hrm_cli.models.attention import attend
 from hrm_cli.models.sizes import swiglu_width
 
@@ -146,7 +147,10 @@ def rms_norm(x: Tensor, eps: float) -> Tensor:
 def self_attention(x: Tensor, weights: AttentionWeights, num_heads: int, rotary: Rotary | None) -> Tensor:
     """Multi-head attention over all positions of `[B, S, H]`."""
     batch, positions, _ = x.shape
-    q, k, v = F.linear(x, weights.qkv).view(batch, positions, 3, num_heads, -1).unbind(2)
+    qkv = F.linear(x, weights.qkv)
+    if cuda.takes_attention(qkv, num_heads):
+        return F.linear(cuda.attention(qkv, *(rotary or (None, None)), num_heads), weights.out)
+    q, k, v = qkv.view(batch, positions, 3, num_heads, -1).unbind(2)
     if rotary is not None:
         q, k = rotate(q, rotary), rotate(k, rotary)
     return F.linear(attend(q, k, v).reshape(batch, positions, -1), weights.out)
@@ -154,5 +158,7 @@ def self_attention(x: Tensor, weights: AttentionWeights, num_heads: int, rotary:
 
 def swiglu(x: Tensor, weights: SwiGLUWeights) -> Tensor:
     """down(silu(gate) · up) over the last axis."""
+    if cuda.takes_gated(x, weights.gate_up):
+        return F.linear(cuda.gated(x, weights.gate_up), weights.down)
     gate, up = F.linear(x, weights.gate_up).chunk(2, dim=-1)
     return F.linear(F.silu(gate) * up, weights.down)

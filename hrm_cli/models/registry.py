@@ -48,6 +48,7 @@ def build_model(
 
     from hrm_cli.models.act import ACTModel
     from hrm_cli.models.attention import choose_attention
+    from hrm_cli.models.choices import choose_kernels
     from hrm_cli.models.device import resolve_dtype
     from hrm_cli.models.undrawn import Undrawn
 
@@ -63,6 +64,7 @@ def build_model(
     if device.type != "meta":
         core.dtype = resolve_dtype(arch.forward_dtype, device)
         choose_attention(device, core.dtype, arch.head_dim)
+        choose_kernels(core, device)
         if initialise:
             core.initialise(generator)
     return ACTModel(core).to(device)
