@@ -79,7 +79,7 @@ def push(
         if not dry_run:
             commit = push_folder(
                 address, folder, f"push to {address}", CheckpointError, private=private,
-                message=f"{header.path.parent.name}, by hrm push",
+                message=f"step {header.metadata.get('step', 'unknown')[:20]}, by hrm push",
             )  # fmt: skip
     if json:
         console.print_json(

@@ -1,23 +1,27 @@
 """What `hrm push` puts on the hub: the model file, its configuration, and a page about it.
 
-Folders of the machine that trained are nobody's business: they are left out of all three.
+Paths of the machine that trained are left out of all three.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file
 
-from hrm_cli.config.places import without_places
+from hrm_cli.config.redact import redact_document, redact_yaml, redacted
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import SPLITS, SplitMetadata, is_dataset, read_metadata
 from hrm_cli.errors import DatasetError
 from hrm_cli.evaluation.baselines import measure_baselines
+from hrm_cli.json_text import parse_json
+from hrm_cli.training.bundled import ENTRY as BUNDLED_ENTRY
 from hrm_cli.training.conversion import ORIGIN_KEY
 from hrm_cli.training.model_card import Publication, run_figures, write_card
 from hrm_cli.training.model_files import MODEL_FILE, OWN_ENTRIES, Header, model_card, write_model_file
@@ -42,11 +46,12 @@ def write_publication(header: Header, folder: Path, page: Page) -> str:
     Raises CheckpointError for a file that is not ours.
     """
     card = model_card(header)
-    shown = without_places(card.preset)
-    if shown == card.preset:
+    shown = redacted(card.preset)
+    own = {name: text for name, text in header.metadata.items() if name not in OWN_ENTRIES}
+    extra = _redacted_entries(own)
+    if shown == card.preset and extra == own:
         shutil.copyfile(card.path, folder / MODEL_FILE)
     else:
-        extra = {name: text for name, text in header.metadata.items() if name not in OWN_ENTRIES}
         write_model_file(folder / MODEL_FILE, load_file(card.path), shown, card.step, card.facts, extra)
     (folder / CONFIG_FILE).write_text(resolved_yaml(shown), encoding="utf-8")
     run = _run_of(card.path)
@@ -60,6 +65,22 @@ def write_publication(header: Header, folder: Path, page: Page) -> str:
     )
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
     return text
+
+
+def _redacted_entries(entries: Mapping[str, str]) -> dict[str, str]:
+    """What else a header says, without private paths. Entries that are not known here are not published."""
+    kept = {}
+    for name in (ORIGIN_KEY, BUNDLED_ENTRY):
+        try:
+            document = parse_json(entries[name])
+        except (KeyError, ValueError):
+            continue
+        if name == ORIGIN_KEY and isinstance(document, dict) and isinstance(document.get("config"), str):
+            shown = {**document, "config": redact_yaml(document["config"])}
+        else:
+            shown = redact_document(document)
+        kept[name] = entries[name] if shown == document else json.dumps(shown)
+    return kept
 
 
 def _run_of(model_file: Path) -> Path | None:

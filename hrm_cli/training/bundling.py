@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
-from hrm_cli.config.places import without_places
+from hrm_cli.config.redact import redact_text, redacted
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.files import written_whole
 from hrm_cli.puzzles.arc import ArcDomain
@@ -60,11 +61,16 @@ def add_bundled(checkpoint: Path, name: str, facts: BundledFacts, folder: Path |
             f"{folder}: {(others + size) / 1e6:.1f} MB with {name}; all models together have at most "
             f"{LARGEST_TOGETHER / 1e6:.0f} MB"
         )
-    preset = without_places(card.preset)
+    preset = redacted(card.preset)
+    said = replace(
+        facts,
+        trained_on=redact_text(facts.trained_on),
+        measured=tuple(replace(one, on=redact_text(one.on)) for one in facts.measured),
+    )
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with written_whole(target) as partial:
-            write_model_file(partial, tensors, preset, card.step, dataset, extra={ENTRY: facts.text()})
+            write_model_file(partial, tensors, preset, card.step, dataset, extra={ENTRY: said.text()})
     except OSError as error:
         raise ConfigError(f"{target}: cannot be written: {error.strerror or error}") from error
     return read_bundled(target)

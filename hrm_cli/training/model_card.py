@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from hrm_cli import __version__
-from hrm_cli.config.places import ELSEWHERE, source_name, without_places
 from hrm_cli.config.presets import list_presets, load_preset
+from hrm_cli.config.redact import ELSEWHERE, redacted, source_name
 from hrm_cli.config.resolved import diff_presets
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.metadata import SplitMetadata
@@ -93,7 +93,7 @@ def nearest_preset(preset: Preset) -> tuple[str, list[str]]:
 
     It is the one with the same purpose, else the one with the fewest differences. Places of one machine are left out.
     """
-    preset = without_places(preset)
+    preset = redacted(preset)
     candidates = [(name, load_preset(name)) for name in list_presets()]
     same = [(name, found) for name, found in candidates if found.purpose and found.purpose == preset.purpose]
     differences = [(name, diff_presets(found, preset)) for name, found in same or candidates]

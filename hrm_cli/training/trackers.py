@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hrm_cli.config.redact import redacted
 from hrm_cli.config.schema import Preset
 from hrm_cli.errors import ConfigError
 from hrm_cli.training.loggers import Listener
@@ -128,7 +129,7 @@ class WeightsAndBiases:
             resume="allow" if mode == "online" else None,
             dir=str(self._folder),
             mode=mode,  # type: ignore[arg-type]
-            config={**self._preset.model_dump(), "total_steps": plan.total_steps},
+            config={**redacted(self._preset).model_dump(), "total_steps": plan.total_steps},
             settings=settings,
         )
         # Steps may be repeated after a rollback: the axis is the record's own step, not wandb's counter.
