@@ -213,9 +213,10 @@ def profiled(row: Row, device: torch.device, output: Path) -> dict[str, Any]:
         synchronize(device)
     order = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     table = profile.key_averages().table(sort_by=order, row_limit=40, max_name_column_width=80)
-    copied = sorted({event.key for event in profile.key_averages() if "memcpy" in event.key.lower()})
+    copied = {event.key: event.count / 3 for event in profile.key_averages() if "memcpy" in event.key.lower()}
+    listed = ", ".join(f"{name} × {count:g}" for name, count in copied.items())
     with (output / "profile.txt").open("a", encoding="utf-8") as stream:
-        stream.write(f"{row.name}: 3 steps\n{table}\nmemory copies: {', '.join(copied) or 'none'}\n\n")
+        stream.write(f"{row.name}: 3 steps\n{table}\nmemory copies in a step: {listed or 'none'}\n\n")
     return {"of": row.name, "memory_copies": copied}
 
 

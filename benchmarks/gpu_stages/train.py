@@ -1,6 +1,8 @@
 """The stage `train`: recipes one after the other, their weights and figures in the output folder while they train.
 
-A recipe is a run of `hrm train` that ends by the clock. Every few seconds the best weights so far and metrics.jsonl
+A recipe is a run of `hrm train` that ends by the clock. `steps=measured` among its overrides plans as many steps as fit
+into its time at the speed that a row of the same name has reached in the stage `speed`, so that the learning rate
+comes down in time. Every few seconds the best weights so far and metrics.jsonl
 are copied, so that a machine that is taken away leaves what there was.
 """
 
@@ -22,6 +24,7 @@ STAGE = "train"
 
 LARGEST = 16 * 2**20
 """Bytes of a file that can be brought back."""
+MEASURED = "steps=measured"
 _POLL_SECONDS = 3.0
 _MARGIN = 40.0
 """Seconds of a recipe's time that are not training: the start, compiling, the last evaluation and checkpoint."""
@@ -57,6 +60,16 @@ def recipes(texts: Sequence[str]) -> list[Recipe]:
     return found
 
 
+def measured_steps(results: Results, name: str, seconds: float) -> int | None:
+    """Steps that fit into the time, a tenth of it left for evaluations, at the fastest mode that has been measured."""
+    speeds = [
+        row["steps_per_s"]
+        for row in results.rows()
+        if row["stage"] == "speed" and row["status"] == "ok" and row.get("what") == name
+    ]
+    return max(1, int(0.9 * seconds * max(speeds))) if speeds else None
+
+
 def run(results: Results, wanted: Sequence[Recipe], device: str, seconds: float, work: Path) -> None:
     """Trains what has not been trained yet."""
     deadline = Deadline(seconds)
@@ -75,13 +88,22 @@ def _train(results: Results, recipe: Recipe, device: str, seconds: float, work: 
     folder = work / recipe.name
     folder.parent.mkdir(parents=True, exist_ok=True)
     minutes = max((seconds - _MARGIN) / 60, seconds / 120)
+    overrides = [word for word in recipe.overrides if word != MEASURED]
+    if MEASURED in recipe.overrides:
+        steps = measured_steps(results, recipe.name, 60 * minutes)
+        if steps is None:
+            results.say(
+                f"{recipe.name}: no row of that name has been measured; the recipe's own number of steps"
+            )
+        else:
+            overrides += ["train.epochs=100000000", f"train.max_steps={steps}"]
     log = results.logs / "train.log"
     if (folder / "latest").is_file():
         arguments = ["--resume", str(folder)]
     else:
         shutil.rmtree(folder, ignore_errors=True)
         arguments = ["--preset", recipe.preset, "--output-dir", str(folder), f"train.device={device}",
-                     f"train.max_minutes={minutes:.3f}", *recipe.overrides]  # fmt: skip
+                     f"train.max_minutes={minutes:.3f}", *overrides]  # fmt: skip
     started = time.monotonic()
     deadline = Deadline(max(seconds - _LAST_WORDS, 0.8 * seconds))
     process = Process(["-m", "hrm_cli", "train", "--json", *arguments], log)

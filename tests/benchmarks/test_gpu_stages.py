@@ -40,7 +40,7 @@ def test_the_three_stages_leave_their_results_and_are_not_repeated(tmp_path: Pat
     recipe = (
         "four tiny 120 data.size=4 data.clues=8-10 data.num_train=32 data.num_test=8 arch.hidden_size=32 "
     )
-    recipe += "arch.num_heads=2 arch.halt_max_steps=2 global_batch_size=16 train.max_steps=2"
+    recipe += "arch.num_heads=2 arch.halt_max_steps=2 global_batch_size=16 train.max_steps=2 steps=measured"
     tests = "adam_atan2_is_that_of_a_cpu or sign_descent"
     stages = ["check", "speed", "train", "--check-select", tests, "--recipe", recipe]
     printed = gpu(
@@ -184,6 +184,14 @@ def test_the_most_important_rows_come_first_and_none_twice() -> None:
     assert names[-1].startswith("profile: the slowest")
     own = speed.Wanted("cuda", modes=modes, more=(("mine", "tiny", ("lr=1",)),)).rows()[0]
     assert (own.name, own.overrides) == ("mine [on]", ("lr=1",))
+
+
+def test_a_recipe_can_take_as_many_steps_as_fit_into_its_time(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    for mode, speed_of_it in (("off", 5.0), ("on", 20.0)):
+        results.add("speed", f"mine [{mode}]", "ok", what="mine", steps_per_s=speed_of_it)
+    assert train.measured_steps(results, "mine", 100) == 1800
+    assert train.measured_steps(results, "another", 100) is None
 
 
 @pytest.mark.parametrize("text", ["name", "name tiny", "name tiny soon lr=1"])
