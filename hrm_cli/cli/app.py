@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from hrm_cli import __version__
 from hrm_cli.cli import console, streams
+from hrm_cli.environment import cpu_kernels_enabled, limit_spinning
 from hrm_cli.errors import EXIT_FAULT, HRMError, fault
 from hrm_cli.printable import printable
 
@@ -104,6 +105,10 @@ def _root(
     Every command explains itself, with an example:
       hrm train --help
     """
+    # Before the command is imported: torch reads the one when it is loaded, and a wrong value of the other would end
+    # a run in the middle.
+    limit_spinning()
+    cpu_kernels_enabled()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
