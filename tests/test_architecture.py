@@ -132,7 +132,7 @@ OWN_MESSAGES = {
     "hrm_cli.cli.console": "a document that it has just written",
     "hrm_cli.cli.worker": "the launcher's task",
     "hrm_cli.evaluation.arc_voting": "votes of other ranks",
-    "hrm_cli.training.checkpoints": "facts of other ranks",
+    "hrm_cli.training.resuming": "facts of other ranks",
     "hrm_cli.training.distributed": "messages of other ranks",
     "hrm_cli.training.process_group": "messages of other ranks",
     "hrm_cli.training.reports": "reports of the job's own workers",

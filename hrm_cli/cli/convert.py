@@ -160,7 +160,7 @@ def _to_ours(
 ) -> Conversion:
     from dataclasses import replace
 
-    from hrm_cli.cli.running import dataset_facts
+    from hrm_cli.cli.preparing import dataset_facts
     from hrm_cli.data.format import Dataset
     from hrm_cli.training.conversion import to_ours
     from hrm_cli.training.conversion_facts import Wishes

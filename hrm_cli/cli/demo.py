@@ -39,7 +39,8 @@ def demo(
 
     from hrm_cli.cli import console
     from hrm_cli.cli.devices import device_of_command
-    from hrm_cli.cli.running import prepare_new_run, run_training
+    from hrm_cli.cli.preparing import prepare_new_run
+    from hrm_cli.cli.running import run_training
     from hrm_cli.data.format import Dataset
     from hrm_cli.evaluation.evaluate import evaluate
     from hrm_cli.training.model_files import load_model
@@ -51,11 +52,10 @@ def demo(
     started = time.perf_counter()
     folder = output_dir or _free_folder()
     say(_BUILDING)
-    prepared = prepare_new_run(
-        "demo", [f"data.seed={seed or 0}", f"train.seed={seed or 0}"], None, folder, quiet=json
-    )
-    say(_TRAINING)
-    outcome = run_training(prepared, quiet=json)
+    settings = [f"data.seed={seed or 0}", f"train.seed={seed or 0}"]
+    with prepare_new_run("demo", settings, None, folder, quiet=json) as prepared:
+        say(_TRAINING)
+        outcome = run_training(prepared, quiet=json)
     if outcome.result.signal_number is not None:
         say(f"\nInterrupted and saved. Go on with the training by: hrm train --resume {folder}")
         raise typer.Exit(128 + outcome.result.signal_number)

@@ -10,7 +10,8 @@ from pathlib import Path
 from hrm_cli.cli import console
 from hrm_cli.cli.devices import device_of_command
 from hrm_cli.cli.planning import plan_lines, time_line
-from hrm_cli.cli.running import PreparedRun, dataset_facts, plan_of, prepare_new_run
+from hrm_cli.cli.preparing import PreparedRun, dataset_facts, prepare_new_run
+from hrm_cli.cli.running import plan_of
 from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.prefetch import Prefetcher
@@ -33,10 +34,12 @@ def plan_and_measure(
     json: bool,
 ) -> None:
     """Prints the plan. A dataset that is built for it lies in a temporary folder meanwhile."""
-    with tempfile.TemporaryDirectory(prefix="hrm-dry-run-") as scratch:
-        prepared = prepare_new_run(
+    with (
+        tempfile.TemporaryDirectory(prefix="hrm-dry-run-") as scratch,
+        prepare_new_run(
             preset_name, overrides, data, Path(scratch) / "run", checkpoint, quiet=json
-        )
+        ) as prepared,
+    ):
         preset, facts = prepared.preset, dataset_facts(prepared.dataset)
         plan = make_plan(preset.train, prepared.dataset)
         state = initial_state(preset, facts, device_of_command(preset.train.device))

@@ -13,7 +13,7 @@ from hrm_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from hrm_cli.cli.measuring import Request
-    from hrm_cli.cli.running import PreparedRun
+    from hrm_cli.cli.preparing import PreparedRun
 
 ProcessesOption = Annotated[
     int, typer.Option("--nproc-per-node", min=1, metavar="N", help="Processes on this host, one a GPU.")
@@ -105,25 +105,33 @@ def train_on_processes(
 ) -> int:
     """Trains on several processes; returns the exit status. Host 0 alone calls `prepare`, and all hosts follow it."""
     from hrm_cli.training.launcher import Job, launch
+    from hrm_cli.training.pointers import pointed_to
     from hrm_cli.training.process_group import Place, choose_backend, choose_device
 
     place = Place(processes.per_host, processes.hosts, processes.host)
-    run: dict[str, Any] | None = None
-    if processes.host == 0:
-        prepared = prepare()
+
+    def launched(run: dict[str, Any] | None) -> int:
+        task = {"what": "train", "run": run, "data": data, "max_restarts": processes.max_restarts}
+        return launch(Job(_WORKER, task, place, processes.endpoint, processes.max_restarts))
+
+    if processes.host:
+        return launched(None)
+    with prepare() as prepared:
         preset = prepared.preset
         # Said here once rather than by every worker.
         choose_backend(processes.backend, choose_device(preset.train.device, place))
+        named = prepared.named
         run = {
             "folder": str(prepared.folder),
             "preset": preset.model_dump(mode="json"),
             "data": str(prepared.dataset.directory.resolve()),
             "resumed": prepared.resumed,
+            "checkpoint": None if named is None else str(named),
+            "latest": None if named is None else str(pointed_to(prepared.folder / "latest")),
             "backend": processes.backend,
             "json": json,
         }
-    task = {"what": "train", "run": run, "data": data, "max_restarts": processes.max_restarts}
-    return launch(Job(_WORKER, task, place, processes.endpoint, processes.max_restarts))
+        return launched(run)
 
 
 def evaluate_on_processes(processes: Processes, request: Request) -> int:

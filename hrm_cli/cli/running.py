@@ -1,10 +1,7 @@
-"""How the train and demo commands set up a run: configuration, dataset, model, folder and evaluation."""
+"""How the train and demo commands run a prepared run: model, checkpoint, evaluation, what is shown and written."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,54 +10,27 @@ from typing import Any
 import torch
 
 from hrm_cli.cli import console
-from hrm_cli.cli.configuration import configuration_of_run, load_configuration
 from hrm_cli.cli.devices import device_of_command
 from hrm_cli.cli.planning import TimeEstimate, announce
+from hrm_cli.cli.preparing import PreparedRun, dataset_facts, write_configuration
 from hrm_cli.cli.run_progress import ProgressListener, describe_run, warn
-from hrm_cli.config.asked import Asked, check_effect
-from hrm_cli.config.overrides import parse_overrides
-from hrm_cli.config.resolved import resolved_yaml
-from hrm_cli.config.schema import DataConfig, Preset
-from hrm_cli.data.arc_online import is_arc, read_identifiers
-from hrm_cli.data.batches import TrainingBatches, rank_rows
-from hrm_cli.data.build import build_dataset
-from hrm_cli.data.format import Dataset, is_dataset
-from hrm_cli.data.metadata import METADATA_FILE
-from hrm_cli.errors import CheckpointError, ConfigError, DatasetError
+from hrm_cli.data.batches import TrainingBatches
+from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.evaluate import evaluate
-from hrm_cli.files import whole_file
 from hrm_cli.models.act import ACTModel
-from hrm_cli.models.device import find_device
-from hrm_cli.puzzles.arc_names import pack_names
-from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.exhausted import told_as_exhausted
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import TrainResult, train
 from hrm_cli.training.pointers import has_checkpoint
+from hrm_cli.training.resuming import go_on_from, load_training_state
 from hrm_cli.training.run import Run
 from hrm_cli.training.run_plan import RunPlan, plan_run
 from hrm_cli.training.run_status import RunStatus
 from hrm_cli.training.starting import freeze, start_new
 from hrm_cli.training.state import DatasetFacts, Plan, TrainState, initial_state, make_plan
-from hrm_cli.training.trackers import check_trackers, make_trackers
-
-CONFIG_FILE = "config.yaml"
-_OF_NEW_RUNS = {"seed": "the seed that it began with", "init_from": "its own weights"}
-"""Settings of `train` that only a new run looks at, and what a resumed one has in their place."""
-
-
-@dataclass
-class PreparedRun:
-    """A run that can start."""
-
-    folder: Path
-    preset: Preset
-    dataset: Dataset
-    test: Dataset | None
-    """What is evaluated while training: the validation split where there is one, else the test split."""
-    resumed: bool = False
+from hrm_cli.training.trackers import make_trackers
 
 
 @dataclass(frozen=True)
@@ -90,105 +60,6 @@ class RunOutcome:
         }
 
 
-def prepare_new_run(
-    preset_name: str | None,
-    overrides: Sequence[str] | None,
-    data: Path | None,
-    output_dir: Path | None,
-    checkpoint: Path | None = None,
-    *,
-    quiet: bool = False,
-    world_size: int = 1,
-) -> PreparedRun:
-    """Checks everything, builds the dataset where none is given, and writes the run's configuration."""
-    preset, name = configuration_of_run(preset_name, overrides, checkpoint)
-    _check_world(preset, world_size)
-    if data is not None:
-        path = os.path.abspath(data.expanduser())
-        preset = preset.model_copy(update={"data": preset.data.model_copy(update={"path": path})})
-    asked = Asked(frozenset(parse_overrides(overrides or ()).get("data", {})))
-    check_effect(preset.data, asked)
-    find_device(preset.train.device)
-    folder = output_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(
-            f"{folder}: already exists and is not empty; go on with it (--resume {folder}) "
-            "or choose another --output-dir"
-        )
-    dataset_folder = Path(preset.data.path) if preset.data.path else folder / "dataset"
-    if preset.data.path is None:
-        _build(preset.data, dataset_folder, asked, quiet=quiet)
-    dataset, test = _open_datasets(dataset_folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_configuration(folder, preset)
-    return PreparedRun(folder, preset, dataset, test)
-
-
-def prepare_resumed_run(
-    name: str, overrides: Sequence[str] | None, data: Path | None, *, world_size: int = 1
-) -> PreparedRun:
-    """The run of `--resume`: its own configuration, with train and eval settings overridden where asked."""
-    folder = _newest_run(Path("runs")) if name == "latest" else Path(name)
-    if not (folder / CONFIG_FILE).is_file():
-        raise CheckpointError(f"{folder}: not a run folder ({CONFIG_FILE} is missing)")
-    for section, settings in parse_overrides(overrides or ()).items():
-        if section not in ("train", "eval"):
-            raise ConfigError(
-                f"{section}: a resumed run keeps its model and data; only train.* and eval.* can change"
-            )
-        for setting in settings:
-            if section == "train" and setting in _OF_NEW_RUNS:
-                raise ConfigError(
-                    f"train.{setting}: a resumed run has begun already, and keeps {_OF_NEW_RUNS[setting]}; leave it out"
-                )
-    preset = load_configuration(str(folder / CONFIG_FILE), overrides)
-    _check_world(preset, world_size)
-    dataset, test = _open_datasets(
-        data or (Path(preset.data.path) if preset.data.path else folder / "dataset")
-    )
-    # What was overridden holds for later resumes as well.
-    _write_configuration(folder, preset)
-    return PreparedRun(folder, preset, dataset, test, resumed=True)
-
-
-def _check_world(preset: Preset, world_size: int) -> None:
-    check_trackers(preset.train.loggers)
-    rank_rows(preset.train.global_batch_size, 0, world_size)
-    arch = preset.arch
-    if world_size > 1 and arch.core == "nova" and arch.nova_halting == "mean":
-        raise ConfigError(
-            "arch.nova_halting mean halts by the mean of the whole batch, which several processes do not see; "
-            "take arch.nova_halting=per_row"
-        )
-
-
-def reopened_run(
-    folder: Path, preset: Preset, data: Path, *, resumed: bool, checks_tokens: bool = False
-) -> PreparedRun:
-    """A run that another process has prepared; `checks_tokens` where that one has not read this host's dataset."""
-    dataset, test = _open_datasets(data, check_tokens=checks_tokens)
-    return PreparedRun(folder, preset, dataset, test, resumed)
-
-
-def check_same_dataset(prepared: PreparedRun, world: World) -> None:
-    """Raises DatasetError, on every rank, where the ranks' datasets are not all rank 0's."""
-    dataset = prepared.dataset
-    facts = (dataset.directory / dataset.split / METADATA_FILE).read_bytes()
-    others = [
-        rank for rank, theirs in enumerate(world.gather_bytes(facts)) if theirs != world.share_bytes(facts)
-    ]
-    if others:
-        raise DatasetError(
-            f"{dataset.directory}: is another dataset for process {', '.join(map(str, others))} than for process 0; "
-            "every host needs the same one (--data names where it lies there)"
-        )
-
-
-def _write_configuration(folder: Path, preset: Preset) -> None:
-    with whole_file(folder / CONFIG_FILE) as file:
-        file.write(resolved_yaml(preset))
-
-
 def run_training(
     prepared: PreparedRun,
     *,
@@ -213,8 +84,19 @@ def run_training(
         rank=world.rank,
         world_size=world.size,
     )
-    if prepared.resumed and world.first_says(lambda: has_checkpoint(prepared.folder)):
-        batches.load_state_dict(load_training_state(prepared.folder, state, world))
+    is_begun = prepared.resumed and world.first_says(
+        lambda: prepared.named is not None or has_checkpoint(prepared.folder)
+    )
+    if is_begun:
+        position = load_training_state(
+            prepared.folder,
+            state,
+            world,
+            named=prepared.named,
+            rows=preset.train.global_batch_size,
+            warn=warn,
+        )
+        batches.load_state_dict(position)
     else:
         if prepared.resumed and world.is_first:
             console.print_message(f"{prepared.folder}: no checkpoint yet; starts from the beginning")
@@ -225,11 +107,17 @@ def run_training(
             console.print_message(f"Starts from the weights of {preset.train.init_from}.")
     freeze(state, preset.train)
     plan = make_plan(preset.train, dataset)
+    _check_length(prepared, state, plan, world)
     if not quiet:
         describe_run(preset, state, plan)
     if not quiet and not prepared.resumed:
         announce(plan_of(prepared, state, facts, plan, world_size=world.size))
     first_step, seconds_before = state.step, state.seconds
+    if is_begun:
+        go_on_from(prepared.folder, state, world)
+    if prepared.resumed and world.is_first:
+        # Last of all, when nothing can be refused any longer. What was overridden holds for later resumes as well.
+        write_configuration(prepared.folder, preset)
     with console.progress("training", plan.total_steps, start=state.step, quiet=quiet) as display:
         listeners: list[Listener] = [
             MetricsFile(prepared.folder / "metrics.jsonl", warn),
@@ -256,6 +144,22 @@ def run_training(
     )
 
 
+def _check_length(prepared: PreparedRun, state: TrainState, plan: Plan, world: World) -> None:
+    """Raises ConfigError where a run that is resumed is past the end that its settings give it."""
+    config, step, end = prepared.preset.train, state.step, plan.total_steps
+    if step > end:
+        short = config.max_steps == end
+        setting = f"train.max_steps={end}" if short else f"train.epochs={config.epochs} (step {end})"
+        raise ConfigError(
+            f"{prepared.folder}: is at step {step} already, behind the end that {setting} sets; raise it, or go back "
+            "to an earlier checkpoint (--resume RUN/checkpoints/step-…)"
+        )
+    if step == end and world.is_first and not state.awaits_evaluation:
+        console.print_message(
+            f"{prepared.folder}: step {step} of {end}, nothing is left to train; raise train.max_steps or train.epochs"
+        )
+
+
 def plan_of(
     prepared: PreparedRun,
     state: TrainState,
@@ -270,24 +174,6 @@ def plan_of(
     return plan_run(prepared.preset, facts, plan, dtype, folder or prepared.folder, world_size=world_size)
 
 
-def dataset_facts(dataset: Dataset) -> DatasetFacts:
-    """What a checkpoint remembers of the dataset it is trained on."""
-    from hrm_cli.puzzles.domain import infer_domain
-
-    metadata = dataset.metadata
-    domain = metadata.domain
-    if domain is None and (inferred := infer_domain(metadata.vocab_size, metadata.seq_len)) is not None:
-        domain = {"name": inferred.name, **inferred.facts()}
-    return DatasetFacts(
-        metadata.vocab_size,
-        metadata.seq_len,
-        metadata.num_puzzle_identifiers,
-        domain or {},
-        # Whoever solves an ARC task needs to know which embedding is its own: the model file says so itself.
-        pack_names(read_identifiers(dataset)) if is_arc(dataset) else "",
-    )
-
-
 def _evaluation(prepared: PreparedRun, world: World) -> Any:
     test, config = prepared.test, prepared.preset.eval
     if test is None:
@@ -300,32 +186,3 @@ def _evaluation(prepared: PreparedRun, world: World) -> Any:
         return figures | {f"exact_accuracy/{name}": part["exact_accuracy"] for name, part in sets.items()}
 
     return on_test_split
-
-
-def _build(config: DataConfig, folder: Path, asked: Asked, *, quiet: bool) -> None:
-    with console.stages(quiet=quiet) as report:
-        summary = build_dataset(config, folder, report=report, asked=asked)
-    if not quiet:
-        for note in summary.notes:
-            console.print_message(f"Note: {note}")
-        console.print_message(
-            f"Built {summary.train.examples:,} training examples in {summary.seconds:.1f} s: {folder}"
-        )
-
-
-def _open_datasets(folder: Path, *, check_tokens: bool = True) -> tuple[Dataset, Dataset | None]:
-    if not is_dataset(folder):
-        raise DatasetError(f"{folder}: no dataset there; build one with `hrm build-dataset`")
-    train = Dataset.open(folder, "train", check_tokens=check_tokens)
-    # Whatever chooses a checkpoint or an end must not be what the result is reported on.
-    for split in ("validation", "test"):
-        if (folder / split / "dataset.json").is_file():
-            return train, Dataset.open(folder, split, check_tokens=check_tokens)
-    return train, None
-
-
-def _newest_run(parent: Path) -> Path:
-    runs = [path.parent for path in parent.glob(f"*/{CONFIG_FILE}") if has_checkpoint(path.parent)]
-    if not runs:
-        raise CheckpointError(f"{parent}: no run with a checkpoint to resume; name one with --resume RUN")
-    return max(runs, key=lambda run: (run / "latest").stat().st_mtime)

@@ -20,7 +20,8 @@ from hrm_cli.cli.launching import (
 from hrm_cli.cli.options import JsonOption, Overrides
 
 if TYPE_CHECKING:
-    from hrm_cli.cli.running import PreparedRun, RunOutcome
+    from hrm_cli.cli.preparing import PreparedRun
+    from hrm_cli.cli.running import RunOutcome
 
 
 def train(
@@ -118,11 +119,12 @@ def train(
         plan_and_measure(preset, overrides, data, output_dir, checkpoint, json=json)
         return
 
-    from hrm_cli.cli.running import prepare_new_run, prepare_resumed_run, run_training
+    from hrm_cli.cli.preparing import prepare_new_run, prepare_resumed_run
+    from hrm_cli.cli.running import run_training
 
     def prepare() -> PreparedRun:
         if resume is not None:
-            return prepare_resumed_run(resume, overrides, data, world_size=processes.world_size)
+            return prepare_resumed_run(resume, overrides, data, quiet=json, world_size=processes.world_size)
         return prepare_new_run(
             preset, overrides, data, output_dir, checkpoint, quiet=json, world_size=processes.world_size
         )
@@ -130,7 +132,8 @@ def train(
     if processes.are_launched:
         status = train_on_processes(processes, prepare, None if data is None else str(data), json=json)
         raise typer.Exit(status)
-    outcome = run_training(prepare(), quiet=json)
+    with prepare() as prepared:
+        outcome = run_training(prepared, quiet=json)
     show_outcome(outcome, json=json)
     if outcome.result.signal_number is not None:
         raise typer.Exit(128 + outcome.result.signal_number)

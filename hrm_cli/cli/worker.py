@@ -95,7 +95,8 @@ def _work(task: dict[str, Any], attempt: int, local_rank: int) -> int:
 
 def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
     from hrm_cli.cli import console
-    from hrm_cli.cli.running import check_same_dataset, reopened_run, run_training
+    from hrm_cli.cli.preparing import check_same_dataset, reopened_run
+    from hrm_cli.cli.running import run_training
     from hrm_cli.cli.train import show_outcome
     from hrm_cli.config.schema import Preset
     from hrm_cli.training.process_group import choose_backend, choose_device
@@ -112,6 +113,7 @@ def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
             Path(task["data"] or agreed["data"]),
             resumed=agreed["resumed"] or attempt > 0,
             checks_tokens=_reads_the_dataset_first(place, attempt),
+            named=_named_checkpoint(agreed, attempt),
         )
         check_same_dataset(prepared, world)
         if world.is_first and attempt:
@@ -127,6 +129,16 @@ def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
 def _reads_the_dataset_first(place: Place, attempt: int) -> bool:
     """Whether this process is the one that checks its host's dataset: on host 0 the launcher has done so."""
     return place.host > 0 and place.local_rank == 0 and attempt == 0
+
+
+def _named_checkpoint(agreed: dict[str, Any], attempt: int) -> Path | None:
+    """The checkpoint that `--resume` named, unless the run has come further before it was started again."""
+    from hrm_cli.training.pointers import pointed_to
+
+    if agreed["checkpoint"] is None:
+        return None
+    has_gone_on = attempt > 0 and str(pointed_to(Path(agreed["folder"]) / "latest")) != agreed["latest"]
+    return None if has_gone_on else Path(agreed["checkpoint"])
 
 
 def _evaluate(task: dict[str, Any], meeting: Meeting) -> int:

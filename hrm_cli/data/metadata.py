@@ -119,9 +119,17 @@ def _check_domain(file: Path, metadata: SplitMetadata) -> None:
             )
 
 
+BUILDING = ".building-"
+
+
 def array_file(folder: Path, set_name: str, array: str) -> Path:
     """The file of one array of a set: `folder/SET__ARRAY.npy`."""
     return folder / f"{set_name}__{array}.npy"
+
+
+def is_build_in_progress(entry: Path, dataset: str) -> bool:
+    """Whether an entry is what a build of the dataset of that name next to it has made so far, dead or alive."""
+    return entry.name.startswith(f".{dataset}{BUILDING}")
 
 
 def same_file(name: str) -> str:

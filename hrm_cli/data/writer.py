@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.data.metadata import (
+    BUILDING,
     GRIDS,
     IDENTIFIERS_FILE,
     INDICES,
@@ -36,7 +37,6 @@ from hrm_cli.errors import DatasetError
 from hrm_cli.files import AlreadyLocked, FileLock, replace
 
 _OWN_FILES = {*SPLITS, IDENTIFIERS_FILE, TEST_PUZZLES_FILE}
-_BUILDING = ".building-"
 _REPLACED = ".replaced-"
 _LOCK = ".lock"
 
@@ -61,7 +61,7 @@ class DatasetWriter:
             parent.mkdir(parents=True, exist_ok=True)
             _remove_dead_builds(self.directory)
             check_target(self.directory, force=self._force)
-            self._folder = self.directory.with_name(f".{self.directory.name}{_BUILDING}{token_hex(4)}")
+            self._folder = self.directory.with_name(f".{self.directory.name}{BUILDING}{token_hex(4)}")
             # Locked before it exists: no other build takes it for dead.
             self._lock = FileLock(_lock_of(self._folder))
             try:
@@ -275,7 +275,7 @@ def _lock_of(folder: Path) -> Path:
 
 
 def _remove_dead_builds(directory: Path) -> None:
-    building, replaced = f".{directory.name}{_BUILDING}", f".{directory.name}{_REPLACED}"
+    building, replaced = f".{directory.name}{BUILDING}", f".{directory.name}{_REPLACED}"
     left = [entry for entry in directory.parent.iterdir() if entry.name.startswith((building, replaced))]
     for entry in left:
         if entry.name.startswith(replaced) and not directory.exists():

@@ -33,6 +33,7 @@ from hrm_cli.training.conversion_facts import Wishes
 from hrm_cli.training.conversion_settings import settle
 from hrm_cli.training.model_files import (
     ModelCard,
+    check_intact,
     compare_shapes,
     model_card,
     not_finite,
@@ -129,6 +130,7 @@ def to_reference(
         tensors = load_file(card.path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{card.path}: cannot be read: {error}") from None
+    check_intact(header, tensors)
     if rows is not None:
         tensors = resize_puzzle_table(card.path, tensors, rows)
     origin = _origin(header.metadata, card.path)

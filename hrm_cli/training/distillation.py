@@ -15,7 +15,7 @@ from hrm_cli.errors import CheckpointError
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.losses import IGNORED_LABEL, log_probabilities
 from hrm_cli.training.contracts import Supervised
-from hrm_cli.training.model_files import load_model
+from hrm_cli.training.model_files import ModelCard, load_model
 from hrm_cli.training.state import DatasetFacts
 
 
@@ -68,6 +68,12 @@ class Teacher:
 def load_teacher(checkpoint: Path, facts: DatasetFacts, device: torch.device) -> Teacher:
     """The teacher of `train.distill_from`. Raises CheckpointError when it answers puzzles of another kind."""
     model, card = load_model(checkpoint, device)
+    check_teacher(card, facts)
+    return Teacher(model, card.preset.train.loss)
+
+
+def check_teacher(card: ModelCard, facts: DatasetFacts) -> None:
+    """Raises CheckpointError where a model answers puzzles of another kind than the dataset's."""
     for name in ("vocab_size", "seq_len"):
         ours, theirs = getattr(facts, name), getattr(card.facts, name)
         if ours != theirs:
@@ -82,4 +88,3 @@ def load_teacher(checkpoint: Path, facts: DatasetFacts, device: torch.device) ->
             f"{card.path}: cannot teach on this dataset: it knows {card.facts.num_puzzle_identifiers} puzzle "
             f"identifiers, the dataset has {facts.num_puzzle_identifiers}"
         )
-    return Teacher(model, card.preset.train.loss)

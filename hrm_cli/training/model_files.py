@@ -26,6 +26,7 @@ from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
 from hrm_cli.safetensors_files import read_safetensors_header
 from hrm_cli.training.bundled import SCHEME, named_model
+from hrm_cli.training.checksums import CHECKSUM, agrees, checksum_of
 from hrm_cli.training.pointers import pointed_to
 from hrm_cli.training.reference_files import find_reference_file
 from hrm_cli.training.state import DatasetFacts
@@ -35,7 +36,7 @@ from hrm_cli.training.tensor_files import save_tensors
 FORMAT_VERSION = 1
 READABLE_VERSIONS = ("1",)
 MODEL_FILE = "model.safetensors"
-OWN_ENTRIES = ("format", "hrm_format_version", "config", "step", "dataset")
+OWN_ENTRIES = ("format", "hrm_format_version", "config", "step", "dataset", CHECKSUM)
 """What `write_model_file` puts into every header."""
 
 
@@ -67,7 +68,9 @@ def write_model_file(
         "dataset": json.dumps(asdict(facts)),
         **(extra or {}),
     }
-    save_tensors({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, path, metadata)
+    tensors = {name: t.detach().contiguous().cpu() for name, t in tensors.items()}
+    metadata[CHECKSUM] = _checksum(tensors, metadata)
+    save_tensors(tensors, path, metadata)
 
 
 def find_model_file(checkpoint: Path) -> Path:
@@ -190,7 +193,8 @@ def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[AC
 
     Weights are float32 in memory, whatever format they are stored in.
     """
-    card = read_model_card(checkpoint)
+    header = read_header(checkpoint)
+    card = model_card(header)
     facts = card.facts
     refuse_other_shapes(card)
     model = build_model(
@@ -205,6 +209,7 @@ def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[AC
         tensors = load_file(card.path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{card.path}: cannot be read: {error}") from None
+    check_intact(header, tensors)
     check_finite(card.path, tensors)
     model.load_state_dict(tensors)
     return model.eval(), card
@@ -221,6 +226,20 @@ def refuse_other_shapes(card: ModelCard) -> None:
         )
     model = build_model(arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, device="meta")
     compare_shapes(card.path, {name: tuple(t.shape) for name, t in model.state_dict().items()}, card.shapes)
+
+
+def check_intact(header: Header, tensors: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError where a model file is not what was written. Files of earlier versions cannot tell."""
+    if not agrees(_checksum(tensors, header.metadata), header.metadata.get(CHECKSUM)):
+        raise CheckpointError(
+            f"{header.path}: damaged, its content is not what was written (checksum); take another checkpoint, or copy "
+            "the file again"
+        )
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    texts = {name: metadata[name] for name in OWN_ENTRIES if name in metadata and name != CHECKSUM}
+    return checksum_of(tensors, texts)
 
 
 def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:

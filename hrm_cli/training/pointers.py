@@ -10,6 +10,7 @@ from hrm_cli.errors import CheckpointError
 from hrm_cli.files import write_text
 from hrm_cli.json_text import LARGEST_FACTS, load_json
 from hrm_cli.regular_files import read_text
+from hrm_cli.training.checksums import sealed
 
 FACTS_FILE = "training.json"
 _LONGEST_POINTER = 4096
@@ -40,9 +41,14 @@ def pointed_to(pointer: Path) -> Path | None:
     return pointer.parent / name
 
 
+def checkpoints_of(run: Path) -> list[Path]:
+    """The run's checkpoint folders, oldest first."""
+    return sorted((run / "checkpoints").glob("step-*"))
+
+
 def has_checkpoint(run: Path) -> bool:
     """Whether there is one to go on from; points `latest` to it where a killed process had not come to that."""
-    folders = sorted((run / "checkpoints").glob("step-*"))
+    folders = checkpoints_of(run)
     if folders and not (run / "latest").is_file():
         point(run / "latest", folders[-1])
     return (run / "latest").is_file()
@@ -69,6 +75,6 @@ def record_rollback(run: Path, rollbacks: int, lr_factor: float, seconds: float)
     try:
         facts = load_json(folder / FACTS_FILE, LARGEST_FACTS)
         facts |= {"rollbacks": rollbacks, "lr_factor": lr_factor, "seconds": seconds}
-        write_text(folder / FACTS_FILE, json.dumps(facts), synced=True)
+        write_text(folder / FACTS_FILE, json.dumps(sealed(facts)), synced=True)
     except OSError as error:
         raise CheckpointNotWritten(f"{folder / FACTS_FILE}: cannot be written ({error})") from error

@@ -37,9 +37,11 @@ class _ResumeFacts(_Facts):
     evaluations_without_better: Count
     lowest_loss: Number | None
     loss_scale: _Scale | None = None
+    awaits_evaluation: bool = False
     rollbacks: Count = 0
     lr_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     optimizer_steps: Count
+    global_batch_size: Count = 0
     sampler: dict[str, Any]
     """The batches check their own state (`TrainingBatches.load_state_dict`)."""
 

@@ -7,9 +7,9 @@ checkpoint that `latest` names, the run diverges again and is rolled back again,
 from __future__ import annotations
 
 from hrm_cli.errors import TrainingDiverged
-from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.guards import Divergence
 from hrm_cli.training.pointers import CheckpointNotWritten, go_back_to_best, pointed_to, record_rollback
+from hrm_cli.training.resuming import go_on_from, load_training_state
 from hrm_cli.training.run import Run
 from hrm_cli.training.state import TrainState
 
@@ -28,7 +28,8 @@ def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
         or not world.first_says(lambda: go_back_to_best(run.folder))
     ):
         raise _end(run, state, divergence) from None
-    position = load_training_state(run.folder, state, world)
+    position = load_training_state(run.folder, state, world, rows=config.global_batch_size, warn=run.warn)
+    go_on_from(run.folder, state, world)
     assert run.ahead is not None
     run.ahead.go_on_from(position)
     state.rollbacks, state.lr_factor, state.seconds = rollbacks, lr_factor, seconds

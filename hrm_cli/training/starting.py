@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from hrm_cli.config.schema import TrainConfig
+from hrm_cli.config.schema import Preset, TrainConfig
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel
-from hrm_cli.training.model_files import compare_shapes, load_model
+from hrm_cli.models.registry import build_model
+from hrm_cli.training.distillation import check_teacher
+from hrm_cli.training.model_files import compare_shapes, load_model, read_model_card
 from hrm_cli.training.state import DatasetFacts, TrainState
 
 _TABLE = "inner.puzzle_emb.weights"
+
+
+def check_start(preset: Preset, facts: DatasetFacts) -> None:
+    """Raises what a new run on a dataset of these facts is refused with, where that can be known beforehand.
+
+    Takes no memory, so that it can be asked before a dataset is built or a folder made.
+    """
+    config = preset.train
+    shape = (facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers)
+    own = {
+        name: tuple(t.shape)
+        for name, t in build_model(preset.arch, *shape, device="meta").state_dict().items()
+    }
+    if config.init_from is not None:
+        card = read_model_card(Path(config.init_from))
+        compare_shapes(card.path, _without_table(own), _without_table(card.shapes))
+    elif config.freeze == "network":
+        raise _nothing_to_freeze()
+    if config.freeze == "network" and _TABLE not in own:
+        raise _nothing_to_train()
+    if config.distill_from is not None:
+        check_teacher(read_model_card(Path(config.distill_from)), facts)
 
 
 def start_new(state: TrainState, config: TrainConfig, facts: DatasetFacts) -> None:
@@ -29,10 +54,7 @@ def start_new(state: TrainState, config: TrainConfig, facts: DatasetFacts) -> No
             for name, average in state.average.parameters.items():
                 average.copy_(current[name].detach())
     elif config.freeze == "network":
-        raise ConfigError(
-            "train.freeze network would leave a new run's random weights as they are; name a checkpoint to start "
-            "from in train.init_from, or freeze a run that is resumed"
-        )
+        raise _nothing_to_freeze()
 
 
 def freeze(state: TrainState, config: TrainConfig) -> None:
@@ -43,14 +65,29 @@ def freeze(state: TrainState, config: TrainConfig) -> None:
     if config.freeze == "none":
         return
     if state.sparse is None:
-        raise ConfigError(
-            "train.freeze network leaves puzzle embeddings alone to be trained, and the model has none; "
-            "take train.freeze=none, or arch.puzzle_emb_ndim above 0"
-        )
+        raise _nothing_to_train()
     if state.average is not None:
         # Embeddings are fitted to the weights that they will be evaluated and published with.
         state.model.load_state_dict(state.average.parameters, strict=False)
     state.model.requires_grad_(False)
+
+
+def _nothing_to_freeze() -> ConfigError:
+    return ConfigError(
+        "train.freeze network would leave a new run's random weights as they are; name a checkpoint to start "
+        "from in train.init_from, or freeze a run that is resumed"
+    )
+
+
+def _nothing_to_train() -> ConfigError:
+    return ConfigError(
+        "train.freeze network leaves puzzle embeddings alone to be trained, and the model has none; "
+        "take train.freeze=none, or arch.puzzle_emb_ndim above 0"
+    )
+
+
+def _without_table(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    return {name: shape for name, shape in shapes.items() if name != _TABLE}
 
 
 def _take_weights(model: ACTModel, checkpoint: Path, facts: DatasetFacts) -> None:

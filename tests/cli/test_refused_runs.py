@@ -2,72 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import hrm_cli.cli.running  # noqa: F401 - imported once, before commands are timed
-from hrm_cli.cli.app import main
+from hrm_cli.config.presets import load_preset
+from hrm_cli.models.registry import build_model
+from hrm_cli.training.model_files import write_model_file
+from hrm_cli.training.state import DatasetFacts
 
-MODEL = [
-    "arch.hidden_size=16", "arch.num_heads=2", "arch.forward_dtype=float32", "arch.H_layers=1", "arch.L_layers=1",
-    "train.global_batch_size=8", "train.lr_warmup_steps=2", "train.log_interval=2", "train.device=cpu",
-]  # fmt: skip
-DATA = ["data.size=4", "data.clues=6-10", "data.num_train=32", "data.num_test=8", "data.augment=stored"]
-LENGTH = [
-    "train.max_steps=6", "train.checkpoint_interval=2", "train.keep_checkpoints=9", "train.eval_interval=1",
-]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that has ended."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def hrm(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    """Runs a command in this process; a traceback fails the test."""
-    import signal
-
-    def run(*arguments: object, cwd: Path | None = None) -> Done:
-        before = signal.getsignal(signal.SIGTERM)
-        if cwd is not None:
-            monkeypatch.chdir(cwd)
-        try:
-            with pytest.raises(SystemExit) as end:
-                main([str(argument) for argument in arguments])
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return Done(int(end.value.code or 0), out, err)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of six steps with a dataset of its own; not to be changed."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    with pytest.raises(SystemExit) as end:
-        main(["train", "--output-dir", str(folder), "--json", *MODEL, *DATA, *LENGTH])
-    assert end.value.code == 0
-    return folder
-
-
-@pytest.fixture
-def run(whole: Path, tmp_path: Path) -> Path:
-    """A copy of that run."""
-    return Path(shutil.copytree(whole, tmp_path / "run"))
+from .conftest import DATA, MODEL, Done
 
 
 @pytest.mark.parametrize(
@@ -80,10 +27,10 @@ def run(whole: Path, tmp_path: Path) -> Path:
     ],
 )
 def test_a_setting_without_effect_is_refused_and_leaves_no_folder(
-    hrm: Callable[..., Done], whole: Path, tmp_path: Path, arguments: list[str], message: str
+    command: Callable[..., Done], whole: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     words = [str(whole / "dataset") if word == "DATA" else word for word in arguments]
-    done = hrm("train", "--output-dir", tmp_path / "out", *words, *MODEL)
+    done = command("train", "--output-dir", tmp_path / "out", *words, *MODEL)
     assert done.status == 2
     assert message in done.stderr
     assert not list(tmp_path.iterdir())
@@ -101,10 +48,10 @@ def test_a_setting_without_effect_is_refused_and_leaves_no_folder(
     ],
 )
 def test_an_option_of_new_runs_is_refused_for_a_resumed_one(
-    hrm: Callable[..., Done], run: Path, arguments: list[str], message: str
+    command: Callable[..., Done], run: Path, arguments: list[str], message: str
 ) -> None:
     before = (run / "config.yaml").read_bytes()
-    done = hrm("train", "--resume", run, *arguments)
+    done = command("train", "--resume", run, *arguments)
     assert done.status == 2
     assert message in done.stderr
     assert (run / "config.yaml").read_bytes() == before
@@ -112,22 +59,22 @@ def test_an_option_of_new_runs_is_refused_for_a_resumed_one(
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_weights_that_are_not_finite_are_named_wherever_they_are_used(
-    hrm: Callable[..., Done], run: Path, tmp_path: Path, value: float
+    command: Callable[..., Done], run: Path, tmp_path: Path, value: float
 ) -> None:
     file = run / "checkpoints" / "step-000000006" / "model.safetensors"
     (tmp_path / "puzzle.txt").write_text("1.3..4.12.4.4..2\n")
     broken = tmp_path / "broken.safetensors"
     _rewrite(file, broken, "inner.lm_head.weight", value)
-    for command in (
+    for words in (
         ("eval", broken, "--data", run / "dataset"),
         ("solve", tmp_path / "puzzle.txt", "--checkpoint", broken),
         ("train", "--checkpoint", broken, "--data", run / "dataset", "--output-dir", tmp_path / "new"),
     ):
-        done = hrm(*command)
-        assert done.status == 2, command
+        done = command(*words)
+        assert done.status == 2, words
         assert f"{broken}: its weights are not finite: inner.lm_head.weight" in done.stderr
     # Converting keeps every bit, and says so.
-    done = hrm("convert", broken, tmp_path / "reference" / "step_6")
+    done = command("convert", broken, tmp_path / "reference" / "step_6")
     assert done.status == 0
     assert "weights: inner.lm_head.weight hold NaN or infinity" in done.stdout + done.stderr
 
@@ -142,3 +89,62 @@ def _rewrite(source: Path, target: Path, name: str, value: float) -> None:
     with safe_open(source, framework="pt") as file:
         metadata = dict(file.metadata())
     save_file(tensors, target, {key: text for key, text in metadata.items() if key != "checksum"})
+
+
+@pytest.mark.parametrize("has_data", [True, False])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["--preset", "tiny", "--checkpoint", "MODEL", "arch.hidden_size=32"], "do not fit its architecture"),
+        (
+            ["train.distill_from=OTHER"],
+            "cannot teach on this dataset: its vocab_size is 11, the dataset's is 6",
+        ),
+        (["train.distill_from=nowhere.safetensors"], "no such checkpoint"),
+        (["train.init_from=OTHER"], "do not fit its architecture"),
+        (["train.freeze=network"], "name a checkpoint to start from in train.init_from"),
+        (["train.init_from=MODEL", "train.freeze=network", "puzzle_emb_ndim=0"], "take train.freeze=none"),
+    ],
+)
+def test_a_refused_run_leaves_nothing_so_that_it_can_be_tried_again(
+    command: Callable[..., Done],
+    whole: Path,
+    tmp_path: Path,
+    settings: list[str],
+    message: str,
+    has_data: bool,
+) -> None:
+    other = tmp_path / "other.safetensors"
+    _write_model_of_9x9(other)
+    model = whole / "checkpoints" / "step-000000006" / "model.safetensors"
+    words = [word.replace("MODEL", str(model)).replace("OTHER", str(other)) for word in settings]
+    size = [word for word in MODEL if not any(word.partition("=")[0] in other for other in words)]
+    data = ["--data", str(whole / "dataset")] if has_data else DATA
+    out = tmp_path / "deep" / "out"
+    done = command("train", "--output-dir", out, *words, *size, *data)
+    assert done.status == 2
+    assert message in done.stderr
+    assert "Built" not in done.stderr  # refused before a dataset is made in vain
+    assert [path.name for path in tmp_path.iterdir()] == [other.name]
+    done = command("train", "--output-dir", out, *MODEL, *data, "train.max_steps=2")
+    assert done.status == 0, done.stderr
+
+
+def test_a_run_refused_after_its_dataset_was_built_leaves_nothing_either(
+    command: Callable[..., Done], whole: Path, tmp_path: Path
+) -> None:
+    model = whole / "checkpoints" / "step-000000006" / "model.safetensors"
+    broken = tmp_path / "broken.safetensors"
+    _rewrite(model, broken, "inner.lm_head.weight", float("nan"))
+    done = command("train", "--checkpoint", broken, "--output-dir", tmp_path / "out", *DATA)
+    assert done.status == 2
+    assert "Built 32 training examples" in done.stderr
+    assert "its weights are not finite" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [broken.name]
+
+
+def _write_model_of_9x9(path: Path) -> None:
+    preset = load_preset("tiny", MODEL)
+    facts = DatasetFacts(11, 81, 1, {"name": "sudoku"})
+    model = build_model(preset.arch, facts.vocab_size, facts.seq_len, 1)
+    write_model_file(path, model.state_dict(), preset, 1, facts)

@@ -15,10 +15,11 @@ from safetensors.torch import load_file, save_file
 import hrm_cli.training.checkpoints as checkpoints
 from hrm_cli.errors import CheckpointError
 from hrm_cli.models.draws import Draws
-from hrm_cli.training.checkpoints import load_training_state
+from hrm_cli.training.checksums import agrees, checksum_of, is_intact, sealed
 from hrm_cli.training.loggers import MetricsFile
 from hrm_cli.training.loop import train
 from hrm_cli.training.model_files import find_model_file, load_model, read_model_card
+from hrm_cli.training.resuming import load_training_state
 
 
 def everything(folder: Path) -> dict[str, torch.Tensor]:
@@ -222,3 +223,51 @@ def test_a_checkpoint_with_the_generator_of_a_gpu_resumes_on_the_host(make_run) 
         load_training_state(run.folder, resumed)
         draws.append(torch.rand(4, generator=resumed.generator))
     assert torch.equal(*draws)
+
+
+@pytest.mark.parametrize("rows", [3, 8, 11])
+def test_a_carry_is_cut_or_filled_up_with_rows_that_take_new_puzzles(make_run, rows: int) -> None:
+    run, state = make_run(7, checkpoint_interval=6)
+    train(run, state)
+    # One step behind a logged line, so that there are sums.
+    named = checkpoints.checkpoint_folder(run.folder, 6)
+    saved = everything(named)
+    told: list[str] = []
+    _, other = make_run(7, global_batch_size=rows)
+    load_training_state(run.folder, other, named=named, rows=rows, warn=told.append)
+    assert other.carry is not None
+    kept = min(rows, 8)
+    for name, ours in (
+        ("z_H", other.carry.inner.z_H),
+        ("steps", other.carry.steps),
+        ("halted", other.carry.halted),
+        ("inputs", other.carry.current.inputs),
+    ):
+        assert len(ours) == rows
+        assert torch.equal(ours[:kept], saved[f"carry/{name}"][:kept])
+    assert other.carry.halted[kept:].all()
+    assert len(told) == (rows != 8)
+    # What had been summed over batches of another size is not divided by the new one.
+    assert bool(other.sums) == (rows == 8)
+
+
+def test_checksums_are_of_content_and_find_every_change() -> None:
+    tensors = {"a": torch.arange(6.0), "b": torch.zeros(0), "c": torch.tensor(True)}
+    whole = checksum_of(tensors, {"step": "3"})
+    assert whole == checksum_of(dict(reversed(tensors.items())), {"step": "3"})
+    changed = [
+        ({**tensors, "a": tensors["a"].reshape(2, 3)}, {"step": "3"}),
+        ({**tensors, "a": tensors["a"].view(torch.int32)}, {"step": "3"}),
+        ({**tensors, "c": torch.tensor(False)}, {"step": "3"}),
+        ({"a": tensors["a"], "d": tensors["b"], "c": tensors["c"]}, {"step": "3"}),
+        (tensors, {"step": "4"}),
+        (tensors, {}),
+    ]
+    assert len({whole, *(checksum_of(*given) for given in changed)}) == 1 + len(changed)
+    assert agrees(whole, whole)
+    assert not agrees(whole, f"{whole[:-1]}x")
+    assert agrees(whole, None)
+    assert agrees(whole, "of-a-later-version:00")
+    document = sealed({"step": 3, "best": None})
+    assert is_intact(json.loads(json.dumps(document)))
+    assert not is_intact({**document, "step": 4})

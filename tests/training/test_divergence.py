@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 
 import hrm_cli.training.rollback as rollback
 from hrm_cli.errors import TrainingDiverged
-from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.guards import Divergence, check_loss
 from hrm_cli.training.loggers import MetricsFile
 from hrm_cli.training.loop import train
 from hrm_cli.training.model_files import find_model_file, load_model
+from hrm_cli.training.resuming import load_training_state
 
 ROLLBACK = {"on_divergence": "rollback", "rollback_lr_factor": 0.5, "max_rollbacks": 2}
 
@@ -179,7 +179,7 @@ def test_a_run_killed_in_the_middle_of_a_rollback_ends_as_if_it_had_not_been(
     whole, state = run_named("whole", 0.6, 0.1, 0.7, 0.8)
     expected = load_file(train(whole, state).checkpoint / "training.safetensors")
 
-    def kill(*given: Any) -> Any:
+    def kill(*given: Any, **named: Any) -> Any:
         raise Killed
 
     first, state = run_named("killed", 0.6, 0.1)

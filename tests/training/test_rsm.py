@@ -8,10 +8,10 @@ import torch
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models.core import Depth
 from hrm_cli.models.draws import Draws
-from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.contracts import CONTRACTS, Progress
 from hrm_cli.training.loop import train
 from hrm_cli.training.prefetch import as_tensors
+from hrm_cli.training.resuming import load_training_state
 from hrm_cli.training.state import initial_state
 
 RSM = {"contract": "rsm", "depth_schedule": "2x1@0 3x2@0.5"}

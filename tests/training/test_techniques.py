@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import ArchConfig, TrainConfig
 from hrm_cli.errors import CheckpointError, ConfigError
-from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.loop import train
 from hrm_cli.training.prefetch import as_tensors
+from hrm_cli.training.resuming import load_training_state
 from hrm_cli.training.schedule import rate_factor
 from hrm_cli.training.starting import freeze, start_new
 from hrm_cli.training.state import DatasetFacts, initial_state

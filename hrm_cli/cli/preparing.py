@@ -1,0 +1,283 @@
+"""What is done before a run trains: its configuration, its folder and lock, its dataset, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from hrm_cli.cli import console
+from hrm_cli.cli.configuration import configuration_of_run, domain_of, load_configuration
+from hrm_cli.config.asked import NOTHING_ASKED, Asked, check_effect
+from hrm_cli.config.overrides import parse_overrides
+from hrm_cli.config.redact import ELSEWHERE
+from hrm_cli.config.resolved import resolved_yaml
+from hrm_cli.config.schema import DataConfig, Preset
+from hrm_cli.data.arc_online import is_arc, read_identifiers
+from hrm_cli.data.batches import rank_rows
+from hrm_cli.data.build import build_dataset
+from hrm_cli.data.format import Dataset, is_dataset
+from hrm_cli.data.metadata import METADATA_FILE
+from hrm_cli.data.sources import BUILTIN
+from hrm_cli.errors import CheckpointError, ConfigError, DatasetError
+from hrm_cli.files import whole_file
+from hrm_cli.models.device import find_device
+from hrm_cli.puzzles.arc_names import pack_names
+from hrm_cli.training.distributed import World
+from hrm_cli.training.pointers import checkpoints_of, pointed_to
+from hrm_cli.training.run_folder import CONFIG_FILE, OWN_DATASET, RunFolder
+from hrm_cli.training.starting import check_start
+from hrm_cli.training.state import DatasetFacts
+from hrm_cli.training.trackers import check_trackers
+
+_OF_NEW_RUNS = {"seed": "the seed that it began with", "init_from": "its own weights"}
+"""Settings of `train` that only a new run looks at, and what a resumed one has in their place."""
+
+
+@dataclass
+class PreparedRun:
+    """A run that can start: `with prepare_new_run(…) as prepared:`. Its folder is locked until the block ends.
+
+    An error that is the user's to mend, before training has started, leaves nothing of a new run.
+    """
+
+    folder: Path
+    preset: Preset
+    dataset: Dataset
+    test: Dataset | None
+    """What is evaluated while training: the validation split where there is one, else the test split."""
+    resumed: bool = False
+    named: Path | None = None
+    """The checkpoint to go on from; None means the latest."""
+    claim: RunFolder | None = None
+    """None where another process, which started this one, holds the lock."""
+
+    def __enter__(self) -> PreparedRun:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.claim is not None:
+            self.claim.__exit__(kind, error, trace)
+
+
+def prepare_new_run(
+    preset_name: str | None,
+    overrides: Sequence[str] | None,
+    data: Path | None,
+    output_dir: Path | None,
+    checkpoint: Path | None = None,
+    *,
+    quiet: bool = False,
+    world_size: int = 1,
+) -> PreparedRun:
+    """Checks everything, locks the folder, writes the configuration, and builds the dataset where none is given."""
+    preset, name = configuration_of_run(preset_name, overrides, checkpoint)
+    _check_world(preset, world_size)
+    preset = _with_whole_paths(preset, data)
+    asked = Asked(frozenset(parse_overrides(overrides or ()).get("data", {})))
+    check_effect(preset.data, asked)
+    find_device(preset.train.device)
+    folder = output_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    claim = RunFolder.new(folder)
+    try:
+        own = folder / OWN_DATASET
+        if preset.data.path is None:
+            _check_before_building(preset)
+            # Written first, so that a run whose build is killed can be resumed.
+            write_configuration(folder, preset)
+            _build(preset.data, own, asked, quiet=quiet)
+        dataset, test = _open_datasets(own if preset.data.path is None else Path(preset.data.path))
+        check_start(preset, dataset_facts(dataset))
+        write_configuration(folder, preset)
+    except BaseException:
+        claim.discard()
+        claim.close()
+        raise
+    return PreparedRun(folder, preset, dataset, test, claim=claim)
+
+
+def prepare_resumed_run(
+    name: str,
+    overrides: Sequence[str] | None,
+    data: Path | None,
+    *,
+    quiet: bool = False,
+    world_size: int = 1,
+) -> PreparedRun:
+    """The run of `--resume`: its own configuration, with train and eval settings overridden where asked.
+
+    Nothing but the lock is written here: what is refused later, because it does not fit the checkpoint, leaves the run
+    as it was.
+    """
+    folder, named = _run_and_checkpoint(name)
+    for section, settings in parse_overrides(overrides or ()).items():
+        if section not in ("train", "eval"):
+            raise ConfigError(
+                f"{section}: a resumed run keeps its model and data; only train.* and eval.* can change"
+            )
+        for setting in settings:
+            if section == "train" and setting in _OF_NEW_RUNS:
+                raise ConfigError(
+                    f"train.{setting}: a resumed run has begun already, and keeps {_OF_NEW_RUNS[setting]}; leave it out"
+                )
+    claim = RunFolder.existing(folder)
+    try:
+        preset = _with_whole_paths(load_configuration(str(folder / CONFIG_FILE), overrides), data)
+        _check_world(preset, world_size)
+        where = Path(preset.data.path) if preset.data.path else folder / OWN_DATASET
+        if not is_dataset(where):
+            if preset.data.path or checkpoints_of(folder):
+                raise DatasetError(f"{where}: the run's dataset is not there; name where it is now (--data)")
+            # Its build was killed.
+            _build(preset.data, where, NOTHING_ASKED, quiet=quiet)
+        dataset, test = _open_datasets(where)
+    except BaseException:
+        claim.close()
+        raise
+    return PreparedRun(folder, preset, dataset, test, resumed=True, named=named, claim=claim)
+
+
+def reopened_run(
+    folder: Path,
+    preset: Preset,
+    data: Path,
+    *,
+    resumed: bool,
+    named: Path | None,
+    checks_tokens: bool = False,
+) -> PreparedRun:
+    """A run that another process has prepared; `checks_tokens` where that one has not read this host's dataset."""
+    dataset, test = _open_datasets(data, check_tokens=checks_tokens)
+    return PreparedRun(folder, preset, dataset, test, resumed, named)
+
+
+def check_same_dataset(prepared: PreparedRun, world: World) -> None:
+    """Raises DatasetError, on every rank, where the ranks' datasets are not all rank 0's."""
+    dataset = prepared.dataset
+    facts = (dataset.directory / dataset.split / METADATA_FILE).read_bytes()
+    others = [
+        rank for rank, theirs in enumerate(world.gather_bytes(facts)) if theirs != world.share_bytes(facts)
+    ]
+    if others:
+        raise DatasetError(
+            f"{dataset.directory}: is another dataset for process {', '.join(map(str, others))} than for process 0; "
+            "every host needs the same one (--data names where it lies there)"
+        )
+
+
+def write_configuration(folder: Path, preset: Preset) -> None:
+    """Writes `config.yaml`, whole or not at all."""
+    with whole_file(folder / CONFIG_FILE) as file:
+        file.write(resolved_yaml(preset))
+
+
+def dataset_facts(dataset: Dataset) -> DatasetFacts:
+    """What a checkpoint remembers of the dataset it is trained on."""
+    from hrm_cli.puzzles.domain import infer_domain
+
+    metadata = dataset.metadata
+    domain = metadata.domain
+    if domain is None and (inferred := infer_domain(metadata.vocab_size, metadata.seq_len)) is not None:
+        domain = {"name": inferred.name, **inferred.facts()}
+    return DatasetFacts(
+        metadata.vocab_size,
+        metadata.seq_len,
+        metadata.num_puzzle_identifiers,
+        domain or {},
+        # Whoever solves an ARC task needs to know which embedding is its own: the model file says so itself.
+        pack_names(read_identifiers(dataset)) if is_arc(dataset) else "",
+    )
+
+
+def _check_world(preset: Preset, world_size: int) -> None:
+    check_trackers(preset.train.loggers)
+    rank_rows(preset.train.global_batch_size, 0, world_size)
+    arch = preset.arch
+    if world_size > 1 and arch.core == "nova" and arch.nova_halting == "mean":
+        raise ConfigError(
+            "arch.nova_halting mean halts by the mean of the whole batch, which several processes do not see; "
+            "take arch.nova_halting=per_row"
+        )
+
+
+def _check_before_building(preset: Preset) -> None:
+    """Refuses what does not fit the dataset that is going to be built, as far as its configuration tells."""
+    if preset.data.source != BUILTIN or preset.data.domain == "arc":
+        return
+    domain = domain_of(preset.data)
+    facts = {"name": domain.name, **domain.facts()}
+    check_start(preset, DatasetFacts(domain.vocab_size, domain.seq_len, 1, facts))
+
+
+def _with_whole_paths(preset: Preset, data: Path | None) -> Preset:
+    """`preset` with paths that hold in any folder; `data` in the place of its dataset, where given."""
+
+    def whole(text: str | None) -> str | None:
+        if text is None or text.startswith(ELSEWHERE):
+            return text
+        return os.path.abspath(os.path.expanduser(text))
+
+    path = whole(preset.data.path if data is None else str(data))
+    train = {name: whole(getattr(preset.train, name)) for name in ("init_from", "distill_from")}
+    return preset.model_copy(
+        update={
+            "data": preset.data.model_copy(update={"path": path}),
+            "train": preset.train.model_copy(update=train),
+        }
+    )
+
+
+def _build(config: DataConfig, folder: Path, asked: Asked, *, quiet: bool) -> None:
+    with console.stages(quiet=quiet) as report:
+        summary = build_dataset(config, folder, report=report, asked=asked)
+    if not quiet:
+        for note in summary.notes:
+            console.print_message(f"Note: {note}")
+        console.print_message(
+            f"Built {summary.train.examples:,} training examples in {summary.seconds:.1f} s: {folder}"
+        )
+
+
+def _open_datasets(folder: Path, *, check_tokens: bool = True) -> tuple[Dataset, Dataset | None]:
+    if not is_dataset(folder):
+        raise DatasetError(f"{folder}: no dataset there; build one with `hrm build-dataset`")
+    train = Dataset.open(folder, "train", check_tokens=check_tokens)
+    # Whatever chooses a checkpoint or an end must not be what the result is reported on.
+    for split in ("validation", "test"):
+        if (folder / split / "dataset.json").is_file():
+            return train, Dataset.open(folder, split, check_tokens=check_tokens)
+    return train, None
+
+
+def _run_and_checkpoint(name: str) -> tuple[Path, Path | None]:
+    """What `--resume` names: a run, and one of its checkpoints or None for the latest."""
+    if name == "latest":
+        return _newest_run(Path("runs")), None
+    path = Path(name)
+    if path.is_file() and path.name in ("best", "latest"):
+        named = pointed_to(path)
+        assert named is not None
+        path = named
+    run = path.parent.parent
+    if path.parent.name == "checkpoints" and (run / CONFIG_FILE).is_file():
+        if not path.is_dir():
+            known = ", ".join(folder.name for folder in checkpoints_of(run)) or "none"
+            raise CheckpointError(f"{path}: no such checkpoint; the run has {known}")
+        return run, run / "checkpoints" / path.name
+    if not (path / CONFIG_FILE).is_file():
+        raise CheckpointError(
+            f"{path}: not a run folder ({CONFIG_FILE} is missing), nor a checkpoint of one (RUN/checkpoints/step-…)"
+        )
+    return path, None
+
+
+def _newest_run(parent: Path) -> Path:
+    runs = [path.parent for path in parent.glob(f"*/{CONFIG_FILE}") if checkpoints_of(path.parent)]
+    if not runs:
+        raise CheckpointError(f"{parent}: no run with a checkpoint to resume; name one with --resume RUN")
+    return max(runs, key=lambda run: (run / "checkpoints").stat().st_mtime)

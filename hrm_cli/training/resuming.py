@@ -1,0 +1,253 @@
+"""How a run is taken up again: which checkpoint, whether it is what was written, and the state that it holds.
+
+A damaged checkpoint is passed over for the one before it, with a warning, unless it was named. The state fits another
+device, another number of processes and another global batch size than it was saved from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hrm_cli.errors import CheckpointError
+from hrm_cli.json_text import LARGEST_FACTS, load_json
+from hrm_cli.models.act import Carry, PuzzleBatch
+from hrm_cli.models.core import InnerCarry
+from hrm_cli.models.device import to_device
+from hrm_cli.training.checkpoints import TENSORS_FILE, checkpoint_folder
+from hrm_cli.training.checksums import CHECKSUM, agrees, checksum_of, is_intact
+from hrm_cli.training.distributed import ALONE, World
+from hrm_cli.training.loss_scale import LossScale
+from hrm_cli.training.model_files import compare_shapes
+from hrm_cli.training.optimizers import AdamATan2
+from hrm_cli.training.pointers import FACTS_FILE, checkpoints_of, point, pointed_to
+from hrm_cli.training.resume_facts import check_resume_facts
+from hrm_cli.training.state import Best, TrainState
+
+Tell = Callable[[str], None]
+
+
+class DamagedCheckpoint(CheckpointError):  # noqa: N818 - what was found, not a kind of fault
+    """A checkpoint cannot be read, or is not what was written."""
+
+
+def load_training_state(
+    run: Path,
+    state: TrainState,
+    world: World = ALONE,
+    *,
+    named: Path | None = None,
+    rows: int | None = None,
+    warn: Tell = lambda message: None,
+) -> dict[str, Any]:
+    """Puts a checkpoint of the run into `state`: `named`, or the latest that is whole. Returns the sampler's state.
+
+    Rank 0 of `world` reads it, and every rank takes its rows: their number need not be that of the ranks that saved.
+    `rows` is the global batch size, the checkpoint's own unless given: of more rows the first are kept, and where there
+    are too few, the others begin with new puzzles. Nothing is written. `warn` is told, on rank 0, what is not as usual.
+    Raises CheckpointError where the checkpoint is damaged or of another architecture.
+    """
+    folder, device = named or run, state.model.device
+    facts: dict[str, Any] = {}
+    tensors: dict[str, Tensor] = {}
+    if world.is_first:
+        folder, facts, tensors = _read_named(named) if named is not None else _read_latest(run, warn)
+    facts = json.loads(world.share_bytes(json.dumps(facts).encode()))
+    tensors = world.share_tensors(tensors)
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition("/")
+        groups.setdefault(kind, {})[rest] = tensor
+    weights = groups.get("model", {})
+    compare_shapes(
+        folder / TENSORS_FILE,
+        {name: tuple(t.shape) for name, t in state.model.state_dict().items()},
+        {name: tuple(t.shape) for name, t in weights.items()},
+    )
+    try:
+        state.model.load_state_dict(weights)
+        state.network.state.clear()
+        _load_optimizer(state, groups.get("optimizer", {}), facts["optimizer_steps"])
+        if state.average is not None:
+            for name, average in state.average.parameters.items():
+                average.copy_(groups["average"][name])
+        _load_generator(state.generator, groups["random"]["exploration"], facts["step"])
+        carry = groups.get("carry", {})
+        saved_rows = len(next(iter(carry.values()), ())) or int(facts.get("global_batch_size", 0))
+        if rows is not None and saved_rows and rows != saved_rows:
+            carry = {name: _with_rows(name, tensor, rows) for name, tensor in carry.items()}
+            # Sums over batches of another size would be divided by the wrong number of rows.
+            groups.pop("sums", None)
+            if world.is_first:
+                warn(_other_batch_size(saved_rows, rows, has_carry=bool(carry)))
+        own = world.rows(len(next(iter(carry.values()), ())))
+        state.carry = _load_carry({name: tensor[own] for name, tensor in carry.items()}, device)
+        # The sums of all ranks: one of them goes on with these, the others begin anew.
+        state.sums = {
+            name: to_device(tensor if world.is_first else torch.zeros_like(tensor), device)
+            for name, tensor in groups.get("sums", {}).items()
+        }
+        state.best = Best(**facts["best"]) if facts["best"] else None
+        for name in ("step", "seconds", "evaluations_without_better", "lowest_loss"):
+            setattr(state, name, facts[name])
+        # Checkpoints of earlier versions have neither.
+        state.rollbacks, state.lr_factor = facts.get("rollbacks", 0), facts.get("lr_factor", 1.0)
+        state.awaits_evaluation = facts.get("awaits_evaluation", False)
+        if state.loss_scale is not None and facts.get("loss_scale"):
+            state.loss_scale = LossScale(**facts["loss_scale"])
+        sampler: dict[str, Any] = facts["sampler"]
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise CheckpointError(f"{folder}: its training state does not fit this run: {error!r}") from None
+    return sampler
+
+
+def go_on_from(run: Path, state: TrainState, world: World = ALONE) -> None:
+    """Points `latest` to the checkpoint that `state` was loaded from, and `best` to the best one that it knows.
+
+    To be called on every rank once the run is sure to go on. A best checkpoint from behind the one gone on from is
+    given up: the next evaluation is the best then.
+    """
+    if not world.first_says(lambda: _settle_pointers(run, state)):
+        state.best = None
+
+
+def _settle_pointers(run: Path, state: TrainState) -> bool:
+    """Whether the best checkpoint that `state` knows is there."""
+    folder = checkpoint_folder(run, state.step)
+    _let_name(run / "latest", folder)
+    best = None if state.best is None else checkpoint_folder(run, state.best.step)
+    if best is None or not (best / FACTS_FILE).is_file():
+        (run / "best").unlink(missing_ok=True)
+        return False
+    _let_name(run / "best", best)
+    return True
+
+
+def _let_name(pointer: Path, folder: Path) -> None:
+    try:
+        is_there = pointed_to(pointer) == folder
+    except CheckpointError:
+        is_there = False
+    if not is_there:
+        point(pointer, folder)
+
+
+def _read_named(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
+    try:
+        return folder, *_read(folder)
+    except DamagedCheckpoint as error:
+        others = [other.name for other in checkpoints_of(folder.parent.parent) if other != folder]
+        known = f"; the run also has {', '.join(others)}" if others else ""
+        raise DamagedCheckpoint(f"{error}{known}") from None
+
+
+def _read_latest(run: Path, warn: Tell) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
+    """The checkpoint that `latest` names, or the newest whole one before it."""
+    damaged: list[str] = []
+    for folder in _candidates(run, damaged):
+        try:
+            facts, tensors = _read(folder)
+        except DamagedCheckpoint as error:
+            damaged.append(str(error))
+            continue
+        if damaged:
+            warn(f"{'; '.join(damaged)}. Resumed from {folder.name}, the newest checkpoint that is whole")
+        return folder, facts, tensors
+    raise DamagedCheckpoint("; ".join(damaged) or f"{run}: has no checkpoint to go on from")
+
+
+def _candidates(run: Path, damaged: list[str]) -> list[Path]:
+    newest_first = checkpoints_of(run)[::-1]
+    if (run / TENSORS_FILE).is_file():
+        return [run]  # a checkpoint folder by itself
+    try:
+        latest = pointed_to(run / "latest")
+    except CheckpointError as error:
+        damaged.append(str(error))
+        return newest_first
+    if latest is None:
+        return newest_first
+    # Behind the latest there is only what a killed process left, or a run that went back.
+    return [latest, *(folder for folder in newest_first if folder.name < latest.name)]
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a checkpoint folder holds. Raises DamagedCheckpoint where it cannot be read or is not what was written."""
+    try:
+        facts = check_resume_facts(load_json(folder / FACTS_FILE, LARGEST_FACTS))
+        tensors = load_file(folder / TENSORS_FILE)
+        with safe_open(folder / TENSORS_FILE, framework="pt") as file:
+            expected = (file.metadata() or {}).get(CHECKSUM)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise DamagedCheckpoint(f"{folder}: its training state cannot be read: {error}") from None
+    for name, intact in (
+        (FACTS_FILE, is_intact(facts)),
+        (TENSORS_FILE, agrees(checksum_of(tensors), expected)),
+    ):
+        if not intact:
+            raise DamagedCheckpoint(
+                f"{folder / name}: damaged, its content is not what was written (checksum)"
+            )
+    return facts, tensors
+
+
+def _with_rows(name: str, tensor: Tensor, rows: int) -> Tensor:
+    if len(tensor) >= rows:
+        return tensor[:rows]
+    more = tensor.new_zeros((rows - len(tensor), *tensor.shape[1:]))
+    # A row that has halted takes a new puzzle and a new state.
+    return torch.cat([tensor, torch.ones_like(more) if name == "halted" else more])
+
+
+def _other_batch_size(saved: int, rows: int, *, has_carry: bool) -> str:
+    message = f"train.global_batch_size was {saved} and is {rows} from here on"
+    if not has_carry:
+        return message
+    if rows < saved:
+        return f"{message}: the first {rows} rows go on, the others are dropped"
+    return f"{message}: {saved} rows go on, {rows - saved} begin with new puzzles"
+
+
+def _load_generator(generator: torch.Generator, saved: Tensor, step: int) -> None:
+    if saved.numel() == generator.get_state().numel():
+        generator.set_state(saved)
+    else:
+        # Earlier versions kept the generator of a GPU: this one begins anew, at a place that seed and step name.
+        generator.manual_seed((generator.initial_seed() + step) % 2**63)
+
+
+def _load_optimizer(state: TrainState, moments: dict[str, Tensor], steps: int) -> None:
+    parameters = dict(state.model.named_parameters())
+    for name, moment in moments.items():
+        parameter_name, _, kind = name.rpartition("/")
+        parameter = parameters[parameter_name]
+        entry = state.network.state[parameter]
+        entry["step"] = _step_count(state.network, steps, parameter.device)
+        entry[kind] = moment.to(parameter.device)
+
+
+def _step_count(optimizer: torch.optim.Optimizer, steps: int, device: torch.device) -> int | Tensor:
+    # Ours counts in a plain number, torch's in a tensor on the processor, the compiled one in one on the device.
+    if isinstance(optimizer, AdamATan2):
+        return steps
+    return torch.tensor(float(steps), device="cpu" if isinstance(optimizer, torch.optim.AdamW) else device)
+
+
+def _load_carry(parts: dict[str, Tensor], device: torch.device) -> Carry | None:
+    if not parts:
+        return None
+    parts = {name: tensor.to(device) for name, tensor in parts.items()}
+    return Carry(
+        InnerCarry(**{f.name: parts[f.name] for f in fields(InnerCarry)}),
+        parts["steps"],
+        parts["halted"],
+        PuzzleBatch(**{f.name: parts[f.name] for f in fields(PuzzleBatch)}),
+    )

@@ -1,0 +1,105 @@
+"""The folder of a run, which one process alone may write to: locked before anything in it is read or written."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import TracebackType
+
+from hrm_cli.data.metadata import is_build_in_progress
+from hrm_cli.errors import ConfigError, HRMError
+from hrm_cli.files import AlreadyLocked, FileLock
+from hrm_cli.training.run_status import LOCK_FILE
+
+CONFIG_FILE = "config.yaml"
+OWN_DATASET = "dataset"
+"""Of a run that was given no dataset."""
+
+
+class RunFolder:
+    """A run's folder with its lock: `with RunFolder.new(path) as folder:`.
+
+    Where the block ends with an error that is the user's to mend before training has started, a new folder is removed
+    with all that was put into it, so that the command can be given again. Raises ConfigError where another process
+    trains in it.
+    """
+
+    def __init__(self, path: Path, new_folders: list[Path]) -> None:
+        self.path = path
+        self._new_folders = new_folders
+        self._is_new = False
+        try:
+            self._lock = FileLock(path / LOCK_FILE)
+        except AlreadyLocked as error:
+            raise ConfigError(
+                f"{path}: is being trained already by {error.holder}; one process at a time trains a run. "
+                "Wait for its end, or stop it (Ctrl-C saves a checkpoint)"
+            ) from None
+        except OSError as error:
+            self._remove_new_folders()
+            raise ConfigError(f"{path}: cannot be written to ({error.strerror})") from None
+
+    @classmethod
+    def new(cls, path: Path) -> RunFolder:
+        """An empty folder, made where there is none. Raises ConfigError where it holds anything."""
+        if path.exists() and not path.is_dir():
+            raise _already_there(path)
+        missing = [folder for folder in (path, *path.absolute().parents) if not folder.exists()]
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be made ({error.strerror})") from None
+        folder = cls(path, missing)
+        if any(_counts(entry) for entry in path.iterdir()):
+            folder.close()
+            raise _already_there(path)
+        folder._is_new = True
+        return folder
+
+    @classmethod
+    def existing(cls, path: Path) -> RunFolder:
+        """The folder of a run that has been prepared before. Raises CheckpointError where there is none."""
+        return cls(path, [])
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, HRMError):
+            self.discard()
+        self.close()
+
+    def discard(self) -> None:
+        """Removes what a new run has put there, unless its training has started."""
+        ours = (CONFIG_FILE, OWN_DATASET)
+        if self._is_new and not any(
+            _counts(entry) and entry.name not in ours for entry in self.path.iterdir()
+        ):
+            (self.path / CONFIG_FILE).unlink(missing_ok=True)
+            shutil.rmtree(self.path / OWN_DATASET, ignore_errors=True)
+            self._is_new = False
+
+    def close(self) -> None:
+        """Lets go of the lock, and of folders that have stayed empty."""
+        self._lock.release()
+        self._remove_new_folders()
+
+    def _remove_new_folders(self) -> None:
+        for folder in self._new_folders:
+            try:
+                folder.rmdir()
+            except OSError:
+                return  # holds something
+
+
+def _counts(entry: Path) -> bool:
+    # What a killed dataset build has left goes with the next build.
+    return entry.name != LOCK_FILE and not is_build_in_progress(entry, OWN_DATASET)
+
+
+def _already_there(path: Path) -> ConfigError:
+    return ConfigError(
+        f"{path}: already exists and is not empty; resume it (--resume {path}) or choose another --output-dir"
+    )
