@@ -18,7 +18,7 @@ STAGE = "check"
 _FOLDER, _FINISHED = "HRM_GPU_RESULTS", "HRM_GPU_FINISHED"
 
 # What the rest relies on comes first: a stage that is cut off should have told the most.
-_ORDER = ("test_models", "test_training", "test_host_traffic", "test_golden", "test_commands")
+_ORDER = ("test_models", "test_training", "test_kernels", "test_host_traffic", "test_golden", "test_commands")
 _SECONDS_EACH = 100
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import statistics
 import sys
 import time
@@ -26,6 +27,9 @@ from hrm_cli.config.presets import load_preset
 
 _SECONDS, _FEWEST, _MOST = 4.0, 4, 200
 """For how long steps are timed, and how many of them."""
+
+_SET: set[str] = set()
+"""Environment variables of the row that is being measured."""
 
 
 def tell(**document: Any) -> None:
@@ -150,7 +154,14 @@ def device_rates(device: torch.device, small: bool) -> dict[str, Any]:
 
 def workload(row: Row, device: torch.device) -> Workload:
     """The very step that `hrm train` and `hrm eval` run, on random tokens."""
-    preset = load_preset(row.preset, [*row.overrides, f"train.compile={row.mode}"])
+    variables = dict(word.split("=", 1) for word in row.overrides if word.startswith("HRM_"))
+    for name in _SET:
+        os.environ.pop(name, None)
+    _SET.clear()
+    _SET.update(variables)
+    os.environ.update(variables)
+    settings = [word for word in row.overrides if not word.startswith("HRM_")]
+    preset = load_preset(row.preset, [*settings, f"train.compile={row.mode}"])
     domain = domain_of(preset.data)
     if row.kind == "evaluation":
         return evaluation(row.what, preset, domain, row.batch, device)
