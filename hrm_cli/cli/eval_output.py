@@ -50,7 +50,8 @@ def baseline_figures(baselines: Mapping[str, Baseline]) -> dict[str, dict[str, f
 def attempted_figures(result: Evaluation, attempted: AttemptedEvaluation | None) -> dict[str, Any]:
     """What attempts reach, beside the one pass; without any, they reach what the one pass does."""
     if attempted is None:
-        return {"attempts": 1, "exact_accuracy_with_attempts": result.exact_accuracy}
+        reached = result.exact_accuracy if result.puzzles else None
+        return {"attempts": 1, "exact_accuracy_with_attempts": reached}
     by_set = {
         name: {**asdict(result.by_set[name]), "exact_accuracy_with_attempts": share}
         for name, share in attempted.by_set.items()
@@ -60,6 +61,20 @@ def attempted_figures(result: Evaluation, attempted: AttemptedEvaluation | None)
 
 def show_baselines(dataset: Dataset, limit: int | None, *, json: bool) -> None:
     """What trivial predictors score on a split; of ARC's test split also on the outputs as they are."""
+    if not dataset.has_answers:
+        document = {
+            "data": str(dataset.directory),
+            "split": dataset.split,
+            "puzzles": 0,
+            **baseline_figures({}),
+        }
+        if json:
+            console.print_json(document)
+        else:
+            console.print_line(
+                f"{dataset.directory}: the {dataset.split} split has no answers to compare with."
+            )
+        return
     baselines = measure_baselines(dataset, limit=limit)
     outputs, on_outputs = 0, dict[str, Baseline]()
     if is_arc(dataset) and dataset.split == "test":
@@ -100,6 +115,9 @@ def render(
     attempted: AttemptedEvaluation | None = None,
 ) -> None:
     """The figures for people, and in words where the cell accuracy means nothing."""
+    if not result.puzzles:
+        console.print_line(f"{path}: the {split} split has no answers, so there is no accuracy.")
+        return
     low, high = wilson_interval(result.exact_accuracy, result.puzzles)
     rows: list[tuple[Any, ...]] = [
         (
@@ -154,9 +172,6 @@ def render(
         ]
         more = ("with attempts",) if tried else ()
         console.print_table(("set", "puzzles", "exact accuracy", *more, "cell accuracy", "mean steps"), sets)
-    if not result.puzzles:
-        console.print_line("The split has no known answers: nothing could be measured.")
-        return
     best = max(baselines.values(), key=lambda b: b.cell_accuracy)
     if result.cell_accuracy <= best.cell_accuracy + CLOSE:
         console.print_line(

@@ -74,7 +74,7 @@ def measure(request: Request, world: World = ALONE, device: torch.device | None 
     if not world.is_first:
         return
     arc = {} if voting is None else eval_output.voted(voting, submission)
-    baselines = measure_baselines(dataset, limit=config.max_puzzles)
+    baselines = measure_baselines(dataset, limit=config.max_puzzles) if result.puzzles else {}
     if json:
         console.print_json(
             {

@@ -250,7 +250,9 @@ def _open_datasets(folder: Path, *, check_tokens: bool = True) -> tuple[Dataset,
     # Whatever chooses a checkpoint or an end must not be what the result is reported on.
     for split in ("validation", "test"):
         if (folder / split / "dataset.json").is_file():
-            return train, Dataset.open(folder, split, check_tokens=check_tokens)
+            held_out = Dataset.open(folder, split, check_tokens=check_tokens)
+            # A competition's hidden test set says nothing about a model.
+            return train, held_out if held_out.has_answers else None
     return train, None
 
 

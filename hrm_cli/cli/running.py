@@ -127,6 +127,10 @@ def run_training(
         ]
         watching = listeners if world.is_first else []
         evaluation = _evaluation(prepared, world)
+        if evaluation is None and not quiet and (prepared.dataset.directory / "test").is_dir():
+            console.print_message(
+                "Note: the test puzzles have no answers: nothing is evaluated, and the run has no best checkpoint"
+            )
         run = Run(prepared.folder, preset, facts, plan, batches, evaluation, watching, world)
         with RunStatus(prepared.folder, plan.total_steps) if world.is_first else nullcontext() as status:
             rows = preset.train.global_batch_size // world.size

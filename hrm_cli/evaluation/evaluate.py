@@ -86,7 +86,10 @@ class Evaluation:
         return self.puzzles / self.seconds if self.seconds else 0.0
 
     def figures(self) -> dict[str, Any]:
-        """The figures under the names of `hrm eval --json`."""
+        """The figures under the names of `hrm eval --json`; None where no puzzle has an answer to compare with."""
+        if not self.puzzles:
+            unknown = ("exact_accuracy", "cell_accuracy", "mean_steps", "efficiency", "q_halt_accuracy")
+            return {"puzzles": 0, **dict.fromkeys(unknown), "puzzles_per_second": 0.0}
         return {
             "puzzles": self.puzzles,
             "exact_accuracy": self.exact_accuracy,

@@ -216,3 +216,36 @@ def test_a_split_that_is_not_the_test_split_has_no_submission(
     )
     assert done.status == 2
     assert "only for the test split" in done.stderr
+
+
+def test_a_test_set_without_answers_is_not_evaluated_and_the_latest_checkpoint_answers_it(
+    run_hrm: Callable[..., Any], tmp_path: Path
+) -> None:
+    hidden = {"h": {"train": COPY["train"], "test": [{"input": ROUND}]}}
+    source = tmp_path / "arc-agi_test_challenges.json"
+    source.write_text(json.dumps(hidden), encoding="utf-8-sig")
+    run = tmp_path / "run"
+    data = tmp_path / "data"
+    options = ("--source", source, "--test-subset", "test", "--num-aug", 1)
+    done = run_hrm("build-dataset", "arc", "--output-dir", data, *options)
+    assert done.status == 0, done.stderr
+    done = run_hrm(
+        "train", "--preset", "tiny", "--output-dir", run, "--data", data, "train.max_steps=2",
+        "global_batch_size=2", "arch.hidden_size=32", "arch.halt_max_steps=1", "train.device=cpu", env=ONE_THREAD,
+    )  # fmt: skip
+    assert done.status == 0, done.stderr
+    assert "no answers" in done.stderr
+    assert (run / "latest").is_file()
+    assert not (run / "best").exists()
+    done = run_hrm(
+        "eval", run, "--json", "--submission", tmp_path / "s.json", "--device", "cpu", env=ONE_THREAD
+    )
+    assert done.status == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["puzzles"], document["exact_accuracy"]) == (0, None)
+    assert list(json.loads((tmp_path / "s.json").read_text())) == ["h"]
+    done = run_hrm("eval", run, "--device", "cpu", env=ONE_THREAD)
+    assert (done.status, done.stdout.count("%")) == (0, 0)
+    assert "has no answers, so there is no accuracy" in done.stdout
+    done = run_hrm("solve", source, "--checkpoint", run, "--json", "--device", "cpu", env=ONE_THREAD)
+    assert (done.status, json.loads(done.stdout)["status"]) == (1, "unsolved")

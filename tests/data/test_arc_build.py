@@ -245,3 +245,64 @@ def test_the_same_task_twice_in_a_folder_is_refused_because_names_tell_tasks_apa
     (path / "training" / "more" / "a.json").write_text(json.dumps(task(2)))
     with pytest.raises(HRMError, match="task a is also in"):
         build(path, tmp_path / "d", test_subset="none")
+
+
+def kaggle(
+    path: Path, subset: str, tasks: dict[str, Any], *, answers: bool = True, bom: bool = False
+) -> Path:
+    """The files of one subset in Kaggle's layout; returns the challenges."""
+    path.mkdir(parents=True, exist_ok=True)
+    hidden = {
+        name: {"train": t["train"], "test": [{"input": pair["input"]} for pair in t["test"]]}
+        for name, t in tasks.items()
+    }
+    encoding = "utf-8-sig" if bom else "utf-8"
+    challenges = path / f"arc-agi_{subset}_challenges.json"
+    challenges.write_text(json.dumps(hidden), encoding=encoding)
+    if answers:
+        solutions = {name: [pair["output"] for pair in t["test"]] for name, t in tasks.items()}
+        (path / f"arc-agi_{subset}_solutions.json").write_text(json.dumps(solutions), encoding=encoding)
+    return challenges
+
+
+def test_hidden_files_and_folders_are_not_tasks(source: Path, tmp_path: Path) -> None:
+    wanted = build(source, tmp_path / "before").train
+    for hidden in (".git/x.json", ".ipynb_checkpoints/t.json", "training/._a.json", "training/.t/t.json"):
+        (source / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (source / hidden).write_text("not a task")
+    assert build(source, tmp_path / "after").train == wanted
+
+
+@pytest.mark.parametrize("bom", [False, True])
+@pytest.mark.parametrize("form", ["folder", "prefix", "file"])
+def test_kaggles_files_are_a_source_as_a_folder_by_their_prefix_and_one_alone(
+    tmp_path: Path, form: str, bom: bool
+) -> None:
+    path = tmp_path / "kaggle"
+    kaggle(path, "training", {"a": task(1), "b": task(2)}, bom=bom)
+    evaluation = kaggle(path, "evaluation", {"e": task(3, test=2)}, bom=bom)
+    (path / "sample_submission.json").write_text('{"e": [{"attempt_1": [[0]], "attempt_2": [[0]]}]}')
+    given = {"folder": path, "prefix": path / "arc-agi", "file": evaluation}[form]
+    summary = build(given, tmp_path / "d")
+    assert summary.train.groups == (1 if form == "file" else 3)
+    assert (summary.test.groups, summary.test.examples) == (1, 2)
+
+
+def test_files_of_two_competitions_in_a_folder_keep_their_names_apart(tmp_path: Path) -> None:
+    path = tmp_path / "kaggle"
+    kaggle(path, "training", {"a": task(1)})
+    for file in list(path.iterdir()):
+        file.with_name(file.name.replace("agi", "agi2")).write_bytes(
+            file.read_bytes().replace(b'"a"', b'"b"')
+        )
+    summary = build(path, tmp_path / "d", test_subset="arc-agi2_training")
+    assert (summary.train.groups, summary.test.groups) == (2, 1)
+
+
+def test_a_test_set_without_answers_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "kaggle"
+    kaggle(path, "training", {"a": task(1)})
+    kaggle(path, "test", {"h": task(2)}, answers=False)
+    build(path, tmp_path / "d", test_subset="test")
+    assert not Dataset.open(tmp_path / "d", "test").has_answers
+    assert Dataset.open(tmp_path / "d", "train").has_answers
