@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "hrm_cli.cli.bench:bench",
         "Measure how fast this machine trains, evaluates, solves and builds.",
     ),
+    "info": ("hrm_cli.cli.info:info", "Show what this machine offers, for a bug report."),
 }
 
 EXIT_INTERRUPTED = 130

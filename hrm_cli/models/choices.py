@@ -24,7 +24,7 @@ def choices(model: ACTModel) -> dict[str, str]:
     }
     if isinstance(core, RecurrentCore):
         found["blocks"] = choose_kernels(core, device)
-        if found["blocks"].startswith("fused"):
+        if found["blocks"].startswith("fused") and model.arch.mixer != "units" and not model.arch.mlp_t:
             found["attention"] = "fused"
         found["compiled"] = compilation_of(model)
     return found
@@ -43,6 +43,8 @@ def choose_kernels(core: nn.Module, device: torch.device) -> str:
 
 def attention_of(model: ACTModel) -> str:
     """The attention of a model's blocks."""
+    if model.arch.mixer == "units":
+        return "along relations (units)"
     if model.arch.mlp_t:
         return "none (token mixing)"
     return choose_attention(model.device, model.core.dtype, model.arch.head_dim)

