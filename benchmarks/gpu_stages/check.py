@@ -56,6 +56,8 @@ def run(results: Results, device: str, seconds: float, select: str | None) -> No
         "COLUMNS": "160",
         # Others than those named above take seconds to import, some of them with a framework of their own.
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        # The CPU's kernels are held to the portable path by tests of their own; numba compiles them for half a minute.
+        **({} if device.startswith("cpu") else {"HRM_CPU_KERNELS": "off"}),
     }
     process = Process(arguments, log, environment)
     try:
