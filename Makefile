@@ -5,7 +5,9 @@ VENV := .venv
 PYTHON ?=
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint venv clean
+# make kills: a run stopped 100 times, each life a process of its own, must end bit-identical (KILLS=1000 for more).
+
+.PHONY: demo test lint kills venv clean
 
 demo: $(STAMP)
 	$(VENV)/bin/hrm demo
@@ -18,6 +20,9 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+kills: $(STAMP)
+	$(VENV)/bin/python tests/end_to_end/kills.py --kills $(or $(KILLS),100)
 
 venv: $(STAMP)
 
