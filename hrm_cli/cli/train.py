@@ -54,7 +54,11 @@ def train(
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="RUN|latest", help="Go on with a run from its latest checkpoint."),
+        typer.Option(
+            "--resume",
+            metavar="RUN|CHECKPOINT|latest",
+            help="Resume a run from its latest checkpoint, or from one of its checkpoints.",
+        ),
     ] = None,
     seed: Annotated[
         int | None,
