@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from hrm_cli.training.distributed import World
 from hrm_cli.training.guards import Divergence, check_accuracy, check_loss, check_scale, check_weights
 from hrm_cli.training.interruption import Interruption
 from hrm_cli.training.loggers import Listener
@@ -38,6 +39,8 @@ class TrainResult:
     signal_number: int | None = None
 
 
+_ASKING_SECONDS = 0.5
+_MOST_STEPS_UNASKED = 1000
 _ECHO_SECONDS = 1.0
 """Between a signal and its copy by way of the launcher."""
 
@@ -55,7 +58,7 @@ def train(run: Run, state: TrainState) -> TrainResult:
         interruption = stack.enter_context(Interruption(_ECHO_SECONDS if run.world.size > 1 else 0))
         run.ahead = stack.enter_context(Prefetcher(run.batches, state.model.device))
         _begin(run.listeners, run.plan, state.step, stack)
-        clock = _Clock(state)
+        clock, agreement = _Clock(state), Agreement(run.world)
         state.awaits_evaluation &= run.evaluate is not None
         while state.step < run.plan.total_steps or state.awaits_evaluation:
             try:
@@ -67,7 +70,11 @@ def train(run: Run, state: TrainState) -> TrainResult:
             if config.patience and state.evaluations_without_better >= config.patience:
                 reason = "patience"
                 break
-            signal_number, seconds = run.world.largest(interruption.signal_number or 0, state.seconds)
+            must_ask = state.step % run.plan.eval_every == 0 or state.step == run.plan.total_steps
+            told = agreement.told(state, interruption.signal_number or 0, now=must_ask)
+            if told is None:
+                continue
+            signal_number, seconds = told
             if signal_number:
                 interruption.signal_number = int(signal_number)
                 reason = "interrupted"
@@ -129,6 +136,35 @@ def _begin(listeners: Iterable[Listener], plan: Plan, step: int, stack: ExitStac
     for listener in listeners:
         listener.begin(plan, step)
         stack.callback(listener.end)
+
+
+class Agreement:
+    """The ranks tell one another of signals and time, about twice a second, at the same steps on all of them.
+
+    Not at every step: a rank that asks waits for the slowest, and the steps of small models take a millisecond.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._step, self._seconds, self._next = 0, 0.0, 0
+
+    def told(self, state: TrainState, signal_number: int, *, now: bool) -> tuple[float, float] | None:
+        """A signal that some rank was sent, else 0, and the longest training time; None where nobody asks yet.
+
+        `now` must be the same on all ranks.
+        """
+        if self._world.size == 1:
+            return signal_number, state.seconds
+        # A run that was rolled back is behind the step that it asked at last.
+        if self._step <= state.step < self._next and not now:
+            return None
+        told, seconds = self._world.largest(signal_number, state.seconds)
+        # From numbers that all ranks have in common.
+        each = (seconds - self._seconds) / max(1, state.step - self._step)
+        steps = int(_ASKING_SECONDS / each) if each > 0 else 1
+        self._step, self._seconds = state.step, seconds
+        self._next = state.step + min(max(1, steps), _MOST_STEPS_UNASKED)
+        return told, seconds
 
 
 class _Clock:
