@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_stages.processes import REPOSITORY, Deadline, Process
+from gpu_stages.processes import COMPILING_TOGETHER, REPOSITORY, Deadline, Process
 from gpu_stages.results import Results, last_lines
 
 STAGE = "check"
@@ -50,6 +50,7 @@ def run(results: Results, device: str, seconds: float, select: str | None) -> No
         arguments += ["-p", "pytest_timeout", f"--timeout={_SECONDS_EACH}"]
     before, finished = len(results.rows()), results.finished(STAGE)
     environment = {
+        **COMPILING_TOGETHER,
         "HRM_ACCELERATOR": device,
         _FOLDER: str(results.folder),
         _FINISHED: json.dumps(sorted(finished)),

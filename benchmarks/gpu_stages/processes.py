@@ -17,6 +17,9 @@ BENCHMARKS = Path(__file__).resolve().parent.parent
 REPOSITORY = BENCHMARKS.parent
 _GRACE = 15.0
 
+COMPILING_TOGETHER = {"TORCHINDUCTOR_COMPILE_THREADS": "4"}
+"""For processes that compile at the same time: each would start as many helpers as there are cores."""
+
 
 class Deadline:
     """A moment some seconds from now."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
-from gpu_stages.processes import Deadline, Process
+from gpu_stages.processes import COMPILING_TOGETHER, Deadline, Process
 from gpu_stages.results import Results, last_lines
 
 STAGE = "speed"
@@ -178,6 +178,7 @@ class Warmers:
             Process(
                 ["-m", "gpu_stages.speed_worker", _document(results, wanted, compiled[i::count], warm=True)],
                 results.logs / f"warm-{i}.log",
+                COMPILING_TOGETHER,
             )
             for i in range(min(count, len(compiled)))
         ]
