@@ -122,8 +122,7 @@ def _images(
     for start in range(0, len(inputs), _BLOCK):
         rows = slice(start, start + _BLOCK)
         symmetries = domain.sample_symmetries(rng, len(inputs[rows]))
-        moved_inputs[rows] = symmetries.apply(inputs[rows])
-        moved_labels[rows] = symmetries.apply(labels[rows])
+        moved_inputs[rows], moved_labels[rows] = symmetries.apply_both(inputs[rows], labels[rows])
     return moved_inputs, moved_labels
 
 
@@ -165,11 +164,9 @@ class OnlineAugmentation:
         check_hints(domain, dataset.metadata.hints)
         return cls(domain, np.sort(np.concatenate(held_out)), dataset.metadata.hints)
 
-    def apply(
-        self, inputs: NDArray[np.int32], labels: NDArray[np.int32], rng: np.random.Generator
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Random images of examples `[n, S]`, input and answer under the same symmetry."""
-        originals = inputs.astype(np.uint8), labels.astype(np.uint8)
+    def apply(self, inputs: Tokens, labels: Tokens, rng: np.random.Generator) -> tuple[Tokens, Tokens]:
+        """Randomly augmented copies of examples `[n, S]`, input and answer under the same symmetry."""
+        originals = inputs, labels
         moved = self._draw(*originals, rng)
         taken = occurs_in(fingerprints(moved[0]), self.held_out)
         for _ in range(_PATIENCE):
@@ -180,7 +177,7 @@ class OnlineAugmentation:
             taken[taken] = occurs_in(fingerprints(again[0]), self.held_out)
         # The original itself is never a held-out puzzle: the fallback where nearly all of its images are.
         moved[0][taken], moved[1][taken] = originals[0][taken], originals[1][taken]
-        return moved[0].astype(np.int32), moved[1].astype(np.int32)
+        return moved
 
     def _draw(self, inputs: Tokens, labels: Tokens, rng: np.random.Generator) -> tuple[Tokens, Tokens]:
         moved, answers = _images(self.domain, inputs, labels, rng)

@@ -86,8 +86,9 @@ class TrainingBatches(Iterator[Batch]):
         # Drawn for the whole global batch, so that the number of ranks makes no difference.
         rng = self._generator(*start, purpose=1)
         if self._augmentation is not None:
-            inputs, labels = self._augmentation.apply(*self._dataset.gather(examples), rng)
-            return _batch(self._dataset, examples[own], self._owner, (inputs[own], labels[own]))
+            grids = self._augmentation.apply(*self._dataset.gather_bytes(examples), rng)
+            inputs, labels = (grid[own].astype(np.int32) for grid in grids)
+            return _batch(self._dataset, examples[own], self._owner, (inputs, labels))
         assert self._images is not None
         (inputs, labels), identifiers = self._images.draw(examples, epochs, self._seed, rng)
         return made_batch(self._dataset, (inputs[own], labels[own]), identifiers[own])

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from hrm_cli.data.metadata import (
     GRIDS,
@@ -29,6 +30,7 @@ from hrm_cli.data.metadata import (
 )
 from hrm_cli.errors import DatasetError
 from hrm_cli.npy_files import map_integers
+from hrm_cli.puzzles.domain import Tokens
 
 __all__ = ["IGNORED_LABEL", "Dataset", "ExampleSet", "SplitMetadata", "is_dataset", "read_metadata"]
 
@@ -129,10 +131,19 @@ class Dataset:
 
     def gather(self, examples: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Inputs and labels `[n, S]` of the examples numbered `[n]`, as stored (no label ignored yet)."""
+        return self._gather(examples, np.int32)
+
+    def gather_bytes(self, examples: NDArray[np.int64]) -> tuple[Tokens, Tokens]:
+        """`gather` as bytes: for domains, whose tokens are bytes."""
+        return self._gather(examples, np.uint8)
+
+    def _gather(self, examples: NDArray[np.int64], dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
         if len(self.sets) == 1:
+            # As plain arrays: a memory map's own subclass makes every operation slower.
             only = self.sets[0]
-            return only.inputs[examples].astype(np.int32), only.labels[examples].astype(np.int32)
-        inputs = np.empty((len(examples), self.metadata.seq_len), dtype=np.int32)
+            inputs, labels = np.asarray(only.inputs)[examples], np.asarray(only.labels)[examples]
+            return inputs.astype(dtype, copy=False), labels.astype(dtype, copy=False)
+        inputs = np.empty((len(examples), self.metadata.seq_len), dtype=dtype)
         labels = np.empty_like(inputs)
         starts = np.cumsum([0, *(len(part.inputs) for part in self.sets)])
         owner = self.set_of(examples)

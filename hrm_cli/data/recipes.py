@@ -13,6 +13,7 @@ import numpy as np
 
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.config.values import parse_clues
+from hrm_cli.data.checks import processors
 from hrm_cli.errors import ConfigError
 from hrm_cli.puzzles.domain import BulkDomain, Grid
 from hrm_cli.puzzles.maze import MazeDomain
@@ -85,7 +86,15 @@ class SudokuRecipe:
 
         clues = parse_clues(self.config.clues)
         least = self.config.min_difficulty
-        return generate(self.domain().size, count, rng, clues=clues, min_difficulty=least, chunk=chunk)
+        return generate(
+            self.domain().size,
+            count,
+            rng,
+            clues=clues,
+            min_difficulty=least,
+            chunk=chunk,
+            threads=processors(),
+        )
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,7 @@ class MazeRecipe:
             style=config.style,
             allow_ties=config.allow_ties,
             chunk=chunk,
+            threads=processors(),
         )
 
 

@@ -116,6 +116,17 @@ class TokenSymmetries:
             raise ValueError(f"token {moved.max()} in a vocabulary of {vocabulary}")
         return np.take(self.tokens.reshape(-1), moved + rows * vocabulary)
 
+    def apply_both(self, inputs: Tokens, labels: Tokens) -> tuple[Tokens, Tokens]:
+        """`apply` to puzzles and their answers, `[n, S]` each, at once and several times as fast."""
+        from hrm_cli.puzzles.symmetry_kernels import apply_both
+
+        moved = np.empty(self.cells.shape, np.uint8), np.empty(self.cells.shape, np.uint8)
+        plain = np.ascontiguousarray(inputs, np.uint8), np.ascontiguousarray(labels, np.uint8)
+        wrong = apply_both(self.cells, self.tokens, *plain, *moved)
+        if wrong:
+            raise ValueError(f"token {wrong} in a vocabulary of {self.tokens.shape[1]}")
+        return moved
+
     def inverse(self) -> TokenSymmetries:
         """The symmetries that undo these."""
         return TokenSymmetries(

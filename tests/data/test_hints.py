@@ -106,8 +106,8 @@ def test_hints_never_make_a_test_or_validation_puzzle(online: Dataset) -> None:
     assert not visited & held_out
     # Without the check they would: the same draws, with nothing held out.
     blind = OnlineAugmentation(SudokuDomain(4), np.empty(0, np.uint64), 0.5)
-    inputs, _ = blind.apply(*online.gather(np.arange(60).repeat(100)), np.random.default_rng(0))
-    assert {row.tobytes() for row in inputs} & held_out
+    inputs, _ = blind.apply(*online.gather_bytes(np.arange(60).repeat(100)), np.random.default_rng(0))
+    assert {row.tobytes() for row in inputs.astype(np.int32)} & held_out
 
 
 def test_stored_copies_get_hints_and_originals_none(tmp_path: Path) -> None:

@@ -32,11 +32,11 @@ def test_mazes_have_one_shortest_path_of_the_wanted_length_and_it_is_the_answer(
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_the_same_seed_makes_the_same_mazes_however_they_are_chunked(style):
-    whole, _ = some(10, 40, seed=5, style=style)
-    pieces, _ = some(10, 40, seed=5, style=style, chunk=7)
-    other, _ = some(10, 40, seed=6, style=style)
-    assert (whole == pieces).all()
+def test_the_same_seed_makes_the_same_mazes_whatever_the_chunk_and_the_threads(style):
+    whole, _ = some(10, 700, seed=5, style=style)
+    other, _ = some(10, 700, seed=6, style=style)
+    for chunk, threads in ((7, 1), (1000, 2), (50, 5)):
+        assert (whole == some(10, 700, seed=5, style=style, chunk=chunk, threads=threads)[0]).all()
     assert not (whole == other).all()
 
 

@@ -52,10 +52,15 @@ def test_complete_grids_are_not_shuffles_of_one_another():
     assert len(set(SudokuDomain(9).canonical(solutions + np.uint8(1)))) == 20
 
 
-def test_the_same_seed_makes_the_same_puzzles_whatever_the_chunk():
-    one, other = make(9, 100, seed=7, chunk=100), make(9, 100, seed=7, chunk=13)
-    assert all((a == b).all() for a, b in zip(one, other, strict=True))
-    assert (make(9, 100, seed=8)[0] != one[0]).any()
+@pytest.mark.parametrize(
+    ("count", "options"), [(2500, {}), (300, {"clues": (24, 34)}), (40, {"min_difficulty": 8})]
+)
+def test_the_same_seed_makes_the_same_puzzles_whatever_the_chunk_and_the_threads(count, options):
+    one = make(9, count, seed=7, chunk=100, **options)
+    for chunk, threads in ((13, 1), (4000, 2), (77, 5)):
+        other = make(9, count, seed=7, chunk=chunk, threads=threads, **options)
+        assert all((a == b).all() for a, b in zip(one, other, strict=True))
+    assert (make(9, count, seed=8, **options)[0] != one[0]).any()
 
 
 def test_chunks_are_as_large_as_asked():

@@ -75,10 +75,25 @@ def test_one_puzzle_goes_under_many_symmetries():
     assert (symmetries.apply(tokens)[3] == symmetries[3].apply(tokens)[0]).all()
 
 
+@given(sizes, seeds)
+@settings(max_examples=30, deadline=None)
+def test_puzzles_and_answers_together_are_moved_as_each_alone(size, seed):
+    rng = np.random.default_rng(seed)
+    domain = SudokuDomain(size)
+    symmetries = domain.sample_symmetries(rng, 5)
+    both = rng.integers(0, domain.vocab_size, (5, 2, domain.seq_len), dtype=np.uint8)
+    moved = symmetries.apply_both(both[:, 0], both[:, 1])
+    assert all((moved[k] == symmetries.apply(both[:, k])).all() for k in (0, 1))
+
+
 def test_tokens_outside_the_vocabulary_are_refused():
     symmetries = SudokuDomain(4).sample_symmetries(np.random.default_rng(0), 2)
+    wrong, right = np.full((2, 16), 9, np.uint8), np.full((2, 16), 5, np.uint8)
     with pytest.raises(ValueError, match="token 9"):
-        symmetries.apply(np.full((2, 16), 9, np.uint8))
+        symmetries.apply(wrong)
+    for pair in ((wrong, right), (right, wrong)):
+        with pytest.raises(ValueError, match="token 9"):
+            symmetries.apply_both(*pair)
 
 
 def test_the_whole_group_of_four_by_four_is_drawn_evenly():

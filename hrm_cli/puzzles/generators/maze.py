@@ -8,13 +8,20 @@ Letters in shapes: n mazes, N size, S = N² cells.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.errors import ConfigError, PuzzleError, closest
+from hrm_cli.puzzles.generators.sharing import SharedAttempts
+
+if TYPE_CHECKING:
+    from hrm_cli.puzzles.generators.maze_corridors import Bench
+    from hrm_cli.puzzles.generators.maze_kernels import Batch
 
 Cells = NDArray[np.uint8]
 
@@ -25,6 +32,9 @@ SMALLEST, LARGEST = 4, 180
 
 BATCH = 32
 """Attempts between two looks at what is still wanted; results depend on it."""
+
+_AHEAD = 16
+"""Batches made at once, where so many mazes are still wanted: enough work for many processors."""
 
 PATIENCE = {"walls": 256, "perfect": 4096, "braided": 4096}
 """Attempts in a row without a new maze after which there are no more; those of walls take long."""
@@ -39,11 +49,12 @@ def generate(
     style: str = "perfect",
     allow_ties: bool = False,
     chunk: int = 1000,
+    threads: int = 1,
 ) -> Iterator[tuple[Cells, Cells]]:
     """Makes `count` different N×N mazes: pairs (mazes, answers) of cells `[n ≤ chunk, S]`.
 
     `min_path` counts moves from S to G. `allow_ties` lets other paths be as short as the one that is marked.
-    What comes out depends on the arguments and the state of `rng` alone, but not on `chunk`.
+    What comes out depends on the arguments and the state of `rng` alone, not on `chunk` and `threads`.
 
     Raises ConfigError at once for arguments that no maze can meet, and PuzzleError behind the last pair when
     fewer than `count` are found.
@@ -59,7 +70,7 @@ def generate(
         raise ConfigError(
             f"a shortest path of {min_path} moves: {style} mazes of {size}×{size} have at most {most}"
         )
-    return _generate(size, count, rng, min_path, style, allow_ties, chunk)
+    return _generate(size, count, rng, min_path, style, allow_ties, chunk, threads)
 
 
 def longest_possible(size: int, style: str) -> int:
@@ -73,21 +84,57 @@ def longest_possible(size: int, style: str) -> int:
 
 
 def _generate(
-    size: int, count: int, rng: np.random.Generator, min_path: int, style: str, allow_ties: bool, chunk: int
+    size: int,
+    count: int,
+    rng: np.random.Generator,
+    min_path: int,
+    style: str,
+    allow_ties: bool,
+    chunk: int,
+    threads: int,
 ) -> Iterator[tuple[Cells, Cells]]:
     from hrm_cli.puzzles.generators import maze_kernels as kernels
     from hrm_cli.puzzles.generators.maze_corridors import bench
 
-    tools, out = bench(size), kernels.batch(size, BATCH)
+    out = kernels.batch(size, BATCH * _AHEAD)
     number = {"walls": kernels.WALLS, "perfect": kernels.PERFECT, "braided": kernels.BRAIDED}[style]
+
+    def make(seeds: NDArray[np.uint64], rows: slice, tools: Bench) -> None:
+        into = kernels.Batch(out.mazes[rows], out.answers[rows], out.made[rows], out.longest[rows])
+        kernels.make_all(seeds[rows], size, number, min_path, allow_ties, tools, into)
+
+    with SharedAttempts(threads, lambda: bench(size)) as shared:
+        yield from _until_enough(
+            size,
+            count,
+            rng,
+            min_path,
+            style,
+            chunk,
+            out,
+            lambda seeds: shared.run(len(seeds), partial(make, seeds)),
+        )
+
+
+def _until_enough(
+    size: int,
+    count: int,
+    rng: np.random.Generator,
+    min_path: int,
+    style: str,
+    chunk: int,
+    out: Batch,
+    make: Callable[[NDArray[np.uint64]], None],
+) -> Iterator[tuple[Cells, Cells]]:
     seen: set[bytes] = set()
     mazes, answers = (np.empty((min(chunk, count), size * size), np.uint8) for _ in range(2))
     filled = since = longest = 0
     while len(seen) < count:
-        seeds = rng.integers(0, 2**64, BATCH, dtype=np.uint64)
-        kernels.make_all(seeds, size, number, min_path, allow_ties, tools, out)
-        longest = max(longest, int(out.longest.max()))
-        for i in range(BATCH):
+        ahead = max(1, min(_AHEAD, (count - len(seen)) // BATCH))
+        seeds = rng.integers(0, 2**64, ahead * BATCH, dtype=np.uint64)
+        make(seeds)
+        longest = max(longest, int(out.longest[: len(seeds)].max()))
+        for i in range(len(seeds)):
             name = blake2b(out.mazes[i].tobytes(), digest_size=12).digest()
             if not out.made[i] or name in seen:
                 since += 1

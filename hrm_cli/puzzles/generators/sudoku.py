@@ -8,19 +8,28 @@ Letters in shapes: n puzzles, S cells.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.errors import ConfigError, PuzzleError
+from hrm_cli.puzzles.generators.sharing import SharedAttempts
 from hrm_cli.puzzles.sudoku_layout import FEWEST_CLUES, layout
+
+if TYPE_CHECKING:
+    from hrm_cli.puzzles.generators.sudoku_kernels import Batch, Bench
 
 Cells = NDArray[np.uint8]
 
 BATCH = 64
 """Attempts between two looks at what is still wanted; results depend on it."""
+
+_AHEAD = 16
+"""Batches made at once, where so many puzzles of one number of clues are still wanted: work for many processors."""
 
 PATIENCE = 20_000
 """Attempts in a row without a new puzzle after which a number of clues counts as exhausted."""
@@ -36,12 +45,13 @@ def generate(
     clues: int | tuple[int, int] | None = None,
     min_difficulty: int = 0,
     chunk: int = 1000,
+    threads: int = 1,
 ) -> Iterator[tuple[Cells, Cells]]:
     """Makes `count` different N×N puzzles with one solution each: pairs (puzzles, solutions) of `[n ≤ chunk, S]`.
 
     Cells hold digits, 0 for blank. `clues` is a number, a (low, high) range over which puzzles are spread evenly, or
     None for minimal puzzles (no clue can go). `min_difficulty` counts the branches of the exact solver.
-    What comes out depends on the arguments and the state of `rng` alone, but not on `chunk`.
+    What comes out depends on the arguments and the state of `rng` alone, not on `chunk` and `threads`.
 
     A number of clues for which nothing new is found leaves its share to the other numbers of the range.
 
@@ -51,7 +61,7 @@ def generate(
     wanted = _clue_counts(size, clues)
     if count < 0 or chunk < 1 or min_difficulty < 0:
         raise ConfigError(f"count {count}, chunk {chunk}, difficulty {min_difficulty}: none may be negative")
-    return _generate(size, count, rng, wanted, min_difficulty, chunk)
+    return _generate(size, count, rng, wanted, min_difficulty, chunk, threads)
 
 
 def _clue_counts(size: int, clues: int | tuple[int, int] | None) -> list[int]:
@@ -93,10 +103,39 @@ def _generate(
     clue_counts: list[int],
     min_difficulty: int,
     chunk: int,
+    threads: int,
 ) -> Iterator[tuple[Cells, Cells]]:
     from hrm_cli.puzzles.generators import sudoku_kernels as kernels
 
-    tools, out = kernels.bench(size), kernels.batch(size, BATCH)
+    out = kernels.batch(size, BATCH * _AHEAD)
+
+    def make(seeds: NDArray[np.uint64], clues: NDArray[np.int64], rows: slice, tools: Bench) -> None:
+        into = kernels.Batch(out.puzzles[rows], out.solutions[rows], out.made[rows])
+        kernels.make_all(seeds[rows], clues[rows], min_difficulty, tools, into)
+
+    with SharedAttempts(threads, lambda: kernels.bench(size)) as shared:
+        yield from _until_enough(
+            size,
+            count,
+            rng,
+            clue_counts,
+            min_difficulty,
+            chunk,
+            out,
+            lambda seeds, clues: shared.run(len(seeds), partial(make, seeds, clues)),
+        )
+
+
+def _until_enough(
+    size: int,
+    count: int,
+    rng: np.random.Generator,
+    clue_counts: list[int],
+    min_difficulty: int,
+    chunk: int,
+    out: Batch,
+    make: Callable[[NDArray[np.uint64], NDArray[np.int64]], None],
+) -> Iterator[tuple[Cells, Cells]]:
     patience = PATIENCE_WHEN_HARD if min_difficulty else PATIENCE
     shares = [_Share(clues, 0) for clues in clue_counts]
     _spread(shares, count)
@@ -104,11 +143,12 @@ def _generate(
     puzzles, solutions = (np.empty((min(chunk, count), size * size), np.uint8) for _ in range(2))
     filled = 0
     while len(seen) < count:
-        plan = _plan(shares)
-        seeds = rng.integers(0, 2**64, BATCH, dtype=np.uint64)
-        kernels.make_all(
-            seeds, np.array([share.clues for share in plan], np.int64), min_difficulty, tools, out
-        )
+        # What a batch of several shares works for depends on the batch before; hard puzzles take long as it is.
+        ahead = 1 if len(shares) > 1 or min_difficulty else max(1, min(_AHEAD, shares[0].missing // BATCH))
+        plan = _plan(shares) * ahead
+        seeds = rng.integers(0, 2**64, ahead * BATCH, dtype=np.uint64)
+        clues = np.array([share.clues for share in plan], np.int64)
+        make(seeds, clues)
         for i, share in enumerate(plan):
             name = blake2b(out.puzzles[i].tobytes(), digest_size=12).digest()
             if not out.made[i] or name in seen or not share.missing:

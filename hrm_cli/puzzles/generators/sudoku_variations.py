@@ -10,7 +10,6 @@ Letters in shapes: m given puzzles, n attempts, S cells.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -18,9 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.errors import PuzzleError
+from hrm_cli.puzzles.generators.sharing import SharedAttempts
 
 if TYPE_CHECKING:
-    from hrm_cli.puzzles.generators.sudoku_variation_kernels import Parents, Variations
+    from hrm_cli.puzzles.generators.sudoku_kernels import Bench
+    from hrm_cli.puzzles.generators.sudoku_variation_kernels import Listing, Parents, Variations
+
+    Tools = tuple[Bench, Listing]
 
 Cells = NDArray[np.uint8]
 
@@ -32,9 +35,6 @@ PATIENCE = 200
 
 MOST_WALKED = 50_000
 """Variations that are varied in turn, at most: bounds the memory."""
-
-_PIECE = 8
-"""Attempts of one thread at a time."""
 
 
 def vary(
@@ -58,16 +58,22 @@ def vary(
 
     Raises PuzzleError behind the last pair when fewer than `count` are found.
     """
+    from hrm_cli.puzzles.generators import sudoku_kernels, sudoku_variation_kernels
+
+    def make_tools() -> Tools:
+        return sudoku_kernels.bench(size), sudoku_variation_kernels.listing(size)
+
     walk = _Walk(size, puzzles, solutions, rng)
+    made = sudoku_variation_kernels.variations(size, BATCH)
     seen = {_name(row) for row in puzzles}
     given = len(seen)
     ready: list[tuple[Cells, Cells]] = []
     fruitless = 0
-    with _Workshop(size, threads) as workshop:
+    with SharedAttempts(threads, make_tools) as shared:
         while len(seen) - given < count and fruitless < PATIENCE:
             fruitless += 1
             parents, required = walk.batch()
-            made = workshop.vary(parents, rng.integers(0, 2**64, BATCH, dtype=np.uint64))
+            _vary_batch(shared, parents, rng.integers(0, 2**64, BATCH, dtype=np.uint64), made)
             # Attempts without result have -1 branches.
             least = np.maximum(required, min_difficulty)[:, None]
             attempt, which = np.nonzero(made.branches >= least)
@@ -94,38 +100,18 @@ def vary(
         )
 
 
-class _Workshop:
-    """Threads, with what each piece of a batch is made with."""
+def _vary_batch(
+    shared: SharedAttempts[Tools], parents: Parents, seeds: NDArray[np.uint64], made: Variations
+) -> None:
+    """One attempt for each parent and seed, `[BATCH]`, into the arrays of `made`."""
+    from hrm_cli.puzzles.generators import sudoku_variation_kernels as kernels
 
-    def __init__(self, size: int, threads: int) -> None:
-        from hrm_cli.puzzles.generators import sudoku_kernels, sudoku_variation_kernels
+    def work(rows: slice, tools: Tools) -> None:
+        some = kernels.Parents(parents.puzzles[rows], parents.solutions[rows], parents.is_minimal[rows])
+        into = kernels.Variations(made.puzzles[rows], made.solutions[rows], made.branches[rows])
+        kernels.vary_all(some, seeds[rows], *tools, into)
 
-        pieces = BATCH // _PIECE
-        self._pool = ThreadPoolExecutor(max(1, min(threads, pieces)))
-        self._tools = [sudoku_kernels.bench(size) for _ in range(pieces)]
-        self._rooms = [sudoku_variation_kernels.listing(size) for _ in range(pieces)]
-        self._made = sudoku_variation_kernels.variations(size, BATCH)
-
-    def __enter__(self) -> _Workshop:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
-
-    def vary(self, parents: Parents, seeds: NDArray[np.uint64]) -> Variations:
-        """One attempt for each parent and seed, `[BATCH]`; what it returns is overwritten by the next call."""
-        from hrm_cli.puzzles.generators import sudoku_variation_kernels as kernels
-
-        def work(piece: int) -> None:
-            rows = slice(piece * _PIECE, (piece + 1) * _PIECE)
-            some = kernels.Parents(parents.puzzles[rows], parents.solutions[rows], parents.is_minimal[rows])
-            made = kernels.Variations(
-                self._made.puzzles[rows], self._made.solutions[rows], self._made.branches[rows]
-            )
-            kernels.vary_all(some, seeds[rows], self._tools[piece], self._rooms[piece], made)
-
-        list(self._pool.map(work, range(len(self._tools))))
-        return self._made
+    shared.run(len(seeds), work)
 
 
 class _Walk:
