@@ -33,17 +33,20 @@ _SHORTEST_PUZZLE = 10
 _LONGEST_LABEL = 3
 """Digits of a number that may stand above a puzzle, alone on its line."""
 
-_RULE = re.compile(r"(?=.*[+=~#]|.*--.*[.'`:*]|.*[.'`:*].*--)[-=~#+*.:'`|!_\s]+")
-_LABEL = re.compile(r"(grid|puzzle|sudoku|game|no\.?|nr\.?)?\s*#?\s*\d{0,4}\s*[:.)]?", re.IGNORECASE)
+# Repetitions are possessive (`*+`) where the next one could take the same characters: a hostile line takes hours else.
+_RULE = re.compile(r"[-=~#+*.:'`|!_\s]++")
+_LABEL = re.compile(r"(grid|puzzle|sudoku|game|no\.?|nr\.?)?\s*+#?+\s*+\d{0,4}+\s*+[:.)]?", re.IGNORECASE)
 _SECTION = re.compile(r"\[([^\[\]]*)\]")
 _NUMBERED = re.compile(
-    r"""\s*(?:(?:no\.?|nr\.?|\#)?\s*\d{1,4}\s*[.):]\s+)?["'`]?([1-9.0_*\-]+)["'`]?(?=[\s,;]|$)""",
+    r"""\s*+(?:(?:no\.?|nr\.?|\#)?\s*+\d{1,4}+\s*+[.):]\s++)?["'`]?([1-9.0_*\-]+)["'`]?(?=[\s,;]|$)""",
     re.IGNORECASE,
 )
 _WORD_ENDS = re.compile(r"[\s,;:|\"'`]+")
-_LIST_OPENING = re.compile(r"\s*(?:\w+\s*=\s*)?(?:(?:np\.|numpy\.)?array\(\s*)?(?=[\[({])")
-_LIST_END = re.compile(r"(?<=[\])}])\s*,?\s*(?:dtype\s*=\s*[\w.]+\s*)?\)?\s*[,;]?\s*$")
+_LIST_OPENING = re.compile(r"\s*+(?:\w++\s*+=\s*+)?(?:(?:np\.|numpy\.)?array\(\s*+)?(?=[\[({])")
+_LIST_END = re.compile(r"(?<=[\])}])\s*+,?+\s*+(?:dtype\s*+=\s*+[\w.]++\s*+)?+\)?+\s*+[,;]?+\s*+$")
 _NOTHING = re.compile(r"\b(?:None|null|nan|NaN)\b")
+LONGEST_LINE = 10_000
+"""Characters of a line that is looked at: a 25×25 Sudoku as a list of numbers has about 3,000."""
 _LETTERS = re.compile(r"[^\W\d_]{3}")
 
 
@@ -101,6 +104,8 @@ class Line:
 
 def read_line(text: str, where: str, sizes: Collection[int]) -> Line:
     """Tells what a line may be. `sizes` are those of the puzzles that are looked for."""
+    if len(text) > LONGEST_LINE:
+        return Line("words", text, where)
     text = plain(text)
     line = text.strip()
     if not line:
@@ -109,7 +114,7 @@ def read_line(text: str, where: str, sizes: Collection[int]) -> Line:
             return Line("row", text, where, cells="." * len(cells), separated=tuple(cells))
         return Line("blank", text, where)
     lengths = {size * size for size in sizes}
-    if text.startswith("#") and not _RULE.fullmatch(line):
+    if text.startswith("#") and not _is_rule(line):
         return Line("comment", text, where, cells=_puzzle_in(line[1:], lengths))
     listed = _list_of_cells(line)
     if listed is not None and (found := _as_list(text, listed, where, sizes, lengths)):
@@ -126,9 +131,16 @@ def read_line(text: str, where: str, sizes: Collection[int]) -> Line:
     if len(set(joined)) == 1 and joined[0] in "-_*":
         is_blank_row = len(joined) in sizes
         return Line("row" if is_blank_row else "rule", text, where, cells=joined, maybe=joined[0])
-    if _RULE.fullmatch(line):
+    if _is_rule(line):
         return Line("rule", text, where)
     return _row_or_puzzle(text, joined, where, sizes, lengths)
+
+
+def _is_rule(line: str) -> bool:
+    """Whether a line is one between rows: a corner in it, or dashes next to dots that could not be cells."""
+    if not _RULE.fullmatch(line):
+        return False
+    return any(c in "+=~#" for c in line) or ("--" in line and any(c in ".'`:*" for c in line))
 
 
 def _row_or_puzzle(
