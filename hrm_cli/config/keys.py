@@ -31,7 +31,7 @@ def find_key(key: str) -> str:
     ]
     if not found:
         raise ConfigError(unknown_key(key))
-    if "." not in wanted and "_" in wanted:
+    if len(found) == 1 and "." not in wanted and "_" in wanted:
         home = found[0].partition(".")[0]
         elsewhere = [name for name in dotted_keys() if not name.startswith(f"{home}.")]
         found += [name for name in elsewhere if name.lower().endswith(f"_{wanted}") and name not in found]

@@ -109,7 +109,11 @@ class Stops:
             return self.start(self.arguments(), ["tear", what]).wait()
         life = self.start(self.arguments(), None)
         if kind == "while writing":
-            return life.stop(signal.SIGKILL, lambda: is_writing(run, now), delay / 10)
+            # On a busy machine the moment may be missed: after a few checkpoints it is stopped all the same.
+            late = goal + 10
+            return life.stop(
+                signal.SIGKILL, lambda: is_writing(run, now) or steps_logged(run) > late, delay / 10
+            )
         if kind == "while starting":
             return life.stop(what, lambda: True, moments.uniform(0, self.longest_start))
         if kind == "while training, twice":
@@ -213,19 +217,49 @@ def fresh_processes(run: Path, log: Path) -> Start:
     return start
 
 
+class Server:
+    """Starts every life as a child of a process that has imported torch: much sooner than from anew."""
+
+    def __init__(self, run: Path, log: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, SERVER, run, log],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    def __call__(self, arguments: list[Any], fault: list[Any] | None = None) -> Life:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        output = self.process.stdout
+        job = {"arguments": [str(part) for part in arguments], "fault": fault}
+        print(json.dumps(job), file=self.process.stdin, flush=True)
+        return Life(int(output.readline()), lambda: int(output.readline()))
+
+    def close(self) -> int:
+        """Ends it; returns its exit status."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.process.wait(timeout=60)
+
+
 def main() -> int:
     """Runs the long form."""
     parser = argparse.ArgumentParser(description="Stop a run at random moments and compare its end.")
     parser.add_argument("--kills", type=int, default=100, help="stops (100)")
     parser.add_argument("--seed", type=int, default=None, help="of the moments; drawn unless given")
+    parser.add_argument(
+        "--forked", action="store_true", help="lives forked from a process that has imported torch"
+    )
     options = parser.parse_args()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what runs in its background so, and every life would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hrm-kills-") as name:
         work = Path(name)
         log = work / "log"
         data, whole, run = work / "data", work / "whole", work / "stopped"
-        start = fresh_processes(run, log)
+        start: Start = Server(run, log) if options.forked else fresh_processes(run, log)
         # Long enough that every stop has something to stop.
         epochs = max(31, options.kills)
         build = ["build-dataset", "sudoku", "--size", 4, "--num-train", PUZZLES, "--num-test", 8]
@@ -238,22 +272,28 @@ def main() -> int:
                 print(log.read_text(errors="replace"))
                 return 1
         moments = random.Random(seed)
-        stops = Stops(run, start, [*new, "--output-dir", run], moments)
+        longest_start = 0.5 if options.forked else 4.0
+        stops = Stops(run, start, [*new, "--output-dir", run], moments, longest_start=longest_start)
         for number, (kind, what) in enumerate(planned(options.kills, moments), 1):
             stops.stop(kind, what)
+            if stops.problems:
+                break
             if number % 10 == 0:
                 print(f"{number} stops, step {steps_logged(run)}", flush=True)
         if start(stops.arguments(), None).wait():
             stops.problems.append("the last life, left alone, did not end well")
         else:
             stops.problems += [f"differs: {what}" for what in differences(run, whole)]
+        if isinstance(start, Server):
+            start.close()
         text = log.read_text(errors="replace")
         if "Traceback" in text:
             stops.problems.append(f"a traceback was printed:\n{text[text.index('Traceback') :][:3000]}")
     for name, count in sorted(stops.counts.items()):
         print(f"{count:5}  {name}")
+    lives = "lives forked from one process" if options.forked else "each life a process of its own"
     print(
-        f"{stops.counts.total()} stops of a run of {epochs * STEPS_AN_EPOCH} steps, seed {seed}, "
+        f"{stops.counts.total()} stops ({lives}) of a run of {epochs * STEPS_AN_EPOCH} steps, seed {seed}, "
         f"{time.monotonic() - started:.0f} s: {'; '.join(stops.problems) or 'ended bit-identical'}"
     )
     return 1 if stops.problems else 0

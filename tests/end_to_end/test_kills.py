@@ -7,25 +7,19 @@ form, whose lives are forked from one process that has imported torch; `kills.py
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
 from .kills import (
     PUZZLES,
-    SERVER,
     SETTINGS,
     STEPS_AN_EPOCH,
-    Life,
+    Server,
     Stops,
     differences,
     fresh_processes,
@@ -37,31 +31,11 @@ KILLS = 24
 EPOCHS = 31
 
 
-class Server:
-    """Starts the command in children of a process that has imported torch."""
-
-    def __init__(self, folder: Path, log: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, SERVER, folder, log],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-
-    def __call__(self, arguments: list[Any], fault: list[Any] | None = None) -> Life:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        output = self.process.stdout
-        job = {"arguments": [str(part) for part in arguments], "fault": fault}
-        print(json.dumps(job), file=self.process.stdin, flush=True)
-        return Life(int(output.readline()), lambda: int(output.readline()))
-
-
 @pytest.fixture
 def fork(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path / "stopped", tmp_path / "log")
     yield server
-    assert server.process.stdin is not None
-    server.process.stdin.close()
-    assert server.process.wait(timeout=60) == 0
+    assert server.close() == 0
 
 
 def test_a_run_stopped_at_random_moments_ends_bit_identically_to_one_never_stopped(
