@@ -31,13 +31,14 @@ def plan_and_measure(
     output_dir: Path | None,
     checkpoint: Path | None,
     *,
+    force: bool,
     json: bool,
 ) -> None:
     """Prints the plan. A dataset that is built for it lies in a temporary folder meanwhile."""
     with (
         tempfile.TemporaryDirectory(prefix="hrm-dry-run-") as scratch,
         prepare_new_run(
-            preset_name, overrides, data, Path(scratch) / "run", checkpoint, quiet=json
+            preset_name, overrides, data, Path(scratch) / "run", checkpoint, quiet=json, force=force
         ) as prepared,
     ):
         preset, facts = prepared.preset, dataset_facts(prepared.dataset)

@@ -101,7 +101,12 @@ class Processes:
 
 
 def train_on_processes(
-    processes: Processes, prepare: Callable[[], PreparedRun], data: str | None, *, json: bool
+    processes: Processes,
+    prepare: Callable[[], PreparedRun],
+    data: str | None,
+    *,
+    force: bool = False,
+    json: bool,
 ) -> int:
     """Trains on several processes; returns the exit status. Host 0 alone calls `prepare`, and all hosts follow it."""
     from hrm_cli.training.launcher import Job, launch
@@ -129,6 +134,7 @@ def train_on_processes(
             "checkpoint": None if named is None else str(named),
             "latest": None if named is None else str(pointed_to(prepared.folder / "latest")),
             "backend": processes.backend,
+            "force": force,
             "json": json,
         }
         return launched(run)

@@ -25,6 +25,7 @@ _HELD = {
     "activations": "activations (estimate)",
     "total": "together",
     "activations_on_cpu": "activations on a CPU instead",
+    "total_on_cpu": "together on a CPU",
 }
 
 
@@ -100,13 +101,18 @@ def _print_memory(report: Report) -> None:
     heads, *rows = zip(["training memory", *_HELD.values()], *columns, strict=True)
     used = [row for row, values in zip(rows, zip(*held, strict=True), strict=True) if max(values) > 0]
     print_paragraph(
-        f"Memory to train {report.batch_size:,} puzzles a step, by the format of the forward pass:"
+        f"Memory to train {report.batch_size:,} puzzles a step{_in_parts(report.accumulation_steps)}, "
+        "by the format of the forward pass:"
     )
     print_gap()
     console.print_table(heads, used)
     print_gap()
     sizes = [f"{amount(report.stored_bytes(dtype), 'B')} in {dtype}" for dtype in BYTES]
     print_paragraph(f"A model file: {', '.join(sizes)}.")
+
+
+def _in_parts(count: int) -> str:
+    return f" in {count:,} parts" if count > 1 else ""
 
 
 def _print_flops(report: Report) -> None:

@@ -19,11 +19,6 @@ def plan_lines(plan: RunPlan) -> list[str]:
         f"Memory while training: about {amount(plan.memory, 'B')} (weights, optimiser, activations). "
         f"Disk: {amount(plan.disk, 'B')} for checkpoints of {amount(plan.checkpoint, 'B')}",
     ]
-    if not plan.fits_on_disk:
-        lines.append(
-            f"Warning: the disk has {amount(plan.free_disk or 0, 'B')} free, less than the checkpoints need; "
-            "keep fewer (train.keep_checkpoints), or make room"
-        )
     return lines
 
 

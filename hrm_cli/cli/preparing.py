@@ -11,6 +11,7 @@ from types import TracebackType
 
 from hrm_cli.cli import console
 from hrm_cli.cli.configuration import configuration_of_run, domain_of, load_configuration
+from hrm_cli.cli.fitting import Fitting
 from hrm_cli.config.asked import NOTHING_ASKED, Asked, check_effect
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.redact import ELSEWHERE
@@ -52,6 +53,8 @@ class PreparedRun:
     resumed: bool = False
     named: Path | None = None
     """The checkpoint to go on from; None means the latest."""
+    fitting: Fitting | None = None
+    """How ranks compare the run with their GPUs; None where it has been compared."""
     claim: RunFolder | None = None
     """None where another process, which started this one, holds the lock."""
 
@@ -74,6 +77,8 @@ def prepare_new_run(
     *,
     quiet: bool = False,
     world_size: int = 1,
+    processes_here: int = 1,
+    force: bool = False,
 ) -> PreparedRun:
     """Checks everything, locks the folder, writes the configuration, and builds the dataset where none is given."""
     preset, name = configuration_of_run(preset_name, overrides, checkpoint)
@@ -83,6 +88,8 @@ def prepare_new_run(
     check_effect(preset.data, asked)
     find_device(preset.train.device)
     folder = output_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    fitting = Fitting(world_size, processes_here, force, quiet)
+    fitting.check_before_building(preset, folder)
     claim = RunFolder.new(folder)
     try:
         own = folder / OWN_DATASET
@@ -93,6 +100,7 @@ def prepare_new_run(
             _build(preset.data, own, asked, quiet=quiet)
         dataset, test = _open_datasets(own if preset.data.path is None else Path(preset.data.path))
         check_start(preset, dataset_facts(dataset))
+        fitting.check_built(preset, dataset_facts(dataset), folder)
         write_configuration(folder, preset)
     except BaseException:
         claim.discard()
@@ -108,6 +116,8 @@ def prepare_resumed_run(
     *,
     quiet: bool = False,
     world_size: int = 1,
+    processes_here: int = 1,
+    force: bool = False,
 ) -> PreparedRun:
     """The run of `--resume`: its own configuration, with train and eval settings overridden where asked.
 
@@ -136,6 +146,8 @@ def prepare_resumed_run(
             # Its build was killed.
             _build(preset.data, where, NOTHING_ASKED, quiet=quiet)
         dataset, test = _open_datasets(where)
+        fitting = Fitting(world_size, processes_here, force, quiet)
+        fitting.check_built(preset, dataset_facts(dataset), folder)
     except BaseException:
         claim.close()
         raise
@@ -150,10 +162,11 @@ def reopened_run(
     resumed: bool,
     named: Path | None,
     checks_tokens: bool = False,
+    fitting: Fitting | None = None,
 ) -> PreparedRun:
     """A run that another process has prepared; `checks_tokens` where that one has not read this host's dataset."""
     dataset, test = _open_datasets(data, check_tokens=checks_tokens)
-    return PreparedRun(folder, preset, dataset, test, resumed, named)
+    return PreparedRun(folder, preset, dataset, test, resumed, named, fitting)
 
 
 def check_same_dataset(prepared: PreparedRun, world: World) -> None:

@@ -74,7 +74,10 @@ def run_training(
     preset, dataset = prepared.preset, prepared.dataset
     quiet = quiet or not world.is_first
     facts = dataset_facts(dataset)
-    state = initial_state(preset, facts, device_of_command(preset.train.device, device))
+    device = device_of_command(preset.train.device, device)
+    if prepared.fitting is not None and device.type == "cuda":
+        prepared.fitting.check(preset, facts, device, prepared.folder)
+    state = initial_state(preset, facts, device)
     if preset.train.distill_from is not None:
         state.teacher = load_teacher(Path(preset.train.distill_from), facts, state.model.device)
     batches = TrainingBatches(
@@ -175,7 +178,15 @@ def plan_of(
 ) -> RunPlan:
     """What the run will take; `folder` stands in for where it is to lie."""
     dtype = str(state.model.core.dtype).removeprefix("torch.")
-    return plan_run(prepared.preset, facts, plan, dtype, folder or prepared.folder, world_size=world_size)
+    return plan_run(
+        prepared.preset,
+        facts,
+        plan,
+        dtype,
+        folder or prepared.folder,
+        device_type=state.model.device.type,
+        world_size=world_size,
+    )
 
 
 def _evaluation(prepared: PreparedRun, world: World) -> Any:

@@ -78,6 +78,10 @@ def train(
             "--dry-run", help="Print what the run will take, measuring 20 steps at most; keep nothing."
         ),
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Train although the plan does not fit this machine's memory or disk."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Train a model.
@@ -120,7 +124,7 @@ def train(
             )
         from hrm_cli.cli.dry_run import plan_and_measure
 
-        plan_and_measure(preset, overrides, data, output_dir, checkpoint, json=json)
+        plan_and_measure(preset, overrides, data, output_dir, checkpoint, force=force, json=json)
         return
 
     from hrm_cli.cli.preparing import prepare_new_run, prepare_resumed_run
@@ -128,13 +132,30 @@ def train(
 
     def prepare() -> PreparedRun:
         if resume is not None:
-            return prepare_resumed_run(resume, overrides, data, quiet=json, world_size=processes.world_size)
+            return prepare_resumed_run(
+                resume,
+                overrides,
+                data,
+                quiet=json,
+                world_size=processes.world_size,
+                processes_here=processes.per_host,
+                force=force,
+            )
         return prepare_new_run(
-            preset, overrides, data, output_dir, checkpoint, quiet=json, world_size=processes.world_size
+            preset,
+            overrides,
+            data,
+            output_dir,
+            checkpoint,
+            quiet=json,
+            world_size=processes.world_size,
+            processes_here=processes.per_host,
+            force=force,
         )
 
     if processes.are_launched:
-        status = train_on_processes(processes, prepare, None if data is None else str(data), json=json)
+        own_data = None if data is None else str(data)
+        status = train_on_processes(processes, prepare, own_data, force=force, json=json)
         raise typer.Exit(status)
     with prepare() as prepared:
         outcome = run_training(prepared, quiet=json)

@@ -95,6 +95,7 @@ def _work(task: dict[str, Any], attempt: int, local_rank: int) -> int:
 
 def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
     from hrm_cli.cli import console
+    from hrm_cli.cli.fitting import Fitting
     from hrm_cli.cli.preparing import check_same_dataset, reopened_run
     from hrm_cli.cli.running import run_training
     from hrm_cli.cli.train import show_outcome
@@ -114,6 +115,7 @@ def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
             resumed=agreed["resumed"] or attempt > 0,
             checks_tokens=_reads_the_dataset_first(place, attempt),
             named=_named_checkpoint(agreed, attempt),
+            fitting=Fitting(place.world_size, place.processes, agreed["force"], quiet=not world.is_first),
         )
         check_same_dataset(prepared, world)
         if world.is_first and attempt:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.config.values import LARGEST_SEED
+from hrm_cli.data import expected
 from hrm_cli.data.arc_online import ArcImages, is_arc
 from hrm_cli.data.augmentation import OnlineAugmentation
 from hrm_cli.data.format import Dataset
@@ -206,7 +207,9 @@ def rank_rows(global_batch_size: int, rank: int, world_size: int) -> slice:
 def total_steps(dataset: Dataset, epochs: int, global_batch_size: int) -> int:
     """Training steps in `epochs`: floor(epochs · groups · mean examples per puzzle ÷ global batch size)."""
     metadata = dataset.metadata
-    return int(epochs * metadata.total_groups * metadata.mean_puzzle_examples / global_batch_size)
+    return expected.total_steps(
+        epochs, metadata.total_groups, metadata.mean_puzzle_examples, global_batch_size
+    )
 
 
 def steps_per_epoch(dataset: Dataset, global_batch_size: int) -> float:

@@ -13,17 +13,27 @@ from hrm_cli.data.metadata import read_metadata
 class ExpectedExamples:
     """Examples that an epoch visits: groups × mean examples of a puzzle."""
 
-    per_epoch: float | None
+    groups: int | None
     """None where only the built dataset can tell."""
     words: str
     """What is assumed, or why it cannot be told."""
+    mean_examples: float = 1.0
+    """Examples of a puzzle, on average."""
 
     def steps(self, train: TrainConfig) -> int | None:
-        """Optimiser steps: floor(epochs · examples of an epoch ÷ global batch size), at most train.max_steps."""
-        if self.per_epoch is None:
-            return None
-        steps = int(train.epochs * self.per_epoch / train.global_batch_size)
-        return max(1, min(steps, train.max_steps or steps))
+        """Optimizer steps of a run (`planned_steps`)."""
+        return None if self.groups is None else planned_steps(train, self.groups, self.mean_examples)
+
+
+def total_steps(epochs: int, groups: int, mean_examples: float, global_batch_size: int) -> int:
+    """Steps in `epochs`, floor(epochs · groups · mean examples per puzzle ÷ global batch size)."""
+    return int(epochs * groups * mean_examples / global_batch_size)
+
+
+def planned_steps(train: TrainConfig, groups: int, mean_examples: float) -> int:
+    """Optimizer steps of a run: those of its epochs, at most train.max_steps, at least one."""
+    steps = total_steps(train.epochs, groups, mean_examples, train.global_batch_size)
+    return max(1, min(steps, train.max_steps or steps))
 
 
 def expected_examples(data: DataConfig) -> ExpectedExamples:
@@ -31,7 +41,8 @@ def expected_examples(data: DataConfig) -> ExpectedExamples:
     if data.path is not None:
         metadata = read_metadata(Path(data.path), "train")
         per_epoch = metadata.total_groups * metadata.mean_puzzle_examples
-        return ExpectedExamples(per_epoch, f"{per_epoch:,.0f} examples an epoch, as {data.path} has them")
+        words = f"{per_epoch:,.0f} examples an epoch, as {data.path} has them"
+        return ExpectedExamples(metadata.total_groups, words, metadata.mean_puzzle_examples)
     if data.domain == "arc":
         return ExpectedExamples(
             None, "tasks differ in their number of examples; name a built dataset: data.path=DIR"

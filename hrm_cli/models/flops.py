@@ -56,8 +56,10 @@ class RunFlops:
     training: int
 
 
-def training_flops(arch: ArchConfig, train: TrainConfig, vocab_size: int, seq_len: int) -> int:
-    """FLOPs of one training step for one puzzle: under a depth schedule the mean over the run."""
+def training_flops(
+    arch: ArchConfig, train: TrainConfig, vocab_size: int, seq_len: int, begin: float = 0.0
+) -> int:
+    """FLOPs of a training step for one puzzle: under a depth schedule the mean, from the share `begin` of a run on."""
 
     def of(arch: ArchConfig) -> int:
         parts = anatomy(arch, vocab_size, seq_len, contract=train.contract, gradient=train.gradient)
@@ -65,10 +67,13 @@ def training_flops(arch: ArchConfig, train: TrainConfig, vocab_size: int, seq_le
 
     if train.depth_schedule is None:
         return of(arch)
-    stages = depth_shares(train.depth_schedule)
-    return round(
-        sum(share * of(arch.model_copy(update={"H_cycles": H, "L_cycles": L})) for H, L, share in stages)
-    )
+    total, done = 0.0, 0.0
+    for H, L, share in depth_shares(train.depth_schedule):
+        rest = min(share, max(0.0, done + share - begin))
+        done += share
+        if rest:
+            total += rest * of(arch.model_copy(update={"H_cycles": H, "L_cycles": L}))
+    return round(total / (1 - begin))
 
 
 def run_flops(step_training: int, steps: int, global_batch_size: int) -> RunFlops:

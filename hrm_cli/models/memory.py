@@ -10,11 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hrm_cli.models.anatomy import Part
+from hrm_cli.config.depth import depth_shares
+from hrm_cli.config.schema import ArchConfig, TrainConfig
+from hrm_cli.models.anatomy import Part, anatomy
+from hrm_cli.puzzles.domain import infer_relations
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Of one number in each format."""
 
+_STACKS = ("H_level", "L_level", "h_layers", "l_layers")
+"""Modules that are stacks of blocks."""
 _MASTER = BYTES["float32"]
 _MOMENTS = 2
 
@@ -40,6 +45,22 @@ class TrainingMemory:
     """All of the above."""
     activations_on_cpu: int
     """What takes the place of `activations` on a CPU."""
+    total_on_cpu: int
+    """All of it there."""
+
+    def on(self, device_type: str) -> int:
+        """All of it, on a device of this type."""
+        return self.total_on_cpu if device_type == "cpu" else self.total
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """Activation checkpointing: blocks keep their inputs alone and are computed twice."""
+
+    blocks: int
+    """Runs of a block with gradient in one step."""
+    state: int
+    """Numbers of the input of one, for one puzzle."""
 
 
 def activation_bytes(parts: Sequence[Part], batch_size: int, dtype: str) -> int:
@@ -62,11 +83,22 @@ def activation_bytes_on_cpu(parts: Sequence[Part], batch_size: int, dtype: str) 
 
 
 def training_memory(
-    parts: Sequence[Part], batch_size: int, dtype: str, *, averages_weights: bool = False
+    parts: Sequence[Part],
+    batch_size: int,
+    dtype: str,
+    *,
+    averages_weights: bool = False,
+    recomputes: Recomputed | None = None,
 ) -> TrainingMemory:
     """Bytes held while a batch of `batch_size` puzzles is trained in `dtype`."""
     trainable = sum(part.trainable for part in parts)
     weights = _MASTER * trainable
+    on_gpu = activation_bytes(parts, batch_size, dtype)
+    on_cpu = activation_bytes_on_cpu(parts, batch_size, dtype)
+    if recomputes is not None:
+        inputs = batch_size * recomputes.blocks * recomputes.state * BYTES[dtype]
+        # One block at a time is computed again, and keeps what it always does.
+        on_gpu, on_cpu = (min(kept, inputs + kept // recomputes.blocks) for kept in (on_gpu, on_cpu))
     held = {
         "weights": weights,
         "working_copy": 0 if dtype == "float32" else BYTES[dtype] * trainable,
@@ -74,7 +106,45 @@ def training_memory(
         "optimizer": _MOMENTS * weights,
         "averaged_weights": weights if averages_weights else 0,
         "buffers": _MASTER * sum(part.buffers for part in parts),
-        "activations": activation_bytes(parts, batch_size, dtype),
+        "activations": on_gpu,
     }
-    on_cpu = activation_bytes_on_cpu(parts, batch_size, dtype)
-    return TrainingMemory(**held, total=sum(held.values()), activations_on_cpu=on_cpu)
+    total = sum(held.values())
+    return TrainingMemory(
+        **held, total=total, activations_on_cpu=on_cpu, total_on_cpu=total - on_gpu + on_cpu
+    )
+
+
+def memory_in_training(
+    arch: ArchConfig,
+    train: TrainConfig,
+    vocab_size: int,
+    seq_len: int,
+    num_puzzle_identifiers: int,
+    rows: int,
+    dtype: str,
+) -> TrainingMemory:
+    """Bytes that training takes where it is deepest, on a process that has `rows` puzzles of every batch."""
+    depths = [(arch.H_cycles, arch.L_cycles)]
+    if train.depth_schedule is not None:
+        depths = [(H, L) for H, L, _ in depth_shares(train.depth_schedule)]
+    positions = seq_len + (arch.puzzle_positions if arch.core != "nova" else 0)
+    if arch.mixer == "units":
+        positions = seq_len * infer_relations(vocab_size, seq_len).num_symbols
+    found = []
+    for H, L in depths:
+        deep = arch.model_copy(update={"H_cycles": H, "L_cycles": L})
+        parts = anatomy(deep, vocab_size, seq_len, num_puzzle_identifiers, train.contract, train.gradient)
+        layers = {"H": arch.H_layers, "L": arch.L_layers, "h": arch.H_layers, "l": arch.L_layers}
+        runs = {part.module: part.runs.with_gradient for part in parts if part.module in _STACKS}
+        blocks = sum(count * layers[module[0]] for module, count in runs.items())
+        recomputes = Recomputed(max(blocks, 1), positions * arch.hidden_size)
+        found.append(
+            training_memory(
+                parts,
+                -(-rows // train.accumulation_steps),
+                dtype,
+                averages_weights=train.ema_decay > 0,
+                recomputes=recomputes if train.activation_checkpointing else None,
+            )
+        )
+    return max(found, key=lambda memory: memory.total)

@@ -17,7 +17,7 @@ from hrm_cli.models.flops import (
     step_flops_by_kind,
     training_flops,
 )
-from hrm_cli.models.memory import BYTES, TrainingMemory, training_memory
+from hrm_cli.models.memory import BYTES, TrainingMemory, memory_in_training
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Report:
     """What the run's length assumes, or why it is not known."""
     batch_size: int = 0
     """Puzzles of the batch that `training` is for."""
+    accumulation_steps: int = 1
+    """Parts in which that batch is worked on."""
     training: dict[str, TrainingMemory] | None = None
     """By forward dtype."""
 
@@ -72,6 +74,7 @@ class Report:
             "memory": {
                 "stored": {dtype: self.stored_bytes(dtype) for dtype in BYTES},
                 "batch_size": self.batch_size,
+                "accumulation_steps": self.accumulation_steps,
                 "training": {dtype: asdict(held) for dtype, held in (self.training or {}).items()},
             },
             "flops": self._flops(),
@@ -134,8 +137,17 @@ def make_report(
         run=None if steps is None else run_flops(per_puzzle, steps, train.global_batch_size),
         run_words=run_words,
         batch_size=batch_size,
+        accumulation_steps=train.accumulation_steps,
         training={
-            dtype: training_memory(parts, batch_size, dtype, averages_weights=train.ema_decay > 0)
+            dtype: memory_in_training(
+                shape.arch,
+                train,
+                shape.vocab_size,
+                shape.seq_len,
+                shape.num_puzzle_identifiers,
+                batch_size,
+                dtype,
+            )
             for dtype in BYTES
         },
     )

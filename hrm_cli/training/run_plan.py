@@ -1,22 +1,21 @@
 """What a run will take, told before it begins: steps, tokens, arithmetic, memory, disk; and its time, once measured.
 
-Arithmetic is that of the matrix products (`hrm_cli.models.flops`), of every stage of a depth schedule as far as it is
-long; evaluations are not counted.
+Steps, arithmetic and memory are those of `hrm params`: `hrm_cli.data.expected`, `hrm_cli.models.flops` and
+`hrm_cli.models.memory` have one formula for each. Evaluations are not counted.
 """
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hrm_cli.config.depth import depth_at
-from hrm_cli.config.schema import ArchConfig, Preset
+from hrm_cli.config.schema import Preset
 from hrm_cli.files import free_disk
 from hrm_cli.models.anatomy import anatomy
-from hrm_cli.models.flops import step_flops
-from hrm_cli.models.memory import BYTES, training_memory
+from hrm_cli.models.flops import run_flops, training_flops
+from hrm_cli.models.memory import BYTES, memory_in_training
 from hrm_cli.training.state import DatasetFacts, Plan
 
 MEASURED_STEPS = 20
@@ -24,8 +23,6 @@ MEASURED_STEPS = 20
 
 _FLOAT32 = 4
 _MOMENTS = 2
-_SAMPLES = 200
-"""Places of a run at which its depth is looked up."""
 
 
 @dataclass(frozen=True)
@@ -59,34 +56,63 @@ class RunPlan:
         return {**asdict(self), "fits_on_disk": self.fits_on_disk}
 
 
-def plan_run(
-    preset: Preset, facts: DatasetFacts, plan: Plan, dtype: str, folder: Path, *, world_size: int = 1
-) -> RunPlan:
-    """The plan of a run that computes in `dtype` and is to lie in `folder`, which need not exist."""
-    train = preset.train
-    parts = anatomy(preset.arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers)
+@dataclass(frozen=True)
+class RunCost:
+    """What a run takes of memory and disk, whatever its length; in bytes."""
+
+    trainable: int
+    memory: int
+    checkpoint: int
+    disk: int
+
+
+def cost_of_run(
+    preset: Preset, facts: DatasetFacts, dtype: str, device_type: str, *, world_size: int = 1
+) -> RunCost:
+    """The cost of a run that computes in `dtype` on devices of this type."""
+    arch, train = preset.arch, preset.train
+    parts = anatomy(arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers)
     trainable = sum(part.trainable for part in parts)
     stored = trainable + sum(part.buffers for part in parts)
-    rows = -(-train.global_batch_size // (world_size * train.accumulation_steps))
-    memory = training_memory(parts, rows, dtype, averages_weights=train.ema_decay > 0).total
-    positions = facts.seq_len + preset.arch.puzzle_positions
-    carry = 2 * positions * preset.arch.hidden_size * BYTES[dtype] + 2 * facts.seq_len * _FLOAT32
+    rows = -(-train.global_batch_size // world_size)
+    memory = memory_in_training(
+        arch, train, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, rows, dtype
+    )
+    positions = facts.seq_len + arch.puzzle_positions
+    carry = 2 * positions * arch.hidden_size * BYTES[dtype] + 2 * facts.seq_len * _FLOAT32
     checkpoint = (
         2 * _FLOAT32 * stored
         + (_MOMENTS + (train.ema_decay > 0)) * _FLOAT32 * trainable
         + train.global_batch_size * carry
     )
+    return RunCost(trainable, memory.on(device_type), checkpoint, checkpoint * (train.keep_checkpoints + 2))
+
+
+def plan_run(
+    preset: Preset,
+    facts: DatasetFacts,
+    plan: Plan,
+    dtype: str,
+    folder: Path,
+    *,
+    device_type: str = "cpu",
+    world_size: int = 1,
+) -> RunPlan:
+    """The plan of a run that computes in `dtype` and is to lie in `folder`, which need not exist."""
+    train = preset.train
+    cost = cost_of_run(preset, facts, dtype, device_type, world_size=world_size)
+    per_example = training_flops(preset.arch, train, facts.vocab_size, facts.seq_len)
     examples = plan.total_steps * train.global_batch_size
     return RunPlan(
         plan.total_steps,
         plan.epoch(plan.total_steps),
         examples,
         examples * facts.seq_len,
-        trainable,
-        sum(work * examples // _SAMPLES for work in _work(preset, facts)),
-        memory,
-        checkpoint,
-        checkpoint * (train.keep_checkpoints + 2),
+        cost.trainable,
+        run_flops(per_example, plan.total_steps, train.global_batch_size).training,
+        cost.memory,
+        cost.checkpoint,
+        cost.disk,
         free_disk(folder),
     )
 
@@ -98,22 +124,12 @@ def seconds_left(
 
     Steps that go deeper later on are reckoned by their arithmetic.
     """
-    work = _work(preset, facts)
-    begin = min(first_step * _SAMPLES // plan.total_steps, _SAMPLES - 1)
-    deeper = statistics.fmean(work[begin:]) / work[begin]
-    return step_seconds * deeper * (plan.total_steps - first_step)
-
-
-def _work(preset: Preset, facts: DatasetFacts) -> list[int]:
-    """FLOPs of one example at `_SAMPLES` places of the run."""
-    known: dict[tuple[int, int], int] = {}
-    work = []
-    for place in range(_SAMPLES):
-        depth = depth_at(place / _SAMPLES, preset.train.depth_schedule)
-        cycles = (preset.arch.H_cycles, preset.arch.L_cycles) if depth is None else (depth[0], depth[1])
-        if cycles not in known:
-            arch: ArchConfig = preset.arch.model_copy(update={"H_cycles": cycles[0], "L_cycles": cycles[1]})
-            parts = anatomy(arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers)
-            known[cycles] = step_flops(parts).training
-        work.append(known[cycles])
-    return work
+    if first_step >= plan.total_steps:
+        return 0.0
+    share = first_step / plan.total_steps
+    rest = training_flops(preset.arch, preset.train, facts.vocab_size, facts.seq_len, share)
+    depth = depth_at(share, preset.train.depth_schedule)
+    now = preset.arch.model_copy(update={} if depth is None else {"H_cycles": depth[0], "L_cycles": depth[1]})
+    level = preset.train.model_copy(update={"depth_schedule": None})
+    step = training_flops(now, level, facts.vocab_size, facts.seq_len)
+    return step_seconds * rest / step * (plan.total_steps - first_step)

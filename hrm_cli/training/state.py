@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from hrm_cli.config.schema import Preset, TrainConfig
-from hrm_cli.data.batches import steps_per_epoch, total_steps
+from hrm_cli.data.batches import steps_per_epoch
+from hrm_cli.data.expected import planned_steps
 from hrm_cli.data.format import Dataset
 from hrm_cli.models.act import ACTModel, Carry
 from hrm_cli.models.compiling import compile_updates
@@ -49,8 +50,7 @@ class Plan:
 def make_plan(config: TrainConfig, dataset: Dataset) -> Plan:
     """The plan of a run over `dataset`."""
     per_epoch = steps_per_epoch(dataset, config.global_batch_size)
-    total = total_steps(dataset, config.epochs, config.global_batch_size)
-    total = max(1, min(total, config.max_steps or total))
+    total = planned_steps(config, dataset.metadata.total_groups, dataset.metadata.mean_puzzle_examples)
     eval_every = round(config.eval_interval * per_epoch) if config.eval_interval else -(-total // 10)
     return Plan(total, per_epoch, max(1, eval_every))
 

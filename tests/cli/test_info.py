@@ -61,17 +61,6 @@ def test_a_device_that_is_not_there_is_refused(run_hrm: RunHrm) -> None:
     assert "nonsense" in done.stderr
 
 
-def test_the_memory_of_a_container_is_its_limit_not_the_machines(tmp_path, monkeypatch) -> None:
-    whole = machine.memory_bytes()
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(machine, "_CGROUP_LIMITS", (str(limit),))
-    limit.write_text("1000000\n")
-    assert machine.memory_bytes() == 1_000_000
-    limit.write_text("max\n")
-    assert machine.memory_bytes() is not None
-    assert machine.memory_bytes() >= (whole or 0)
-
-
 def test_a_processor_has_a_name_and_cores_on_every_system(monkeypatch) -> None:
     assert machine.processor_name()
     assert 1 <= machine.granted_cores() <= (os.cpu_count() or 1)

@@ -37,7 +37,7 @@ def test_steps_are_those_of_the_plan_over_the_built_dataset(
 )
 def test_what_only_the_dataset_can_tell_is_not_guessed(settings: dict[str, object], words: str) -> None:
     found = expected_examples(DataConfig(**settings))
-    assert (found.per_epoch, found.steps(TrainConfig())) == (None, None)
+    assert (found.groups, found.steps(TrainConfig())) == (None, None)
     assert words in found.words
     assert "data.path=DIR" in found.words
 

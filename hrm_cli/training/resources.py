@@ -1,0 +1,159 @@
+"""Whether a run fits the memory and the disk that there are, and with which settings it would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from hrm_cli.config.schema import Preset, TrainConfig
+from hrm_cli.errors import ConfigError
+from hrm_cli.files import free_disk
+from hrm_cli.machine import available_bytes, memory_bytes
+from hrm_cli.training.run_plan import RunCost, cost_of_run
+from hrm_cli.training.state import DatasetFacts
+
+PROCESS = 500_000_000
+"""What a process holds beside a model: Python, torch, its libraries, in bytes."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What there is, in bytes; None where the system does not tell."""
+
+    memory: int | None
+    """Of one process: a GPU's, or its share of the machine's."""
+    available: int | None
+    """Of that, not in use now."""
+    disk: int | None
+    """Free, where the run is to lie."""
+    place: str
+    """Whose memory it is: `here`, or `on cuda:0`."""
+
+
+def resources_of(device: torch.device, folder: Path, processes: int = 1) -> Resources:
+    """What a run in `folder` can use on `device`; `processes` of this machine share its memory."""
+    disk = free_disk(folder)
+    if disk is not None:
+        # A run that goes on replaces its checkpoints.
+        disk += sum(file.stat().st_size for file in (folder / "checkpoints").rglob("*") if file.is_file())
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return Resources(total, free, disk, f"on {device}")
+    if device.type == "mps":
+        return Resources(torch.mps.recommended_max_memory(), None, disk, f"on {device}")
+    whole, free_now = memory_bytes(), available_bytes()
+    return Resources(
+        None if whole is None else whole // processes - PROCESS,
+        None if free_now is None else free_now // processes - PROCESS,
+        disk,
+        "here" if processes == 1 else f"for each of {processes} processes here",
+    )
+
+
+@dataclass(frozen=True)
+class Computation:
+    """How a run computes, as far as its memory depends on it."""
+
+    dtype: str
+    device_type: str
+    world_size: int = 1
+
+    def cost(self, preset: Preset, facts: DatasetFacts) -> RunCost:
+        """What the run takes."""
+        return cost_of_run(preset, facts, self.dtype, self.device_type, world_size=self.world_size)
+
+
+def check_resources(
+    preset: Preset, facts: DatasetFacts, computation: Computation, resources: Resources, *, force: bool
+) -> list[str]:
+    """Warnings about what is scarce. Raises ConfigError where the run cannot fit, unless `force` is set."""
+    cost = computation.cost(preset, facts)
+    problems, warnings = [], []
+    if resources.memory is not None and cost.memory > resources.memory:
+        problems.append(
+            f"training needs about {size(cost.memory)} of memory, {size(max(resources.memory, 0))} {resources.place}; "
+            f"{_memory_advice(preset, facts, computation, resources.memory)}"
+        )
+    elif resources.available is not None and cost.memory > resources.available:
+        warnings.append(
+            f"training needs about {size(cost.memory)} of memory, and {size(max(resources.available, 0))} "
+            f"{resources.place} are free now"
+        )
+    if resources.disk is not None and cost.disk > resources.disk:
+        problems.append(
+            f"its checkpoints need {size(cost.disk)} of disk, {size(resources.disk)} are free; "
+            f"{_disk_advice(preset, cost, resources.disk)}"
+        )
+    if not problems:
+        return warnings
+    if force:
+        return [*problems, *warnings]
+    raise ConfigError(f"{' Also, '.join(problems)}. --force tries it all the same")
+
+
+def size(count: int) -> str:
+    """Bytes as people read them: 5.4 GB."""
+    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count:,} bytes"
+
+
+def _memory_advice(preset: Preset, facts: DatasetFacts, computation: Computation, limit: int) -> str:
+    ways = []
+    for candidates, remark in _candidates(preset.train, computation.world_size):
+        for settings in candidates:
+            train = preset.train.model_copy(update=settings)
+            needed = computation.cost(preset.model_copy(update={"train": train}), facts).memory
+            if needed <= limit:
+                words = " ".join(f"train.{name}={_value(value)}" for name, value in settings.items())
+                ways.append(f"{words} ({size(needed)}, {remark})")
+                break
+    if not ways:
+        return "no batch is small enough for it: take a smaller model"
+    return f"these settings fit: {'; '.join(ways)}"
+
+
+def _candidates(train: TrainConfig, world_size: int) -> Iterator[tuple[list[dict[str, object]], str]]:
+    """Settings that take less memory, the mildest of every kind first, and what is to be known of the kind."""
+    rows = train.global_batch_size // world_size
+    parts = list(_doublings(2 * train.accumulation_steps, rows))
+    again = "the same updates, about a third slower"
+    yield [{"accumulation_steps": count} for count in parts], "the same updates"
+    if not train.activation_checkpointing:
+        yield [{"activation_checkpointing": True}], again
+        yield (
+            [{"accumulation_steps": count, "activation_checkpointing": True} for count in parts],
+            again,
+        )
+    batches = [batch for batch in (train.global_batch_size >> n for n in range(1, 20)) if batch >= world_size]
+    yield (
+        [{"global_batch_size": batch} for batch in batches if batch % world_size == 0],
+        "other updates: the learning rate may have to follow",
+    )
+
+
+def _doublings(first: int, last: int) -> Iterator[int]:
+    while first < last:
+        yield first
+        first *= 2
+    if last > 1:
+        yield last
+
+
+def _value(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _disk_advice(preset: Preset, cost: RunCost, free: int) -> str:
+    train, ways = preset.train, []
+    fewer = free // cost.checkpoint - 2
+    if 1 <= fewer < train.keep_checkpoints:
+        ways.append(f"train.keep_checkpoints={fewer} fits")
+    if preset.data.path is None and preset.data.augment == "stored":
+        ways.append("data.augment=online stores no augmented copies")
+    ways.append("--output-dir names another disk")
+    return "; ".join(ways)
