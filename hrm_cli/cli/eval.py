@@ -70,6 +70,10 @@ def evaluate(
             "--baselines-only", help="Only what trivial predictors score on the data; no checkpoint."
         ),
     ] = False,
+    compile: Annotated[
+        Literal["auto", "on", "off"],
+        typer.Option("--compile", help="torch.compile; auto: on CUDA, from 20,000 puzzles on."),
+    ] = "auto",
     nproc_per_node: ProcessesOption = 1,
     backend: BackendOption = None,
     device: DeviceOption = "auto",
@@ -122,6 +126,7 @@ def evaluate(
         device,
         seed or 0,
         json,
+        compile,
     )
     if processes.are_launched:
         raise typer.Exit(evaluate_on_processes(processes, request))

@@ -17,8 +17,10 @@ from hrm_cli.evaluation.attempted import AttemptedEvaluation, evaluate_with_atte
 from hrm_cli.evaluation.attempts import Tries, deeper
 from hrm_cli.evaluation.baselines import measure_baselines
 from hrm_cli.evaluation.evaluate import check_fit, evaluate
+from hrm_cli.models.compiling import compile_inference
 from hrm_cli.training.bundled import ATTEMPTS, SCHEME
 from hrm_cli.training.distributed import ALONE, World
+from hrm_cli.training.exhausted import told_as_exhausted
 from hrm_cli.training.model_files import load_model, read_model_card
 
 
@@ -38,6 +40,7 @@ class Request:
     device: str
     seed: int
     json: bool
+    compile: str = "auto"
 
 
 def measure(request: Request, world: World = ALONE, device: torch.device | None = None) -> None:
@@ -60,8 +63,12 @@ def measure(request: Request, world: World = ALONE, device: torch.device | None 
     check_fit(model, dataset)
     voting = Voting.of(dataset) if votes else None
     rows = dataset.num_examples if voting is None else voting.rows()
+    compile_inference(model, request.compile, min(rows, config.max_puzzles or rows) // world.size)
     quiet = json or not world.is_first
-    with console.progress("evaluating", min(rows, config.max_puzzles or rows), quiet=quiet) as display:
+    with (
+        told_as_exhausted(model.device, lambda: _smaller_batch(config.batch_size)),
+        console.progress("evaluating", min(rows, config.max_puzzles or rows), quiet=quiet) as display,
+    ):
         attempted: AttemptedEvaluation | None = None
         if tried > 1:
             steps = config.max_steps or model.arch.halt_max_steps
@@ -91,6 +98,11 @@ def measure(request: Request, world: World = ALONE, device: torch.device | None 
         )
     else:
         eval_output.render(card.path, request.split, result, baselines, arc, attempted)
+
+
+def _smaller_batch(size: int) -> tuple[str, str]:
+    way = f"--batch-size {size // 2}" if size > 1 else "--device cpu"
+    return f"evaluating {size} puzzle{'s' * (size != 1)} at once", f"take {way}: the answers are the same"
 
 
 def own_dataset(model_file: Path, configured: str | None) -> Path:

@@ -20,7 +20,7 @@ from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.act import ACTModel
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.distributed import ALONE, World
-from hrm_cli.training.exhausted import told_as_exhausted
+from hrm_cli.training.exhausted import told_as_exhausted, training_settings
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import TrainResult, train
 from hrm_cli.training.pointers import has_checkpoint
@@ -137,7 +137,7 @@ def run_training(
         run = Run(prepared.folder, preset, facts, plan, batches, evaluation, watching, world)
         with RunStatus(prepared.folder, plan.total_steps) if world.is_first else nullcontext() as status:
             rows = preset.train.global_batch_size // world.size
-            with told_as_exhausted(preset.train, state.model.device, rows):
+            with told_as_exhausted(state.model.device, lambda: training_settings(preset.train, rows)):
                 result = train(run, state)
             if status is not None:
                 status.ended(result.reason)

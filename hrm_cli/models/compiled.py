@@ -31,8 +31,10 @@ class Compiled:
         backend: str = "inductor",
         inductor_mode: str | None = None,
         any_rows: bool = False,
+        setting: str = "train.compile",
     ) -> None:
         _allow_graphs()
+        self._setting = setting
         self._function, self._mode, self._any_rows = function, mode, any_rows
         self._compiled: Callable[..., Any] | None = torch.compile(
             function,
@@ -86,9 +88,9 @@ class Compiled:
         reason = _first_words(error)
         if self._mode != "auto":
             raise ConfigError(
-                f"train.compile: torch.compile failed ({reason}); take train.compile=off"
+                f"{self._setting}: torch.compile failed ({reason}); take {self._setting}=off"
             ) from error
-        warnings.warn(f"torch.compile failed ({reason}); training goes on without it", stacklevel=3)
+        warnings.warn(f"torch.compile failed ({reason}); the run goes on without it", stacklevel=3)
         self._compiled = None
         return result
 

@@ -20,6 +20,7 @@ from hrm_cli.models.losses import act_loss
 from hrm_cli.models.recurrent import ModuleWeights, RecurrentCore, RecurrentWeights, StepTensors
 
 COMPILE_MODES = ("auto", "on", "max-autotune", "cudagraphs", "off")
+_MANY_PUZZLES = 20_000
 _INDUCTOR_MODES = {"max-autotune": "max-autotune-no-cudagraphs", "cudagraphs": "reduce-overhead"}
 
 
@@ -51,6 +52,22 @@ def compile_updates(model: ACTModel, mode: str, *, backend: str = "inductor") ->
     if not on_cpu:
         model.compiled_loss = compiled(act_loss)
         core.compiled_inference = Compiled(core.module_update, mode, backend=backend, any_rows=True)
+
+
+def compile_inference(model: ACTModel, mode: str, puzzles: int, *, backend: str = "inductor") -> None:
+    """Has a recurrent core's updates compiled for `puzzles` puzzles. `auto` does so on CUDA where they are many.
+
+    One graph serves all numbers of rows; compiling takes tens of seconds.
+    """
+    core = model.inner
+    if not isinstance(core, RecurrentCore):
+        return
+    pays = model.device.type == "cuda" and puzzles >= _MANY_PUZZLES
+    core.compiled_inference = None
+    if mode == "on" or (mode == "auto" and pays):
+        core.compiled_inference = Compiled(
+            core.module_update, mode, backend=backend, any_rows=True, setting="eval.compile"
+        )
 
 
 def begin_step(model: ACTModel) -> None:

@@ -1,8 +1,8 @@
-"""Memory that runs out while training: said as what it is, with the settings that would fit."""
+"""Memory that runs out: said as what it is, with the settings that would fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -13,24 +13,28 @@ from hrm_cli.models.compiled import out_of_memory
 
 
 class OutOfMemory(HRMError):  # noqa: N818 - the event's name
-    """The device has no memory left for a training step; what had been saved stays."""
-
-    exit_status = 1
+    """The device has no memory left; what had been saved stays."""
 
 
 @contextmanager
-def told_as_exhausted(config: TrainConfig, device: torch.device, rows: int) -> Iterator[None]:
-    """Raises OutOfMemory for whatever torch raises where `device` has no memory left; `rows` are this process's."""
+def told_as_exhausted(device: torch.device, settings: Callable[[], tuple[str, str]]) -> Iterator[None]:
+    """Raises OutOfMemory for whatever torch raises where `device` has no memory left.
+
+    `settings` says what was being done, and what would need less.
+    """
     try:
         yield
     except Exception as error:
         cause = out_of_memory(error)
         if cause is None:
             raise
-        raise OutOfMemory(_message(cause, config, device, rows)) from error
+        doing, less = settings()
+        words = str(cause).strip().partition("\n")[0]
+        raise OutOfMemory(f"out of memory on {device}{_size(device)} {doing} ({words}); {less}") from error
 
 
-def _message(cause: BaseException, config: TrainConfig, device: torch.device, rows: int) -> str:
+def training_settings(config: TrainConfig, rows: int) -> tuple[str, str]:
+    """For training with `rows` puzzles a step in this process."""
     at_once = -(-rows // config.accumulation_steps)
     ways = []
     if at_once > 1:
@@ -39,15 +43,14 @@ def _message(cause: BaseException, config: TrainConfig, device: torch.device, ro
             f"train.accumulation_steps={parts} (the same updates, {-(-rows // parts)} puzzles at once)"
         )
     if not config.activation_checkpointing:
-        ways.append("train.activation_checkpointing=true (the same updates, about a third slower)")
+        ways.append("train.activation_checkpointing=true (the same updates, 15 to 25 % slower)")
     if config.global_batch_size > 1:
         ways.append(f"a train.global_batch_size below {config.global_batch_size}")
     else:
         ways.append("a smaller model")
-    words = str(cause).strip().partition("\n")[0]
     return (
-        f"out of memory on {device}{_size(device)} with {at_once} puzzle{'s' * (at_once != 1)} at once ({words}); "
-        f"take {', or '.join(ways)}. A run that has a checkpoint goes on from it with --resume RUN and these settings"
+        f"training {at_once} puzzle{'s' * (at_once != 1)} at once",
+        f"take {', or '.join(ways)}. A run that has a checkpoint goes on from it with --resume RUN and these settings",
     )
 
 

@@ -13,7 +13,7 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.models import attention
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.compiled import Compiled, out_of_memory
-from hrm_cli.models.compiling import compile_updates
+from hrm_cli.models.compiling import compile_inference, compile_updates
 from hrm_cli.models.losses import act_loss
 from hrm_cli.models.registry import build_model
 
@@ -162,6 +162,18 @@ def test_inference_takes_one_graph_for_all_numbers_of_rows() -> None:
         plain = list(small("hrm").infer(batch.inputs, batch.puzzle_identifiers, 2, adaptive=False))[-1]
         torch.testing.assert_close(last.logits, plain.logits, rtol=1e-4, atol=1e-4)
     assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "device", "puzzles", "compiled"),
+    [("auto", "cuda", 20_000, True), ("auto", "cuda", 19_999, False), ("auto", "cpu", 10**6, False),
+     ("on", "cpu", 1, True), ("off", "cuda", 10**6, False)],
+)  # fmt: skip
+def test_inference_is_compiled_where_it_pays(mode, device, puzzles, compiled, monkeypatch) -> None:
+    model = small("hrm")
+    monkeypatch.setattr(ACTModel, "device", torch.device(device))
+    compile_inference(model, mode, puzzles, backend="eager")
+    assert (model.inner.compiled_inference is not None) == compiled
 
 
 @pytest.mark.slow

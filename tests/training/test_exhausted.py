@@ -6,13 +6,16 @@ import pytest
 import torch
 
 from hrm_cli.config.schema import TrainConfig
-from hrm_cli.training.exhausted import OutOfMemory, told_as_exhausted
+from hrm_cli.training.exhausted import OutOfMemory, told_as_exhausted, training_settings
 
 CPU = torch.device("cpu")
 
 
 def failing(error: Exception, config: TrainConfig, rows: int) -> str:
-    with pytest.raises(OutOfMemory) as raised, told_as_exhausted(config, CPU, rows):
+    with (
+        pytest.raises(OutOfMemory) as raised,
+        told_as_exhausted(CPU, lambda: training_settings(config, rows)),
+    ):
         raise error
     return str(raised.value)
 
@@ -20,7 +23,7 @@ def failing(error: Exception, config: TrainConfig, rows: int) -> str:
 def test_out_of_memory_names_settings_that_need_less_and_give_the_same_updates() -> None:
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nMore words")
     text = failing(error, TrainConfig(global_batch_size=768), 768)
-    assert "out of memory on cpu with 768 puzzles at once" in text
+    assert "out of memory on cpu training 768 puzzles at once" in text
     assert "train.accumulation_steps=2 (the same updates, 384 puzzles at once)" in text
     assert "train.activation_checkpointing=true" in text
     assert "Tried to allocate 20 GiB" in text
@@ -30,11 +33,11 @@ def test_out_of_memory_names_settings_that_need_less_and_give_the_same_updates()
 def test_settings_that_are_taken_already_are_not_offered() -> None:
     config = TrainConfig(global_batch_size=4, accumulation_steps=4, activation_checkpointing=True)
     text = failing(RuntimeError("DefaultCPUAllocator: can't allocate memory"), config, 4)
-    assert "with 1 puzzle at once" in text
+    assert "training 1 puzzle at once" in text
     assert "accumulation_steps" not in text
     assert "activation_checkpointing" not in text
 
 
 def test_other_errors_pass() -> None:
-    with pytest.raises(ValueError, match="other"), told_as_exhausted(TrainConfig(), CPU, 4):
+    with pytest.raises(ValueError, match="other"), told_as_exhausted(CPU, lambda: ("", "")):
         raise ValueError("other")
