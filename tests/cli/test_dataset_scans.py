@@ -10,7 +10,8 @@ import pytest
 import hrm_cli.data.format as data_format
 from hrm_cli.cli import measuring
 from hrm_cli.cli.measuring import Request, measure
-from hrm_cli.cli.running import prepare_new_run, reopened_run, run_training
+from hrm_cli.cli.preparing import prepare_new_run, reopened_run
+from hrm_cli.cli.running import run_training
 from hrm_cli.cli.worker import _reads_the_dataset_first
 from hrm_cli.config.data import DataConfig
 from hrm_cli.data.build import build_dataset
@@ -48,9 +49,9 @@ def test_who_prepares_a_run_reads_its_dataset_and_its_workers_do_not(
 ) -> None:
     prepared = prepare_new_run(None, [], data, tmp_path / "run", quiet=True)
     assert scans == ["train", "test"]
-    reopened_run(prepared.folder, prepared.preset, data, resumed=False)
+    reopened_run(prepared.folder, prepared.preset, data, resumed=False, named=None)
     assert scans == ["train", "test"]
-    reopened_run(prepared.folder, prepared.preset, data, resumed=False, checks_tokens=True)
+    reopened_run(prepared.folder, prepared.preset, data, resumed=False, named=None, checks_tokens=True)
     assert scans == ["train", "test"] * 2
 
 
@@ -65,7 +66,8 @@ def test_of_the_ranks_that_evaluate_the_first_reads_the_dataset(
     scans: list[str], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_first: bool
 ) -> None:
     small = ["arch.hidden_size=16", "arch.num_heads=2", "train.max_steps=1", "train.device=cpu"]
-    run_training(prepare_new_run(None, small, data, tmp_path / "run", quiet=True), quiet=True)
+    with prepare_new_run(None, small, data, tmp_path / "run", quiet=True) as prepared:
+        run_training(prepared, quiet=True)
     scans.clear()
     monkeypatch.setattr(type(ALONE), "is_first", property(lambda self: is_first))
 

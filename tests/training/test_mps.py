@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hrm_cli.cli.running import prepare_new_run, prepare_resumed_run, run_training
+from hrm_cli.cli.preparing import prepare_new_run, prepare_resumed_run
+from hrm_cli.cli.running import run_training
 from hrm_cli.config.data import DataConfig
 from hrm_cli.data.build import build_dataset
 from hrm_cli.models.device import to_device, widest_float
@@ -80,6 +81,11 @@ def figures(listener_file: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in line.items() if "second" not in k and k != "kind"} for line in lines]
 
 
+def trained(prepared: Any, device: torch.device) -> Any:
+    with prepared:
+        return run_training(prepared, quiet=True, device=device)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_on_mps_trains_evaluates_saves_and_resumes_with_the_numbers_of_a_cpu(
     case: str, data: Path, tmp_path: Path, mps: Any
@@ -87,13 +93,13 @@ def test_a_run_on_mps_trains_evaluates_saves_and_resumes_with_the_numbers_of_a_c
     def new(name: str, *more: str) -> Any:
         return prepare_new_run(None, [*SMALL, *CASES[case], *more], data, tmp_path / name, quiet=True)
 
-    run_training(new("cpu"), quiet=True, device=torch.device("cpu"))
+    trained(new("cpu"), device=torch.device("cpu"))
     before = mps.operations.total()
-    outcome = run_training(new("mps", "train.max_steps=4"), quiet=True, device=standin.MPS)
+    outcome = trained(new("mps", "train.max_steps=4"), device=standin.MPS)
     assert mps.operations.total() - before > 1000, "the stand-in has computed nothing"
     assert outcome.result.best is not None
     prepared = prepare_resumed_run(str(tmp_path / "mps"), ["train.max_steps=6"], None)
-    outcome = run_training(prepared, quiet=True, device=standin.MPS)
+    outcome = trained(prepared, device=standin.MPS)
     assert (outcome.result.reason, outcome.result.step) == ("finished", 6)
     for there, here in zip(
         figures(tmp_path / "mps/metrics.jsonl"), figures(tmp_path / "cpu/metrics.jsonl"), strict=True
@@ -105,12 +111,12 @@ def test_a_run_on_mps_trains_evaluates_saves_and_resumes_with_the_numbers_of_a_c
 def test_sums_that_were_saved_as_float64_are_narrowed(data: Path, tmp_path: Path, mps: Any) -> None:
     overrides = [*SMALL, "train.log_interval=100", "train.max_steps=2", "eval.max_puzzles=2"]
     prepared = prepare_new_run(None, overrides, data, tmp_path / "run", quiet=True)
-    folder = run_training(prepared, quiet=True, device=torch.device("cpu")).result.checkpoint
+    folder = trained(prepared, device=torch.device("cpu")).result.checkpoint
     file = folder / "training.safetensors"
     sums = {"sums/lm_loss": torch.ones((), dtype=torch.float64), "sums/log_steps": torch.tensor(1)}
     save_file(load_file(file) | sums, file)
     resumed = prepare_resumed_run(str(tmp_path / "run"), ["train.max_steps=3"], None)
-    assert run_training(resumed, quiet=True, device=standin.MPS).result.step == 3
+    assert trained(resumed, device=standin.MPS).result.step == 3
 
 
 def test_dropout_on_mps_puts_its_generator_back(mps: Any) -> None:
