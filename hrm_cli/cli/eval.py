@@ -98,6 +98,15 @@ def evaluate(
     if baselines_only:
         if data is None:
             raise ConfigError("--baselines-only: name the dataset with --data DIR")
+        of_models = {
+            "CHECKPOINT": checkpoint, "--max-steps": max_steps, "--halt": halt, "--batch-size": batch_size,
+            "--attempts": attempts, "--submission": submission, "--backend": backend,
+        }  # fmt: skip
+        unused = [name for name, value in of_models.items() if value is not None]
+        if unused:
+            raise ConfigError(
+                f"--baselines-only and {', '.join(unused)}: baselines need no model; leave one of them out"
+            )
         eval_output.show_baselines(Dataset.open(data, split), max_puzzles, json=json)
         return
     if checkpoint is None:

@@ -294,6 +294,15 @@ def test_a_flipped_bit_in_a_model_file_is_found_when_it_is_used(
         assert f"{model}: damaged, its content is not what was written (checksum)" in done.stderr
 
 
+def test_baselines_take_no_options_of_a_model(command: Command, run: Path) -> None:
+    words = ("eval", "--baselines-only", "--data", run / "dataset")
+    assert command(*words).status == 0
+    for options in ((run,), ("--max-steps", 3), ("--halt", "full"), ("--attempts", 2)):
+        done = command(*words, *options)
+        assert done.status == 2
+        assert "baselines need no model" in done.stderr
+
+
 def test_a_run_is_resumed_from_any_folder_and_after_it_has_moved(
     command: Command, whole: Path, tmp_path: Path
 ) -> None:
