@@ -127,26 +127,29 @@ def csv_puzzles(
 
 def _rows(lines: Iterator[NumberedLine], header: Header) -> Iterator[NumberedLine]:
     """The text of each row with the number of its last line: cells in quotation marks may go over several lines."""
-    number, row, is_open = 0, "", False
+    number, row, length, is_open = 0, list[str](), 0, False
     for at, line in lines:
         if is_open and (
             isinstance(line, TooLong)
-            or len(row) + len(line) > LONGEST_FIELD
+            or length + len(line) > LONGEST_FIELD
             or 1 < header.width == len(cells_of(line, header.delimiter))
         ):
             # A quotation mark that nobody closes takes no further rows along.
-            yield number, row
+            yield number, "\n".join(row)
             is_open = False
         if isinstance(line, TooLong):
             yield at, line
         elif is_open or line.strip():
-            row = f"{row}\n{line}" if is_open else line
-            number = at
-            is_open = row.count('"') % 2 == 1
             if not is_open:
-                yield number, row
+                row, length = [], 0
+            row.append(line)
+            length += len(line) + 1
+            number = at
+            is_open ^= line.count('"') % 2 == 1
+            if not is_open:
+                yield number, "\n".join(row)
     if is_open:
-        yield number, row
+        yield number, "\n".join(row)
 
 
 def _puzzle(row: list[str], columns: dict[str, int], reader: CellReader, where: str) -> Puzzle:

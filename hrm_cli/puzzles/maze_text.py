@@ -9,8 +9,9 @@ import math
 from collections.abc import Iterator
 
 from hrm_cli.errors import ConfigError, PuzzleError
-from hrm_cli.puzzles.domain import Grid, Puzzle, Unreadable
+from hrm_cli.puzzles.domain import Grid, Puzzle, Skipped, Unreadable
 from hrm_cli.puzzles.maze import CHARACTERS, FREE_IN_DRAWINGS, LARGEST, grid_of, refuse_unsolvable_text
+from hrm_cli.puzzles.sudoku_lines import plain
 
 _ROW = frozenset(CHARACTERS + FREE_IN_DRAWINGS)
 _TELLING = "#SG"
@@ -63,11 +64,15 @@ class MazeText:
             )
         return grid
 
-    def line(self, text: str, where: str) -> Iterator[Puzzle | Unreadable]:
-        """Takes the next line of a file: the maze that a blank line completes, or what is wrong with it."""
+    def line(self, text: str, where: str) -> Iterator[Puzzle | Unreadable | Skipped]:
+        """Takes the next line of a text file: the maze that a blank line completes, or what is wrong with it."""
+        text = plain(text)
         is_row = len(self._rows[0]) == len(text) if self._rows else False
         if not text or (text.isspace() and not is_row):
             yield from self.end()
+        elif _is_title(text) and not is_row:
+            yield from self.end()
+            yield Skipped(where)
         # Among rows of its length, what looks like a comment is a row with a character that no maze has.
         elif (is_row or not self.is_comment(text)) and self._cells <= LARGEST:
             self._rows.append(text)
@@ -76,7 +81,7 @@ class MazeText:
 
     def end(self) -> Iterator[Puzzle | Unreadable]:
         """The maze that the last lines drew."""
-        rows, places = self._rows, self._places
+        rows, places = _without_margins(self._rows), self._places
         too_large = self._cells > LARGEST
         self._rows, self._places, self._cells = [], [], 0
         if not rows:
@@ -116,6 +121,21 @@ class MazeText:
     def _check_size(self, rows: int, columns: int) -> None:
         if self._size is not None and (rows, columns) != (self._size, self._size):
             raise PuzzleError(f"{rows}×{columns} cells; mazes of {self._size}×{self._size} are wanted")
+
+
+def _is_title(text: str) -> bool:
+    """Whether a line is words: most of its characters are no maze's."""
+    written = [c for c in text if not c.isspace()]
+    return 2 * sum(c in _ROW for c in written) < len(written)
+
+
+def _without_margins(rows: list[str]) -> list[str]:
+    """Rows without the spaces around walls that enclose the whole maze: an indent, or ends that were padded."""
+    bare = [row.strip() for row in rows]
+    is_closed = len(rows) > 1 and all(row.startswith("#") and row.endswith("#") for row in bare)
+    is_closed = is_closed and {*bare[0], *bare[-1]} == {"#"} and len({len(row) for row in bare}) == 1
+    margins = {len(row) - len(row.lstrip()) for row in rows}
+    return bare if is_closed and len(margins) == 1 else rows
 
 
 def _is_square(length: int) -> bool:

@@ -132,24 +132,35 @@ def _items(
     header, place = _find_header(opening, name, readers)
     texts = [line for _, line in opening[place:] if isinstance(line, str)]
     samples = texts if header is None else list(header.questions(texts))
-    reader = _most_claims(readers, [line for line in samples if header or not line.startswith("#")])
-    reader = reader or _most_claims(readers, samples) or readers[0]
+    likely = _most_claims(readers, [line for line in samples if header or not line.startswith("#")])
+    likely = likely or _most_claims(readers, samples)
+    reader = likely or readers[0]
     lines = itertools.chain(opening[place:], numbered)
-    items = (
-        _lines_of_text(lines, reader, name) if header is None else csv_puzzles(lines, header, reader, name)
-    )
+    if header is not None:
+        yield from _named(csv_puzzles(lines, header, reader, name), reader)
+        return
+    # What is not decided yet, the first line decides that another reader knows.
+    others = [] if likely else [other for other in readers if other is not reader]
+    for number, text in lines:
+        found: Iterator[Item | Skipped]
+        if isinstance(text, TooLong):
+            found = itertools.chain(reader.end(), [Unreadable(f"{name}:{number}", str(text))])
+        else:
+            if known := [other for other in others if other.claims(text)]:
+                yield from _named(reader.end(), reader)
+                reader, others = known[0], []
+            found = reader.line(text, f"{name}:{number}")
+        for item in _named(found, reader):
+            if isinstance(item, Puzzle):
+                others = []
+            yield item
+    yield from _named(reader.end(), reader)
+
+
+def _named(items: Iterator[Item | Skipped], reader: TextReader) -> Iterator[Item | Skipped]:
+    """What a reader found; what it could not read gets the name of its domain."""
     for item in items:
         yield replace(item, domain=reader.domain) if isinstance(item, Unreadable) else item
-
-
-def _lines_of_text(lines: Iterator[NumberedLine], reader: TextReader, name: str) -> Iterator[Item | Skipped]:
-    for number, text in lines:
-        if isinstance(text, TooLong):
-            yield from reader.end()
-            yield Unreadable(f"{name}:{number}", str(text))
-        else:
-            yield from reader.line(text, f"{name}:{number}")
-    yield from reader.end()
 
 
 def _find_header(

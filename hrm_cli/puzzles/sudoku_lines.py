@@ -15,7 +15,7 @@ from typing import Literal
 from hrm_cli.puzzles.sudoku import BLANKS
 from hrm_cli.puzzles.sudoku_layout import ALL_BOXES, SYMBOLS
 
-Kind = Literal["blank", "comment", "rule", "row", "puzzle", "section", "words"]
+Kind = Literal["blank", "comment", "rule", "row", "puzzle", "section", "words", "long"]
 
 DIGITS = "123456789"
 WRITTEN = BLANKS + "-"
@@ -30,11 +30,14 @@ _LEAST_LARGE = 10
 """The smallest size whose digits need letters."""
 _SHORTEST_PUZZLE = 10
 """Characters from which a word that cannot be a row is meant as a puzzle."""
+LONGEST_LINE = 10_000
+"""Characters: 625 cells in quotation marks, with separators, are fewer."""
+_LONGEST_TITLE = 80
 _LONGEST_LABEL = 3
 """Digits of a number that may stand above a puzzle, alone on its line."""
 
 # Repetitions are possessive (`*+`) where the next one could take the same characters: a hostile line takes hours else.
-_RULE = re.compile(r"[-=~#+*.:'`|!_\s]++")
+_RULE = frozenset("-=~#+*.:'`|!_ \t\f\v")
 _LABEL = re.compile(r"(grid|puzzle|sudoku|game|no\.?|nr\.?)?\s*+#?+\s*+\d{0,4}+\s*+[:.)]?", re.IGNORECASE)
 _SECTION = re.compile(r"\[([^\[\]]*)\]")
 _NUMBERED = re.compile(
@@ -43,10 +46,9 @@ _NUMBERED = re.compile(
 )
 _WORD_ENDS = re.compile(r"[\s,;:|\"'`]+")
 _LIST_OPENING = re.compile(r"\s*+(?:\w++\s*+=\s*+)?(?:(?:np\.|numpy\.)?array\(\s*+)?(?=[\[({])")
-_LIST_END = re.compile(r"(?<=[\])}])\s*+,?+\s*+(?:dtype\s*+=\s*+[\w.]++\s*+)?+\)?+\s*+[,;]?+\s*+$")
 _NOTHING = re.compile(r"\b(?:None|null|nan|NaN)\b")
-LONGEST_LINE = 10_000
-"""Characters of a line that is looked at: a 25×25 Sudoku as a list of numbers has about 3,000."""
+_ANY_CELL = re.compile(r"[0-9.,;_*\-|:!+=~#\[\](){}'\"\t]")
+"""What every line but words has; most lines that are no puzzle end here."""
 _LETTERS = re.compile(r"[^\W\d_]{3}")
 
 
@@ -105,7 +107,7 @@ class Line:
 def read_line(text: str, where: str, sizes: Collection[int]) -> Line:
     """Tells what a line may be. `sizes` are those of the puzzles that are looked for."""
     if len(text) > LONGEST_LINE:
-        return Line("words", text, where)
+        return Line("long" if _ANY_CELL.search(text) else "words", text, where)
     text = plain(text)
     line = text.strip()
     if not line:
@@ -113,6 +115,8 @@ def read_line(text: str, where: str, sizes: Collection[int]) -> Line:
         if len(cells) in sizes and not any(cells):
             return Line("row", text, where, cells="." * len(cells), separated=tuple(cells))
         return Line("blank", text, where)
+    if not _ANY_CELL.search(line):
+        return Line("words", text, where)
     lengths = {size * size for size in sizes}
     if text.startswith("#") and not _is_rule(line):
         return Line("comment", text, where, cells=_puzzle_in(line[1:], lengths))
@@ -136,24 +140,22 @@ def read_line(text: str, where: str, sizes: Collection[int]) -> Line:
     return _row_or_puzzle(text, joined, where, sizes, lengths)
 
 
-def _is_rule(line: str) -> bool:
-    """Whether a line is one between rows: a corner in it, or dashes next to dots that could not be cells."""
-    if not _RULE.fullmatch(line):
-        return False
-    return any(c in "+=~#" for c in line) or ("--" in line and any(c in ".'`:*" for c in line))
-
-
 def _row_or_puzzle(
     text: str, joined: str, where: str, sizes: Collection[int], lengths: Collection[int]
 ) -> Line:
     line = text.strip()
     is_row_length = len(joined) in sizes
-    if _LABEL.fullmatch(line) and not line.isdecimal() and not (is_row_length and _are_cells(joined)):
+    if (
+        len(line) <= _LONGEST_TITLE
+        and _LABEL.fullmatch(line)
+        and not line.isdecimal()
+        and not (is_row_length and _are_cells(joined))
+    ):
         return Line("words", text, where)
     if len(line.split()) > 1 and (puzzle := _puzzle_in(line, lengths)):
         return Line("puzzle", text, where, cells=puzzle)
     numbers = _numbers(line, sizes, lengths)
-    if len(joined) in lengths and len(joined) not in sizes and _are_cells(joined):
+    if not numbers and len(joined) in lengths and not is_row_length and _are_cells(joined):
         return Line("puzzle", text, where, cells=joined.upper())
     if numbers and len(numbers) not in sizes:
         return Line("puzzle", text, where, cells=numbers)
@@ -175,6 +177,14 @@ def _row_or_puzzle(
     if mostly_cells and not _LETTERS.search(line):
         return Line("row", text, where, cells=joined)
     return Line("words", text, where)
+
+
+def _is_rule(line: str) -> bool:
+    """Whether a line is drawn from corners, dashes and the like, and cannot be a row of blanks."""
+    characters = set(line)
+    if not _RULE.issuperset(characters):
+        return False
+    return not characters.isdisjoint("+=~#") or ("--" in line and not characters.isdisjoint(".'`:*"))
 
 
 _NO_LETTERS = str.maketrans("", "", SYMBOLS[9:] + SYMBOLS[9:].lower())
@@ -206,8 +216,13 @@ def _list_of_cells(line: str) -> str | None:
     """What stands between the brackets of a list, or None where a line has none."""
     if not any(c in line for c in "[]{}\"'"):
         return None
-    line = _LIST_END.sub("", _LIST_OPENING.sub("", line))
-    return _NOTHING.sub(".", line.rstrip(" ;")).translate(_LIST).strip()
+    if opening := _LIST_OPENING.match(line):
+        line = line[opening.end() :]
+    line = line.rstrip(" ,;)")
+    inner, _, kind = line.rpartition("dtype")
+    if kind.lstrip().startswith("="):
+        line = inner.rstrip(" ,")
+    return _NOTHING.sub(".", line).translate(_LIST).strip()
 
 
 def _as_list(

@@ -13,7 +13,7 @@ from hrm_cli.puzzles.domain import Grid, Puzzle, Skipped, Unreadable
 from hrm_cli.puzzles.sudoku import BLANKS, SudokuDomain
 from hrm_cli.puzzles.sudoku_grids import Cells, Grids, near_lengths
 from hrm_cli.puzzles.sudoku_layout import ALL_BOXES
-from hrm_cli.puzzles.sudoku_lines import DIGITS, WRITTEN, plain, read_line
+from hrm_cli.puzzles.sudoku_lines import DIGITS, LONGEST_LINE, WRITTEN, plain, read_line
 
 _SEPARATORS = str.maketrans("", "", " \t\r\n\f\v|:!,;'\"[](){}")
 _PLAIN = DIGITS + BLANKS
@@ -62,6 +62,8 @@ class SudokuText:
         """The grid of N² characters, spaces between them allowed. Raises PuzzleError."""
         found = read_line(" ".join(text.split("\n")), "", self._domains)
         text = found.cells if found.kind == "puzzle" else found.text.translate(_SEPARATORS)
+        if found.kind == "long":
+            raise PuzzleError(_too_long(found.text))
         domain = self._by_length.get(len(text))
         if domain is None:
             choices = " or ".join(
@@ -105,6 +107,8 @@ class SudokuText:
             yield from self._found(self._grids.end())
             if line.kind == "puzzle":
                 yield self._puzzle(line.cells, where)
+            elif line.kind == "long":
+                yield Unreadable(where, _too_long(line.text))
             elif line.kind == "section":
                 yield from self._section(line.name.lower(), where)
             else:
@@ -134,3 +138,7 @@ class SudokuText:
             return Puzzle(grid, where=where, domain=self.domain)
         except PuzzleError as error:
             return Unreadable(where, str(error))
+
+
+def _too_long(text: str) -> str:
+    return f"{len(text):,} characters in a line; puzzles have at most {LONGEST_LINE:,}"
