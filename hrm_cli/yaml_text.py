@@ -6,7 +6,8 @@ keeps the last.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 
 from hrm_cli.regular_files import UnusableFile, read_text
 
-LARGEST = 1 << 18
+LARGEST = 1 << 17
 """Bytes of a file, characters of a text."""
 DEEPEST = 64
 """Lists and mappings inside each other."""
@@ -67,11 +68,30 @@ _TOO_DEEP = f"lists and mappings more than {DEEPEST} deep inside each other"
 class _StrictLoader(yaml.SafeLoader):
     """YAML's plain types, of bounded size."""
 
+    _depth = 0
+
     def get_single_node(self) -> yaml.Node | None:
         node: yaml.Node | None = super().get_single_node()
         if node is not None:
             _Measure().of(node)
         return node
+
+    def compose_sequence_node(self, anchor: Any) -> yaml.SequenceNode:
+        with self._one_level():
+            return super().compose_sequence_node(anchor)
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        with self._one_level():
+            return super().compose_mapping_node(anchor)
+
+    @contextmanager
+    def _one_level(self) -> Iterator[None]:
+        # Refused at once: what PyYAML does for a level takes longer the deeper it is.
+        if self._depth == DEEPEST:
+            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=self.peek_event().start_mark)
+        self._depth += 1
+        yield
+        self._depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()

@@ -8,6 +8,7 @@ import yaml
 
 from hrm_cli.config.problems import accepted_values
 from hrm_cli.config.schema import SECTIONS, Preset
+from hrm_cli.config.values import Section
 
 
 def resolved_yaml(preset: Preset) -> str:
@@ -49,7 +50,7 @@ def _editable(preset: Preset, section: str, name: str) -> Any:
 
 def _line(name: str, value: Any) -> str:
     if isinstance(value, tuple):
-        entries = [entry.model_dump() for entry in value]
+        entries = [entry.model_dump() if isinstance(entry, Section) else entry for entry in value]
         text = yaml.safe_dump(
             entries, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**6
         )

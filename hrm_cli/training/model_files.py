@@ -263,6 +263,8 @@ def _is_finite(tensor: Tensor) -> bool:
     # Lowest and highest take no memory, where a mask of a large puzzle table would.
     if not tensor.is_floating_point() or not tensor.numel():
         return True
+    if tensor.element_size() < 2:
+        tensor = tensor.float()  # torch finds no bounds of eight-bit numbers
     return all(math.isfinite(bound.item()) for bound in tensor.aminmax())
 
 

@@ -300,3 +300,11 @@ def test_an_unknown_logger_is_told_which_there_are() -> None:
         ConfigError, match=r"train\.loggers: found 'nothing'; accepted: a list of tensorboard or wandb"
     ):
         load_preset("tiny", ["train.loggers=[nothing]"])
+
+
+def test_an_explained_preset_with_lists_of_names_is_read_again(tmp_path: Path) -> None:
+    preset = load_preset(
+        "tiny", ["train.loggers=[tensorboard]", "data.also=[{clues: minimal, num_train: 5}]"]
+    )
+    (tmp_path / "p.yaml").write_text(explained_yaml(preset))
+    assert load_preset(str(tmp_path / "p.yaml")) == preset

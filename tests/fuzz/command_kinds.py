@@ -23,7 +23,7 @@ FILE_NAMES = (
 
 @kind(0.4)
 def preset_commands(r: random.Random, folder: Path) -> Read:
-    """`hrm presets validate`, `diff` and `show` of a file, which may have an odd name."""
+    """`hrm presets validate`, `diff` `show` and `hrm params` of a file, which may have an odd name."""
     file = folder / r.choice(FILE_NAMES).replace("/", "∕")
     file.write_bytes(preset_text(r))
 
@@ -31,7 +31,7 @@ def preset_commands(r: random.Random, folder: Path) -> Read:
         command("presets", "validate", file)
         command("presets", "diff", "tiny", file)
         command("presets", "show", file)
-        command("train", "--preset", file, "--dry-run", "--output-dir", folder / "run")
+        command("params", "--preset", file)
 
     return read
 

@@ -60,12 +60,19 @@ def make_run(folder: Path) -> Path:
     """A finished run of this version with its dataset, which many kinds of input are made from."""
     run = folder / "reference-run"
     if not (run / "latest").is_file():
-        program = "import sys; from hrm_cli.cli.app import main; main(sys.argv[1:])"
-        words = [sys.executable, "-c", program, "train", *SMALL_RUN, "--output-dir", str(run)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.exit(f"the reference run failed: {done.stderr}")
+        _hrm("train", *SMALL_RUN, "--output-dir", run)
+    # Compiles the kernels that solving needs: an input's process that had to would be ended over its time.
+    (folder / "puzzle.txt").write_text("...43...2....1..\n")
+    _hrm("solve", folder / "puzzle.txt", "--max-steps", 1, "--attempts", 2)
     return run
+
+
+def _hrm(*words: object) -> None:
+    program = "import sys; from hrm_cli.cli.app import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", program, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        sys.exit(f"hrm {words[0]} failed: {done.stderr}")
 
 
 def main() -> None:

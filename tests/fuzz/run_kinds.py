@@ -87,7 +87,7 @@ def resuming(r: random.Random, folder: Path) -> Read:
     from hrm_cli.config.presets import load_preset
     from hrm_cli.data.batches import TrainingBatches
     from hrm_cli.data.format import Dataset
-    from hrm_cli.training.checkpoints import load_training_state
+    from hrm_cli.training.resuming import load_training_state
     from hrm_cli.training.state import initial_state
 
     reference = reference_run()
