@@ -59,6 +59,11 @@ class TrainConfig(Section):
         description="what backpropagation reaches in an ACT step: the last update of each module (HRM's one-step "
         "approximation), or all updates of the last cycle (TRM's rule); null takes the core's own",
     )
+    stagger: bool = Field(
+        False,
+        description="deep supervision: rows begin with different numbers of ACT steps behind them, so that they do not "
+        "all take new puzzles at the same step for as long as none of them halts",
+    )
     depth_schedule: Annotated[str, BeforeValidator(checked_schedule)] | None = Field(
         None,
         description="cycles in training by share of the run: rsm, cgar, or stages such as 2x2@0 4x3@0.5 "

@@ -194,16 +194,20 @@ def _unit_blocks(module: str, arch: ArchConfig, relations: Relations, layers: in
     S, D, U = relations.seq_len, relations.num_symbols, relations.num_units
     T = S * D
     message = 2 * M * H + H * H
-    weights = (5 * M * H, (len(relations.classes) + 1) * message, M * H, N * relations.num_kinds_of_pairs)
-    flops = 2 * T * (5 * M * H + M * H) + 2 * (U * D + S) * message
-    flops += 2 * 2 * S * S * D * M
+    # The fast module of HRM has no attention between cells.
+    A = int(not (arch.core == "hrm" and module == "L_level"))
+    weights = (2 + 3 * A) * M * H + (len(relations.classes) + 1) * message
+    weights += A * (M * H + N * relations.num_kinds_of_pairs)
+    flops = 2 * T * ((2 + 3 * A) * M * H + A * M * H) + 2 * (U * D + S) * message
+    flops += A * 2 * 2 * S * S * D * M
     sums = 2 * U * S * D * (M + H)
     # Kept: the input and its projection, which messages are cut from; what goes into the sums, and what comes of them
     # (the message's input, gate and up, silu(gate), their product, for units also the result); q, k, v, the weights and
     # the mixture of attention; the norm's input and factors.
-    numbers = T * H + 5 * T * M + T * M + U * D * (M + 5 * H) + S * (M + 4 * H) + 4 * T * M + N * S * S
+    numbers = T * H + (2 + 3 * A) * T * M + T * M + U * D * (M + 5 * H) + S * (M + 4 * H)
+    numbers += A * (4 * T * M + N * S * S)
     mixer = Part(
-        module, kinds.UNITS, layers * sum(weights), 0, layers * flops, runs,
+        module, kinds.UNITS, layers * weights, 0, layers * flops, runs,
         Kept(layers * numbers, layers * (T * H + T)), layers * sums,
     )  # fmt: skip
     mlp = _swiglu(module, kinds.SWIGLU, arch.expansion, H, T, layers, runs)

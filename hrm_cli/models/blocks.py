@@ -38,13 +38,13 @@ class BlockWeights(NamedTuple):
 class Block(nn.Module):
     """Parameters of one post-norm block: a mixer over positions, then a SwiGLU. RMS norm has none."""
 
-    def __init__(self, arch: ArchConfig, positions: int, relations: Relations | None = None) -> None:
+    def __init__(
+        self, arch: ArchConfig, positions: int, relations: Relations | None = None, *, attends: bool = True
+    ) -> None:
         super().__init__()
         if arch.mixer == "units":
             assert relations is not None
-            self.units = Units(
-                arch.hidden_size, arch.num_heads, len(relations.classes), relations.num_kinds_of_pairs
-            )
+            self.units = Units(arch.hidden_size, arch.num_heads, relations, attends=attends)
         elif arch.mlp_t:
             self.mlp_t = SwiGLU(positions, arch.expansion)
         else:
@@ -63,13 +63,20 @@ class Block(nn.Module):
 
 
 class ReasoningModule(nn.Module):
-    """The H-module or the L-module: a stack of blocks."""
+    """The H-module or the L-module: a stack of blocks. `attends`: the `units` mixer has attention between cells."""
 
     def __init__(
-        self, arch: ArchConfig, num_layers: int, positions: int, relations: Relations | None = None
+        self,
+        arch: ArchConfig,
+        num_layers: int,
+        positions: int,
+        relations: Relations | None = None,
+        *,
+        attends: bool = True,
     ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Block(arch, positions, relations) for _ in range(num_layers))
+        blocks = (Block(arch, positions, relations, attends=attends) for _ in range(num_layers))
+        self.layers = nn.ModuleList(blocks)
 
     def cast(self, dtype: torch.dtype) -> list[BlockWeights]:
         """Every block's weights in `dtype`."""

@@ -25,7 +25,7 @@ class HRM(RecurrentCore):
     ) -> None:
         super().__init__(arch, vocab_size, seq_len, num_puzzle_identifiers, relations)
         self.H_level = ReasoningModule(arch, arch.H_layers, self.positions, relations)
-        self.L_level = ReasoningModule(arch, arch.L_layers, self.positions, relations)
+        self.L_level = ReasoningModule(arch, arch.L_layers, self.positions, relations, attends=False)
 
     def modules_by_role(self) -> tuple[ReasoningModule, ReasoningModule]:
         """H_level and L_level."""

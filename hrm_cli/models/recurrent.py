@@ -324,7 +324,8 @@ class RecurrentCore(nn.Module):
             return None
         symbols = self.positions // self.seq_len
         membership, pairs = self.membership.to(self.dtype), self.pairs.to(self.dtype)
-        return RelationTables(membership, pairs, self._unit_counts, symbols)
+        averages = membership / membership.sum(1, keepdim=True)
+        return RelationTables(membership, averages, pairs, self._unit_counts, symbols)
 
     def forward(
         self,

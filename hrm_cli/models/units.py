@@ -2,10 +2,10 @@
 
 For Sudoku a position is "the digit d in cell s". In a block it gets three messages: what its row, its column and its
 box hold of the same digit; what its cell holds of the other digits; and what cells with similar candidates hold
-(attention between cells, whose scores sum over the symbols). No weight depends on a cell, on a digit, or on how many
+(attention between cells, whose scores sum over the symbols; not in the fast module of HRM, which runs more often and
+works along units alone). No weight depends on a cell, on a digit, or on how many
 there are. So outputs permute exactly with digits, bands, stacks, rows, columns and transposition, and one set of
-weights serves every size. Units sum, they do not average: "one candidate is left" is then the same in long and short
-units.
+weights serves every size.
 
 Letters in shapes: B batch, S cells, D symbols, T = S·D positions, U units, H hidden size, M = H/2 width of messages,
 N heads, A = M/N width of a head for one symbol.
@@ -28,7 +28,6 @@ KINDS_OF_GIVENS = 3
 """Entries of the token embedding: the cell is blank; it is given, and another symbol; it is given, and this symbol."""
 EXCLUDED = -30.0
 """Logit of tokens that are no symbols: blank and padding are never answers."""
-_SUM_SCALE = 1 / 3
 _UNRELATED = -3.0
 """Attention bias at the start between cells that share no unit."""
 
@@ -37,31 +36,35 @@ class UnitsWeights(NamedTuple):
     """One mixer's weights in the forward dtype."""
 
     into: Tensor
-    """`[2·M + 3·M, H]`: what units are told, what the cell is told, query, key, value."""
+    """`[2·M + 3·M, H]`: what units are told, what the cell is told, query, key, value; `[2·M, H]` without attention."""
     units: tuple[SwiGLUWeights, ...]
-    """What a unit makes of the sum, for each class of units: M → H."""
+    """What a unit makes of its average, for each class of units: M → H."""
     cell: SwiGLUWeights
-    """What a cell makes of the sum over its symbols: M → H."""
-    out: Tensor
-    """`[H, M]`: attention's output projection."""
-    bias: Tensor
+    """What a cell makes of the average over its symbols: M → H."""
+    out: Tensor | None
+    """`[H, M]`: attention's output projection; None without attention."""
+    bias: Tensor | None
     """`[N, K]`: attention bias of each head, by how two cells are related."""
 
 
 class Units(nn.Module):
     """Parameters of the mixer."""
 
-    def __init__(self, hidden_size: int, num_heads: int, num_classes: int, num_kinds_of_pairs: int) -> None:
+    def __init__(self, hidden_size: int, num_heads: int, relations: Relations, *, attends: bool) -> None:
         super().__init__()
-        width = hidden_size // 2
-        self.in_proj = Linear(hidden_size, 5 * width)
+        width, num_classes = hidden_size // 2, len(relations.classes)
+        self.attends = attends
+        self.in_proj = Linear(hidden_size, (5 if attends else 2) * width)
         self.unit_mlps = nn.ModuleList(_Message(width, hidden_size) for _ in range(num_classes))
         self.cell_mlp = _Message(width, hidden_size)
-        self.o_proj = Linear(width, hidden_size)
-        self.pair_bias = nn.Parameter(torch.empty(num_heads, num_kinds_of_pairs))
+        if attends:
+            self.o_proj = Linear(width, hidden_size)
+            self.pair_bias = nn.Parameter(torch.empty(num_heads, relations.num_kinds_of_pairs))
 
     def initialise_bias(self) -> None:
         """Attention starts among related cells."""
+        if not self.attends:
+            return
         nn.init.zeros_(self.pair_bias)
         with torch.no_grad():
             self.pair_bias[:, 0] = _UNRELATED
@@ -72,8 +75,8 @@ class Units(nn.Module):
             self.in_proj.weight.to(dtype),
             tuple(mlp.cast(dtype) for mlp in self.unit_mlps),  # type: ignore[operator]
             self.cell_mlp.cast(dtype),
-            self.o_proj.weight.to(dtype),
-            self.pair_bias.to(dtype),
+            self.o_proj.weight.to(dtype) if self.attends else None,
+            self.pair_bias.to(dtype) if self.attends else None,
         )
 
 
@@ -91,6 +94,8 @@ class RelationTables(NamedTuple):
 
     membership: Tensor
     """`[U, S]` in the forward dtype, 1 where a cell belongs to a unit."""
+    averages: Tensor
+    """The same, each row divided by the cells of its unit."""
     pairs: Tensor
     """`[K, S·S]` in the forward dtype: 1 where two cells are related in that way."""
     sizes: tuple[int, ...]
@@ -99,7 +104,7 @@ class RelationTables(NamedTuple):
 
 
 def relation_tables(relations: Relations) -> tuple[Tensor, Tensor]:
-    """The membership `[U, S]` and the kinds of pairs `[K, S·S]` as float32 tensors of zeros and ones."""
+    """The membership `[U, S]` and the kinds of pairs `[K, S·S]`, as float32 tensors of zeros and ones."""
     kinds = np.arange(relations.num_kinds_of_pairs)[:, None] == relations.kinds_of_pairs().ravel()
     with torch.device("cpu"):
         tables = torch.from_numpy(relations.membership()), torch.from_numpy(kinds.astype(np.float32))
@@ -112,47 +117,47 @@ def mix_units(x: Tensor, weights: UnitsWeights, tables: RelationTables) -> Tenso
     batch, positions, hidden = x.shape
     symbols, width = tables.num_symbols, hidden // 2
     cells = positions // symbols
-    told_units, told_cell, q, k, v = F.linear(x, weights.into).split(width, dim=-1)
-    heard = _from_cells(q, k, v, weights, tables, cells)
-    return heard + (
-        _from_units(told_units, weights, tables, cells).view(batch, cells, symbols, hidden)
-        + _from_symbols(told_cell, weights, cells, symbols)
-    ).view(batch, positions, hidden)
+    told_units, told_cell, *attended = F.linear(x, weights.into).split(width, dim=-1)
+    said = _from_units(told_units, weights, tables, cells).view(batch, cells, symbols, hidden)
+    heard = (said + _from_symbols(told_cell, weights, cells, symbols)).view(batch, positions, hidden)
+    if weights.out is None or weights.bias is None:
+        return heard
+    q, k, v = attended
+    return heard + F.linear(_from_cells(q, k, v, weights.bias, tables, cells), weights.out)
 
 
 def _from_units(told: Tensor, weights: UnitsWeights, tables: RelationTables, cells: int) -> Tensor:
     """What the units of each cell say of each symbol: `[B, T, M]` → `[B, S, D·H]`."""
     batch = len(told)
-    belongs = tables.membership.expand(batch, -1, -1)
-    sums = torch.bmm(belongs, F.silu(told).reshape(batch, cells, -1)) * _SUM_SCALE
+    averages = torch.bmm(tables.averages.expand(batch, -1, -1), F.silu(told).reshape(batch, cells, -1))
     said = [
         swiglu(part.reshape(batch, -1, told.shape[-1]), mlp).view(batch, part.shape[1], -1)
-        for part, mlp in zip(sums.split(tables.sizes, dim=1), weights.units, strict=True)
+        for part, mlp in zip(averages.split(tables.sizes, dim=1), weights.units, strict=True)
     ]
-    return torch.bmm(belongs.transpose(1, 2), torch.cat(said, dim=1))
+    return torch.bmm(tables.membership.T.expand(batch, -1, -1), torch.cat(said, dim=1))
 
 
 def _from_symbols(told: Tensor, weights: UnitsWeights, cells: int, symbols: int) -> Tensor:
     """What a cell says of all its symbols together: `[B, T, M]` → `[B, S, 1, H]`."""
-    sums = F.silu(told).view(len(told), cells, symbols, -1).sum(2) * _SUM_SCALE
-    return swiglu(sums, weights.cell).unsqueeze(2)
+    average = F.silu(told).view(len(told), cells, symbols, -1).mean(2)
+    return swiglu(average, weights.cell).unsqueeze(2)
 
 
 def _from_cells(
-    q: Tensor, k: Tensor, v: Tensor, weights: UnitsWeights, tables: RelationTables, cells: int
+    q: Tensor, k: Tensor, v: Tensor, pair_bias: Tensor, tables: RelationTables, cells: int
 ) -> Tensor:
-    """Attention between cells, scores summed over symbols: `[B, T, M]` each → `[B, T, H]`."""
+    """Attention between cells, scores summed over symbols: `[B, T, M]` each → `[B, T, M]`."""
     batch, positions, width = q.shape
-    num_heads = len(weights.bias)
+    num_heads = len(pair_bias)
     shape = (batch, cells, positions // cells, num_heads, width // num_heads)
     # Heads of D·A numbers: a cell's candidates are compared symbol by symbol.
     q, k, v = (part.view(shape).permute(0, 3, 1, 2, 4).flatten(3).flatten(0, 1) for part in (q, k, v))
     scores = torch.bmm(q * q.shape[-1] ** -0.5, k.transpose(1, 2)).view(batch, num_heads, cells, cells)
     # A sum, not an index: the backward of indexing adds up one number at a time.
-    bias = (weights.bias.unsqueeze(2) * tables.pairs).sum(1).view(num_heads, cells, cells)
+    bias = (pair_bias.unsqueeze(2) * tables.pairs).sum(1).view(num_heads, cells, cells)
     attended = torch.softmax(scores + bias, dim=-1).to(v.dtype)
     mixed = torch.bmm(attended.flatten(0, 1), v).view(batch, num_heads, cells, shape[2], shape[4])
-    return F.linear(mixed.permute(0, 2, 3, 1, 4).reshape(batch, positions, width), weights.out)
+    return mixed.permute(0, 2, 3, 1, 4).reshape(batch, positions, width)
 
 
 def embed_givens(inputs: Tensor, table: Tensor, first_symbol: int, num_symbols: int) -> Tensor:

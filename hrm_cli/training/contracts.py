@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -73,6 +73,7 @@ def deep_supervision(
     """
     cycles = depth_at(progress.share, config.depth_schedule) or (model.arch.H_cycles, model.arch.L_cycles)
     depth = Depth(*cycles, trains_last_cycle=config.gradient == "last_cycle")
+    begins = carry is None
     carry, out = model.train_step(carry or model.initial_carry(batch), batch, draws, depth)
     loss, metrics = (model.compiled_loss or act_loss)(
         out.logits,
@@ -85,7 +86,11 @@ def deep_supervision(
         config.loss,
         _supervision_weights(carry.steps, config.supervision_decay, model.arch.halt_max_steps),
     )
-    return carry, Supervised(loss, metrics, carry.current, out.logits, carry.steps == 1, out.puzzle_rows)
+    done = Supervised(loss, metrics, carry.current, out.logits, carry.steps == 1, out.puzzle_rows)
+    if begins and config.stagger:
+        behind = (draws.shares(carry.steps.device) * model.arch.halt_max_steps).to(carry.steps.dtype)
+        carry = replace(carry, steps=carry.steps + behind)
+    return carry, done
 
 
 def _supervision_weights(steps: Tensor, decay: float, most: int) -> Tensor | None:

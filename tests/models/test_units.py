@@ -73,6 +73,11 @@ def test_a_model_of_one_size_has_the_weights_of_every_other() -> None:
     assert four.core.seq_len == 16
 
 
+def test_only_the_slow_module_of_hrm_attends_between_cells() -> None:
+    names = [name for name, _ in units_model(4).named_parameters() if "o_proj" in name]
+    assert names == ["inner.H_level.layers.0.units.o_proj.weight"]
+
+
 def test_tokens_that_are_no_digits_are_never_answered() -> None:
     model = units_model(4)
     out = answers(model, np.ones((3, 16), np.uint8))
@@ -109,6 +114,25 @@ def test_the_gradient_reaches_all_updates_of_the_last_cycle_or_only_the_last_one
         out.loss.backward()
         gradients.append(model.inner.L_level.layers[0].mlp.down_proj.weight.grad.clone())
     assert not torch.allclose(*gradients)
+
+
+def test_staggered_rows_take_new_puzzles_at_different_steps() -> None:
+    model = units_model(4, halt_max_steps=8, q_continue=False)
+    with torch.no_grad():
+        model.inner.q_head.bias.fill_(-1e4)  # no row halts by itself
+    tokens = torch.randint(1, 6, (32, 16), dtype=torch.int32, generator=torch.Generator().manual_seed(0))
+    batch = PuzzleBatch(tokens, tokens.clamp(min=2), torch.zeros(32, dtype=torch.int32))
+    generator = torch.Generator().manual_seed(0)
+    halted = {}
+    for stagger in (False, True):
+        carry = None
+        config, rows = TrainConfig(stagger=stagger), []
+        for _ in range(8):
+            carry, _ = deep_supervision(model, carry, batch, config, Draws(generator, 32), Progress())
+            rows.append(int((carry.steps >= 8).sum()))
+        halted[stagger] = rows
+    assert halted[False] == [0] * 7 + [32]
+    assert sum(count > 0 for count in halted[True]) >= 6
 
 
 @pytest.mark.parametrize(
