@@ -34,10 +34,13 @@ def list_all(context: typer.Context, json: JsonOption = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    models = bundled_models()
+    damaged: list[str] = []
+    models = bundled_models(damaged)
     if json:
-        console.print_json({"models": [model.document() for model in models]})
+        console.print_json({"models": [model.document() for model in models], "problems": damaged})
         return
+    for problem in damaged:
+        console.print_message(problem)
     if not models:
         console.print_message(f"No model is bundled with this installation ({bundled_folder()} holds none).")
         return

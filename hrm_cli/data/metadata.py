@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.json_text import LARGEST_FACTS, load_json
@@ -50,7 +50,7 @@ class SplitMetadata(BaseModel):
     total_puzzles: int | None = None
     sets: tuple[str, ...]
 
-    domain: dict[str, Any] | None = None
+    domain: Annotated[dict[str, Any] | None, AfterValidator(lambda stated: stated or None)] = None
     """The domain's name and facts, such as `{"name": "sudoku", "size": 9}`; None in foreign datasets."""
     augment: Literal["stored", "online"] = "stored"
     """`online`: the copies are not on disk, training draws a fresh symmetry at every visit."""

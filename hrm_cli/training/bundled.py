@@ -30,6 +30,13 @@ ENTRY = "bundled"
 ATTEMPTS = 8
 """Images tried of a puzzle whose first answer breaks a rule, unless a user says otherwise."""
 
+_RANGES = {
+    "puzzles": (1, 1e15),
+    "attempts": (1, 1e9),
+    "exact_accuracy": (0, 1),
+    "exact_accuracy_with_attempts": (0, 1),
+    "mean_steps": (0, 1e9),
+}
 _FIGURES: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
 
 
@@ -53,6 +60,11 @@ class Measured:
             value = getattr(self, name)
             if (type(value) is not int and kind == "int") or not isinstance(value, _FIGURES[kind]):
                 raise ValueError(f"measured.{name}: found {value!r:.40}; expected {kind}")
+        for name, (least, most) in _RANGES.items():
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(
+                    f"measured.{name}: found {getattr(self, name)!r:.40}; expected {least} to {most:g}"
+                )
 
     @classmethod
     def all_of(cls, on: str, document: Mapping[str, Any]) -> tuple[Measured, ...]:
@@ -153,10 +165,16 @@ def bundled_folder() -> Path:
     return Path(given) if given else Path(__file__).resolve().parent.parent / "bundled"
 
 
-def bundled_models() -> list[BundledModel]:
-    """All of them, by domain, size and name. Raises CheckpointError naming a file that is damaged."""
+def bundled_models(damaged: list[str] | None = None) -> list[BundledModel]:
+    """All that can be read, by domain, size and name; a message for each of the others is appended to `damaged`."""
     folder = bundled_folder()
-    found = [read_bundled(path) for path in sorted(folder.glob(f"*{SUFFIX}"))] if folder.is_dir() else []
+    found = []
+    for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []:
+        try:
+            found.append(read_bundled(path))
+        except CheckpointError as error:
+            if damaged is not None:
+                damaged.append(str(error))
     return sorted(found, key=lambda model: (model.domain["name"], *_size(model), model.name))
 
 
@@ -169,6 +187,9 @@ def named_model(name: str) -> BundledModel:
     name = name.removeprefix(SCHEME)
     models = {model.name: model for model in bundled_models()}
     if name not in models:
+        path = bundled_folder() / f"{name}{SUFFIX}"
+        if Path(name).name == name and path.is_file():
+            return read_bundled(path)  # says what is wrong with it
         known = f"there are {', '.join(models)}" if models else "there are none in this installation"
         raise CheckpointError(f"{SCHEME}{name}: no such bundled model{closest(name, list(models))} ({known})")
     return models[name]

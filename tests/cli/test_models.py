@@ -22,7 +22,7 @@ from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.sudoku import SudokuDomain
 from hrm_cli.training import bundled
-from hrm_cli.training.bundled import BundledFacts, Measured, bundled_models, model_for
+from hrm_cli.training.bundled import BundledFacts, Measured, bundled_models, model_for, named_model
 from hrm_cli.training.bundling import add_bundled
 from hrm_cli.training.model_files import load_model, write_model_file
 from hrm_cli.training.state import DatasetFacts
@@ -309,13 +309,19 @@ def test_of_two_models_for_a_size_the_more_accurate_is_taken(
 @pytest.mark.parametrize(
     "content", [b"", b"\x10\x00\x00\x00\x00\x00\x00\x00{}", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{}"]
 )
-def test_a_damaged_bundled_file_is_named(
+def test_a_damaged_bundled_file_is_named_and_hides_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
+    sound = next(model for model in bundled_models() if model.name == "sudoku-4x4")
+    (tmp_path / "good.safetensors").write_bytes(sound.path.read_bytes())
     (tmp_path / "bad.safetensors").write_bytes(content)
     monkeypatch.setenv(bundled.FOLDER_VARIABLE, str(tmp_path))
+    damaged: list[str] = []
+    assert [model.name for model in bundled_models(damaged)] == ["good"]
+    assert "bad.safetensors" in damaged[0]
+    assert model_for(SudokuDomain(4).parse(COMPLETE[4])).name == "good"
     with pytest.raises(CheckpointError, match=r"bad\.safetensors"):
-        bundled_models()
+        named_model("bundled:bad")
 
 
 def test_the_models_in_the_package_are_within_their_limits_measured_and_carded() -> None:
