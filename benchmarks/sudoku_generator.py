@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from hrm_cli.puzzles.generators.sudoku import generate
+from hrm_cli.puzzles.generators.sudoku_variations import vary
 from hrm_cli.puzzles.sudoku import SudokuDomain
 from hrm_cli.puzzles.sudoku_layout import layout
 from hrm_cli.puzzles.sudoku_solver import search
@@ -82,6 +83,16 @@ def generating(size: int, clues: int | tuple[int, int] | None, min_difficulty: i
     return lambda: sum(len(p) for p, _ in generate(size, batch, rng, clues, min_difficulty))
 
 
+def varying(min_difficulty: int) -> Work:
+    """Makes variations, of puzzles at least twice as hard, with at least that difficulty."""
+    rng = np.random.default_rng(0)
+    parents = list(generate(9, 40, rng, None, 2 * min_difficulty))
+    puzzles, solutions = (np.concatenate(half) for half in zip(*parents, strict=True))
+    return lambda: sum(
+        len(p) for p, _ in vary(9, puzzles, solutions, 200, rng, min_difficulty=min_difficulty)
+    )
+
+
 def machine() -> str:
     """Cores and processor family."""
     facts = {"model name": platform.processor(), "cpu family": "unknown"}
@@ -109,8 +120,7 @@ def main() -> None:
 
     def augment() -> int:
         symmetries = domain.sample_symmetries(draws, len(tokens))
-        symmetries.apply(tokens)
-        symmetries.apply(tokens)
+        symmetries.apply_both(tokens, tokens)
         return len(tokens)
 
     rows: list[tuple[str, Work]] = [
@@ -118,7 +128,9 @@ def main() -> None:
         ("  plain Python", lambda: len([plain_minimal(rng)])),
         ("9×9 puzzles of 24-34 clues made", generating(9, (24, 34), 0, 2000)),
         ("9×9 puzzles of difficulty ≥ 10 made", generating(9, None, 10, 50)),
+        ("9×9 puzzles of difficulty ≥ 25 made", generating(9, None, 25, 20)),
         ("9×9 puzzles of difficulty ≥ 50 made", generating(9, None, 50, 10)),
+        ("variations made, of difficulty ≥ 25 (of 40 of ≥ 50)", varying(25)),
         ("minimal 6×6 puzzles made", generating(6, None, 0, 2000)),
         ("4×4 puzzles of 4-10 clues made", generating(4, (4, 10), 0, 20000)),
         ("minimal 9×9 puzzles checked for one solution", lambda: len(search(minimal, 9).counts)),

@@ -1,8 +1,8 @@
 """New Sudoku puzzles near given ones and about as hard: a way to many puzzles as hard as the hardest few known.
 
 One clue that a puzzle needs is taken away, and clues of any of the many solutions that it then has are put in until
-one is left. Lists of the hardest puzzles grew in this way ("vicinity search"). A generator that starts from random
-grids finds such puzzles hundreds of times more rarely.
+one is left. Lists of the hardest puzzles grew in this way ("vicinity search"). The generator that starts from random
+grids makes puzzles of 25 branches and more five times more slowly (benchmarks/results/sudoku_generator.txt).
 
 Letters in shapes: m given puzzles, n attempts, S cells.
 """
