@@ -147,6 +147,13 @@ class DataConfig(Section):
     def _check_variations(self) -> DataConfig:
         if self.domain != "sudoku" and any(source.variations for source in self.sources):
             raise ValueError(f"variations exchange clues of Sudoku puzzles; data.domain is {self.domain}")
+        for source in self.sources:
+            key = "num_train" if source.source == "builtin" else "subsample_size"
+            if source.variations and getattr(source, key) == 0:
+                raise ValueError(
+                    f"variations are made from training puzzles, but {key} of source {source.source} is 0; set it to 1 "
+                    "or more"
+                )
         return self
 
     @property

@@ -99,8 +99,13 @@ def test_mazes_have_no_variations() -> None:
         load_preset("tiny", ["data.domain=maze", "data.variations=5"])
 
 
+def test_variations_need_training_puzzles() -> None:
+    with pytest.raises(ConfigError, match="made from training puzzles, but num_train of source builtin is 0"):
+        load_preset("tiny", ["data.also=[{num_train: 0, num_test: 5, variations: 5}]"])
+
+
 def test_variations_count_as_examples_of_an_epoch() -> None:
     data = DataConfig(
         num_train=100, variations=50, also=[{"num_train": 10}, {"num_train": 10, "variations": 3}]
     )
-    assert expected_examples(data).per_epoch == 173
+    assert expected_examples(data).groups == 173
