@@ -247,7 +247,7 @@ def test_sources_are_given_in_a_file_or_on_the_command_line_and_survive_being_wr
     assert [(part.source, part.clues, part.num_train, part.num_test) for part in preset.data.sources] == [
         ("builtin", "45-70", 1000, 500), ("hard.csv", "45-70", 1000, 0), ("builtin", "minimal", 700, 0)
     ]  # fmt: skip
-    assert expected_examples(preset.data).per_epoch == 1730
+    assert expected_examples(preset.data).groups == 1730
     for text in (resolved_yaml(preset), explained_yaml(preset)):
         (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
         assert load_preset(str(tmp_path / "mine.yaml")) == preset

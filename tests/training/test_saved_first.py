@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 
 import hrm_cli.training.loop as loop
 from hrm_cli.errors import CheckpointError
-from hrm_cli.training.checkpoints import load_training_state
 from hrm_cli.training.loggers import MetricsFile
 from hrm_cli.training.loop import train
 from hrm_cli.training.model_files import find_model_file
+from hrm_cli.training.resuming import load_training_state
 
 
 class Killed(BaseException):
@@ -41,7 +41,7 @@ def lines(run: Any) -> list[dict[str, Any]]:
 
 def facts(run: Any) -> dict[str, Any]:
     found = json.loads((find_model_file(run.folder / "latest").parent / "training.json").read_text())
-    return {key: value for key, value in found.items() if key != "seconds"}
+    return {key: value for key, value in found.items() if key not in ("seconds", "checksum")}
 
 
 @pytest.fixture
