@@ -152,10 +152,12 @@ class _Chooser:
         """Adds the variations of these training puzzles to the pool: their rows."""
         source, apart = self._source, self._apart
         known = len(source.train)
+        own = np.sort(source.train.prints(rows))
 
         def is_apart(puzzles: Tokens) -> NDArray[np.bool_]:
             prints = fingerprints(puzzles)
             taken = occurs_in(prints, apart.held_out) | occurs_in(prints, apart.trained)
+            taken |= occurs_in(prints, own)
             if len(apart.classes):
                 taken |= occurs_in(class_fingerprints(source.domain, puzzles), apart.classes)
             return ~taken

@@ -31,6 +31,7 @@ def add_variations(
 ) -> None:
     """Appends `config.variations` variations of the training puzzles `rows` to their pool.
 
+    Of a source with more puzzles than that, as many are varied: rating millions for a few thousand would take hours.
     `is_apart` says which puzzles `[n, S]` are neither held out nor trained on already. Raises PuzzleError where fewer
     are found.
     """
@@ -39,7 +40,8 @@ def add_variations(
     domain = source.domain
     assert isinstance(domain, SudokuDomain)  # the configuration allows no other
     wanted, done = config.variations, 0
-    puzzles, answers = (tokens - np.uint8(BLANK) for tokens in source.train.rows(rows))
+    varied = rows if len(rows) <= wanted else np.sort(rng.permutation(rows)[:wanted])
+    puzzles, answers = (tokens - np.uint8(BLANK) for tokens in source.train.rows(varied))
     report("making variations", done, wanted)
     for made, solved in vary(
         domain.size,

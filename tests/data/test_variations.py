@@ -14,6 +14,7 @@ from hrm_cli.data.build import build_dataset
 from hrm_cli.data.expected import expected_examples
 from hrm_cli.data.format import Dataset
 from hrm_cli.errors import ConfigError, PuzzleError
+from hrm_cli.puzzles.generators.sudoku_variations import vary
 from hrm_cli.puzzles.sudoku import SudokuDomain
 
 CsvWriter = Callable[..., Path]
@@ -40,6 +41,21 @@ def test_variations_come_on_top_of_the_training_puzzles(tmp_path: Path) -> None:
     assert (SudokuDomain(6).solve_all(train).counts == 1).all()
     build_dataset(plain.model_copy(update={"variations": 45}), tmp_path / "again")
     assert (tokens(tmp_path / "again", "train") == train).all()
+
+
+def test_a_few_variations_of_a_large_source_differ_from_all_its_puzzles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    varied = []
+
+    def spy(size: int, puzzles: np.ndarray, *rest: object, **options: object) -> object:
+        varied.append(len(puzzles))
+        return vary(size, puzzles, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("hrm_cli.puzzles.generators.sudoku_variations.vary", spy)
+    build_dataset(DataConfig(size=4, clues="15", num_train=3000, num_test=0, variations=40), tmp_path / "d")
+    assert varied == [40]
+    assert len(rows(tokens(tmp_path / "d", "train"))) == 3040
 
 
 @pytest.mark.parametrize("size", [4, 6])
