@@ -30,9 +30,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "base, batch 16, average": ("base", ["train.global_batch_size=16", "train.ema_decay=0.999"]),
     "base, batch 16, rsm": ("base", ["train.global_batch_size=16", "train.contract=rsm"]),
     "trm-sudoku, batch 16": ("trm-sudoku", ["train.global_batch_size=16"]),
-    "trm-maze, batch 2": ("trm-maze", ["train.global_batch_size=2"]),
-    "maze-hard, batch 4": ("maze-hard", ["train.global_batch_size=4"]),
-    "nova, batch 16": ("nova", ["train.global_batch_size=16"]),
+    "trm-maze, batch 1": ("trm-maze", ["train.global_batch_size=1"]),
+    "maze-hard, batch 2": ("maze-hard", ["train.global_batch_size=2"]),
 }
 STEPS = 3
 

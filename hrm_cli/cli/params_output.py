@@ -17,15 +17,15 @@ _WORTH_WORDS = 0.01
 
 _HELD = {
     "weights": "weights (float32)",
-    "working_copy": "weights, copied for the step",
+    "working_copy": "weights for the step, gradients",
     "gradients": "gradients",
     "optimizer": "AdamATan2's two moments",
     "averaged_weights": "averaged weights",
     "buffers": "puzzle table, fixed tensors",
     "activations": "activations (estimate)",
-    "total": "together",
+    "total": "together, at most",
     "activations_on_cpu": "activations on a CPU instead",
-    "total_on_cpu": "together on a CPU",
+    "total_on_cpu": "together, at most, on a CPU",
 }
 
 

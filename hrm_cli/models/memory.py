@@ -1,8 +1,10 @@
 """How much memory a model takes, in bytes: stored, and while training a batch.
 
-Parameters, gradients and AdamATan2's two moments are float32 in either forward dtype; in bfloat16 a step adds a copy
-of the weights in that format. Activations are what autograd keeps between forward and backward: an estimate, within
-5 % of what is measured (the loss's own tensors, the carry and what only passes by are left out).
+Parameters, gradients and AdamATan2's two moments are float32 in either forward dtype; in half precision a step adds a
+copy of the weights in that format, and that copy's gradients. Activations are what autograd keeps between forward and
+backward, within 5 % of what is kept. Gradients come while activations go, so that the larger of both counts, unless
+micro-batches follow whose gradients are added. All in all that is within 10 % of the measured peak
+(benchmarks/memory_plan.py): the loss's own tensors, the carry and what only passes by are `_PASSING`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ _STACKS = ("H_level", "L_level", "h_layers", "l_layers")
 """Modules that are stacks of blocks."""
 _MASTER = BYTES["float32"]
 _MOMENTS = 2
+_PASSING = 45_000_000
+"""What comes and goes within a step, whatever its size: scratch of libraries, logits, states."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class TrainingMemory:
     weights: int
     """Parameters, float32."""
     working_copy: int
-    """The weights in the forward dtype, where that is not float32."""
+    """The weights in the forward dtype, where that is not float32; and as much again for their gradients."""
     gradients: int
     optimizer: int
     """AdamATan2's two moments."""
@@ -42,11 +46,11 @@ class TrainingMemory:
     activations: int
     """Kept for the backward pass, with fused attention (CUDA; a CPU in float32 without dropout)."""
     total: int
-    """All of the above."""
+    """The most of it that there is at one time."""
     activations_on_cpu: int
     """What takes the place of `activations` on a CPU."""
     total_on_cpu: int
-    """All of it there."""
+    """The same there."""
 
     def on(self, device_type: str) -> int:
         """All of it, on a device of this type."""
@@ -89,8 +93,12 @@ def training_memory(
     *,
     averages_weights: bool = False,
     recomputes: Recomputed | None = None,
+    accumulates: bool = False,
 ) -> TrainingMemory:
-    """Bytes held while a batch of `batch_size` puzzles is trained in `dtype`."""
+    """Bytes held while a batch of `batch_size` puzzles is trained in `dtype`.
+
+    `accumulates`: other batches follow whose gradients are added to those of this one.
+    """
     trainable = sum(part.trainable for part in parts)
     weights = _MASTER * trainable
     on_gpu = activation_bytes(parts, batch_size, dtype)
@@ -99,18 +107,25 @@ def training_memory(
         inputs = batch_size * recomputes.blocks * recomputes.state * BYTES[dtype]
         # One block at a time is computed again, and keeps what it always does.
         on_gpu, on_cpu = (min(kept, inputs + kept // recomputes.blocks) for kept in (on_gpu, on_cpu))
-    held = {
-        "weights": weights,
-        "working_copy": 0 if dtype == "float32" else BYTES[dtype] * trainable,
-        "gradients": weights,
-        "optimizer": _MOMENTS * weights,
-        "averaged_weights": weights if averages_weights else 0,
-        "buffers": _MASTER * sum(part.buffers for part in parts),
-        "activations": on_gpu,
-    }
-    total = sum(held.values())
+    half = 0 if dtype == "float32" else BYTES[dtype] * trainable
+    averages = weights if averages_weights else 0
+    buffers = _MASTER * sum(part.buffers for part in parts)
+    standing = weights + half + _MOMENTS * weights + averages + buffers + _PASSING
+    totals = [
+        standing + (kept + half + weights if accumulates else max(kept + half, weights))
+        for kept in (on_gpu, on_cpu)
+    ]
     return TrainingMemory(
-        **held, total=total, activations_on_cpu=on_cpu, total_on_cpu=total - on_gpu + on_cpu
+        weights=weights,
+        working_copy=2 * half,
+        gradients=weights,
+        optimizer=_MOMENTS * weights,
+        averaged_weights=averages,
+        buffers=buffers,
+        activations=on_gpu,
+        total=totals[0],
+        activations_on_cpu=on_cpu,
+        total_on_cpu=totals[1],
     )
 
 
@@ -145,6 +160,7 @@ def memory_in_training(
                 dtype,
                 averages_weights=train.ema_decay > 0,
                 recomputes=recomputes if train.activation_checkpointing else None,
+                accumulates=train.accumulation_steps > 1,
             )
         )
     return max(found, key=lambda memory: memory.total)

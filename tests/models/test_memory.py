@@ -13,7 +13,7 @@ from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models import layers, nova
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.anatomy import anatomy
-from hrm_cli.models.memory import activation_bytes, activation_bytes_on_cpu, training_memory
+from hrm_cli.models.memory import _PASSING, activation_bytes, activation_bytes_on_cpu, training_memory
 from hrm_cli.models.nova import Nova
 from hrm_cli.models.registry import build_model
 from hrm_cli.training.optimizers import AdamATan2
@@ -70,7 +70,7 @@ def test_activations_are_estimated_within_the_promised_tolerance(
         monkeypatch.setattr(module, "attend", fused)
     arch = ArchConfig(**{**SMALL, **settings, "forward_dtype": dtype})
     parts = anatomy(arch, VOCABULARY, CELLS)
-    copies = training_memory(parts, ROWS, dtype).working_copy
+    copies = training_memory(parts, ROWS, dtype).working_copy // 2
     assert activation_bytes(parts, ROWS, dtype) + copies == pytest.approx(kept_bytes(arch), rel=TOLERANCE)
 
 
@@ -83,7 +83,7 @@ def test_a_cpu_which_computes_in_its_own_way_keeps_what_is_said_of_it(
 ) -> None:
     arch = ArchConfig(**{**SMALL, **settings, "forward_dtype": dtype})
     parts = anatomy(arch, VOCABULARY, CELLS)
-    copies = training_memory(parts, ROWS, dtype).working_copy
+    copies = training_memory(parts, ROWS, dtype).working_copy // 2
     assert activation_bytes_on_cpu(parts, ROWS, dtype) + copies == pytest.approx(
         kept_bytes(arch), rel=TOLERANCE
     )
@@ -106,7 +106,16 @@ def test_weights_gradients_and_moments_are_those_of_the_optimiser() -> None:
         t.nbytes for name, t in model.state_dict().items() if name not in dict(model.named_parameters())
     )
     assert said.working_copy == 0
-    assert said.total == sum(
-        getattr(said, name)
-        for name in ("weights", "gradients", "optimizer", "averaged_weights", "buffers", "activations")
-    )
+
+
+def test_gradients_come_while_activations_go_unless_micro_batches_follow() -> None:
+    parts = anatomy(ArchConfig(hidden_size=256, num_heads=4), VOCABULARY, CELLS)
+    few, many = (training_memory(parts, rows, "bfloat16") for rows in (1, 1000))
+    copy = few.working_copy // 2
+    assert few.activations + copy < few.gradients < many.activations
+    standing = few.weights + copy + few.optimizer + few.buffers + _PASSING
+    assert few.total == few.total_on_cpu == standing + few.gradients
+    assert many.total == standing + many.activations + copy
+    assert many.total_on_cpu == standing + many.activations_on_cpu + copy
+    added = training_memory(parts, 1000, "bfloat16", accumulates=True)
+    assert added.total == many.total + many.gradients
