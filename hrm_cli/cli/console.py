@@ -104,8 +104,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, tit
 class ProgressReporter(Protocol):
     """What a running command tells its progress display."""
 
-    def update(self, completed: float, note: str = "") -> None:
-        """`completed` of the total is done; `note` is short news such as `loss 0.41, exact 87.2 %`."""
+    def update(self, completed: float, note: str = "", total: float | None = None) -> None:
+        """`completed` of the total is done; `note` is short news such as `loss 0.41, exact 87.2 %`.
+
+        `total` takes the place of the total that was said before.
+        """
 
 
 @contextmanager
@@ -157,7 +160,7 @@ def stages(*, quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
 
 
 class _Silent:
-    def update(self, completed: float, note: str = "") -> None:
+    def update(self, completed: float, note: str = "", total: float | None = None) -> None:
         pass
 
 
@@ -165,8 +168,9 @@ class _BarProgress:
     def __init__(self, display: Any, task: Any) -> None:
         self._display, self._task = display, task
 
-    def update(self, completed: float, note: str = "") -> None:
-        self._display.update(self._task, completed=completed, note=note)
+    def update(self, completed: float, note: str = "", total: float | None = None) -> None:
+        changed = {} if total is None else {"total": total}
+        self._display.update(self._task, completed=completed, note=note, **changed)
 
 
 class _PlainProgress:
@@ -175,7 +179,8 @@ class _PlainProgress:
         self._started = self._last_line = time.monotonic()
         self._unsaid = ""
 
-    def update(self, completed: float, note: str = "") -> None:
+    def update(self, completed: float, note: str = "", total: float | None = None) -> None:
+        self._total = self._total if total is None else total
         share = f"/{self._total:,.0f} ({completed / self._total:.0%})" if self._total else ""
         line = f"{self._description}: {completed:,.0f}{share}{', ' if note else ''}{note}"
         now = time.monotonic()

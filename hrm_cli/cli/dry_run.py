@@ -50,12 +50,14 @@ def plan_and_measure(
                 console.print_line(line)
         each, steps = _measure(prepared, state, facts, plan)
     # The steps measured are not taken: the run begins at 0.
-    whole = seconds_left(each, 0, plan, preset, facts)
+    whole, minutes = seconds_left(each, 0, plan, preset, facts), preset.train.max_minutes
+    limit = None if minutes is None else 60 * minutes
     if json:
+        whole = whole if limit is None else min(whole, limit)
         measured = {"step_seconds": each, "measured_steps": steps, "training_seconds": whole}
         console.print_json({"plan": {**run_plan.document(), **measured}})
     else:
-        console.print_line(time_line(each, whole, steps, preset.train.global_batch_size))
+        console.print_line(time_line(each, whole, steps, preset.train.global_batch_size, limit))
         console.print_line("Dry run: nothing was kept.")
 
 

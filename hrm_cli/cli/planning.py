@@ -14,11 +14,17 @@ from hrm_cli.training.state import DatasetFacts, Plan, TrainState
 def plan_lines(plan: RunPlan) -> list[str]:
     """The plan for people."""
     lines = [
-        f"Plan: {plan.steps:,} steps, {plan.epochs:.1f} epochs, {plan.examples:,} examples, {plan.tokens:,} tokens; "
+        f"Plan: {'at most ' if plan.max_minutes else ''}{plan.steps:,} steps, {plan.epochs:.1f} epochs, "
+        f"{plan.examples:,} examples, {plan.tokens:,} tokens; "
         f"{amount(plan.flops, 'FLOP')} without evaluations",
         f"Memory while training: about {amount(plan.memory, 'B')} (weights, optimiser, activations). "
         f"Disk: {amount(plan.disk, 'B')} for checkpoints of {amount(plan.checkpoint, 'B')}",
     ]
+    if plan.max_minutes is not None:
+        lines.append(
+            f"Time: {console.clock(60 * plan.max_minutes)} at most (train.max_minutes), evaluations included; learning "
+            "rates follow the steps that there is time for"
+        )
     return lines
 
 
@@ -28,10 +34,14 @@ def announce(plan: RunPlan) -> None:
         console.print_message(line)
 
 
-def time_line(step_seconds: float, left: float, steps: int, batch: int) -> str:
-    """How long the run will take, as measured."""
+def time_line(step_seconds: float, left: float, steps: int, batch: int, limit: float | None = None) -> str:
+    """How long the run will take, as measured; `limit` are the seconds that it still has."""
+    to_go = f"about {console.clock(left)} to go without evaluations"
+    if limit is not None and limit < left:
+        more = round(limit / step_seconds)
+        to_go = f"{console.clock(limit)} to go, in which there is time for about {more:,} steps"
     return (
-        f"Time: about {console.clock(left)} to go without evaluations, "
+        f"Time: {to_go}, "
         f"{step_seconds:.3g} s a step ({batch / step_seconds:,.0f} examples/s), measured over {steps} steps"
     )
 
@@ -61,7 +71,9 @@ class TimeEstimate:
                 each = (self._state.seconds - self._warm) / MEASURED_STEPS
                 left = seconds_left(each, step, self._plan, self._preset, self._facts)
                 batch = self._preset.train.global_batch_size
-                console.print_message(time_line(each, left, MEASURED_STEPS, batch))
+                minutes = self._preset.train.max_minutes
+                limit = None if minutes is None else max(0.0, 60 * minutes - self._state.wall_seconds)
+                console.print_message(time_line(each, left, MEASURED_STEPS, batch, limit))
 
     def logged(self, record: dict[str, Any]) -> None:
         """Nothing: steps are what is measured."""

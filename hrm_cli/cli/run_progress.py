@@ -27,7 +27,8 @@ class ProgressListener:
     def stepped(self, step: int) -> None:
         """Moves the bar."""
         speed = (step - self._first) / max(self._state.seconds - self._seconds_before, 1e-9)
-        self._display.update(step, f"{self._note}{speed:.1f} steps/s")
+        # Of the steps that the run has time for.
+        self._display.update(step, f"{self._note}{speed:.1f} steps/s", self._state.horizon)
 
     def logged(self, record: dict[str, Any]) -> None:
         """Takes the newest figures; an evaluation gets a line of its own."""

@@ -111,7 +111,7 @@ class TrainConfig(Section):
         None, ge=1, description="steps after which the run ends, if epochs ask for more"
     )
     max_minutes: Float | None = Field(
-        None, gt=0, description="minutes of training after which the run ends, wherever its schedule stands"
+        None, gt=0, description="minutes after which the run ends, evaluations included; its schedule follows"
     )
     on_divergence: Literal["stop", "rollback"] = Field(
         "stop", description="what follows a divergence: the end, or the best checkpoint again at a lower rate"

@@ -107,6 +107,8 @@ def _facts_text(state: TrainState, sampler: dict[str, Any], preset: Preset) -> s
     facts = {
         "step": state.step,
         "seconds": state.seconds,
+        "wall_seconds": state.wall_seconds,
+        "horizon": state.horizon,
         "best": asdict(state.best) if state.best else None,
         "evaluations_without_better": state.evaluations_without_better,
         "lowest_loss": state.lowest_loss,

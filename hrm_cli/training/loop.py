@@ -24,6 +24,7 @@ from hrm_cli.training.run import Evaluate, Run
 from hrm_cli.training.schedule import rate_factor
 from hrm_cli.training.state import Best, Plan, TrainState
 from hrm_cli.training.step import add_sums, train_one_step
+from hrm_cli.training.time_limit import TimeLimit
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,13 @@ def train(run: Run, state: TrainState) -> TrainResult:
         run.ahead = stack.enter_context(Prefetcher(run.batches, state.model.device))
         _begin(run.listeners, run.plan, state.step, stack)
         clock, agreement = _Clock(state), Agreement(run.world)
+        limit = TimeLimit(config.max_minutes, run.plan.total_steps, evaluates=config.eval_interval is None)
         state.awaits_evaluation &= run.evaluate is not None
+        if config.max_minutes is None:
+            state.horizon = None  # of an earlier session that had a limit
         while state.step < run.plan.total_steps or state.awaits_evaluation:
             try:
-                saved = _take_turn(run, state, clock)
+                saved = _take_turn(run, state, clock, limit)
             except Divergence as divergence:
                 roll_back(run, state, divergence)
                 clock.restart()
@@ -74,29 +78,28 @@ def train(run: Run, state: TrainState) -> TrainResult:
             told = agreement.told(state, interruption.signal_number or 0, now=must_ask)
             if told is None:
                 continue
-            signal_number, seconds = told
+            signal_number, wall_seconds = told
             if signal_number:
                 interruption.signal_number = int(signal_number)
                 reason = "interrupted"
                 break
-            if config.max_minutes and seconds >= 60 * config.max_minutes:
+            if limit.follow(state, wall_seconds):
                 reason = "max_minutes"
                 break
-        if saved is None:
-            saved = _save_last(run, state, evaluates=reason == "max_minutes")
+        if saved is None or (reason == "max_minutes" and limit.evaluated_step != state.step):
+            saved = _save_last(run, state, clock, limit, evaluates=reason == "max_minutes")
     return TrainResult(state.step, state.seconds, state.best, saved, reason, interruption.signal_number)
 
 
-def _take_turn(run: Run, state: TrainState, clock: _Clock) -> Path | None:
+def _take_turn(run: Run, state: TrainState, clock: _Clock, limit: TimeLimit) -> Path | None:
     """One step, and what is due after it. Returns the checkpoint, where one was written; raises Divergence."""
     assert run.ahead is not None
     config = run.preset.train
     if state.awaits_evaluation:
         # The run was saved, and ended before it was evaluated.
-        saved = _save_and_evaluate(run, state, must=state.step == run.plan.total_steps)
-        clock.restart()
-        return saved
-    sums = train_one_step(state, next(run.ahead), config, run.plan.total_steps, run.world)
+        return _save_and_evaluate(run, state, clock, limit, must=state.step == run.plan.total_steps)
+    expected = state.horizon or run.plan.total_steps
+    sums = train_one_step(state, next(run.ahead), config, expected, run.world)
     if sums:
         # All ranks take a step together: one of them counts it.
         add_sums(state.sums, {**sums, "log_steps": torch.tensor(int(run.world.is_first))})
@@ -109,22 +112,22 @@ def _take_turn(run: Run, state: TrainState, clock: _Clock) -> Path | None:
     last = state.step == run.plan.total_steps
     if state.step % config.log_interval == 0 or last:
         _log(run, state)
-    if run.evaluate is not None and (state.step % run.plan.eval_every == 0 or last):
+    due = state.step % run.plan.eval_every == 0 or limit.evaluation_is_due
+    if run.evaluate is not None and (due or last):
         check_weights(state)
-        saved = _save_and_evaluate(run, state, must=last)
-        clock.restart()
+        saved = _save_and_evaluate(run, state, clock, limit, must=last)
     elif config.checkpoint_interval and state.step % config.checkpoint_interval == 0:
         check_weights(state)
         saved = run.save_if_possible(state)
     return saved
 
 
-def _save_last(run: Run, state: TrainState, *, evaluates: bool) -> Path:
+def _save_last(run: Run, state: TrainState, clock: _Clock, limit: TimeLimit, *, evaluates: bool) -> Path:
     """The checkpoint that a run ends with, where its last turn has not written one."""
     try:
         check_weights(state)
         if evaluates and run.evaluate is not None:
-            saved = _save_and_evaluate(run, state, must=True)
+            saved = _save_and_evaluate(run, state, clock, limit, must=True)
             assert saved is not None
             return saved
     except Divergence as divergence:
@@ -154,11 +157,11 @@ class Agreement:
         `now` must be the same on all ranks.
         """
         if self._world.size == 1:
-            return signal_number, state.seconds
+            return signal_number, state.wall_seconds
         # A run that was rolled back is behind the step that it asked at last.
         if self._step <= state.step < self._next and not now:
             return None
-        told, seconds = self._world.largest(signal_number, state.seconds)
+        told, seconds = self._world.largest(signal_number, state.wall_seconds)
         # From numbers that all ranks have in common.
         each = (seconds - self._seconds) / max(1, state.step - self._step)
         steps = int(_ASKING_SECONDS / each) if each > 0 else 1
@@ -168,7 +171,7 @@ class Agreement:
 
 
 class _Clock:
-    """Adds training time to the state, evaluation left out."""
+    """Adds time to the state: all of it, and that of training alone."""
 
     def __init__(self, state: TrainState) -> None:
         self.state, self.last = state, time.perf_counter()
@@ -176,10 +179,13 @@ class _Clock:
     def tick(self) -> None:
         now = time.perf_counter()
         self.state.seconds += now - self.last
+        self.state.wall_seconds += now - self.last
         self.last = now
 
     def restart(self) -> None:
-        self.last = time.perf_counter()
+        now = time.perf_counter()
+        self.state.wall_seconds += now - self.last
+        self.last = now
 
 
 def _log(run: Run, state: TrainState) -> None:
@@ -195,7 +201,7 @@ def _log(run: Run, state: TrainState) -> None:
     check_loss(state, record["loss"], config)
     if state.loss_scale is not None:
         record |= {"loss_scale": state.loss_scale.scale, "skipped_steps": state.loss_scale.skipped_steps}
-    rate = state.lr_factor * rate_factor(state.step, run.plan.total_steps, config)
+    rate = state.lr_factor * rate_factor(state.step, state.horizon or run.plan.total_steps, config)
     run.tell(
         {
             "kind": "train",
@@ -208,10 +214,14 @@ def _log(run: Run, state: TrainState) -> None:
     )
 
 
-def _save_and_evaluate(run: Run, state: TrainState, *, must: bool) -> Path | None:
+def _save_and_evaluate(
+    run: Run, state: TrainState, clock: _Clock, limit: TimeLimit, *, must: bool
+) -> Path | None:
     """The checkpoint first: an evaluation that fails loses no training. Then what it found, and `best`."""
     assert run.evaluate is not None
     save = run.save if must else run.save_if_possible
+    clock.restart()
+    began = state.wall_seconds
     state.awaits_evaluation = True
     saved = save(state)
     figures = evaluate_average(run.evaluate, state)
@@ -233,6 +243,8 @@ def _save_and_evaluate(run: Run, state: TrainState, *, must: bool) -> Path | Non
         }
     )
     state.awaits_evaluation = False
+    clock.restart()
+    limit.evaluated(state, state.wall_seconds - began)
     try:
         check_accuracy(state, exact, run.preset.train)
     except Divergence:

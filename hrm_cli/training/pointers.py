@@ -68,13 +68,14 @@ def withdraw(run: Path, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def record_rollback(run: Path, rollbacks: int, lr_factor: float, seconds: float) -> None:
+def record_rollback(run: Path, rollbacks: int, lr_factor: float, seconds: float, wall_seconds: float) -> None:
     """Writes into the latest checkpoint that the run came back to it. Raises CheckpointNotWritten."""
     folder = pointed_to(run / "latest")
     assert folder is not None
     try:
         facts = load_json(folder / FACTS_FILE, LARGEST_FACTS)
         facts |= {"rollbacks": rollbacks, "lr_factor": lr_factor, "seconds": seconds}
+        facts |= {"wall_seconds": wall_seconds}
         write_text(folder / FACTS_FILE, json.dumps(sealed(facts)), synced=True)
     except OSError as error:
         raise CheckpointNotWritten(f"{folder / FACTS_FILE}: cannot be written ({error})") from error

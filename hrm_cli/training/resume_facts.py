@@ -38,6 +38,8 @@ class _ResumeFacts(_Facts):
     lowest_loss: Number | None
     loss_scale: _Scale | None = None
     awaits_evaluation: bool = False
+    wall_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    horizon: Count | None = None
     rollbacks: Count = 0
     lr_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     optimizer_steps: Count

@@ -101,6 +101,8 @@ def load_training_state(
         # Checkpoints of earlier versions have neither.
         state.rollbacks, state.lr_factor = facts.get("rollbacks", 0), facts.get("lr_factor", 1.0)
         state.awaits_evaluation = facts.get("awaits_evaluation", False)
+        state.wall_seconds = facts.get("wall_seconds", state.seconds)
+        state.horizon = facts.get("horizon")
         if state.loss_scale is not None and facts.get("loss_scale"):
             state.loss_scale = LossScale(**facts["loss_scale"])
         sampler: dict[str, Any] = facts["sampler"]

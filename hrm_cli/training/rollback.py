@@ -20,7 +20,7 @@ def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
     Raises TrainingDiverged where `train.on_divergence` says stop, the rollbacks are used up, or there is no checkpoint.
     """
     config, world = run.preset.train, run.world
-    step, seconds = state.step, state.seconds
+    step, seconds, wall_seconds = state.step, state.seconds, state.wall_seconds
     rollbacks, lr_factor = state.rollbacks + 1, state.lr_factor * config.rollback_lr_factor
     if (
         config.on_divergence == "stop"
@@ -32,7 +32,9 @@ def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
     go_on_from(run.folder, state, world)
     assert run.ahead is not None
     run.ahead.go_on_from(position)
-    state.rollbacks, state.lr_factor, state.seconds = rollbacks, lr_factor, seconds
+    state.rollbacks, state.lr_factor = rollbacks, lr_factor
+    # Time that was lost was spent all the same.
+    state.seconds, state.wall_seconds = seconds, wall_seconds
     if state.teacher is not None:
         state.teacher.forget()
 
@@ -56,7 +58,7 @@ def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
     # Last of all: what was told above is told once more if the run is killed before.
     if world.is_first:
         try:
-            record_rollback(run.folder, rollbacks, lr_factor, seconds)
+            record_rollback(run.folder, rollbacks, lr_factor, seconds, wall_seconds)
         except CheckpointNotWritten as error:
             run.warn(f"{error}. A run resumed before the next checkpoint forgets this rollback")
 

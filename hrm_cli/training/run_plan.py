@@ -45,6 +45,8 @@ class RunPlan:
     """All checkpoints that exist at once: those kept, the best, and the one being written."""
     free_disk: int | None
     """What there is where the run is to lie."""
+    max_minutes: float | None = None
+    """The time that the run has, where that is limited: it may end before its steps do."""
 
     @property
     def fits_on_disk(self) -> bool:
@@ -114,6 +116,7 @@ def plan_run(
         cost.checkpoint,
         cost.disk,
         free_disk(folder),
+        train.max_minutes,
     )
 
 

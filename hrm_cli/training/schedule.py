@@ -32,11 +32,15 @@ def learning_rate(
 def rate_factor(step: int, total_steps: int, config: TrainConfig) -> float:
     """What a run's learning rates are multiplied by at optimiser step `step`."""
     schedule, min_ratio = config.schedule
+    warmup_steps = config.lr_warmup_steps
+    if config.max_minutes is not None:
+        # Nobody knows beforehand how many steps there will be: the warm-up is a tenth of them at most.
+        warmup_steps = min(warmup_steps, total_steps // 10)
     return learning_rate(
         step,
         total_steps,
         1.0,
-        warmup_steps=config.lr_warmup_steps,
+        warmup_steps=warmup_steps,
         min_ratio=min_ratio,
         schedule=schedule,
     )

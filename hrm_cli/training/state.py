@@ -114,6 +114,10 @@ class TrainState:
     step: int = 0
     seconds: float = 0.0
     """Training time so far, over all sessions."""
+    wall_seconds: float = 0.0
+    """The same with evaluations and checkpoints: what `train.max_minutes` limits."""
+    horizon: int | None = None
+    """Steps that the run is expected to have in the time that it has; None where its plan says so."""
     sums: dict[str, Tensor] = field(default_factory=dict)
     """Metrics summed since the last logged line."""
     best: Best | None = None

@@ -184,7 +184,7 @@ def differences(run: Path, whole: Path) -> list[str]:
 def _compared(run: Path) -> dict[str, Any]:
     latest = run / (run / "latest").read_text().strip()
     facts = json.loads((latest / "training.json").read_text())
-    for measured in ("seconds", "checksum"):
+    for measured in ("seconds", "wall_seconds", "checksum"):
         del facts[measured]
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return {

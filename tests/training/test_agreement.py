@@ -25,7 +25,7 @@ class Counting(World):
 def taken(agreement: Agreement, steps: range, seconds: float, signal: int = 0) -> list[Any]:
     return [
         agreement.told(
-            cast(TrainState, SimpleNamespace(step=step, seconds=step * seconds)), signal, now=False
+            cast(TrainState, SimpleNamespace(step=step, wall_seconds=step * seconds)), signal, now=False
         )
         for step in steps
     ]
@@ -43,7 +43,7 @@ def test_a_signal_is_heard_when_the_ranks_ask_next_and_at_once_where_they_must()
     agreement = Agreement(Counting(0, 2))
     taken(agreement, range(1, 401), 0.001)
     assert taken(agreement, range(402, 403), 0.001, signal=15) == [None]
-    state = cast(TrainState, SimpleNamespace(step=403, seconds=0.6))
+    state = cast(TrainState, SimpleNamespace(step=403, wall_seconds=0.6))
     assert agreement.told(state, 15, now=True) == (15, 0.6)
     heard = [answer for answer in taken(agreement, range(404, 1200), 0.001, signal=15) if answer]
     assert heard[0][0] == 15

@@ -180,7 +180,7 @@ def can_mount() -> bool:
 SCRIPT = """
 set -u
 mount -t tmpfs -o size=1400k tmpfs {mount}
-{hrm} train --preset tiny --data {data} --output-dir {mount}/run {settings} > {out} 2> {out}.err
+{hrm} train --preset tiny --data {data} --force --output-dir {mount}/run {settings} > {out} 2> {out}.err
 echo $? > {out}.status
 cp -r {mount}/run {out}.run
 """

@@ -1,0 +1,56 @@
+"""`train.max_minutes`: the run ends in time, its evaluations included, and its schedule is stretched over that time."""
+
+from __future__ import annotations
+
+import math
+
+from hrm_cli.training.state import TrainState
+
+_MEASURED_STEPS = 3
+"""Steps behind the first one, which warms up, that an estimate rests on at least."""
+_EVALUATIONS = 10
+"""In the whole time, where `train.eval_interval` says nothing."""
+
+
+class TimeLimit:
+    """How long a run may still take; without `minutes` it ends with its plan.
+
+    `state.horizon` is set to the steps that there will have been, as far as that is known: learning rates and depth
+    schedule follow it. On several ranks `follow` must be called at the same steps with the same time.
+    """
+
+    def __init__(self, minutes: float | None, total_steps: int, *, evaluates: bool) -> None:
+        self.seconds = math.inf if minutes is None else 60 * minutes
+        self._total_steps = total_steps
+        self._evaluates = evaluates
+        """Whether evaluations are due by time."""
+        self._first: tuple[int, float] | None = None
+        self._evaluation = 0.0
+        self._tenth: int | None = None
+        self.evaluation_is_due = False
+        self.evaluated_step: int | None = None
+
+    def follow(self, state: TrainState, wall_seconds: float) -> bool:
+        """Takes in how far the run is; whether its time is over, but for the last evaluation."""
+        if self.seconds == math.inf:
+            return False
+        if self._first is None or state.step < self._first[0]:
+            self._first = state.step, wall_seconds
+        first_step, first_seconds = self._first
+        left = self.seconds - wall_seconds - self._evaluation
+        if state.step - first_step >= _MEASURED_STEPS:
+            pace = (wall_seconds - first_seconds) / (state.step - first_step)
+            more = math.floor(max(0.0, left) / max(pace, 1e-9))
+            state.horizon = max(state.step, min(self._total_steps, state.step + more))
+        tenth = math.floor(_EVALUATIONS * wall_seconds / self.seconds)
+        if self._tenth is None:
+            self._tenth = tenth
+        self.evaluation_is_due = self._evaluates and tenth > self._tenth
+        return left <= 0
+
+    def evaluated(self, state: TrainState, seconds: float) -> None:
+        """An evaluation has taken so long: the last one must still be in time."""
+        self._evaluation, self.evaluated_step = seconds, state.step
+        self.evaluation_is_due = False
+        if self.seconds < math.inf:
+            self._tenth = math.floor(_EVALUATIONS * state.wall_seconds / self.seconds)
