@@ -84,6 +84,39 @@ def test_every_core_is_traced_whole_and_gives_the_same_numbers(core: str, dtype:
     assert_alike(trained(as_on_cuda(small(core, dtype), mode)), trained(plain), tolerance)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("blocks_of_an_accelerator")
+@pytest.mark.parametrize("core", ["hrm", "trm"])
+def test_the_units_mixer_is_traced_whole(core: str) -> None:
+    def trained_on_sudoku(compiles: bool) -> list[torch.Tensor]:
+        arch = ArchConfig(
+            core=core, mixer="units", hidden_size=32, num_heads=2, H_layers=1, L_layers=1, puzzle_emb_ndim=0,
+            forward_dtype="float32", pos_encodings="none", halt_exploration_prob=0,
+        )  # fmt: skip
+        model = build_model(arch, 11, 81, 1, generator=torch.Generator().manual_seed(0))
+        if compiles:
+            model = as_on_cuda(model)
+        inputs = torch.randint(1, 11, (4, 81), generator=torch.Generator().manual_seed(1), dtype=torch.int32)
+        batch = PuzzleBatch(inputs, inputs, torch.zeros(4, dtype=torch.int32))
+        model.train()
+        _, out = model.train_step(model.initial_carry(batch), batch)
+        out.logits.square().sum().backward()
+        return [out.logits.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
+
+    assert_alike(trained_on_sudoku(True), trained_on_sudoku(False))
+
+
+@pytest.mark.slow
+def test_a_cycle_of_nova_is_traced_whole() -> None:
+    arch = ArchConfig(core="nova", hidden_size=32, num_heads=2, H_layers=1, L_layers=1, puzzle_emb_ndim=0,
+                      forward_dtype="float32", dropout=0.0)  # fmt: skip
+    core = build_model(arch, 7, 9, 1, generator=torch.Generator().manual_seed(0)).inner
+    carry = core.initial_carry(puzzles(4).inputs)
+    compiled = torch.compile(core.cycle, backend="eager", fullgraph=True)
+    (after, halt), (expected, expected_halt) = compiled(carry), core.cycle(carry)
+    assert_alike((after.z_H, after.z_L, halt), (expected.z_H, expected.z_L, expected_halt), 1e-5)
+
+
 def test_flash_attention_is_chosen_before_tracing_and_not_imported_in_it(monkeypatch) -> None:
     calls = []
 
