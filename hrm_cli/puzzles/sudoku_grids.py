@@ -45,6 +45,9 @@ class Grids:
         """Lines of spaces above the first row: rows of blanks, where they are as long as the others."""
         self._after_rule = False
         self._is_broken = False
+        self._after_fragment = False
+        """Whether bands have been given up: those that follow may belong to the same grid."""
+        self._after_blank = False
 
     def rule(self) -> Iterator[Found]:
         """A rule. Two of them without a row between are the end of one frame and the beginning of another."""
@@ -54,7 +57,7 @@ class Grids:
 
     def row(self, line: Line) -> Iterator[Found]:
         """A line that may be a row."""
-        self._after_rule = False
+        self._after_rule = self._after_blank = False
         if self._is_broken:
             return
         own = self._own()
@@ -63,7 +66,7 @@ class Grids:
             is_written = not all(row.has_gaps for row in own)
             if is_written and self._grids_of(own):
                 yield from self._end_paragraph()
-        if not own and line.has_gaps and "|" not in line.text:
+        if not self._lines and line.has_gaps and "|" not in line.text:
             self._lines += self._leading
         self._leading = []
         self._lines.append(line)
@@ -83,6 +86,9 @@ class Grids:
             return
         self._is_broken = self._after_rule = False
         yield from self._end_paragraph()
+        if self._after_blank:
+            self._after_fragment = False
+        self._after_blank = True
         if text and len(self._leading) < max(self._sizes):
             self._leading.append(Line("row", text, maybe="\n"))
         elif not text:
@@ -92,7 +98,7 @@ class Grids:
         """What the last lines left: the end of the file, or a line that is part of no grid."""
         yield from self._end_paragraph()
         yield from self._give_up()
-        self._is_broken = self._after_rule = False
+        self._is_broken = self._after_rule = self._after_fragment = False
         self._leading = []
 
     def _own(self) -> list[Line]:
@@ -124,16 +130,18 @@ class Grids:
         if found:
             yield from found
             self._lines, self._paragraphs = rest, [len(rest)] if rest else []
+            self._after_fragment = False
         elif not before and len(own) == 1 and is_label(own[0]):
             yield Skipped(own[0].where)
             self._forget()
         else:
             self._paragraphs.append(len(own))
-            if not self._may_grow(self._lines, self._paragraphs):
+            if self._after_fragment or not self._may_grow(self._lines, self._paragraphs):
+                # What is left of a broken grid is not made a grid of with bands of the next one.
+                self._after_fragment |= bool(before)
                 yield from self._unreadable(before)
-                self._lines, self._paragraphs = own, [len(own)]
-                if not before or not self._may_grow(own, self._paragraphs):
-                    yield from self._give_up()
+                yield from self._unreadable(own)
+                self._forget()
 
     def _in_bands(self, before: int) -> tuple[list[Found], list[Line]]:
         """The grid that the last paragraph completes, and its lines behind that one."""
@@ -188,7 +196,9 @@ class Grids:
     def _ambiguous(self, rows: Sequence[Line]) -> bool:
         """Whether rows of no grid are 4×4 puzzles all the same."""
         return 4 in self._sizes and all(
-            len(line.cells) == _AMBIGUOUS_SIZE and set("1234" + WRITTEN).issuperset(line.cells)
+            len(line.cells) == _AMBIGUOUS_SIZE
+            and set("1234" + WRITTEN).issuperset(line.cells)
+            and not set("1234").isdisjoint(line.cells)
             for line in rows
         )
 

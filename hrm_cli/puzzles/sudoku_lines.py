@@ -115,7 +115,7 @@ def read_line(text: str, where: str, sizes: Collection[int]) -> Line:
         if len(cells) in sizes and not any(cells):
             return Line("row", text, where, cells="." * len(cells), separated=tuple(cells))
         return Line("blank", text, where)
-    if not _ANY_CELL.search(line):
+    if not _ANY_CELL.search(text):
         return Line("words", text, where)
     lengths = {size * size for size in sizes}
     if text.startswith("#") and not _is_rule(line):

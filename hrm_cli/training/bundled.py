@@ -19,6 +19,7 @@ from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, closest
 from hrm_cli.json_text import parse_json
 from hrm_cli.models.kinds import NEVER_TRAINED, kind_of
 from hrm_cli.puzzles.domain import Puzzle, make_domain, stated_domain
+from hrm_cli.puzzles.sudoku_layout import BOXES
 from hrm_cli.safetensors_files import read_safetensors_header
 
 SCHEME = "bundled:"
@@ -208,12 +209,14 @@ def model_for(puzzle: Puzzle) -> BundledModel:
     sizes = ", ".join(dict.fromkeys(model.describe() for model in models))
     known = f"there are models for {sizes}" if sizes else "this installation has none at all"
     domain = "" if puzzle.domain == "sudoku" else f" data.domain={puzzle.domain}"
-    training = f"`hrm train --preset small{domain} data.size={rows}` trains one"
+    training = f" (`hrm train --preset small{domain} data.size={rows}` trains one)"
     if rows != columns:
-        training = "`hrm train` with a dataset of such puzzles trains one"
+        training = " (`hrm train` with a dataset of such puzzles trains one)"
+    if puzzle.domain == "sudoku" and rows not in BOXES:
+        training = ""
     raise CheckpointError(
         f"no bundled model for {rows}×{columns} {puzzle.domain} puzzles: {known}; "
-        f"name one of your own with --checkpoint ({training})"
+        f"name one of your own with --checkpoint{training}"
     )
 
 

@@ -376,3 +376,22 @@ def test_long_file_streams_in_constant_memory(tmp_path: Path) -> None:
         return float(done.stderr.split()[-1])
 
     assert peak(20_000) - peak(1_000) < 20
+
+
+def test_lines_that_are_skipped_are_named_in_text_and_json(hrm_solve: Any) -> None:
+    text = f"The daily\n{COMPLETE}\n\nby me\n"
+    done = hrm_solve(text)
+    assert (done.status, done.stdout.count("\n")) == (0, 1)
+    assert "2 lines are not puzzles: 1, 4." in done.stderr.splitlines()
+    done = hrm_solve(text, "--json")
+    assert (done.status, done.stderr) == (0, "")
+    solved, skipped = records(done.stdout)
+    assert solved["status"] == "solved"
+    assert (skipped["status"], skipped["count"], skipped["lines"]) == ("skipped", 2, [1, 4])
+
+
+@pytest.mark.parametrize("text", ["question,answer\n", "The daily\n", "---------\n"])
+def test_a_file_without_a_puzzle_exits_2(hrm_solve: Any, text: str) -> None:
+    done = hrm_solve(text)
+    assert (done.status, done.stdout) == (2, "")
+    assert "holds no puzzle" in done.stderr
