@@ -11,6 +11,7 @@ from hrm_cli.cli import console
 from hrm_cli.cli.options import JsonOption
 from hrm_cli.errors import ConfigError
 from hrm_cli.json_text import load_json
+from hrm_cli.regular_files import read_text
 from hrm_cli.training.bundled import (
     BundledFacts,
     BundledModel,
@@ -19,6 +20,9 @@ from hrm_cli.training.bundled import (
     bundled_models,
     named_model,
 )
+
+_LARGEST_TEXT = 1 << 20
+"""Bytes of a model card."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -68,7 +72,7 @@ def show(
     if json:
         console.print_json(model.document())
     elif model.card.is_file():
-        console.print_line(model.card.read_text(encoding="utf-8").rstrip("\n"))
+        console.print_line(_text(model.card).rstrip("\n"))
     else:
         from hrm_cli.cli.bundled_card import card_text
 
@@ -132,10 +136,7 @@ def add(
     from hrm_cli.training.bundling import add_bundled
 
     figures = tuple(one for text in measured or () for one in _measured(text))
-    try:
-        words = notes.read_text(encoding="utf-8") if notes is not None else ""
-    except OSError as error:
-        raise ConfigError(f"--notes {notes}: cannot be read: {error.strerror}") from error
+    words = _text(notes, "--notes ") if notes is not None else ""
     model = add_bundled(checkpoint, name, BundledFacts(trained_on, licence, figures), output_dir)
     with whole_file(model.card) as stream:
         stream.write(card_text(model, words))
@@ -148,6 +149,16 @@ def add(
         console.print_line(f"{model.card}: its card")
 
 
+def _text(file: Path, option: str = "") -> str:
+    """A Markdown file. Raises ConfigError."""
+    try:
+        return read_text(file, _LARGEST_TEXT)
+    except OSError as error:
+        raise ConfigError(f"{option}{file}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{option}{file}: {error}") from error
+
+
 def _measured(text: str) -> tuple[Measured, ...]:
     """`PUZZLES=FILE`, read. Raises ConfigError."""
     on, _, file = text.rpartition("=")
@@ -157,7 +168,7 @@ def _measured(text: str) -> tuple[Measured, ...]:
         return Measured.all_of(on, load_json(Path(file)))
     except OSError as error:
         raise ConfigError(f"--measured {file}: cannot be read: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ConfigError(f"--measured {file}: not what `hrm eval --json` prints ({error!r})") from None
 
 

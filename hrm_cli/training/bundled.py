@@ -73,9 +73,11 @@ class Measured:
 
         Raises KeyError, TypeError or ValueError for other documents.
         """
+        if not isinstance(document, Mapping):
+            raise TypeError("an object is expected")
         attempts = int(document["attempts"])
         parts = {f"{on}, {name}": part for name, part in document.get("by_set", {}).items()} or {on: document}
-        return tuple(
+        found = tuple(
             cls(
                 name,
                 int(part["puzzles"]),
@@ -86,6 +88,9 @@ class Measured:
             )
             for name, part in parts.items()
         )
+        for one in found:
+            one.check()
+        return found
 
 
 @dataclass(frozen=True)

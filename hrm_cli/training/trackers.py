@@ -140,7 +140,7 @@ class WeightsAndBiases:
         file = self._folder / f".{WANDB_FOLDER}-id"
         if not file.is_file():
             file.write_text(f"{os.urandom(4).hex()}\n", encoding="utf-8")
-        return file.read_text(encoding="utf-8").strip()
+        return file.read_text(encoding="utf-8", errors="replace").strip()
 
     def stepped(self, step: int) -> None:
         """Nothing: figures come at intervals."""

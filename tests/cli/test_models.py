@@ -332,3 +332,17 @@ def test_the_models_in_the_package_are_within_their_limits_measured_and_carded()
         assert model.facts.measured, f"{model.name} ships without a figure"
         assert model.card.is_file(), f"{model.name} ships without a card"
         load_model(model.path)
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["[1]", "[" * 5000, '{"attempts": 1e999}', '{"attempts": 8, "by_set": [1]}', '{"attempts": 8, "by_set": {"a": 1}}',
+     '{"attempts":8,"puzzles":5,"exact_accuracy":2,"exact_accuracy_with_attempts":1,"mean_steps":2}', "\udcff"],
+)  # fmt: skip
+def test_figures_that_are_none_are_refused_with_the_file(hrm: Any, tmp_path: Path, document: str) -> None:
+    (tmp_path / "m.json").write_text(document, errors="surrogateescape")
+    words = ["--name", "x", "--trained-on", "y", "--measured", "a=m.json", "--output-dir", "out"]
+    done = hrm("models", "add", "bundled:sudoku-4x4", *words, cwd=tmp_path)
+    assert done.status == 2
+    assert "--measured m.json: not what `hrm eval --json` prints" in done.stderr
+    assert not (tmp_path / "out").exists()
