@@ -127,8 +127,9 @@ def _allow_graphs() -> None:
     warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf")
     # Beyond the limit torch raises: a run of many kinds of calls would end there.
     config = torch._dynamo.config
-    config.recompile_limit = max(config.recompile_limit, _MOST_GRAPHS)
-    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, 8 * _MOST_GRAPHS)
+    for name, least in (("recompile_limit", _MOST_GRAPHS), ("accumulated_recompile_limit", 8 * _MOST_GRAPHS)):
+        known = name if hasattr(config, name) else name.replace("recompile", "cache_size")  # torch 2.6
+        setattr(config, known, max(getattr(config, known), least))
 
 
 def _dense(argument: Any) -> Any:

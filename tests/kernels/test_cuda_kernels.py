@@ -48,6 +48,8 @@ def test_the_kernels_compute_what_the_portable_way_computes() -> None:
         text=True,
         timeout=300,
     )
+    if "0 active drivers" in done.stderr:
+        pytest.skip("this Triton (3.2, of torch 2.6) needs a GPU even for its interpreter")
     assert done.stdout == "alike\n", done.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from hrm_cli.models.act import ACTModel, PuzzleBatch
@@ -110,14 +111,18 @@ def run(
 def test_a_row_dropped_early_answers_as_it_would_have_at_that_step(
     model: ACTModel, batch: PuzzleBatch
 ) -> None:
-    # A random Q head, so that rows halt at different steps.
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        model.inner.q_head.weight.normal_(generator=generator)
-        model.inner.q_head.bias.copy_(torch.tensor([0.0, -9.0]))
-    adaptive = run(model, batch, 6, adaptive=True)
-    assert sorted(adaptive) == list(range(6))
-    assert len({step for step, _ in adaptive.values()}) > 1
+    # A random Q head with which rows halt at different steps; which one that is depends on torch's version.
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            model.inner.q_head.weight.normal_(generator=generator)
+            model.inner.q_head.bias.copy_(torch.tensor([0.0, -9.0]))
+        adaptive = run(model, batch, 6, adaptive=True)
+        assert sorted(adaptive) == list(range(6))
+        if len({step for step, _ in adaptive.values()}) > 1:
+            break
+    else:
+        pytest.fail("rows halt together whatever the Q head")
     for row, (step, answer) in adaptive.items():
         assert run(model, batch, step, adaptive=False)[row] == (step, answer)
 
