@@ -183,7 +183,7 @@ TOKENS = (
 def bad_value(r: random.Random) -> Any:
     """One of the values; literals come often."""
     literals = tuple(LITERALS)
-    return r.choice((*NUMBERS, *TEXTS, *STRUCTURES, *literals, *literals))
+    return copy.deepcopy(r.choice((*NUMBERS, *TEXTS, *STRUCTURES, *literals, *literals)))
 
 
 def dumps(document: Any, *, ascii_only: bool = True) -> str:
