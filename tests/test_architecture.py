@@ -155,3 +155,20 @@ def test_files_are_read_through_the_readers_with_limits_alone() -> None:
     found = {module: readers_of_files(path.read_text(encoding="utf-8")) for module, path in modules()}
     assert {module: names for module, names in found.items() if names and module not in OWN_MESSAGES} == {}
     assert readers_of_files("import yaml\nyaml.safe_load(text)") == ["yaml.safe_load"]
+
+
+def test_text_reaches_a_stream_in_one_place_where_control_characters_are_escaped() -> None:
+    found = {}
+    for module, path in modules():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        printing = [call.id for call in calls if isinstance(call, ast.Name) and call.id == "print"]
+        writing = [
+            ast.unparse(call)
+            for call in calls
+            if ast.unparse(call) in ("sys.stdout.write", "sys.stderr.write", "typer.echo", "typer.secho")
+        ]
+        if printing or writing:
+            found[module] = printing + writing
+    # `python -m hrm_cli` may be interrupted before anything is imported.
+    assert set(found) - {ENTRANCE} == {"hrm_cli.cli.streams"}, found

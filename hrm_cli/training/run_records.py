@@ -130,7 +130,9 @@ def read_run(folder: Path) -> RunRecords:
     except (OSError, ValueError) as error:
         problems.append(_problem(METRICS_FILE, error))
     if run.junk:
-        problems.append(f"{METRICS_FILE}: {run.junk} line{'s are' if run.junk > 1 else ' is'} no record")
+        problems.append(
+            f"{METRICS_FILE}: {run.junk} line{'s are not records' if run.junk > 1 else ' is not a record'}"
+        )
     run.training, run.evaluations = (
         [of_kind[step] for step in sorted(of_kind)] for of_kind in (by_kind["train"], by_kind["eval"])
     )
