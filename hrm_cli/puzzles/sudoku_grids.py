@@ -122,14 +122,13 @@ class Grids:
         self._leading = []
         before = self._lines[: len(self._lines) - len(own)]
         found = self._grids_of(own)
-        rest: list[Line] = []
         if found:
             yield from self._unreadable(before)
         elif before:
-            found, rest = self._in_bands(len(before))
+            found = self._in_bands(len(before))
         if found:
             yield from found
-            self._lines, self._paragraphs = rest, [len(rest)] if rest else []
+            self._forget()
             self._after_fragment = False
         elif not before and len(own) == 1 and is_label(own[0]):
             yield Skipped(own[0].where)
@@ -143,22 +142,17 @@ class Grids:
                 yield from self._unreadable(own)
                 self._forget()
 
-    def _in_bands(self, before: int) -> tuple[list[Found], list[Line]]:
-        """The grid that the last paragraph completes, and its lines behind that one."""
+    def _in_bands(self, before: int) -> list[Found]:
+        """The grid that the last paragraph completes, if it does exactly that."""
         lines = self._lines
-        paragraphs = [*self._paragraphs, len(lines) - before]
-        # Where blanks are written, the first band of the next grid may follow directly.
-        ends = {len(lines)} | (set() if all(line.has_gaps for line in lines) else set(self._sizes))
-        options: list[tuple[list[Found], list[Line]]] = []
-        for end in sorted(ends):
-            if before < end <= len(lines) and self._may_be_bands(paragraphs, end):
-                rows = [line for line in lines[:end] if not line.maybe]
-                # Where no box has bars on both sides, rows of spaces and blank lines, or two sizes, look alike.
-                is_clear = all(line.text.count("|") > 1 for line in lines[:end])
-                found = self._grids_of(lines[:end]) if is_clear else self._written(lines[:end], rows)
-                if len(found) == 1 and isinstance(found[0], Cells) and len(found[0].cells) == end * end:
-                    options.append((found, lines[end:]))
-        return options[0] if len(options) == 1 else ([], [])
+        if not self._may_be_bands([*self._paragraphs, len(lines) - before], len(lines)):
+            return []
+        rows = [line for line in lines if not line.maybe]
+        # Where no box has bars on both sides, rows of spaces and blank lines, or two sizes, look alike.
+        is_clear = all(line.text.count("|") > 1 for line in lines)
+        found = self._grids_of(lines) if is_clear else self._written(lines, rows)
+        is_one = len(found) == 1 and isinstance(found[0], Cells) and len(found[0].cells) == len(lines) ** 2
+        return found if is_one else []
 
     def _may_grow(self, lines: Sequence[Line], paragraphs: Sequence[int]) -> bool:
         """Whether these paragraphs can be the first bands of a grid, or its rows with blank lines between."""
