@@ -28,7 +28,9 @@ class ProgressListener:
         """Moves the bar."""
         speed = (step - self._first) / max(self._state.seconds - self._seconds_before, 1e-9)
         # Of the steps that the run has time for.
-        self._display.update(step, f"{self._note}{speed:.1f} steps/s", self._state.horizon)
+        horizon = self._state.horizon
+        total = None if horizon is None else max(step, horizon)
+        self._display.update(step, f"{self._note}{speed:.1f} steps/s", total)
 
     def logged(self, record: dict[str, Any]) -> None:
         """Takes the newest figures; an evaluation gets a line of its own."""
