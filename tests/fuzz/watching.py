@@ -31,6 +31,7 @@ class Limits:
     """What one input may take."""
 
     seconds: float = 20.0
+    """Of processor time, which a busy machine does not change; ten times as many by the clock."""
     bytes: int = 1 << 30
 
 
@@ -64,7 +65,7 @@ def read_input(
     SHOWN.clear()
     read = make_input(name, seed, number, folder)
     Path("/proc/self/clear_refs").write_text("5")
-    outcome, findings, started = "read", [], time.monotonic()
+    outcome, findings, started = "read", [], time.process_time()
     try:
         read()
     except HRMError as error:
@@ -81,7 +82,7 @@ def read_input(
             outcome = "refused"
         else:
             findings.append([_where(error), _first(error)])
-    seconds, peak = time.monotonic() - started, _peak()
+    seconds, peak = time.process_time() - started, _peak()
     if seconds > limits.seconds:
         findings.append([f"more than {limits.seconds:g} s", f"{seconds:.1f} s"])
     if peak > limits.bytes:
@@ -102,11 +103,11 @@ def watch(name: str, count: int, seed: int, scratch: Path, limits: Limits) -> Fi
     """Reads `count` inputs of a kind. A process that is ended over one of them is followed by another one."""
     result = Findings(count)
     log = scratch / f"{name}.log"
-    shared = mmap.mmap(-1, 16)
+    shared = mmap.mmap(-1, 24)
     started, at = time.monotonic(), 0
     log.write_text("")
     while at < count:
-        shared[:16] = struct.pack("<qd", at, time.monotonic())
+        shared[:24] = struct.pack("<qdd", at, time.monotonic(), 0)
         process = os.fork()
         if not process:
             _work(name, seed, at, count, scratch / "input", limits, log, shared)
@@ -134,7 +135,7 @@ def _work(
         os.dup2(null, 1)
         os.dup2(null, 2)
         for number in range(first, count):
-            shared[:16] = struct.pack("<qd", number, time.monotonic())
+            shared[:24] = struct.pack("<qdd", number, time.monotonic(), time.process_time())
             try:
                 outcome, findings = read_input(name, seed, number, folder, limits)
             except Exception as error:  # of the fuzzer itself
@@ -156,9 +157,10 @@ def _wait(process: int, shared: mmap.mmap, limits: Limits) -> str:
         done, status = os.waitpid(process, os.WNOHANG)
         if done:
             return f"the process died ({status})" if status else ""
-        began = struct.unpack("<qd", shared[:16])[1]
+        began, used = struct.unpack("<dd", shared[8:24])
         reason = ""
-        if time.monotonic() - began > limits.seconds * 1.25:
+        late = time.monotonic() - began > 10 * limits.seconds
+        if late or _processor_time(process) - used > 1.25 * limits.seconds:
             reason = f"more than {limits.seconds:g} s"
         elif _resident(process) > limits.bytes * 1.5:
             reason = f"more than {limits.bytes >> 20} MiB"
@@ -189,6 +191,14 @@ def _resident(process: int) -> int:
         return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):
         return 0
+
+
+def _processor_time(process: int) -> float:
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _peak() -> int:
