@@ -32,7 +32,9 @@ LINES = {
         "train --preset trm-maze --batch 16 arch.L_cycles=6 domain=sudoku source=builtin data.size=9"
     ),
     "training TRM mlp (5.0M), batch 16, cycles 3/6": "train --preset trm-sudoku --batch 16",
+    "training units (sudoku-units), batch 64": "train --preset sudoku-units --batch 64",
     "evaluating base, 16 steps, batch 16": "eval --preset base --batch 16",
+    "evaluating units (sudoku-units), batch 64": "eval --preset sudoku-units --batch 64",
     "one puzzle through base, 16 steps": "solve --preset base",
     "one puzzle through H 128, 16 steps": f"solve --preset tiny {SMALL}",
 }

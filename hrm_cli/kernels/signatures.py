@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,7 +95,52 @@ def _rows_of_numbers(rows: int, count: int) -> tuple[int, ...] | None:
     return (count,) * 4 if rows == -(-count // NUMBERS_PER_ROW) else None
 
 
+def _rows_of_puzzles(
+    rows: int, cells: int, symbols: int, units: int, width: int, heads: int, padded: int
+) -> tuple[int, ...] | None:
+    if cells == 0 or padded < cells or (heads and width % heads):
+        return None
+    each, attended = rows * symbols * width, rows * symbols * (width if heads else 0)
+    projection = (5 if heads else 2) * cells * each
+    heads_of = attended * cells, attended * padded, attended * padded
+    return units * cells, projection, units * each, rows * cells * width, *heads_of, projection
+
+
+def _rows_that_hear(rows: int, cells: int, symbols: int, units: int, size: int) -> tuple[int, ...] | None:
+    """Elements of the shares, a state, what units say, what cells say and the factors; a row is a puzzle."""
+    if cells == 0:
+        return None
+    each = rows * symbols * size
+    return units * cells, cells * each, units * each, rows * cells * size, rows * cells * symbols
+
+
+def _rows_of_cells(kind: Callable[..., tuple[int, ...] | None], rows: int, cells: int, *others: int) -> Any:
+    return None if cells == 0 or rows % cells else kind(rows // cells, cells, *others)
+
+
+def _hearing(rows: int, cells: int, symbols: int, units: int, size: int, attends: int) -> Any:
+    found = _rows_of_cells(_rows_that_hear, rows, cells, symbols, units, size)
+    if found is None:
+        return None
+    shares, state, units_say, cells_say, factors = found
+    return shares, state, units_say, cells_say, attends * state, state, factors
+
+
+def _hearing_backward(rows: int, cells: int, symbols: int, units: int, size: int) -> Any:
+    found = _rows_that_hear(rows, cells, symbols, units, size)
+    if found is None:
+        return None
+    shares, state, units_say, cells_say, factors = found
+    return shares, state, state, factors, state, units_say, cells_say
+
+
+def _all_but_last(elements: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    return None if elements is None else elements[:-1]
+
+
 _HEADS = ("positions", "padded", "heads", "size")
+_TOLD = ("cells", "symbols", "units", "width", "heads", "padded")
+_TOLD_TENSORS = ("shares", "projection", "of_units", "of_cells", "q", "k", "v")
 _HEAD_TENSORS = ("cos", "sin", "projection", "q", "k", "v")
 
 SIGNATURES = {
@@ -122,6 +168,24 @@ SIGNATURES = {
     "attention.softmax": Signature(
         ("size", "count"), (), ("scores",),
         lambda rows, size, count: (rows * size,) if 0 < count <= size else None,
+    ),
+    "units.average": Signature(
+        _TOLD, ("scale",), _TOLD_TENSORS,
+        lambda rows, *sizes: _all_but_last(_rows_of_puzzles(rows, *sizes)), always_float32=("shares",),
+    ),
+    "units.average_backward": Signature(
+        _TOLD, ("scale",), (*_TOLD_TENSORS, "out"),
+        lambda rows, *sizes: _rows_of_cells(_rows_of_puzzles, rows, *sizes), always_float32=("shares",),
+    ),
+    "units.hear_and_norm": Signature(
+        ("cells", "symbols", "units", "size", "attends"), ("eps",),
+        ("shares", "x", "of_units", "of_cells", "of_others", "normed", "factor"),
+        _hearing, always_float32=("shares", "factor"),
+    ),
+    "units.hear_backward": Signature(
+        ("cells", "symbols", "units", "size"), (),
+        ("shares", "gradient", "normed", "factor", "out", "for_units", "for_cells"),
+        _hearing_backward, always_float32=("shares", "factor"),
     ),
     "optimizer.adam_atan2": Signature(
         ("count",), ("keep", "new_first", "beta2", "new_second", "correction", "rate"),

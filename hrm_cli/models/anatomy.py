@@ -206,13 +206,17 @@ def _unit_blocks(module: str, arch: ArchConfig, relations: Relations, layers: in
     # the mixture of attention; the norm's input and factors.
     numbers = T * H + (2 + 3 * A) * T * M + T * M + U * D * (M + 5 * H) + S * (M + 4 * H)
     numbers += A * (4 * T * M + N * S * S)
-    mixer = Part(
-        module, kinds.UNITS, layers * weights, 0, layers * flops, runs,
-        Kept(layers * numbers, layers * (T * H + T)), layers * sums,
-    )  # fmt: skip
-    mlp = _swiglu(module, kinds.SWIGLU, arch.expansion, H, T, layers, runs)
-    # There are no fused blocks on a CPU for these yet.
-    return [mixer, replace(mlp, kept=replace(mlp.kept, on_cpu_in_bfloat16=0, on_cpu_in_float32=0))]
+    wide = T * H + T
+    # A CPU keeps the projection as a whole, beside it q, k and v (the last two padded), of messages their inputs, gates
+    # and ups, and the normed sum's factors (the sum itself is the next part's input).
+    on_cpu = T * H + (2 + 3 * A) * T * M + U * D * (M + 2 * H) + S * (M + 2 * H)
+    in_bfloat16, in_float32 = (
+        size * (on_cpu + A * (2 * T * M + 2 * P * D * M + N * S * P) - numbers) + 4 * (T - wide)
+        for size, P in ((2, S + -S % CPU_VECTOR), (4, S))
+    )
+    kept = Kept(layers * numbers, layers * wide, layers * in_bfloat16, layers * in_float32)
+    mixer = Part(module, kinds.UNITS, layers * weights, 0, layers * flops, runs, kept, layers * sums)
+    return [mixer, _swiglu(module, kinds.SWIGLU, arch.expansion, H, T, layers, runs)]
 
 
 def _attention(module: str, arch: ArchConfig, positions: int, layers: int, runs: Runs) -> Part:

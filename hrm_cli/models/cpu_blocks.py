@@ -7,7 +7,7 @@ What is done differently, each because it was measured (benchmarks/results/cpu_s
 - backward keeps a block's outputs, not float32 copies of them, and opens the gates again.
 
 Letters in shapes: B batch, S positions (puzzle positions first), P positions padded, H hidden size, N heads,
-D head size, I inner width of the SwiGLU.
+D head size.
 """
 
 from __future__ import annotations
@@ -21,33 +21,24 @@ from torch import Tensor
 from hrm_cli.kernels.availability import softmax_backward
 from hrm_cli.kernels.launching import Kernel
 from hrm_cli.models.blocks import BlockWeights
-from hrm_cli.models.cpu_packing import LaidOut
-from hrm_cli.models.layers import Rotary, SwiGLUWeights
+from hrm_cli.models.cpu_pieces import (
+    CPUSwiGLU,
+    CPUWeight,
+    add_and_norm,
+    applied,
+    laid_out,
+    linear,
+    swiglu,
+    swiglu_weights,
+)
+from hrm_cli.models.cpu_units import CPUUnits, mix_and_norm, units_weights
+from hrm_cli.models.layers import Rotary
 from hrm_cli.models.sizes import CPU_VECTOR
+from hrm_cli.models.units import RelationTables
 
-_add_and_norm = Kernel("blocks.add_and_norm")
-_norm_backward = Kernel("blocks.norm_backward")
-_open_gate = Kernel("blocks.open_gate")
-_open_gate_backward = Kernel("blocks.open_gate_backward")
 _split_heads = Kernel("attention.split_heads")
 _join_heads = Kernel("attention.join_heads")
 _softmax = Kernel("attention.softmax")
-
-
-class CPUWeight(NamedTuple):
-    """A weight `[out, in]` in the forward dtype."""
-
-    plain: Tensor
-    """Gradients flow back through it."""
-    fixed: LaidOut
-    """The same numbers, laid out for the forward products."""
-
-
-class CPUSwiGLU(NamedTuple):
-    """A SwiGLU's weights."""
-
-    gate_up: CPUWeight
-    down: CPUWeight
 
 
 class CPUBlockWeights(NamedTuple):
@@ -61,26 +52,22 @@ class CPUBlockWeights(NamedTuple):
     """cos and sin `[S, D/2]` of RoPE's rotations; of none, where the model has no RoPE."""
     mixing: CPUSwiGLU | None
     mlp: CPUSwiGLU
+    units: CPUUnits | None = None
 
 
-def ordered_for_cpu(weights: BlockWeights, turns: Rotary) -> CPUBlockWeights:
-    """The weights of a block, laid out; `turns` as `rotations` gives them."""
+def ordered_for_cpu(
+    weights: BlockWeights, turns: Rotary, tables: RelationTables | None = None
+) -> CPUBlockWeights:
+    """The weights of a block, laid out; `turns` as `rotations` gives them, `tables` for the `units` mixer."""
     qkv, out = weights.attention or (None, None)
     return CPUBlockWeights(
-        None if qkv is None else _laid_out(qkv),
-        None if out is None else _laid_out(out),
+        None if qkv is None else laid_out(qkv),
+        None if out is None else laid_out(out),
         turns,
-        None if weights.mixing is None else _swiglu_weights(weights.mixing),
-        _swiglu_weights(weights.mlp),
+        None if weights.mixing is None else swiglu_weights(weights.mixing),
+        swiglu_weights(weights.mlp),
+        None if weights.units is None or tables is None else units_weights(weights.units, tables),
     )
-
-
-def _laid_out(weight: Tensor) -> CPUWeight:
-    return CPUWeight(weight, LaidOut(weight.detach()))
-
-
-def _swiglu_weights(weights: SwiGLUWeights) -> CPUSwiGLU:
-    return CPUSwiGLU(_laid_out(weights.gate_up), _laid_out(weights.down))
 
 
 def rotations(rotary: Rotary | None, positions: int, head_dim: int) -> Rotary:
@@ -89,21 +76,6 @@ def rotations(rotary: Rotary | None, positions: int, head_dim: int) -> Rotary:
     if rotary is None:
         return Rotary(torch.ones(positions, half), torch.zeros(positions, half))
     return Rotary(rotary.cos[:, :half].contiguous(), rotary.sin[:, :half].contiguous())
-
-
-class _Forgetful:
-    """Takes the place of autograd's context where there is nothing to go back to."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        pass
-
-    def save_for_backward(self, *tensors: Tensor) -> None:
-        """Keeps nothing."""
-
-
-def _applied(function: type[torch.autograd.Function], *given: Any) -> Any:
-    # Autograd's own call takes as long as a small kernel, even where it records nothing.
-    return function.apply(*given) if torch.is_grad_enabled() else function.forward(_Forgetful(), *given)
 
 
 def cpu_block(x: Tensor, weights: CPUBlockWeights, num_heads: int, eps: float) -> Tensor:
@@ -123,6 +95,8 @@ def _block_at(x: Tensor, count: int, weights: CPUBlockWeights, num_heads: int, e
     if weights.qkv is not None and weights.out is not None:
         mixed = _attention(linear(x, weights.qkv), num_heads, weights.turns, count)
         wanted = add_and_norm(wanted, linear(mixed, weights.out), eps)
+    if weights.units is not None:
+        wanted = mix_and_norm(wanted, weights.units, eps)
     if weights.mixing is not None:
         turned = x.transpose(1, 2).contiguous()
         turned = add_and_norm(turned, swiglu(turned, weights.mixing), eps)
@@ -133,10 +107,10 @@ def _block_at(x: Tensor, count: int, weights: CPUBlockWeights, num_heads: int, e
 def _attention(qkv: Tensor, num_heads: int, turns: Rotary, queries: int) -> Tensor:
     """Attention of the first `queries` positions on the projection `[B, S, 3·N·D]`, → `[B, queries, N·D]`."""
     batch, positions, _ = qkv.shape
-    q, k, v = _applied(_Heads, qkv.view(batch, positions, 3, num_heads, -1), turns)
+    q, k, v = applied(_Heads, qkv.view(batch, positions, 3, num_heads, -1), turns)
     q = q[:, :queries]
     if qkv.dtype == torch.bfloat16:
-        mixed = _applied(_WrittenOut, q, k, v, positions)
+        mixed = applied(_WrittenOut, q, k, v, positions)
     else:
         q, k, v = (heads.unflatten(0, (batch, num_heads)) for heads in (q, k, v))
         mixed = F.scaled_dot_product_attention(q, k, v, scale=1.0)
@@ -195,82 +169,3 @@ class _WrittenOut(torch.autograd.Function):
         (gradient,) = gradients
         scores = softmax_backward(torch.bmm(gradient, v.mT), weights)
         return torch.bmm(scores, k), torch.bmm(scores.mT, q), torch.bmm(weights.mT, gradient), None
-
-
-def linear(x: Tensor, weight: CPUWeight) -> Tensor:
-    """x·weightᵀ for `[…, in]`."""
-    return _applied(_Linear, x, weight.plain, weight.fixed)
-
-
-class _Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, plain: Tensor, fixed: LaidOut) -> Tensor:
-        ctx.save_for_backward(x, plain)
-        return fixed.product(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, plain = ctx.saved_tensors
-        return gradients[0] @ plain, _outer(gradients[0], x), None
-
-
-def swiglu(x: Tensor, weights: CPUSwiGLU) -> Tensor:
-    """down(silu(gate) · up) over the last axis."""
-    gate_up, down = weights
-    return _applied(_SwiGLU, x, gate_up.plain, down.plain, gate_up.fixed, down.fixed)
-
-
-class _SwiGLU(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, gate_up: Tensor, down: Tensor, gate_up_fixed: LaidOut, down_fixed: LaidOut
-    ) -> Tensor:
-        both, size = gate_up_fixed.product(x), down.shape[1]
-        ctx.save_for_backward(x, gate_up, down, both)
-        opened = x.new_empty(*x.shape[:-1], size)
-        _open_gate(opened.numel() // size, 3 * size * x.element_size(), x.dtype, size, both, opened)
-        return down_fixed.product(opened)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        x, gate_up, down, both = ctx.saved_tensors
-        (gradient,) = gradients
-        opened, for_both = gradient @ down, torch.empty_like(both)
-        size = down.shape[1]
-        rows, row_bytes = opened.numel() // size, 6 * size * x.element_size()
-        # Takes the gradient of what was opened, and leaves in its place what was opened.
-        _open_gate_backward(rows, row_bytes, x.dtype, size, both, opened, for_both)
-        return for_both @ gate_up, _outer(for_both, x), _outer(gradient, opened), None, None
-
-
-def _outer(gradient: Tensor, x: Tensor) -> Tensor:
-    """The gradient `[out, in]` of a weight: gradients `[…, out]` times inputs `[…, in]`, summed."""
-    gradient, x = gradient.flatten(0, -2), x.flatten(0, -2)
-    # A third faster for 128 × 512 with the longer side first.
-    return gradient.T @ x if gradient.shape[1] >= x.shape[1] else (x.T @ gradient).T
-
-
-def add_and_norm(x: Tensor, y: Tensor, eps: float) -> Tensor:
-    """The RMS norm of x + y over the last axis, computed in float32, returned in the inputs' dtype."""
-    return _applied(_AddAndNorm, x, y, eps)
-
-
-class _AddAndNorm(torch.autograd.Function):
-    """RMS norm of a sum; backward goes by its output, which the next layer keeps in any case."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, eps: float) -> Tensor:
-        size = x.shape[-1]
-        normed, factor = torch.empty_like(x), torch.empty(*x.shape[:-1], 1)
-        _add_and_norm(factor.numel(), 3 * size * x.element_size(), x.dtype, size, eps, x, y, normed, factor)
-        ctx.save_for_backward(normed, factor)
-        return normed
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        normed, factor = ctx.saved_tensors
-        size = normed.shape[-1]
-        both, gradient = torch.empty_like(normed), gradients[0].contiguous()
-        row_bytes = 3 * size * normed.element_size()
-        _norm_backward(factor.numel(), row_bytes, normed.dtype, size, gradient, normed, factor, both)
-        return both, both, None

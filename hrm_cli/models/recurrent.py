@@ -228,7 +228,7 @@ class RecurrentCore(nn.Module):
 
     def _ordered_for_cpu(self, weights: BlockWeights) -> CPUBlockWeights:
         turns = rotations(self._rotary, self.positions, self.arch.head_dim)
-        return ordered_for_cpu(weights, turns)
+        return ordered_for_cpu(weights, turns, self._tables)
 
     def initial_carry(self, inputs: Tensor) -> InnerCarry:
         """H_init and L_init, broadcast over the rows of `inputs` and all positions."""
@@ -283,7 +283,9 @@ class RecurrentCore(nn.Module):
     def last_update(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, depth: Depth) -> Tensor:
         """The update of z_H that ends an ACT step; `[B, 1, H]` where only the values are wanted, and there is a way."""
         in_one_graph = self.training and self.compiled_step is not None
-        if in_one_graph or not (depth.only_values and self._has_cpu_blocks):
+        # With relations the values are those of all positions.
+        first_is_enough = depth.only_values and self._has_cpu_blocks and self.relations is None
+        if in_one_graph or not first_is_enough:
             return self.update(z, injection, blocks)
         z, last = self.update(z, injection, blocks[:-1]), blocks[-1]
         if not isinstance(last, CPUBlockWeights):
@@ -310,8 +312,6 @@ class RecurrentCore(nn.Module):
 
     @property
     def _has_cpu_blocks(self) -> bool:
-        if self.relations is not None:
-            return False
         return self.H_init.device.type == "cpu" and fused_kernels_unavailable(self.dtype) is None
 
     @property

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hrm_cli.kernels import launching
 from hrm_cli.kernels.launching import FORMATS, Kernel
-from hrm_cli.models.cpu_blocks import add_and_norm
+from hrm_cli.models.cpu_pieces import add_and_norm
 from hrm_cli.training.optimizers import AdamATan2
 
 EXACT = {torch.bfloat16: {"rtol": 2**-7, "atol": 1e-6}, torch.float32: {"rtol": 2e-6, "atol": 1e-6}}

@@ -15,12 +15,16 @@ from hrm_cli.models.recurrent import RecurrentCore
 from hrm_cli.models.registry import build_model
 
 VOCABULARY, CELLS, ROWS = 7, 21, 24
+UNITS = {"mixer": "units", "pos_encodings": "none", "num_heads": 3}
 ARRANGEMENTS: dict[str, dict[str, Any]] = {
     "rope": {"puzzle_emb_ndim": 40},
     "no rotation": {"pos_encodings": "learned", "puzzle_emb_ndim": 0},
     "heads of odd size": {"pos_encodings": "learned", "hidden_size": 45},
     "several blocks": {"H_layers": 3, "L_layers": 2},
     "token mixing": {"core": "trm", "mlp_t": True, "pos_encodings": "none"},
+    "units": {**UNITS, "H_cycles": 2},
+    "units everywhere with attention": {**UNITS, "core": "trm", "L_cycles": 2},
+    "units, several blocks": {**UNITS, "H_layers": 2, "L_layers": 2},
     "trm with attention": {"core": "trm", "H_cycles": 2, "L_cycles": 2},
 }
 
@@ -36,22 +40,28 @@ def made(settings: dict[str, Any], dtype: str) -> ACTModel:
             **settings,
         }
     )
-    model = build_model(arch, VOCABULARY, CELLS, 4, generator=torch.Generator().manual_seed(0))
+    # Units are those of Sudoku, 6×6.
+    vocabulary, cells = (8, 36) if arch.mixer == "units" else (VOCABULARY, CELLS)
+    model = build_model(arch, vocabulary, cells, 4, generator=torch.Generator().manual_seed(0))
     if arch.halting == "q_learning":
         # A head of zeros, as it starts, would hide every difference.
         torch.nn.init.normal_(model.inner.q_head.weight, generator=torch.Generator().manual_seed(3))
+    for name, parameter in model.named_parameters():
+        if name.endswith("pair_bias"):
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(4))
     return model.train()
 
 
-def puzzles() -> PuzzleBatch:
-    generator = torch.Generator().manual_seed(1)
-    inputs = torch.randint(1, VOCABULARY, (ROWS, CELLS), generator=generator, dtype=torch.int32)
+def puzzles(model: ACTModel) -> PuzzleBatch:
+    generator, core = torch.Generator().manual_seed(1), model.inner
+    shape = (ROWS, core.seq_len)
+    inputs = torch.randint(1, core.vocab_size, shape, generator=generator, dtype=torch.int32)
     return PuzzleBatch(inputs, inputs, torch.arange(ROWS, dtype=torch.int32) % 4)
 
 
 def step(model: ACTModel) -> dict[str, Tensor]:
     """Outputs and gradients of one training step."""
-    batch = puzzles()
+    batch = puzzles(model)
     _, out = model.train_step(model.initial_carry(batch), batch)
     weights = torch.randn(out.logits.shape, generator=torch.Generator().manual_seed(2))
     ((out.logits.float() * weights).sum() + out.q_halt.sum() + out.q_continue.sum()).backward()
@@ -95,9 +105,10 @@ def test_weights_laid_out_multiply_as_plain_ones(dtype: torch.dtype) -> None:
     torch.testing.assert_close(LaidOut(weight).product(x).double(), exact, **tolerance)
 
 
-@pytest.mark.parametrize("settings", [ARRANGEMENTS["rope"], ARRANGEMENTS["several blocks"]])
+@pytest.mark.parametrize("settings", [ARRANGEMENTS[one] for one in ("rope", "several blocks", "units")])
 def test_values_alone_are_those_of_the_whole_step(settings: dict[str, Any]) -> None:
-    model, batch = made(settings, "float32"), puzzles()
+    model = made(settings, "float32")
+    batch = puzzles(model)
     with torch.no_grad():
         carry, rows = model.core.initial_carry(batch.inputs), model.puzzle_rows(batch.puzzle_identifiers)
         _, whole = model.core(carry, batch.inputs, rows)

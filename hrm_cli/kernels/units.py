@@ -1,0 +1,240 @@
+"""Passes over what the `units` mixer tells and hears: averages along units and over symbols, and their backwards.
+
+Letters: B puzzles, S cells, D symbols, T = S·D positions, U units, M width of what is told, H hidden size, N heads of
+A = M/N numbers for each symbol, P cells padded. `shares` is `[U, S]` float32: what a cell counts in a unit's average,
+0 where it does not belong to it. Numbers are stored in the kernel's own type, computed in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hrm_cli.kernels.numbers import arguments, floats, narrow, own_rows, real, sigmoid, stored, wide
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+def average(data: Any) -> None:
+    """silu of what is told, averaged: along units `[U, B, D, M]`, over a cell's symbols `[B, S, M]`; and heads.
+
+    The projection is `[B, T, 2·M]`, with attention `[B, T, 5·M]`: then q is `[B, N, S, D·A]`, scaled, k and v are
+    `[B, N, P, D·A]`, padded with zeros. A row is one puzzle.
+    """
+    given = arguments(data)
+    cells, symbols, units, width, heads, padded = given[4], given[5], given[6], given[7], given[8], given[9]
+    puzzles, scale, projection = given[2], real(given[10]), given[12]
+    table = floats(given[11], 0, units * cells)
+    length = (5 if heads else 2) * width
+    each = symbols * width
+    sums = np.empty(units * each, np.float32)
+    opened = np.empty(each, np.float32)
+    of_cell = np.empty(width, np.float32)
+    size = width // heads if heads else 0
+    for puzzle in own_rows(given):
+        for i in range(units * each):
+            sums[i] = _ZERO
+        for cell in range(cells):
+            start = (puzzle * cells + cell) * symbols * length
+            for i in range(width):
+                of_cell[i] = _ZERO
+            for symbol in range(symbols):
+                to_units = stored(data, projection, start + symbol * length, width)
+                to_cell = stored(data, projection, start + symbol * length + width, width)
+                own = opened[symbol * width : (symbol + 1) * width]
+                for i in range(width):
+                    x = wide(to_units[i])
+                    own[i] = x * sigmoid(x)
+                for i in range(width):
+                    x = wide(to_cell[i])
+                    of_cell[i] += x * sigmoid(x)
+            for unit in range(units):
+                share = table[unit * cells + cell]
+                if share != _ZERO:
+                    total = sums[unit * each : (unit + 1) * each]
+                    for i in range(each):
+                        total[i] += share * opened[i]
+            out = stored(data, given[14], (puzzle * cells + cell) * width, width)
+            for i in range(width):
+                out[i] = narrow(of_cell[i] / np.float32(symbols), out[i])
+            if heads:
+                for part in range(3):
+                    to = given[15 + part]
+                    rows = cells if part == 0 else padded
+                    by = scale if part == 0 else _ONE
+                    for head in range(heads):
+                        place = ((puzzle * heads + head) * rows + cell) * symbols * size
+                        for symbol in range(symbols):
+                            first = start + symbol * length + (2 + part) * width + head * size
+                            source = stored(data, projection, first, size)
+                            target = stored(data, to, place + symbol * size, size)
+                            for i in range(size):
+                                target[i] = narrow(wide(source[i]) * by, source[i])
+        for unit in range(units):
+            out = stored(data, given[13], (unit * puzzles + puzzle) * each, each)
+            total = sums[unit * each : (unit + 1) * each]
+            for i in range(each):
+                out[i] = narrow(total[i], out[i])
+        spare = (padded - cells) * symbols * size
+        for head in range(heads):
+            place = ((puzzle * heads + head) * padded + cells) * symbols * size
+            spare_key = stored(data, given[16], place, spare)
+            spare_value = stored(data, given[17], place, spare)
+            for i in range(spare):
+                spare_key[i] = narrow(_ZERO, spare_key[i])
+                spare_value[i] = narrow(_ZERO, spare_value[i])
+
+
+def average_backward(data: Any) -> None:
+    """From the gradients of what `average` gives, and the projection, the gradient of the latter.
+
+    A row is one cell of a puzzle.
+    """
+    given = arguments(data)
+    cells, symbols, units, width, heads, padded = given[4], given[5], given[6], given[7], given[8], given[9]
+    puzzles, scale, projection, out = given[2] // cells, real(given[10]), given[12], given[18]
+    table = floats(given[11], 0, units * cells)
+    length = (5 if heads else 2) * width
+    each = symbols * width
+    sums = np.empty(each, np.float32)
+    size = width // heads if heads else 0
+    for row in own_rows(given):
+        puzzle, cell = row // cells, row % cells
+        for i in range(each):
+            sums[i] = _ZERO
+        for unit in range(units):
+            share = table[unit * cells + cell]
+            if share != _ZERO:
+                of_unit = stored(data, given[13], (unit * puzzles + puzzle) * each, each)
+                for i in range(each):
+                    sums[i] += share * wide(of_unit[i])
+        of_cell = stored(data, given[14], row * width, width)
+        for symbol in range(symbols):
+            start = (row * symbols + symbol) * length
+            own = sums[symbol * width : (symbol + 1) * width]
+            to_units = stored(data, projection, start, width)
+            to_cell = stored(data, projection, start + width, width)
+            for_units = stored(data, out, start, width)
+            for_cell = stored(data, out, start + width, width)
+            for i in range(width):
+                x = wide(to_units[i])
+                s = sigmoid(x)
+                for_units[i] = narrow(own[i] * s * (_ONE + x - x * s), to_units[i])
+            for i in range(width):
+                x = wide(to_cell[i])
+                s = sigmoid(x)
+                for_cell[i] = narrow(
+                    wide(of_cell[i]) / np.float32(symbols) * s * (_ONE + x - x * s), to_cell[i]
+                )
+        if heads:
+            for part in range(3):
+                rows = cells if part == 0 else padded
+                by = scale if part == 0 else _ONE
+                for head in range(heads):
+                    place = ((puzzle * heads + head) * rows + cell) * symbols * size
+                    for symbol in range(symbols):
+                        first = (row * symbols + symbol) * length + (2 + part) * width + head * size
+                        source = stored(data, given[15 + part], place + symbol * size, size)
+                        target = stored(data, out, first, size)
+                        for i in range(size):
+                            target[i] = narrow(wide(source[i]) * by, source[i])
+
+
+def hear_and_norm(data: Any) -> None:
+    """The RMS norm of x `[B, T, H]` plus what is heard of the units, of the cell and, where it attends, of other cells.
+
+    Units say `[U, B, D, H]`, cells `[B, S, H]`, other cells `[B, T, H]`. Keeps the factors of the norm. A row is one
+    cell of a puzzle.
+    """
+    given = arguments(data)
+    cells, symbols, units, size, attends, eps = (
+        given[4],
+        given[5],
+        given[6],
+        given[7],
+        given[8],
+        real(given[9]),
+    )
+    puzzles = given[2] // cells
+    table = floats(given[10], 0, units * cells)
+    each = symbols * size
+    sums = np.empty(each, np.float32)
+    for row in own_rows(given):
+        puzzle, cell = row // cells, row % cells
+        x = stored(data, given[11], row * each, each)
+        of_cell = stored(data, given[13], row * size, size)
+        for symbol in range(symbols):
+            own = sums[symbol * size : (symbol + 1) * size]
+            own_x = x[symbol * size : (symbol + 1) * size]
+            for i in range(size):
+                own[i] = wide(own_x[i]) + wide(of_cell[i])
+        if attends:
+            of_others = stored(data, given[14], row * each, each)
+            for i in range(each):
+                sums[i] += wide(of_others[i])
+        for unit in range(units):
+            if table[unit * cells + cell] != _ZERO:
+                of_unit = stored(data, given[12], (unit * puzzles + puzzle) * each, each)
+                for i in range(each):
+                    sums[i] += wide(of_unit[i])
+        factors = floats(given[16], row * symbols, symbols)
+        for symbol in range(symbols):
+            own = sums[symbol * size : (symbol + 1) * size]
+            squares = _ZERO
+            for i in range(size):
+                squares += own[i] * own[i]
+            factor = _ONE / np.sqrt(squares / np.float32(size) + eps)
+            factors[symbol] = factor
+            normed = stored(data, given[15], (row * symbols + symbol) * size, size)
+            for i in range(size):
+                normed[i] = narrow(own[i] * factor, normed[i])
+
+
+def hear_backward(data: Any) -> None:
+    """From a gradient of the norm that of x, and its sums: for what units and cells said. A row is one puzzle."""
+    given = arguments(data)
+    cells, symbols, units, size = given[4], given[5], given[6], given[7]
+    puzzles = given[2]
+    table = floats(given[8], 0, units * cells)
+    each = symbols * size
+    sums = np.empty(units * each, np.float32)
+    of_cell = np.empty(size, np.float32)
+    own = np.empty(each, np.float32)
+    for puzzle in own_rows(given):
+        for i in range(units * each):
+            sums[i] = _ZERO
+        for cell in range(cells):
+            row = puzzle * cells + cell
+            factors = floats(given[11], row * symbols, symbols)
+            for i in range(size):
+                of_cell[i] = _ZERO
+            for symbol in range(symbols):
+                start = (row * symbols + symbol) * size
+                gradient = stored(data, given[9], start, size)
+                normed = stored(data, given[10], start, size)
+                out = stored(data, given[12], start, size)
+                mine = own[symbol * size : (symbol + 1) * size]
+                along = _ZERO
+                for i in range(size):
+                    along += wide(gradient[i]) * wide(normed[i])
+                along /= np.float32(size)
+                factor = factors[symbol]
+                for i in range(size):
+                    g = (wide(gradient[i]) - wide(normed[i]) * along) * factor
+                    mine[i] = g
+                    of_cell[i] += g
+                    out[i] = narrow(g, normed[i])
+            for_cell = stored(data, given[14], row * size, size)
+            for i in range(size):
+                for_cell[i] = narrow(of_cell[i], for_cell[i])
+            for unit in range(units):
+                if table[unit * cells + cell] != _ZERO:
+                    total = sums[unit * each : (unit + 1) * each]
+                    for i in range(each):
+                        total[i] += own[i]
+        for unit in range(units):
+            for_unit = stored(data, given[13], (unit * puzzles + puzzle) * each, each)
+            total = sums[unit * each : (unit + 1) * each]
+            for i in range(each):
+                for_unit[i] = narrow(total[i], for_unit[i])
