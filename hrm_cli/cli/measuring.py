@@ -18,7 +18,7 @@ from hrm_cli.evaluation.attempts import Tries, deeper
 from hrm_cli.evaluation.baselines import measure_baselines
 from hrm_cli.evaluation.evaluate import check_fit, evaluate
 from hrm_cli.models.compiling import compile_inference
-from hrm_cli.training.bundled import ATTEMPTS, SCHEME
+from hrm_cli.training.bundled import SCHEME, default_attempts
 from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.exhausted import told_as_exhausted
 from hrm_cli.training.model_files import load_model, read_model_card
@@ -52,7 +52,8 @@ def measure(request: Request, world: World = ALONE, device: torch.device | None 
     folder = Path(request.data or own_dataset(card.path, card.preset.data.path))
     dataset = Dataset.open(folder, request.split, check_tokens=world.is_first)
     votes = is_arc(dataset) and request.split == "test"
-    tried = request.attempts or (ATTEMPTS if str(checkpoint).startswith(SCHEME) and not votes else 1)
+    is_bundled = str(checkpoint).startswith(SCHEME) and not votes
+    tried = request.attempts or default_attempts(card.preset.arch, is_bundled=is_bundled)
     if tried > 1 and world.size > 1:
         raise ConfigError(f"--attempts {tried}: only in one process; several need --attempts 1")
     if submission is not None and not votes:

@@ -162,6 +162,11 @@ class ArchConfig(Section):
         return self.hidden_size // self.num_heads
 
     @property
+    def is_equivariant(self) -> bool:
+        """Whether augmented copies of a puzzle get the same answer as the puzzle, so that trying them is in vain."""
+        return self.mixer == "units"
+
+    @property
     def puzzle_emb_size(self) -> int:
         """`puzzle_emb_ndim` once `null` has been resolved."""
         return self.hidden_size if self.puzzle_emb_ndim is None else self.puzzle_emb_ndim

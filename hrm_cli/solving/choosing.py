@@ -18,7 +18,7 @@ from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable, make_domain
 from hrm_cli.solving.files import first_puzzle
 from hrm_cli.solving.solution import Solution
 from hrm_cli.solving.solver import solve_puzzles, trained_domain, unreadable
-from hrm_cli.training.bundled import ATTEMPTS, SCHEME, model_for
+from hrm_cli.training.bundled import SCHEME, default_attempts, model_for
 from hrm_cli.training.model_files import ModelCard, load_model
 
 Item = Puzzle | Unreadable
@@ -73,7 +73,7 @@ class LoadedModel:
             items,
             max_steps=steps,
             adaptive=self.adaptive(asked),
-            attempts=asked.attempts or (ATTEMPTS if self.is_bundled else 1),
+            attempts=asked.attempts or default_attempts(self.model.arch, is_bundled=self.is_bundled),
             attempts_max_steps=asked.max_steps or deeper(steps),
             seed=asked.seed,
             batch_size=asked.batch_size,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, closest
 from hrm_cli.json_text import parse_json
 from hrm_cli.models.kinds import NEVER_TRAINED, kind_of
@@ -29,7 +30,7 @@ SUFFIX = ".safetensors"
 ENTRY = "bundled"
 """Of the header."""
 ATTEMPTS = 8
-"""Images tried of a puzzle whose first answer breaks a rule, unless a user says otherwise."""
+"""Augmented copies tried of a puzzle whose first answer breaks a rule, unless a user says otherwise."""
 
 _RANGES = {
     "puzzles": (1, 1e15),
@@ -39,6 +40,11 @@ _RANGES = {
     "mean_steps": (0, 1e9),
 }
 _FIGURES: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+
+
+def default_attempts(arch: ArchConfig, *, is_bundled: bool) -> int:
+    """Augmented copies tried unless a user says otherwise: for bundled models, where copies can get other answers."""
+    return ATTEMPTS if is_bundled and not arch.is_equivariant else 1
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class Measured:
                 name,
                 int(part["puzzles"]),
                 float(part["exact_accuracy"]),
-                float(part["exact_accuracy_with_attempts"]),
+                float(part.get("exact_accuracy_with_attempts", part["exact_accuracy"])),
                 attempts,
                 float(part["mean_steps"]),
             )
