@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from hrm_cli.puzzles.domain import Skipped, Unreadable
 from hrm_cli.puzzles.sudoku_drawn import HELP, cells_of_drawing
@@ -179,9 +180,17 @@ class Grids:
 
     def _unreadable(self, lines: Sequence[Line]) -> Iterator[Found]:
         rows = [line for line in lines if not line.maybe]
-        if self._ambiguous(rows):
-            for line in rows:
-                yield Cells(line.cells, line.where)
+        small = [line for line in rows if self._ambiguous([line])]
+        sixteen = [line for line in rows if len(line.cells) == _AMBIGUOUS_SIZE]
+        is_large = len(small) < len(rows) and self._is_large([line.cells for line in small])
+        if small and len(small) == len(sixteen) and not is_large:
+            # Puzzles of 4×4, one a line, and between them what is none.
+            for is_puzzle, group in groupby(rows, key=lambda line: self._ambiguous([line])):
+                run = list(group)
+                if is_puzzle:
+                    yield from (Cells(line.cells, line.where) for line in run)
+                else:
+                    yield Unreadable(run[0].where, self._reason(run, run))
         elif rows:
             yield Unreadable(rows[0].where, self._reason(lines, rows))
         elif sum(line.maybe == " " for line in lines) in self._sizes:
