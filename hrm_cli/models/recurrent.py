@@ -283,9 +283,9 @@ class RecurrentCore(nn.Module):
     def last_update(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, depth: Depth) -> Tensor:
         """The update of z_H that ends an ACT step; `[B, 1, H]` where only the values are wanted, and there is a way."""
         in_one_graph = self.training and self.compiled_step is not None
-        # With relations the values are those of all positions.
-        first_is_enough = depth.only_values and self._has_cpu_blocks and self.relations is None
-        if in_one_graph or not first_is_enough:
+        # With relations the values are those of all positions. What a compiler traces must not probe for CPU blocks.
+        wants_first = depth.only_values and self.relations is None and not in_one_graph
+        if not (wants_first and self._has_cpu_blocks):
             return self.update(z, injection, blocks)
         z, last = self.update(z, injection, blocks[:-1]), blocks[-1]
         if not isinstance(last, CPUBlockWeights):

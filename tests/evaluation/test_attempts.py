@@ -18,6 +18,7 @@ from hrm_cli.evaluation.attempted import dataset_domain, evaluate_with_attempts
 from hrm_cli.evaluation.attempts import STILL, Tries, try_images
 from hrm_cli.evaluation.intervals import wilson_interval
 from hrm_cli.models.act import ACTModel, InferenceStep
+from hrm_cli.puzzles.domain import make_domain
 from hrm_cli.puzzles.maze import MazeDomain
 from hrm_cli.puzzles.sudoku import SudokuDomain
 
@@ -187,7 +188,14 @@ def test_what_is_tried_again_is_decided_by_the_rules_and_never_by_the_datasets_a
 
 
 def test_puzzles_without_rules_are_refused_because_no_attempt_could_end_well(tmp_path: Path) -> None:
-    data = dataset(tmp_path / "data", ANSWERS, {"name": "arc"})
+    arc = make_domain("arc")
+    with DatasetWriter(tmp_path / "data") as writer:
+        grids = np.ones((2, arc.seq_len), np.uint8)
+        writer.split("test", seq_len=arc.seq_len).append(grids, grids, group_sizes=np.ones(2, np.int64))
+        writer.set_identifiers(["<blank>"])
+        facts = {"vocab_size": arc.vocab_size, "pad_id": 0, "ignore_label_id": 0, "blank_identifier_id": 0}
+        writer.commit({**facts, "domain": {"name": "arc"}})
+    data = Dataset.open(tmp_path / "data", "test")
     with pytest.raises(ConfigError, match="no rules"):
         dataset_domain(data)
 
