@@ -182,8 +182,9 @@ class RecurrentCore(nn.Module):
         for h in range(depth.H_cycles):
             last = h == depth.H_cycles - 1
             with nullcontext() if last else torch.no_grad():
+                injection = z_H + embedding
                 for _ in range(depth.L_cycles):
-                    z_L = self.update(z_L, z_H + embedding, weights.L_level)
+                    z_L = self.update(z_L, injection, weights.L_level)
             trained = last or (depth.reaches_back and h == depth.H_cycles - 2)
             with nullcontext() if trained else torch.no_grad():
                 if last:
