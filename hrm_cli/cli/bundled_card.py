@@ -27,7 +27,7 @@ def card_text(model: BundledModel, notes: str) -> str:
         *_table(model.facts.measured),
         "",
         "Shares of whole puzzles right. *One pass*: the first answer to the puzzle as it is. *With attempts*: a first "
-        "answer that breaks a rule is tried again as symmetric images of the puzzle. In brackets the 95 % interval.",
+        "answer that breaks a rule is tried again as augmented copies of the puzzle. In brackets the 95 % interval.",
         "",
     ]
     if notes.strip():

@@ -1,7 +1,7 @@
 """What the blocks for a CPU are made of: products with weights laid out once, a SwiGLU, a norm of a sum.
 
-Each is an autograd function of its own that keeps as little as it can; what lies between products is a kernel of
-`hrm_cli.kernels`.
+Each is an autograd function of its own that keeps as little as it can; the fused elementwise operations between the
+products are kernels of `hrm_cli.kernels`.
 
 Letters in shapes: I inner width of the SwiGLU.
 """

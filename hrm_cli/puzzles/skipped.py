@@ -11,7 +11,7 @@ NAMED = 20
 
 @dataclass
 class SkippedLines:
-    """Titles, notes and whatever else was passed over: a reader adds them, messages name them."""
+    """Titles, notes and whatever else was skipped: a reader adds them, messages name them."""
 
     count: int = 0
     first: list[int] = field(default_factory=list)

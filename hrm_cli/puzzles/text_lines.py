@@ -23,7 +23,7 @@ _END_OF_BYTES = re.compile(rb"\r\n|\n|\r")
 
 @dataclass(frozen=True)
 class TooLong:
-    """A line that was passed over."""
+    """A line that was skipped."""
 
     length: int
 

@@ -1,6 +1,6 @@
 """How a run is taken up again: which checkpoint, whether it is what was written, and the state that it holds.
 
-A damaged checkpoint is passed over for the one before it, with a warning, unless it was named. The state fits another
+In place of a damaged checkpoint the one before it is taken, with a warning, unless it was named. The state fits another
 device, another number of processes and another global batch size than it was saved from.
 """
 

@@ -168,7 +168,7 @@ def test_a_run_goes_on_with_another_global_batch_size(
     assert message in done.stderr
     carry = load_file(run / "checkpoints" / "step-000000010" / "training.safetensors")["carry/halted"]
     assert len(carry) == size
-    # It holds for the next time as well, without a word then.
+    # It holds for the next time as well, with no message then.
     done = command("train", "--resume", run, "train.max_steps=12")
     assert done.status == 0
     assert "global_batch_size" not in done.stderr
