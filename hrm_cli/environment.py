@@ -21,7 +21,7 @@ def cpu_kernels_enabled() -> bool:
     return value not in _OFF
 
 
-SPINS = "2000"
+SPINS = "1000"
 """Some tens of microseconds: longer than torch needs from one operator to the next (benchmarks/busy_machine.py)."""
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
