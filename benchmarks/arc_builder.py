@@ -26,7 +26,7 @@ from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.arc_sources import load_tasks
 from hrm_cli.data.build import build_dataset
 from hrm_cli.files import peak_memory_mb
-from hrm_cli.puzzles.arc_symmetry import ArcSymmetry
+from hrm_cli.puzzles.arc.symmetry import ArcSymmetry
 
 IMAGES = 1000
 PLAIN_ROUNDS = 5

@@ -27,8 +27,8 @@ from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.augmentation import with_copies
 from hrm_cli.data.build import build_dataset
 from hrm_cli.files import peak_memory_mb
-from hrm_cli.puzzles.generators.sudoku import generate
-from hrm_cli.puzzles.sudoku import BLANK, SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import BLANK, SudokuDomain
+from hrm_cli.puzzles.sudoku.generator import generate
 
 PUZZLES = 1000
 COPIES = 1000

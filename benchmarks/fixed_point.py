@@ -72,7 +72,7 @@ def run_one(
     from timed_training import accuracy, preset_of, train_for, with_averaged_weights
 
     from hrm_cli.data.format import Dataset
-    from hrm_cli.puzzles.sudoku import BLANK
+    from hrm_cli.puzzles.sudoku.domain import BLANK
 
     torch.set_num_threads(1)
     train, test = (Dataset.open(data, split) for split in ("train", "test"))

@@ -26,7 +26,8 @@ from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset
 from hrm_cli.puzzles.domain import make_domain
-from hrm_cli.puzzles.generators import maze, sudoku
+from hrm_cli.puzzles.maze import generator as maze
+from hrm_cli.puzzles.sudoku import generator as sudoku
 from hrm_cli.training.prefetch import Prefetcher
 
 DATASETS: dict[str, dict[str, Any]] = {

@@ -12,8 +12,8 @@ from collections import deque
 import numpy as np
 from sudoku_generator import Work, machine, rate
 
-from hrm_cli.puzzles.generators.maze import STYLES, generate
-from hrm_cli.puzzles.maze import FREE, GOAL, START, WALL, MazeDomain
+from hrm_cli.puzzles.maze.domain import FREE, GOAL, START, WALL, MazeDomain
+from hrm_cli.puzzles.maze.generator import STYLES, generate
 
 
 def plain_moves(cells: list[int], columns: int) -> int:

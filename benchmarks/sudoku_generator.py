@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hrm_cli.puzzles.generators.sudoku import generate
-from hrm_cli.puzzles.generators.sudoku_variations import vary
-from hrm_cli.puzzles.sudoku import SudokuDomain
-from hrm_cli.puzzles.sudoku_layout import layout
-from hrm_cli.puzzles.sudoku_solver import search
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
+from hrm_cli.puzzles.sudoku.generator import generate
+from hrm_cli.puzzles.sudoku.layout import layout
+from hrm_cli.puzzles.sudoku.solver import search
+from hrm_cli.puzzles.sudoku.variations import vary
 
 PEERS = [row.tolist() for row in layout(9).peers]
 Work = Callable[[], int]

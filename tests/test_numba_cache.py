@@ -20,7 +20,7 @@ from hrm_cli.numba_cache import COMPILED_FOLDERS, PACKAGE, compiled_code_folder,
 OPENED = """
 import torch
 from hrm_cli.kernels.launching import Kernel
-from hrm_cli.puzzles.sudoku_solver import digit_of
+from hrm_cli.puzzles.sudoku.solver import digit_of
 both, opened = torch.ones(1, 2), torch.empty(1, 1)
 Kernel("blocks.open_gate")(1, 12, both.dtype, 1, both, opened)
 print(f"{opened.item():.4f}", digit_of(4))

@@ -26,7 +26,7 @@ from hrm_cli.data.sources import BUILTIN
 from hrm_cli.errors import CheckpointError, ConfigError, DatasetError
 from hrm_cli.files import whole_file
 from hrm_cli.models.device import find_device
-from hrm_cli.puzzles.arc_names import pack_names
+from hrm_cli.puzzles.arc.names import pack_names
 from hrm_cli.training.distributed import World
 from hrm_cli.training.pointers import checkpoints_of, pointed_to
 from hrm_cli.training.run_folder import CONFIG_FILE, OWN_DATASET, RunFolder

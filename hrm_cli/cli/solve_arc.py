@@ -15,8 +15,8 @@ from hrm_cli.cli.solve_output import Report
 from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.files import refuse_unwritable, whole_file
 from hrm_cli.json_text import LARGEST_DOCUMENT, parse_json
-from hrm_cli.puzzles.arc import ArcDomain
-from hrm_cli.puzzles.arc_tasks import Task, parse_tasks, read_tasks
+from hrm_cli.puzzles.arc.domain import ArcDomain
+from hrm_cli.puzzles.arc.tasks import Task, parse_tasks, read_tasks
 from hrm_cli.puzzles.domain import Domain, Grid
 from hrm_cli.solving.files import FEW, answer_files
 from hrm_cli.solving.solution import Solution

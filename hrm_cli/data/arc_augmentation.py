@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.puzzles.arc_fields import Fields, random_places
-from hrm_cli.puzzles.arc_kernels import FIRST_COLOUR, hash_images
-from hrm_cli.puzzles.arc_symmetry import COLOURS, ArcSymmetries
-from hrm_cli.puzzles.arc_tasks import Pair
+from hrm_cli.puzzles.arc.fields import Fields, random_places
+from hrm_cli.puzzles.arc.kernels import FIRST_COLOUR, hash_images
+from hrm_cli.puzzles.arc.symmetry import COLOURS, ArcSymmetries
+from hrm_cli.puzzles.arc.tasks import Pair
 from hrm_cli.puzzles.dihedral import SYMMETRIES
 from hrm_cli.puzzles.domain import Tokens
 

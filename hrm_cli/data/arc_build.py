@@ -31,9 +31,9 @@ from hrm_cli.data.sources import Report
 from hrm_cli.data.writer import DatasetWriter, SplitWriter, check_target
 from hrm_cli.errors import ConfigError
 from hrm_cli.files import peak_memory_mb
-from hrm_cli.puzzles.arc import ArcDomain
-from hrm_cli.puzzles.arc_symmetry import ArcSymmetries
-from hrm_cli.puzzles.arc_tasks import Task
+from hrm_cli.puzzles.arc.domain import ArcDomain
+from hrm_cli.puzzles.arc.symmetry import ArcSymmetries
+from hrm_cli.puzzles.arc.tasks import Task
 from hrm_cli.puzzles.domain import PAD, Tokens
 
 _PIECE = 512

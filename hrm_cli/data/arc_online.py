@@ -19,9 +19,9 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IDENTIFIERS_FILE
 from hrm_cli.errors import DatasetError
 from hrm_cli.json_text import load_json
-from hrm_cli.puzzles.arc import ArcDomain
-from hrm_cli.puzzles.arc_fields import Fields, random_places
-from hrm_cli.puzzles.arc_symmetry import ArcSymmetries, parse_name
+from hrm_cli.puzzles.arc.domain import ArcDomain
+from hrm_cli.puzzles.arc.fields import Fields, random_places
+from hrm_cli.puzzles.arc.symmetry import ArcSymmetries, parse_name
 
 Grids = tuple[NDArray[np.int32], NDArray[np.int32]]
 

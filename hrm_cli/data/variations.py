@@ -16,7 +16,7 @@ from hrm_cli.data.checks import processors
 from hrm_cli.data.pool import Rows
 from hrm_cli.data.sources import BUILTIN, Report, Source
 from hrm_cli.puzzles.domain import Tokens
-from hrm_cli.puzzles.sudoku import BLANK, SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import BLANK, SudokuDomain
 
 _CHUNK = 256
 
@@ -35,7 +35,7 @@ def add_variations(
     `is_apart` says which puzzles `[n, S]` are neither held out nor trained on already. Raises PuzzleError where fewer
     are found.
     """
-    from hrm_cli.puzzles.generators.sudoku_variations import vary
+    from hrm_cli.puzzles.sudoku.variations import vary
 
     domain = source.domain
     assert isinstance(domain, SudokuDomain)  # the configuration allows no other

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from hrm_cli.evaluation.baselines import Baseline
-from hrm_cli.puzzles.arc_kernels import SIDE
-from hrm_cli.puzzles.arc_symmetry import COLOURS
-from hrm_cli.puzzles.arc_tasks import Pair, Task
+from hrm_cli.puzzles.arc.kernels import SIDE
+from hrm_cli.puzzles.arc.symmetry import COLOURS
+from hrm_cli.puzzles.arc.tasks import Pair, Task
 from hrm_cli.puzzles.domain import Grid
 
 BACKGROUND = 0

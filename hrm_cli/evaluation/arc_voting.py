@@ -24,9 +24,9 @@ from hrm_cli.data.metadata import IDENTIFIERS_FILE, TEST_PUZZLES_FILE
 from hrm_cli.errors import DatasetError
 from hrm_cli.evaluation.evaluate import Answers, Evaluation, evaluate, shared_batch_size
 from hrm_cli.models.act import ACTModel
-from hrm_cli.puzzles.arc_fields import Fields
-from hrm_cli.puzzles.arc_symmetry import INVERSES, SWAPS_SIDES, ArcSymmetries, parse_name
-from hrm_cli.puzzles.arc_tasks import Task, parse_tasks, read_json
+from hrm_cli.puzzles.arc.fields import Fields
+from hrm_cli.puzzles.arc.symmetry import INVERSES, SWAPS_SIDES, ArcSymmetries, parse_name
+from hrm_cli.puzzles.arc.tasks import Task, parse_tasks, read_json
 from hrm_cli.puzzles.domain import Grid
 from hrm_cli.training.distributed import ALONE, World
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hrm_cli.data.arc_online import is_arc
 from hrm_cli.data.batches import evaluation_batches
 from hrm_cli.data.format import IGNORED_LABEL, Dataset
-from hrm_cli.puzzles.arc_kernels import FIRST_COLOUR
+from hrm_cli.puzzles.arc.kernels import FIRST_COLOUR
 
 _CHUNK = 4096
 

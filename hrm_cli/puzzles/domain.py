@@ -229,10 +229,12 @@ class DomainEntry:
 
 DOMAINS: dict[str, DomainEntry] = {
     "sudoku": DomainEntry(
-        "hrm_cli.puzzles.sudoku:SudokuDomain", "Sudoku of 4×4, 6×6 and 9×9 cells", {"size": 9}
+        "hrm_cli.puzzles.sudoku.domain:SudokuDomain", "Sudoku of 4×4, 6×6 and 9×9 cells", {"size": 9}
     ),
-    "arc": DomainEntry("hrm_cli.puzzles.arc:ArcDomain", "ARC tasks, grids up to 30×30"),
-    "maze": DomainEntry("hrm_cli.puzzles.maze:MazeDomain", "mazes of any rectangle, 30×30 unless said"),
+    "arc": DomainEntry("hrm_cli.puzzles.arc.domain:ArcDomain", "ARC tasks, grids up to 30×30"),
+    "maze": DomainEntry(
+        "hrm_cli.puzzles.maze.domain:MazeDomain", "mazes of any rectangle, 30×30 unless said"
+    ),
 }
 
 

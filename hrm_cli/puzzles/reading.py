@@ -25,8 +25,8 @@ from hrm_cli.puzzles.text_lines import lines as lines_of
 Item = Puzzle | Unreadable
 
 READERS = {
-    "sudoku": "hrm_cli.puzzles.sudoku_text:SudokuText",
-    "maze": "hrm_cli.puzzles.maze_text:MazeText",
+    "sudoku": "hrm_cli.puzzles.sudoku.text:SudokuText",
+    "maze": "hrm_cli.puzzles.maze.text:MazeText",
 }
 """Where the text reader of each domain is found; the first whose `claims` accepts a line reads a file."""
 

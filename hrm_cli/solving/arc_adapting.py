@@ -21,9 +21,9 @@ from hrm_cli.data.metadata import IGNORED_LABEL
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
-from hrm_cli.puzzles.arc_fields import random_places
-from hrm_cli.puzzles.arc_symmetry import ArcSymmetries
-from hrm_cli.puzzles.arc_tasks import Pair
+from hrm_cli.puzzles.arc.fields import random_places
+from hrm_cli.puzzles.arc.symmetry import ArcSymmetries
+from hrm_cli.puzzles.arc.tasks import Pair
 from hrm_cli.puzzles.domain import PAD
 from hrm_cli.training.optimizers import SignDescent, network_optimizer
 from hrm_cli.training.prefetch import as_tensors, on_device

@@ -20,10 +20,10 @@ from hrm_cli.data.arc_augmentation import Examples
 from hrm_cli.errors import CheckpointError
 from hrm_cli.evaluation.arc_voting import Votes, submission
 from hrm_cli.models.act import ACTModel
-from hrm_cli.puzzles.arc import NO_RULES, ArcDomain
-from hrm_cli.puzzles.arc_names import unpack_names
-from hrm_cli.puzzles.arc_symmetry import ArcSymmetries, parse_name
-from hrm_cli.puzzles.arc_tasks import Pair, Task
+from hrm_cli.puzzles.arc.domain import NO_RULES, ArcDomain
+from hrm_cli.puzzles.arc.names import unpack_names
+from hrm_cli.puzzles.arc.symmetry import ArcSymmetries, parse_name
+from hrm_cli.puzzles.arc.tasks import Pair, Task
 from hrm_cli.puzzles.domain import Puzzle
 from hrm_cli.solving.arc_adapting import Adaptation, adapt, check_adaptable
 from hrm_cli.solving.solution import Solution

@@ -20,7 +20,7 @@ from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, closest
 from hrm_cli.json_text import parse_json
 from hrm_cli.models.kinds import NEVER_TRAINED, kind_of
 from hrm_cli.puzzles.domain import Puzzle, make_domain, stated_domain
-from hrm_cli.puzzles.sudoku_layout import BOXES
+from hrm_cli.puzzles.sudoku.layout import BOXES
 from hrm_cli.safetensors_files import read_safetensors_header
 
 SCHEME = "bundled:"

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from hrm_cli.config.redact import redact_text, redacted
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.files import written_whole
-from hrm_cli.puzzles.arc import ArcDomain
+from hrm_cli.puzzles.arc.domain import ArcDomain
 from hrm_cli.training.bundled import (
     ENTRY,
     SUFFIX,

@@ -30,7 +30,7 @@ class DatasetFacts:
     domain: dict[str, object]
     """The domain's name and options: `{"name": "sudoku", "size": 9}`."""
     identifiers: str = ""
-    """Names of the puzzle identifiers, packed by `hrm_cli.puzzles.arc_names`; empty where there is but one."""
+    """Names of the puzzle identifiers, packed by `hrm_cli.puzzles.arc.names`; empty where there is but one."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 
 from hrm_cli.config.schema import ArchConfig, Preset
 from hrm_cli.models.registry import build_model
-from hrm_cli.puzzles.arc_names import pack_names
+from hrm_cli.puzzles.arc.names import pack_names
 from hrm_cli.training.model_files import write_model_file
 from hrm_cli.training.state import DatasetFacts
 

@@ -20,7 +20,7 @@ from hrm_cli.cli.app import main
 from hrm_cli.config.schema import ArchConfig, DataConfig, Preset, TrainConfig
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.models.registry import build_model
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.training import bundled
 from hrm_cli.training.bundled import BundledFacts, Measured, bundled_models, model_for, named_model
 from hrm_cli.training.bundling import add_bundled

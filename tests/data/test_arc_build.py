@@ -15,7 +15,7 @@ from hrm_cli.data.batches import TrainingBatches, evaluation_batches
 from hrm_cli.data.build import BuildSummary, build_dataset
 from hrm_cli.data.format import Dataset
 from hrm_cli.errors import ConfigError, DatasetError, HRMError
-from hrm_cli.puzzles.arc_symmetry import ArcSymmetries, parse_name
+from hrm_cli.puzzles.arc.symmetry import ArcSymmetries, parse_name
 
 
 def grid(rng: np.random.Generator, colours: int = 10) -> list[list[int]]:

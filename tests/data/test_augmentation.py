@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from hrm_cli.data.augmentation import Copies, with_copies
 from hrm_cli.data.fingerprints import fingerprints, first_occurrences, occurs_in
-from hrm_cli.puzzles.generators.sudoku import generate
-from hrm_cli.puzzles.sudoku import BLANK, SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import BLANK, SudokuDomain
+from hrm_cli.puzzles.sudoku.generator import generate
 
 NONE = np.empty(0, np.uint64)
 

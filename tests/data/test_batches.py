@@ -20,7 +20,7 @@ from hrm_cli.data.batches import (
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset
 from hrm_cli.errors import ConfigError, DatasetError
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset
 from hrm_cli.errors import DatasetError, HRMError
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
 CsvWriter = Callable[..., Path]
 

@@ -21,7 +21,7 @@ from hrm_cli.data.fingerprints import fingerprints
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.hints import with_hints
 from hrm_cli.errors import ConfigError
-from hrm_cli.puzzles.sudoku import BLANK, SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import BLANK, SudokuDomain
 
 
 def rows(seed: int, count: int = 200, width: int = 16) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset
 from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.puzzles.domain import make_domain
-from hrm_cli.puzzles.maze import MazeDomain
+from hrm_cli.puzzles.maze.domain import MazeDomain
 
 SHORT = ("S###G###    ####", "S###G###    ####")
 LONGER = ("####S  G####    ", "####SooG####    ")

@@ -18,7 +18,7 @@ from hrm_cli.data.expected import expected_examples
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.set_names import UniqueNames, file_name, set_names
 from hrm_cli.errors import ConfigError, DatasetError
-from hrm_cli.puzzles.sudoku import BLANK, SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import BLANK, SudokuDomain
 
 from .conftest import ANSWERS_4
 

@@ -14,8 +14,8 @@ from hrm_cli.data.build import build_dataset
 from hrm_cli.data.expected import expected_examples
 from hrm_cli.data.format import Dataset
 from hrm_cli.errors import ConfigError, PuzzleError
-from hrm_cli.puzzles.generators.sudoku_variations import vary
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
+from hrm_cli.puzzles.sudoku.variations import vary
 
 CsvWriter = Callable[..., Path]
 
@@ -52,7 +52,7 @@ def test_a_few_variations_of_a_large_source_differ_from_all_its_puzzles(
         varied.append(len(puzzles))
         return vary(size, puzzles, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("hrm_cli.puzzles.generators.sudoku_variations.vary", spy)
+    monkeypatch.setattr("hrm_cli.puzzles.sudoku.variations.vary", spy)
     build_dataset(DataConfig(size=4, clues="15", num_train=3000, num_test=0, variations=40), tmp_path / "d")
     assert varied == [40]
     assert len(rows(tokens(tmp_path / "d", "train"))) == 3040
@@ -101,7 +101,7 @@ def test_sources_are_varied_each_by_its_own_number(csv_file: CsvWriter, tmp_path
 def test_more_variations_than_there_are_is_an_error_that_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hrm_cli.puzzles.generators.sudoku_variations.PATIENCE", 3)
+    monkeypatch.setattr("hrm_cli.puzzles.sudoku.variations.PATIENCE", 3)
     config = DataConfig(size=4, clues="15", num_train=2, num_test=0, variations=100_000)
     with pytest.raises(PuzzleError, match="100,000 variations of 2 4×4 puzzles were asked for"):
         build_dataset(config, tmp_path / "d")

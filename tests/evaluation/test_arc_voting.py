@@ -9,9 +9,9 @@ import pytest
 
 from hrm_cli.evaluation.arc_baselines import measure_output_baselines
 from hrm_cli.evaluation.arc_voting import Votes, pass_at, submission
-from hrm_cli.puzzles.arc_fields import Fields
-from hrm_cli.puzzles.arc_symmetry import ArcSymmetry
-from hrm_cli.puzzles.arc_tasks import Pair, Task, read_tasks
+from hrm_cli.puzzles.arc.fields import Fields
+from hrm_cli.puzzles.arc.symmetry import ArcSymmetry
+from hrm_cli.puzzles.arc.tasks import Pair, Task, read_tasks
 from hrm_cli.puzzles.domain import Grid
 
 INPUT = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)

@@ -19,8 +19,8 @@ from hrm_cli.evaluation.attempts import STILL, Tries, try_images
 from hrm_cli.evaluation.intervals import wilson_interval
 from hrm_cli.models.act import ACTModel, InferenceStep
 from hrm_cli.puzzles.domain import make_domain
-from hrm_cli.puzzles.maze import MazeDomain
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.maze.domain import MazeDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
 from .scripted import scripted
 

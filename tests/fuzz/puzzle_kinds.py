@@ -198,7 +198,7 @@ def sources(r: random.Random, folder: Path) -> Read:
 @kind(0.8)
 def arc(r: random.Random, folder: Path) -> Read:
     """ARC tasks, alone and in Kaggle's layout."""
-    from hrm_cli.puzzles.arc_tasks import read_tasks
+    from hrm_cli.puzzles.arc.tasks import read_tasks
 
     chance = r.random()
     if chance < 0.7:
@@ -218,7 +218,7 @@ def arc(r: random.Random, folder: Path) -> Read:
 @kind(0.2)
 def names(r: random.Random, folder: Path) -> Read:
     """Names of identifiers, packed in a model's header."""
-    from hrm_cli.puzzles.arc_names import pack_names, unpack_names
+    from hrm_cli.puzzles.arc.names import pack_names, unpack_names
 
     def packed(content: bytes) -> str:
         return base64.b85encode(zlib.compress(content)).decode()

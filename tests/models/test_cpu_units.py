@@ -10,7 +10,7 @@ from hrm_cli.kernels import launching
 from hrm_cli.models.cpu_units import mix_and_norm, units_weights
 from hrm_cli.models.layers import Linear, rms_norm
 from hrm_cli.models.units import RelationTables, Units, mix_units, relation_tables
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
 
 @pytest.mark.parametrize("puzzles", [1, 5])

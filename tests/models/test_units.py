@@ -17,7 +17,7 @@ from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.core import CoreOutput
 from hrm_cli.models.draws import Draws
 from hrm_cli.models.registry import build_model
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.training.contracts import Progress, deep_supervision
 
 UNITS: dict[str, Any] = {

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hrm_cli.puzzles.sudoku_layout import ALL_BOXES, SYMBOLS
-from hrm_cli.puzzles.sudoku_symmetry import sample
+from hrm_cli.puzzles.sudoku.layout import ALL_BOXES, SYMBOLS
+from hrm_cli.puzzles.sudoku.symmetry import sample
 
 Rows = list[str]
 """A puzzle's rows, `.` for blanks."""

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from hrm_cli.errors import ConfigError, PuzzleError
-from hrm_cli.puzzles.arc import ArcDomain
-from hrm_cli.puzzles.arc_fields import CELLS, Fields, random_places
-from hrm_cli.puzzles.arc_names import pack_names, unpack_names
-from hrm_cli.puzzles.arc_symmetry import ArcSymmetries, ArcSymmetry, parse_name
+from hrm_cli.puzzles.arc.domain import ArcDomain
+from hrm_cli.puzzles.arc.fields import CELLS, Fields, random_places
+from hrm_cli.puzzles.arc.names import pack_names, unpack_names
+from hrm_cli.puzzles.arc.symmetry import ArcSymmetries, ArcSymmetry, parse_name
 from hrm_cli.puzzles.domain import Grid, infer_domain, make_domain
 
 SIDES = st.integers(1, 30)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hrm_cli.errors import PuzzleError
-from hrm_cli.puzzles.arc_tasks import read_tasks
+from hrm_cli.puzzles.arc.tasks import read_tasks
 
 PAIR: dict[str, Any] = {"input": [[1]], "output": [[2]]}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hrm_cli.errors import PuzzleError
-from hrm_cli.puzzles.arc_tasks import read_tasks
+from hrm_cli.puzzles.arc.tasks import read_tasks
 from hrm_cli.puzzles.domain import Puzzle
 from hrm_cli.puzzles.reading import read_puzzles
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
 WELL_KNOWN = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
 PUZZLES = {

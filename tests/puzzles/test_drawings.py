@@ -18,7 +18,7 @@ from hrm_cli.errors import PuzzleError
 from hrm_cli.puzzles.domain import Puzzle
 from hrm_cli.puzzles.reading import read_puzzles
 from hrm_cli.puzzles.skipped import SkippedLines
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hrm_cli.puzzles.maze import MazeDomain
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.maze.domain import MazeDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
 SUDOKU = SudokuDomain(4)
 PUZZLE = SUDOKU.encode(SUDOKU.parse("..1..4...3....2.").grid)

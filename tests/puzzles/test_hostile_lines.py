@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from hrm_cli.puzzles.sudoku_lines import LONGEST_LINE, read_line
+from hrm_cli.puzzles.sudoku.line_text import LONGEST_LINE, read_line
 
 PIECES = (
     "-.", ".", "1 | 2 ", "a", "-", "1,", "[", "(", "] ", "]", "--.", "1 - 3 - ", "1]]] , ", "#", "_*", ".. ", "np.",

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.puzzles.domain import DOMAINS, infer_domain, make_domain
-from hrm_cli.puzzles.generators.maze import STYLES, generate
-from hrm_cli.puzzles.maze import CHARACTERS, MazeDomain, grid_of
+from hrm_cli.puzzles.maze.domain import CHARACTERS, MazeDomain, grid_of
+from hrm_cli.puzzles.maze.generator import STYLES, generate
 from hrm_cli.puzzles.reading import read_puzzles
 
 PLAIN = ("#####", "#S  #", "# # #", "#  G#", "#####")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hrm_cli.errors import ConfigError, PuzzleError
-from hrm_cli.puzzles.generators.maze import STYLES, generate, longest_possible
-from hrm_cli.puzzles.maze import FREE, MARK, WALL, MazeDomain
+from hrm_cli.puzzles.maze.domain import FREE, MARK, WALL, MazeDomain
+from hrm_cli.puzzles.maze.generator import STYLES, generate, longest_possible
 
 
 def some(size: int, count: int, seed: int = 0, **options) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hrm_cli.errors import PuzzleError
 from hrm_cli.puzzles.domain import Puzzle, Unreadable
-from hrm_cli.puzzles.maze import MazeDomain
+from hrm_cli.puzzles.maze.domain import MazeDomain
 from hrm_cli.puzzles.reading import read_puzzles
 
 DRAWN = "#####\n#S G#\n#####\n"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.puzzles.domain import Puzzle, Unreadable
 from hrm_cli.puzzles.reading import read_puzzles
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
 PUZZLE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
 ANSWER = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.puzzles.domain import infer_domain, make_domain
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
 PUZZLE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
 ANSWER = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
@@ -32,7 +32,7 @@ def changed(grid: np.ndarray, row: int, column: int, value: int) -> np.ndarray:
 
 
 def test_importing_the_domain_interface_does_not_import_numba():
-    code = "import sys, hrm_cli.puzzles.domain, hrm_cli.puzzles.sudoku; print('numba' in sys.modules)"
+    code = "import sys, hrm_cli.puzzles.domain, hrm_cli.puzzles.sudoku.domain; print('numba' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from hrm_cli.errors import ConfigError, PuzzleError
-from hrm_cli.puzzles.generators import sudoku as generator
-from hrm_cli.puzzles.generators.sudoku import generate
-from hrm_cli.puzzles.sudoku import SudokuDomain
-from hrm_cli.puzzles.sudoku_solver import search
+from hrm_cli.puzzles.sudoku import generator
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
+from hrm_cli.puzzles.sudoku.generator import generate
+from hrm_cli.puzzles.sudoku.solver import search
 
 SIZES = (4, 6, 9)
 

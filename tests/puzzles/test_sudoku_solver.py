@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hrm_cli.puzzles.sudoku import SudokuDomain
-from hrm_cli.puzzles.sudoku_solver import search
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
+from hrm_cli.puzzles.sudoku.solver import search
 
 
 def plain_count(cells: list[int], domain: SudokuDomain, limit: int) -> int:

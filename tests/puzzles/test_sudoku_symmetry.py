@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrm_cli.puzzles.domain import TokenSymmetries
-from hrm_cli.puzzles.generators.sudoku import generate
-from hrm_cli.puzzles.sudoku import SudokuDomain
-from hrm_cli.puzzles.sudoku_solver import search
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
+from hrm_cli.puzzles.sudoku.generator import generate
+from hrm_cli.puzzles.sudoku.solver import search
 
 SIZES = (4, 6, 9)
 seeds = st.integers(0, 2**32)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrm_cli.errors import PuzzleError
-from hrm_cli.puzzles.generators import sudoku_variations
-from hrm_cli.puzzles.generators.sudoku import generate
-from hrm_cli.puzzles.generators.sudoku_variations import vary
-from hrm_cli.puzzles.sudoku_solver import search
+from hrm_cli.puzzles.sudoku import variations as sudoku_variations
+from hrm_cli.puzzles.sudoku.generator import generate
+from hrm_cli.puzzles.sudoku.solver import search
+from hrm_cli.puzzles.sudoku.variations import vary
 
 Pair = tuple[np.ndarray, np.ndarray]
 

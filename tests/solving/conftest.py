@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from hrm_cli.models.act import InferenceStep
 from hrm_cli.puzzles.domain import Puzzle
-from hrm_cli.puzzles.sudoku import SudokuDomain
-from hrm_cli.puzzles.sudoku_solver import search
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
+from hrm_cli.puzzles.sudoku.solver import search
 
 SOLVABLE = ("..1..4...3....2.", "....41.....33.4.", "...23....4....1.")
 """One solution each."""

@@ -13,9 +13,9 @@ from hrm_cli.config.schema import ArchConfig, Preset
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
-from hrm_cli.puzzles.arc_names import pack_names
-from hrm_cli.puzzles.arc_symmetry import ArcSymmetry
-from hrm_cli.puzzles.arc_tasks import Pair, Task
+from hrm_cli.puzzles.arc.names import pack_names
+from hrm_cli.puzzles.arc.symmetry import ArcSymmetry
+from hrm_cli.puzzles.arc.tasks import Pair, Task
 from hrm_cli.solving.arc_adapting import Adaptation, adapt
 from hrm_cli.solving.arc_solver import ArcSolver, Effort
 from hrm_cli.training.model_files import ModelCard

@@ -10,7 +10,7 @@ import pytest
 
 from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.puzzles.domain import Puzzle, Unreadable
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.solving.files import FEW, answer_files, open_puzzles
 from hrm_cli.solving.solution import Solution
 from hrm_cli.solving.solver import solve_puzzles

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.solving.pictures import MOST_STEPS, solve_picture
 from hrm_cli.solving.solution import Solution, TraceStep
 

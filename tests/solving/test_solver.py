@@ -12,7 +12,7 @@ import pytest
 
 from hrm_cli.errors import CheckpointError
 from hrm_cli.puzzles.domain import Puzzle, Unreadable
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.solving.solution import Solution, Tally
 from hrm_cli.solving.solver import solve_puzzles, trained_domain
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hrm_cli.puzzles.domain import Puzzle
-from hrm_cli.puzzles.sudoku import SudokuDomain
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.solving.drawing import draw
 from hrm_cli.solving.solution import Solution, TraceStep
 from hrm_cli.solving.trace import (

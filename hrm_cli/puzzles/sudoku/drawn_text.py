@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-from hrm_cli.puzzles.sudoku_layout import ALL_BOXES
+from hrm_cli.puzzles.sudoku.layout import ALL_BOXES
 
 BARS = re.compile(r"[|:!]+")
 """Neighboring bars are one: double lines between boxes."""

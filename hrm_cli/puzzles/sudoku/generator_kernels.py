@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.puzzles.compiled import compiled
-from hrm_cli.puzzles.generators.random_numbers import draw, shuffle
-from hrm_cli.puzzles.generators.sudoku_grids import fill
-from hrm_cli.puzzles.sudoku_solver import (
+from hrm_cli.puzzles.random_numbers import draw, shuffle
+from hrm_cli.puzzles.sudoku.solved_grids import fill
+from hrm_cli.puzzles.sudoku.solver import (
     Board,
     Workspace,
     board,

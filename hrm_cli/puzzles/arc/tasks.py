@@ -15,8 +15,8 @@ import numpy as np
 
 from hrm_cli.errors import PuzzleError
 from hrm_cli.json_text import load_json
-from hrm_cli.puzzles.arc_kernels import SIDE
-from hrm_cli.puzzles.arc_symmetry import COLOURS, SEPARATOR
+from hrm_cli.puzzles.arc.kernels import SIDE
+from hrm_cli.puzzles.arc.symmetry import COLOURS, SEPARATOR
 from hrm_cli.puzzles.domain import Grid
 
 CHALLENGES, SOLUTIONS = "_challenges.json", "_solutions.json"

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.puzzles.compiled import compiled
-from hrm_cli.puzzles.generators.random_numbers import draw, shuffle
-from hrm_cli.puzzles.generators.sudoku_kernels import Bench, difficulty_of, reduce
-from hrm_cli.puzzles.sudoku_solver import explore, set_givens
+from hrm_cli.puzzles.random_numbers import draw, shuffle
+from hrm_cli.puzzles.sudoku.generator_kernels import Bench, difficulty_of, reduce
+from hrm_cli.puzzles.sudoku.solver import explore, set_givens
 
 SOLUTIONS_LISTED = 4096
 """Solutions listed at most. Where a puzzle has more, one of their clues is added and they are listed again."""

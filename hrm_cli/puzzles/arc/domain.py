@@ -14,10 +14,10 @@ import numpy as np
 
 from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.json_text import parse_json
-from hrm_cli.puzzles.arc_fields import CELLS, Fields
-from hrm_cli.puzzles.arc_kernels import FIRST_COLOUR, LAST_COLOUR, SIDE
-from hrm_cli.puzzles.arc_symmetry import COLOURS
-from hrm_cli.puzzles.arc_tasks import parse_grid
+from hrm_cli.puzzles.arc.fields import CELLS, Fields
+from hrm_cli.puzzles.arc.kernels import FIRST_COLOUR, LAST_COLOUR, SIDE
+from hrm_cli.puzzles.arc.symmetry import COLOURS
+from hrm_cli.puzzles.arc.tasks import parse_grid
 from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Tokens, TokenSymmetries, Verdict
 
 NO_RULES = "ARC has no rules to verify an answer by, only a task's own solution"

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.puzzles.compiled import compiled
-from hrm_cli.puzzles.generators.random_numbers import draw, shuffle
-from hrm_cli.puzzles.maze_paths import FREE, NOWHERE, WALL, Search, explore, neighbours, search_space
+from hrm_cli.puzzles.maze.paths import FREE, NOWHERE, WALL, Search, explore, neighbours, search_space
+from hrm_cli.puzzles.random_numbers import draw, shuffle
 
 
 class Bench(NamedTuple):

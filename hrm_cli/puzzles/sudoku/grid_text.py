@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from hrm_cli.puzzles.domain import Skipped, Unreadable
-from hrm_cli.puzzles.sudoku_drawn import HELP, cells_of_drawing
-from hrm_cli.puzzles.sudoku_layout import ALL_BOXES
-from hrm_cli.puzzles.sudoku_lines import WRITTEN, Line, is_label
+from hrm_cli.puzzles.sudoku.drawn_text import HELP, cells_of_drawing
+from hrm_cli.puzzles.sudoku.layout import ALL_BOXES
+from hrm_cli.puzzles.sudoku.line_text import WRITTEN, Line, is_label
 
 MOST_ROWS = 120
 """Lines of a paragraph that are kept until it ends."""

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.errors import ConfigError, PuzzleError
-from hrm_cli.puzzles.generators.sharing import SharedAttempts
-from hrm_cli.puzzles.sudoku_layout import FEWEST_CLUES, layout
+from hrm_cli.puzzles.sharing import SharedAttempts
+from hrm_cli.puzzles.sudoku.layout import FEWEST_CLUES, layout
 
 if TYPE_CHECKING:
-    from hrm_cli.puzzles.generators.sudoku_kernels import Batch, Bench
+    from hrm_cli.puzzles.sudoku.generator_kernels import Batch, Bench
 
 Cells = NDArray[np.uint8]
 
@@ -105,7 +105,7 @@ def _generate(
     chunk: int,
     threads: int,
 ) -> Iterator[tuple[Cells, Cells]]:
-    from hrm_cli.puzzles.generators import sudoku_kernels as kernels
+    from hrm_cli.puzzles.sudoku import generator_kernels as kernels
 
     out = kernels.batch(size, BATCH * _AHEAD)
 

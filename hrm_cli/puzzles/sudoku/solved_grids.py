@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.puzzles.compiled import compiled
-from hrm_cli.puzzles.generators.random_numbers import draw
-from hrm_cli.puzzles.sudoku_solver import Board, Workspace, digit_of, follow_hidden_singles, place
+from hrm_cli.puzzles.random_numbers import draw
+from hrm_cli.puzzles.sudoku.solver import Board, Workspace, digit_of, follow_hidden_singles, place
 
 
 @compiled

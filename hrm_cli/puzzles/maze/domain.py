@@ -147,7 +147,7 @@ class MazeDomain:
         changed = np.flatnonzero((maze != marked) & ~((maze == FREE) & (marked == MARK)))
         if len(changed):
             return Verdict(False, self._change(changed[0], maze, marked))
-        from hrm_cli.puzzles import maze_paths as paths
+        from hrm_cli.puzzles.maze import paths
 
         moves, cell = paths.follow(marked, self.columns, int(np.argmax(maze == START)))
         onward = paths.onward_cells(marked, self.columns, cell)
@@ -198,7 +198,7 @@ class MazeDomain:
 
     def solve_all(self, tokens: Tokens) -> Solved:
         """Shortest paths of mazes `[n, S]` without padding; mazes without S or G have none."""
-        from hrm_cli.puzzles import maze_paths as paths
+        from hrm_cli.puzzles.maze import paths
 
         mazes = np.ascontiguousarray(tokens - np.uint8(FIRST_TOKEN))
         moves, ways = np.empty(len(mazes), np.int64), np.empty(len(mazes), np.int32)

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.errors import PuzzleError
-from hrm_cli.puzzles.generators.sharing import SharedAttempts
+from hrm_cli.puzzles.sharing import SharedAttempts
 
 if TYPE_CHECKING:
-    from hrm_cli.puzzles.generators.sudoku_kernels import Bench
-    from hrm_cli.puzzles.generators.sudoku_variation_kernels import Listing, Parents, Variations
+    from hrm_cli.puzzles.sudoku.generator_kernels import Bench
+    from hrm_cli.puzzles.sudoku.variation_kernels import Listing, Parents, Variations
 
     Tools = tuple[Bench, Listing]
 
@@ -58,7 +58,8 @@ def vary(
 
     Raises PuzzleError behind the last pair when fewer than `count` are found.
     """
-    from hrm_cli.puzzles.generators import sudoku_kernels, sudoku_variation_kernels
+    from hrm_cli.puzzles.sudoku import generator_kernels as sudoku_kernels
+    from hrm_cli.puzzles.sudoku import variation_kernels as sudoku_variation_kernels
 
     def make_tools() -> Tools:
         return sudoku_kernels.bench(size), sudoku_variation_kernels.listing(size)
@@ -104,7 +105,7 @@ def _vary_batch(
     shared: SharedAttempts[Tools], parents: Parents, seeds: NDArray[np.uint64], made: Variations
 ) -> None:
     """One attempt for each parent and seed, `[BATCH]`, into the arrays of `made`."""
-    from hrm_cli.puzzles.generators import sudoku_variation_kernels as kernels
+    from hrm_cli.puzzles.sudoku import variation_kernels as kernels
 
     def work(rows: slice, tools: Tools) -> None:
         some = kernels.Parents(parents.puzzles[rows], parents.solutions[rows], parents.is_minimal[rows])
@@ -118,8 +119,9 @@ class _Walk:
     """Which puzzles are varied next: those given, in turn, and variations of them."""
 
     def __init__(self, size: int, puzzles: Cells, solutions: Cells, rng: np.random.Generator) -> None:
-        from hrm_cli.puzzles.generators import sudoku_kernels, sudoku_variation_kernels
-        from hrm_cli.puzzles.sudoku_solver import search
+        from hrm_cli.puzzles.sudoku import generator_kernels as sudoku_kernels
+        from hrm_cli.puzzles.sudoku import variation_kernels as sudoku_variation_kernels
+        from hrm_cli.puzzles.sudoku.solver import search
 
         self._rng = rng
         self._given = (np.ascontiguousarray(puzzles), np.ascontiguousarray(solutions))
@@ -135,7 +137,7 @@ class _Walk:
 
     def batch(self) -> tuple[Parents, NDArray[np.int64]]:
         """The next puzzles to vary, and the branches that a variation of each must have, `[BATCH]`."""
-        from hrm_cli.puzzles.generators.sudoku_variation_kernels import Parents
+        from hrm_cli.puzzles.sudoku.variation_kernels import Parents
 
         further = self._rng.integers(0, len(self._further), BATCH // 2).tolist() if self._further else []
         count = BATCH - len(further)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from hrm_cli.errors import PuzzleError
 from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Solved, Tokens, TokenSymmetries, Verdict
 from hrm_cli.puzzles.relations import Relations
-from hrm_cli.puzzles.sudoku_layout import BOXES, SYMBOLS, layout
-from hrm_cli.puzzles.sudoku_symmetry import sample
+from hrm_cli.puzzles.sudoku.layout import BOXES, SYMBOLS, layout
+from hrm_cli.puzzles.sudoku.symmetry import sample
 
 BLANK = 1
 """Token of a blank cell: tokens are cells plus this."""
@@ -139,7 +139,7 @@ class SudokuDomain:
 
     def solve_all(self, tokens: Tokens) -> Solved:
         """Solves puzzles `[n, S]` without padding."""
-        from hrm_cli.puzzles.sudoku_solver import search
+        from hrm_cli.puzzles.sudoku.solver import search
 
         found = search(tokens - np.uint8(BLANK), self.size)
         return Solved(found.counts, found.branches, self.encode_all(found.solutions[:, 0]))
@@ -159,7 +159,7 @@ class SudokuDomain:
 
     def canonical(self, tokens: Tokens) -> list[bytes]:
         """A name for each puzzle `[n, S]`, equal for two exactly when a symmetry maps one to the other."""
-        from hrm_cli.puzzles.sudoku_canonical import canonical_cells
+        from hrm_cli.puzzles.sudoku.canonical import canonical_cells
 
         cells = np.where(tokens > BLANK, tokens - BLANK, 0).astype(np.uint8).reshape(-1, self.seq_len)
         return [row.tobytes() for row in canonical_cells(cells, self.size)]
@@ -192,7 +192,7 @@ class SudokuDomain:
         if repeated:
             unit, digit, count = repeated
             return Diagnosis(0, f"{unit} has {'two' if count == 2 else count} {digit}s")
-        from hrm_cli.puzzles.sudoku_solver import search
+        from hrm_cli.puzzles.sudoku.solver import search
 
         found = search(givens[None], self.size)
         solutions, difficulty = int(found.counts[0]), int(found.branches[0])

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.puzzles.domain import Grid, Puzzle, Skipped, Unreadable
-from hrm_cli.puzzles.maze import CHARACTERS, FREE_IN_DRAWINGS, LARGEST, grid_of, refuse_unsolvable_text
-from hrm_cli.puzzles.sudoku_lines import plain
+from hrm_cli.puzzles.maze.domain import CHARACTERS, FREE_IN_DRAWINGS, LARGEST, grid_of, refuse_unsolvable_text
+from hrm_cli.puzzles.sudoku.line_text import plain
 
 _ROW = frozenset(CHARACTERS + FREE_IN_DRAWINGS)
 _TELLING = "#SG"

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.errors import ConfigError, PuzzleError, closest
-from hrm_cli.puzzles.generators.sharing import SharedAttempts
+from hrm_cli.puzzles.sharing import SharedAttempts
 
 if TYPE_CHECKING:
-    from hrm_cli.puzzles.generators.maze_corridors import Bench
-    from hrm_cli.puzzles.generators.maze_kernels import Batch
+    from hrm_cli.puzzles.maze.corridors import Bench
+    from hrm_cli.puzzles.maze.generator_kernels import Batch
 
 Cells = NDArray[np.uint8]
 
@@ -93,8 +93,8 @@ def _generate(
     chunk: int,
     threads: int,
 ) -> Iterator[tuple[Cells, Cells]]:
-    from hrm_cli.puzzles.generators import maze_kernels as kernels
-    from hrm_cli.puzzles.generators.maze_corridors import bench
+    from hrm_cli.puzzles.maze import generator_kernels as kernels
+    from hrm_cli.puzzles.maze.corridors import bench
 
     out = kernels.batch(size, BATCH * _AHEAD)
     number = {"walls": kernels.WALLS, "perfect": kernels.PERFECT, "braided": kernels.BRAIDED}[style]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.puzzles.compiled import compiled
-from hrm_cli.puzzles.sudoku_layout import layout
+from hrm_cli.puzzles.sudoku.layout import layout
 
 
 class Board(NamedTuple):

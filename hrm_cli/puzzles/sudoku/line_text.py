@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from hrm_cli.puzzles.sudoku import BLANKS
-from hrm_cli.puzzles.sudoku_layout import ALL_BOXES, SYMBOLS
+from hrm_cli.puzzles.sudoku.domain import BLANKS
+from hrm_cli.puzzles.sudoku.layout import ALL_BOXES, SYMBOLS
 
 Kind = Literal["blank", "comment", "rule", "row", "puzzle", "section", "words", "long"]
 

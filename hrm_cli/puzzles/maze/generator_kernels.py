@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.puzzles.compiled import compiled
-from hrm_cli.puzzles.generators.maze_corridors import Bench, braid, carve
-from hrm_cli.puzzles.generators.random_numbers import draw
-from hrm_cli.puzzles.maze_paths import (
+from hrm_cli.puzzles.maze.corridors import Bench, braid, carve
+from hrm_cli.puzzles.maze.paths import (
     FREE,
     GOAL,
     NOWHERE,
@@ -28,6 +27,7 @@ from hrm_cli.puzzles.maze_paths import (
     mark_path,
     neighbours,
 )
+from hrm_cli.puzzles.random_numbers import draw
 
 WALLS, PERFECT, BRAIDED = range(3)
 

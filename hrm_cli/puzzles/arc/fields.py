@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.puzzles.arc_kernels import END, FIRST_COLOUR, PAD, SIDE, crop_all, paint
-from hrm_cli.puzzles.arc_symmetry import SWAPS_SIDES, ArcSymmetries
+from hrm_cli.puzzles.arc.kernels import END, FIRST_COLOUR, PAD, SIDE, crop_all, paint
+from hrm_cli.puzzles.arc.symmetry import SWAPS_SIDES, ArcSymmetries
 from hrm_cli.puzzles.domain import Grid, Tokens
 
 CELLS = SIDE * SIDE

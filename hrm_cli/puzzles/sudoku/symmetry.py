@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.puzzles.domain import TokenSymmetries
-from hrm_cli.puzzles.sudoku_layout import layout
+from hrm_cli.puzzles.sudoku.layout import layout
 
 FIRST_DIGIT = 2
 """Token of the digit 1, behind padding and blank."""

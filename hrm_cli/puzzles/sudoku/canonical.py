@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.puzzles.compiled import compiled
-from hrm_cli.puzzles.sudoku_layout import layout
-from hrm_cli.puzzles.sudoku_symmetry import arrangements, can_transpose
+from hrm_cli.puzzles.sudoku.layout import layout
+from hrm_cli.puzzles.sudoku.symmetry import arrangements, can_transpose
 
 
 class Columns(NamedTuple):

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 from hrm_cli.errors import PuzzleError
 from hrm_cli.puzzles.domain import Grid, Puzzle, Skipped, Unreadable
-from hrm_cli.puzzles.sudoku import BLANKS, SudokuDomain
-from hrm_cli.puzzles.sudoku_grids import Cells, Grids, near_lengths
-from hrm_cli.puzzles.sudoku_layout import ALL_BOXES
-from hrm_cli.puzzles.sudoku_lines import DIGITS, LONGEST_LINE, WRITTEN, plain, read_line
+from hrm_cli.puzzles.sudoku.domain import BLANKS, SudokuDomain
+from hrm_cli.puzzles.sudoku.grid_text import Cells, Grids, near_lengths
+from hrm_cli.puzzles.sudoku.layout import ALL_BOXES
+from hrm_cli.puzzles.sudoku.line_text import DIGITS, LONGEST_LINE, WRITTEN, plain, read_line
 
 _SEPARATORS = str.maketrans("", "", " \t\r\n\f\v|:!,;'\"[](){}")
 _PLAIN = DIGITS + BLANKS

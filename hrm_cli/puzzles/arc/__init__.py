@@ -1,0 +1,1 @@
+"""ARC tasks: grids, symmetries, names of puzzles."""

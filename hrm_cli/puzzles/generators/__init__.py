@@ -1,1 +1,0 @@
-"""Built-in puzzle generators: every puzzle they make has exactly one solution."""

@@ -1,0 +1,1 @@
+"""Mazes: rules, paths, texts, a generator."""

@@ -1,0 +1,1 @@
+"""Sudoku: rules, symmetries, texts, a solver, generators."""
