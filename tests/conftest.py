@@ -1,17 +1,14 @@
-"""Fixtures for all tests: the real command in a process of its own, and the folder `shared`."""
+"""Fixtures for all tests: the command, in this process or in one of its own, and the folder `shared`."""
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from .running import RunHrm, run_here, run_process
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in its background so, and every command that a test interrupts would inherit it.
@@ -22,17 +19,6 @@ settings.register_profile("hrm", deadline=None)
 settings.load_profile("hrm")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-UNSET = ("NO_COLOR", "CI", "FORCE_COLOR", "COLUMNS", "TERM")
-"""What the shell that runs the tests may have set and the output depends on."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A command that has ended."""
-
-    status: int
-    stdout: str
-    stderr: str
 
 
 @pytest.fixture(scope="session")
@@ -45,26 +31,12 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_hrm() -> Callable[..., Finished]:
-    """`run_hrm("presets", "show", "tiny")` runs the command; a traceback fails the test unless asked for."""
+def run_hrm() -> RunHrm:
+    """`run_hrm("presets", "show", "tiny")` runs the command in this process; a traceback fails the test."""
+    return run_here
 
-    def run(
-        *arguments: object,
-        cwd: Path | None = None,
-        env: Mapping[str, str] | None = None,
-        input: str | None = None,
-        timeout: float = 300,
-    ) -> Finished:
-        words = [str(argument) for argument in arguments]
-        environment = {name: value for name, value in os.environ.items() if name not in UNSET} | dict(
-            env or {}
-        )
-        done = subprocess.run(
-            [sys.executable, "-m", "hrm_cli", *words],
-            cwd=cwd, env=environment, input=input, timeout=timeout, check=False, capture_output=True, text=True,
-        )  # fmt: skip
-        if "--debug" not in words:
-            assert "Traceback" not in done.stderr, done.stderr
-        return Finished(done.returncode, done.stdout, done.stderr)
 
-    return run
+@pytest.fixture(scope="session")
+def hrm_process() -> RunHrm:
+    """The same in a process of its own, which takes two seconds longer: where the process is what is tested."""
+    return run_process

@@ -146,8 +146,8 @@ def test_closed_pipe_ends_quietly_because_head_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_terminal_that_knows_only_ascii_does_not_end_a_command(run_hrm: RunHrm) -> None:
-    done = run_hrm("presets", env={"PYTHONIOENCODING": "ascii"})
+def test_terminal_that_knows_only_ascii_does_not_end_a_command(hrm_process: RunHrm) -> None:
+    done = hrm_process("presets", env={"PYTHONIOENCODING": "ascii"})
     assert done.status == 0
     assert "4?4 Sudoku" in done.stdout
 

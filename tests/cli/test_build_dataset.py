@@ -149,8 +149,10 @@ def test_an_interrupted_build_leaves_nothing(number: int, status: int, tmp_path:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    pool = ".d.building-*/scratch/train.pool"
-    while not any(file.stat().st_size for file in target.parent.glob(pool)) and time.monotonic() < deadline:
+    pools = ".d.building-*/scratch/*/*.pool"
+    while not any(file.stat().st_size for file in target.parent.glob(pools)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no puzzle was kept on disk"
         time.sleep(0.05)
     os.kill(process.pid, number)
     _, errors = process.communicate(timeout=60)

@@ -41,9 +41,9 @@ def test_threads_sleep_soon_unless_the_user_has_said_how_they_wait(monkeypatch: 
     [({}, environment.SPINS), ({"GOMP_SPINCOUNT": "123"}, "123"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
 )
 def test_openmp_finds_the_setting_when_a_command_loads_torch(
-    given: dict[str, str], spins: str | None, run_hrm: Callable[..., Any]
+    given: dict[str, str], spins: str | None, hrm_process: Callable[..., Any]
 ) -> None:
-    done = run_hrm("params", "--preset", "tiny", env={**given, "OMP_DISPLAY_ENV": "VERBOSE"})
+    done = hrm_process("params", "--preset", "tiny", env={**given, "OMP_DISPLAY_ENV": "VERBOSE"})
     assert done.status == 0
     assert "OPENMP DISPLAY ENVIRONMENT" in done.stderr
     assert (f"GOMP_SPINCOUNT = '{spins or environment.SPINS}'" in done.stderr) == (spins is not None)

@@ -94,7 +94,7 @@ def steps_logged(run: Path, kind: str) -> list[int]:
 
 @pytest.mark.slow
 def test_a_killed_worker_is_started_again_until_no_restart_is_left_and_the_run_can_be_finished(
-    run_hrm, alone: Path, tmp_path: Path
+    hrm_process, alone: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     job = Started(
@@ -116,7 +116,7 @@ def test_a_killed_worker_is_started_again_until_no_restart_is_left_and_the_run_c
     ]
     assert_same_training(run, alone)
 
-    done = run_hrm("train", "--resume", run, "--nproc-per-node", 2, "--json")
+    done = hrm_process("train", "--resume", run, "--nproc-per-node", 2, "--json")
     assert done.status == 0, done.stderr
     assert done.stderr == ""
     document = json.loads(done.stdout)
@@ -128,9 +128,9 @@ def test_a_killed_worker_is_started_again_until_no_restart_is_left_and_the_run_c
 
 @pytest.mark.slow
 def test_an_error_that_would_only_come_again_ends_the_job_with_its_message_and_status_and_no_restart(
-    run_hrm, alone: Path, tmp_path: Path
+    hrm_process, alone: Path, tmp_path: Path
 ) -> None:
-    done = run_hrm(
+    done = hrm_process(
         "train", "--preset", "tiny", "--data", alone / "dataset", "--output-dir", tmp_path / "run", *SETTINGS,
         "--nproc-per-node", 2, "--max-restarts", 3, "train.lr=1e30",
     )  # fmt: skip
@@ -264,8 +264,8 @@ def test_what_the_processes_cannot_do_is_said_before_any_is_started(
 
 
 @pytest.mark.slow
-def test_an_evaluation_on_two_processes_prints_the_figures_of_one(run_hrm, alone: Path) -> None:
-    done = run_hrm(
+def test_an_evaluation_on_two_processes_prints_the_figures_of_one(hrm_process, alone: Path) -> None:
+    done = hrm_process(
         "eval", alone / "latest", "--nproc-per-node", 2, "--batch-size", 3, "--device", "cpu", "--json"
     )
     assert done.status == 0, done.stderr

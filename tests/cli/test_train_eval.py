@@ -159,9 +159,12 @@ def test_an_interrupted_run_saves_first_and_says_so_by_its_status(
         text=True,
     )
     deadline = time.monotonic() + 60
-    while not (folder / "metrics.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(1)
+    metrics = folder / "metrics.jsonl"
+    # The first step's line: the run is in the middle of training.
+    while not (metrics.exists() and metrics.read_text()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no step was logged"
+        time.sleep(0.05)
     os.kill(process.pid, number)
     out, error = process.communicate(timeout=60)
     assert process.returncode == status, error

@@ -14,7 +14,7 @@ from hrm_cli.puzzles.domain import make_domain
 @pytest.mark.slow
 def test_the_demo_trains_a_model_that_solves_held_out_puzzles(run_hrm, tmp_path: Path) -> None:
     run = tmp_path / "demo"
-    done = run_hrm("demo", "--output-dir", run, "--json", timeout=900)
+    done = run_hrm("demo", "--output-dir", run, "--json")
     assert done.status == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["puzzles"] == 500

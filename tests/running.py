@@ -1,0 +1,154 @@
+"""Runs `hrm` for the tests: in this process, which has torch already, or in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from hrm_cli.cli.app import main
+
+UNSET = ("NO_COLOR", "CI", "FORCE_COLOR", "COLUMNS", "TERM")
+"""What the shell that runs the tests may have set and the output depends on."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+RunHrm = Callable[..., Finished]
+
+
+def environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    """The environment of a command: the one of the tests without `UNSET`, and `env`."""
+    return {name: value for name, value in os.environ.items() if name not in UNSET} | dict(env or {})
+
+
+def checked(words: list[str], status: int, stdout: str, stderr: str) -> Finished:
+    """A traceback that nobody asked for fails the test."""
+    if "--debug" not in words:
+        assert "Traceback" not in stderr, stderr
+    return Finished(status, stdout, stderr)
+
+
+def run_process(
+    *arguments: object,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    input: str | None = None,
+    timeout: float = 300,
+) -> Finished:
+    """Runs the command in a process of its own: for signals, launchers, what is imported, and the environment."""
+    words = [str(argument) for argument in arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "hrm_cli", *words],
+        cwd=cwd, env=environment(env), input=input, timeout=timeout, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    return checked(words, done.returncode, done.stdout, done.stderr)
+
+
+def run_here(
+    *arguments: object,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    input: str | None = None,
+) -> Finished:
+    """Runs the command in this process.
+
+    It saves the two seconds that importing torch takes. What a process has to itself is set up for the command and put
+    back after it: streams with their descriptors, folder, environment, signal handlers, torch's threads.
+    """
+    words = [str(argument) for argument in arguments]
+    with contextlib.ExitStack() as put_back:
+        files = [put_back.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+        files[0].write((input or "").encode())
+        files[0].seek(0)
+        put_back.enter_context(_process_state())
+        os.environ.clear()
+        os.environ.update(environment(env))
+        if cwd is not None:
+            os.chdir(cwd)
+        with _streams(files), _plain_warnings():
+            try:
+                main(words)
+            except SystemExit as end:
+                status = end.code
+            else:
+                raise AssertionError("the command returned instead of ending the process")
+        texts = []
+        for file in files[1:]:
+            file.seek(0)
+            texts.append(file.read().decode())
+    return checked(words, status if isinstance(status, int) else int(status is not None), *texts)
+
+
+@contextlib.contextmanager
+def _process_state() -> Iterator[None]:
+    folder, variables = os.getcwd(), dict(os.environ)
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(variables)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if torch:
+            torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def _streams(files: list[IO[bytes]]) -> Iterator[None]:
+    """Files in the place of the descriptors 0, 1, 2 and of Python's streams on them."""
+    names = ("stdin", "stdout", "stderr")
+    before = {name: getattr(sys, name) for name in names}
+    for name in names[1:]:
+        before[name].flush()
+    kept = [os.dup(number) for number in range(3)]
+    try:
+        for number, (name, file) in enumerate(zip(names, files, strict=True)):
+            os.dup2(file.fileno(), number)
+            raw = open(number, "wb" if number else "rb", closefd=False)  # noqa: SIM115
+            setattr(sys, name, io.TextIOWrapper(raw, encoding="utf-8", line_buffering=number == 2))
+        yield
+    finally:
+        for number, name in enumerate(names):
+            stream: Any = getattr(sys, name)
+            setattr(sys, name, before[name])
+            with contextlib.suppress(OSError, ValueError):
+                stream.close()
+            os.dup2(kept[number], number)
+            os.close(kept[number])
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings go to stderr as in a process that no test framework watches."""
+
+    def show(message: Any, category: type[Warning], name: str, line: int, *_: Any) -> None:
+        sys.stderr.write(warnings.formatwarning(message, category, name, line))
+
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", category)
+        warnings.showwarning = show
+        yield
