@@ -18,7 +18,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from hrm_cli.benchmarking.workloads import training
 from hrm_cli.cli.configuration import domain_of
 from hrm_cli.config.presets import load_preset
-from hrm_cli.kernels.launching import Kernel
+from hrm_cli.models.cpu.kernels.launching import Kernel
 
 STEPS, LINES = 3, 20
 

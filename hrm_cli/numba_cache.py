@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 R = TypeVar("R")
 
 PACKAGE = Path(__file__).parent
-COMPILED_FOLDERS = ("kernels", "puzzles")
+COMPILED_FOLDERS = ("models/cpu/kernels", "puzzles")
 """Where functions for numba may be written: their sources are hashed."""
 _PREFIX, _KEPT = "hrm-numba-", 4
 """Folders of that many versions of the sources are kept, for whoever switches between them."""

@@ -12,7 +12,6 @@ FLOORS = (
     "config",
     "puzzles",
     "data",
-    "kernels",
     "models",
     "training",
     "evaluation",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hrm_cli.models.allocation import keep_freed_memory
+from hrm_cli.models.cpu.allocation import keep_freed_memory
 from hrm_cli.models.device import resolve_device
 
 

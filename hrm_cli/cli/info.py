@@ -87,8 +87,8 @@ def _device(device: torch.device) -> dict[str, Any]:
 def _processor(torch: Any) -> dict[str, Any]:
     import os
 
-    from hrm_cli.kernels.availability import cpu_multiplies_bfloat16
     from hrm_cli.machine import granted_cores, processor_name
+    from hrm_cli.models.cpu.kernels.availability import cpu_multiplies_bfloat16
 
     return {
         "name": processor_name(),

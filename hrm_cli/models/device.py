@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hrm_cli.errors import ConfigError
-from hrm_cli.kernels.availability import cpu_multiplies_bfloat16
+from hrm_cli.models.cpu.kernels.availability import cpu_multiplies_bfloat16
 
 
 def resolve_device(name: str) -> torch.device:

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hrm_cli.kernels import cuda
 from hrm_cli.models.attention import attend
+from hrm_cli.models.cuda import kernels as cuda
 from hrm_cli.models.sizes import swiglu_width
 
 # The standard deviation that remains of a unit normal once it is cut at ±2.

@@ -19,16 +19,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hrm_cli.config.schema import ArchConfig
-from hrm_cli.kernels.availability import fused_kernels_unavailable
 from hrm_cli.models.blocks import BlockWeights, ReasoningModule, block
 from hrm_cli.models.core import CoreOutput, Depth, InnerCarry
-from hrm_cli.models.cpu_blocks import (
+from hrm_cli.models.cpu.blocks import (
     CPUBlockWeights,
     cpu_block,
     cpu_block_at_first,
     ordered_for_cpu,
     rotations,
 )
+from hrm_cli.models.cpu.kernels.availability import fused_kernels_unavailable
 from hrm_cli.models.layers import Embedding, Linear, Rotary, rotary_tables, truncated_normal_
 from hrm_cli.models.puzzle_embedding import PuzzleEmbedding, as_positions
 from hrm_cli.models.recomputing import recomputed

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from hrm_cli.config.schema import TrainConfig
-from hrm_cli.kernels.availability import fused_kernels_unavailable
-from hrm_cli.kernels.launching import Kernel
-from hrm_cli.kernels.sizes import NUMBERS_PER_ROW
+from hrm_cli.models.cpu.kernels.availability import fused_kernels_unavailable
+from hrm_cli.models.cpu.kernels.launching import Kernel
+from hrm_cli.models.cpu.kernels.sizes import NUMBERS_PER_ROW
 from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
 
 _adam_atan2 = Kernel("optimizer.adam_atan2")

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hrm_cli.config.schema import ArchConfig
-from hrm_cli.kernels import cuda
 from hrm_cli.models.choices import choices
+from hrm_cli.models.cuda import kernels as cuda
 from hrm_cli.models.registry import build_model
 
 pytestmark = pytest.mark.cuda

@@ -16,10 +16,10 @@ from torch import Tensor
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.environment import CPU_KERNELS, cpu_kernels_enabled
 from hrm_cli.errors import ConfigError
-from hrm_cli.kernels import availability
-from hrm_cli.kernels.launching import Kernel
 from hrm_cli.models.act import PuzzleBatch
-from hrm_cli.models.cpu_packing import LaidOut
+from hrm_cli.models.cpu.kernels import availability
+from hrm_cli.models.cpu.kernels.launching import Kernel
+from hrm_cli.models.cpu.prepacked import LaidOut
 from hrm_cli.models.device import resolve_dtype
 from hrm_cli.models.registry import build_model
 from hrm_cli.training.optimizers import AdamATan2
@@ -134,7 +134,7 @@ def test_float16_takes_the_portable_blocks() -> None:
 
 PRINTED = """
 import torch
-from hrm_cli.kernels.availability import cpu_kernels_choice, cpu_multiplies_bfloat16
+from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice, cpu_multiplies_bfloat16
 print(cpu_kernels_choice(torch.bfloat16), cpu_multiplies_bfloat16(), sep="|")
 """
 

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from hrm_cli.errors import ConfigError
-from hrm_cli.kernels import cuda
+from hrm_cli.models.cuda import kernels as cuda
 from hrm_cli.models.layers import AttentionWeights, SwiGLUWeights, rotary_tables, self_attention, swiglu
 
 SIZES = (82, 512, 8, 3072)
 INTERPRETED = """
 import torch, torch.nn.functional as F
-from hrm_cli.kernels import triton_source as source
+from hrm_cli.models.cuda import triton_source as source
 from hrm_cli.models.attention import attend
 from hrm_cli.models.layers import rotary_tables, rotate
 

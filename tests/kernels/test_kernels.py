@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrm_cli.kernels import launching
-from hrm_cli.kernels.launching import FORMATS, Kernel
-from hrm_cli.models.cpu_pieces import add_and_norm
+from hrm_cli.models.cpu.kernels import launching
+from hrm_cli.models.cpu.kernels.launching import FORMATS, Kernel
+from hrm_cli.models.cpu.pieces import add_and_norm
 from hrm_cli.training.optimizers import AdamATan2
 
 EXACT = {torch.bfloat16: {"rtol": 2**-7, "atol": 1e-6}, torch.float32: {"rtol": 2e-6, "atol": 1e-6}}

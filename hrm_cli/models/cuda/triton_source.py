@@ -1,4 +1,4 @@
-"""Kernels in Triton: to be imported only where Triton is (`hrm_cli.kernels.cuda`).
+"""Kernels in Triton: to be imported only where Triton is (`hrm_cli.models.cuda.kernels`).
 
 Letters in shapes: B batch, S positions, N heads, D head size, M rows, K their width, I inner width of the SwiGLU.
 """

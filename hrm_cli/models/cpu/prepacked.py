@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrm_cli.kernels.availability import prepack, prepacked_linear, prepacking_unavailable
+from hrm_cli.models.cpu.kernels.availability import prepack, prepacked_linear, prepacking_unavailable
 
 
 class LaidOut:

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrm_cli.kernels.availability import softmax_backward
-from hrm_cli.kernels.launching import Kernel
-from hrm_cli.models.cpu_pieces import (
+from hrm_cli.models.cpu.kernels.availability import softmax_backward
+from hrm_cli.models.cpu.kernels.launching import Kernel
+from hrm_cli.models.cpu.pieces import (
     CPUSwiGLU,
     CPUWeight,
     applied,

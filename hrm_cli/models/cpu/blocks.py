@@ -2,7 +2,7 @@
 
 What is done differently, each because it was measured (benchmarks/results/cpu_speed.txt):
 - what lies between two products is one pass over memory each, a kernel of `hrm_cli.kernels` on torch's own threads;
-- weights are laid out for oneDNN once per step, for all forward products (`hrm_cli.models.cpu_packing`);
+- weights are laid out for oneDNN once per step, for all forward products (`hrm_cli.models.cpu.prepacked`);
 - attention's weights are padded to whole vectors, for torch's products are slow on odd lengths;
 - backward keeps a block's outputs, not float32 copies of them, and opens the gates again.
 
@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrm_cli.kernels.availability import softmax_backward
-from hrm_cli.kernels.launching import Kernel
 from hrm_cli.models.blocks import BlockWeights
-from hrm_cli.models.cpu_pieces import (
+from hrm_cli.models.cpu.kernels.availability import softmax_backward
+from hrm_cli.models.cpu.kernels.launching import Kernel
+from hrm_cli.models.cpu.pieces import (
     CPUSwiGLU,
     CPUWeight,
     add_and_norm,
@@ -31,7 +31,7 @@ from hrm_cli.models.cpu_pieces import (
     swiglu,
     swiglu_weights,
 )
-from hrm_cli.models.cpu_units import CPUUnits, mix_and_norm, units_weights
+from hrm_cli.models.cpu.units import CPUUnits, mix_and_norm, units_weights
 from hrm_cli.models.layers import Rotary
 from hrm_cli.models.sizes import CPU_VECTOR
 from hrm_cli.models.units import RelationTables

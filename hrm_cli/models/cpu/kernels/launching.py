@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hrm_cli.kernels.signatures import SIGNATURES
+from hrm_cli.models.cpu.kernels.signatures import SIGNATURES
 from hrm_cli.numba_cache import with_cache
 
 _LEAST_BYTES, _LEAST_BYTES_OF_A_POOL = 1 << 15, 1 << 19
@@ -32,7 +32,7 @@ _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 class Kernel:
     """A kernel by its name, compiled when it is first called, once for every type of stored numbers.
 
-    `Kernel("blocks.open_gate")(rows, bytes_per_row, dtype, …)` is `open_gate` of `hrm_cli.kernels.blocks`.
+    `Kernel("blocks.open_gate")(rows, bytes_per_row, dtype, …)` is `open_gate` of `hrm_cli.models.cpu.kernels.blocks`.
     """
 
     def __init__(self, name: str) -> None:
@@ -78,10 +78,10 @@ _kept: list[Any] = []
 def _compiled(name: str, dtype: torch.dtype) -> Callable[..., None]:
     from numba import cfunc, types
 
-    from hrm_cli.kernels.numbers import FASTMATH
+    from hrm_cli.models.cpu.kernels.numbers import FASTMATH
 
     module, function = name.split(".")
-    body = getattr(importlib.import_module(f"hrm_cli.kernels.{module}"), function)
+    body = getattr(importlib.import_module(f"hrm_cli.models.cpu.kernels.{module}"), function)
     # Numbers of bfloat16 are known by their bits. The type of its only parameter is all that tells a kernel.
     numbers = {torch.bfloat16: types.uint16, torch.float32: types.float32}
     if dtype not in numbers:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hrm_cli.kernels.sizes import NUMBERS_PER_ROW
+from hrm_cli.models.cpu.kernels.sizes import NUMBERS_PER_ROW
 
 Argument = Tensor | int | float
 

@@ -11,7 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from hrm_cli.kernels.numbers import arguments, floats, narrow, own_rows, real, sigmoid, stored, wide
+from hrm_cli.models.cpu.kernels.numbers import (
+    arguments,
+    floats,
+    narrow,
+    own_rows,
+    real,
+    sigmoid,
+    stored,
+    wide,
+)
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hrm_cli.kernels.numbers import (
+from hrm_cli.models.cpu.kernels.numbers import (
     arguments,
     exp,
     floats,

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from hrm_cli.kernels.launching import Kernel
-from hrm_cli.models.cpu_packing import LaidOut
+from hrm_cli.models.cpu.kernels.launching import Kernel
+from hrm_cli.models.cpu.prepacked import LaidOut
 from hrm_cli.models.layers import SwiGLUWeights
 
 _add_and_norm = Kernel("blocks.add_and_norm")

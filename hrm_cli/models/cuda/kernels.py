@@ -33,7 +33,7 @@ _SETTLED: dict[tuple[object, ...], str] = {}
 @torch.library.custom_op("hrm::attention", mutates_args=())
 def attention(qkv: Tensor, cos: Tensor | None, sin: Tensor | None, heads: int) -> Tensor:
     """Attention of `[B, S, 3·N·D]`, queries and keys rotated by tables `[S, D]`: `[B, S, N·D]`."""
-    from hrm_cli.kernels import triton_source
+    from hrm_cli.models.cuda import triton_source
 
     return triton_source.attention(qkv.contiguous(), cos, sin, heads)
 
@@ -46,7 +46,7 @@ def _(qkv: Tensor, cos: Tensor | None, sin: Tensor | None, heads: int) -> Tensor
 @torch.library.custom_op("hrm::gated", mutates_args=())
 def gated(x: Tensor, gate_up: Tensor) -> Tensor:
     """silu(gate) · up of rows `[…, K]` for a weight `[2I, K]`, gate first: `[…, I]`."""
-    from hrm_cli.kernels import triton_source
+    from hrm_cli.models.cuda import triton_source
 
     return triton_source.gated(x.contiguous(), gate_up.contiguous())
 

@@ -1,0 +1,1 @@
+"""What a CPU runs: fused blocks, prepacked weights, compiled kernels."""

@@ -1,0 +1,1 @@
+"""Passes over memory on a CPU, compiled by numba, run on torch's threads."""
