@@ -21,11 +21,11 @@ import torch.distributed as dist
 from distributed import TOKENS, VOCABULARY, batch_of, fresh_state, our_step, processor
 from torch import multiprocessing
 
+from hrm_cli.accounting.components import anatomy
+from hrm_cli.accounting.flops import training_flops
 from hrm_cli.benchmarking.products import LargeProduct
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import Preset
-from hrm_cli.models.anatomy import anatomy
-from hrm_cli.models.flops import training_flops
 from hrm_cli.training.distributed import ALONE, World
 
 MEASURED = (("tiny", 32, 64, 128), ("small", 8, 16, 32), ("base", 8, 16, 32))

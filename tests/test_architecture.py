@@ -13,6 +13,7 @@ FLOORS = (
     "puzzles",
     "data",
     "models",
+    "accounting",
     "training",
     "evaluation",
     "solving",

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hrm_cli.accounting.components import anatomy
+from hrm_cli.accounting.flops import StepFlops, step_flops, training_flops
 from hrm_cli.config.depth import depth_shares
 from hrm_cli.config.schema import DataConfig, EvalConfig, Preset
 from hrm_cli.data.batches import Batch
@@ -22,11 +24,9 @@ from hrm_cli.data.format import Dataset, ExampleSet
 from hrm_cli.data.metadata import SplitMetadata
 from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.evaluate import evaluate
-from hrm_cli.models.anatomy import anatomy
 from hrm_cli.models.choices import choices, device_name
 from hrm_cli.models.compiling import compile_updates
 from hrm_cli.models.fixed import FixedModel
-from hrm_cli.models.flops import StepFlops, step_flops, training_flops
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.domain import Domain, Puzzle
 from hrm_cli.solving.solver import solve_puzzles

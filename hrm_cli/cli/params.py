@@ -124,8 +124,8 @@ def _count(
 
 
 def _explain(json: bool) -> None:
+    from hrm_cli.accounting.ledger import ledger, ledger_document
     from hrm_cli.cli.params_ledger import show_ledger
-    from hrm_cli.models.ledger import ledger, ledger_document
 
     if json:
         console.print_json(ledger_document())
@@ -156,9 +156,9 @@ def _compare(
 def _search(
     preset: str, overrides: list[str], budget: str, vary: str | None, assumed: Assumed, json: bool
 ) -> None:
+    from hrm_cli.accounting.budget import DEFAULT_VARY, nearest, parse_amount, parse_vary
     from hrm_cli.cli.params_output import show_candidates
     from hrm_cli.cli.params_subjects import shape_of_preset
-    from hrm_cli.models.budget import DEFAULT_VARY, nearest, parse_amount, parse_vary
 
     shape = shape_of_preset(preset, overrides, assumed)
     wanted = parse_amount(budget)

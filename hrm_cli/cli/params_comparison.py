@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from hrm_cli.accounting.report import Report, trainable_by_kind
 from hrm_cli.cli import console
 from hrm_cli.cli.params_text import amount, print_gap, right_aligned, terminal_width
-from hrm_cli.models.report import Report, trainable_by_kind
 
 _BETWEEN = 3
 """Characters between two columns of a table."""

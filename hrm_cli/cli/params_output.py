@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hrm_cli.accounting.approximations import Approximation
+from hrm_cli.accounting.budget import Candidate
+from hrm_cli.accounting.counting import GroupCount
+from hrm_cli.accounting.memory import BYTES
+from hrm_cli.accounting.report import Report
 from hrm_cli.cli import console
 from hrm_cli.cli.params_text import amount, print_gap, print_paragraph, right_aligned
-from hrm_cli.models.approximations import Approximation
-from hrm_cli.models.budget import Candidate
-from hrm_cli.models.counting import GroupCount
-from hrm_cli.models.memory import BYTES
-from hrm_cli.models.report import Report
 
 _WORTH_WORDS = 0.01
 """Error from which a formula's reasons are told."""

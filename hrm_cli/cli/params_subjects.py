@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hrm_cli.accounting.report import Report, Shape, make_report
 from hrm_cli.cli.configuration import domain_of, load_configuration
 from hrm_cli.config.presets import list_presets
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.expected import expected_examples
 from hrm_cli.data.metadata import read_metadata
-from hrm_cli.models.report import Report, Shape, make_report
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def report_of(name: str, overrides: Sequence[str], assumed: Assumed) -> Report:
 
 def report_of_preset(name: str, overrides: Sequence[str], assumed: Assumed) -> Report:
     """The report of a preset, packaged or a file. Raises ConfigError or DatasetError."""
-    from hrm_cli.models.counting import count_exactly
+    from hrm_cli.accounting.counting import count_exactly
 
     preset = load_configuration(name, overrides)
     train = preset.train
@@ -55,7 +55,7 @@ def report_of_preset(name: str, overrides: Sequence[str], assumed: Assumed) -> R
 
 def report_of_checkpoint(checkpoint: Path, assumed: Assumed) -> Report:
     """The report of a model file, read from its header alone. Raises CheckpointError."""
-    from hrm_cli.models.counting import count_stored
+    from hrm_cli.accounting.counting import count_stored
     from hrm_cli.training.model_files import model_card, read_header
 
     header = read_header(checkpoint)

@@ -154,7 +154,7 @@ def _packaged() -> dict[str, Preset]:
 
 
 def _trainable(preset: Preset) -> int:
-    from hrm_cli.models.anatomy import trainable_in_closed_form
+    from hrm_cli.accounting.components import trainable_in_closed_form
 
     domain = domain_of(preset.data)
     return trainable_in_closed_form(preset.arch, domain.vocab_size, domain.seq_len)

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hrm_cli.accounting.kinds import NEVER_TRAINED, kind_of
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, closest
 from hrm_cli.json_text import parse_json
-from hrm_cli.models.kinds import NEVER_TRAINED, kind_of
 from hrm_cli.puzzles.domain import Puzzle, make_domain, stated_domain
 from hrm_cli.puzzles.sudoku.layout import BOXES
 from hrm_cli.safetensors_files import read_safetensors_header

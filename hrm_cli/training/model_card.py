@@ -14,13 +14,13 @@ from typing import Any
 import yaml
 
 from hrm_cli import __version__
+from hrm_cli.accounting.counting import count_stored
 from hrm_cli.config.presets import list_presets, load_preset
 from hrm_cli.config.redact import ELSEWHERE, redacted, source_name
 from hrm_cli.config.resolved import diff_presets
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.metadata import SplitMetadata
 from hrm_cli.json_text import parse_json
-from hrm_cli.models.counting import count_stored
 from hrm_cli.puzzles.domain import make_domain
 from hrm_cli.training.model_files import ModelCard
 

@@ -1,7 +1,7 @@
 """What a run will take, told before it begins: steps, tokens, arithmetic, memory, disk; and its time, once measured.
 
-Steps, arithmetic and memory are those of `hrm params`: `hrm_cli.data.expected`, `hrm_cli.models.flops` and
-`hrm_cli.models.memory` have one formula for each. Evaluations are not counted.
+Steps, arithmetic and memory are those of `hrm params`: `hrm_cli.data.expected`, `hrm_cli.accounting.flops` and
+`hrm_cli.accounting.memory` have one formula for each. Evaluations are not counted.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hrm_cli.accounting.components import anatomy
+from hrm_cli.accounting.flops import run_flops, training_flops
+from hrm_cli.accounting.memory import BYTES, memory_in_training
 from hrm_cli.config.depth import depth_at
 from hrm_cli.config.schema import Preset
 from hrm_cli.files import free_disk
-from hrm_cli.models.anatomy import anatomy
-from hrm_cli.models.flops import run_flops, training_flops
-from hrm_cli.models.memory import BYTES, memory_in_training
 from hrm_cli.training.state import DatasetFacts, Plan
 
 MEASURED_STEPS = 20

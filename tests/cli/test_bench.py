@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from hrm_cli.accounting.components import anatomy
+from hrm_cli.accounting.flops import step_flops
 from hrm_cli.config.presets import load_preset
-from hrm_cli.models.anatomy import anatomy
-from hrm_cli.models.flops import step_flops
 
 RunHrm = Callable[..., Any]
 KEYS = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from hrm_cli.accounting.budget import DEFAULT_VARY, Candidate, nearest, parse_amount, parse_vary
+from hrm_cli.accounting.counting import count_exactly
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import ConfigError
-from hrm_cli.models.budget import DEFAULT_VARY, Candidate, nearest, parse_amount, parse_vary
-from hrm_cli.models.counting import count_exactly
 
 
 def search(preset: str, budget: str, vary: str = DEFAULT_VARY) -> list[Candidate]:

@@ -6,10 +6,10 @@ import shlex
 
 import pytest
 
+from hrm_cli.accounting import ledger as module
+from hrm_cli.accounting.counting import count_exactly
+from hrm_cli.accounting.ledger import ARC_TOKENS, SUDOKU_TOKENS, Entry, ledger
 from hrm_cli.config.presets import load_preset
-from hrm_cli.models import ledger as module
-from hrm_cli.models.counting import count_exactly
-from hrm_cli.models.ledger import ARC_TOKENS, SUDOKU_TOKENS, Entry, ledger
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hrm_cli.accounting.components import anatomy
+from hrm_cli.accounting.memory import _PASSING, activation_bytes, activation_bytes_on_cpu, training_memory
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models import layers, nova
 from hrm_cli.models.act import PuzzleBatch
-from hrm_cli.models.anatomy import anatomy
-from hrm_cli.models.memory import _PASSING, activation_bytes, activation_bytes_on_cpu, training_memory
 from hrm_cli.models.nova import Nova
 from hrm_cli.models.registry import build_model
 from hrm_cli.training.optimizers import AdamATan2
 
 TOLERANCE = 0.05
-"""As `hrm_cli.models.memory` promises."""
+"""As `hrm_cli.accounting.memory` promises."""
 ROWS, VOCABULARY, CELLS = 3, 11, 81
 SMALL: dict[str, Any] = {"hidden_size": 64, "num_heads": 4, "H_layers": 2, "L_layers": 1}
 MODELS = {

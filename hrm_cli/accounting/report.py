@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hrm_cli.config.schema import ArchConfig, TrainConfig
-from hrm_cli.models.anatomy import anatomy
-from hrm_cli.models.approximations import Approximation, approximate
-from hrm_cli.models.counting import ExactCount, GroupCount
-from hrm_cli.models.flops import (
+from hrm_cli.accounting.approximations import Approximation, approximate
+from hrm_cli.accounting.components import anatomy
+from hrm_cli.accounting.counting import ExactCount, GroupCount
+from hrm_cli.accounting.flops import (
     RunFlops,
     StepFlops,
     run_flops,
@@ -17,7 +16,8 @@ from hrm_cli.models.flops import (
     step_flops_by_kind,
     training_flops,
 )
-from hrm_cli.models.memory import BYTES, TrainingMemory, memory_in_training
+from hrm_cli.accounting.memory import BYTES, TrainingMemory, memory_in_training
+from hrm_cli.config.schema import ArchConfig, TrainConfig
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hrm_cli.accounting.components import Part, anatomy
 from hrm_cli.config.depth import depth_shares
 from hrm_cli.config.schema import ArchConfig, TrainConfig
-from hrm_cli.models.anatomy import Part, anatomy
 
 
 @dataclass(frozen=True)

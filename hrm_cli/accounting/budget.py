@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from hrm_cli.accounting.components import trainable_in_closed_form
 from hrm_cli.config.keys import find_key
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import ConfigError
-from hrm_cli.models.anatomy import trainable_in_closed_form
 
 VARIABLE = ("hidden_size", "H_layers", "L_layers", "expansion")
 """Fields of `arch` that a search may vary: those that change the count."""
