@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.batches import Batch
@@ -31,7 +32,7 @@ from hrm_cli.training.contracts import Progress, Supervised, contract_of
 from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.gradient_buckets import GradientBuckets
 from hrm_cli.training.prefetch import as_tensors
-from hrm_cli.training.state import DatasetFacts, TrainState, initial_state
+from hrm_cli.training.state import TrainState, initial_state
 from hrm_cli.training.step import train_one_step
 
 TOKENS, VOCABULARY, IDENTIFIERS = 81, 11, 50

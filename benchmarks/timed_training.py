@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import DataConfig, EvalConfig, Preset
 from hrm_cli.data.batches import TrainingBatches
@@ -28,7 +29,7 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.training.loop import evaluate_average
-from hrm_cli.training.state import DatasetFacts, TrainState, initial_state
+from hrm_cli.training.state import TrainState, initial_state
 from hrm_cli.training.step import train_one_step
 
 CPU = torch.device("cpu")

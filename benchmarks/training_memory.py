@@ -50,9 +50,10 @@ def measure(arch: dict[str, Any], settings: dict[str, Any]) -> dict[str, float]:
     """Held and peak memory (MB), and seconds of a step, in this process."""
     import torch
 
+    from hrm_cli.checkpoints.dataset_facts import DatasetFacts
     from hrm_cli.config.schema import ArchConfig, Preset, TrainConfig
     from hrm_cli.models.act import PuzzleBatch
-    from hrm_cli.training.state import DatasetFacts, initial_state
+    from hrm_cli.training.state import initial_state
     from hrm_cli.training.step import train_one_step
 
     torch.set_num_threads(1)

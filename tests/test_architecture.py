@@ -14,6 +14,7 @@ FLOORS = (
     "data",
     "models",
     "accounting",
+    "checkpoints",
     "training",
     "evaluation",
     "solving",
@@ -128,7 +129,7 @@ READERS_OF_FILES = {
 OWN_MESSAGES = {
     "hrm_cli.json_text": "the reader of JSON",
     "hrm_cli.yaml_text": "the reader of YAML",
-    "hrm_cli.training.torch_files": "the reader of torch files",
+    "hrm_cli.checkpoints.convert.torch_files": "the reader of torch files",
     "hrm_cli.cli.console": "a document that it has just written",
     "hrm_cli.cli.worker": "the launcher's task",
     "hrm_cli.evaluation.arc_voting": "votes of other ranks",

@@ -169,8 +169,8 @@ def _bring(output: Path, recipe: Recipe, folder: Path) -> dict[str, str]:
 
 
 def _best_weights(folder: Path) -> Path | None:
+    from hrm_cli.checkpoints.model_files import find_model_file
     from hrm_cli.errors import HRMError
-    from hrm_cli.training.model_files import find_model_file
 
     try:
         return find_model_file(folder)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hrm_cli.accounting.components import anatomy
 from hrm_cli.accounting.flops import StepFlops, step_flops, training_flops
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.depth import depth_shares
 from hrm_cli.config.schema import DataConfig, EvalConfig, Preset
 from hrm_cli.data.batches import Batch
@@ -32,7 +33,7 @@ from hrm_cli.puzzles.domain import Domain, Puzzle
 from hrm_cli.solving.solver import solve_puzzles
 from hrm_cli.training.optimizers import optimizer_choice
 from hrm_cli.training.prefetch import as_tensors, on_device
-from hrm_cli.training.state import DatasetFacts, initial_state
+from hrm_cli.training.state import initial_state
 from hrm_cli.training.step import train_one_step
 
 

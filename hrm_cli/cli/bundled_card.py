@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from hrm_cli.checkpoints.bundled import SCHEME, BundledModel, Measured
+from hrm_cli.checkpoints.model_files import read_model_card
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.evaluation.intervals import wilson_interval
-from hrm_cli.training.bundled import SCHEME, BundledModel, Measured
-from hrm_cli.training.model_files import read_model_card
 
 
 def card_text(model: BundledModel, notes: str) -> str:

@@ -31,7 +31,7 @@ def configuration_of_run(
     Where a checkpoint to start from is named and no preset, its own configuration is taken. Raises ConfigError, and
     CheckpointError where there is no such checkpoint: before a dataset is built in vain.
     """
-    from hrm_cli.training.model_files import read_model_card
+    from hrm_cli.checkpoints.model_files import read_model_card
 
     if checkpoint is None or preset_name is not None:
         preset = load_configuration(preset_name or DEFAULT_PRESET, overrides)

@@ -10,7 +10,7 @@ import typer
 from hrm_cli.cli.options import JsonOption, Overrides
 
 if TYPE_CHECKING:
-    from hrm_cli.training.conversion import Conversion
+    from hrm_cli.checkpoints.convert.conversion import Conversion
 
 
 def convert(
@@ -112,8 +112,8 @@ def convert(
                 raise ConfigError(f"{option}: {source} has its configuration in it; leave that out")
         done = _to_reference(Path(source), destination, resize_puzzle_embedding, force=force)
     else:
+        from hrm_cli.checkpoints.convert.facts import Wishes
         from hrm_cli.cli.configuration import load_configuration
-        from hrm_cli.training.conversion_facts import Wishes
 
         wishes = Wishes(
             settings,
@@ -134,10 +134,10 @@ def convert(
 
 def _reference_file(source: Path) -> Path | None:
     """The reference's file that `source` means; None where it is a checkpoint of ours. Raises CheckpointError."""
+    from hrm_cli.checkpoints.bundled import SCHEME
+    from hrm_cli.checkpoints.convert.reference_files import find_reference_file
+    from hrm_cli.checkpoints.model_files import find_model_file
     from hrm_cli.errors import CheckpointError
-    from hrm_cli.training.bundled import SCHEME
-    from hrm_cli.training.model_files import find_model_file
-    from hrm_cli.training.reference_files import find_reference_file
 
     if str(source).startswith(SCHEME):
         return None
@@ -160,12 +160,12 @@ def _to_ours(
 ) -> Conversion:
     from dataclasses import replace
 
+    from hrm_cli.checkpoints.convert.conversion import to_ours
+    from hrm_cli.checkpoints.convert.facts import Wishes
+    from hrm_cli.checkpoints.convert.reference_files import read_reference
+    from hrm_cli.checkpoints.model_files import MODEL_FILE
     from hrm_cli.cli.preparing import dataset_facts
     from hrm_cli.data.format import Dataset
-    from hrm_cli.training.conversion import to_ours
-    from hrm_cli.training.conversion_facts import Wishes
-    from hrm_cli.training.model_files import MODEL_FILE
-    from hrm_cli.training.reference_files import read_reference
 
     assert isinstance(wishes, Wishes)
     if wishes.data is not None:
@@ -179,8 +179,8 @@ def _to_ours(
 
 
 def _to_reference(source: Path, destination: Path, rows: int | None, *, force: bool) -> Conversion:
+    from hrm_cli.checkpoints.convert.conversion import to_reference
     from hrm_cli.errors import ConfigError
-    from hrm_cli.training.conversion import to_reference
 
     if destination.suffix == ".safetensors" or destination.is_dir():
         raise ConfigError(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.cli import console
 from hrm_cli.cli.devices import device_of_command
 from hrm_cli.cli.planning import plan_lines, time_line
@@ -17,7 +18,7 @@ from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.prefetch import Prefetcher
 from hrm_cli.training.run_plan import MEASURED_STEPS, seconds_left
 from hrm_cli.training.starting import freeze, start_new
-from hrm_cli.training.state import DatasetFacts, Plan, TrainState, initial_state, make_plan
+from hrm_cli.training.state import Plan, TrainState, initial_state, make_plan
 from hrm_cli.training.step import train_one_step
 
 LONGEST = 60.0

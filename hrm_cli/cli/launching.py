@@ -109,8 +109,8 @@ def train_on_processes(
     json: bool,
 ) -> int:
     """Trains on several processes; returns the exit status. Host 0 alone calls `prepare`, and all hosts follow it."""
+    from hrm_cli.checkpoints.pointers import pointed_to
     from hrm_cli.training.launcher import Job, launch
-    from hrm_cli.training.pointers import pointed_to
     from hrm_cli.training.process_group import Place, choose_backend, choose_device
 
     place = Place(processes.per_host, processes.hosts, processes.host)

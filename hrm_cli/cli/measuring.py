@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from hrm_cli.checkpoints.bundled import SCHEME, default_attempts
+from hrm_cli.checkpoints.model_files import load_model, read_model_card
 from hrm_cli.cli import console, eval_output
 from hrm_cli.cli.devices import device_of_command
 from hrm_cli.data.arc_online import is_arc
@@ -18,10 +20,8 @@ from hrm_cli.evaluation.attempts import Tries, deeper
 from hrm_cli.evaluation.baselines import measure_baselines
 from hrm_cli.evaluation.evaluate import check_fit, evaluate
 from hrm_cli.models.compiling import compile_inference
-from hrm_cli.training.bundled import SCHEME, default_attempts
 from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.exhausted import told_as_exhausted
-from hrm_cli.training.model_files import load_model, read_model_card
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hrm_cli.cli import console
-from hrm_cli.cli.options import JsonOption
-from hrm_cli.errors import ConfigError
-from hrm_cli.json_text import load_json
-from hrm_cli.regular_files import read_text
-from hrm_cli.training.bundled import (
+from hrm_cli.checkpoints.bundled import (
     BundledFacts,
     BundledModel,
     Measured,
@@ -20,6 +15,11 @@ from hrm_cli.training.bundled import (
     bundled_models,
     named_model,
 )
+from hrm_cli.cli import console
+from hrm_cli.cli.options import JsonOption
+from hrm_cli.errors import ConfigError
+from hrm_cli.json_text import load_json
+from hrm_cli.regular_files import read_text
 
 _LARGEST_TEXT = 1 << 20
 """Bytes of a model card."""
@@ -131,9 +131,9 @@ def add(
       hrm models add bundled:sudoku-4x4 --name sudoku-4x4 --trained-on "50,000 generated puzzles" \\
         --measured "1,000 held-out puzzles=four.json" --notes four.md
     """
+    from hrm_cli.checkpoints.bundling import add_bundled
     from hrm_cli.cli.bundled_card import card_text
     from hrm_cli.files import whole_file
-    from hrm_cli.training.bundling import add_bundled
 
     figures = tuple(one for text in measured or () for one in _measured(text))
     words = _text(notes, "--notes ") if notes is not None else ""

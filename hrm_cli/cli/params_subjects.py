@@ -56,7 +56,7 @@ def report_of_preset(name: str, overrides: Sequence[str], assumed: Assumed) -> R
 def report_of_checkpoint(checkpoint: Path, assumed: Assumed) -> Report:
     """The report of a model file, read from its header alone. Raises CheckpointError."""
     from hrm_cli.accounting.counting import count_stored
-    from hrm_cli.training.model_files import model_card, read_header
+    from hrm_cli.checkpoints.model_files import model_card, read_header
 
     header = read_header(checkpoint)
     exact = count_stored(header.shapes)

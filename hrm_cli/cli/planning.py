@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.cli import console
 from hrm_cli.cli.params_text import amount
 from hrm_cli.config.schema import Preset
 from hrm_cli.training.run_plan import MEASURED_STEPS, RunPlan, seconds_left
-from hrm_cli.training.state import DatasetFacts, Plan, TrainState
+from hrm_cli.training.state import Plan, TrainState
 
 
 def plan_lines(plan: RunPlan) -> list[str]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.pointers import checkpoints_of, pointed_to
 from hrm_cli.cli import console
 from hrm_cli.cli.configuration import configuration_of_run, domain_of, load_configuration
 from hrm_cli.cli.fitting import Fitting
@@ -28,10 +30,8 @@ from hrm_cli.files import whole_file
 from hrm_cli.models.device import find_device
 from hrm_cli.puzzles.arc.names import pack_names
 from hrm_cli.training.distributed import World
-from hrm_cli.training.pointers import checkpoints_of, pointed_to
 from hrm_cli.training.run_folder import CONFIG_FILE, OWN_DATASET, RunFolder
 from hrm_cli.training.starting import check_start
-from hrm_cli.training.state import DatasetFacts
 from hrm_cli.training.trackers import check_trackers
 
 _OF_NEW_RUNS = {"seed": "the seed that it began with", "init_from": "its own weights"}

@@ -58,11 +58,11 @@ def push(
     import tempfile
     from dataclasses import replace
 
+    from hrm_cli.checkpoints.model_files import read_header
     from hrm_cli.cli import console
     from hrm_cli.data.hub import HubAddress, push_folder
     from hrm_cli.errors import CheckpointError, ConfigError
     from hrm_cli.evaluation.publishing import Page, write_publication
-    from hrm_cli.training.model_files import read_header
 
     address = HubAddress.parse(repository, "hf:OWNER/NAME")
     if revision is not None:

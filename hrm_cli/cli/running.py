@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.pointers import has_checkpoint
 from hrm_cli.cli import console
 from hrm_cli.cli.devices import device_of_command
 from hrm_cli.cli.planning import TimeEstimate, announce
@@ -23,13 +25,12 @@ from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.exhausted import told_as_exhausted, training_settings
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import TrainResult, train
-from hrm_cli.training.pointers import has_checkpoint
 from hrm_cli.training.resuming import go_on_from, load_training_state
 from hrm_cli.training.run import Run
 from hrm_cli.training.run_plan import RunPlan, plan_run
 from hrm_cli.training.run_status import RunStatus
 from hrm_cli.training.starting import freeze, start_new
-from hrm_cli.training.state import DatasetFacts, Plan, TrainState, initial_state, make_plan
+from hrm_cli.training.state import Plan, TrainState, initial_state, make_plan
 from hrm_cli.training.trackers import make_trackers
 
 

@@ -164,10 +164,10 @@ def solve(
       hrm solve arc-agi_evaluation_challenges.json --checkpoint runs/arc-1 --submission submission.json
       hrm solve new_task.json --checkpoint runs/arc-1 --adapt 500
     """
+    from hrm_cli.checkpoints.bundled import SCHEME, model_for
     from hrm_cli.cli.solve_output import Report
     from hrm_cli.errors import CheckpointError, ConfigError
     from hrm_cli.solving.files import answer_files, first_puzzle, open_puzzles
-    from hrm_cli.training.bundled import SCHEME, model_for
 
     if (puzzle_file is None) == (resume_carry is None):
         raise ConfigError("name either a PUZZLE_FILE or a saved state (--resume-carry FILE)")

@@ -72,9 +72,9 @@ def solve_tasks(puzzle_file: str, options: ArcOptions) -> None:
         answer_files(source, options.output, None) as write,
         _submission_file(options.submission) as attempts,
     ):
+        from hrm_cli.checkpoints.model_files import load_model
         from hrm_cli.cli.devices import device_of_command
         from hrm_cli.solving.arc_solver import ArcSolver, Effort
-        from hrm_cli.training.model_files import load_model
 
         adaptation = options.adaptation()
         model, card = load_model(options.checkpoint, device_of_command(options.device))

@@ -135,7 +135,7 @@ def _reads_the_dataset_first(place: Place, attempt: int) -> bool:
 
 def _named_checkpoint(agreed: dict[str, Any], attempt: int) -> Path | None:
     """The checkpoint that `--resume` named, unless the run has come further before it was started again."""
-    from hrm_cli.training.pointers import pointed_to
+    from hrm_cli.checkpoints.pointers import pointed_to
 
     if agreed["checkpoint"] is None:
         return None

@@ -13,6 +13,10 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
+from hrm_cli.checkpoints.bundled import ENTRY as BUNDLED_ENTRY
+from hrm_cli.checkpoints.convert.conversion import ORIGIN_KEY
+from hrm_cli.checkpoints.model_card import Publication, run_figures, write_card
+from hrm_cli.checkpoints.model_files import MODEL_FILE, OWN_ENTRIES, Header, model_card, write_model_file
 from hrm_cli.config.redact import redact_document, redact_yaml, redacted
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.config.schema import Preset
@@ -21,10 +25,6 @@ from hrm_cli.data.metadata import SPLITS, SplitMetadata, is_dataset, read_metada
 from hrm_cli.errors import DatasetError
 from hrm_cli.evaluation.baselines import measure_baselines
 from hrm_cli.json_text import parse_json
-from hrm_cli.training.bundled import ENTRY as BUNDLED_ENTRY
-from hrm_cli.training.conversion import ORIGIN_KEY
-from hrm_cli.training.model_card import Publication, run_figures, write_card
-from hrm_cli.training.model_files import MODEL_FILE, OWN_ENTRIES, Header, model_card, write_model_file
 
 CONFIG_FILE, CARD_FILE = "config.yaml", "README.md"
 _BASELINE_PUZZLES = 10_000

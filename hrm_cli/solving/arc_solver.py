@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hrm_cli.checkpoints.model_files import ModelCard
 from hrm_cli.data.arc_augmentation import Examples
 from hrm_cli.errors import CheckpointError
 from hrm_cli.evaluation.arc_voting import Votes, submission
@@ -27,7 +28,6 @@ from hrm_cli.puzzles.arc.tasks import Pair, Task
 from hrm_cli.puzzles.domain import Puzzle
 from hrm_cli.solving.arc_adapting import Adaptation, adapt, check_adaptable
 from hrm_cli.solving.solution import Solution
-from hrm_cli.training.model_files import ModelCard
 
 
 @dataclass(frozen=True)

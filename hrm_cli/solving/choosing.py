@@ -11,6 +11,8 @@ from typing import Literal
 
 import torch
 
+from hrm_cli.checkpoints.bundled import SCHEME, default_attempts, model_for
+from hrm_cli.checkpoints.model_files import ModelCard, load_model
 from hrm_cli.errors import CheckpointError
 from hrm_cli.evaluation.attempts import Reasoner, deeper
 from hrm_cli.models.act import ACTModel
@@ -18,8 +20,6 @@ from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable, make_domain
 from hrm_cli.solving.files import first_puzzle
 from hrm_cli.solving.solution import Solution
 from hrm_cli.solving.solver import solve_puzzles, trained_domain, unreadable
-from hrm_cli.training.bundled import SCHEME, default_attempts, model_for
-from hrm_cli.training.model_files import ModelCard, load_model
 
 Item = Puzzle | Unreadable
 

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from hrm_cli.checkpoints.model_files import ModelCard
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError
 from hrm_cli.evaluation.attempts import Reasoner
 from hrm_cli.files import written_whole
@@ -31,7 +32,6 @@ from hrm_cli.puzzles.domain import Domain, Puzzle
 from hrm_cli.safetensors_files import read_safetensors_header
 from hrm_cli.solving.solution import Solution
 from hrm_cli.solving.solver import solve_puzzles
-from hrm_cli.training.model_files import ModelCard
 
 CARRY_FORMAT_VERSION = 1
 

@@ -18,6 +18,7 @@ from typing import cast
 import numpy as np
 import torch
 
+from hrm_cli.checkpoints.model_files import ModelCard
 from hrm_cli.errors import CheckpointError, PuzzleError
 from hrm_cli.evaluation.attempts import Reasoner, StepOfTries, Tries, Try, has_rules, try_images
 from hrm_cli.models.act import ACTModel
@@ -33,7 +34,6 @@ from hrm_cli.puzzles.domain import (
     make_domain,
 )
 from hrm_cli.solving.solution import Solution, TraceStep
-from hrm_cli.training.model_files import ModelCard
 
 StepListener = Callable[[int, int], None]
 """Told after every reasoning step: the step, and how many puzzles were still at work."""

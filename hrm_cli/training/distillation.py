@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.model_files import ModelCard, load_model
 from hrm_cli.errors import CheckpointError
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.losses import IGNORED_LABEL, log_probabilities
 from hrm_cli.training.contracts import Supervised
-from hrm_cli.training.model_files import ModelCard, load_model
-from hrm_cli.training.state import DatasetFacts
 
 
 class Teacher:

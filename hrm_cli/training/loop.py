@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
+from hrm_cli.checkpoints.pointers import withdraw
 from hrm_cli.training.distributed import World
 from hrm_cli.training.guards import Divergence, check_accuracy, check_loss, check_scale, check_weights
 from hrm_cli.training.interruption import Interruption
 from hrm_cli.training.loggers import Listener
-from hrm_cli.training.pointers import withdraw
 from hrm_cli.training.prefetch import Prefetcher
 from hrm_cli.training.rollback import roll_back
 from hrm_cli.training.run import Evaluate, Run

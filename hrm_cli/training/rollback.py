@@ -6,9 +6,9 @@ checkpoint that `latest` names, the run diverges again and is rolled back again,
 
 from __future__ import annotations
 
+from hrm_cli.checkpoints.pointers import CheckpointNotWritten, go_back_to_best, pointed_to, record_rollback
 from hrm_cli.errors import TrainingDiverged
 from hrm_cli.training.guards import Divergence
-from hrm_cli.training.pointers import CheckpointNotWritten, go_back_to_best, pointed_to, record_rollback
 from hrm_cli.training.resuming import go_on_from, load_training_state
 from hrm_cli.training.run import Run
 from hrm_cli.training.state import TrainState

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.pointers import CheckpointNotWritten
 from hrm_cli.config.schema import Preset
 from hrm_cli.models.act import ACTModel
 from hrm_cli.training.checkpoints import save_checkpoint
 from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.loggers import Listener
-from hrm_cli.training.pointers import CheckpointNotWritten
 from hrm_cli.training.prefetch import BatchStream, Prefetcher
-from hrm_cli.training.state import DatasetFacts, Plan, TrainState
+from hrm_cli.training.state import Plan, TrainState
 
 Evaluate = Callable[[ACTModel], Mapping[str, float]]
 """Evaluates a model; the result holds at least `exact_accuracy`."""

@@ -13,10 +13,11 @@ from typing import Any
 from hrm_cli.accounting.components import anatomy
 from hrm_cli.accounting.flops import run_flops, training_flops
 from hrm_cli.accounting.memory import BYTES, memory_in_training
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.depth import depth_at
 from hrm_cli.config.schema import Preset
 from hrm_cli.files import free_disk
-from hrm_cli.training.state import DatasetFacts, Plan
+from hrm_cli.training.state import Plan
 
 MEASURED_STEPS = 20
 """Steps that an estimate of the time rests on."""

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.model_files import compare_shapes, load_model, read_model_card
 from hrm_cli.config.schema import Preset, TrainConfig
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
 from hrm_cli.training.distillation import check_teacher
-from hrm_cli.training.model_files import compare_shapes, load_model, read_model_card
-from hrm_cli.training.state import DatasetFacts, TrainState
+from hrm_cli.training.state import TrainState
 
 _TABLE = "inner.puzzle_emb.weights"
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.schema import Preset, TrainConfig
 from hrm_cli.data.batches import steps_per_epoch
 from hrm_cli.data.expected import planned_steps
@@ -18,19 +19,6 @@ from hrm_cli.models.registry import build_model
 from hrm_cli.training.contracts import Supervised
 from hrm_cli.training.loss_scale import LossScale
 from hrm_cli.training.optimizers import SignDescent, network_optimizer
-
-
-@dataclass(frozen=True)
-class DatasetFacts:
-    """What a model needs to know of the dataset it was trained on; stored in every checkpoint."""
-
-    vocab_size: int
-    seq_len: int
-    num_puzzle_identifiers: int
-    domain: dict[str, object]
-    """The domain's name and options: `{"name": "sudoku", "size": 9}`."""
-    identifiers: str = ""
-    """Names of the puzzle identifiers, packed by `hrm_cli.puzzles.arc.names`; empty where there is but one."""
 
 
 @dataclass(frozen=True)

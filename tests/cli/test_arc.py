@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.model_files import write_model_file
 from hrm_cli.config.schema import ArchConfig, Preset
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.arc.names import pack_names
-from hrm_cli.training.model_files import write_model_file
-from hrm_cli.training.state import DatasetFacts
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 ROUND = [[1, 2], [2, 1]]

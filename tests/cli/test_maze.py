@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.model_files import write_model_file
 from hrm_cli.config.schema import ArchConfig, Preset
 from hrm_cli.models.registry import build_model
-from hrm_cli.training.model_files import write_model_file
-from hrm_cli.training.state import DatasetFacts
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 BESIDE = "####\n#SG#\n####\n####\n"

@@ -16,16 +16,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from hrm_cli.checkpoints import bundled
+from hrm_cli.checkpoints.bundled import BundledFacts, Measured, bundled_models, model_for, named_model
+from hrm_cli.checkpoints.bundling import add_bundled
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.model_files import load_model, write_model_file
 from hrm_cli.cli.app import main
 from hrm_cli.config.schema import ArchConfig, DataConfig, Preset, TrainConfig
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
-from hrm_cli.training import bundled
-from hrm_cli.training.bundled import BundledFacts, Measured, bundled_models, model_for, named_model
-from hrm_cli.training.bundling import add_bundled
-from hrm_cli.training.model_files import load_model, write_model_file
-from hrm_cli.training.state import DatasetFacts
 
 COMPLETE = {
     4: "1234341221434321",
@@ -170,7 +170,7 @@ def test_models_are_listed_from_their_own_headers(hrm: Any, folder: Path) -> Non
 
 def test_listing_models_needs_no_torch_because_headers_are_text(installed: Path) -> None:
     program = (
-        "import sys; from hrm_cli.training.bundled import bundled_models; "
+        "import sys; from hrm_cli.checkpoints.bundled import bundled_models; "
         "print(len(bundled_models()), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -288,7 +288,7 @@ def test_files_that_are_too_large_are_refused_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = copying_checkpoint(tmp_path / "m.safetensors", 4)
-    monkeypatch.setattr("hrm_cli.training.bundling.LARGEST", 1000)
+    monkeypatch.setattr("hrm_cli.checkpoints.bundling.LARGEST", 1000)
     with pytest.raises(ConfigError, match="at most 0 MB"):
         add_bundled(source, "large", BundledFacts("t"), tmp_path / "out")
     with pytest.raises(ConfigError, match="--name"):

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.model_files import write_model_file
 from hrm_cli.config.presets import load_preset
 from hrm_cli.models.registry import build_model
-from hrm_cli.training.model_files import write_model_file
-from hrm_cli.training.state import DatasetFacts
 
 RunHrm = Callable[..., Any]
 

@@ -15,11 +15,11 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.model_files import write_model_file
 from hrm_cli.cli.app import main
 from hrm_cli.config.schema import ArchConfig, Preset
 from hrm_cli.models.registry import build_model
-from hrm_cli.training.model_files import write_model_file
-from hrm_cli.training.state import DatasetFacts
 
 COMPLETE = "862934751519672834734851296478523169956418327321796548293167485145289673687345912"
 """A puzzle without blanks: the model below, which repeats its input, solves it."""

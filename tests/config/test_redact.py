@@ -11,15 +11,15 @@ import pytest
 import torch
 import yaml
 
+from hrm_cli.checkpoints.bundled import BundledFacts, Measured
+from hrm_cli.checkpoints.bundling import add_bundled
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.model_files import read_header, write_model_file
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.redact import redact_text, redact_yaml, redacted
 from hrm_cli.config.schema import SECTIONS, FurtherSource, Preset
 from hrm_cli.evaluation.publishing import Page, write_publication
 from hrm_cli.models.registry import build_model
-from hrm_cli.training.bundled import BundledFacts, Measured
-from hrm_cli.training.bundling import add_bundled
-from hrm_cli.training.model_files import read_header, write_model_file
-from hrm_cli.training.state import DatasetFacts
 
 SECRETS = (
     "/home/alice/secret/one.csv",

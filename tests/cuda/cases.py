@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.schema import ArchConfig, Preset, TrainConfig
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.registry import build_model
-from hrm_cli.training.state import DatasetFacts, TrainState, initial_state
+from hrm_cli.training.state import TrainState, initial_state
 
 FACTS = DatasetFacts(vocab_size=11, seq_len=81, num_puzzle_identifiers=5, domain={})
 ROWS = 6

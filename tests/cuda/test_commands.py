@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from hrm_cli.checkpoints.bundled import named_model
+from hrm_cli.checkpoints.model_files import load_model
 from hrm_cli.config.schema import DataConfig, EvalConfig
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset
 from hrm_cli.evaluation.evaluate import Answers, evaluate
-from hrm_cli.training.bundled import named_model
-from hrm_cli.training.model_files import load_model
 
 pytestmark = pytest.mark.cuda
 

@@ -23,8 +23,8 @@ import torch
 import torch._dynamo  # every optimiser imports it, which takes seconds
 
 import hrm_cli.cli.running
+from hrm_cli.checkpoints import tensor_files
 from hrm_cli.cli.app import main
-from hrm_cli.training import tensor_files
 
 FILE_EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hrm_cli.training.bundled import bundled_models
+from hrm_cli.checkpoints.bundled import bundled_models
 
 NEWSPAPERS = """\
 # Monday, as the paper prints it

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset
 from hrm_cli.models.act import ACTModel, PuzzleBatch
-from hrm_cli.training.state import DatasetFacts, initial_state
+from hrm_cli.training.state import initial_state
 from hrm_cli.training.step import train_one_step
 
 STEPS = 250

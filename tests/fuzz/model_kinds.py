@@ -152,7 +152,7 @@ def bundled(r: random.Random, folder: Path) -> Read:
 @kind(0.5)
 def backwards(r: random.Random, folder: Path) -> Read:
     """`hrm convert` of one of our files into the reference's, with a damaged origin or header."""
-    from hrm_cli.training.conversion import to_reference
+    from hrm_cli.checkpoints.convert.conversion import to_reference
 
     file = folder / "m.safetensors"
     checkpoint = reference_run() / "checkpoints" / "step-000000004" / "model.safetensors"

@@ -64,8 +64,8 @@ def runs(r: random.Random, folder: Path) -> Read:
         (run / name).write_bytes(r.choice(POINTERS) if damaged == name else sound)
 
     def read() -> None:
-        from hrm_cli.training.model_files import find_model_file
-        from hrm_cli.training.pointers import has_checkpoint, pointed_to
+        from hrm_cli.checkpoints.model_files import find_model_file
+        from hrm_cli.checkpoints.pointers import has_checkpoint, pointed_to
 
         for words in (["runs", folder], ["runs", folder, "--json"], ["runs", "show", run]):
             command(*words)

@@ -221,10 +221,10 @@ def companion(r: random.Random) -> bytes:
 
 
 def _convert(file: Path, folder: Path, wishes: tuple[int | None, int | None], *, back: bool) -> None:
-    from hrm_cli.training.conversion import to_ours, to_reference
-    from hrm_cli.training.conversion_facts import Wishes
-    from hrm_cli.training.model_files import load_model
-    from hrm_cli.training.reference_files import find_reference_file, read_reference
+    from hrm_cli.checkpoints.convert.conversion import to_ours, to_reference
+    from hrm_cli.checkpoints.convert.facts import Wishes
+    from hrm_cli.checkpoints.convert.reference_files import find_reference_file, read_reference
+    from hrm_cli.checkpoints.model_files import load_model
 
     if find_reference_file(file) is None:
         return

@@ -13,15 +13,15 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from hrm_cli.checkpoints.convert.conversion import Conversion, to_ours, to_reference
+from hrm_cli.checkpoints.convert.facts import Wishes
+from hrm_cli.checkpoints.convert.reference_files import find_reference_file, read_reference
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.model_files import load_model, read_model_card, write_model_file
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.presets import load_preset
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.models.registry import build_model
-from hrm_cli.training.conversion import Conversion, to_ours, to_reference
-from hrm_cli.training.conversion_facts import Wishes
-from hrm_cli.training.model_files import load_model, read_model_card, write_model_file
-from hrm_cli.training.reference_files import find_reference_file, read_reference
-from hrm_cli.training.state import DatasetFacts
 
 from .conftest import CONFIG, PREFIX, reference_state, same_bits
 

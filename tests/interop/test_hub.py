@@ -15,6 +15,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.model_files import find_model_file, read_header, read_model_card, write_model_file
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.data.hub import HubAddress, push_folder
@@ -22,8 +24,6 @@ from hrm_cli.data.writer import DatasetWriter
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.evaluation.publishing import Page, write_publication
 from hrm_cli.models.registry import build_model
-from hrm_cli.training.model_files import find_model_file, read_header, read_model_card, write_model_file
-from hrm_cli.training.state import DatasetFacts
 
 from .conftest import same_bits
 from .fake_hub import TOKEN, FakeHub, running_hub

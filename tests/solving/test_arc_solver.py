@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.model_files import ModelCard
 from hrm_cli.config.schema import ArchConfig, Preset
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.models.act import ACTModel
@@ -18,8 +20,6 @@ from hrm_cli.puzzles.arc.symmetry import ArcSymmetry
 from hrm_cli.puzzles.arc.tasks import Pair, Task
 from hrm_cli.solving.arc_adapting import Adaptation, adapt
 from hrm_cli.solving.arc_solver import ArcSolver, Effort
-from hrm_cli.training.model_files import ModelCard
-from hrm_cli.training.state import DatasetFacts
 
 NAMES = ["<blank>", "known", ArcSymmetry(1).name("known"), ArcSymmetry(4).name("known"), "other"]
 ARCH = ArchConfig(

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.model_files import load_model, write_model_file
 from hrm_cli.config.schema import ArchConfig, Preset
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.domain import make_domain
 from hrm_cli.solving.pausing import PausingModel, load_carry, resume_puzzles, save_carry
 from hrm_cli.solving.solver import solve_puzzles
-from hrm_cli.training.model_files import load_model, write_model_file
-from hrm_cli.training.state import DatasetFacts
 
 PUZZLES = ["1234341221434321", "123434122143432.", "12343412214343..", "1234341221......", "................"]
 

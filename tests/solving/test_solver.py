@@ -299,9 +299,9 @@ def test_tally_counts_by_status_and_keeps_the_first_unreadable(
 def card_of() -> Callable[..., Any]:
     from pathlib import Path
 
+    from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+    from hrm_cli.checkpoints.model_files import ModelCard
     from hrm_cli.config.schema import Preset
-    from hrm_cli.training.model_files import ModelCard
-    from hrm_cli.training.state import DatasetFacts
 
     return lambda *facts: ModelCard(Path("m.safetensors"), Preset(), 1, DatasetFacts(*facts), {})
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.schema import ArchConfig, Preset, TrainConfig
 from hrm_cli.data.batches import Batch
 from hrm_cli.training.run import Evaluate, Run
-from hrm_cli.training.state import DatasetFacts, Plan, TrainState, initial_state
+from hrm_cli.training.state import Plan, TrainState, initial_state
 
 FACTS = DatasetFacts(vocab_size=6, seq_len=9, num_puzzle_identifiers=3, domain={})
 

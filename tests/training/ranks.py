@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.schema import ArchConfig, EvalConfig, Preset, TrainConfig
 from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.data.format import Dataset
@@ -30,7 +31,7 @@ from hrm_cli.training.gradient_buckets import GradientBuckets
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import Run, train
 from hrm_cli.training.resuming import load_training_state
-from hrm_cli.training.state import DatasetFacts, Plan, initial_state
+from hrm_cli.training.state import Plan, initial_state
 
 # Ranks tell one another of signals at every step here: these runs stop at a step that is known beforehand.
 loop._MOST_STEPS_UNASKED = 1

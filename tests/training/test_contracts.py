@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.model_files import load_model
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import CheckpointError
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.loop import train
-from hrm_cli.training.model_files import load_model
 from hrm_cli.training.prefetch import as_tensors
 from hrm_cli.training.resuming import load_training_state
-from hrm_cli.training.state import DatasetFacts, initial_state
+from hrm_cli.training.state import initial_state
 from hrm_cli.training.step import train_one_step
 
 

@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import hrm_cli.training.checkpoints as checkpoints
+from hrm_cli.checkpoints.model_files import find_model_file, load_model
 from hrm_cli.errors import CheckpointError
 from hrm_cli.training.loggers import MetricsFile
 from hrm_cli.training.loop import train
-from hrm_cli.training.model_files import find_model_file, load_model
 from hrm_cli.training.resuming import load_training_state
 
 FAILURES = {

@@ -8,9 +8,9 @@ import signal
 import pytest
 import torch
 
+from hrm_cli.checkpoints.model_files import find_model_file, load_model
 from hrm_cli.errors import TrainingDiverged
 from hrm_cli.training.loop import train
-from hrm_cli.training.model_files import find_model_file, load_model
 
 
 def test_the_loss_falls_on_a_task_that_can_be_learned(make_run, recorder_class) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from hrm_cli.checkpoints.model_files import find_model_file
 from hrm_cli.cli.preparing import prepare_new_run, prepare_resumed_run
 from hrm_cli.cli.running import run_training
 from hrm_cli.config.data import DataConfig
@@ -18,7 +19,6 @@ from hrm_cli.data.build import build_dataset
 from hrm_cli.models.device import to_device, widest_float
 from hrm_cli.models.global_rng import forked_rng
 from hrm_cli.models.recomputing import recomputed
-from hrm_cli.training.model_files import find_model_file
 
 _spec = importlib.util.spec_from_file_location("mps_standin", Path(__file__).with_name("mps_standin.py"))
 assert _spec is not None

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import hrm_cli.training.resources as resources_module
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.cli.params_subjects import Assumed, report_of_preset
 from hrm_cli.cli.preparing import dataset_facts, prepare_new_run
 from hrm_cli.config.overrides import parse_overrides
@@ -19,7 +20,7 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.errors import ConfigError
 from hrm_cli.training.resources import Computation, Resources, check_resources, size
 from hrm_cli.training.run_plan import plan_run
-from hrm_cli.training.state import DatasetFacts, make_plan
+from hrm_cli.training.state import make_plan
 
 GB = 10**9
 SUDOKU = DatasetFacts(11, 81, 1, {})

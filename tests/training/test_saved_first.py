@@ -9,10 +9,10 @@ import pytest
 from safetensors.torch import load_file
 
 import hrm_cli.training.loop as loop
+from hrm_cli.checkpoints.model_files import find_model_file
 from hrm_cli.errors import CheckpointError
 from hrm_cli.training.loggers import MetricsFile
 from hrm_cli.training.loop import train
-from hrm_cli.training.model_files import find_model_file
 from hrm_cli.training.resuming import load_training_state
 
 
@@ -134,7 +134,7 @@ def test_a_checkpoint_that_cannot_be_written_is_evaluated_all_the_same_but_is_no
         return save(state, best=best)
 
     def loop_error() -> CheckpointError:
-        from hrm_cli.training.pointers import CheckpointNotWritten
+        from hrm_cli.checkpoints.pointers import CheckpointNotWritten
 
         return CheckpointNotWritten("disk full")
 

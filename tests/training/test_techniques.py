@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import ArchConfig, TrainConfig
 from hrm_cli.errors import CheckpointError, ConfigError
@@ -16,7 +17,7 @@ from hrm_cli.training.prefetch import as_tensors
 from hrm_cli.training.resuming import load_training_state
 from hrm_cli.training.schedule import rate_factor
 from hrm_cli.training.starting import freeze, start_new
-from hrm_cli.training.state import DatasetFacts, initial_state
+from hrm_cli.training.state import initial_state
 from hrm_cli.training.step import train_one_step
 
 

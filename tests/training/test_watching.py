@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.schema import ArchConfig, Preset, TrainConfig
 from hrm_cli.errors import ConfigError, TrainingDiverged
 from hrm_cli.training import trackers
@@ -21,7 +22,7 @@ from hrm_cli.training.loop import train
 from hrm_cli.training.run_plan import plan_run, seconds_left
 from hrm_cli.training.run_records import read_run
 from hrm_cli.training.run_status import LOCK_FILE, RunStatus, read_status
-from hrm_cli.training.state import DatasetFacts, Plan
+from hrm_cli.training.state import Plan
 from hrm_cli.training.trackers import Harmless, TensorBoard, check_trackers, make_trackers
 
 FACTS = DatasetFacts(6, 16, 1, {"name": "sudoku", "size": 4})

@@ -19,28 +19,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hrm_cli.config.documents import Document
-from hrm_cli.config.presets import merge_documents
-from hrm_cli.config.reference import CONFIG_FILE, ours_of, read_reference_config, reference_of
-from hrm_cli.config.schema import ArchConfig, Preset
-from hrm_cli.errors import CheckpointError
-from hrm_cli.files import write_text, written_whole
-from hrm_cli.json_text import parse_json
-from hrm_cli.models.inferred import PUZZLE_TABLE
-from hrm_cli.models.puzzle_embedding import mean_table
-from hrm_cli.models.registry import build_model
-from hrm_cli.training.conversion_facts import Wishes
-from hrm_cli.training.conversion_settings import settle
-from hrm_cli.training.model_files import (
-    ModelCard,
-    check_intact,
-    compare_shapes,
-    model_card,
-    not_finite,
-    read_header,
-    write_model_file,
+from hrm_cli.checkpoints.convert.facts import Wishes
+from hrm_cli.checkpoints.convert.infer_arch import PUZZLE_TABLE
+from hrm_cli.checkpoints.convert.reference_config import (
+    CONFIG_FILE,
+    ours_of,
+    read_reference_config,
+    reference_of,
 )
-from hrm_cli.training.reference_files import (
+from hrm_cli.checkpoints.convert.reference_files import (
     INITIAL_STATES,
     PREFIX,
     Companion,
@@ -50,8 +37,26 @@ from hrm_cli.training.reference_files import (
     refuse_existing_config,
     write_companion,
 )
-from hrm_cli.training.state import DatasetFacts
-from hrm_cli.training.torch_files import write_torch_file
+from hrm_cli.checkpoints.convert.settings import settle
+from hrm_cli.checkpoints.convert.torch_files import write_torch_file
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.model_files import (
+    ModelCard,
+    check_intact,
+    compare_shapes,
+    model_card,
+    not_finite,
+    read_header,
+    write_model_file,
+)
+from hrm_cli.config.documents import Document
+from hrm_cli.config.presets import merge_documents
+from hrm_cli.config.schema import ArchConfig, Preset
+from hrm_cli.errors import CheckpointError
+from hrm_cli.files import write_text, written_whole
+from hrm_cli.json_text import parse_json
+from hrm_cli.models.puzzle_embedding import mean_table
+from hrm_cli.models.registry import build_model
 
 ORIGIN_KEY = "reference"
 """In the header of a converted file: how to write the original again."""

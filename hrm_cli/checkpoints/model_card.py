@@ -15,6 +15,7 @@ import yaml
 
 from hrm_cli import __version__
 from hrm_cli.accounting.counting import count_stored
+from hrm_cli.checkpoints.model_files import ModelCard
 from hrm_cli.config.presets import list_presets, load_preset
 from hrm_cli.config.redact import ELSEWHERE, redacted, source_name
 from hrm_cli.config.resolved import diff_presets
@@ -22,7 +23,6 @@ from hrm_cli.config.schema import Preset
 from hrm_cli.data.metadata import SplitMetadata
 from hrm_cli.json_text import parse_json
 from hrm_cli.puzzles.domain import make_domain
-from hrm_cli.training.model_files import ModelCard
 
 _FIGURES = (
     ("exact_accuracy", "exact accuracy", "{:.2%}", "whole puzzles right"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from hrm_cli.puzzles.domain import stated_domain
-from hrm_cli.training.state import DatasetFacts
 
 LARGEST_VOCABULARY = 1 << 16
 LONGEST_PUZZLE = 1_000_000
@@ -20,6 +20,19 @@ _BOUNDS = {
     "num_puzzle_identifiers": MOST_IDENTIFIERS,
 }
 _KNOWN = {*_BOUNDS, "domain", "identifiers"}
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What a model needs to know of the dataset it was trained on; stored in every checkpoint."""
+
+    vocab_size: int
+    seq_len: int
+    num_puzzle_identifiers: int
+    domain: dict[str, object]
+    """The domain's name and options: `{"name": "sudoku", "size": 9}`."""
+    identifiers: str = ""
+    """Names of the puzzle identifiers, packed by `hrm_cli.puzzles.arc.names`; empty where there is but one."""
 
 
 def checked_facts(document: Any) -> DatasetFacts:

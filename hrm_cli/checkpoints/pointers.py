@@ -6,11 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
+from hrm_cli.checkpoints.checksums import sealed
 from hrm_cli.errors import CheckpointError
 from hrm_cli.files import write_text
 from hrm_cli.json_text import LARGEST_FACTS, load_json
 from hrm_cli.regular_files import read_text
-from hrm_cli.training.checksums import sealed
 
 FACTS_FILE = "training.json"
 _LONGEST_POINTER = 4096

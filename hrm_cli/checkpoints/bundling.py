@@ -8,11 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from hrm_cli.config.redact import redact_text, redacted
-from hrm_cli.errors import CheckpointError, ConfigError
-from hrm_cli.files import written_whole
-from hrm_cli.puzzles.arc.domain import ArcDomain
-from hrm_cli.training.bundled import (
+from hrm_cli.checkpoints.bundled import (
     ENTRY,
     SUFFIX,
     BundledFacts,
@@ -20,8 +16,12 @@ from hrm_cli.training.bundled import (
     bundled_folder,
     read_bundled,
 )
-from hrm_cli.training.model_files import read_model_card, write_model_file
-from hrm_cli.training.state import DatasetFacts
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.checkpoints.model_files import read_model_card, write_model_file
+from hrm_cli.config.redact import redact_text, redacted
+from hrm_cli.errors import CheckpointError, ConfigError
+from hrm_cli.files import written_whole
+from hrm_cli.puzzles.arc.domain import ArcDomain
 
 LARGEST = 14_000_000
 """Bytes of one file: a wheel is to stay small."""

@@ -1,6 +1,6 @@
 """The models that come with the package: found, listed and chosen by what their own headers say.
 
-`hrm_cli/bundled/NAME.safetensors` is a model file like any other (`hrm_cli.training.model_files`); one more entry of
+`hrm_cli/bundled/NAME.safetensors` is a model file like any other (`hrm_cli.checkpoints.model_files`); one more entry of
 its header, `bundled`, says what it was trained on and how accurate it is. No second table of these facts exists.
 HRM_BUNDLED names another folder in place of the package's. Nothing here needs torch.
 """

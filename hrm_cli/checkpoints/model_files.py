@@ -17,6 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from hrm_cli.checkpoints.bundled import SCHEME, named_model
+from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of
+from hrm_cli.checkpoints.convert.reference_files import find_reference_file
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts, checked_facts, checked_step
+from hrm_cli.checkpoints.pointers import pointed_to
+from hrm_cli.checkpoints.tensor_files import save_tensors
 from hrm_cli.config.problems import stated_preset
 from hrm_cli.config.schema import Preset
 from hrm_cli.data import hub
@@ -25,13 +31,6 @@ from hrm_cli.json_text import parse_json
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
 from hrm_cli.safetensors_files import read_safetensors_header
-from hrm_cli.training.bundled import SCHEME, named_model
-from hrm_cli.training.checksums import CHECKSUM, agrees, checksum_of
-from hrm_cli.training.pointers import pointed_to
-from hrm_cli.training.reference_files import find_reference_file
-from hrm_cli.training.state import DatasetFacts
-from hrm_cli.training.stated_facts import checked_facts, checked_step
-from hrm_cli.training.tensor_files import save_tensors
 
 FORMAT_VERSION = 1
 READABLE_VERSIONS = ("1",)

@@ -18,16 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hrm_cli.checkpoints.convert.reference_config import CONFIG_FILE, config_beside, read_config_file
+from hrm_cli.checkpoints.convert.torch_files import is_torch_file, read_torch_file, step_of
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts, checked_facts, checked_step
 from hrm_cli.config.documents import Document, read_text
 from hrm_cli.config.problems import stated_preset
-from hrm_cli.config.reference import CONFIG_FILE, config_beside, read_config_file
 from hrm_cli.config.schema import Preset
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.files import write_text
 from hrm_cli.json_text import load_json
-from hrm_cli.training.state import DatasetFacts
-from hrm_cli.training.stated_facts import checked_facts, checked_step
-from hrm_cli.training.torch_files import is_torch_file, read_torch_file, step_of
 
 PREFIX = "_orig_mod.model."
 """What the reference's own files have in front of our names: it compiles a model inside a loss head."""

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hrm_cli.checkpoints.convert.facts import TENSORS, Wishes, facts_of
+from hrm_cli.checkpoints.convert.infer_arch import CannotInferError, Inferred, infer_architecture
+from hrm_cli.checkpoints.convert.reference_config import data_path_of, ours_of
+from hrm_cli.checkpoints.convert.reference_files import ReferenceCheckpoint, companion_file
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.documents import Document
 from hrm_cli.config.presets import merge_documents, validated
-from hrm_cli.config.reference import data_path_of, ours_of
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.metadata import is_dataset
 from hrm_cli.errors import CheckpointError, ConfigError
-from hrm_cli.models.inferred import CannotInferError, Inferred, infer_architecture
-from hrm_cli.training.conversion_facts import TENSORS, Wishes, facts_of
-from hrm_cli.training.reference_files import ReferenceCheckpoint, companion_file
-from hrm_cli.training.state import DatasetFacts
 
 HEAD_DIM = 64
 """Width of one attention head in every published run: what heads are counted by where nothing says their number."""

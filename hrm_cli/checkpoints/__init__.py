@@ -1,0 +1,1 @@
+"""Model files, bundled models, cards, and how runs point to their checkpoints."""
