@@ -26,7 +26,7 @@ from hrm_cli.accounting.flops import training_flops
 from hrm_cli.benchmarking.products import LargeProduct
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import Preset
-from hrm_cli.training.distributed import ALONE, World
+from hrm_cli.distributed.world import ALONE, World
 
 MEASURED = (("tiny", 32, 64, 128), ("small", 8, 16, 32), ("base", 8, 16, 32))
 """Preset, and three batch sizes: two to learn from, the middle one to foretell."""

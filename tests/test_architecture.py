@@ -15,6 +15,7 @@ FLOORS = (
     "models",
     "accounting",
     "checkpoints",
+    "distributed",
     "training",
     "evaluation",
     "solving",
@@ -134,9 +135,9 @@ OWN_MESSAGES = {
     "hrm_cli.cli.worker": "the launcher's task",
     "hrm_cli.evaluation.arc_voting": "votes of other ranks",
     "hrm_cli.training.resuming": "facts of other ranks",
-    "hrm_cli.training.distributed": "messages of other ranks",
-    "hrm_cli.training.process_group": "messages of other ranks",
-    "hrm_cli.training.reports": "reports of the job's own workers",
+    "hrm_cli.distributed.world": "messages of other ranks",
+    "hrm_cli.distributed.process_group": "messages of other ranks",
+    "hrm_cli.distributed.reports": "reports of the job's own workers",
 }
 """Modules that may parse by other means, and what: text that this program has written in the same job."""
 

@@ -110,8 +110,8 @@ def train_on_processes(
 ) -> int:
     """Trains on several processes; returns the exit status. Host 0 alone calls `prepare`, and all hosts follow it."""
     from hrm_cli.checkpoints.pointers import pointed_to
-    from hrm_cli.training.launcher import Job, launch
-    from hrm_cli.training.process_group import Place, choose_backend, choose_device
+    from hrm_cli.distributed.launcher import Job, launch
+    from hrm_cli.distributed.process_group import Place, choose_backend, choose_device
 
     place = Place(processes.per_host, processes.hosts, processes.host)
 
@@ -142,8 +142,8 @@ def train_on_processes(
 
 def evaluate_on_processes(processes: Processes, request: Request) -> int:
     """Evaluates on several processes of this host; returns the exit status."""
-    from hrm_cli.training.launcher import Job, launch
-    from hrm_cli.training.process_group import Place, choose_backend, choose_device
+    from hrm_cli.distributed.launcher import Job, launch
+    from hrm_cli.distributed.process_group import Place, choose_backend, choose_device
 
     place = Place(processes.per_host)
     choose_backend(processes.backend, choose_device(request.device, place))

@@ -13,6 +13,7 @@ from hrm_cli.cli import console, eval_output
 from hrm_cli.cli.devices import device_of_command
 from hrm_cli.data.arc_online import is_arc
 from hrm_cli.data.format import Dataset
+from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.evaluation.arc_voting import Voting
 from hrm_cli.evaluation.attempted import AttemptedEvaluation, evaluate_with_attempts
@@ -20,7 +21,6 @@ from hrm_cli.evaluation.attempts import Tries, deeper
 from hrm_cli.evaluation.baselines import measure_baselines
 from hrm_cli.evaluation.evaluate import check_fit, evaluate
 from hrm_cli.models.compiling import compile_inference
-from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.exhausted import told_as_exhausted
 
 

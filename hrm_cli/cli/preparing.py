@@ -25,11 +25,11 @@ from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset, is_dataset
 from hrm_cli.data.metadata import METADATA_FILE
 from hrm_cli.data.sources import BUILTIN
+from hrm_cli.distributed.world import World
 from hrm_cli.errors import CheckpointError, ConfigError, DatasetError
 from hrm_cli.files import whole_file
 from hrm_cli.models.device import find_device
 from hrm_cli.puzzles.arc.names import pack_names
-from hrm_cli.training.distributed import World
 from hrm_cli.training.run_folder import CONFIG_FILE, OWN_DATASET, RunFolder
 from hrm_cli.training.starting import check_start
 from hrm_cli.training.trackers import check_trackers

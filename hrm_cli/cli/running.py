@@ -17,11 +17,11 @@ from hrm_cli.cli.planning import TimeEstimate, announce
 from hrm_cli.cli.preparing import PreparedRun, dataset_facts, write_configuration
 from hrm_cli.cli.run_progress import ProgressListener, describe_run, warn
 from hrm_cli.data.batches import TrainingBatches
+from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.act import ACTModel
 from hrm_cli.training.distillation import load_teacher
-from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.exhausted import told_as_exhausted, training_settings
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import TrainResult, train

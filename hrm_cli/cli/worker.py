@@ -1,4 +1,4 @@
-"""One process of a job: `python -m hrm_cli.cli.worker TASK.json`, started by `hrm_cli.training.launcher`.
+"""One process of a job: `python -m hrm_cli.cli.worker TASK.json`, started by `hrm_cli.distributed.launcher`.
 
 It lies on the uppermost floor because a worker does what its command does (data, model, evaluation, output), and that
 is put together here. Whatever ends it is written down as a report, which the launcher turns into one message.
@@ -15,11 +15,11 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hrm_cli.distributed.reports import Report, why_not_to_start
 from hrm_cli.errors import EXIT_FAULT, HRMError, fault
-from hrm_cli.training.reports import Report, why_not_to_start
 
 if TYPE_CHECKING:
-    from hrm_cli.training.process_group import Meeting, Place
+    from hrm_cli.distributed.process_group import Meeting, Place
 
 _PR_SET_PDEATHSIG = 1
 
@@ -82,7 +82,7 @@ def _end_with_the_launcher() -> None:
 
 
 def _work(task: dict[str, Any], attempt: int, local_rank: int) -> int:
-    from hrm_cli.training.process_group import Meeting, Place
+    from hrm_cli.distributed.process_group import Meeting, Place
 
     place = Place(**task["place"], local_rank=local_rank)
     meeting = Meeting(place)
@@ -100,7 +100,7 @@ def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
     from hrm_cli.cli.running import run_training
     from hrm_cli.cli.train import show_outcome
     from hrm_cli.config.schema import Preset
-    from hrm_cli.training.process_group import choose_backend, choose_device
+    from hrm_cli.distributed.process_group import choose_backend, choose_device
 
     place = meeting.place
     # Rank 0's configuration holds on every host.
@@ -145,7 +145,7 @@ def _named_checkpoint(agreed: dict[str, Any], attempt: int) -> Path | None:
 
 def _evaluate(task: dict[str, Any], meeting: Meeting) -> int:
     from hrm_cli.cli.measuring import Request, measure
-    from hrm_cli.training.process_group import choose_backend, choose_device
+    from hrm_cli.distributed.process_group import choose_backend, choose_device
 
     request = Request(**task["request"])
     device = choose_device(request.device, meeting.place)

@@ -21,6 +21,7 @@ from hrm_cli.data.arc_online import ArcImages, read_identifiers
 from hrm_cli.data.batches import EvaluationBatch, made_batch
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IDENTIFIERS_FILE, TEST_PUZZLES_FILE
+from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import DatasetError
 from hrm_cli.evaluation.evaluate import Answers, Evaluation, evaluate, shared_batch_size
 from hrm_cli.models.act import ACTModel
@@ -28,7 +29,6 @@ from hrm_cli.puzzles.arc.fields import Fields
 from hrm_cli.puzzles.arc.symmetry import INVERSES, SWAPS_SIDES, ArcSymmetries, parse_name
 from hrm_cli.puzzles.arc.tasks import Task, parse_tasks, read_json
 from hrm_cli.puzzles.domain import Grid
-from hrm_cli.training.distributed import ALONE, World
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
 ATTEMPTS = 2

@@ -18,11 +18,11 @@ from torch import Tensor
 from hrm_cli.config.schema import EvalConfig
 from hrm_cli.data.batches import EvaluationBatch, evaluation_batches
 from hrm_cli.data.format import Dataset
+from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import DatasetError
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.losses import compare
 from hrm_cli.models.streaming import Finished, infer_stream
-from hrm_cli.training.distributed import ALONE, World
 
 # Puzzles that have left are replaced once there is room for this share of a batch: each time all states are copied.
 _PORTIONS = 8

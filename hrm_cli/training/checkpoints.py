@@ -23,8 +23,8 @@ from hrm_cli.checkpoints.model_files import MODEL_FILE, write_model_file
 from hrm_cli.checkpoints.pointers import FACTS_FILE, CheckpointNotWritten, checkpoints_of, point, pointed_to
 from hrm_cli.checkpoints.tensor_files import save_tensors
 from hrm_cli.config.schema import Preset
+from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.files import PARTIAL, replace, sync, write_text
-from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.state import TrainState
 
 TENSORS_FILE = "training.safetensors"

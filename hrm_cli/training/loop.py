@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from hrm_cli.checkpoints.pointers import withdraw
-from hrm_cli.training.distributed import World
+from hrm_cli.distributed.world import World
 from hrm_cli.training.guards import Divergence, check_accuracy, check_loss, check_scale, check_weights
 from hrm_cli.training.interruption import Interruption
 from hrm_cli.training.loggers import Listener

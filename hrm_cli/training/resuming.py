@@ -20,13 +20,13 @@ from torch import Tensor
 from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of, is_intact
 from hrm_cli.checkpoints.model_files import compare_shapes
 from hrm_cli.checkpoints.pointers import FACTS_FILE, checkpoints_of, point, pointed_to
+from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import CheckpointError
 from hrm_cli.json_text import LARGEST_FACTS, load_json
 from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.core import InnerCarry
 from hrm_cli.models.device import to_device
 from hrm_cli.training.checkpoints import TENSORS_FILE, checkpoint_folder
-from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.loss_scale import LossScale
 from hrm_cli.training.optimizers import AdamATan2
 from hrm_cli.training.resume_facts import check_resume_facts

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from hrm_cli.config.schema import TrainConfig
+from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.compiling import begin_step
 from hrm_cli.training.contracts import Progress, Supervised, contract_of
-from hrm_cli.training.distributed import ALONE, World
 from hrm_cli.training.loss_scale import LossScale, unscale
 from hrm_cli.training.schedule import rate_factor
 from hrm_cli.training.state import TrainState

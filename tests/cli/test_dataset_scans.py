@@ -15,8 +15,8 @@ from hrm_cli.cli.running import run_training
 from hrm_cli.cli.worker import _reads_the_dataset_first
 from hrm_cli.config.data import DataConfig
 from hrm_cli.data.build import build_dataset
-from hrm_cli.training.distributed import ALONE
-from hrm_cli.training.process_group import Place
+from hrm_cli.distributed.process_group import Place
+from hrm_cli.distributed.world import ALONE
 
 
 class StoppedError(Exception):

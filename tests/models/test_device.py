@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from hrm_cli.distributed.process_group import Place, choose_device
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.device import find_device, resolve_device
-from hrm_cli.training.process_group import Place, choose_device
 
 
 @pytest.fixture

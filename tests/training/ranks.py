@@ -21,13 +21,13 @@ from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.schema import ArchConfig, EvalConfig, Preset, TrainConfig
 from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.data.format import Dataset
+from hrm_cli.distributed.gradient_buckets import GradientBuckets
+from hrm_cli.distributed.world import PeerLost, World
 from hrm_cli.evaluation.arc_voting import Voting, read_test_tasks, submission
 from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
 from hrm_cli.training import loop
-from hrm_cli.training.distributed import PeerLost, World
-from hrm_cli.training.gradient_buckets import GradientBuckets
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import Run, train
 from hrm_cli.training.resuming import load_training_state

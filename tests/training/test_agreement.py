@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from hrm_cli.training.distributed import ALONE, World
+from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.training.loop import Agreement
 from hrm_cli.training.state import TrainState
 

@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.writer import DatasetWriter
-from hrm_cli.training.distributed import ALONE, World
-from hrm_cli.training.process_group import meet
+from hrm_cli.distributed.process_group import meet
+from hrm_cli.distributed.world import ALONE, World
 
 SCRIPT = Path(__file__).with_name("ranks.py")
 SIZES = (2, 3)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from hrm_cli.distributed.launcher import Job, JobFailed, launch, threads_for_each
+from hrm_cli.distributed.process_group import Place
 from hrm_cli.training.interruption import Interruption
-from hrm_cli.training.launcher import Job, JobFailed, launch, threads_for_each
-from hrm_cli.training.process_group import Place
 
 HEAD = """
 import json, os, signal, sys, time
 from pathlib import Path
-from hrm_cli.training.reports import Report, why_not_to_start
+from hrm_cli.distributed.reports import Report, why_not_to_start
 task = json.loads(Path(sys.argv[1]).read_text())
 folder, rank = Path(task["reports"]), int(os.environ["LOCAL_RANK"])
 attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])

@@ -1,6 +1,6 @@
 """How processes come together: which device each takes, which backend carries their tensors, and where they meet.
 
-The launcher (`hrm_cli.training.launcher`) gives each process its `Place`; a `Meeting` makes a `World` of them.
+The launcher (`hrm_cli.distributed.launcher`) gives each process its `Place`; a `Meeting` makes a `World` of them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from hrm_cli.distributed.world import PeerLost, World
 from hrm_cli.errors import ConfigError, HRMError
 from hrm_cli.models.device import find_device
-from hrm_cli.training.distributed import PeerLost, World
 
 BACKENDS = ("nccl", "gloo")
 PATIENCE = timedelta(minutes=30)

@@ -20,10 +20,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hrm_cli.distributed.process_group import Place, own_address
+from hrm_cli.distributed.reports import Report, first_cause, read_reports
 from hrm_cli.errors import ConfigError, HRMError
 from hrm_cli.files import is_alive
-from hrm_cli.training.process_group import Place, own_address
-from hrm_cli.training.reports import Report, first_cause, read_reports
 
 _LEAVING_SECONDS = 5.0
 """How long the launcher waits for torch's agent after a signal, once no worker is left."""

@@ -21,8 +21,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hrm_cli.data.batches import rank_rows
+from hrm_cli.distributed.gradient_buckets import GradientBuckets
 from hrm_cli.models.draws import Draws
-from hrm_cli.training.gradient_buckets import GradientBuckets
 
 
 class PeerLost(RuntimeError):  # noqa: N818 - the event's name, not this process's error

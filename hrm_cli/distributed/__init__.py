@@ -1,0 +1,1 @@
+"""Processes of a job: the world of ranks, process groups, the launcher."""
