@@ -17,6 +17,7 @@ FLOORS = (
     "checkpoints",
     "distributed",
     "training",
+    "runs",
     "evaluation",
     "solving",
     "benchmarking",

@@ -14,9 +14,9 @@ from hrm_cli.cli.planning import plan_lines, time_line
 from hrm_cli.cli.preparing import PreparedRun, dataset_facts, prepare_new_run
 from hrm_cli.cli.running import plan_of
 from hrm_cli.data.batches import TrainingBatches
+from hrm_cli.runs.plan import MEASURED_STEPS, seconds_left
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.prefetch import Prefetcher
-from hrm_cli.training.run_plan import MEASURED_STEPS, seconds_left
 from hrm_cli.training.starting import freeze, start_new
 from hrm_cli.training.state import Plan, TrainState, initial_state, make_plan
 from hrm_cli.training.step import train_one_step

@@ -13,7 +13,7 @@ from hrm_cli.cli.configuration import domain_of
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.metadata import read_metadata
 from hrm_cli.models.device import find_device, resolve_device, resolve_dtype
-from hrm_cli.training.resources import Computation, check_resources, resources_of
+from hrm_cli.runs.resources import Computation, check_resources, resources_of
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.cli import console
 from hrm_cli.cli.params_text import amount
 from hrm_cli.config.schema import Preset
-from hrm_cli.training.run_plan import MEASURED_STEPS, RunPlan, seconds_left
+from hrm_cli.runs.plan import MEASURED_STEPS, RunPlan, seconds_left
 from hrm_cli.training.state import Plan, TrainState
 
 

@@ -30,9 +30,9 @@ from hrm_cli.errors import CheckpointError, ConfigError, DatasetError
 from hrm_cli.files import whole_file
 from hrm_cli.models.device import find_device
 from hrm_cli.puzzles.arc.names import pack_names
-from hrm_cli.training.run_folder import CONFIG_FILE, OWN_DATASET, RunFolder
+from hrm_cli.runs.folder import CONFIG_FILE, OWN_DATASET, RunFolder
+from hrm_cli.runs.trackers import check_trackers
 from hrm_cli.training.starting import check_start
-from hrm_cli.training.trackers import check_trackers
 
 _OF_NEW_RUNS = {"seed": "the seed that it began with", "init_from": "its own weights"}
 """Settings of `train` that only a new run looks at, and what a resumed one has in their place."""

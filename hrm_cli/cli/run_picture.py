@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hrm_cli.errors import ConfigError
 from hrm_cli.files import refuse_unwritable, written_whole
-from hrm_cli.training.run_records import RunRecords
+from hrm_cli.runs.records import RunRecords
 
 if TYPE_CHECKING:
     from hrm_cli.cli.runs import Figure

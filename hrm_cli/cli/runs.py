@@ -12,7 +12,7 @@ from hrm_cli.cli import console
 from hrm_cli.cli.charts import POINT, chart
 from hrm_cli.cli.options import JsonOption
 from hrm_cli.errors import ConfigError
-from hrm_cli.training.run_records import Curve, RunRecords, find_runs, read_run
+from hrm_cli.runs.records import Curve, RunRecords, find_runs, read_run
 
 
 @dataclass(frozen=True)

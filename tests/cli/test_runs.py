@@ -13,7 +13,7 @@ import pytest
 
 from hrm_cli.cli.app import main
 from hrm_cli.cli.charts import POINT, chart
-from hrm_cli.training.run_records import Curve
+from hrm_cli.runs.records import Curve
 
 SMALL = [
     "arch.hidden_size=16", "arch.num_heads=2", "arch.H_layers=1", "arch.L_layers=1", "data.size=4",

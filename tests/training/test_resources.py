@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import hrm_cli.training.resources as resources_module
+import hrm_cli.runs.resources as resources_module
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.cli.params_subjects import Assumed, report_of_preset
 from hrm_cli.cli.preparing import dataset_facts, prepare_new_run
@@ -18,8 +18,8 @@ from hrm_cli.config.schema import Preset
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset
 from hrm_cli.errors import ConfigError
-from hrm_cli.training.resources import Computation, Resources, check_resources, size
-from hrm_cli.training.run_plan import plan_run
+from hrm_cli.runs.plan import plan_run
+from hrm_cli.runs.resources import Computation, Resources, check_resources, size
 from hrm_cli.training.state import make_plan
 
 GB = 10**9

@@ -17,13 +17,13 @@ import pytest
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.schema import ArchConfig, Preset, TrainConfig
 from hrm_cli.errors import ConfigError, TrainingDiverged
-from hrm_cli.training import trackers
+from hrm_cli.runs import trackers
+from hrm_cli.runs.plan import plan_run, seconds_left
+from hrm_cli.runs.records import read_run
+from hrm_cli.runs.status import LOCK_FILE, RunStatus, read_status
+from hrm_cli.runs.trackers import Harmless, TensorBoard, check_trackers, make_trackers
 from hrm_cli.training.loop import train
-from hrm_cli.training.run_plan import plan_run, seconds_left
-from hrm_cli.training.run_records import read_run
-from hrm_cli.training.run_status import LOCK_FILE, RunStatus, read_status
 from hrm_cli.training.state import Plan
-from hrm_cli.training.trackers import Harmless, TensorBoard, check_trackers, make_trackers
 
 FACTS = DatasetFacts(6, 16, 1, {"name": "sudoku", "size": 4})
 ARCH = ArchConfig(hidden_size=16, num_heads=2, H_layers=1, L_layers=1, H_cycles=1, L_cycles=1)
@@ -123,7 +123,7 @@ def test_weights_and_biases_stays_offline_unless_asked_and_keeps_the_figures_in_
         program = (
             "import sys; from pathlib import Path\n"
             "from hrm_cli.config.schema import Preset, TrainConfig\n"
-            "from hrm_cli.training.trackers import make_trackers\n"
+            "from hrm_cli.runs.trackers import make_trackers\n"
             "from hrm_cli.training.state import Plan\n"
             "preset = Preset(train=TrainConfig(loggers=['wandb']))\n"
             "(board,) = make_trackers(Path(sys.argv[1]), preset, print)\n"
@@ -196,7 +196,7 @@ def test_state_of_a_run_is_what_it_was_last_doing(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="file locks of another kind")
 def test_a_run_that_was_killed_counts_as_interrupted_and_not_as_running(tmp_path: Path) -> None:
     program = (
-        "import sys, os; from pathlib import Path; from hrm_cli.training.run_status import RunStatus\n"
+        "import sys, os; from pathlib import Path; from hrm_cli.runs.status import RunStatus\n"
         "with RunStatus(Path(sys.argv[1]), 5):\n"
         "    os.kill(os.getpid(), 9)\n"
     )

@@ -13,7 +13,7 @@ from hrm_cli.config.schema import Preset, TrainConfig
 from hrm_cli.errors import ConfigError
 from hrm_cli.files import free_disk
 from hrm_cli.machine import available_bytes, memory_bytes
-from hrm_cli.training.run_plan import RunCost, cost_of_run
+from hrm_cli.runs.plan import RunCost, cost_of_run
 
 PROCESS = 500_000_000
 """What a process holds beside a model: Python, torch, its libraries, in bytes."""

@@ -9,7 +9,7 @@ from types import TracebackType
 from hrm_cli.data.metadata import is_build_in_progress
 from hrm_cli.errors import ConfigError, HRMError
 from hrm_cli.files import AlreadyLocked, FileLock
-from hrm_cli.training.run_status import LOCK_FILE
+from hrm_cli.runs.status import LOCK_FILE
 
 CONFIG_FILE = "config.yaml"
 OWN_DATASET = "dataset"

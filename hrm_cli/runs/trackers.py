@@ -16,8 +16,8 @@ from typing import Any
 from hrm_cli.config.redact import redacted
 from hrm_cli.config.schema import Preset
 from hrm_cli.errors import ConfigError
+from hrm_cli.runs.records import is_number
 from hrm_cli.training.loggers import Listener
-from hrm_cli.training.run_records import is_number
 from hrm_cli.training.state import Plan
 
 TENSORBOARD_FOLDER = "tensorboard"
