@@ -1,15 +1,19 @@
-# make demo: from nothing to solved puzzles.   make test, make lint: what CI runs.
-# The virtual environment is made on first use, and again when the dependencies change.
+# make demo: from nothing to solved puzzles.   make test, make lint, make docs-check: what CI runs.
+# The virtual environment is made on first use, and updated when the dependencies change. `make demo` installs hrm
+# alone; everything else also installs the packages for working on it (the extra dev).
 
 VENV := .venv
 PYTHON ?=
+# Touched when hrm is installed (PLAIN), and when the extra dev is (STAMP).
+PLAIN := $(VENV)/.installed-plain
 STAMP := $(VENV)/.installed
+INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
 # make kills: a run stopped 100 times, each life a process of its own, must end bit-identical (KILLS=1000 for more).
 
-.PHONY: demo test lint kills venv clean
+.PHONY: demo test lint docs-check kills venv clean
 
-demo: $(STAMP)
+demo: $(PLAIN)
 	$(VENV)/bin/hrm demo
 
 # A process for every core, one thread in each: several threads in every process would wait for each other.
@@ -21,13 +25,21 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
+# The documentation: its commands and Python blocks run, its links lead somewhere.
+docs-check: $(STAMP)
+	$(VENV)/bin/python -m pytest --quiet tests/test_docs.py
+
 kills: $(STAMP)
 	$(VENV)/bin/python tests/end_to_end/kills.py --kills $(or $(KILLS),100)
 
 venv: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
+	$(INSTALL) '.[dev]'
+	@touch $(PLAIN) $@
+
+$(PLAIN): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) .
 	@touch $@
 
 $(VENV)/bin/python:
