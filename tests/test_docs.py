@@ -178,7 +178,7 @@ def test_every_command_named_in_a_page_exists_with_its_options_and_settings(page
     for match in re.finditer(r"`(hrm [^`]+)`", running_text):
         where = f"{NAMES[page]}:{running_text.count(chr(10), 0, match.start()) + 1}"
         attempt(check_mention, shlex.split(match[1])[1:], where)
-    for target in re.findall(r"\bmake ([a-z]+)\b", " ".join(re.findall(r"`[^`]+`", running_text))):
+    for target in re.findall(r"\bmake ([a-z-]+)", " ".join(re.findall(r"`[^`]+`", running_text))):
         if not re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE):
             problems.append(f"{NAMES[page]}: make {target}: no such target")
     assert not problems, "\n".join(problems)
