@@ -23,7 +23,7 @@ import numpy as np
 from dataset_builder import machine
 
 from hrm_cli.config.schema import DataConfig
-from hrm_cli.data.arc_sources import load_tasks
+from hrm_cli.data.arc.sources import load_tasks
 from hrm_cli.data.build import build_dataset
 from hrm_cli.files import peak_memory_mb
 from hrm_cli.puzzles.arc.symmetry import ArcSymmetry

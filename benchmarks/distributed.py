@@ -30,7 +30,7 @@ from hrm_cli.data.batches import Batch
 from hrm_cli.distributed.gradient_buckets import GradientBuckets
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.models.act import PuzzleBatch
-from hrm_cli.training.contracts import Progress, Supervised, contract_of
+from hrm_cli.training.objectives import Progress, Supervised, contract_of
 from hrm_cli.training.prefetch import as_tensors
 from hrm_cli.training.state import TrainState, initial_state
 from hrm_cli.training.step import train_one_step

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hrm_cli.cli import console
-from hrm_cli.data.arc_online import is_arc
+from hrm_cli.data.arc.online import is_arc
 from hrm_cli.data.format import Dataset
 from hrm_cli.evaluation.arc_baselines import measure_output_baselines
 from hrm_cli.evaluation.arc_voting import Voting, named_scores, pass_at, read_test_tasks, submission

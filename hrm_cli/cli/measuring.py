@@ -11,7 +11,7 @@ from hrm_cli.checkpoints.bundled import SCHEME, default_attempts
 from hrm_cli.checkpoints.model_files import load_model, read_model_card
 from hrm_cli.cli import console, eval_output
 from hrm_cli.cli.devices import device_of_command
-from hrm_cli.data.arc_online import is_arc
+from hrm_cli.data.arc.online import is_arc
 from hrm_cli.data.format import Dataset
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import ConfigError, DatasetError
@@ -21,7 +21,7 @@ from hrm_cli.evaluation.attempts import Tries, deeper
 from hrm_cli.evaluation.baselines import measure_baselines
 from hrm_cli.evaluation.evaluate import check_fit, evaluate
 from hrm_cli.models.compiling import compile_inference
-from hrm_cli.training.exhausted import told_as_exhausted
+from hrm_cli.models.out_of_memory import told_as_exhausted
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.redact import ELSEWHERE
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.config.schema import DataConfig, Preset
-from hrm_cli.data.arc_online import is_arc, read_identifiers
+from hrm_cli.data.arc.online import is_arc, read_identifiers
 from hrm_cli.data.batches import rank_rows
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset, is_dataset

@@ -21,11 +21,11 @@ from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.act import ACTModel
+from hrm_cli.models.out_of_memory import told_as_exhausted, training_settings
 from hrm_cli.runs.plan import RunPlan, plan_run
 from hrm_cli.runs.status import RunStatus
 from hrm_cli.runs.trackers import make_trackers
 from hrm_cli.training.distillation import load_teacher
-from hrm_cli.training.exhausted import told_as_exhausted, training_settings
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import TrainResult, train
 from hrm_cli.training.resuming import go_on_from, load_training_state

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hrm_cli.config.values import LARGEST_SEED
 from hrm_cli.data import expected
-from hrm_cli.data.arc_online import ArcImages, is_arc
+from hrm_cli.data.arc.online import ArcImages, is_arc
 from hrm_cli.data.augmentation import OnlineAugmentation
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IGNORED_LABEL

@@ -91,7 +91,7 @@ def build_dataset(
     report = report or (lambda stage, done, total: None)
     if config.domain == "arc":
         # Tasks are augmented whole and get identifiers: they have a builder of their own.
-        from hrm_cli.data.arc_build import build_arc_dataset
+        from hrm_cli.data.arc.build import build_arc_dataset
 
         return build_arc_dataset(config, output_dir, force=force, report=report)
     started = time.perf_counter()

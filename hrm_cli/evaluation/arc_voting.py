@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.config.schema import EvalConfig
-from hrm_cli.data.arc_online import ArcImages, read_identifiers
+from hrm_cli.data.arc.online import ArcImages, read_identifiers
 from hrm_cli.data.batches import EvaluationBatch, made_batch
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IDENTIFIERS_FILE, TEST_PUZZLES_FILE

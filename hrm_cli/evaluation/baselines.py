@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.data.arc_online import is_arc
+from hrm_cli.data.arc.online import is_arc
 from hrm_cli.data.batches import evaluation_batches
 from hrm_cli.data.format import IGNORED_LABEL, Dataset
 from hrm_cli.puzzles.arc.kernels import FIRST_COLOUR

@@ -67,7 +67,7 @@ class Core(Protocol):
     """The interface that ACT, evaluation and solving rely on; every core is also an `nn.Module`."""
 
     contract: ClassVar[str]
-    """How the core is trained: a name in `hrm_cli.training.contracts`."""
+    """How the core is trained: a name in `hrm_cli.training.objectives`."""
     arch: ArchConfig
     vocab_size: int
     seq_len: int

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from hrm_cli.config.schema import TrainConfig
-from hrm_cli.data.arc_augmentation import Examples, distinct_symmetries, task_rng
+from hrm_cli.data.arc.augmentation import Examples, distinct_symmetries, task_rng
 from hrm_cli.data.batches import Batch
 from hrm_cli.data.metadata import IGNORED_LABEL
 from hrm_cli.errors import ConfigError

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from hrm_cli.checkpoints.model_files import ModelCard
-from hrm_cli.data.arc_augmentation import Examples
+from hrm_cli.data.arc.augmentation import Examples
 from hrm_cli.errors import CheckpointError
 from hrm_cli.evaluation.arc_voting import Votes, submission
 from hrm_cli.models.act import ACTModel

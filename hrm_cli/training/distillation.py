@@ -16,7 +16,7 @@ from hrm_cli.checkpoints.model_files import ModelCard, load_model
 from hrm_cli.errors import CheckpointError
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.losses import IGNORED_LABEL, log_probabilities
-from hrm_cli.training.contracts import Supervised
+from hrm_cli.training.objectives import Supervised
 
 
 class Teacher:

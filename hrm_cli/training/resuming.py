@@ -26,7 +26,7 @@ from hrm_cli.json_text import LARGEST_FACTS, load_json
 from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.core import InnerCarry
 from hrm_cli.models.device import to_device
-from hrm_cli.training.checkpoints import TENSORS_FILE, checkpoint_folder
+from hrm_cli.training.checkpointing import TENSORS_FILE, checkpoint_folder
 from hrm_cli.training.loss_scale import LossScale
 from hrm_cli.training.optimizers import AdamATan2
 from hrm_cli.training.resume_facts import check_resume_facts

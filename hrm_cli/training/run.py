@@ -12,7 +12,7 @@ from hrm_cli.checkpoints.pointers import CheckpointNotWritten
 from hrm_cli.config.schema import Preset
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.models.act import ACTModel
-from hrm_cli.training.checkpoints import save_checkpoint
+from hrm_cli.training.checkpointing import save_checkpoint
 from hrm_cli.training.loggers import Listener
 from hrm_cli.training.prefetch import BatchStream, Prefetcher
 from hrm_cli.training.state import Plan, TrainState

@@ -16,8 +16,8 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.models.act import ACTModel, Carry
 from hrm_cli.models.compiling import compile_updates
 from hrm_cli.models.registry import build_model
-from hrm_cli.training.contracts import Supervised
 from hrm_cli.training.loss_scale import LossScale
+from hrm_cli.training.objectives import Supervised
 from hrm_cli.training.optimizers import SignDescent, network_optimizer
 
 

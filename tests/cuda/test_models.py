@@ -14,7 +14,7 @@ from hrm_cli.models.act import ACTModel
 from hrm_cli.models.compiling import begin_step, compilation_of, compile_updates
 from hrm_cli.models.draws import Draws
 from hrm_cli.models.registry import CORES
-from hrm_cli.training.contracts import Progress, contract_of
+from hrm_cli.training.objectives import Progress, contract_of
 
 from . import cases
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
-from hrm_cli.training.checkpoints import save_checkpoint
+from hrm_cli.training.checkpointing import save_checkpoint
 from hrm_cli.training.optimizers import AdamATan2, SignDescent
 from hrm_cli.training.resuming import load_training_state
 from hrm_cli.training.state import TrainState

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hrm_cli.config.schema import DataConfig
-from hrm_cli.data.arc_online import ArcImages
+from hrm_cli.data.arc.online import ArcImages
 from hrm_cli.data.batches import TrainingBatches, evaluation_batches
 from hrm_cli.data.build import BuildSummary, build_dataset
 from hrm_cli.data.format import Dataset

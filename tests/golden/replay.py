@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hrm_cli.config.schema import ArchConfig, TrainConfig
-from hrm_cli.data.arc_online import read_identifiers
+from hrm_cli.data.arc.online import read_identifiers
 from hrm_cli.data.format import Dataset
 from hrm_cli.environment import CPU_KERNELS
 from hrm_cli.errors import HRMError

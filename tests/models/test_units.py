@@ -18,7 +18,7 @@ from hrm_cli.models.core import CoreOutput
 from hrm_cli.models.draws import Draws
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
-from hrm_cli.training.contracts import Progress, deep_supervision
+from hrm_cli.training.objectives import Progress, deep_supervision
 
 UNITS: dict[str, Any] = {
     "mixer": "units", "hidden_size": 16, "num_heads": 2, "H_layers": 1, "L_layers": 1, "L_cycles": 2,

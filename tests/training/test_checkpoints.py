@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-import hrm_cli.training.checkpoints as checkpoints
+import hrm_cli.training.checkpointing as checkpoints
 from hrm_cli.checkpoints.checksums import agrees, checksum_of, is_intact, sealed
 from hrm_cli.checkpoints.model_files import find_model_file, load_model, read_model_card
 from hrm_cli.errors import CheckpointError

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hrm_cli.config.schema import TrainConfig
-from hrm_cli.training.exhausted import OutOfMemory, told_as_exhausted, training_settings
+from hrm_cli.models.out_of_memory import OutOfMemory, told_as_exhausted, training_settings
 
 CPU = torch.device("cpu")
 

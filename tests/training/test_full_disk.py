@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-import hrm_cli.training.checkpoints as checkpoints
+import hrm_cli.training.checkpointing as checkpoints
 from hrm_cli.checkpoints.model_files import find_model_file, load_model
 from hrm_cli.errors import CheckpointError
 from hrm_cli.training.loggers import MetricsFile

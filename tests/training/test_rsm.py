@@ -8,8 +8,8 @@ import torch
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models.core import Depth
 from hrm_cli.models.draws import Draws
-from hrm_cli.training.contracts import CONTRACTS, Progress
 from hrm_cli.training.loop import train
+from hrm_cli.training.objectives import CONTRACTS, Progress
 from hrm_cli.training.prefetch import as_tensors
 from hrm_cli.training.resuming import load_training_state
 from hrm_cli.training.state import initial_state

@@ -12,7 +12,7 @@ import hrm_cli.training.loop as loop
 from hrm_cli.cli.planning import plan_lines, time_line
 from hrm_cli.config.schema import TrainConfig
 from hrm_cli.runs.plan import plan_run
-from hrm_cli.training.checkpoints import save_checkpoint
+from hrm_cli.training.checkpointing import save_checkpoint
 from hrm_cli.training.loop import train
 from hrm_cli.training.resuming import load_training_state
 from hrm_cli.training.schedule import rate_factor

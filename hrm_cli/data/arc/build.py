@@ -2,7 +2,7 @@
 
 The layout is the reference's: a group for each task, in it a puzzle for each image with an identifier of its own,
 in it the pairs. With `augment: online` the identifiers are the same, but only the tasks as they are get stored:
-`hrm_cli.data.arc_online` makes the images from the identifiers' names.
+`hrm_cli.data.arc.online` makes the images from the identifiers' names.
 
 Letters in shapes: n images of a task, e examples of a puzzle.
 """
@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hrm_cli.config.schema import DataConfig
-from hrm_cli.data.arc_augmentation import Examples, distinct_symmetries, task_rng
-from hrm_cli.data.arc_sources import ArcTasks, load_tasks
+from hrm_cli.data.arc.augmentation import Examples, distinct_symmetries, task_rng
+from hrm_cli.data.arc.sources import ArcTasks, load_tasks
 from hrm_cli.data.build import BuildSummary, SplitSize
 from hrm_cli.data.checks import processors
 from hrm_cli.data.hints import check_hints

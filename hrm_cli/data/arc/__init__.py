@@ -1,0 +1,1 @@
+"""ARC datasets: sources, build, augmentation in place and online."""
