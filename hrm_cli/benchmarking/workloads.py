@@ -27,7 +27,7 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.choices import choices, device_name
 from hrm_cli.models.compiling import compile_updates
-from hrm_cli.models.fixed import FixedModel
+from hrm_cli.models.inference import FixedModel
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.domain import Domain, Puzzle
 from hrm_cli.solving.solver import solve_puzzles

@@ -11,7 +11,7 @@ from hrm_cli.accounting.report import Report, Shape, make_report
 from hrm_cli.cli.configuration import domain_of, load_configuration
 from hrm_cli.config.presets import list_presets
 from hrm_cli.config.schema import Preset
-from hrm_cli.data.expected import expected_examples
+from hrm_cli.data.batches import expected_examples
 from hrm_cli.data.metadata import read_metadata
 
 

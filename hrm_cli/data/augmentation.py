@@ -1,4 +1,12 @@
-"""Symmetric copies of puzzles: stored ones that are all different, and fresh ones while training."""
+"""Augmented copies of puzzles (stored ones that all differ, and fresh ones while training), and hints.
+
+Hints are easier versions of puzzles: givens added from the answer, from one of them up to all. They exist only for
+domains in which an input is its answer with cells left blank (`Domain.blank_token`). A model that meets nearly solved
+and solved puzzles in training learns to leave them alone: otherwise a solved state need not be a fixed point
+(arXiv 2601.10679).
+
+Letters in shapes: n puzzles, S tokens of a puzzle.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +18,39 @@ from numpy.typing import NDArray
 
 from hrm_cli.data.fingerprints import Fingerprints, fingerprints, first_occurrences, occurs_in
 from hrm_cli.data.format import Dataset
-from hrm_cli.data.hints import check_hints, with_hints
 from hrm_cli.data.metadata import HELD_OUT_SPLITS, METADATA_FILE
-from hrm_cli.errors import DatasetError
+from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.puzzles.domain import Domain, Tokens, make_domain
+
+
+def check_hints(domain: Domain, share: float) -> None:
+    """Raises ConfigError where hints are asked for of a domain that has no blank cells to fill."""
+    if share and domain.blank_token is None:
+        raise ConfigError(
+            f"data.hints: {domain.describe()} has no empty cells that the answer fills, so nothing can be given "
+            "away; hints are for Sudoku"
+        )
+
+
+def with_hints(inputs: Tokens, labels: Tokens, blank: int, share: float, rng: np.random.Generator) -> Tokens:
+    """Copies of `inputs` `[n, S]`, of which each row has hints with probability `share`.
+
+    A row with e blank cells gets k more givens from its answer, k drawn uniformly from 1..e, at random places: e − k
+    cells stay blank, none where k = e.
+    """
+    hinted = inputs.copy()
+    rows = np.flatnonzero(rng.random(len(inputs)) < share)
+    empty = inputs[rows] == blank
+    counts = empty.sum(axis=1)
+    added = (rng.random(len(rows)) * counts).astype(np.int64) + (counts > 0)
+    # Blank cells in random order: places of the smallest of random keys, which are 2 and more elsewhere.
+    keys = rng.random(empty.shape, dtype=np.float32) + np.float32(2) * ~empty
+    order = np.argsort(keys, axis=1)
+    chosen = np.empty_like(empty)
+    np.put_along_axis(chosen, order, np.arange(empty.shape[1]) < added[:, None], axis=1)
+    hinted[rows] = np.where(chosen, labels[rows], inputs[rows])
+    return hinted
+
 
 _BLOCK = 4096
 """Images made at once: small enough for the processor's cache."""

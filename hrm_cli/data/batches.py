@@ -1,9 +1,8 @@
-"""Batches of a dataset: an endless stream for training that can be resumed exactly, one pass for evaluation.
+"""Batches of a dataset, and how many steps a configuration gives.
 
-An epoch visits every group once in random order: one puzzle of the group is drawn and its examples are taken
-in random order. Batches are packed example after example and run across the borders of epochs.
-
-Letters in shapes: B rows of a batch, S tokens of an example, G groups, N examples.
+Training reads an endless stream that can be resumed exactly; evaluation makes one pass. An epoch visits every group
+once in random order: one puzzle of the group is drawn, and its examples are taken in random order. Batches are packed
+example after example and run across epoch boundaries.
 """
 
 from __future__ import annotations
@@ -11,18 +10,69 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hrm_cli.config.schema import DataConfig, TrainConfig
 from hrm_cli.config.values import LARGEST_SEED
-from hrm_cli.data import expected
 from hrm_cli.data.arc.online import ArcImages, is_arc
 from hrm_cli.data.augmentation import OnlineAugmentation
 from hrm_cli.data.format import Dataset
-from hrm_cli.data.metadata import IGNORED_LABEL
+from hrm_cli.data.metadata import IGNORED_LABEL, read_metadata
 from hrm_cli.errors import ConfigError, DatasetError
+
+
+@dataclass(frozen=True)
+class ExpectedExamples:
+    """Examples that an epoch visits: groups × mean examples of a puzzle."""
+
+    groups: int | None
+    """None where only the built dataset can tell."""
+    words: str
+    """What is assumed, or why it cannot be told."""
+    mean_examples: float = 1.0
+    """Examples of a puzzle, on average."""
+
+    def steps(self, train: TrainConfig) -> int | None:
+        """Optimizer steps of a run (`planned_steps`)."""
+        return None if self.groups is None else planned_steps(train, self.groups, self.mean_examples)
+
+
+def total_steps(epochs: int, groups: int, mean_examples: float, global_batch_size: int) -> int:
+    """Steps in `epochs`, floor(epochs · groups · mean examples per puzzle ÷ global batch size)."""
+    return int(epochs * groups * mean_examples / global_batch_size)
+
+
+def planned_steps(train: TrainConfig, groups: int, mean_examples: float) -> int:
+    """Optimizer steps of a run: those of its epochs, at most train.max_steps, at least one."""
+    steps = total_steps(train.epochs, groups, mean_examples, train.global_batch_size)
+    return max(1, min(steps, train.max_steps or steps))
+
+
+def expected_examples(data: DataConfig) -> ExpectedExamples:
+    """The examples of an epoch of this data section. Raises DatasetError where `path` holds no dataset."""
+    if data.path is not None:
+        metadata = read_metadata(Path(data.path), "train")
+        per_epoch = metadata.total_groups * metadata.mean_puzzle_examples
+        words = f"{per_epoch:,.0f} examples an epoch, as {data.path} has them"
+        return ExpectedExamples(metadata.total_groups, words, metadata.mean_puzzle_examples)
+    if data.domain == "arc":
+        return ExpectedExamples(
+            None, "tasks differ in their number of examples; name a built dataset: data.path=DIR"
+        )
+    puzzles = 0
+    for source in data.sources:
+        wanted = source.num_train if source.source == "builtin" else source.subsample_size
+        if wanted is None:
+            return ExpectedExamples(
+                None, f"{source.source} says its size once it is built; name the dataset: data.path=DIR"
+            )
+        puzzles += wanted + source.variations
+    # Augmented copies belong to their puzzle's group, of which an epoch visits one.
+    return ExpectedExamples(puzzles, f"{puzzles:,} puzzles an epoch, one example each")
 
 
 @dataclass(frozen=True)
@@ -202,14 +252,6 @@ def rank_rows(global_batch_size: int, rank: int, world_size: int) -> slice:
         )
     local = global_batch_size // world_size
     return slice(rank * local, (rank + 1) * local)
-
-
-def total_steps(dataset: Dataset, epochs: int, global_batch_size: int) -> int:
-    """Training steps in `epochs`: floor(epochs · groups · mean examples per puzzle ÷ global batch size)."""
-    metadata = dataset.metadata
-    return expected.total_steps(
-        epochs, metadata.total_groups, metadata.mean_puzzle_examples, global_batch_size
-    )
 
 
 def steps_per_epoch(dataset: Dataset, global_batch_size: int) -> float:

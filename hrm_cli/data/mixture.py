@@ -10,10 +10,9 @@ import numpy as np
 
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.fingerprints import Fingerprints
-from hrm_cli.data.pool import PuzzlePool, Rows
 from hrm_cli.data.selection import Selection
 from hrm_cli.data.set_names import UniqueNames, file_name
-from hrm_cli.data.sources import Report, Source, load
+from hrm_cli.data.sources import PuzzlePool, Report, Rows, Source, load
 from hrm_cli.errors import DatasetError
 from hrm_cli.puzzles.domain import BulkDomain, Tokens
 

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.checks import solutions
 from hrm_cli.data.fingerprints import Fingerprints, fingerprints, first_occurrences, occurs_in
-from hrm_cli.data.pool import PuzzlePool, Rows
-from hrm_cli.data.sources import BUILTIN, Report, Source
+from hrm_cli.data.sources import BUILTIN, PuzzlePool, Report, Rows, Source
 from hrm_cli.data.variations import add_variations
 from hrm_cli.errors import DatasetError
 from hrm_cli.puzzles.domain import BulkDomain, Tokens

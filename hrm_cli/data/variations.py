@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.checks import processors
-from hrm_cli.data.pool import Rows
-from hrm_cli.data.sources import BUILTIN, Report, Source
+from hrm_cli.data.sources import BUILTIN, Report, Rows, Source
 from hrm_cli.puzzles.domain import Tokens
 from hrm_cli.puzzles.sudoku.domain import BLANK, SudokuDomain
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from hrm_cli.data.batches import rank_rows
 from hrm_cli.distributed.gradient_buckets import GradientBuckets
-from hrm_cli.models.draws import Draws
+from hrm_cli.models.rng import Draws
 
 
 class PeerLost(RuntimeError):  # noqa: N818 - the event's name, not this process's error

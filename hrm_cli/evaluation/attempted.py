@@ -22,7 +22,7 @@ from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.evaluation.attempts import Tries, has_rules, try_images
 from hrm_cli.evaluation.evaluate import Answers, Evaluation, SetFigures, evaluate
 from hrm_cli.models.act import ACTModel
-from hrm_cli.models.fixed import FixedModel
+from hrm_cli.models.inference import FixedModel
 from hrm_cli.puzzles.domain import BulkDomain, Tokens, infer_domain, make_domain
 
 

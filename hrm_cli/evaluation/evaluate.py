@@ -21,8 +21,8 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import DatasetError
 from hrm_cli.models.act import ACTModel, PuzzleBatch
+from hrm_cli.models.inference import Finished, infer_stream
 from hrm_cli.models.losses import compare
-from hrm_cli.models.streaming import Finished, infer_stream
 
 # Puzzles that have left are replaced once there is room for this share of a batch: each time all states are copied.
 _PORTIONS = 8

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models.core import Core, Depth, InnerCarry
-from hrm_cli.models.draws import Draws
+from hrm_cli.models.rng import Draws
 
 
 @dataclass

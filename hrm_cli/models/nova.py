@@ -22,9 +22,9 @@ from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.attention import attend
 from hrm_cli.models.core import CoreOutput, InnerCarry
-from hrm_cli.models.global_rng import forked_rng
 from hrm_cli.models.losses import TOKEN_LOSSES, compare
 from hrm_cli.models.recomputing import recomputed
+from hrm_cli.models.rng import forked_rng
 from hrm_cli.models.sizes import NOVA_POSITIONS, encoder_width
 
 HALT_THRESHOLD = 0.9

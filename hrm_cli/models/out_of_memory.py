@@ -9,7 +9,7 @@ import torch
 
 from hrm_cli.config.schema import TrainConfig
 from hrm_cli.errors import HRMError
-from hrm_cli.models.compiled import out_of_memory
+from hrm_cli.models.compiling import out_of_memory
 
 
 class OutOfMemory(HRMError):  # noqa: N818 - the event's name

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from hrm_cli.models.global_rng import same_numbers_twice
+from hrm_cli.models.rng import same_numbers_twice
 
 
 def recomputed(part: Callable[..., Tensor], *given: Any, draws: bool = False) -> Tensor:

@@ -1,6 +1,6 @@
 """What a run will take, told before it begins: steps, tokens, arithmetic, memory, disk; and its time, once measured.
 
-Steps, arithmetic and memory are those of `hrm params`: `hrm_cli.data.expected`, `hrm_cli.accounting.flops` and
+Steps, arithmetic and memory are those of `hrm params`: `hrm_cli.data.batches`, `hrm_cli.accounting.flops` and
 `hrm_cli.accounting.memory` have one formula for each. Evaluations are not counted.
 """
 

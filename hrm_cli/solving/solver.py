@@ -22,7 +22,7 @@ from hrm_cli.checkpoints.model_files import ModelCard
 from hrm_cli.errors import CheckpointError, PuzzleError
 from hrm_cli.evaluation.attempts import Reasoner, StepOfTries, Tries, Try, has_rules, try_images
 from hrm_cli.models.act import ACTModel
-from hrm_cli.models.fixed import FixedModel
+from hrm_cli.models.inference import FixedModel
 from hrm_cli.puzzles.domain import (
     BulkDomain,
     Diagnosis,

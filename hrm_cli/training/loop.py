@@ -15,13 +15,19 @@ import torch
 
 from hrm_cli.checkpoints.pointers import withdraw
 from hrm_cli.distributed.world import World
-from hrm_cli.training.guards import Divergence, check_accuracy, check_loss, check_scale, check_weights
+from hrm_cli.training.divergence import (
+    Divergence,
+    check_accuracy,
+    check_loss,
+    check_scale,
+    check_weights,
+    roll_back,
+)
 from hrm_cli.training.interruption import Interruption
 from hrm_cli.training.loggers import Listener
+from hrm_cli.training.optimizers import rate_factor
 from hrm_cli.training.prefetch import Prefetcher
-from hrm_cli.training.rollback import roll_back
 from hrm_cli.training.run import Evaluate, Run
-from hrm_cli.training.schedule import rate_factor
 from hrm_cli.training.state import Best, Plan, TrainState
 from hrm_cli.training.step import add_sums, train_one_step
 from hrm_cli.training.time_limit import TimeLimit

@@ -13,10 +13,9 @@ from hrm_cli.config.depth import depth_at
 from hrm_cli.config.schema import TrainConfig
 from hrm_cli.models.act import ACTModel, Carry, PuzzleBatch
 from hrm_cli.models.core import Depth
-from hrm_cli.models.draws import Draws
-from hrm_cli.models.global_rng import forked_rng
 from hrm_cli.models.losses import act_loss
 from hrm_cli.models.nova import Nova
+from hrm_cli.models.rng import Draws, forked_rng
 
 
 @dataclass

@@ -1,8 +1,15 @@
-"""AdamATan2 for the network, sign descent for the puzzle embeddings (hrm-spec "Optimisation")."""
+"""Optimizers, learning-rate schedules (hrm-spec "Optimisation") and the loss scale of float16.
+
+AdamATan2 trains the network, sign descent the puzzle embeddings. In float16 small gradients underflow: the loss is
+multiplied by a scale before the backward pass, and the gradients are divided by it afterwards, in float32. A step whose
+gradients are not finite is skipped and halves the scale; many good steps in a row double it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +20,81 @@ from hrm_cli.models.cpu.kernels.availability import fused_kernels_unavailable
 from hrm_cli.models.cpu.kernels.launching import Kernel
 from hrm_cli.models.cpu.kernels.sizes import NUMBERS_PER_ROW
 from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
+
+SHAPES: dict[str, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
+    "linear": lambda progress: 1 - progress,
+}
+"""Share of the way between the full rate and the last one, by progress 0..1 behind the warm-up."""
+
+
+def learning_rate(
+    step: int, total_steps: int, lr: float, *, warmup_steps: int, min_ratio: float, schedule: str = "cosine"
+) -> float:
+    """The rate of optimiser step `step` (counted from 1) out of `total_steps`.
+
+    Linear warm-up lr·step/W, then lr·(r + (1−r)·shape((k−W)/(T−W))); the cosine's shape is ½(1 + cos πx), the
+    linear one's 1 − x. With r = 1 the rate is constant.
+    """
+    if step < warmup_steps:
+        return lr * step / warmup_steps
+    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return lr * (min_ratio + (1 - min_ratio) * SHAPES[schedule](min(1.0, progress)))
+
+
+def rate_factor(step: int, total_steps: int, config: TrainConfig) -> float:
+    """What a run's learning rates are multiplied by at optimiser step `step`."""
+    schedule, min_ratio = config.schedule
+    warmup_steps = config.lr_warmup_steps
+    if config.max_minutes is not None:
+        # Nobody knows beforehand how many steps there will be: the warm-up is a tenth of them at most.
+        warmup_steps = min(warmup_steps, total_steps // 10)
+    return learning_rate(
+        step,
+        total_steps,
+        1.0,
+        warmup_steps=warmup_steps,
+        min_ratio=min_ratio,
+        schedule=schedule,
+    )
+
+
+GROWTH_INTERVAL = 2000
+"""Good steps in a row that double the scale."""
+LARGEST = 2.0**24
+
+
+@dataclass
+class LossScale:
+    """The scale and its history; part of the resume state."""
+
+    scale: float = 2.0**16
+    good_steps: int = 0
+    """Since the scale last changed."""
+    skipped_steps: int = 0
+    """In the whole run."""
+
+    def overflowed(self) -> None:
+        """The step is skipped."""
+        self.scale, self.good_steps = self.scale / 2, 0
+        self.skipped_steps += 1
+
+    def held(self) -> None:
+        """The step's gradients were finite."""
+        self.good_steps += 1
+        if self.good_steps == GROWTH_INTERVAL:
+            self.scale, self.good_steps = min(2 * self.scale, LARGEST), 0
+
+
+@torch.no_grad()
+def unscale(gradients: Sequence[Tensor], scale: float) -> bool:
+    """Divides float32 gradients by `scale` in place; returns whether all are finite."""
+    if not gradients:
+        return True
+    torch._foreach_mul_(list(gradients), 1 / scale)
+    return bool(torch.stack([gradient.isfinite().all() for gradient in gradients]).all())
+
 
 _adam_atan2 = Kernel("optimizer.adam_atan2")
 _BYTES_PER_NUMBER = 7 * 4

@@ -1,7 +1,8 @@
-"""How a run is taken up again: which checkpoint, whether it is what was written, and the state that it holds.
+"""Resuming a run: which checkpoint, whether it is what was written, and the state that it holds.
 
-In place of a damaged checkpoint the one before it is taken, with a warning, unless it was named. The state fits another
-device, another number of processes and another global batch size than it was saved from.
+What `training.json` states is checked before anything is put back. In place of a damaged checkpoint the one before it
+is taken, with a warning, unless the user named it. The state fits another device, another number of processes and
+another global batch size than those it was saved with.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import json
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -27,10 +29,65 @@ from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.core import InnerCarry
 from hrm_cli.models.device import to_device
 from hrm_cli.training.checkpointing import TENSORS_FILE, checkpoint_folder
-from hrm_cli.training.loss_scale import LossScale
-from hrm_cli.training.optimizers import AdamATan2
-from hrm_cli.training.resume_facts import check_resume_facts
+from hrm_cli.training.optimizers import AdamATan2, LossScale
 from hrm_cli.training.state import Best, TrainState
+
+Count = Annotated[int, Field(ge=0, lt=2**62)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _Best(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    step: Count
+    exact_accuracy: Number
+    cell_accuracy: Number = 0.0
+
+
+class _Scale(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    good_steps: Count = 0
+    skipped_steps: Count = 0
+
+
+class _ResumeFacts(_Facts):
+    step: Count
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    best: _Best | None
+    evaluations_without_better: Count
+    lowest_loss: Number | None
+    loss_scale: _Scale | None = None
+    awaits_evaluation: bool = False
+    wall_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    horizon: Count | None = None
+    rollbacks: Count = 0
+    lr_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    optimizer_steps: Count
+    global_batch_size: Count = 0
+    sampler: dict[str, Any]
+    """The batches check their own state (`TrainingBatches.load_state_dict`)."""
+
+
+def check_resume_facts(document: Any) -> dict[str, Any]:
+    """The document as it is, where every entry has its type and range. Raises ValueError naming the first that has not.
+
+    Entries that are not known here are left alone.
+    """
+    try:
+        _ResumeFacts.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the document"
+        raise ValueError(f"{where}: {first['msg']}, found {first['input']!r:.60}") from None
+    checked: dict[str, Any] = document
+    return checked
+
 
 Tell = Callable[[str], None]
 

@@ -10,15 +10,13 @@ from torch import Tensor
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.schema import Preset, TrainConfig
-from hrm_cli.data.batches import steps_per_epoch
-from hrm_cli.data.expected import planned_steps
+from hrm_cli.data.batches import planned_steps, steps_per_epoch
 from hrm_cli.data.format import Dataset
 from hrm_cli.models.act import ACTModel, Carry
 from hrm_cli.models.compiling import compile_updates
 from hrm_cli.models.registry import build_model
-from hrm_cli.training.loss_scale import LossScale
 from hrm_cli.training.objectives import Supervised
-from hrm_cli.training.optimizers import SignDescent, network_optimizer
+from hrm_cli.training.optimizers import LossScale, SignDescent, network_optimizer
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from hrm_cli.config.schema import TrainConfig
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.compiling import begin_step
-from hrm_cli.training.loss_scale import LossScale, unscale
 from hrm_cli.training.objectives import Progress, Supervised, contract_of
-from hrm_cli.training.schedule import rate_factor
+from hrm_cli.training.optimizers import LossScale, rate_factor, unscale
 from hrm_cli.training.state import TrainState
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hrm_cli.data.batches import Batch
-from hrm_cli.models import draws
+from hrm_cli.models import rng as draws
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.training.optimizers import SignDescent, network_optimizer
 from hrm_cli.training.prefetch import as_tensors, on_device

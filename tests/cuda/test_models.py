@@ -12,8 +12,8 @@ from torch import Tensor
 from hrm_cli.config.schema import TrainConfig
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.compiling import begin_step, compilation_of, compile_updates
-from hrm_cli.models.draws import Draws
 from hrm_cli.models.registry import CORES
+from hrm_cli.models.rng import Draws
 from hrm_cli.training.objectives import Progress, contract_of
 
 from . import cases

@@ -207,5 +207,5 @@ def test_ranks_share_an_evaluation(general: Dataset, pad: bool) -> None:
 def test_steps_follow_the_formula(general: Dataset) -> None:
     mean = 19 / 10
     assert steps_per_epoch(general, 5) == 4 * mean / 5
-    assert total_steps(general, 100, 5) == int(100 * 4 * mean / 5)
-    assert total_steps(general, 1, 100) == 0
+    assert total_steps(100, 4, mean, 5) == int(100 * 4 * mean / 5)
+    assert total_steps(1, 4, mean, 100) == 0

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hrm_cli.config.schema import DataConfig, TrainConfig
+from hrm_cli.data.batches import expected_examples
 from hrm_cli.data.build import build_dataset
-from hrm_cli.data.expected import expected_examples
 from hrm_cli.data.format import Dataset
 from hrm_cli.errors import DatasetError
 from hrm_cli.training.state import make_plan

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hrm_cli.config.schema import DataConfig
-from hrm_cli.data.augmentation import OnlineAugmentation
+from hrm_cli.data.augmentation import OnlineAugmentation, with_hints
 from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.fingerprints import fingerprints
 from hrm_cli.data.format import Dataset
-from hrm_cli.data.hints import with_hints
 from hrm_cli.errors import ConfigError
 from hrm_cli.puzzles.sudoku.domain import BLANK, SudokuDomain
 

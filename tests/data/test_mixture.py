@@ -12,9 +12,8 @@ import pytest
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.resolved import explained_yaml, resolved_yaml
 from hrm_cli.config.schema import DataConfig
-from hrm_cli.data.batches import TrainingBatches
+from hrm_cli.data.batches import TrainingBatches, expected_examples
 from hrm_cli.data.build import build_dataset
-from hrm_cli.data.expected import expected_examples
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.set_names import UniqueNames, file_name, set_names
 from hrm_cli.errors import ConfigError, DatasetError

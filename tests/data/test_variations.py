@@ -10,8 +10,8 @@ import pytest
 
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import DataConfig
+from hrm_cli.data.batches import expected_examples
 from hrm_cli.data.build import build_dataset
-from hrm_cli.data.expected import expected_examples
 from hrm_cli.data.format import Dataset
 from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain

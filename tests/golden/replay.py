@@ -35,8 +35,7 @@ from hrm_cli.evaluation.arc_voting import Votes, pass_at, read_test_tasks, submi
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.losses import act_loss
 from hrm_cli.models.registry import build_model
-from hrm_cli.training.optimizers import AdamATan2, SignDescent
-from hrm_cli.training.schedule import learning_rate
+from hrm_cli.training.optimizers import AdamATan2, SignDescent, learning_rate
 
 # Fields of the reference's configuration that are ours under the same name.
 SAME_FIELDS = (

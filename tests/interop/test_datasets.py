@@ -193,7 +193,10 @@ def test_ours_say_the_number_of_steps_that_the_reference_reckons_with(sudoku: Pa
     for folder in (sudoku, arc):
         facts, dataset = Theirs(folder, "train").facts, Dataset.open(folder)
         reckoned = int(50 * facts["total_groups"] * facts["mean_puzzle_examples"] / 6)
-        assert total_steps(dataset, 50, 6) == reckoned
+        assert (
+            total_steps(50, dataset.metadata.total_groups, dataset.metadata.mean_puzzle_examples, 6)
+            == reckoned
+        )
         assert facts["total_puzzles"] == dataset.num_puzzles
         names = json.loads((folder / "identifiers.json").read_text())
         assert len(names) == facts["num_puzzle_identifiers"]

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hrm_cli.models.act import ACTModel, PuzzleBatch
-from hrm_cli.models.draws import Draws
 from hrm_cli.models.registry import build_model
+from hrm_cli.models.rng import Draws
 
 
 def set_q_head(model: ACTModel, halt: float, going_on: float) -> None:

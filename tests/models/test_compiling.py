@@ -12,8 +12,7 @@ from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import ConfigError
 from hrm_cli.models import attention
 from hrm_cli.models.act import ACTModel, PuzzleBatch
-from hrm_cli.models.compiled import Compiled, out_of_memory
-from hrm_cli.models.compiling import compile_inference, compile_updates
+from hrm_cli.models.compiling import Compiled, compile_inference, compile_updates, out_of_memory
 from hrm_cli.models.losses import act_loss
 from hrm_cli.models.registry import build_model
 

@@ -15,8 +15,8 @@ from hrm_cli.config.schema import ArchConfig, TrainConfig
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.core import CoreOutput
-from hrm_cli.models.draws import Draws
 from hrm_cli.models.registry import build_model
+from hrm_cli.models.rng import Draws
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.training.objectives import Progress, deep_supervision
 

@@ -16,7 +16,7 @@ import hrm_cli.training.checkpointing as checkpoints
 from hrm_cli.checkpoints.checksums import agrees, checksum_of, is_intact, sealed
 from hrm_cli.checkpoints.model_files import find_model_file, load_model, read_model_card
 from hrm_cli.errors import CheckpointError
-from hrm_cli.models.draws import Draws
+from hrm_cli.models.rng import Draws
 from hrm_cli.training.loggers import MetricsFile
 from hrm_cli.training.loop import train
 from hrm_cli.training.resuming import load_training_state

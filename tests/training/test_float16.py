@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import TrainingDiverged
 from hrm_cli.training.loop import train
-from hrm_cli.training.loss_scale import GROWTH_INTERVAL, LossScale, unscale
+from hrm_cli.training.optimizers import GROWTH_INTERVAL, LossScale, unscale
 from hrm_cli.training.prefetch import as_tensors
 from hrm_cli.training.resuming import load_training_state
 from hrm_cli.training.state import initial_state

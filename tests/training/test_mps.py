@@ -17,8 +17,8 @@ from hrm_cli.cli.running import run_training
 from hrm_cli.config.data import DataConfig
 from hrm_cli.data.build import build_dataset
 from hrm_cli.models.device import to_device, widest_float
-from hrm_cli.models.global_rng import forked_rng
 from hrm_cli.models.recomputing import recomputed
+from hrm_cli.models.rng import forked_rng
 
 _spec = importlib.util.spec_from_file_location("mps_standin", Path(__file__).with_name("mps_standin.py"))
 assert _spec is not None

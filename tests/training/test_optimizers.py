@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
-from hrm_cli.training.optimizers import AdamATan2, SignDescent, foreach_atan2
-from hrm_cli.training.schedule import learning_rate
+from hrm_cli.training.optimizers import AdamATan2, SignDescent, foreach_atan2, learning_rate
 
 
 def test_adam_atan2_follows_its_formula_over_several_steps() -> None:

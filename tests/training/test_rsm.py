@@ -7,7 +7,7 @@ import torch
 
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models.core import Depth
-from hrm_cli.models.draws import Draws
+from hrm_cli.models.rng import Draws
 from hrm_cli.training.loop import train
 from hrm_cli.training.objectives import CONTRACTS, Progress
 from hrm_cli.training.prefetch import as_tensors

@@ -13,9 +13,9 @@ from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import ArchConfig, TrainConfig
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.training.loop import train
+from hrm_cli.training.optimizers import rate_factor
 from hrm_cli.training.prefetch import as_tensors
 from hrm_cli.training.resuming import load_training_state
-from hrm_cli.training.schedule import rate_factor
 from hrm_cli.training.starting import freeze, start_new
 from hrm_cli.training.state import initial_state
 from hrm_cli.training.step import train_one_step

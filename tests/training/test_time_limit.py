@@ -14,8 +14,8 @@ from hrm_cli.config.schema import TrainConfig
 from hrm_cli.runs.plan import plan_run
 from hrm_cli.training.checkpointing import save_checkpoint
 from hrm_cli.training.loop import train
+from hrm_cli.training.optimizers import rate_factor
 from hrm_cli.training.resuming import load_training_state
-from hrm_cli.training.schedule import rate_factor
 from hrm_cli.training.state import Plan
 from hrm_cli.training.time_limit import TimeLimit
 

@@ -1,18 +1,40 @@
-"""Inference on any number of puzzles: rows that have finished make room for the next, so that batches stay full.
+"""Inference: weights cast once, and continuous batching, where finished rows are replaced by waiting puzzles.
 
 Letters in shapes: b rows, S tokens of a puzzle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from hrm_cli.models.act import ACTModel, PuzzleBatch
+from hrm_cli.models.act import ACTModel, InferenceStep, PuzzleBatch
 from hrm_cli.models.core import InnerCarry
+
+
+class FixedModel:
+    """An `ACTModel` for inference only. It knows nothing of changes that its weights see later."""
+
+    def __init__(self, model: ACTModel) -> None:
+        self._model = model
+        with torch.inference_mode():
+            self._weights = model.eval().core.cast_weights()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._model.device
+
+    def infer(
+        self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
+    ) -> Generator[InferenceStep, Tensor | None, None]:
+        """As `ACTModel.infer`."""
+        return self._model.infer(
+            inputs, puzzle_identifiers, max_steps, adaptive=adaptive, weights=self._weights
+        )
 
 
 @dataclass
