@@ -49,7 +49,7 @@ class Costs:
     """Bytes a second, between two processes."""
 
     def seconds(self, examples: float, ranks: int = 1) -> float:
-        """Of a step on so many examples in all; the exchange in full, as if backward hid none of it."""
+        """Of a step on so many examples in all. The exchange comes after the backward pass, which hides none of it."""
         exchange = 2 * (ranks - 1) / ranks * 4 * self.parameters / self.bandwidth
         return self.flops * examples / ranks / (self.share * self.rate) + self.fixed + exchange
 

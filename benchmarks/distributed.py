@@ -1,4 +1,4 @@
-"""Training on two processes beside one: samples per second, ways to sum gradients, and how far the results differ.
+"""Training on two processes compared with one: samples per second, ways to sum gradients, differences of the results.
 
     python benchmarks/distributed.py [--save benchmarks/results/distributed.txt]
 
@@ -27,7 +27,7 @@ from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.batches import Batch
-from hrm_cli.distributed.gradient_buckets import GradientBuckets
+from hrm_cli.distributed.gradients import sum_gradients
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.training.objectives import Progress, Supervised, contract_of
@@ -88,7 +88,7 @@ class StepLoss(nn.Module):
 
 
 def ddp_step(state: TrainState, preset: Preset, world: World) -> Callable[[PuzzleBatch], None]:
-    """Our step with torch's DistributedDataParallel in the place of our buckets."""
+    """Our step with torch's DistributedDataParallel in place of our sums."""
     whole = StepLoss(state, preset, world)
     parallel = DistributedDataParallel(whole, gradient_as_bucket_view=True)
     config = preset.train
@@ -118,16 +118,26 @@ def our_step(state: TrainState, preset: Preset, world: World) -> Callable[[Puzzl
     return lambda batch: void(train_one_step(state, batch, preset.train, 1000, world))
 
 
-def bucket_step(
-    megabytes: float, *, overlap: bool
+@dataclass(eq=False)
+class OtherChunks(World):
+    """A world that sums gradients in chunks of another size."""
+
+    chunk_bytes: int = 0
+
+    def sum_gradients(self, model: nn.Module) -> None:
+        """As the product's, with the other size."""
+        sum_gradients([p for p in model.parameters() if p.requires_grad], self.chunk_bytes)
+
+
+def step_with_chunks(
+    megabytes: float,
 ) -> Callable[[TrainState, Preset, World], Callable[[PuzzleBatch], None]]:
-    """The product's step with buckets of another size, or sent only once backward is done."""
+    """The product's step with chunks of another size."""
 
     def make(state: TrainState, preset: Preset, world: World) -> Callable[[PuzzleBatch], None]:
-        own = World(world.rank, world.size)
-        trained = [p for p in state.model.parameters() if p.requires_grad]
-        own._buckets = GradientBuckets(trained, own._shared_order, int(megabytes * MEGABYTE), overlap=overlap)
-        return our_step(state, preset, own)
+        return our_step(
+            state, preset, OtherChunks(world.rank, world.size, chunk_bytes=int(megabytes * MEGABYTE))
+        )
 
     return make
 
@@ -139,10 +149,9 @@ def void(_: object) -> None:
 ONE = "one process"
 HALVES = "two that exchange nothing"
 WAYS = {
-    "ours: buckets of 4 MB, while backward works": our_step,
-    "buckets of 1 MB, while backward works": bucket_step(1, overlap=True),
-    "buckets of 25 MB, while backward works": bucket_step(25, overlap=True),
-    "buckets of 4 MB, after backward": bucket_step(4, overlap=False),
+    "ours: flat chunks of 4 MB, after backward": our_step,
+    "chunks of 1 MB": step_with_chunks(1),
+    "chunks of 25 MB": step_with_chunks(25),
     "DistributedDataParallel": ddp_step,
 }
 
@@ -164,7 +173,7 @@ class Round:
 
 
 def half_step(state: TrainState, preset: Preset, world: World) -> Callable[[PuzzleBatch], None]:
-    """Half of the batch without a word to the other process: what the two cores give at best."""
+    """Half of the batch without any exchange: what the two cores give at best."""
     return our_step(state, preset, ALONE)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hrm_cli.data.batches import rank_rows
-from hrm_cli.distributed.gradient_buckets import GradientBuckets
+from hrm_cli.distributed.gradients import sum_gradients
 from hrm_cli.models.rng import Draws
 
 
@@ -37,7 +37,6 @@ class World:
     size: int = 1
     through_host: bool = False
     """Whether tensors of an accelerator must be gathered by way of the host's memory (gloo)."""
-    _buckets: GradientBuckets | None = field(default=None, repr=False)
 
     @property
     def is_first(self) -> bool:
@@ -53,21 +52,11 @@ class World:
         whole = Draws(generator, rows * self.size)
         return whole.of(slice(self.rank * rows, (self.rank + 1) * rows))
 
-    @contextmanager
-    def summed_gradients(self, model: nn.Module) -> Iterator[None]:
-        """Sums the model's gradients over the ranks: those that a backward within the block completes.
-
-        Where a step has several backwards, only the last one belongs within. Buckets travel while backward still
-        works on earlier layers; all have arrived when the block ends.
-        """
-        if self.size == 1:
-            yield
-            return
-        trained = [p for p in model.parameters() if p.requires_grad]
-        if self._buckets is None or not self._buckets.serves(trained):
-            self._buckets = GradientBuckets(trained, self._shared_order)
-        with _lost_peers_named(), self._buckets.summing():
-            yield
+    def sum_gradients(self, model: nn.Module) -> None:
+        """Replaces the model's gradients by their sums over the ranks; called after a step's last backward pass."""
+        if self.size > 1:
+            with _lost_peers_named():
+                sum_gradients([p for p in model.parameters() if p.requires_grad])
 
     def sum(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each of some small tensors, in the same order on all ranks, summed over the ranks; float64 if several."""
@@ -158,9 +147,6 @@ class World:
             for tensors in groups:
                 for name, tensor in self.share_tensors(tensors).items():
                     tensors[name].copy_(tensor)
-
-    def _shared_order(self, order: list[int]) -> list[int]:
-        return [int(i) for i in json.loads(self.share_bytes(json.dumps(order).encode()))]
 
 
 ALONE = World()

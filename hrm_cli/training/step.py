@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -90,12 +89,11 @@ def _accumulate_gradients(
             taught = state.teacher.loss(out, config.loss, first_row=rows.start)
             loss = loss + config.distill_weight * taught
             out.metrics["distill_loss"] = taught.detach()
-        is_last = rows.stop == count
-        with world.summed_gradients(state.model) if is_last else nullcontext():
-            (loss * scale / config.global_batch_size).backward()
+        (loss * scale / config.global_batch_size).backward()
         embeddings.take(out)
         add_sums(sums, {"loss": loss.detach(), **out.metrics})
         carries.append(after)
+    world.sum_gradients(state.model)
     state.carry = Carry.joined([carry for carry in carries if carry is not None]) if carries[0] else None
     return sums, embeddings
 

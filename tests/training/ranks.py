@@ -21,7 +21,7 @@ from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.schema import ArchConfig, EvalConfig, Preset, TrainConfig
 from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.data.format import Dataset
-from hrm_cli.distributed.gradient_buckets import GradientBuckets
+from hrm_cli.distributed.gradients import sum_gradients
 from hrm_cli.distributed.world import PeerLost, World
 from hrm_cli.evaluation.arc_voting import Voting, read_test_tasks, submission
 from hrm_cli.evaluation.evaluate import evaluate
@@ -132,19 +132,18 @@ def model_that_paints_over(identifiers: int) -> ACTModel:
     return model
 
 
-def rarely_used_parameters(world: World) -> list[float | None]:
-    """Gradients of parameters that all, some, and none of the ranks have used."""
-    everywhere, somewhere, nowhere = parameters = [torch.nn.Parameter(torch.ones(3)) for _ in range(3)]
-    buckets = GradientBuckets(parameters, world._shared_order, bucket_bytes=1)
-    for _ in range(2):  # the first time in any order, the second in buckets
-        for parameter in parameters:
-            parameter.grad = None
-        with buckets.summing():
-            loss = everywhere.sum() * (world.rank + 1)
-            if world.rank == 1:
-                loss = loss + 5 * somewhere.sum()
-            loss.backward()
-    return [None if p.grad is None else p.grad[0].item() for p in (everywhere, somewhere, nowhere)]
+def rarely_used_parameters(world: World, chunk_bytes: int) -> list[float | None]:
+    """Gradients of parameters that all, some, and none of the ranks have used, and of one of another dtype."""
+    everywhere, somewhere, nowhere = (torch.nn.Parameter(torch.ones(3)) for _ in range(3))
+    double = torch.nn.Parameter(torch.ones(2, 2, dtype=torch.float64))
+    parameters = [everywhere, somewhere, double, nowhere]
+    loss = everywhere.sum() * (world.rank + 1) + double.sum()
+    if world.rank == 1:
+        loss = loss + 5 * somewhere.sum()
+    loss.backward()
+    sum_gradients(parameters, chunk_bytes)
+    assert all(p.grad is None or p.grad.shape == p.shape for p in parameters)
+    return [None if p.grad is None else p.grad.flatten()[-1].item() for p in parameters]
 
 
 def everything(world: World, folder: Path) -> None:
@@ -174,7 +173,7 @@ def small_things(world: World) -> dict[str, Any]:
         "largest": world.largest(world.rank, -world.rank),
         "alike": alike(world),
         "sums": {n: t.tolist() for n, t in world.sum({"a": torch.tensor(1.5), "b": rows}).items()},
-        "used": rarely_used_parameters(world),
+        "used": [rarely_used_parameters(world, size) for size in (1, 30, 2**20)],
     }
 
 

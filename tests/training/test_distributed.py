@@ -158,8 +158,8 @@ def test_every_rank_sees_the_rows_bytes_and_sums_of_all(folder, rank: int) -> No
     assert found["largest"] == [2, 0]
     assert found["alike"] == [0, 0, 0, 0]
     assert found["sums"] == {"a": 4.5, "b": [[30, 33], [36, 39]]}
-    # 1 + 2 + 3; one rank's 5; none.
-    assert found["used"] == [6, 5, None]
+    # 1 + 2 + 3; one rank's 5; 1 + 1 + 1; none. Whether each is summed alone, two together, or all of a dtype.
+    assert found["used"] == [[6, 5, 3, None]] * 3
 
 
 @pytest.mark.parametrize("rank", [0, 1])
