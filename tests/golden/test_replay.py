@@ -18,6 +18,7 @@ from hrm_cli.models.cpu.kernels.launching import Kernel
 from hrm_cli.models.registry import CORES
 
 PROGRAM = Path(__file__).with_name("replay.py")
+SMALL = Path(__file__).with_name("small")
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,15 @@ def program() -> ModuleType:
 
 def recordings(shared: Path) -> list[Path]:
     return [path for core in CORES for path in sorted((shared / "golden").glob(f"{core}_*.safetensors"))]
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in sorted(SMALL.iterdir())])
+def test_a_small_recording_is_reproduced(program: ModuleType, path: Path) -> None:
+    report = program.replay(path)
+    assert report.failures == []
+    assert len(report.largest) >= 5
+    # They were computed in float64, so only our own rounding is left.
+    assert max(report.largest.values()) < 5e-5
 
 
 def test_every_recording_of_a_core_we_have_is_reproduced(shared: Path, program: ModuleType) -> None:
@@ -56,11 +66,9 @@ def test_recordings_are_replayed_without_any_fused_kernel(
         assert program.replay(shared / "golden" / f"{name}.safetensors").failures == []
 
 
-def test_replay_says_which_path_it_runs(shared: Path) -> None:
-    path = next(path for path in recordings(shared) if "_forward_" in path.name)
-    done = subprocess.run([sys.executable, PROGRAM, path], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "HRM_CPU_KERNELS=off" in done.stdout.splitlines()[0]
+def test_replay_says_which_path_it_runs(program: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main([str(SMALL / "hrm_forward_learned.safetensors")]) == 0
+    assert "HRM_CPU_KERNELS=off" in capsys.readouterr().out.splitlines()[0]
 
 
 def altered(path: Path, folder: Path, prefix: str) -> Path:
@@ -73,14 +81,21 @@ def altered(path: Path, folder: Path, prefix: str) -> Path:
     return copy
 
 
-@pytest.mark.parametrize(("name", "prefix"), [("hrm_forward_rope", "state"), ("hrm_train_stablemax", "init")])
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        ("hrm_forward_learned", "state"),
+        ("hrm_train_rope", "init"),
+        ("trm_forward_mlp", "state"),
+        ("trm_train_rope", "init"),
+    ],
+)
 def test_a_single_altered_weight_is_noticed_with_exit_status_1(
-    shared: Path, tmp_path: Path, name: str, prefix: str
+    program: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, prefix: str
 ) -> None:
-    copy = altered(shared / "golden" / f"{name}.safetensors", tmp_path, prefix)
-    done = subprocess.run([sys.executable, PROGRAM, copy], capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
-    assert "NOT reproduced" in done.stdout
+    copy = altered(SMALL / f"{name}.safetensors", tmp_path, prefix)
+    assert program.main([str(copy)]) == 1
+    assert "NOT reproduced" in capsys.readouterr().out
 
 
 def test_arc_voting_is_reproduced_exactly(shared: Path, program: ModuleType) -> None:
@@ -91,7 +106,7 @@ def test_arc_voting_is_reproduced_exactly(shared: Path, program: ModuleType) -> 
 
 @pytest.mark.parametrize("quantity", ["preds", "q_halt_logits"])
 def test_altered_predictions_of_the_arc_recording_are_noticed_with_exit_status_1(
-    shared: Path, tmp_path: Path, quantity: str
+    program: ModuleType, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], quantity: str
 ) -> None:
     copy = tmp_path / "arc_vote"
     shutil.copytree(shared / "golden" / "arc_vote", copy)
@@ -100,9 +115,8 @@ def test_altered_predictions_of_the_arc_recording_are_noticed_with_exit_status_1
     # Answers in another order, or believed in the other way round: the same votes from other images.
     arrays[quantity] = arrays[quantity][::-1] if quantity == "preds" else -arrays[quantity]
     np.savez(copy / "predictions.npz", **arrays)
-    done = subprocess.run([sys.executable, PROGRAM, copy], capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
-    assert "NOT reproduced" in done.stdout
+    assert program.main([str(copy)]) == 1
+    assert "NOT reproduced" in capsys.readouterr().out
 
 
 def test_a_folder_that_is_no_recording_ends_with_status_2(tmp_path: Path) -> None:
@@ -111,9 +125,10 @@ def test_a_folder_that_is_no_recording_ends_with_status_2(tmp_path: Path) -> Non
     assert "cannot be replayed" in done.stderr
 
 
-def test_a_file_that_is_no_recording_ends_with_status_2(tmp_path: Path) -> None:
+def test_a_file_that_is_no_recording_ends_with_status_2(
+    program: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     junk = tmp_path / "junk.safetensors"
     junk.write_bytes(b"no recording")
-    done = subprocess.run([sys.executable, PROGRAM, junk], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "cannot be replayed" in done.stderr
+    assert program.main([str(junk)]) == 2
+    assert "cannot be replayed" in capsys.readouterr().err
