@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.cli import console
 from hrm_cli.cli.params_text import amount
 from hrm_cli.config.schema import Preset
 from hrm_cli.runs.plan import MEASURED_STEPS, RunPlan, seconds_left
+from hrm_cli.training.loggers import Listener
 from hrm_cli.training.state import Plan, TrainState
 
 
@@ -47,7 +46,7 @@ def time_line(step_seconds: float, left: float, steps: int, batch: int, limit: f
     )
 
 
-class TimeEstimate:
+class TimeEstimate(Listener):
     """Says how long the run will take after its first steps. The very first warms up and is not counted."""
 
     def __init__(self, state: TrainState, preset: Preset, facts: DatasetFacts, *, quiet: bool) -> None:
@@ -76,15 +75,6 @@ class TimeEstimate:
                 limit = None if minutes is None else max(0.0, 60 * minutes - self._state.wall_seconds)
                 console.print_message(time_line(each, left, MEASURED_STEPS, batch, limit))
 
-    def logged(self, record: dict[str, Any]) -> None:
-        """Nothing: steps are what is measured."""
-
-    def warned(self, message: str) -> None:
-        """Nothing."""
-
     def rewound(self, step: int) -> None:
         """Begins to measure again."""
         self._warm = None
-
-    def end(self) -> None:
-        """Nothing."""

@@ -9,11 +9,12 @@ import torch
 from hrm_cli.cli import console
 from hrm_cli.config.schema import Preset
 from hrm_cli.models.choices import choices_line
+from hrm_cli.training.loggers import Listener
 from hrm_cli.training.optimizers import optimizer_choice
 from hrm_cli.training.state import Plan, TrainState
 
 
-class ProgressListener:
+class ProgressListener(Listener):
     """Shows loss, exact accuracy and speed beside the bar, and a line for every evaluation."""
 
     def __init__(self, display: console.ProgressReporter, state: TrainState, *, quiet: bool) -> None:
@@ -49,9 +50,6 @@ class ProgressListener:
     def rewound(self, step: int) -> None:
         """Moves the bar back."""
         self._display.update(step, self._note)
-
-    def end(self) -> None:
-        """Nothing: the bar closes itself."""
 
 
 def warn(message: str) -> None:

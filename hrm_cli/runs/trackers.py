@@ -57,7 +57,7 @@ def scalars(record: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-class TensorBoard:
+class TensorBoard(Listener):
     """Event files in RUN/tensorboard; `tensorboard --logdir runs` shows them."""
 
     def __init__(self, folder: Path) -> None:
@@ -72,9 +72,6 @@ class TensorBoard:
         self._writer = SummaryWriter(
             str(self._folder), purge_step=step + 1 if number else None, filename_suffix=f".{number}"
         )
-
-    def stepped(self, step: int) -> None:
-        """Nothing: figures come at intervals."""
 
     def logged(self, record: dict[str, Any]) -> None:
         """Writes the figures, on the disk before the next step."""
@@ -96,7 +93,7 @@ class TensorBoard:
         self._writer.close()
 
 
-class WeightsAndBiases:
+class WeightsAndBiases(Listener):
     """A run of Weights & Biases in RUN/wandb, offline unless WANDB_MODE says otherwise.
 
     A resumed run goes on under the same id, which is kept in the folder.
@@ -142,15 +139,9 @@ class WeightsAndBiases:
             file.write_text(f"{os.urandom(4).hex()}\n", encoding="utf-8")
         return file.read_text(encoding="utf-8", errors="replace").strip()
 
-    def stepped(self, step: int) -> None:
-        """Nothing: figures come at intervals."""
-
     def logged(self, record: dict[str, Any]) -> None:
         """Hands over the figures."""
         self._run.log({"step": record["step"], **scalars(record)})
-
-    def warned(self, message: str) -> None:
-        """Nothing: it is no figure."""
 
     def rewound(self, step: int) -> None:
         """Notes it; figures that come again take the place of the earlier ones by their step."""
@@ -161,7 +152,7 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-class Harmless:
+class Harmless(Listener):
     """A listener whose failure is told once and ends it, not the run."""
 
     def __init__(self, name: str, listener: Listener, warn: Callable[[str], None]) -> None:

@@ -6,15 +6,15 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hrm_cli.files import write_text
 from hrm_cli.json_text import parse_json
 from hrm_cli.training.state import Plan
 
 
-class Listener(Protocol):
-    """Told of a run as it goes: the CLI's progress bar, the metrics file, other loggers."""
+class Listener:
+    """Receives what happens in a run; a subclass overrides what it needs, and the rest does nothing."""
 
     def begin(self, plan: Plan, step: int) -> None:
         """The run starts, or goes on, at `step`."""
@@ -35,7 +35,7 @@ class Listener(Protocol):
         """The run is over, however it ended."""
 
 
-class MetricsFile:
+class MetricsFile(Listener):
     """metrics.jsonl: one JSON object a line, on its way to the disk before the next step begins.
 
     While the disk is full, lines wait in memory and are written later, in order; `warn` is told once.
@@ -53,9 +53,6 @@ class MetricsFile:
         self._drop_behind(step)
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
-    def stepped(self, step: int) -> None:
-        """Nothing: lines come at intervals."""
-
     def logged(self, record: dict[str, Any]) -> None:
         """Appends the line; one that a killed run had written just so is not repeated."""
         line = json.dumps(record)
@@ -72,9 +69,6 @@ class MetricsFile:
             and record["kind"] == "eval"
             and (last.get("kind"), last["step"]) == ("eval", record["step"])
         )
-
-    def warned(self, message: str) -> None:
-        """Nothing: the file holds figures."""
 
     def rewound(self, step: int) -> None:
         """Drops lines behind `step`."""

@@ -13,6 +13,7 @@ import torch
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.schema import ArchConfig, Preset, TrainConfig
 from hrm_cli.data.batches import Batch
+from hrm_cli.training.loggers import Listener
 from hrm_cli.training.run import Evaluate, Run
 from hrm_cli.training.state import Plan, TrainState, initial_state
 
@@ -48,7 +49,7 @@ def small_preset(**train: Any) -> Preset:
     return Preset(arch=arch, train=TrainConfig(**{**defaults, **train}))
 
 
-class Recorder:
+class Recorder(Listener):
     """A listener that keeps what it is told, and does something at certain steps."""
 
     def __init__(self, at_step=None) -> None:

@@ -42,25 +42,15 @@ ARCH: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Stopper:
+class Stopper(Listener):
     """A signal that reaches one of the ranks, in the middle of a logging interval."""
 
     def __init__(self, step: int) -> None:
         self.step = step if step < STEPS else -1
 
-    def begin(self, plan: Plan, step: int) -> None: ...
-
     def stepped(self, step: int) -> None:
         if step == self.step:
             os.kill(os.getpid(), signal.SIGTERM)
-
-    def logged(self, record: dict[str, Any]) -> None: ...
-
-    def warned(self, message: str) -> None: ...
-
-    def rewound(self, step: int) -> None: ...
-
-    def end(self) -> None: ...
 
 
 def trained(

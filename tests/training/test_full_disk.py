@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import hrm_cli.training.checkpointing as checkpoints
 from hrm_cli.checkpoints.model_files import find_model_file, load_model
 from hrm_cli.errors import CheckpointError
-from hrm_cli.training.loggers import MetricsFile
+from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import train
 from hrm_cli.training.resuming import load_training_state
 
@@ -47,16 +47,11 @@ class Disk:
         monkeypatch.setattr(checkpoints, name, call)
 
 
-class Watcher:
+class Watcher(Listener):
     """Breaks and mends a disk at certain steps; keeps the warnings."""
 
     def __init__(self, actions) -> None:
         self.actions, self.warnings = actions, []
-
-    def begin(self, plan, step) -> None: ...
-    def logged(self, record) -> None: ...
-    def rewound(self, step) -> None: ...
-    def end(self) -> None: ...
 
     def stepped(self, step) -> None:
         if step in self.actions:

@@ -13,6 +13,7 @@ from hrm_cli.cli.planning import plan_lines, time_line
 from hrm_cli.config.schema import TrainConfig
 from hrm_cli.runs.plan import plan_run
 from hrm_cli.training.checkpointing import save_checkpoint
+from hrm_cli.training.loggers import Listener
 from hrm_cli.training.loop import train
 from hrm_cli.training.optimizers import rate_factor
 from hrm_cli.training.resuming import load_training_state
@@ -23,7 +24,7 @@ LONG = 10**6
 """Steps that nobody has time for."""
 
 
-class FakeClock:
+class FakeClock(Listener):
     """Time that passes by the steps and evaluations of a run alone, as a listener of it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: float, evaluation: float = 0.0) -> None:
@@ -35,16 +36,11 @@ class FakeClock:
         self.now += self._evaluation
         return {"exact_accuracy": 0.25, "mean_steps": 1.0}
 
-    def begin(self, plan: Plan, step: int) -> None: ...
     def stepped(self, step: int) -> None:
         self.now += self._step
 
     def logged(self, record: dict[str, Any]) -> None:
         self.records.append(record)
-
-    def warned(self, message: str) -> None: ...
-    def rewound(self, step: int) -> None: ...
-    def end(self) -> None: ...
 
 
 def test_a_run_ends_in_time_with_its_evaluations_counted(make_run, monkeypatch) -> None:
