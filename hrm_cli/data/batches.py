@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +92,6 @@ class EvaluationBatch(Batch):
 
     examples: NDArray[np.int64]
     """Number of each row's example in the split `[B]`; −1 in padding rows."""
-
-    @cached_property
-    def is_real(self) -> NDArray[np.bool_]:
-        """False in padding rows, `[B]`."""
-        return self.examples >= 0
 
 
 class TrainingBatches(Iterator[Batch]):

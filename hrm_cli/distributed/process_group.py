@@ -24,7 +24,6 @@ from hrm_cli.distributed.world import PeerLost, World
 from hrm_cli.errors import ConfigError, HRMError
 from hrm_cli.models.device import find_device
 
-BACKENDS = ("nccl", "gloo")
 PATIENCE = timedelta(minutes=30)
 """How long ranks wait for one another: rank 0 may be writing a large checkpoint to a slow disk."""
 MEETING_PATIENCE = timedelta(minutes=10)

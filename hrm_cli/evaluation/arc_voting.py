@@ -119,12 +119,6 @@ class Votes:
     def _tally(self, question: tuple[str, bytes], answer: bytes) -> _Tally:
         return self._tallies.setdefault(question, {}).setdefault(answer, _Tally())
 
-    def merge(self, other: Votes) -> None:
-        """Adds another process's votes."""
-        for question, answers in other._tallies.items():
-            for answer, theirs in answers.items():
-                self._tally(question, answer).add(theirs.votes, theirs.probability, theirs.first)
-
     def gathered(self, world: World) -> Votes:
         """The votes of all ranks, on every rank."""
         votes = Votes(self.tasks, self.symmetries)

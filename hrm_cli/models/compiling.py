@@ -178,7 +178,6 @@ def _copied(leaf: Any) -> Any:
     return copy if leaf.is_leaf else copy.clone()
 
 
-COMPILE_MODES = ("auto", "on", "max-autotune", "cudagraphs", "off")
 _MANY_PUZZLES = 20_000
 _INDUCTOR_MODES = {"max-autotune": "max-autotune-no-cudagraphs", "cudagraphs": "reduce-overhead"}
 

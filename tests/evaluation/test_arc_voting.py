@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hrm_cli.distributed.world import World
 from hrm_cli.evaluation.arc_baselines import measure_output_baselines
 from hrm_cli.evaluation.arc_voting import Votes, pass_at, submission
 from hrm_cli.puzzles.arc.fields import Fields
@@ -101,8 +102,13 @@ def test_a_submission_has_two_attempts_the_same_where_there_is_one_candidate_the
 def test_votes_of_two_processes_add_up_to_those_of_one() -> None:
     answers = [(0, WRONG, 1.0), (1, RIGHT, 2.0), (2, RIGHT, -1.0), (3, WRONG, 0.5), (4, RIGHT, 0.0)]
     together, first, second = votes_for(*answers), votes_for(*answers[:2]), votes_for(*answers[2:])
-    first.merge(second)
-    for one, other in zip(together.candidates("a", INPUT), first.candidates("a", INPUT), strict=True):
+
+    class OtherProcess(World):
+        def gather_bytes(self, data: bytes) -> list[bytes]:
+            return [data, second._packed()]
+
+    added = first.gathered(OtherProcess(0, 2))
+    for one, other in zip(together.candidates("a", INPUT), added.candidates("a", INPUT), strict=True):
         assert np.array_equal(one.grid, other.grid)
         assert (one.votes, one.confidence) == (other.votes, pytest.approx(other.confidence))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hrm_cli.puzzles.sudoku.domain import BLANKS
-from hrm_cli.puzzles.sudoku.layout import ALL_BOXES, SYMBOLS
+from hrm_cli.puzzles.sudoku.layout import SYMBOLS
 
 Kind = Literal["blank", "comment", "rule", "row", "puzzle", "section", "words", "long"]
 
@@ -291,9 +291,3 @@ def _numbers(line: str, sizes: Collection[int], lengths: Collection[int]) -> str
 def is_label(line: Line) -> bool:
     """Whether a row-like line may be a number above a puzzle: `12`, at the beginning of its line."""
     return line.text.rstrip().isdecimal() and len(line.text.strip()) <= _LONGEST_LABEL
-
-
-def size_of(lines: Iterable[str]) -> int:
-    """The common length of rows, 0 where they differ or no Sudoku is that large."""
-    lengths = {len(line) for line in lines}
-    return length if len(lengths) == 1 and (length := lengths.pop()) in ALL_BOXES else 0
