@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models.core import Core, Depth, InnerCarry
+from hrm_cli.models.noise import RowNoise
 from hrm_cli.models.rng import Draws
 
 
@@ -120,6 +121,8 @@ class InferenceStep:
     """The recurrent state after the step, of these rows."""
     halts: Tensor | None = None
     """Rows that leave because the model says so, `[b]` bool: at the last step the others merely ran out of steps."""
+    before: InnerCarry | None = None
+    """The recurrent state before the step, of these rows, with its noise."""
 
 
 class ACTModel(nn.Module):
@@ -213,27 +216,32 @@ class ACTModel(nn.Module):
         *,
         adaptive: bool,
         paused: tuple[InnerCarry, int] | None = None,
+        noise: RowNoise | None = None,
         weights: Any = None,
     ) -> Generator[InferenceStep, Tensor | None, None]:
         """ACT steps on `inputs` `[B, S]` until every row has finished, at most `max_steps` of them.
 
         `max_steps` may exceed training's. With `adaptive`, a row leaves once the core says that it halts.
         `paused` goes on from where an earlier call stopped: its carry and the number of steps it had taken.
-        `weights` are those of `core.cast_weights`, which it takes itself where None.
+        `noise` is added to the states of its rows. `weights` are those of `core.cast_weights`, which it takes itself
+        where None.
         Whoever knows better may send, in answer to a step, which more of its rows shall leave, `[b]` bool.
         """
         self.eval()
         weights = weights or self.core.cast_weights()
         puzzle_rows = self.puzzle_rows(puzzle_identifiers)
         carry, taken = paused or (self.core.initial_carry(inputs), 0)
+        if noise is not None and paused is None:
+            carry = noise.at_start(carry)
         rows = torch.arange(len(inputs), device=inputs.device)
         for step in range(taken + 1, max_steps + 1):
-            carry, out = self.core(carry, inputs, puzzle_rows, weights)
+            before = carry if noise is None else noise.before_step(carry)
+            carry, out = self.core(before, inputs, puzzle_rows, weights)
             assert out.logits is not None
             halts = self.core.halts(step, out) if adaptive else torch.zeros_like(out.q_halt, dtype=torch.bool)
             finished = torch.ones_like(halts) if step == max_steps else halts
             dropped = yield InferenceStep(
-                step, rows, out.logits.argmax(-1), out.q_halt, finished, out.logits, carry, halts
+                step, rows, out.logits.argmax(-1), out.q_halt, finished, out.logits, carry, halts, before
             )
             if dropped is not None:
                 finished = finished | dropped
@@ -243,3 +251,4 @@ class ACTModel(nn.Module):
                     return
                 rows, inputs, carry = rows[keep], inputs[keep], carry.select(keep)
                 puzzle_rows = None if puzzle_rows is None else puzzle_rows[keep]
+                noise = None if noise is None else noise.select(keep)

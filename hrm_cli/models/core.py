@@ -114,3 +114,9 @@ class Core(Protocol):
         `depth` None takes the cycles of the configuration and the core's own rule of what is trained.
         Without logits only the two values are wanted: the carry that comes with them is of no use.
         """
+
+
+def relative_change(before: Tensor, after: Tensor) -> Tensor:
+    """How much a step has changed a state `[B, P+S, H]`: ‖after − before‖ ÷ ‖after‖, `[B]` float32."""
+    change = (after - before).float().square().mean((1, 2)) / after.float().square().mean((1, 2))
+    return change.clamp(min=1e-12).sqrt()

@@ -1,4 +1,4 @@
-"""Inference: weights cast once, and continuous batching, where finished rows are replaced by waiting puzzles.
+"""Inference: weights cast once, rows that join and leave, and continuous batching with finished rows replaced.
 
 Letters in shapes: b rows, S tokens of a puzzle.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hrm_cli.models.act import ACTModel, InferenceStep, PuzzleBatch
-from hrm_cli.models.core import InnerCarry
+from hrm_cli.models.core import CoreOutput, InnerCarry
+from hrm_cli.models.noise import RowNoise
 
 
 class FixedModel:
@@ -29,12 +31,22 @@ class FixedModel:
         return self._model.device
 
     def infer(
-        self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
+        self,
+        inputs: Tensor,
+        puzzle_identifiers: Tensor,
+        max_steps: int,
+        *,
+        adaptive: bool,
+        noise: RowNoise | None = None,
     ) -> Generator[InferenceStep, Tensor | None, None]:
         """As `ACTModel.infer`."""
         return self._model.infer(
-            inputs, puzzle_identifiers, max_steps, adaptive=adaptive, weights=self._weights
+            inputs, puzzle_identifiers, max_steps, adaptive=adaptive, noise=noise, weights=self._weights
         )
+
+    def no_rows(self) -> RowsAtWork:
+        """Nothing at work yet."""
+        return RowsAtWork(self._model, self._weights)
 
 
 @dataclass
@@ -52,35 +64,64 @@ class Finished:
     """ACT steps that each puzzle took, `[b]` int64."""
 
 
-@dataclass
-class _Running:
+class RowsAtWork:
+    """Puzzles that a model works on, each in its own step: rows join whenever they like, and leave so too."""
+
     puzzles: PuzzleBatch
+    """Of the rows, in the order in which they joined; undefined while there are none."""
     numbers: Tensor
-    puzzle_rows: Tensor | None
-    carry: InnerCarry
+    """Whatever tells whoever added a row which one it is, `[b]`."""
     steps: Tensor
+    """ACT steps that each row has had, `[b]` int64."""
 
-    def select(self, rows: Tensor) -> _Running:
-        return _Running(
-            self.puzzles.rows(rows),
-            self.numbers[rows],
-            None if self.puzzle_rows is None else self.puzzle_rows[rows],
-            self.carry.select(rows),
-            self.steps[rows],
-        )
+    def __init__(self, model: ACTModel, weights: Any = None) -> None:
+        self._model = model.eval()
+        self._weights = weights or model.core.cast_weights()
+        self._carry: InnerCarry
+        self._puzzle_rows: Tensor | None = None
+        self._count = 0
 
-    def joined(self, other: _Running) -> _Running:
-        """These rows, then those of `other`."""
-        both = None
-        if self.puzzle_rows is not None and other.puzzle_rows is not None:
-            both = torch.cat((self.puzzle_rows, other.puzzle_rows))
-        return _Running(
-            PuzzleBatch.joined((self.puzzles, other.puzzles)),
-            torch.cat((self.numbers, other.numbers)),
-            both,
-            InnerCarry.joined((self.carry, other.carry)),
-            torch.cat((self.steps, other.steps)),
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._model.device
+
+    def add(self, puzzles: PuzzleBatch, numbers: Tensor) -> None:
+        """Further rows, from their initial states, with their numbers `[b]`."""
+        if len(numbers) == 0:
+            return
+        embeddings = self._model.puzzle_rows(puzzles.puzzle_identifiers)
+        carry = self._model.core.initial_carry(puzzles.inputs)
+        steps = torch.zeros(len(numbers), dtype=torch.int64, device=numbers.device)
+        if not len(self):
+            self.puzzles, self.numbers, self.steps = puzzles, numbers, steps
+            self._carry, self._puzzle_rows = carry, embeddings
+        else:
+            self.puzzles = PuzzleBatch.joined((self.puzzles, puzzles))
+            self.numbers = torch.cat((self.numbers, numbers))
+            self.steps = torch.cat((self.steps, steps))
+            self._carry = InnerCarry.joined((self._carry, carry))
+            if self._puzzle_rows is not None and embeddings is not None:
+                self._puzzle_rows = torch.cat((self._puzzle_rows, embeddings))
+        self._count += len(numbers)
+
+    def step(self) -> CoreOutput:
+        """One ACT step of every row."""
+        self._carry, out = self._model.core(
+            self._carry, self.puzzles.inputs, self._puzzle_rows, self._weights
         )
+        self.steps = self.steps + 1
+        return out
+
+    def keep(self, rows: Tensor) -> None:
+        """Only these rows (indices) stay."""
+        self._count = len(rows)
+        self.puzzles, self.numbers, self.steps = self.puzzles.rows(rows), self.numbers[rows], self.steps[rows]
+        self._carry = self._carry.select(rows)
+        self._puzzle_rows = None if self._puzzle_rows is None else self._puzzle_rows[rows]
 
 
 @torch.inference_mode()
@@ -97,20 +138,15 @@ def infer_stream(
     A portion joins the rows at work once all of it fits among at most `capacity` rows, or none is at work. With
     `adaptive`, a puzzle leaves when the core says that it halts, else after `max_steps` ACT steps.
     """
-    model.eval()
-    weights = model.core.cast_weights()
+    running = RowsAtWork(model)
     waiting = iter(portions)
     portion = next(waiting, None)
-    running: _Running | None = None
-    while running is not None or portion is not None:
-        while portion is not None and (running is None or len(running.numbers) + len(portion[1]) <= capacity):
-            started = _started(model, *portion)
-            running = started if running is None else running.joined(started)
+    while len(running) or portion is not None:
+        while portion is not None and (not len(running) or len(running) + len(portion[1]) <= capacity):
+            running.add(*portion)
             portion = next(waiting, None)
-        assert running is not None
-        running.carry, out = model.core(running.carry, running.puzzles.inputs, running.puzzle_rows, weights)
+        out = running.step()
         assert out.logits is not None
-        running.steps += 1
         done = running.steps >= max_steps
         if adaptive:
             done = done | model.core.halts(running.steps, out)
@@ -124,15 +160,4 @@ def infer_stream(
             out.q_halt[leaving],
             running.steps[leaving],
         )
-        staying = (~done).nonzero().squeeze(-1)
-        running = running.select(staying) if len(staying) else None
-
-
-def _started(model: ACTModel, puzzles: PuzzleBatch, numbers: Tensor) -> _Running:
-    return _Running(
-        puzzles,
-        numbers,
-        model.puzzle_rows(puzzles.puzzle_identifiers),
-        model.core.initial_carry(puzzles.inputs),
-        torch.zeros(len(numbers), dtype=torch.int64, device=numbers.device),
-    )
+        running.keep((~done).nonzero().squeeze(-1))

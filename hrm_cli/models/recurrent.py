@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models.blocks import BlockWeights, ReasoningModule, block
-from hrm_cli.models.core import CoreOutput, Depth, InnerCarry
+from hrm_cli.models.core import CoreOutput, Depth, InnerCarry, relative_change
 from hrm_cli.models.cpu.blocks import (
     CPUBlockWeights,
     cpu_block,
@@ -390,8 +390,7 @@ def _settledness(before: Tensor, after: Tensor) -> Tensor:
 
     A logit, so that σ of it reads like the surety of a learned halt value: logit(0.98) + 4·ln(0.02 ÷ change).
     """
-    change = (after - before).float().square().mean((1, 2)) / after.float().square().mean((1, 2))
-    return _SURE + _SETTLED_SLOPE * (math.log(_SETTLED) - 0.5 * change.clamp(min=1e-12).log())
+    return _SURE + _SETTLED_SLOPE * (math.log(_SETTLED) - relative_change(before, after).log())
 
 
 def _certainty(logits: Tensor) -> Tensor:
