@@ -5,9 +5,9 @@ Nothing of the package is used to make them, so that a mistake there cannot hide
 
 from __future__ import annotations
 
-import signal
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ import pytest
 import torch
 import yaml
 from torch import Tensor
-
-from hrm_cli.cli.app import main
 
 PREFIX = "_orig_mod.model."
 
@@ -105,25 +103,11 @@ def write_reference(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def in_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., tuple[int, str, str]]]:
-    """`in_process("convert", …)` runs the command line in this process and in `tmp_path`: status, stdout, stderr.
-
-    For tables of wrong requests: a process for each would spend its time on importing torch.
-    """
+    run_hrm: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """`in_process("convert", …)` runs the command line in `tmp_path`: status, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err, printed.err
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    handler = signal.getsignal(signal.SIGTERM)
-    yield run
-    signal.signal(signal.SIGTERM, handler)
+    return lambda *words: astuple(run_hrm(*words))
 
 
 def same_bits(ours: Tensor, theirs: Tensor) -> bool:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +10,17 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from hrm_cli.checkpoints.convert.conversion import Conversion, to_ours, to_reference
+from hrm_cli.checkpoints.convert.conversion import to_ours, to_reference
 from hrm_cli.checkpoints.convert.facts import Wishes
-from hrm_cli.checkpoints.convert.reference_files import find_reference_file, read_reference
+from hrm_cli.checkpoints.convert.reference_files import read_reference
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import load_model, read_model_card, write_model_file
-from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.presets import load_preset
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.models.registry import build_model
 
 from .conftest import CONFIG, PREFIX, reference_state, same_bits
-
-
-def converted(source: Path, *settings: str, **wishes: Any) -> Conversion:
-    target = source.parent.parent / "ours.safetensors"
-    return to_ours(read_reference(source), target, Wishes(parse_overrides(settings), **wishes))
+from .converting import converted
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
@@ -268,93 +260,6 @@ def test_the_dataset_must_have_as_many_identifiers_as_the_table_has_rows(write_r
     assert (done.facts.seq_len, done.facts.domain) == (16, facts.domain)
 
 
-class Runs:
-    """Unpickling one makes a file: what a malicious checkpoint would do is worse."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (f"touch {self.mark}",)
-
-
-@pytest.mark.parametrize("form", ["torch", "old torch", "plain pickle", "beside a state dict"])
-def test_a_file_that_would_run_code_is_refused_and_nothing_of_it_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
-) -> None:
-    # Which must not help it.
-    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    mark, file = tmp_path / "it-ran", tmp_path / "step_5"
-    state = reference_state()
-    if form == "plain pickle":
-        file.write_bytes(pickle.dumps({"a": Runs(mark)}))
-    elif form == "beside a state dict":
-        torch.save({"model": state, "optimizers": [Runs(mark)], "step": 3}, file)
-    else:
-        torch.save({**state, "x": Runs(mark)}, file, _use_new_zipfile_serialization=form == "torch")
-    assert find_reference_file(file) == file
-    with pytest.raises(
-        CheckpointError, match=r"refused: .*system.* may not run code .* Nothing of it was run"
-    ):
-        read_reference(file)
-    assert not mark.exists()
-    with file.open("rb") as stream:  # the mark would have been made
-        (torch.load if form != "plain pickle" else lambda s, **_: pickle.load(s))(stream, weights_only=False)
-    assert mark.exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ([1, 2], "holds list; a state dict"),
-        ({}, "holds no tensors"),
-        ({"a": 3}, "holds 'a', which is int and no tensor"),
-        ({"inner.x": torch.arange(3)}, "inner.x holds int64 numbers"),
-        ({"model": {"x": "text"}}, "holds 'x', which is str"),
-        (OrderedDict(a=torch.zeros(2)), "L_level.layers.0 is missing"),
-    ],
-)
-def test_a_torch_file_of_something_else_says_what_it_holds(
-    tmp_path: Path, content: Any, message: str
-) -> None:
-    torch.save(content, tmp_path / "step_5")
-    with pytest.raises(CheckpointError, match=message):
-        converted(tmp_path / "step_5")
-
-
-@pytest.mark.parametrize("cut", [10, 500, -20])
-def test_a_truncated_file_is_told(tmp_path: Path, write_reference, cut: int) -> None:
-    source = write_reference(reference_state())
-    source.write_bytes(source.read_bytes()[:cut])
-    with pytest.raises(CheckpointError, match="not a whole torch file"):
-        read_reference(source)
-
-
-def test_trms_later_layout_gives_its_averaged_weights_and_its_step(write_reference) -> None:
-    state = reference_state(core="trm", layers=(0, 2))
-    name = f"{PREFIX}inner.lm_head.weight"
-    average = {name: torch.full((6, 32), 0.5)}
-    content = {
-        "model": state,
-        "optimizers": [{"state": {}, "param_groups": []}],
-        "step": 41,
-        "ema_helper": average,
-    }
-    done = converted(write_reference(content, name="anything.pt"), num_heads=4, seq_len=16)
-    stored = load_file(done.destination)
-    assert done.step == 41
-    assert torch.equal(stored["inner.lm_head.weight"], average[name])
-    assert same_bits(stored["inner.q_head.weight"], state[f"{PREFIX}inner.q_head.weight"])
-    assert any("ema_helper" in note for note in done.notes)
-
-
-def test_of_a_folder_the_newest_step_is_meant(write_reference) -> None:
-    old = write_reference(reference_state(seed=1), name="step_900")
-    new = write_reference(reference_state(seed=2), name="step_1000")
-    write_reference([1], name="step_1000_all_preds.0")
-    assert find_reference_file(old.parent) == new
-
-
 @pytest.mark.parametrize(
     ("preset", "message"),
     [("nova", "core nova is not of the reference"), ("base", "The reference's hrm has no such variant")],
@@ -383,23 +288,6 @@ def test_the_configuration_of_another_model_is_not_overwritten(tmp_path: Path, w
     assert not (source.parent / "step_77").exists()
     to_reference(path, source.parent / "step_77", force=True)
     assert (source.parent / "all_config.yaml").read_bytes() != before
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("arch: 3", "mapping with the key arch"),
-        ("arch: {name: 'x@Transformer'}", "arch.name is x@Transformer; known: Hier"),
-        ("arch: {hidden_size: 3}", "arch.name is missing"),
-        ("arch: [", "not valid YAML"),
-        (yaml.dump({**CONFIG, "lr": "fast"}), r"all_config\.yaml: train\.lr: found 'fast'"),
-    ],
-)
-def test_a_configuration_that_cannot_be_understood_is_named(write_reference, text: str, message: str) -> None:
-    source = write_reference(reference_state())
-    (source.parent / "all_config.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        converted(source, seq_len=16)
 
 
 @pytest.mark.parametrize(
