@@ -79,8 +79,9 @@ def run_here(
         files[0].write((input or "").encode())
         files[0].seek(0)
         put_back.enter_context(_process_state())
+        variables = environment(env)
         os.environ.clear()
-        os.environ.update(environment(env))
+        os.environ.update(variables)
         if cwd is not None:
             os.chdir(cwd)
         with _streams(files), _plain_warnings():

@@ -1,17 +1,13 @@
-"""The command in this process, which has torch already, and a small run to try things on."""
+"""A small run to try things on."""
 
 from __future__ import annotations
 
 import shutil
-import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-
-import hrm_cli.cli.running  # noqa: F401 - imported once, for every command
-from hrm_cli.cli.app import main
 
 MODEL = [
     "arch.hidden_size=16", "arch.num_heads=2", "arch.forward_dtype=float32", "arch.H_layers=1", "arch.L_layers=1",
@@ -23,42 +19,22 @@ LENGTH = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Done:
-    """A command that has ended."""
-
-    status: int
-    stdout: str
-    stderr: str
+Done = Any
+"""A command that has ended: `status`, `stdout`, `stderr`."""
 
 
 @pytest.fixture
-def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+def command(run_hrm: Callable[..., Done]) -> Callable[..., Done]:
     """Runs a command in this process; a traceback fails the test."""
-
-    def run(*arguments: object, cwd: Path | None = None) -> Done:
-        before = signal.getsignal(signal.SIGTERM)
-        if cwd is not None:
-            monkeypatch.chdir(cwd)
-        try:
-            with pytest.raises(SystemExit) as end:
-                main([str(argument) for argument in arguments])
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return Done(int(end.value.code or 0), out, err)
-
-    return run
+    return run_hrm
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(run_hrm: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of six steps with a dataset of its own; not to be changed."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    with pytest.raises(SystemExit) as end:
-        main(["train", "--output-dir", str(folder), "--json", *MODEL, *DATA, *LENGTH])
-    assert end.value.code == 0
+    done = run_hrm("train", "--output-dir", folder, "--json", *MODEL, *DATA, *LENGTH)
+    assert done.status == 0, done.stderr
     return folder
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from hrm_cli.checkpoints.bundled import BundledFacts, Measured, bundled_models, 
 from hrm_cli.checkpoints.bundling import add_bundled
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import load_model, write_model_file
-from hrm_cli.cli.app import main
 from hrm_cli.config.schema import ArchConfig, DataConfig, Preset, TrainConfig
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.models.registry import build_model
@@ -78,33 +75,10 @@ def installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
-class Done:
-    status: int
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture
-def hrm(
-    installed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
-    """The command in this process, which has torch already."""
-
-    def run(*words: object, cwd: Path | None = None) -> Done:
-        if cwd is not None:
-            monkeypatch.chdir(cwd)
-        handler = signal.getsignal(signal.SIGTERM)
-        capsys.readouterr()
-        try:
-            with pytest.raises(SystemExit) as ended:
-                main([str(word) for word in words])
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-        captured = capsys.readouterr()
-        return Done(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run
+def hrm(installed: Path, run_hrm: Callable[..., Any]) -> Callable[..., Any]:
+    """The command, with the stand-ins in the place of the package's models."""
+    return run_hrm
 
 
 def test_solve_without_a_checkpoint_takes_the_model_of_each_puzzles_size_in_the_files_order(

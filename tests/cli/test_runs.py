@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hrm_cli.cli.app import main
 from hrm_cli.cli.charts import POINT, chart
 from hrm_cli.runs.records import Curve
 
@@ -22,32 +20,14 @@ SMALL = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Done:
-    status: int
-    stdout: str
-    stderr: str
+Done = Any
 
 
 @pytest.fixture
-def hrm(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Done]:
-    """The command in this process, which has torch already."""
-
-    def run(*words: object) -> Done:
-        monkeypatch.chdir(tmp_path)
-        handler = signal.getsignal(signal.SIGTERM)
-        capsys.readouterr()
-        try:
-            with pytest.raises(SystemExit) as ended:
-                main([str(word) for word in words])
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-        captured = capsys.readouterr()
-        return Done(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run
+def hrm(run_hrm: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """The command in `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+    return run_hrm
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,7 +18,6 @@ import torch
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import write_model_file
-from hrm_cli.cli.app import main
 from hrm_cli.config.schema import ArchConfig, Preset
 from hrm_cli.models.registry import build_model
 
@@ -77,23 +77,9 @@ def hrm_solve(run_hrm: Callable[..., Any], checkpoint: Path, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def in_process(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., tuple[int, str, str]]:
-    """`hrm solve puzzles.txt …` in this process, which has torch already: for cases of which there are many."""
-
-    def run(*options: object) -> tuple[int, str, str]:
-        monkeypatch.chdir(tmp_path)
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as ended:
-                main(["solve", "puzzles.txt", *map(str, options)])
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
+def in_process(run_hrm: Callable[..., Any], tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    """`hrm solve puzzles.txt …` in `tmp_path`: status, stdout, stderr."""
+    return lambda *options: astuple(run_hrm("solve", "puzzles.txt", *options, cwd=tmp_path))
 
 
 def records(stdout: str) -> list[dict[str, Any]]:

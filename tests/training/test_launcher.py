@@ -27,6 +27,9 @@ attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
 def report(kind, status, message):
     Report(kind, status, message, rank, attempt).write(folder)
 started = Path(task["started"])
+def ready():
+    with started.with_name("ready").open("a") as file:
+        file.write("ready\\n")
 with started.open("a") as file:
     file.write(f"{attempt}-{rank} {os.environ['OMP_NUM_THREADS']}\\n")
 if why_not_to_start(folder) is not None:
@@ -53,12 +56,13 @@ def starts(tmp_path: Path) -> list[str]:
     return sorted(line.split()[0] for line in (tmp_path / "started").read_text().splitlines())
 
 
-def when_started(tmp_path: Path, count: int, then: Callable[[], None]) -> None:
+def when_ready(tmp_path: Path, count: int, then: Callable[[], None]) -> None:
+    """Calls `then` once `count` workers have called `ready()`."""
+
     def wait() -> None:
-        file = tmp_path / "started"
+        file = tmp_path / "ready"
         while not file.is_file() or file.read_text().count("\n") < count:
             time.sleep(0.02)
-        time.sleep(0.2)
         then()
 
     threading.Thread(target=wait, daemon=True).start()
@@ -135,13 +139,14 @@ def test_a_signal_lets_the_workers_save_and_gives_the_job_its_status(
 got = []
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, frame: got.append(number))
+ready()
 while not got:
     time.sleep(0.02)
 time.sleep(0.5)
 report("interrupted", 128 + got[0], "")
 """
     before = signal.getsignal(number)
-    when_started(tmp_path, 2, lambda: os.kill(os.getpid(), number))
+    when_ready(tmp_path, 2, lambda: os.kill(os.getpid(), number))
     assert launched(body, max_restarts=3) == 128 + number
     assert starts(tmp_path) == ["0-0", "0-1"]
     assert signal.getsignal(number) is before
@@ -152,6 +157,7 @@ def test_a_second_signal_ends_workers_that_do_not_come_to_an_end_and_starts_none
 ) -> None:
     body = """
 signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, signal.SIG_DFL))
+ready()
 time.sleep(60)
 """
 
@@ -160,7 +166,7 @@ time.sleep(60)
         time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGINT)
 
-    when_started(tmp_path, 2, twice)
+    when_ready(tmp_path, 2, twice)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         launched(body, max_restarts=3)
