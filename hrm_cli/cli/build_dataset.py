@@ -12,7 +12,6 @@ from hrm_cli.cli.building import (
     AlsoOption,
     AugmentOption,
     ByCollectionOption,
-    ForceOption,
     NumTestOption,
     NumTrainOption,
     NumValidationOption,
@@ -22,9 +21,8 @@ from hrm_cli.cli.building import (
     TestSubsampleOption,
     build_and_show,
     further_sources,
-    option,
 )
-from hrm_cli.cli.options import JsonOption, SeedOption
+from hrm_cli.cli.options import ForceOption, JsonOption, SeedOption, option
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 

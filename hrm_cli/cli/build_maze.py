@@ -10,7 +10,6 @@ from hrm_cli.cli.building import (
     AlsoOption,
     AugmentOption,
     ByCollectionOption,
-    ForceOption,
     NumTestOption,
     NumTrainOption,
     NumValidationOption,
@@ -20,9 +19,8 @@ from hrm_cli.cli.building import (
     TestSubsampleOption,
     build_and_show,
     further_sources,
-    option,
 )
-from hrm_cli.cli.options import JsonOption, SeedOption
+from hrm_cli.cli.options import ForceOption, JsonOption, SeedOption, option
 from hrm_cli.errors import ConfigError
 
 ALL_COPIES = 7
@@ -69,7 +67,10 @@ def maze(
     subsample_size: SubsampleOption = None,
     test_subsample_size: TestSubsampleOption = None,
     aug: Annotated[
-        bool, typer.Option("--aug", help="All images of each training maze: the same as --num-aug 7.")
+        bool,
+        typer.Option(
+            "--aug", help="All rotations and mirror images of each training maze: the same as --num-aug 7."
+        ),
     ] = False,
     num_aug: Annotated[
         int | None, option("--num-aug", "Different rotated and mirrored copies of each training maze.", "0")

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hrm_cli.cli.options import option
+
 if TYPE_CHECKING:
     from hrm_cli.config.asked import Asked
     from hrm_cli.config.schema import DataConfig
     from hrm_cli.data.build import BuildSummary
 
 
-def option(name: str, text: str, default: str, *, metavar: str | None = None) -> Any:
-    """An option that stays None where it is not given: the defaults are written in the schema alone."""
-    return typer.Option(name, help=text, show_default=default, metavar=metavar)
-
-
+# None where an option is not given: the defaults are written in the schema alone.
 OutputDirOption = Annotated[Path, typer.Option("--output-dir", metavar="DIR", help="Folder of the dataset.")]
 NumTrainOption = Annotated[int | None, option("--num-train", "Training puzzles (builtin only).", "1000")]
 NumTestOption = Annotated[
@@ -63,7 +61,6 @@ AugmentOption = Annotated[
 StrictSplitOption = Annotated[
     bool, typer.Option("--strict-split", help="Keep train and test apart up to symmetry, not only exactly.")
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace the dataset that is there.")]
 
 
 def build_and_show(domain: str, given: dict[str, Any], output_dir: Path, *, force: bool, json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hrm_cli.cli.options import JsonOption, Overrides
+from hrm_cli.cli.options import ForceOption, JsonOption, Overrides
 
 if TYPE_CHECKING:
     from hrm_cli.checkpoints.convert.conversion import Conversion
@@ -73,7 +73,7 @@ def convert(
             help="A puzzle table of N rows, each the mean of the old ones.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Convert a checkpoint of the reference implementation (HRM or TRM) to ours, or ours to the reference's.

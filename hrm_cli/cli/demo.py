@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hrm_cli.cli.options import JsonOption, SeedOption
+from hrm_cli.cli.options import JsonOption, SeedOption, run_folder_option
 
 if TYPE_CHECKING:
     from hrm_cli.data.format import Dataset
@@ -18,12 +18,7 @@ SHOWN_PUZZLES = 3
 
 
 def demo(
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--output-dir", metavar="RUN", help="Run folder.", show_default="runs/demo, or the next free"
-        ),
-    ] = None,
+    output_dir: Annotated[Path | None, run_folder_option("runs/demo, or the next free")] = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:

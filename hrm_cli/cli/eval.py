@@ -8,40 +8,26 @@ from typing import Annotated, Literal
 import typer
 
 from hrm_cli.cli.launching import BackendOption, Processes, ProcessesOption, evaluate_on_processes
-from hrm_cli.cli.options import DeviceOption, JsonOption, SeedOption
+from hrm_cli.cli.options import (
+    AnyModelArgument,
+    DeviceOption,
+    HaltOption,
+    JsonOption,
+    MaxStepsOption,
+    SeedOption,
+    SubmissionOption,
+    option,
+)
 
 
 def evaluate(
-    checkpoint: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="CHECKPOINT",
-            help="A run folder, a checkpoint folder, a .safetensors file, bundled:NAME or hf:OWNER/NAME.",
-            show_default=False,
-        ),
-    ] = None,
+    checkpoint: AnyModelArgument = None,
     data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="DIR", help="Dataset folder.", show_default="the run's own dataset"),
+        Path | None, option("--data", "Dataset folder.", "the run's own dataset", metavar="DIR")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
-    max_steps: Annotated[
-        int | None,
-        typer.Option(
-            "--max-steps",
-            min=1,
-            help="ACT steps at most; may exceed those trained.",
-            show_default="as trained",
-        ),
-    ] = None,
-    halt: Annotated[
-        Literal["adaptive", "full"] | None,
-        typer.Option(
-            "--halt",
-            help="adaptive: a puzzle leaves when the model is sure of its answer; full: all steps.",
-            show_default="as configured",
-        ),
-    ] = None,
+    max_steps: MaxStepsOption = None,
+    halt: HaltOption = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Puzzles in a batch.")] = None,
     max_puzzles: Annotated[
         int | None, typer.Option("--max-puzzles", min=1, help="Only the first N puzzles.")
@@ -51,19 +37,11 @@ def evaluate(
         typer.Option(
             "--attempts",
             min=1,
-            help="Also the accuracy when every refused answer is tried again as N images of its puzzle.",
+            help="Also the accuracy when each refused answer is retried on up to N augmented copies of its puzzle.",
             show_default="8 for bundled models, 1 for others",
         ),
     ] = None,
-    submission: Annotated[
-        Path | None,
-        typer.Option(
-            "--submission",
-            metavar="FILE",
-            help="ARC: also write Kaggle's submission.json, two attempts for each test input.",
-            show_default=False,
-        ),
-    ] = None,
+    submission: SubmissionOption = None,
     baselines_only: Annotated[
         bool,
         typer.Option(

@@ -16,7 +16,7 @@ from hrm_cli.checkpoints.bundled import (
     named_model,
 )
 from hrm_cli.cli import console
-from hrm_cli.cli.options import JsonOption
+from hrm_cli.cli.options import JsonOption, OwnModelArgument
 from hrm_cli.errors import ConfigError
 from hrm_cli.json_text import load_json
 from hrm_cli.regular_files import read_text
@@ -81,12 +81,7 @@ def show(
 
 @app.command()
 def add(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CHECKPOINT", help="A run folder, a checkpoint folder or a .safetensors file."
-        ),
-    ],
+    checkpoint: OwnModelArgument,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What it is called, as in sudoku-9x9.")],
     trained_on: Annotated[
         str,

@@ -1,15 +1,41 @@
-"""Options that several commands share, each written once."""
+"""Options and arguments that several commands share, each written once."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
-PresetOption = Annotated[
-    str,
-    typer.Option("--preset", metavar="NAME", help="A packaged preset (see `hrm presets`) or a YAML file."),
-]
+OWN_MODEL = "A run folder, a checkpoint folder or a .safetensors file."
+ANY_MODEL = "A run folder, a checkpoint folder, a .safetensors file, bundled:NAME or hf:OWNER/NAME."
+
+
+def option(
+    name: str, text: str, default: str | bool = False, *, metavar: str | None = None, min: int | None = None
+) -> Any:
+    """An option that stays None where it is not given; `default` says in the help what None means."""
+    return typer.Option(name, help=text, show_default=default, metavar=metavar, min=min)
+
+
+def preset_option(default: str) -> Any:
+    """`--preset` of a command that can tell whether it was given."""
+    return option("--preset", _PRESET, default, metavar="NAME")
+
+
+def seed_option(default: str | bool) -> Any:
+    """`--seed`, where `default` says in the help what None means."""
+    return option("--seed", "Seed; the same seed gives the same result.", default, min=0)
+
+
+def run_folder_option(default: str) -> Any:
+    """`--output-dir` of a command that trains."""
+    return option("--output-dir", "Run folder.", default, metavar="RUN")
+
+
+_PRESET = "A packaged preset (see `hrm presets`) or a YAML file."
+PresetOption = Annotated[str, typer.Option("--preset", metavar="NAME", help=_PRESET)]
+PresetArgument = Annotated[str, typer.Argument(metavar="NAME", help=_PRESET)]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -21,7 +47,34 @@ Overrides = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")
 ]
-SeedOption = Annotated[
-    int | None, typer.Option("--seed", min=0, help="Seed; the same seed gives the same result.")
-]
+SeedOption = Annotated[int | None, seed_option(True)]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+OwnModelArgument = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help=OWN_MODEL)]
+AnyModelArgument = Annotated[
+    Path | None, typer.Argument(metavar="CHECKPOINT", help=ANY_MODEL, show_default=False)
+]
+AnyModelOption = Annotated[
+    Path | None,
+    option("--checkpoint", ANY_MODEL, "the bundled model for the puzzles' size", metavar="CHECKPOINT"),
+]
+MaxStepsOption = Annotated[
+    int | None,
+    option("--max-steps", "Reasoning (ACT) steps at most; may exceed those trained.", "as trained", min=1),
+]
+HaltOption = Annotated[
+    Literal["adaptive", "full"] | None,
+    option(
+        "--halt",
+        "adaptive: a puzzle stops when the model is confident of its answer; full: all steps.",
+        "as configured",
+    ),
+]
+SubmissionOption = Annotated[
+    Path | None,
+    option(
+        "--submission",
+        "ARC: also write Kaggle's submission.json, two attempts for each test input.",
+        metavar="FILE",
+    ),
+]

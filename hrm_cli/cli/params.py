@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hrm_cli.cli import console
-from hrm_cli.cli.options import JsonOption
+from hrm_cli.cli.options import JsonOption, preset_option
 from hrm_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,12 +27,7 @@ def params(
             show_default=False,
         ),
     ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            "--preset", metavar="NAME", help=f"A packaged preset or a YAML file.  [default: {DEFAULT_PRESET}]"
-        ),
-    ] = None,
+    preset: Annotated[str | None, preset_option(DEFAULT_PRESET)] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(

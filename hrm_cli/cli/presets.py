@@ -9,7 +9,7 @@ import typer
 
 from hrm_cli.cli import console
 from hrm_cli.cli.configuration import domain_of, load_configuration
-from hrm_cli.cli.options import JsonOption, Overrides
+from hrm_cli.cli.options import ForceOption, JsonOption, Overrides, PresetArgument
 from hrm_cli.config.presets import list_presets
 from hrm_cli.config.problems import InvalidConfigError
 from hrm_cli.config.resolved import diff_presets, explained_yaml, resolved_yaml
@@ -18,8 +18,6 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.files import whole_file
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-NameOrFile = Annotated[str, typer.Argument(metavar="NAME", help="A packaged preset or a YAML file.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -55,7 +53,7 @@ def list_all(context: typer.Context, json: JsonOption = False) -> None:
 
 
 @app.command()
-def show(name: NameOrFile, overrides: Overrides = None, json: JsonOption = False) -> None:
+def show(name: PresetArgument, overrides: Overrides = None, json: JsonOption = False) -> None:
     """Print a configuration with everything resolved.
 
     \b
@@ -71,12 +69,12 @@ def show(name: NameOrFile, overrides: Overrides = None, json: JsonOption = False
 
 @app.command()
 def copy(
-    name: NameOrFile,
+    name: PresetArgument,
     destination: Annotated[
         Path | None,
         typer.Argument(metavar="DEST", help="File or folder to write to.", show_default="NAME.yaml"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    force: ForceOption = False,
 ) -> None:
     """Write a configuration to a file, every setting explained.
 
@@ -99,7 +97,7 @@ def copy(
 
 
 @app.command()
-def diff(a: NameOrFile, b: NameOrFile, json: JsonOption = False) -> None:
+def diff(a: PresetArgument, b: PresetArgument, json: JsonOption = False) -> None:
     """Show the settings in which two configurations differ.
 
     \b

@@ -7,14 +7,11 @@ from typing import Annotated
 
 import typer
 
-from hrm_cli.cli.options import JsonOption
+from hrm_cli.cli.options import JsonOption, OwnModelArgument
 
 
 def push(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(metavar="RUN", help="A run folder, a checkpoint folder or a .safetensors file."),
-    ],
+    checkpoint: OwnModelArgument,
     repository: Annotated[
         str, typer.Argument(metavar="hf:OWNER/NAME", help="Where to; made if it is not there.")
     ],

@@ -7,11 +7,18 @@ import io
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hrm_cli.cli.options import DeviceOption, SeedOption
+from hrm_cli.cli.options import (
+    AnyModelOption,
+    DeviceOption,
+    HaltOption,
+    MaxStepsOption,
+    SeedOption,
+    SubmissionOption,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,41 +40,18 @@ def solve(
             show_default=False,
         ),
     ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            "--checkpoint",
-            metavar="CHECKPOINT",
-            help="A run folder, a checkpoint folder, a .safetensors file, bundled:NAME or hf:OWNER/NAME.",
-            show_default="the bundled model for the puzzles' size",
-        ),
-    ] = None,
-    max_steps: Annotated[
-        int | None,
-        typer.Option(
-            "--max-steps",
-            min=1,
-            help="Reasoning steps at most; may exceed those trained.",
-            show_default="as trained",
-        ),
-    ] = None,
+    checkpoint: AnyModelOption = None,
+    max_steps: MaxStepsOption = None,
     attempts: Annotated[
         int | None,
         typer.Option(
             "--attempts",
             min=1,
-            help="Images of a puzzle that are tried where its first answer breaks a rule, until one verifies.",
+            help="Augmented copies to try where the first answer breaks a rule, until an answer verifies.",
             show_default="8 for bundled models, 1 for others",
         ),
     ] = None,
-    halt: Annotated[
-        Literal["adaptive", "full"] | None,
-        typer.Option(
-            "--halt",
-            help="adaptive: a puzzle is done when the model is sure of its answer; full: all steps.",
-            show_default="as configured",
-        ),
-    ] = None,
+    halt: HaltOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -128,15 +112,7 @@ def solve(
     adapt_weights: Annotated[
         bool, typer.Option("--adapt-weights", help="With --adapt: train a copy of the weights too.")
     ] = False,
-    submission: Annotated[
-        Path | None,
-        typer.Option(
-            "--submission",
-            metavar="FILE",
-            help="ARC: also write Kaggle's submission.json, two attempts for each test input.",
-            show_default=False,
-        ),
-    ] = None,
+    submission: SubmissionOption = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Puzzles that the model works on at once.")
     ] = 256,

@@ -17,7 +17,7 @@ from hrm_cli.cli.launching import (
     RestartsOption,
     train_on_processes,
 )
-from hrm_cli.cli.options import JsonOption, Overrides
+from hrm_cli.cli.options import JsonOption, Overrides, preset_option, run_folder_option, seed_option
 
 if TYPE_CHECKING:
     from hrm_cli.cli.preparing import PreparedRun
@@ -26,15 +26,7 @@ if TYPE_CHECKING:
 
 def train(
     overrides: Overrides = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            "--preset",
-            metavar="NAME",
-            help="A packaged preset (see `hrm presets`) or a YAML file.",
-            show_default="tiny, or the configuration of --checkpoint",
-        ),
-    ] = None,
+    preset: Annotated[str | None, preset_option("tiny, or the configuration of --checkpoint")] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -48,10 +40,7 @@ def train(
         Path | None,
         typer.Option("--data", metavar="DIR", help="Dataset folder; without it the preset's own is built."),
     ] = None,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option("--output-dir", metavar="RUN", help="Run folder.", show_default="runs/PRESET-DATE-TIME"),
-    ] = None,
+    output_dir: Annotated[Path | None, run_folder_option("runs/PRESET-DATE-TIME")] = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -60,12 +49,7 @@ def train(
             help="Resume a run from its latest checkpoint, or from one of its checkpoints.",
         ),
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed", min=0, help="Seed of dataset, weights and batches.", show_default="the preset's"
-        ),
-    ] = None,
+    seed: Annotated[int | None, seed_option("the preset's")] = None,
     nproc_per_node: ProcessesOption = 1,
     nnodes: HostsOption = 1,
     node_rank: HostOption = 0,
