@@ -5,6 +5,7 @@ In the Markdown files
 - a ```console block holds commands behind `$ `. With the word `run` behind `console` they are run for real, in an empty
   folder, and their output must be the lines shown.
 - every `hrm …` elsewhere, in blocks and in running text, must name commands, options and settings that exist.
+- words that the project has replaced by the field's own terms stay out of the text.
 - parameter counts that a page or a preset's comment quotes are those that `hrm params` prints.
 """
 
@@ -31,6 +32,7 @@ PAGES = sorted(
 )
 NAMES = {page: str(page.relative_to(REPOSITORY)) for page in PAGES}
 ROOT_OPTIONS = {"--help", "--version", "--debug"}
+PRESETS = sorted((REPOSITORY / "presets").glob("*.yaml"))
 FENCE = re.compile(r"^( *)(```+)([^\n]*)\n(.*?)^\1\2 *$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 SHELL_WORDS = {"<", ">", "|", "&&", ";", "2>&1"}
@@ -206,6 +208,49 @@ def test_commands_marked_to_be_run_print_what_the_page_shows(
             assert printed == shown.rstrip("\n").splitlines(), f"{block.where}: $ {command}"
 
 
+OLD_WORDS = {
+    r"images? of (?:a|an|each|every|its|the|itself|them|their|these|those)\b": "augmented copies",
+    r"images of themselves": "augmented copies of themselves",
+    r"contracts?\b": "objective",
+    r"(?:value of )?going on\b|\bgoes on (?:with|from)\b": "Q-continue; continue, resume",
+    r"surety|how sure|is sure of\b": "confidence; halt probability",
+    r"have left\b|leaves? the batch\b": "finished rows",
+    r"matrix products?|large product": "matrix multiplication, matmul",
+    r"laid out for\b": "prepacked",
+    r"written[- ]out (?:attention|products)": "explicit (unfused) attention",
+    r"foretold": "predicted",
+    r"truth values?|is no (?:number|puzzle)\b|nobody else's business|without a word": "see CONTRIBUTING.md",
+    r"several solutions": "more than one solution",
+    r"beside": "next to, compared with, in addition to",
+    r"optimis\w+|normalis\w+|initialis\w+|recognis\w+|memoris\w+|colou?rised?|colours?|recoloured|neighbours?|"
+    r"behaviours?|labelled|relabelled|licences?|towards": "American spelling",
+}
+"""Patterns of words that the text does without, and what it says instead."""
+
+
+def prose(page: Path) -> str:
+    """The text of a page without code, or the comments and the purpose of a preset; the lines stay where they are."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".yaml":
+        return "\n".join(
+            line if line.startswith(("#", "purpose:")) else line.partition("  # ")[2]
+            for line in text.splitlines()
+        )
+    text = FENCE.sub(lambda match: "\n" * match[0].count("\n"), text)
+    return re.sub(r"`[^`]*`|\]\([^)]*\)", lambda match: "\n" * match[0].count("\n"), text)
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in (*PAGES, *PRESETS)])
+def test_the_text_uses_the_terms_of_the_field(page: Path) -> None:
+    found = []
+    text = prose(page)
+    for pattern, better in OLD_WORDS.items():
+        for match in re.finditer(rf"\b(?:{pattern})", text, re.IGNORECASE):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(f"{page.name}:{line}: {' '.join(match[0].split())!r}: {better}")
+    assert not found, "\n".join(found)
+
+
 PRESET_ROW = re.compile(r"^\| *((?:`[a-z0-9-]+`(?:, )?)+) *\| *([\d., ]+) million *\|", re.MULTILINE)
 """A row of a table: presets, and how many million parameters each has."""
 MANY = r"(\d{3},\d{3}|\d{1,3}(?:,\d{3}){2,})"
@@ -238,11 +283,7 @@ def quoted_counts(page: Path) -> Iterator[tuple[str, str, float]]:
     yield from ((" ".join(options.split()), figure, 1) for options, figure in COUNTED.findall(text))
 
 
-QUOTING = [
-    pytest.param(page, id=page.name)
-    for page in (*PAGES, *sorted((REPOSITORY / "presets").glob("*.yaml")))
-    if any(quoted_counts(page))
-]
+QUOTING = [pytest.param(page, id=page.name) for page in (*PAGES, *PRESETS) if any(quoted_counts(page))]
 
 
 @pytest.mark.parametrize("page", QUOTING)
