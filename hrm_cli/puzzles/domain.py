@@ -218,6 +218,21 @@ class BulkDomain(Domain, Protocol):
         """A name for each puzzle `[n, S]`, equal for two exactly when a symmetry maps one to the other."""
 
 
+class PinningDomain(BulkDomain, Protocol):
+    """A domain whose open cells can be filled in one by one: what search at inference needs beside."""
+
+    def pin(self, tokens: Tokens, cell: int, token: int) -> Tokens:
+        """The puzzle `[S]` with one more given; `tokens` stays as it is."""
+
+    def refuted(self, puzzles: Tokens) -> NDArray[np.bool_]:
+        """Which puzzles `[n, S]` plain propagation shows to have no solution, without any search, `[n]`."""
+
+
+def can_pin(domain: Domain) -> bool:
+    """Whether search works on a domain: answers are puzzles with their open cells filled in, and rules check them."""
+    return domain.blank_token is not None and hasattr(domain, "pin") and hasattr(domain, "faults")
+
+
 @dataclass(frozen=True)
 class DomainEntry:
     """How a domain is found without importing it: `module:function` names its factory."""

@@ -157,6 +157,18 @@ class SudokuDomain:
         broken = changed + incomplete
         return np.where(broken > 0, broken + 1, 0).astype(np.int64)
 
+    def pin(self, tokens: Tokens, cell: int, token: int) -> Tokens:
+        """The puzzle `[S]` with one more given; `tokens` stays as it is."""
+        pinned = tokens.copy()
+        pinned[cell] = token
+        return pinned
+
+    def refuted(self, puzzles: Tokens) -> NDArray[np.bool_]:
+        """Which puzzles `[n, S]` have no solution, as far as givens and naked singles show, `[n]`."""
+        from hrm_cli.puzzles.sudoku.solver import refuted
+
+        return refuted(puzzles - np.uint8(BLANK), self.size)
+
     def canonical(self, tokens: Tokens) -> list[bytes]:
         """A name for each puzzle `[n, S]`, equal for two exactly when a symmetry maps one to the other."""
         from hrm_cli.puzzles.sudoku.canonical import canonical_cells

@@ -69,6 +69,14 @@ def search(puzzles: NDArray[np.uint8], size: int, limit: int = 2) -> Search:
     return found
 
 
+def refuted(puzzles: NDArray[np.uint8], size: int) -> NDArray[np.bool_]:
+    """Which puzzles `[n, S]` (0 blank, else the digit) their givens and the naked singles show to have no solution."""
+    found = np.zeros(len(puzzles), np.bool_)
+    cells = np.ascontiguousarray(puzzles, dtype=np.uint8).reshape(len(puzzles), size * size)
+    refute_all(cells, board(size), workspace(size), found)
+    return found
+
+
 def workspace(size: int) -> Workspace:
     """Arrays for searches of N×N puzzles."""
     cells = size * size
@@ -258,3 +266,10 @@ def search_all(puzzles: NDArray[np.uint8], board: Board, space: Workspace, found
     for i in range(puzzles.shape[0]):
         possible = set_givens(puzzles[i], board, space)
         found.counts[i], found.branches[i] = explore(possible, board, space, found.solutions[i])
+
+
+@compiled
+def refute_all(puzzles: NDArray[np.uint8], board: Board, space: Workspace, found: NDArray[np.bool_]) -> None:
+    """`refuted` for every puzzle, into `found`."""
+    for i in range(puzzles.shape[0]):
+        found[i] = not set_givens(puzzles[i], board, space)
