@@ -278,7 +278,8 @@ def _step(nodes: _Nodes, domain: PinningDomain) -> list[_Tree]:
 def _open_failed(nodes: _Nodes, limits: SearchLimits, solved: list[_Tree], blank: int | None) -> list[_Tree]:
     """Opens the nodes that have had all their steps: the trees whose round is over. Those of solved puzzles leave."""
     done = {tree.index for tree in solved}
-    failed, staying = [], []
+    failed: list[int] = []
+    staying: list[int] = []
     for row, ((tree, _), taken) in enumerate(zip(nodes.members, nodes.rows.steps.tolist(), strict=True)):
         if tree.index not in done:
             (failed if taken >= limits.node_steps else staying).append(row)
