@@ -7,36 +7,10 @@ initialization is skipped: the caller initializes the weights or loads them.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
-
-import torch
-from torch.overrides import TorchFunctionMode
+from typing import TYPE_CHECKING
 
 from hrm_cli.errors import ConfigError, closest
 from hrm_cli.puzzles.domain import infer_relations
-
-
-class Undrawn(TorchFunctionMode):
-    """Inside, torch's own layers leave their weights undefined.
-
-    On the meta device a drawn weight would import torch's compiler, which takes seconds; elsewhere it would be
-    overwritten, and would have advanced the global generator.
-    """
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Calls `func`, unless it initialises a tensor."""
-        given = kwargs or {}
-        if getattr(func, "__module__", None) == torch.nn.init.__name__:
-            return args[0] if args else given["tensor"]
-        return func(*args, **given)
-
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +54,7 @@ def build_model(
     from hrm_cli.models.attention import choose_attention
     from hrm_cli.models.choices import choose_kernels
     from hrm_cli.models.device import resolve_dtype
-    from hrm_cli.models.registry import Undrawn
+    from hrm_cli.models.no_init_weights import NoInitWeights
 
     check_core(arch.core)
     options = {}
@@ -89,7 +63,7 @@ def build_model(
     module, _, name = CORES[arch.core].partition(":")
     core_class = getattr(importlib.import_module(module), name)
     device = torch.device(device)
-    with torch.device("meta" if device.type == "meta" else "cpu"), Undrawn():
+    with torch.device("meta" if device.type == "meta" else "cpu"), NoInitWeights():
         core = core_class(arch, vocab_size, seq_len, num_puzzle_identifiers, **options)
     if device.type != "meta":
         core.dtype = resolve_dtype(arch.forward_dtype, device)
