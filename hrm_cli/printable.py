@@ -1,4 +1,4 @@
-"""Text from files, names and headers, made safe to show: control characters escaped, long text cut in the middle.
+"""Text for people: amounts and durations; text from files and headers made safe to show.
 
 A control character can move the cursor, set the window's title or reorder what is read. Each becomes `\\u001b`, which
 is also what it is inside a JSON string, so that JSON stays JSON.
@@ -29,3 +29,18 @@ def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
     kept = max(0, longest - len(note))
     head = kept - kept // 4
     return f"{text[:head]}{note}{text[len(text) - kept // 4 :] if kept // 4 else ''}"
+
+
+def clock(seconds: float) -> str:
+    """A duration as `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def amount(value: float, unit: str) -> str:
+    """A number with its SI prefix: `1.35 GFLOP`, `109 MB`."""
+    prefixes = ("", "k", "M", "G", "T", "P", "E")
+    power = 0
+    while value >= 999.5 and power < len(prefixes) - 1:
+        value, power = value / 1000, power + 1
+    return f"{value:.3g} {prefixes[power]}{unit}"

@@ -67,10 +67,11 @@ def build_and_show(domain: str, given: dict[str, Any], output_dir: Path, *, forc
     """Builds the dataset of the options that are not None, and prints what was built. Raises ConfigError."""
     from hrm_cli.cli import console
     from hrm_cli.data.build import build_dataset
+    from hrm_cli.reporting import stages
 
     chosen = {name: value for name, value in given.items() if value is not None}
     config = configuration(domain, chosen)
-    with console.stages(quiet=json) as report:
+    with stages(console.ConsoleReporter(quiet=json)) as report:
         summary = build_dataset(config, output_dir, force=force, report=report, asked=asked_by(chosen))
     if json:
         console.print_json(summary.to_json())

@@ -10,12 +10,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import IO, TYPE_CHECKING, Any
 
 from hrm_cli.cli import streams
-from hrm_cli.printable import printable, shortened
+from hrm_cli.printable import clock, printable, shortened
+from hrm_cli.reporting import Progress, Reporter
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,27 +102,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, tit
     console(sys.stdout).print(table)
 
 
-class ProgressReporter(Protocol):
-    """What a running command tells its progress display."""
-
-    def update(self, completed: float, note: str = "", total: float | None = None) -> None:
-        """`completed` of the total is done; `note` is short news such as `loss 0.41, exact 87.2 %`.
-
-        `total` takes the place of the total that was said before.
-        """
-
-
 @contextmanager
 def progress(
     description: str, total: float | None = None, *, start: float = 0, quiet: bool = False
-) -> Iterator[ProgressReporter]:
+) -> Iterator[Progress]:
     """Progress on stderr: a bar with the time left on a terminal, a plain line now and then elsewhere.
 
     `start` of the total was done before: the time left is reckoned from what is done here.
     stdout stays untouched, so `--json` and pipes keep it to themselves; `quiet` shows nothing at all.
     """
     if quiet:
-        yield _Silent()
+        yield Progress()
     elif is_plain(sys.stderr):
         lines = _PlainProgress(description, total, start)
         yield lines
@@ -143,28 +134,29 @@ def progress(
             )
 
 
-@contextmanager
-def stages(*, quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
-    """A progress display that starts anew with every stage, for work that reports `(stage, done, total)`."""
-    with ExitStack() as displays:
-        current: dict[str, ProgressReporter] = {}
+class ConsoleReporter(Reporter):
+    """Shows on stderr what a job tells. `quiet` leaves only warnings."""
 
-        def report(stage: str, done: int, total: int | None) -> None:
-            if stage not in current:
-                displays.close()
-                current.clear()
-                current[stage] = displays.enter_context(progress(stage, total, quiet=quiet))
-            current[stage].update(done)
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
 
-        yield report
+    def note(self, text: str) -> None:
+        """One line on stderr."""
+        if not self._quiet:
+            print_message(text)
+
+    def warn(self, text: str) -> None:
+        """A warning on stderr, whoever reads stdout."""
+        print_message(f"Warning: {text}")
+
+    def progress(
+        self, description: str, total: float | None = None, *, start: float = 0
+    ) -> AbstractContextManager[Progress]:
+        """A bar on a terminal, a plain line now and then elsewhere."""
+        return progress(description, total, start=start, quiet=self._quiet)
 
 
-class _Silent:
-    def update(self, completed: float, note: str = "", total: float | None = None) -> None:
-        pass
-
-
-class _BarProgress:
+class _BarProgress(Progress):
     def __init__(self, display: Any, task: Any) -> None:
         self._display, self._task = display, task
 
@@ -173,7 +165,7 @@ class _BarProgress:
         self._display.update(self._task, completed=completed, note=note, **changed)
 
 
-class _PlainProgress:
+class _PlainProgress(Progress):
     def __init__(self, description: str, total: float | None, start: float) -> None:
         self._description, self._total, self._start = description, total, start
         self._started = self._last_line = time.monotonic()
@@ -197,12 +189,6 @@ class _PlainProgress:
     def finish(self) -> None:
         if self._unsaid:
             print_message(f"{self._unsaid}, {clock(time.monotonic() - self._started)} taken")
-
-
-def clock(seconds: float) -> str:
-    """A duration as `1:02:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def _print_plain_table(

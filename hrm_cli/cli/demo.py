@@ -35,10 +35,11 @@ def demo(
     from hrm_cli.checkpoints.model_files import load_model
     from hrm_cli.cli import console
     from hrm_cli.cli.devices import device_of_command
-    from hrm_cli.cli.preparing import prepare_new_run
+    from hrm_cli.cli.preparing import prepare_run
     from hrm_cli.cli.running import run_training
     from hrm_cli.data.format import Dataset
     from hrm_cli.evaluation.evaluate import evaluate
+    from hrm_cli.runs.request import TrainRequest
 
     def say(text: str) -> None:
         if not json:
@@ -47,10 +48,10 @@ def demo(
     started = time.perf_counter()
     folder = output_dir or _free_folder()
     say(_BUILDING)
-    settings = [f"data.seed={seed or 0}", f"train.seed={seed or 0}"]
-    with prepare_new_run("demo", settings, None, folder, quiet=json) as prepared:
+    reporter = console.ConsoleReporter(quiet=json)
+    with prepare_run(TrainRequest("demo", output_dir=folder, seed=seed or 0), reporter) as prepared:
         say(_TRAINING)
-        outcome = run_training(prepared, quiet=json)
+        outcome = run_training(prepared, reporter, find_device=device_of_command)
     if outcome.result.signal_number is not None:
         say(f"\nInterrupted and saved. Go on with the training by: hrm train --resume {folder}")
         raise typer.Exit(128 + outcome.result.signal_number)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.cli import console
-from hrm_cli.cli.devices import device_of_command
-from hrm_cli.cli.planning import plan_lines, time_line
-from hrm_cli.cli.preparing import PreparedRun, dataset_facts, prepare_new_run
-from hrm_cli.cli.running import plan_of
+from hrm_cli.cli.planning import time_line
+from hrm_cli.cli.preparing import PreparedRun, dataset_facts, prepare_run
+from hrm_cli.cli.running import FindDevice, plan_of
 from hrm_cli.data.batches import TrainingBatches
-from hrm_cli.runs.plan import MEASURED_STEPS, seconds_left
+from hrm_cli.errors import ConfigError
+from hrm_cli.models.device import resolve_device
+from hrm_cli.reporting import Reporter
+from hrm_cli.runs.plan import MEASURED_STEPS, RunPlan, seconds_left
+from hrm_cli.runs.request import TrainRequest
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.prefetch import Prefetcher
 from hrm_cli.training.starting import freeze, start_new
@@ -25,41 +29,67 @@ LONGEST = 60.0
 """Seconds that are measured for; slow machines take fewer steps."""
 
 
+@dataclass(frozen=True)
+class DryRun:
+    """The plan of a run, and how long its steps take here."""
+
+    plan: RunPlan
+    step_seconds: float
+    measured_steps: int
+    training_seconds: float
+    """Of the whole plan, without evaluations."""
+    batch: int
+
+    @property
+    def limit(self) -> float | None:
+        """Seconds of `train.max_minutes`."""
+        return None if self.plan.max_minutes is None else 60 * self.plan.max_minutes
+
+    def time_line(self) -> str:
+        """The measured time, for people."""
+        return time_line(
+            self.step_seconds, self.training_seconds, self.measured_steps, self.batch, self.limit
+        )
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document of `hrm train --dry-run --json`."""
+        seconds = self.training_seconds if self.limit is None else min(self.training_seconds, self.limit)
+        measured = {
+            "step_seconds": self.step_seconds,
+            "measured_steps": self.measured_steps,
+            "training_seconds": seconds,
+        }
+        return {"plan": {**self.plan.document(), **measured}}
+
+
 def plan_and_measure(
-    preset_name: str | None,
-    overrides: Sequence[str] | None,
-    data: Path | None,
-    output_dir: Path | None,
-    checkpoint: Path | None,
+    request: TrainRequest,
+    reporter: Reporter | None = None,
     *,
-    force: bool,
-    json: bool,
-) -> None:
-    """Prints the plan. A dataset that is built for it lies in a temporary folder meanwhile."""
+    on_plan: Callable[[RunPlan], None] | None = None,
+    find_device: FindDevice = resolve_device,
+) -> DryRun:
+    """Plans the run and measures its first steps; `on_plan` is handed the plan before that.
+
+    A dataset that is built for it lies in a temporary folder meanwhile. Raises what `prepare_run` raises, and
+    ConfigError for a run that is resumed.
+    """
+    if request.resume is not None:
+        raise ConfigError("--dry-run: plans a new run; leave --resume out")
     with (
         tempfile.TemporaryDirectory(prefix="hrm-dry-run-") as scratch,
-        prepare_new_run(
-            preset_name, overrides, data, Path(scratch) / "run", checkpoint, quiet=json, force=force
-        ) as prepared,
+        prepare_run(replace(request, output_dir=Path(scratch) / "run"), reporter) as prepared,
     ):
         preset, facts = prepared.preset, dataset_facts(prepared.dataset)
         plan = make_plan(preset.train, prepared.dataset)
-        state = initial_state(preset, facts, device_of_command(preset.train.device))
-        run_plan = plan_of(prepared, state, facts, plan, folder=output_dir or Path("runs"))
-        if not json:
-            for line in plan_lines(run_plan):
-                console.print_line(line)
+        state = initial_state(preset, facts, find_device(preset.train.device))
+        run_plan = plan_of(prepared, state, facts, plan, folder=request.output_dir or Path("runs"))
+        if on_plan is not None:
+            on_plan(run_plan)
         each, steps = _measure(prepared, state, facts, plan)
     # The steps measured are not taken: the run begins at 0.
-    whole, minutes = seconds_left(each, 0, plan, preset, facts), preset.train.max_minutes
-    limit = None if minutes is None else 60 * minutes
-    if json:
-        whole = whole if limit is None else min(whole, limit)
-        measured = {"step_seconds": each, "measured_steps": steps, "training_seconds": whole}
-        console.print_json({"plan": {**run_plan.document(), **measured}})
-    else:
-        console.print_line(time_line(each, whole, steps, preset.train.global_batch_size, limit))
-        console.print_line("Dry run: nothing was kept.")
+    whole = seconds_left(each, 0, plan, preset, facts)
+    return DryRun(run_plan, each, steps, whole, preset.train.global_batch_size)
 
 
 def _measure(prepared: PreparedRun, state: TrainState, facts: DatasetFacts, plan: Plan) -> tuple[float, int]:

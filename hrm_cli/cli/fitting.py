@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.cli import console
 from hrm_cli.cli.configuration import domain_of
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.metadata import read_metadata
 from hrm_cli.models.device import find_device, resolve_device, resolve_dtype
+from hrm_cli.reporting import Reporter
 from hrm_cli.runs.resources import Computation, check_resources, resources_of
 
 
@@ -23,7 +23,7 @@ class Fitting:
     world_size: int = 1
     processes_here: int = 1
     force: bool = False
-    quiet: bool = False
+    reporter: Reporter = field(default_factory=Reporter)
 
     def check_before_building(self, preset: Preset, folder: Path) -> None:
         """Raises ConfigError for a run that does not fit with a single puzzle embedding, before anything is written."""
@@ -45,8 +45,7 @@ class Fitting:
         computation = Computation(dtype, device.type, self.world_size)
         resources = resources_of(device, folder, self.processes_here)
         for warning in check_resources(preset, facts, computation, resources, force=self.force):
-            if not self.quiet:
-                console.print_message(f"Warning: {warning}")
+            self.reporter.warn(warning)
 
 
 def _facts_before_building(preset: Preset) -> DatasetFacts:

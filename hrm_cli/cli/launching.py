@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +12,7 @@ from hrm_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from hrm_cli.cli.measuring import Request
-    from hrm_cli.cli.preparing import PreparedRun
+    from hrm_cli.runs.request import TrainRequest
 
 ProcessesOption = Annotated[
     int, typer.Option("--nproc-per-node", min=1, metavar="N", help="Processes on this host, one a GPU.")
@@ -100,20 +99,16 @@ class Processes:
             raise ConfigError(f"--backend {self.backend}: only for several processes (--nproc-per-node)")
 
 
-def train_on_processes(
-    processes: Processes,
-    prepare: Callable[[], PreparedRun],
-    data: str | None,
-    *,
-    force: bool = False,
-    json: bool,
-) -> int:
-    """Trains on several processes; returns the exit status. Host 0 alone calls `prepare`, and all hosts follow it."""
+def train_on_processes(processes: Processes, request: TrainRequest, *, json: bool) -> int:
+    """Trains on several processes; returns the exit status. Host 0 alone prepares the run, and all hosts follow it."""
     from hrm_cli.checkpoints.pointers import pointed_to
+    from hrm_cli.cli.console import ConsoleReporter
+    from hrm_cli.cli.preparing import prepare_run
     from hrm_cli.distributed.launcher import Job, launch
     from hrm_cli.distributed.process_group import Place, choose_backend, choose_device
 
     place = Place(processes.per_host, processes.hosts, processes.host)
+    data = None if request.data is None else str(request.data)
 
     def launched(run: dict[str, Any] | None) -> int:
         task = {"what": "train", "run": run, "data": data, "max_restarts": processes.max_restarts}
@@ -121,7 +116,12 @@ def train_on_processes(
 
     if processes.host:
         return launched(None)
-    with prepare() as prepared:
+    with prepare_run(
+        request,
+        ConsoleReporter(quiet=json),
+        world_size=processes.world_size,
+        processes_here=processes.per_host,
+    ) as prepared:
         preset = prepared.preset
         # Said here once rather than by every worker.
         choose_backend(processes.backend, choose_device(preset.train.device, place))
@@ -134,7 +134,7 @@ def train_on_processes(
             "checkpoint": None if named is None else str(named),
             "latest": None if named is None else str(pointed_to(prepared.folder / "latest")),
             "backend": processes.backend,
-            "force": force,
+            "force": request.force,
             "json": json,
         }
         return launched(run)

@@ -10,7 +10,8 @@ from hrm_cli.accounting.counting import GroupCount
 from hrm_cli.accounting.memory import BYTES
 from hrm_cli.accounting.report import Report
 from hrm_cli.cli import console
-from hrm_cli.cli.params_text import amount, print_gap, print_paragraph, right_aligned
+from hrm_cli.cli.params_text import print_gap, print_paragraph, right_aligned
+from hrm_cli.printable import amount
 
 _WORTH_WORDS = 0.01
 """Error from which a formula's reasons are told."""

@@ -1,4 +1,4 @@
-"""How `hrm params` sets text: amounts with prefixes, paragraphs that fit the terminal, gaps between tables."""
+"""How `hrm params` sets text: paragraphs that fit the terminal, gaps between tables."""
 
 from __future__ import annotations
 
@@ -10,15 +10,6 @@ from hrm_cli.cli import console
 
 _LONGEST_LINE = 100
 """Characters of a line that is good to read."""
-
-
-def amount(value: float, unit: str) -> str:
-    """A number with its SI prefix: `1.35 GFLOP`, `109 MB`."""
-    prefixes = ("", "k", "M", "G", "T", "P", "E")
-    power = 0
-    while value >= 999.5 and power < len(prefixes) - 1:
-        value, power = value / 1000, power + 1
-    return f"{value:.3g} {prefixes[power]}{unit}"
 
 
 def terminal_width() -> int | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.cli import console
-from hrm_cli.cli.params_text import amount
 from hrm_cli.config.schema import Preset
+from hrm_cli.printable import amount, clock
+from hrm_cli.reporting import Reporter
 from hrm_cli.runs.plan import MEASURED_STEPS, RunPlan, seconds_left
 from hrm_cli.training.loggers import Listener
 from hrm_cli.training.state import Plan, TrainState
@@ -22,24 +22,18 @@ def plan_lines(plan: RunPlan) -> list[str]:
     ]
     if plan.max_minutes is not None:
         lines.append(
-            f"Time: {console.clock(60 * plan.max_minutes)} at most (train.max_minutes), evaluations included; learning "
+            f"Time: {clock(60 * plan.max_minutes)} at most (train.max_minutes), evaluations included; learning "
             "rates follow the steps that there is time for"
         )
     return lines
 
 
-def announce(plan: RunPlan) -> None:
-    """Says the plan on stderr."""
-    for line in plan_lines(plan):
-        console.print_message(line)
-
-
 def time_line(step_seconds: float, left: float, steps: int, batch: int, limit: float | None = None) -> str:
     """How long the run will take, as measured; `limit` are the seconds that it still has."""
-    to_go = f"about {console.clock(left)} to go without evaluations"
+    to_go = f"about {clock(left)} to go without evaluations"
     if limit is not None and limit < left:
         more = round(limit / step_seconds)
-        to_go = f"{console.clock(limit)} to go, in which there is time for about {more:,} steps"
+        to_go = f"{clock(limit)} to go, in which there is time for about {more:,} steps"
     return (
         f"Time: {to_go}, "
         f"{step_seconds:.3g} s a step ({batch / step_seconds:,.0f} examples/s), measured over {steps} steps"
@@ -49,11 +43,11 @@ def time_line(step_seconds: float, left: float, steps: int, batch: int, limit: f
 class TimeEstimate(Listener):
     """Says how long the run will take after its first steps. The very first warms up and is not counted."""
 
-    def __init__(self, state: TrainState, preset: Preset, facts: DatasetFacts, *, quiet: bool) -> None:
-        self._state, self._preset, self._facts, self._quiet = state, preset, facts, quiet
+    def __init__(self, state: TrainState, preset: Preset, facts: DatasetFacts, reporter: Reporter) -> None:
+        self._state, self._preset, self._facts, self._reporter = state, preset, facts, reporter
         self._plan: Plan | None = None
         self._warm: float | None = None
-        self._said = quiet
+        self._said = False
 
     def begin(self, plan: Plan, step: int) -> None:
         """Remembers where the run begins."""
@@ -73,7 +67,7 @@ class TimeEstimate(Listener):
                 batch = self._preset.train.global_batch_size
                 minutes = self._preset.train.max_minutes
                 limit = None if minutes is None else max(0.0, 60 * minutes - self._state.wall_seconds)
-                console.print_message(time_line(each, left, MEASURED_STEPS, batch, limit))
+                self._reporter.note(time_line(each, left, MEASURED_STEPS, batch, limit))
 
     def rewound(self, step: int) -> None:
         """Begins to measure again."""

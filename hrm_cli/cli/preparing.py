@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.pointers import checkpoints_of, pointed_to
-from hrm_cli.cli import console
 from hrm_cli.cli.configuration import configuration_of_run, domain_of, load_configuration
 from hrm_cli.cli.fitting import Fitting
 from hrm_cli.config.asked import NOTHING_ASKED, Asked, check_effect
@@ -30,7 +28,9 @@ from hrm_cli.errors import CheckpointError, ConfigError, DatasetError
 from hrm_cli.files import whole_file
 from hrm_cli.models.device import find_device
 from hrm_cli.puzzles.arc.names import pack_names
+from hrm_cli.reporting import Reporter, stages
 from hrm_cli.runs.folder import CONFIG_FILE, OWN_DATASET, RunFolder
+from hrm_cli.runs.request import TrainRequest
 from hrm_cli.runs.trackers import check_trackers
 from hrm_cli.training.starting import check_start
 
@@ -40,7 +40,7 @@ _OF_NEW_RUNS = {"seed": "the seed that it began with", "init_from": "its own wei
 
 @dataclass
 class PreparedRun:
-    """A run that can start: `with prepare_new_run(…) as prepared:`. Its folder is locked until the block ends.
+    """A run that can start: `with prepare_run(request) as prepared:`. Its folder is locked until the block ends.
 
     An error that is the user's to mend, before training has started, leaves nothing of a new run.
     """
@@ -68,27 +68,28 @@ class PreparedRun:
             self.claim.__exit__(kind, error, trace)
 
 
-def prepare_new_run(
-    preset_name: str | None,
-    overrides: Sequence[str] | None,
-    data: Path | None,
-    output_dir: Path | None,
-    checkpoint: Path | None = None,
-    *,
-    quiet: bool = False,
-    world_size: int = 1,
-    processes_here: int = 1,
-    force: bool = False,
+def prepare_run(
+    request: TrainRequest, reporter: Reporter | None = None, *, world_size: int = 1, processes_here: int = 1
 ) -> PreparedRun:
+    """The run that is asked for, new or resumed, ready to start: its folder is locked, its dataset is there.
+
+    Raises ConfigError, DatasetError or CheckpointError; a new run's folder is then removed again.
+    """
+    request.check()
+    fitting = Fitting(world_size, processes_here, request.force, reporter or Reporter())
+    return _new_run(request, fitting) if request.resume is None else _resumed_run(request, fitting)
+
+
+def _new_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
     """Checks everything, locks the folder, writes the configuration, and builds the dataset where none is given."""
-    preset, name = configuration_of_run(preset_name, overrides, checkpoint)
-    _check_world(preset, world_size)
+    overrides, data = request.settings, request.data
+    preset, name = configuration_of_run(request.preset, overrides, request.checkpoint)
+    _check_world(preset, fitting.world_size)
     preset = _with_whole_paths(preset, data)
     asked = Asked(frozenset(parse_overrides(overrides or ()).get("data", {})))
     check_effect(preset.data, asked)
     find_device(preset.train.device)
-    folder = output_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    fitting = Fitting(world_size, processes_here, force, quiet)
+    folder = request.output_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     fitting.check_before_building(preset, folder)
     claim = RunFolder.new(folder)
     try:
@@ -97,7 +98,7 @@ def prepare_new_run(
             _check_before_building(preset)
             # Written first, so that a run whose build is killed can be resumed.
             write_configuration(folder, preset)
-            _build(preset.data, own, asked, quiet=quiet)
+            _build(preset.data, own, asked, fitting.reporter)
         dataset, test = _open_datasets(own if preset.data.path is None else Path(preset.data.path))
         check_start(preset, dataset_facts(dataset))
         fitting.check_built(preset, dataset_facts(dataset), folder)
@@ -109,22 +110,15 @@ def prepare_new_run(
     return PreparedRun(folder, preset, dataset, test, claim=claim)
 
 
-def prepare_resumed_run(
-    name: str,
-    overrides: Sequence[str] | None,
-    data: Path | None,
-    *,
-    quiet: bool = False,
-    world_size: int = 1,
-    processes_here: int = 1,
-    force: bool = False,
-) -> PreparedRun:
+def _resumed_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
     """The run of `--resume`: its own configuration, with train and eval settings overridden where asked.
 
     Nothing but the lock is written here: what is refused later, because it does not fit the checkpoint, leaves the run
     as it was.
     """
-    folder, named = _run_and_checkpoint(name)
+    assert request.resume is not None
+    overrides, data = request.settings, request.data
+    folder, named = _run_and_checkpoint(request.resume)
     for section, settings in parse_overrides(overrides or ()).items():
         if section not in ("train", "eval"):
             raise ConfigError(
@@ -138,15 +132,14 @@ def prepare_resumed_run(
     claim = RunFolder.existing(folder)
     try:
         preset = _with_whole_paths(load_configuration(str(folder / CONFIG_FILE), overrides), data)
-        _check_world(preset, world_size)
+        _check_world(preset, fitting.world_size)
         where = Path(preset.data.path) if preset.data.path else folder / OWN_DATASET
         if not is_dataset(where):
             if preset.data.path or checkpoints_of(folder):
                 raise DatasetError(f"{where}: the run's dataset is not there; name where it is now (--data)")
             # Its build was killed.
-            _build(preset.data, where, NOTHING_ASKED, quiet=quiet)
+            _build(preset.data, where, NOTHING_ASKED, fitting.reporter)
         dataset, test = _open_datasets(where)
-        fitting = Fitting(world_size, processes_here, force, quiet)
         fitting.check_built(preset, dataset_facts(dataset), folder)
     except BaseException:
         claim.close()
@@ -245,15 +238,12 @@ def _with_whole_paths(preset: Preset, data: Path | None) -> Preset:
     )
 
 
-def _build(config: DataConfig, folder: Path, asked: Asked, *, quiet: bool) -> None:
-    with console.stages(quiet=quiet) as report:
+def _build(config: DataConfig, folder: Path, asked: Asked, reporter: Reporter) -> None:
+    with stages(reporter) as report:
         summary = build_dataset(config, folder, report=report, asked=asked)
-    if not quiet:
-        for note in summary.notes:
-            console.print_message(f"Note: {note}")
-        console.print_message(
-            f"Built {summary.train.examples:,} training examples in {summary.seconds:.1f} s: {folder}"
-        )
+    for note in summary.notes:
+        reporter.note(f"Note: {note}")
+    reporter.note(f"Built {summary.train.examples:,} training examples in {summary.seconds:.1f} s: {folder}")
 
 
 def _open_datasets(folder: Path, *, check_tokens: bool = True) -> tuple[Dataset, Dataset | None]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from hrm_cli.cli import console
 from hrm_cli.config.schema import Preset
 from hrm_cli.models.choices import choices_line
+from hrm_cli.reporting import Progress, Reporter
 from hrm_cli.training.loggers import Listener
 from hrm_cli.training.optimizers import optimizer_choice
 from hrm_cli.training.state import Plan, TrainState
@@ -17,8 +17,8 @@ from hrm_cli.training.state import Plan, TrainState
 class ProgressListener(Listener):
     """Shows loss, exact accuracy and speed beside the bar, and a line for every evaluation."""
 
-    def __init__(self, display: console.ProgressReporter, state: TrainState, *, quiet: bool) -> None:
-        self._display, self._state, self._quiet = display, state, quiet
+    def __init__(self, display: Progress, state: TrainState, reporter: Reporter) -> None:
+        self._display, self._state, self._reporter = display, state, reporter
         self._note = ""
 
     def begin(self, plan: Plan, step: int) -> None:
@@ -37,33 +37,28 @@ class ProgressListener(Listener):
         """Takes the newest figures; an evaluation gets a line of its own."""
         if record["kind"] == "train":
             self._note = f"loss {record['loss']:.3f}, exact {record['exact_accuracy']:.1%}, "
-        elif record["kind"] == "eval" and not self._quiet:
-            console.print_message(
+        elif record["kind"] == "eval":
+            self._reporter.note(
                 f"step {record['step']:,}: exact accuracy {record['exact_accuracy']:.2%}"
                 f"{' (best)' if record['best'] else ''}, mean steps {record['mean_steps']:.2f}"
             )
 
     def warned(self, message: str) -> None:
-        """Says it on stderr, whoever reads stdout."""
-        warn(message)
+        """Hands it to the reporter."""
+        self._reporter.warn(message)
 
     def rewound(self, step: int) -> None:
         """Moves the bar back."""
         self._display.update(step, self._note)
 
 
-def warn(message: str) -> None:
-    """A warning on stderr."""
-    console.print_message(f"Warning: {message}")
-
-
-def describe_run(preset: Preset, state: TrainState, plan: Plan) -> None:
-    """What is about to be trained, on stderr."""
+def describe_run(preset: Preset, state: TrainState, plan: Plan, reporter: Reporter) -> None:
+    """Reports what is about to be trained, and by which implementations."""
     count = sum(p.numel() for p in state.model.parameters())
-    console.print_message(
+    reporter.note(
         f"{preset.arch.core} with {count:,} trainable parameters on {state.model.device} "
         f"({str(state.model.core.dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads), "
         f"{plan.total_steps:,} steps of {preset.train.global_batch_size} puzzles "
         f"= {plan.epoch(plan.total_steps):.1f} epochs"
     )
-    console.print_message(f"Using {choices_line(state.model, optimizer=optimizer_choice(state.network))}")
+    reporter.note(f"Using {choices_line(state.model, optimizer=optimizer_choice(state.network))}")

@@ -1,7 +1,8 @@
-"""How the train and demo commands run a prepared run: model, checkpoint, evaluation, what is shown and written."""
+"""Trains a prepared run: model, checkpoint, evaluation while training, what is reported and written."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,18 +12,19 @@ import torch
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.pointers import has_checkpoint
-from hrm_cli.cli import console
-from hrm_cli.cli.devices import device_of_command
-from hrm_cli.cli.planning import TimeEstimate, announce
-from hrm_cli.cli.preparing import PreparedRun, dataset_facts, write_configuration
-from hrm_cli.cli.run_progress import ProgressListener, describe_run, warn
+from hrm_cli.cli.planning import TimeEstimate, plan_lines
+from hrm_cli.cli.preparing import PreparedRun, dataset_facts, prepare_run, write_configuration
+from hrm_cli.cli.run_progress import ProgressListener, describe_run
 from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.act import ACTModel
+from hrm_cli.models.device import resolve_device
 from hrm_cli.models.out_of_memory import told_as_exhausted, training_settings
+from hrm_cli.reporting import Reporter, Silent
 from hrm_cli.runs.plan import RunPlan, plan_run
+from hrm_cli.runs.request import TrainRequest
 from hrm_cli.runs.status import RunStatus
 from hrm_cli.runs.trackers import make_trackers
 from hrm_cli.training.distillation import load_teacher
@@ -32,6 +34,9 @@ from hrm_cli.training.resuming import go_on_from, load_training_state
 from hrm_cli.training.run import Run
 from hrm_cli.training.starting import freeze, start_new
 from hrm_cli.training.state import Plan, TrainState, initial_state, make_plan
+
+FindDevice = Callable[[str], torch.device]
+"""The device of that name (`train.device`)."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +66,30 @@ class RunOutcome:
         }
 
 
+def train_run(
+    request: TrainRequest, reporter: Reporter | None = None, *, find_device: FindDevice = resolve_device
+) -> RunOutcome:
+    """Prepares the run that is asked for and trains it in this process."""
+    with prepare_run(request, reporter) as prepared:
+        return run_training(prepared, reporter, find_device=find_device)
+
+
 def run_training(
     prepared: PreparedRun,
+    reporter: Reporter | None = None,
     *,
-    quiet: bool = False,
     world: World = ALONE,
     device: torch.device | None = None,
+    find_device: FindDevice = resolve_device,
 ) -> RunOutcome:
-    """Trains, with a progress bar on stderr and metrics.jsonl in the run's folder.
+    """Trains, with metrics.jsonl in the run's folder; `reporter` is told how it goes.
 
-    Every rank of `world` calls it, with a device of its own; rank 0 alone prints and writes.
+    Every rank of `world` calls it, with a device of its own; rank 0 alone reports and writes.
     """
     preset, dataset = prepared.preset, prepared.dataset
-    quiet = quiet or not world.is_first
+    reporter = (reporter or Reporter()) if world.is_first else Silent()
     facts = dataset_facts(dataset)
-    device = device_of_command(preset.train.device, device)
+    device = find_device(preset.train.device) if device is None else device
     if prepared.fitting is not None and device.type == "cuda":
         prepared.fitting.check(preset, facts, device, prepared.folder)
     state = initial_state(preset, facts, device)
@@ -98,41 +112,41 @@ def run_training(
             world,
             named=prepared.named,
             rows=preset.train.global_batch_size,
-            warn=warn,
+            warn=reporter.warn,
         )
         batches.load_state_dict(position)
     else:
-        if prepared.resumed and world.is_first:
-            console.print_message(f"{prepared.folder}: no checkpoint yet; starts from the beginning")
+        if prepared.resumed:
+            reporter.note(f"{prepared.folder}: no checkpoint yet; starts from the beginning")
         start_new(state, preset.train, facts)
         averages = {} if state.average is None else state.average.parameters
         world.start_alike(state.model.state_dict(), averages)
-        if preset.train.init_from is not None and not quiet:
-            console.print_message(f"Starts from the weights of {preset.train.init_from}.")
+        if preset.train.init_from is not None:
+            reporter.note(f"Starts from the weights of {preset.train.init_from}.")
     freeze(state, preset.train)
     plan = make_plan(preset.train, dataset)
-    _check_length(prepared, state, plan, world)
-    if not quiet:
-        describe_run(preset, state, plan)
-    if not quiet and not prepared.resumed:
-        announce(plan_of(prepared, state, facts, plan, world_size=world.size))
+    _check_length(prepared, state, plan, reporter)
+    describe_run(preset, state, plan, reporter)
+    if not prepared.resumed:
+        for line in plan_lines(plan_of(prepared, state, facts, plan, world_size=world.size)):
+            reporter.note(line)
     first_step, seconds_before = state.step, state.seconds
     if is_begun:
         go_on_from(prepared.folder, state, world)
     if prepared.resumed and world.is_first:
         # Last of all, when nothing can be refused any longer. What was overridden holds for later resumes as well.
         write_configuration(prepared.folder, preset)
-    with console.progress("training", plan.total_steps, start=state.step, quiet=quiet) as display:
+    with reporter.progress("training", plan.total_steps, start=state.step) as display:
         listeners: list[Listener] = [
-            MetricsFile(prepared.folder / "metrics.jsonl", warn),
-            *(make_trackers(prepared.folder, preset, warn) if world.is_first else ()),
-            ProgressListener(display, state, quiet=quiet),
-            TimeEstimate(state, preset, facts, quiet=quiet),
+            MetricsFile(prepared.folder / "metrics.jsonl", reporter.warn),
+            *(make_trackers(prepared.folder, preset, reporter.warn) if world.is_first else ()),
+            ProgressListener(display, state, reporter),
+            TimeEstimate(state, preset, facts, reporter),
         ]
         watching = listeners if world.is_first else []
         evaluation = _evaluation(prepared, world)
-        if evaluation is None and not quiet and (prepared.dataset.directory / "test").is_dir():
-            console.print_message(
+        if evaluation is None and (prepared.dataset.directory / "test").is_dir():
+            reporter.note(
                 "Note: the test puzzles have no answers: nothing is evaluated, and the run has no best checkpoint"
             )
         run = Run(prepared.folder, preset, facts, plan, batches, evaluation, watching, world)
@@ -152,7 +166,7 @@ def run_training(
     )
 
 
-def _check_length(prepared: PreparedRun, state: TrainState, plan: Plan, world: World) -> None:
+def _check_length(prepared: PreparedRun, state: TrainState, plan: Plan, reporter: Reporter) -> None:
     """Raises ConfigError where a run that is resumed is past the end that its settings give it."""
     config, step, end = prepared.preset.train, state.step, plan.total_steps
     if step > end:
@@ -162,8 +176,8 @@ def _check_length(prepared: PreparedRun, state: TrainState, plan: Plan, world: W
             f"{prepared.folder}: is at step {step} already, behind the end that {setting} sets; raise it, or go back "
             "to an earlier checkpoint (--resume RUN/checkpoints/step-…)"
         )
-    if step == end and world.is_first and not state.awaits_evaluation:
-        console.print_message(
+    if step == end and not state.awaits_evaluation:
+        reporter.note(
             f"{prepared.folder}: step {step} of {end}, nothing is left to train; raise train.max_steps or train.epochs"
         )
 

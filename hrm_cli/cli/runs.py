@@ -12,6 +12,7 @@ from hrm_cli.cli import console
 from hrm_cli.cli.charts import POINT, chart
 from hrm_cli.cli.options import JsonOption
 from hrm_cli.errors import ConfigError
+from hrm_cli.printable import clock
 from hrm_cli.runs.records import Curve, RunRecords, find_runs, read_run
 
 
@@ -109,7 +110,7 @@ def _row(run: RunRecords) -> tuple[object, ...]:
         "" if best is None else f"{best['exact_accuracy']:.2%}",
         "" if best is None else f"{best['step']:,}",
         f"{losses[-1]:.3f}" if losses else "",
-        "" if run.seconds is None else console.clock(run.seconds),
+        "" if run.seconds is None else clock(run.seconds),
     )
 
 
@@ -154,7 +155,7 @@ def _curves(run: RunRecords, kind: str) -> dict[str, Curve]:
 
 def _head(run: RunRecords) -> None:
     planned = "" if run.total_steps is None else f" of {run.total_steps:,}"
-    time = "" if run.seconds is None else f", {console.clock(run.seconds)} of training"
+    time = "" if run.seconds is None else f", {clock(run.seconds)} of training"
     console.print_line(f"{run.folder}: {run.state}, step {run.step:,}{planned}{time}")
     if run.reason not in ("", run.state):
         console.print_line(run.reason)

@@ -20,8 +20,8 @@ from hrm_cli.cli.launching import (
 from hrm_cli.cli.options import JsonOption, Overrides, preset_option, run_folder_option, seed_option
 
 if TYPE_CHECKING:
-    from hrm_cli.cli.preparing import PreparedRun
     from hrm_cli.cli.running import RunOutcome
+    from hrm_cli.runs.request import TrainRequest
 
 
 def train(
@@ -81,71 +81,51 @@ def train(
 
     Ctrl-C saves a checkpoint before it stops; --resume goes on from there.
     """
-    from hrm_cli.errors import ConfigError
-
-    if resume is not None:
-        own = {
-            "--checkpoint": (checkpoint, "weights"),
-            "--preset": (preset, "configuration; settings can follow as KEY=VALUE"),
-            "--output-dir": (output_dir, "folder"),
-            "--seed": (seed, "seeds"),
-        }
-        for option, (value, what) in own.items():
-            if value is not None:
-                raise ConfigError(
-                    f"--resume and {option}: a resumed run keeps its own {what}; give one of them"
-                )
     processes = Processes(nproc_per_node, nnodes, node_rank, rdzv_endpoint, max_restarts, backend)
     processes.check()
     processes.keep_torch_quiet()
-    if seed is not None:
-        overrides = [*(overrides or ()), f"data.seed={seed}", f"train.seed={seed}"]
+    from hrm_cli.runs.request import TrainRequest
 
+    request = TrainRequest(preset, overrides or (), data, output_dir, checkpoint, resume, seed, force)
+    request.check()
     if dry_run:
-        if resume is not None or processes.are_launched:
-            raise ConfigError(
-                "--dry-run: plans a new run in one process; leave --resume and several processes out"
-            )
-        from hrm_cli.cli.dry_run import plan_and_measure
+        _show_plan(request, processes, json=json)
+    elif processes.are_launched:
+        raise typer.Exit(train_on_processes(processes, request, json=json))
+    else:
+        from hrm_cli.cli.console import ConsoleReporter
+        from hrm_cli.cli.devices import device_of_command
+        from hrm_cli.cli.running import train_run
 
-        plan_and_measure(preset, overrides, data, output_dir, checkpoint, force=force, json=json)
-        return
+        outcome = train_run(request, ConsoleReporter(quiet=json), find_device=device_of_command)
+        show_outcome(outcome, json=json)
+        if outcome.result.signal_number is not None:
+            raise typer.Exit(128 + outcome.result.signal_number)
 
-    from hrm_cli.cli.preparing import prepare_new_run, prepare_resumed_run
-    from hrm_cli.cli.running import run_training
 
-    def prepare() -> PreparedRun:
-        if resume is not None:
-            return prepare_resumed_run(
-                resume,
-                overrides,
-                data,
-                quiet=json,
-                world_size=processes.world_size,
-                processes_here=processes.per_host,
-                force=force,
-            )
-        return prepare_new_run(
-            preset,
-            overrides,
-            data,
-            output_dir,
-            checkpoint,
-            quiet=json,
-            world_size=processes.world_size,
-            processes_here=processes.per_host,
-            force=force,
-        )
+def _show_plan(request: TrainRequest, processes: Processes, *, json: bool) -> None:
+    from hrm_cli.cli import console
+    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.dry_run import plan_and_measure
+    from hrm_cli.cli.planning import plan_lines
+    from hrm_cli.errors import ConfigError
+    from hrm_cli.runs.plan import RunPlan
 
     if processes.are_launched:
-        own_data = None if data is None else str(data)
-        status = train_on_processes(processes, prepare, own_data, force=force, json=json)
-        raise typer.Exit(status)
-    with prepare() as prepared:
-        outcome = run_training(prepared, quiet=json)
-    show_outcome(outcome, json=json)
-    if outcome.result.signal_number is not None:
-        raise typer.Exit(128 + outcome.result.signal_number)
+        raise ConfigError("--dry-run: plans a run of one process; leave several processes out")
+
+    def show(plan: RunPlan) -> None:
+        if not json:
+            for line in plan_lines(plan):
+                console.print_line(line)
+
+    reporter = console.ConsoleReporter(quiet=json)
+    measured = plan_and_measure(request, reporter, on_plan=show, find_device=device_of_command)
+    if json:
+        console.print_json(measured.document())
+    else:
+        console.print_line(measured.time_line())
+        console.print_line("Dry run: nothing was kept.")
 
 
 def show_outcome(outcome: RunOutcome, *, json: bool) -> None:

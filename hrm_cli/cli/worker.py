@@ -95,12 +95,14 @@ def _work(task: dict[str, Any], attempt: int, local_rank: int) -> int:
 
 def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
     from hrm_cli.cli import console
+    from hrm_cli.cli.devices import device_of_command
     from hrm_cli.cli.fitting import Fitting
     from hrm_cli.cli.preparing import check_same_dataset, reopened_run
     from hrm_cli.cli.running import run_training
     from hrm_cli.cli.train import show_outcome
     from hrm_cli.config.schema import Preset
     from hrm_cli.distributed.process_group import choose_backend, choose_device
+    from hrm_cli.reporting import Silent
 
     place = meeting.place
     # Rank 0's configuration holds on every host.
@@ -108,6 +110,7 @@ def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
     preset = Preset.model_validate(agreed["preset"])
     device = choose_device(preset.train.device, place)
     with meeting.world(choose_backend(agreed["backend"], device), device) as world:
+        reporter = console.ConsoleReporter(quiet=agreed["json"]) if world.is_first else Silent()
         prepared = reopened_run(
             Path(agreed["folder"]),
             preset,
@@ -115,14 +118,14 @@ def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
             resumed=agreed["resumed"] or attempt > 0,
             checks_tokens=_reads_the_dataset_first(place, attempt),
             named=_named_checkpoint(agreed, attempt),
-            fitting=Fitting(place.world_size, place.processes, agreed["force"], quiet=not world.is_first),
+            fitting=Fitting(place.world_size, place.processes, agreed["force"], reporter),
         )
         check_same_dataset(prepared, world)
         if world.is_first and attempt:
             console.print_message(
                 f"A process was lost. Started again from the latest checkpoint ({attempt} of {task['max_restarts']})."
             )
-        outcome = run_training(prepared, quiet=agreed["json"], world=world, device=device)
+        outcome = run_training(prepared, reporter, world=world, device=device_of_command(device.type, device))
         if world.is_first:
             show_outcome(outcome, json=agreed["json"])
     return 0 if outcome.result.signal_number is None else 128 + outcome.result.signal_number

@@ -1,0 +1,51 @@
+"""What a user asks of a training run: the options of `hrm train` as one object, checked before torch is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hrm_cli.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What a user asks of a training run; None leaves a value to the preset."""
+
+    preset: str | None = None
+    """A packaged preset or a YAML file; without it that of `checkpoint`, else `tiny`."""
+    overrides: Sequence[str] = ()
+    """Settings as `KEY=VALUE`."""
+    data: Path | None = None
+    """A dataset folder; without it the preset's own dataset is built."""
+    output_dir: Path | None = None
+    checkpoint: Path | None = None
+    """Weights to start from."""
+    resume: str | None = None
+    """A run, one of its checkpoints, or `latest`: the run goes on from there."""
+    seed: int | None = None
+    force: bool = False
+    """Train although the plan does not fit the machine."""
+
+    @property
+    def settings(self) -> list[str]:
+        """The overrides, with the seed among them."""
+        seeds = [] if self.seed is None else [f"data.seed={self.seed}", f"train.seed={self.seed}"]
+        return [*self.overrides, *seeds]
+
+    def check(self) -> None:
+        """Raises ConfigError where a resumed run is asked for what it has already."""
+        if self.resume is None:
+            return
+        own = {
+            "--checkpoint": (self.checkpoint, "weights"),
+            "--preset": (self.preset, "configuration; settings can follow as KEY=VALUE"),
+            "--output-dir": (self.output_dir, "folder"),
+            "--seed": (self.seed, "seeds"),
+        }
+        for option, (value, what) in own.items():
+            if value is not None:
+                raise ConfigError(
+                    f"--resume and {option}: a resumed run keeps its own {what}; give one of them"
+                )
