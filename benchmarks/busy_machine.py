@@ -51,8 +51,8 @@ def work(preset_name: str) -> None:
     import torch
 
     from hrm_cli.benchmarking.workloads import training
-    from hrm_cli.cli.configuration import domain_of
     from hrm_cli.config.presets import load_preset
+    from hrm_cli.runs.configuration import domain_of
 
     preset = load_preset(preset_name)
     batch = preset.train.global_batch_size

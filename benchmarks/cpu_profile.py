@@ -16,9 +16,9 @@ from timed_training import machine
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from hrm_cli.benchmarking.workloads import training
-from hrm_cli.cli.configuration import domain_of
 from hrm_cli.config.presets import load_preset
 from hrm_cli.models.cpu.kernels.launching import Kernel
+from hrm_cli.runs.configuration import domain_of
 
 STEPS, LINES = 3, 20
 

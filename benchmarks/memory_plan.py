@@ -50,8 +50,8 @@ def measure(name: str, overrides: list[str], device_name: str) -> dict[str, floa
 
     from hrm_cli.accounting.memory import memory_in_training
     from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-    from hrm_cli.cli.configuration import domain_of, load_configuration
     from hrm_cli.data.batches import Batch
+    from hrm_cli.runs.configuration import domain_of, load_configuration
     from hrm_cli.training.prefetch import as_tensors, on_device
     from hrm_cli.training.state import initial_state
     from hrm_cli.training.step import train_one_step

@@ -17,9 +17,10 @@ FLOORS = (
     "checkpoints",
     "distributed",
     "training",
-    "runs",
     "evaluation",
+    "runs",
     "solving",
+    "views",
     "benchmarking",
     "cli",
 )

@@ -22,8 +22,8 @@ import torch
 from gpu_stages.results import error_lines
 from gpu_stages.speed import BROKEN, FIRST, Row
 from hrm_cli.benchmarking.workloads import Workload, evaluation, training
-from hrm_cli.cli.configuration import domain_of
 from hrm_cli.config.presets import load_preset
+from hrm_cli.runs.configuration import domain_of
 
 _SECONDS, _FEWEST, _MOST = 4.0, 4, 200
 """For how long steps are timed, and how many of them."""

@@ -59,8 +59,8 @@ def bench(
 
     from hrm_cli.benchmarking.measuring import measure
     from hrm_cli.cli import console
-    from hrm_cli.cli.configuration import load_configuration
     from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.runs.configuration import load_configuration
 
     configuration = load_configuration(preset, overrides)
     if threads is not None:
@@ -75,7 +75,7 @@ def bench(
 
 def _workload(what: str, name: str, preset: Preset, batch: int | None, device: torch.device) -> Workload:
     from hrm_cli.benchmarking import workloads
-    from hrm_cli.cli.configuration import domain_of
+    from hrm_cli.runs.configuration import domain_of
 
     if what == "build":
         return workloads.building(Path(name).stem, preset)

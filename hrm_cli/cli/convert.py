@@ -113,7 +113,7 @@ def convert(
         done = _to_reference(Path(source), destination, resize_puzzle_embedding, force=force)
     else:
         from hrm_cli.checkpoints.convert.facts import Wishes
-        from hrm_cli.cli.configuration import load_configuration
+        from hrm_cli.runs.configuration import load_configuration
 
         wishes = Wishes(
             settings,
@@ -164,8 +164,8 @@ def _to_ours(
     from hrm_cli.checkpoints.convert.facts import Wishes
     from hrm_cli.checkpoints.convert.reference_files import read_reference
     from hrm_cli.checkpoints.model_files import MODEL_FILE
-    from hrm_cli.cli.preparing import dataset_facts
     from hrm_cli.data.format import Dataset
+    from hrm_cli.runs.preparing import dataset_facts
 
     assert isinstance(wishes, Wishes)
     if wishes.data is not None:

@@ -35,10 +35,10 @@ def demo(
     from hrm_cli.checkpoints.model_files import load_model
     from hrm_cli.cli import console
     from hrm_cli.cli.devices import device_of_command
-    from hrm_cli.cli.preparing import prepare_run
-    from hrm_cli.cli.running import run_training
     from hrm_cli.data.format import Dataset
     from hrm_cli.evaluation.evaluate import evaluate
+    from hrm_cli.runs.execution import run_training
+    from hrm_cli.runs.preparing import prepare_run
     from hrm_cli.runs.request import TrainRequest
 
     def say(text: str) -> None:

@@ -68,9 +68,9 @@ def evaluate(
       hrm eval runs/arc-1 --submission submission.json --nproc-per-node 8
       hrm eval --baselines-only --data data/arc-1
     """
-    from hrm_cli.cli import eval_output
-    from hrm_cli.data.format import Dataset
+    from hrm_cli.cli import console, eval_output
     from hrm_cli.errors import CheckpointError, ConfigError
+    from hrm_cli.evaluation.request import EvalRequest
     from hrm_cli.files import refuse_unwritable
 
     if baselines_only:
@@ -85,7 +85,14 @@ def evaluate(
             raise ConfigError(
                 f"--baselines-only and {', '.join(unused)}: baselines need no model; leave one of them out"
             )
-        eval_output.show_baselines(Dataset.open(data, split), max_puzzles, json=json)
+        from hrm_cli.data.format import Dataset
+        from hrm_cli.evaluation.measuring import measure_trivial
+
+        scores = measure_trivial(Dataset.open(data, split), max_puzzles)
+        if json:
+            console.print_json(scores.document())
+        else:
+            eval_output.render_baselines(scores)
         return
     if checkpoint is None:
         raise CheckpointError(
@@ -98,9 +105,7 @@ def evaluate(
     processes = Processes(nproc_per_node, backend=backend)
     processes.check()
     processes.keep_torch_quiet()
-    from hrm_cli.cli.measuring import Request, measure
-
-    request = Request(
+    request = EvalRequest(
         str(checkpoint),
         None if data is None else str(data),
         split,
@@ -112,9 +117,12 @@ def evaluate(
         None if submission is None else str(submission),
         device,
         seed or 0,
-        json,
         compile,
     )
     if processes.are_launched:
-        raise typer.Exit(evaluate_on_processes(processes, request))
-    measure(request)
+        raise typer.Exit(evaluate_on_processes(processes, request, json=json))
+    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.evaluation.measuring import measure
+
+    reporter = console.ConsoleReporter(quiet=json)
+    eval_output.show(measure(request, reporter, find_device=device_of_command), json=json)

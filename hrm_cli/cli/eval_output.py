@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_format
-from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hrm_cli.cli import console
-from hrm_cli.data.arc.online import is_arc
-from hrm_cli.data.format import Dataset
-from hrm_cli.evaluation.arc_baselines import measure_output_baselines
-from hrm_cli.evaluation.arc_voting import Voting, named_scores, pass_at, read_test_tasks, submission
-from hrm_cli.evaluation.attempted import AttemptedEvaluation
-from hrm_cli.evaluation.baselines import Baseline, measure_baselines
-from hrm_cli.evaluation.evaluate import Evaluation
 from hrm_cli.evaluation.intervals import wilson_interval
-from hrm_cli.files import whole_file
+
+if TYPE_CHECKING:
+    from hrm_cli.evaluation.measuring import BaselineMeasurement, Measurement
 
 CLOSE = 0.02
 """Cell accuracies nearer to a trivial predictor's than this say nothing."""
@@ -30,73 +21,19 @@ MEANINGS = {
 }
 
 
-def voted(voting: Voting, file: Path | None) -> dict[str, float]:
-    """pass@K by name, empty where the tasks have no known answers; writes the submission to `file`, if there is one."""
-    tasks = read_test_tasks(voting.dataset)
-    if file is not None:
-        with whole_file(file) as stream:
-            json_format.dump(submission(voting.votes, tasks), stream)
-    return named_scores(pass_at(voting.votes, tasks))
-
-
-def baseline_figures(baselines: Mapping[str, Baseline]) -> dict[str, dict[str, float]]:
-    """The baselines under their names in `hrm eval --json`."""
-    return {
-        "baselines": {name: baseline.cell_accuracy for name, baseline in baselines.items()},
-        "baselines_exact": {name: baseline.exact_accuracy for name, baseline in baselines.items()},
-    }
-
-
-def attempted_figures(result: Evaluation, attempted: AttemptedEvaluation | None) -> dict[str, Any]:
-    """What attempts reach, beside the one pass; without any, they reach what the one pass does."""
-    if attempted is None:
-        reached = result.exact_accuracy if result.puzzles else None
-        return {"attempts": 1, "exact_accuracy_with_attempts": reached}
-    by_set = {
-        name: {**asdict(result.by_set[name]), "exact_accuracy_with_attempts": share}
-        for name, share in attempted.by_set.items()
-    }
-    return {**attempted.figures(), **({"by_set": by_set} if by_set else {})}
-
-
-def show_baselines(dataset: Dataset, limit: int | None, *, json: bool) -> None:
-    """What trivial predictors score on a split; of ARC's test split also on the outputs as they are."""
-    if not dataset.has_answers:
-        document = {
-            "data": str(dataset.directory),
-            "split": dataset.split,
-            "puzzles": 0,
-            **baseline_figures({}),
-        }
-        if json:
-            console.print_json(document)
-        else:
-            console.print_line(
-                f"{dataset.directory}: the {dataset.split} split has no answers to compare with."
-            )
-        return
-    baselines = measure_baselines(dataset, limit=limit)
-    outputs, on_outputs = 0, dict[str, Baseline]()
-    if is_arc(dataset) and dataset.split == "test":
-        outputs, found = measure_output_baselines(read_test_tasks(dataset))
-        on_outputs = dict(found)
-    if json:
-        console.print_json(
-            {
-                "data": str(dataset.directory),
-                "split": dataset.split,
-                "puzzles": min(dataset.num_examples, limit or dataset.num_examples),
-                **baseline_figures(baselines),
-                **({"outputs": {"count": outputs, **baseline_figures(on_outputs)}} if on_outputs else {}),
-            }
-        )
+def render_baselines(measured: BaselineMeasurement) -> None:
+    """What trivial predictors score, for people."""
+    if not measured.puzzles:
+        console.print_line(f"{measured.data}: the {measured.split} split has no answers to compare with.")
         return
     columns = ("trivial predictor", "cells right", "exact", "what it answers")
-    rows = [(name, b.cell_accuracy, b.exact_accuracy) for name, b in on_outputs.items()]
+    rows = [(name, b.cell_accuracy, b.exact_accuracy) for name, b in measured.on_outputs.items()]
     if rows:
-        console.print_table(columns, _predictors(rows), title=f"{outputs:,} test outputs as they are")
-    rows = [(name, b.cell_accuracy, b.exact_accuracy) for name, b in baselines.items()]
-    console.print_table(columns, _predictors(rows), title=f"{dataset.directory}: cells of {dataset.split}")
+        console.print_table(
+            columns, _predictors(rows), title=f"{measured.outputs:,} test outputs as they are"
+        )
+    rows = [(name, b.cell_accuracy, b.exact_accuracy) for name, b in measured.baselines.items()]
+    console.print_table(columns, _predictors(rows), title=f"{measured.data}: cells of {measured.split}")
 
 
 def _predictors(rows: list[tuple[str, float, float]]) -> list[tuple[str, str, str, str]]:
@@ -106,15 +43,18 @@ def _predictors(rows: list[tuple[str, float, float]]) -> list[tuple[str, str, st
     ]
 
 
-def render(
-    path: Path,
-    split: str,
-    result: Evaluation,
-    baselines: Mapping[str, Baseline],
-    arc: Mapping[str, float],
-    attempted: AttemptedEvaluation | None = None,
-) -> None:
+def show(measured: Measurement, *, json: bool) -> None:
+    """The figures as a JSON document, or for people."""
+    if json:
+        console.print_json(measured.document())
+    else:
+        render(measured)
+
+
+def render(measured: Measurement) -> None:
     """The figures for people, and in words where the cell accuracy means nothing."""
+    path, split, result = measured.path, measured.split, measured.result
+    baselines, arc, attempted = measured.baselines, measured.arc or {}, measured.attempted
     if not result.puzzles:
         console.print_line(f"{path}: the {split} split has no answers, so there is no accuracy.")
         return

@@ -11,7 +11,7 @@ import typer
 from hrm_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hrm_cli.cli.measuring import Request
+    from hrm_cli.evaluation.request import EvalRequest
     from hrm_cli.runs.request import TrainRequest
 
 ProcessesOption = Annotated[
@@ -103,9 +103,9 @@ def train_on_processes(processes: Processes, request: TrainRequest, *, json: boo
     """Trains on several processes; returns the exit status. Host 0 alone prepares the run, and all hosts follow it."""
     from hrm_cli.checkpoints.pointers import pointed_to
     from hrm_cli.cli.console import ConsoleReporter
-    from hrm_cli.cli.preparing import prepare_run
     from hrm_cli.distributed.launcher import Job, launch
     from hrm_cli.distributed.process_group import Place, choose_backend, choose_device
+    from hrm_cli.runs.preparing import prepare_run
 
     place = Place(processes.per_host, processes.hosts, processes.host)
     data = None if request.data is None else str(request.data)
@@ -140,12 +140,12 @@ def train_on_processes(processes: Processes, request: TrainRequest, *, json: boo
         return launched(run)
 
 
-def evaluate_on_processes(processes: Processes, request: Request) -> int:
+def evaluate_on_processes(processes: Processes, request: EvalRequest, *, json: bool) -> int:
     """Evaluates on several processes of this host; returns the exit status."""
     from hrm_cli.distributed.launcher import Job, launch
     from hrm_cli.distributed.process_group import Place, choose_backend, choose_device
 
     place = Place(processes.per_host)
     choose_backend(processes.backend, choose_device(request.device, place))
-    task = {"what": "evaluate", "request": asdict(request), "backend": processes.backend}
+    task = {"what": "evaluate", "request": asdict(request), "json": json, "backend": processes.backend}
     return launch(Job(_WORKER, task, place))

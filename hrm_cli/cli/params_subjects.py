@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hrm_cli.accounting.report import Report, Shape, make_report
-from hrm_cli.cli.configuration import domain_of, load_configuration
 from hrm_cli.config.presets import list_presets
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.batches import expected_examples
 from hrm_cli.data.metadata import read_metadata
+from hrm_cli.runs.configuration import domain_of, load_configuration
 
 
 @dataclass(frozen=True)

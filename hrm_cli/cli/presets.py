@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from hrm_cli.cli import console
-from hrm_cli.cli.configuration import domain_of, load_configuration
 from hrm_cli.cli.options import ForceOption, JsonOption, Overrides, PresetArgument
 from hrm_cli.config.presets import list_presets
 from hrm_cli.config.problems import InvalidConfigError
@@ -16,6 +15,7 @@ from hrm_cli.config.resolved import diff_presets, explained_yaml, resolved_yaml
 from hrm_cli.config.schema import Preset
 from hrm_cli.errors import ConfigError
 from hrm_cli.files import whole_file
+from hrm_cli.runs.configuration import domain_of, load_configuration
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from hrm_cli.cli import console
-from hrm_cli.cli.charts import POINT, chart
 from hrm_cli.cli.options import JsonOption
 from hrm_cli.errors import ConfigError
 from hrm_cli.printable import clock
 from hrm_cli.runs.records import Curve, RunRecords, find_runs, read_run
+from hrm_cli.views.charts import POINT, chart
 
 
 @dataclass(frozen=True)

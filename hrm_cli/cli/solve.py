@@ -189,7 +189,9 @@ def solve(
     puzzles = open_puzzles(source or sys.stdin.buffer) if resume_carry is None else None
     if checkpoint is None and puzzles is not None and save_carry is not None:
         checkpoint = Path(f"{SCHEME}{model_for(first_puzzle(puzzles.first)).name}")
-    with answer_files(source, output, picture, with_trace=trace) as write:
+    from hrm_cli.views.pictures import solve_picture
+
+    with answer_files(source, output, picture, draw=solve_picture, with_trace=trace) as write:
         from hrm_cli.cli.devices import device_of_command
         from hrm_cli.solving import pausing
         from hrm_cli.solving.choosing import Asked, LoadedModel, solve_with_bundled

@@ -69,7 +69,7 @@ def solve_tasks(puzzle_file: str, options: ArcOptions) -> None:
     tasks = _open_tasks(puzzle_file)
     source = None if puzzle_file == STDIN else Path(puzzle_file)
     with (
-        answer_files(source, options.output, None) as write,
+        answer_files(source, options.output) as write,
         _submission_file(options.submission) as attempts,
     ):
         from hrm_cli.checkpoints.model_files import load_model

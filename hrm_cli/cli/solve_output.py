@@ -81,7 +81,7 @@ class Report:
             raise typer.Exit(1)
 
     def _show_trace(self, domain: Domain, solution: Solution) -> None:
-        from hrm_cli.solving.trace import frames, given_cells, plain_lines, rich_frame
+        from hrm_cli.views.trace import frames, given_cells, plain_lines, rich_frame
 
         assert solution.puzzle is not None
         steps = frames(domain, solution)
@@ -130,8 +130,8 @@ def _grids(domain: Domain, solution: Solution) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from hrm_cli.solving.drawing import draw
-    from hrm_cli.solving.trace import given_cells, styled_grid, wrong_cells
+    from hrm_cli.views.drawing import draw
+    from hrm_cli.views.trace import given_cells, styled_grid, wrong_cells
 
     assert solution.puzzle is not None
     assert solution.answer is not None

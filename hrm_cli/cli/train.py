@@ -20,7 +20,7 @@ from hrm_cli.cli.launching import (
 from hrm_cli.cli.options import JsonOption, Overrides, preset_option, run_folder_option, seed_option
 
 if TYPE_CHECKING:
-    from hrm_cli.cli.running import RunOutcome
+    from hrm_cli.runs.execution import RunOutcome
     from hrm_cli.runs.request import TrainRequest
 
 
@@ -95,7 +95,7 @@ def train(
     else:
         from hrm_cli.cli.console import ConsoleReporter
         from hrm_cli.cli.devices import device_of_command
-        from hrm_cli.cli.running import train_run
+        from hrm_cli.runs.execution import train_run
 
         outcome = train_run(request, ConsoleReporter(quiet=json), find_device=device_of_command)
         show_outcome(outcome, json=json)
@@ -106,10 +106,9 @@ def train(
 def _show_plan(request: TrainRequest, processes: Processes, *, json: bool) -> None:
     from hrm_cli.cli import console
     from hrm_cli.cli.devices import device_of_command
-    from hrm_cli.cli.dry_run import plan_and_measure
-    from hrm_cli.cli.planning import plan_lines
     from hrm_cli.errors import ConfigError
-    from hrm_cli.runs.plan import RunPlan
+    from hrm_cli.runs.dry_run import plan_and_measure
+    from hrm_cli.runs.plan import RunPlan, plan_lines
 
     if processes.are_launched:
         raise ConfigError("--dry-run: plans a run of one process; leave several processes out")

@@ -96,13 +96,13 @@ def _work(task: dict[str, Any], attempt: int, local_rank: int) -> int:
 def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
     from hrm_cli.cli import console
     from hrm_cli.cli.devices import device_of_command
-    from hrm_cli.cli.fitting import Fitting
-    from hrm_cli.cli.preparing import check_same_dataset, reopened_run
-    from hrm_cli.cli.running import run_training
     from hrm_cli.cli.train import show_outcome
     from hrm_cli.config.schema import Preset
     from hrm_cli.distributed.process_group import choose_backend, choose_device
     from hrm_cli.reporting import Silent
+    from hrm_cli.runs.execution import run_training
+    from hrm_cli.runs.preparing import check_same_dataset, reopened_run
+    from hrm_cli.runs.resources import Fitting
 
     place = meeting.place
     # Rank 0's configuration holds on every host.
@@ -147,13 +147,20 @@ def _named_checkpoint(agreed: dict[str, Any], attempt: int) -> Path | None:
 
 
 def _evaluate(task: dict[str, Any], meeting: Meeting) -> int:
-    from hrm_cli.cli.measuring import Request, measure
+    from hrm_cli.cli import eval_output
+    from hrm_cli.cli.console import ConsoleReporter
+    from hrm_cli.cli.devices import device_of_command
     from hrm_cli.distributed.process_group import choose_backend, choose_device
+    from hrm_cli.evaluation.measuring import measure
+    from hrm_cli.evaluation.request import EvalRequest
 
-    request = Request(**task["request"])
+    request, json = EvalRequest(**task["request"]), task["json"]
     device = choose_device(request.device, meeting.place)
     with meeting.world(choose_backend(task["backend"], device), device) as world:
-        measure(request, world, device)
+        own = device_of_command(device.type, device)
+        measured = measure(request, ConsoleReporter(quiet=json), world=world, device=own)
+        if world.is_first:
+            eval_output.show(measured, json=json)
     return 0
 
 

@@ -17,6 +17,7 @@ from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.depth import depth_at
 from hrm_cli.config.schema import Preset
 from hrm_cli.files import free_disk
+from hrm_cli.printable import amount, clock
 from hrm_cli.training.state import Plan
 
 MEASURED_STEPS = 20
@@ -137,3 +138,32 @@ def seconds_left(
     level = preset.train.model_copy(update={"depth_schedule": None})
     step = training_flops(now, level, facts.vocab_size, facts.seq_len)
     return step_seconds * rest / step * (plan.total_steps - first_step)
+
+
+def plan_lines(plan: RunPlan) -> list[str]:
+    """The plan for people."""
+    lines = [
+        f"Plan: {'at most ' if plan.max_minutes else ''}{plan.steps:,} steps, {plan.epochs:.1f} epochs, "
+        f"{plan.examples:,} examples, {plan.tokens:,} tokens; "
+        f"{amount(plan.flops, 'FLOP')} without evaluations",
+        f"Memory while training: about {amount(plan.memory, 'B')} (weights, optimiser, activations). "
+        f"Disk: {amount(plan.disk, 'B')} for checkpoints of {amount(plan.checkpoint, 'B')}",
+    ]
+    if plan.max_minutes is not None:
+        lines.append(
+            f"Time: {clock(60 * plan.max_minutes)} at most (train.max_minutes), evaluations included; learning "
+            "rates follow the steps that there is time for"
+        )
+    return lines
+
+
+def time_line(step_seconds: float, left: float, steps: int, batch: int, limit: float | None = None) -> str:
+    """How long the run will take, as measured; `limit` are the seconds that it still has."""
+    to_go = f"about {clock(left)} to go without evaluations"
+    if limit is not None and limit < left:
+        more = round(limit / step_seconds)
+        to_go = f"{clock(limit)} to go, in which there is time for about {more:,} steps"
+    return (
+        f"Time: {to_go}, "
+        f"{step_seconds:.3g} s a step ({batch / step_seconds:,.0f} examples/s), measured over {steps} steps"
+    )

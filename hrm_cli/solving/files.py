@@ -23,6 +23,8 @@ FEW = 12
 """Puzzles that are drawn as grids on a terminal; a longer file gets one line for each."""
 
 WriteSolution = Callable[[Domain, Solution], None]
+Draw = Callable[[Domain, Solution], str]
+"""Makes the text of a picture."""
 
 
 class OpenedPuzzles:
@@ -60,13 +62,18 @@ def first_puzzle(items: Iterable[Puzzle | Unreadable]) -> Puzzle:
 
 @contextmanager
 def answer_files(
-    source: Path | None, output: Path | None, picture: Path | None, *, with_trace: bool = False
+    source: Path | None,
+    output: Path | None,
+    picture: Path | None = None,
+    *,
+    draw: Draw | None = None,
+    with_trace: bool = False,
 ) -> Iterator[WriteSolution]:
     """What to hand every solution to, so that `output` and `picture` get written. Raises ConfigError.
 
     `output` holds one answer a line, empty where none obeys the rules; where its name ends in .jsonl it holds
     records, `with_trace` or without.
-    `picture` shows the first solved puzzle, or the first answered one where none is solved.
+    `picture` holds what `draw` makes of the first solved puzzle, or the first answered one where none is solved.
     """
     _refuse_collisions(source, output, picture)
     with ExitStack() as stack:
@@ -75,8 +82,8 @@ def answer_files(
             stream = stack.enter_context(whole_file(output))
             takes_records = output.suffix == ".jsonl"
             writers.append(_record_writer(stream, with_trace) if takes_records else _answer_writer(stream))
-        if picture is not None:
-            writers.append(stack.enter_context(_painter(picture)))
+        if picture is not None and draw is not None:
+            writers.append(stack.enter_context(_painter(picture, draw)))
 
         def write(domain: Domain, solution: Solution) -> None:
             for writer in writers:
@@ -117,9 +124,7 @@ def _answer_writer(stream: IO[str]) -> WriteSolution:
 
 
 @contextmanager
-def _painter(path: Path) -> Iterator[WriteSolution]:
-    from hrm_cli.solving.pictures import solve_picture
-
+def _painter(path: Path, draw: Draw) -> Iterator[WriteSolution]:
     shown: tuple[Domain, Solution] | None = None
 
     def consider(domain: Domain, solution: Solution) -> None:
@@ -131,4 +136,4 @@ def _painter(path: Path) -> Iterator[WriteSolution]:
     yield consider
     if shown is not None:
         with whole_file(path) as stream:
-            stream.write(solve_picture(*shown))
+            stream.write(draw(*shown))

@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 
 import hrm_cli.data.format as data_format
-from hrm_cli.cli import measuring
-from hrm_cli.cli.measuring import Request, measure
-from hrm_cli.cli.preparing import prepare_new_run, reopened_run
-from hrm_cli.cli.running import run_training
 from hrm_cli.cli.worker import _reads_the_dataset_first
 from hrm_cli.config.data import DataConfig
 from hrm_cli.data.build import build_dataset
 from hrm_cli.distributed.process_group import Place
 from hrm_cli.distributed.world import ALONE
+from hrm_cli.evaluation import measuring
+from hrm_cli.evaluation.measuring import measure
+from hrm_cli.evaluation.request import EvalRequest
+from hrm_cli.runs.execution import run_training
+from hrm_cli.runs.preparing import prepare_run, reopened_run
+from hrm_cli.runs.request import TrainRequest
 
 
 class StoppedError(Exception):
@@ -47,7 +49,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_who_prepares_a_run_reads_its_dataset_and_its_workers_do_not(
     scans: list[str], data: Path, tmp_path: Path
 ) -> None:
-    prepared = prepare_new_run(None, [], data, tmp_path / "run", quiet=True)
+    prepared = prepare_run(TrainRequest(data=data, output_dir=tmp_path / "run"))
     assert scans == ["train", "test"]
     reopened_run(prepared.folder, prepared.preset, data, resumed=False, named=None)
     assert scans == ["train", "test"]
@@ -66,8 +68,8 @@ def test_of_the_ranks_that_evaluate_the_first_reads_the_dataset(
     scans: list[str], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_first: bool
 ) -> None:
     small = ["arch.hidden_size=16", "arch.num_heads=2", "train.max_steps=1", "train.device=cpu"]
-    with prepare_new_run(None, small, data, tmp_path / "run", quiet=True) as prepared:
-        run_training(prepared, quiet=True)
+    with prepare_run(TrainRequest(overrides=small, data=data, output_dir=tmp_path / "run")) as prepared:
+        run_training(prepared)
     scans.clear()
     monkeypatch.setattr(type(ALONE), "is_first", property(lambda self: is_first))
 
@@ -76,5 +78,5 @@ def test_of_the_ranks_that_evaluate_the_first_reads_the_dataset(
 
     monkeypatch.setattr(measuring, "load_model", stop)
     with pytest.raises(StoppedError):
-        measure(Request(str(tmp_path / "run"), str(data), "test", *[None] * 6, "cpu", 0, False))
+        measure(EvalRequest(str(tmp_path / "run"), str(data), device="cpu"))
     assert scans == (["test"] if is_first else [])

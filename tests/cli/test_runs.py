@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from hrm_cli.cli.charts import POINT, chart
 from hrm_cli.runs.records import Curve
+from hrm_cli.views.charts import POINT, chart
 
 SMALL = [
     "arch.hidden_size=16", "arch.num_heads=2", "arch.H_layers=1", "arch.L_layers=1", "data.size=4",

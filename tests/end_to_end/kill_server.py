@@ -22,7 +22,7 @@ from typing import Any
 import torch
 import torch._dynamo  # every optimiser imports it, which takes seconds
 
-import hrm_cli.cli.running
+import hrm_cli.runs.execution
 from hrm_cli.checkpoints import tensor_files
 from hrm_cli.cli.app import main
 
@@ -73,7 +73,7 @@ def live(arguments: list[str], fault: list[Any] | None, folder: str) -> None:
 
 def serve(folder: str, log: str) -> None:
     torch.set_num_threads(1)
-    assert hrm_cli.cli.running  # imported here, once, for every child
+    assert hrm_cli.runs.execution  # imported here, once, for every child
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()

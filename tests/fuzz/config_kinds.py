@@ -139,10 +139,10 @@ def preset_text(r: random.Random) -> bytes:
 @kind(1.6)
 def presets(r: random.Random, folder: Path) -> Read:
     """Preset files."""
-    from hrm_cli.cli.configuration import domain_of, load_configuration
     from hrm_cli.config.redact import redacted
     from hrm_cli.config.resolved import explained_yaml, resolved_yaml
     from hrm_cli.data.recipes import recipe_of
+    from hrm_cli.runs.configuration import domain_of, load_configuration
 
     file = folder / "p.yaml"
     file.write_bytes(preset_text(r))
@@ -162,9 +162,9 @@ def presets(r: random.Random, folder: Path) -> Read:
 @kind(0.35)
 def overrides(r: random.Random, folder: Path) -> Read:
     """`KEY=VALUE` on the command line."""
-    from hrm_cli.cli.configuration import load_configuration
     from hrm_cli.config.keys import dotted_keys
     from hrm_cli.config.resolved import resolved_yaml
+    from hrm_cli.runs.configuration import load_configuration
 
     odd_keys = (
         "x",

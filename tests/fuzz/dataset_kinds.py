@@ -233,11 +233,11 @@ def datasets(r: random.Random, folder: Path) -> Read:
 
 
 def _read(folder: Path, split: str) -> None:
-    from hrm_cli.cli.preparing import dataset_facts
     from hrm_cli.config.schema import TrainConfig
     from hrm_cli.data.batches import TrainingBatches, evaluation_batches
     from hrm_cli.data.format import Dataset
     from hrm_cli.evaluation.baselines import measure_baselines
+    from hrm_cli.runs.preparing import dataset_facts
     from hrm_cli.training.state import make_plan
 
     dataset = Dataset.open(folder, split)

@@ -83,10 +83,10 @@ def resuming(r: random.Random, folder: Path) -> Read:
     """`hrm train --resume` with a damaged training state."""
     import torch
 
-    from hrm_cli.cli.preparing import dataset_facts
     from hrm_cli.config.presets import load_preset
     from hrm_cli.data.batches import TrainingBatches
     from hrm_cli.data.format import Dataset
+    from hrm_cli.runs.preparing import dataset_facts
     from hrm_cli.training.resuming import load_training_state
     from hrm_cli.training.state import initial_state
 

@@ -14,6 +14,7 @@ from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.solving.files import FEW, answer_files, open_puzzles
 from hrm_cli.solving.solution import Solution
 from hrm_cli.solving.solver import solve_puzzles
+from hrm_cli.views.pictures import solve_picture
 
 
 @pytest.fixture
@@ -53,17 +54,17 @@ def test_jsonl_output_holds_every_record(
 def test_picture_shows_the_first_solved_puzzle_rather_than_the_first(
     domain: SudokuDomain, solutions: list[Solution], tmp_path: Path
 ) -> None:
-    with answer_files(None, None, tmp_path / "solve.svg") as write:
+    with answer_files(None, None, tmp_path / "solve.svg", draw=solve_picture) as write:
         for solution in solutions:
             write(domain, solution)
     assert "solved in 1 reasoning step" in (tmp_path / "solve.svg").read_text(encoding="utf-8")
-    with answer_files(None, None, tmp_path / "wrong.svg") as write:
+    with answer_files(None, None, tmp_path / "wrong.svg", draw=solve_picture) as write:
         write(domain, solutions[0])
     assert "not solved" in (tmp_path / "wrong.svg").read_text(encoding="utf-8")
 
 
 def test_no_answer_no_picture(domain: SudokuDomain, solutions: list[Solution], tmp_path: Path) -> None:
-    with answer_files(None, None, tmp_path / "solve.svg") as write:
+    with answer_files(None, None, tmp_path / "solve.svg", draw=solve_picture) as write:
         write(domain, solutions[2])
     assert list(tmp_path.iterdir()) == []
 

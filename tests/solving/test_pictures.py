@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
-from hrm_cli.solving.pictures import MOST_STEPS, solve_picture
 from hrm_cli.solving.solution import Solution, TraceStep
+from hrm_cli.views.pictures import MOST_STEPS, solve_picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 

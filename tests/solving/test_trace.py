@@ -10,9 +10,9 @@ import pytest
 
 from hrm_cli.puzzles.domain import Puzzle
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
-from hrm_cli.solving.drawing import draw
 from hrm_cli.solving.solution import Solution, TraceStep
-from hrm_cli.solving.trace import (
+from hrm_cli.views.drawing import draw
+from hrm_cli.views.trace import (
     Frame,
     frames,
     given_cells,

@@ -12,13 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hrm_cli.checkpoints.model_files import find_model_file
-from hrm_cli.cli.preparing import prepare_new_run, prepare_resumed_run
-from hrm_cli.cli.running import run_training
 from hrm_cli.config.data import DataConfig
 from hrm_cli.data.build import build_dataset
 from hrm_cli.models.device import to_device, widest_float
 from hrm_cli.models.recomputing import recomputed
 from hrm_cli.models.rng import forked_rng
+from hrm_cli.runs.execution import run_training
+from hrm_cli.runs.preparing import prepare_run
+from hrm_cli.runs.request import TrainRequest
 
 _spec = importlib.util.spec_from_file_location("mps_standin", Path(__file__).with_name("mps_standin.py"))
 assert _spec is not None
@@ -83,7 +84,7 @@ def figures(listener_file: Path) -> list[dict[str, float]]:
 
 def trained(prepared: Any, device: torch.device) -> Any:
     with prepared:
-        return run_training(prepared, quiet=True, device=device)
+        return run_training(prepared, device=device)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -91,14 +92,16 @@ def test_a_run_on_mps_trains_evaluates_saves_and_resumes_with_the_numbers_of_a_c
     case: str, data: Path, tmp_path: Path, mps: Any
 ) -> None:
     def new(name: str, *more: str) -> Any:
-        return prepare_new_run(None, [*SMALL, *CASES[case], *more], data, tmp_path / name, quiet=True)
+        return prepare_run(
+            TrainRequest(overrides=[*SMALL, *CASES[case], *more], data=data, output_dir=tmp_path / name)
+        )
 
     trained(new("cpu"), device=torch.device("cpu"))
     before = mps.operations.total()
     outcome = trained(new("mps", "train.max_steps=4"), device=standin.MPS)
     assert mps.operations.total() - before > 1000, "the stand-in has computed nothing"
     assert outcome.result.best is not None
-    prepared = prepare_resumed_run(str(tmp_path / "mps"), ["train.max_steps=6"], None)
+    prepared = prepare_run(TrainRequest(resume=str(tmp_path / "mps"), overrides=["train.max_steps=6"]))
     outcome = trained(prepared, device=standin.MPS)
     assert (outcome.result.reason, outcome.result.step) == ("finished", 6)
     for there, here in zip(
@@ -110,12 +113,12 @@ def test_a_run_on_mps_trains_evaluates_saves_and_resumes_with_the_numbers_of_a_c
 
 def test_sums_that_were_saved_as_float64_are_narrowed(data: Path, tmp_path: Path, mps: Any) -> None:
     overrides = [*SMALL, "train.log_interval=100", "train.max_steps=2", "eval.max_puzzles=2"]
-    prepared = prepare_new_run(None, overrides, data, tmp_path / "run", quiet=True)
+    prepared = prepare_run(TrainRequest(overrides=overrides, data=data, output_dir=tmp_path / "run"))
     folder = trained(prepared, device=torch.device("cpu")).result.checkpoint
     file = folder / "training.safetensors"
     sums = {"sums/lm_loss": torch.ones((), dtype=torch.float64), "sums/log_steps": torch.tensor(1)}
     save_file(load_file(file) | sums, file)
-    resumed = prepare_resumed_run(str(tmp_path / "run"), ["train.max_steps=3"], None)
+    resumed = prepare_run(TrainRequest(resume=str(tmp_path / "run"), overrides=["train.max_steps=3"]))
     assert trained(resumed, device=standin.MPS).result.step == 3
 
 

@@ -11,7 +11,6 @@ import pytest
 import hrm_cli.runs.resources as resources_module
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.cli.params_subjects import Assumed, report_of_preset
-from hrm_cli.cli.preparing import dataset_facts, prepare_new_run
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import Preset
@@ -19,6 +18,8 @@ from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset
 from hrm_cli.errors import ConfigError
 from hrm_cli.runs.plan import plan_run
+from hrm_cli.runs.preparing import dataset_facts, prepare_run
+from hrm_cli.runs.request import TrainRequest
 from hrm_cli.runs.resources import Computation, Resources, check_resources, size
 from hrm_cli.training.state import make_plan
 
@@ -117,7 +118,11 @@ def test_a_new_run_is_refused_before_its_dataset_is_built(
 ) -> None:
     monkeypatch.setattr(resources_module, "memory_bytes", lambda: 24 * GB)
     with pytest.raises(ConfigError, match=r"needs about 1\d\d GB of memory, 23\.5 GB here"):
-        prepare_new_run("arc-1", ["train.device=cpu", "arch.forward_dtype=bfloat16"], None, tmp_path / "run")
+        prepare_run(
+            TrainRequest(
+                "arc-1", ["train.device=cpu", "arch.forward_dtype=bfloat16"], output_dir=tmp_path / "run"
+            )
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -132,10 +137,10 @@ def test_a_table_of_puzzle_embeddings_that_is_too_large_is_found_once_the_datase
 
     settings = ["train.device=cpu", "data.size=4", "data.num_train=8", "data.num_test=2", "data.clues=6-10"]
     monkeypatch.setattr(resources_module, "memory_bytes", lambda: 24 * GB)
-    with prepare_new_run("tiny", settings, None, tmp_path / "fits", quiet=True):
+    with prepare_run(TrainRequest("tiny", settings, output_dir=tmp_path / "fits")):
         pass
     monkeypatch.setattr(resources_module, "memory_bytes", limit)
     seen.append(1)
     with pytest.raises(ConfigError, match="100 MB here"):
-        prepare_new_run("base", settings, None, tmp_path / "run", quiet=True)
+        prepare_run(TrainRequest("base", settings, output_dir=tmp_path / "run"))
     assert len(seen) == 3

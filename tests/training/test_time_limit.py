@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 import hrm_cli.training.loop as loop
-from hrm_cli.cli.planning import plan_lines, time_line
 from hrm_cli.config.schema import TrainConfig
-from hrm_cli.runs.plan import plan_run
+from hrm_cli.runs.plan import plan_lines, plan_run, time_line
 from hrm_cli.training.checkpointing import save_checkpoint
 from hrm_cli.training.loggers import Listener
 from hrm_cli.training.loop import train

@@ -10,8 +10,6 @@ from types import TracebackType
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.pointers import checkpoints_of, pointed_to
-from hrm_cli.cli.configuration import configuration_of_run, domain_of, load_configuration
-from hrm_cli.cli.fitting import Fitting
 from hrm_cli.config.asked import NOTHING_ASKED, Asked, check_effect
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.redact import ELSEWHERE
@@ -29,8 +27,10 @@ from hrm_cli.files import whole_file
 from hrm_cli.models.device import find_device
 from hrm_cli.puzzles.arc.names import pack_names
 from hrm_cli.reporting import Reporter, stages
+from hrm_cli.runs.configuration import configuration_of_run, domain_of, load_configuration
 from hrm_cli.runs.folder import CONFIG_FILE, OWN_DATASET, RunFolder
 from hrm_cli.runs.request import TrainRequest
+from hrm_cli.runs.resources import Fitting
 from hrm_cli.runs.trackers import check_trackers
 from hrm_cli.training.starting import check_start
 

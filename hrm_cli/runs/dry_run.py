@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.cli.planning import time_line
-from hrm_cli.cli.preparing import PreparedRun, dataset_facts, prepare_run
-from hrm_cli.cli.running import FindDevice, plan_of
 from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.device import resolve_device
 from hrm_cli.reporting import Reporter
-from hrm_cli.runs.plan import MEASURED_STEPS, RunPlan, seconds_left
+from hrm_cli.runs.execution import FindDevice, plan_of
+from hrm_cli.runs.plan import MEASURED_STEPS, RunPlan, seconds_left, time_line
+from hrm_cli.runs.preparing import PreparedRun, dataset_facts, prepare_run
 from hrm_cli.runs.request import TrainRequest
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.prefetch import Prefetcher

@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.schema import Preset
 from hrm_cli.models.choices import choices_line
 from hrm_cli.reporting import Progress, Reporter
+from hrm_cli.runs.plan import MEASURED_STEPS, seconds_left, time_line
 from hrm_cli.training.loggers import Listener
 from hrm_cli.training.optimizers import optimizer_choice
 from hrm_cli.training.state import Plan, TrainState
@@ -62,3 +64,37 @@ def describe_run(preset: Preset, state: TrainState, plan: Plan, reporter: Report
         f"= {plan.epoch(plan.total_steps):.1f} epochs"
     )
     reporter.note(f"Using {choices_line(state.model, optimizer=optimizer_choice(state.network))}")
+
+
+class TimeEstimate(Listener):
+    """Says how long the run will take after its first steps. The very first warms up and is not counted."""
+
+    def __init__(self, state: TrainState, preset: Preset, facts: DatasetFacts, reporter: Reporter) -> None:
+        self._state, self._preset, self._facts, self._reporter = state, preset, facts, reporter
+        self._plan: Plan | None = None
+        self._warm: float | None = None
+        self._said = False
+
+    def begin(self, plan: Plan, step: int) -> None:
+        """Remembers where the run begins."""
+        self._plan, self._first = plan, step
+
+    def stepped(self, step: int) -> None:
+        """Says it once enough steps have been taken, if there are more to come."""
+        if self._said or self._plan is None:
+            return
+        if self._warm is None:
+            self._warm, self._first = self._state.seconds, step
+        elif step - self._first == MEASURED_STEPS:
+            self._said = True
+            if step < self._plan.total_steps:
+                each = (self._state.seconds - self._warm) / MEASURED_STEPS
+                left = seconds_left(each, step, self._plan, self._preset, self._facts)
+                batch = self._preset.train.global_batch_size
+                minutes = self._preset.train.max_minutes
+                limit = None if minutes is None else max(0.0, 60 * minutes - self._state.wall_seconds)
+                self._reporter.note(time_line(each, left, MEASURED_STEPS, batch, limit))
+
+    def rewound(self, step: int) -> None:
+        """Begins to measure again."""
+        self._warm = None

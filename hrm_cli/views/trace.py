@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hrm_cli.puzzles.domain import Domain, Grid
-from hrm_cli.solving.drawing import BLANK, SOLID, Drawing, changed_cells, draw
 from hrm_cli.solving.solution import Solution
+from hrm_cli.views.drawing import BLANK, SOLID, Drawing, changed_cells, draw
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

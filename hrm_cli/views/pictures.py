@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from hrm_cli.puzzles.domain import Domain
-from hrm_cli.solving.drawing import BLANK, DOT, SOLID, Drawing, changed_cells, draw
 from hrm_cli.solving.solution import Solution
-from hrm_cli.solving.trace import Frame, frames, given_cells
+from hrm_cli.views.drawing import BLANK, DOT, SOLID, Drawing, changed_cells, draw
+from hrm_cli.views.trace import Frame, frames, given_cells
 
 MOST_STEPS = 4
 """Reasoning steps shown beside the puzzle; the last is the answer."""

@@ -12,9 +12,6 @@ import torch
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.pointers import has_checkpoint
-from hrm_cli.cli.planning import TimeEstimate, plan_lines
-from hrm_cli.cli.preparing import PreparedRun, dataset_facts, prepare_run, write_configuration
-from hrm_cli.cli.run_progress import ProgressListener, describe_run
 from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import ConfigError
@@ -23,7 +20,9 @@ from hrm_cli.models.act import ACTModel
 from hrm_cli.models.device import resolve_device
 from hrm_cli.models.out_of_memory import told_as_exhausted, training_settings
 from hrm_cli.reporting import Reporter, Silent
-from hrm_cli.runs.plan import RunPlan, plan_run
+from hrm_cli.runs.plan import RunPlan, plan_lines, plan_run
+from hrm_cli.runs.preparing import PreparedRun, dataset_facts, prepare_run, write_configuration
+from hrm_cli.runs.progress import ProgressListener, TimeEstimate, describe_run
 from hrm_cli.runs.request import TrainRequest
 from hrm_cli.runs.status import RunStatus
 from hrm_cli.runs.trackers import make_trackers

@@ -1,0 +1,204 @@
+"""What `hrm eval` measures, in one process or in several: checkpoint and dataset → figures."""
+
+from __future__ import annotations
+
+import json as json_format
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hrm_cli.checkpoints.bundled import SCHEME, default_attempts
+from hrm_cli.checkpoints.model_files import load_model, read_model_card
+from hrm_cli.data.arc.online import is_arc
+from hrm_cli.data.format import Dataset
+from hrm_cli.distributed.world import ALONE, World
+from hrm_cli.errors import ConfigError, DatasetError
+from hrm_cli.evaluation.arc_baselines import measure_output_baselines
+from hrm_cli.evaluation.arc_voting import Voting, named_scores, pass_at, read_test_tasks, submission
+from hrm_cli.evaluation.attempted import AttemptedEvaluation, evaluate_with_attempts
+from hrm_cli.evaluation.attempts import Tries, deeper
+from hrm_cli.evaluation.baselines import Baseline, measure_baselines
+from hrm_cli.evaluation.evaluate import Evaluation, check_fit, evaluate
+from hrm_cli.evaluation.request import EvalRequest
+from hrm_cli.files import whole_file
+from hrm_cli.models.compiling import compile_inference
+from hrm_cli.models.device import resolve_device
+from hrm_cli.models.out_of_memory import told_as_exhausted
+from hrm_cli.reporting import Reporter, Silent
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a checkpoint scores on a split."""
+
+    path: Path
+    """The checkpoint's model file."""
+    step: int
+    split: str
+    halt: str
+    max_steps: int
+    result: Evaluation
+    attempted: AttemptedEvaluation | None = None
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    arc: Mapping[str, float] | None = None
+    """pass@K by name; None where there was no vote."""
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document of `hrm eval --json`."""
+        return {
+            "checkpoint": str(self.path),
+            "step": self.step,
+            "split": self.split,
+            "halt": self.halt,
+            "max_steps": self.max_steps,
+            **self.result.figures(),
+            **_attempted_figures(self.result, self.attempted),
+            **_baseline_figures(self.baselines),
+            **({} if self.arc is None else {"arc": dict(self.arc)}),
+        }
+
+
+@dataclass(frozen=True)
+class BaselineMeasurement:
+    """What trivial predictors score on a split."""
+
+    data: Path
+    split: str
+    puzzles: int
+    """0 where the split has no answers."""
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    outputs: int = 0
+    """ARC: test outputs, compared as they are."""
+    on_outputs: Mapping[str, Baseline] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document of `hrm eval --baselines-only --json`."""
+        outputs = {"count": self.outputs, **_baseline_figures(self.on_outputs)}
+        return {
+            "data": str(self.data),
+            "split": self.split,
+            "puzzles": self.puzzles,
+            **_baseline_figures(self.baselines),
+            **({"outputs": outputs} if self.on_outputs else {}),
+        }
+
+
+def measure(
+    request: EvalRequest,
+    reporter: Reporter | None = None,
+    *,
+    world: World = ALONE,
+    device: torch.device | None = None,
+    find_device: Callable[[str], torch.device] = resolve_device,
+) -> Measurement:
+    """Measures a checkpoint. Every rank of `world` calls it, with a device of its own; rank 0 alone reports and writes.
+
+    Raises CheckpointError, ConfigError or DatasetError.
+    """
+    reporter = (reporter or Reporter()) if world.is_first else Silent()
+    checkpoint = Path(request.checkpoint)
+    submission_file = None if request.submission is None else Path(request.submission)
+    card = read_model_card(checkpoint)
+    folder = Path(request.data or own_dataset(card.path, card.preset.data.path))
+    dataset = Dataset.open(folder, request.split, check_tokens=world.is_first)
+    votes = is_arc(dataset) and request.split == "test"
+    is_bundled = str(checkpoint).startswith(SCHEME) and not votes
+    tried = request.attempts or default_attempts(card.preset.arch, is_bundled=is_bundled)
+    if tried > 1 and world.size > 1:
+        raise ConfigError(f"--attempts {tried}: only in one process; several need --attempts 1")
+    if submission_file is not None and not votes:
+        raise ConfigError(f"--submission {submission_file}: only for the test split of an ARC dataset")
+    asked = {name: getattr(request, name) for name in ("max_steps", "halt", "batch_size", "max_puzzles")}
+    config = card.preset.eval.model_copy(update={k: v for k, v in asked.items() if v is not None})
+    model, card = load_model(checkpoint, find_device(request.device) if device is None else device)
+    check_fit(model, dataset)
+    voting = Voting.of(dataset) if votes else None
+    rows = dataset.num_examples if voting is None else voting.rows()
+    compile_inference(model, request.compile, min(rows, config.max_puzzles or rows) // world.size)
+    max_steps = config.max_steps or model.arch.halt_max_steps
+    attempted: AttemptedEvaluation | None = None
+    with (
+        told_as_exhausted(model.device, lambda: _smaller_batch(config.batch_size)),
+        reporter.progress("evaluating", min(rows, config.max_puzzles or rows)) as display,
+    ):
+        if tried > 1:
+            tries = Tries(tried, request.max_steps or deeper(max_steps), request.seed, config.batch_size)
+            result, attempted = evaluate_with_attempts(model, dataset, config, tries, progress=display.update)
+        elif voting is None:
+            result = evaluate(model, dataset, config, progress=display.update, world=world)
+        else:
+            result = voting.run(model, config, progress=display.update, world=world)
+    arc = None
+    if voting is not None and world.is_first:
+        arc = _voted(voting, submission_file)
+    baselines: Mapping[str, Baseline] = {}
+    if result.puzzles and world.is_first:
+        baselines = measure_baselines(dataset, limit=config.max_puzzles)
+    return Measurement(
+        card.path, card.step, request.split, config.halt, max_steps, result, attempted, baselines, arc
+    )
+
+
+def measure_trivial(dataset: Dataset, limit: int | None) -> BaselineMeasurement:
+    """What trivial predictors score on a split; of ARC's test split also on the outputs as they are."""
+    if not dataset.has_answers:
+        return BaselineMeasurement(dataset.directory, dataset.split, 0)
+    outputs, on_outputs = 0, dict[str, Baseline]()
+    if is_arc(dataset) and dataset.split == "test":
+        outputs, found = measure_output_baselines(read_test_tasks(dataset))
+        on_outputs = dict(found)
+    return BaselineMeasurement(
+        dataset.directory,
+        dataset.split,
+        min(dataset.num_examples, limit or dataset.num_examples),
+        measure_baselines(dataset, limit=limit),
+        outputs,
+        on_outputs,
+    )
+
+
+def _voted(voting: Voting, file: Path | None) -> dict[str, float]:
+    """pass@K by name, empty where the tasks have no known answers; writes the submission to `file`, if there is one."""
+    tasks = read_test_tasks(voting.dataset)
+    if file is not None:
+        with whole_file(file) as stream:
+            json_format.dump(submission(voting.votes, tasks), stream)
+    return named_scores(pass_at(voting.votes, tasks))
+
+
+def _baseline_figures(baselines: Mapping[str, Baseline]) -> dict[str, dict[str, float]]:
+    """The baselines under their names in `hrm eval --json`."""
+    return {
+        "baselines": {name: baseline.cell_accuracy for name, baseline in baselines.items()},
+        "baselines_exact": {name: baseline.exact_accuracy for name, baseline in baselines.items()},
+    }
+
+
+def _attempted_figures(result: Evaluation, attempted: AttemptedEvaluation | None) -> dict[str, Any]:
+    """What attempts reach, beside the one pass; without any, they reach what the one pass does."""
+    if attempted is None:
+        reached = result.exact_accuracy if result.puzzles else None
+        return {"attempts": 1, "exact_accuracy_with_attempts": reached}
+    by_set = {
+        name: {**asdict(result.by_set[name]), "exact_accuracy_with_attempts": share}
+        for name, share in attempted.by_set.items()
+    }
+    return {**attempted.figures(), **({"by_set": by_set} if by_set else {})}
+
+
+def _smaller_batch(size: int) -> tuple[str, str]:
+    way = f"--batch-size {size // 2}" if size > 1 else "--device cpu"
+    return f"evaluating {size} puzzle{'s' * (size != 1)} at once", f"take {way}: the answers are the same"
+
+
+def own_dataset(model_file: Path, configured: str | None) -> Path:
+    """The dataset that a checkpoint's run was trained on. Raises DatasetError where it cannot be found."""
+    if configured is not None:
+        return Path(configured)
+    for folder in model_file.parents[:3]:
+        if (folder / "dataset").is_dir():
+            return folder / "dataset"
+    raise DatasetError(f"{model_file}: the dataset of its run is not beside it; name one with --data DIR")

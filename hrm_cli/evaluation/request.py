@@ -1,0 +1,23 @@
+"""What a user asks of an evaluation: the options of `hrm eval` as one object, before torch is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EvalRequest:
+    """Plain values, so that they go to other processes as JSON; None leaves a value to the checkpoint."""
+
+    checkpoint: str
+    data: str | None = None
+    split: str = "test"
+    max_steps: int | None = None
+    halt: str | None = None
+    batch_size: int | None = None
+    max_puzzles: int | None = None
+    attempts: int | None = None
+    submission: str | None = None
+    device: str = "auto"
+    seed: int = 0
+    compile: str = "auto"
