@@ -57,11 +57,17 @@ def fault(error: BaseException) -> str:
 _LONGEST_NAME = 200
 
 
-def closest(word: object, choices: list[str]) -> str:
-    """`"; did you mean X?"` for the choice nearest to `word`, or an empty string where none is near."""
+def nearest(word: object, choices: list[str]) -> str:
+    """The choice nearest to `word`, or an empty string where none is near."""
     import difflib
 
     if not isinstance(word, str) or len(word) > _LONGEST_NAME:
         return ""
     near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    return near[0] if near else ""
+
+
+def closest(word: object, choices: list[str]) -> str:
+    """`"; did you mean X?"` for the choice nearest to `word`, or an empty string where none is near."""
+    near = nearest(word, choices)
+    return f"; did you mean {near}?" if near else ""

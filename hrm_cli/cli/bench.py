@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hrm_cli.cli.options import DeviceOption, JsonOption, Overrides, PresetOption
+from hrm_cli.printable import counted
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +88,7 @@ def _render(measurement: Measurement) -> None:
     from hrm_cli.cli import console
 
     found = measurement
-    where = f"{found.device}, {found.threads} thread{'' if found.threads == 1 else 's'}"
+    where = f"{found.device}, {counted(found.threads, 'thread')}"
     at_once = "examples in a build" if found.what == "build" else "at once"
     kind = "" if found.dtype is None else f", {found.dtype}"
     console.print_line(f"{found.what} {found.preset}: {found.batch:,} {at_once}{kind} on {where}")

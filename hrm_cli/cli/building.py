@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hrm_cli.cli.options import option
+from hrm_cli.printable import counted
 
 if TYPE_CHECKING:
     from hrm_cli.config.asked import Asked
@@ -130,7 +131,7 @@ def render(summary: BuildSummary) -> None:
     memory = "" if summary.peak_memory_mb is None else f", peak memory {summary.peak_memory_mb:,.0f} MB"
     console.print_line(
         f"{summary.tokens:,} tokens of a vocabulary of {summary.vocab_size}, {summary.seq_len} per grid; "
-        f"{summary.num_puzzle_identifiers:,} puzzle identifier{'' if summary.num_puzzle_identifiers == 1 else 's'}"
+        f"{counted(summary.num_puzzle_identifiers, 'puzzle identifier')}"
     )
     console.print_line(
         f"{summary.bytes / 1e6:,.1f} MB in {summary.seconds:.1f} s "

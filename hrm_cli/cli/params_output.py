@@ -11,7 +11,7 @@ from hrm_cli.accounting.memory import BYTES
 from hrm_cli.accounting.report import Report
 from hrm_cli.cli import console
 from hrm_cli.cli.params_text import print_gap, print_paragraph, right_aligned
-from hrm_cli.printable import amount
+from hrm_cli.printable import amount, counted
 
 _WORTH_WORDS = 0.01
 """Error from which a formula's reasons are told."""
@@ -53,7 +53,7 @@ def _counted_for(report: Report) -> str:
     words = f"{report.puzzles}, {report.shape.vocab_size} tokens"
     identifiers = report.shape.num_puzzle_identifiers
     if report.exact.puzzle_embedding:
-        words += f", {identifiers:,} puzzle identifier{'' if identifiers == 1 else 's'}"
+        words += f", {counted(identifiers, 'puzzle identifier')}"
     return words
 
 

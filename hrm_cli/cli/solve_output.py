@@ -10,6 +10,7 @@ import typer
 
 from hrm_cli.cli import console
 from hrm_cli.errors import PuzzleError
+from hrm_cli.printable import counted
 from hrm_cli.puzzles.domain import Domain
 from hrm_cli.solving.solution import Solution, Status, Tally
 
@@ -113,7 +114,7 @@ def _line(domain: Domain, solution: Solution) -> str:
 
 
 def _effort(solution: Solution) -> str:
-    steps = f"{solution.steps} step{'' if solution.steps == 1 else 's'}"
+    steps = counted(solution.steps, "step")
     if solution.attempts <= 1:
         return steps
     return f"{steps}, attempt {solution.attempt} of {solution.attempts}"

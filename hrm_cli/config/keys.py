@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-
 from hrm_cli.config.schema import SECTIONS
-from hrm_cli.errors import ConfigError
+from hrm_cli.errors import ConfigError, nearest
 
 
 def dotted_keys() -> list[str]:
@@ -60,17 +58,12 @@ def _closest_keys(key: str) -> list[str]:
     if homes:
         return homes
     # Compared without the section, whose letters would make any two of its keys look alike.
-    near_section = section if section in SECTIONS else _nearest(section, list(SECTIONS))
+    near_section = section if section in SECTIONS else nearest(section, list(SECTIONS))
     if near_section:
         names = {name.lower(): f"{near_section}.{name}" for name in SECTIONS[near_section].model_fields}
     else:
         names = {name.partition(".")[2].lower(): name for name in dotted_keys()} | {
             name: name for name in SECTIONS
         }
-    near = _nearest(field, list(names))
+    near = nearest(field, list(names))
     return [names[near]] if near else []
-
-
-def _nearest(word: str, choices: list[str]) -> str:
-    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    return near[0] if near else ""

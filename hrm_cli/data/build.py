@@ -69,6 +69,11 @@ class SplitSize:
     puzzles: int = 0
     examples: int = 0
 
+    @classmethod
+    def of(cls, split: SplitWriter) -> SplitSize:
+        """What has been written."""
+        return cls(split.groups, split.puzzles, split.examples)
+
     def __add__(self, other: SplitSize) -> SplitSize:
         return SplitSize(
             self.groups + other.groups, self.puzzles + other.puzzles, self.examples + other.examples
@@ -208,7 +213,7 @@ def _write(
             writing = writer.split(split, part.name, seq_len=mixture.domain.seq_len)
             for inputs, labels in part.pieces():
                 writing.append(inputs, labels, group_sizes=np.ones(len(inputs), np.int64))
-            sizes[split] += _size(writing)
+            sizes[split] += SplitSize.of(writing)
             done += writing.examples
     # One set for all sources: the reference would train on one set after the other.
     writing = writer.split("train", seq_len=mixture.domain.seq_len)
@@ -226,8 +231,4 @@ def _write(
             f"{short:,} of {writing.groups:,} training puzzles have fewer than {copies:,} different "
             f"images outside the test set and got all of them: {writing.puzzles - writing.groups:,} copies in all"
         )
-    return {**sizes, "train": _size(writing)}
-
-
-def _size(split: SplitWriter) -> SplitSize:
-    return SplitSize(split.groups, split.puzzles, split.examples)
+    return {**sizes, "train": SplitSize.of(writing)}

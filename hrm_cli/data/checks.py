@@ -5,7 +5,6 @@ Letters in shapes: n puzzles, S cells of a puzzle.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.errors import DatasetError
+from hrm_cli.machine import granted_cores
 from hrm_cli.puzzles.domain import BulkDomain, Puzzle, Solved, Tokens
 
 _SHOWN = 5
@@ -64,20 +64,13 @@ def solutions(puzzles: Tokens, domain: BulkDomain) -> Solved:
     pieces = [puzzles[start : start + _PIECE] for start in range(0, len(puzzles), _PIECE)]
     if len(pieces) < 2:
         return domain.solve_all(puzzles)
-    with ThreadPoolExecutor(processors()) as threads:
+    with ThreadPoolExecutor(granted_cores()) as threads:
         found = list(threads.map(domain.solve_all, pieces))
     return Solved(
         np.concatenate([part.counts for part in found]),
         np.concatenate([part.difficulties for part in found]),
         np.concatenate([part.answers for part in found]),
     )
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def check(

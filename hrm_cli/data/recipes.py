@@ -13,8 +13,8 @@ import numpy as np
 
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.config.values import parse_clues
-from hrm_cli.data.checks import processors
 from hrm_cli.errors import ConfigError
+from hrm_cli.machine import granted_cores
 from hrm_cli.puzzles.domain import BulkDomain, Grid
 from hrm_cli.puzzles.maze.domain import MazeDomain
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
@@ -93,7 +93,7 @@ class SudokuRecipe:
             clues=clues,
             min_difficulty=least,
             chunk=chunk,
-            threads=processors(),
+            threads=granted_cores(),
         )
 
 
@@ -136,7 +136,7 @@ class MazeRecipe:
             style=config.style,
             allow_ties=config.allow_ties,
             chunk=chunk,
-            threads=processors(),
+            threads=granted_cores(),
         )
 
 

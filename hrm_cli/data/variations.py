@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.config.schema import DataConfig
-from hrm_cli.data.checks import processors
 from hrm_cli.data.sources import BUILTIN, Report, Rows, Source
+from hrm_cli.machine import granted_cores
 from hrm_cli.puzzles.domain import Tokens
 from hrm_cli.puzzles.sudoku.domain import BLANK, SudokuDomain
 
@@ -50,7 +50,7 @@ def add_variations(
         rng,
         min_difficulty=config.min_difficulty if config.source == BUILTIN else 0,
         allowed=lambda cells: is_apart(domain.encode_all(cells)),
-        threads=processors(),
+        threads=granted_cores(),
         chunk=_CHUNK,
     ):
         source.train.append(domain.encode_all(made), domain.encode_all(solved))

@@ -24,6 +24,7 @@ from hrm_cli.distributed.process_group import Place, own_address
 from hrm_cli.distributed.reports import Report, first_cause, read_reports
 from hrm_cli.errors import ConfigError, HRMError
 from hrm_cli.files import is_alive
+from hrm_cli.machine import granted_cores
 
 _LEAVING_SECONDS = 5.0
 """How long the launcher waits for torch's agent after a signal, once no worker is left."""
@@ -85,9 +86,7 @@ def launch(job: Job) -> int:
 
 def threads_for_each(processes: int) -> int:
     """Threads of each process, if all of this host's cores are shared out."""
-    # Not all cores of the machine may be ours (taskset, containers, batch systems).
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // processes)
+    return max(1, granted_cores() // processes)
 
 
 def _run_agent(job: Job, folder: Path, outcome: list[BaseException | None]) -> None:

@@ -23,6 +23,7 @@ import torch.distributed as dist
 from hrm_cli.distributed.world import PeerLost, World
 from hrm_cli.errors import ConfigError, HRMError
 from hrm_cli.models.device import find_device
+from hrm_cli.printable import counted
 
 PATIENCE = timedelta(minutes=30)
 """How long ranks wait for one another: rank 0 may be writing a large checkpoint to a slow disk."""
@@ -69,7 +70,7 @@ def choose_device(name: str, place: Place) -> torch.device:
         count = torch.cuda.device_count()
         if count < place.processes:
             raise ConfigError(
-                f"{place.processes} processes on this host, but it has {count} CUDA device{'s' * (count != 1)}; "
+                f"{place.processes} processes on this host, but it has {counted(count, 'CUDA device')}; "
                 f"take --nproc-per-node {count}"
             )
         return torch.device("cuda", place.local_rank)

@@ -27,6 +27,7 @@ from hrm_cli.files import whole_file
 from hrm_cli.models.compiling import compile_inference
 from hrm_cli.models.device import resolve_device
 from hrm_cli.models.out_of_memory import told_as_exhausted
+from hrm_cli.printable import counted
 from hrm_cli.reporting import Reporter, Silent
 
 
@@ -191,7 +192,7 @@ def _attempted_figures(result: Evaluation, attempted: AttemptedEvaluation | None
 
 def _smaller_batch(size: int) -> tuple[str, str]:
     way = f"--batch-size {size // 2}" if size > 1 else "--device cpu"
-    return f"evaluating {size} puzzle{'s' * (size != 1)} at once", f"take {way}: the answers are the same"
+    return f"evaluating {counted(size, 'puzzle')} at once", f"take {way}: the answers are the same"
 
 
 def own_dataset(model_file: Path, configured: str | None) -> Path:

@@ -10,6 +10,7 @@ import torch
 from hrm_cli.config.schema import TrainConfig
 from hrm_cli.errors import HRMError
 from hrm_cli.models.compiling import out_of_memory
+from hrm_cli.printable import counted
 
 
 class OutOfMemory(HRMError):  # noqa: N818 - the event's name
@@ -49,7 +50,7 @@ def training_settings(config: TrainConfig, rows: int) -> tuple[str, str]:
     else:
         ways.append("a smaller model")
     return (
-        f"training {at_once} puzzle{'s' * (at_once != 1)} at once",
+        f"training {counted(at_once, 'puzzle')} at once",
         f"take {', or '.join(ways)}. A run that has a checkpoint goes on from it with --resume RUN and these settings",
     )
 

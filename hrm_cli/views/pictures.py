@@ -9,6 +9,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
+from hrm_cli.printable import counted
 from hrm_cli.puzzles.domain import Domain
 from hrm_cli.solving.solution import Solution
 from hrm_cli.views.drawing import BLANK, DOT, SOLID, Drawing, changed_cells, draw
@@ -77,7 +78,7 @@ def solve_picture(domain: Domain, solution: Solution) -> str:
     panels = _panels(domain, solution)
     width = 2 * MARGIN + len(panels) * GRID_SIDE + (len(panels) - 1) * GAP
     height = TOP + GRID_SIDE + BOTTOM
-    steps = f"{solution.steps} reasoning step{'' if solution.steps == 1 else 's'}"
+    steps = counted(solution.steps, "reasoning step")
     title = f"{domain.describe()}: {'solved' if solution.verified else 'not solved'} in {steps}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '

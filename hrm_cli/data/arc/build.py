@@ -25,12 +25,12 @@ from hrm_cli.data.arc.augmentation import Examples, distinct_symmetries, task_rn
 from hrm_cli.data.arc.sources import ArcTasks, load_tasks
 from hrm_cli.data.augmentation import check_hints
 from hrm_cli.data.build import BuildSummary, SplitSize
-from hrm_cli.data.checks import processors
 from hrm_cli.data.metadata import TEST_PUZZLES_FILE
 from hrm_cli.data.sources import Report
 from hrm_cli.data.writer import DatasetWriter, SplitWriter, check_target
 from hrm_cli.errors import ConfigError
 from hrm_cli.files import peak_memory_mb
+from hrm_cli.machine import granted_cores
 from hrm_cli.puzzles.arc.domain import ArcDomain
 from hrm_cli.puzzles.arc.symmetry import ArcSymmetries
 from hrm_cli.puzzles.arc.tasks import Task
@@ -81,7 +81,7 @@ def build_arc_dataset(config: DataConfig, output_dir: Path, *, force: bool, repo
             f"data.{'also' if config.also else 'num_validation'}: not for ARC, whose tasks come from one source and "
             "are held out by subset"
         )
-    with DatasetWriter(output_dir, force=force) as writer, ThreadPoolExecutor(processors()) as threads:
+    with DatasetWriter(output_dir, force=force) as writer, ThreadPoolExecutor(granted_cores()) as threads:
         tasks = load_tasks(config)
         writing = time.perf_counter()
         train, test, names = _write(writer, threads, tasks, config, report)
@@ -163,7 +163,7 @@ def _write(
             f"{len(short):,} of {len(everything):,} tasks have fewer than {config.num_aug:,} different images and "
             f"got all of them ({some})"
         )
-    return _size(train), SplitSize() if test is None else _size(test), names
+    return SplitSize.of(train), SplitSize() if test is None else SplitSize.of(test), names
 
 
 def _prepare(task: Task, is_test: bool, config: DataConfig) -> _Job:
@@ -209,16 +209,12 @@ def _append_original(split: SplitWriter, job: _Job, examples: Examples) -> None:
     )
 
 
-def _size(split: SplitWriter) -> SplitSize:
-    return SplitSize(split.groups, split.puzzles, split.examples)
-
-
 def _in_order(threads: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """`map` over threads that asks for items only as they are needed: memory holds a few results."""
     waiting: deque[Future[R]] = deque()
     for item in items:
         waiting.append(threads.submit(function, item))
-        if len(waiting) > 2 * processors():
+        if len(waiting) > 2 * granted_cores():
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()

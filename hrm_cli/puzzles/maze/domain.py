@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.errors import ConfigError, PuzzleError
+from hrm_cli.printable import counted
 from hrm_cli.puzzles.dihedral import cell_permutations
 from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Solved, Tokens, TokenSymmetries, Verdict
 
@@ -297,4 +298,4 @@ def _side(name: str, given: int | None, otherwise: int | None) -> int:
 
 
 def _moves(count: int) -> str:
-    return f"{count:,} move{'' if count == 1 else 's'}"
+    return counted(count, "move")
