@@ -27,7 +27,7 @@ lint: $(STAMP)
 
 # The documentation: its commands and Python blocks run, its links lead somewhere.
 docs-check: $(STAMP)
-	$(VENV)/bin/python -m pytest --quiet tests/test_docs.py
+	$(VENV)/bin/python -m pytest --quiet tests/test_docs.py tests/test_docs_figures.py
 
 kills: $(STAMP)
 	$(VENV)/bin/python tests/end_to_end/kills.py --kills $(or $(KILLS),100)

@@ -5,13 +5,10 @@ In the Markdown files
 - a ```console block holds commands behind `$ `. With the word `run` behind `console` they are run for real, in an empty
   folder, and their output must be the lines shown.
 - every `hrm …` elsewhere, in blocks and in running text, must name commands, options and settings that exist.
-- words that the project has replaced by the field's own terms stay out of the text.
-- parameter counts that a page or a preset's comment quotes are those that `hrm params` prints.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -26,14 +23,9 @@ from hrm_cli.cli.app import COMMANDS, _load
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.presets import list_presets, load_preset
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = sorted(
-    path for pattern in ("*.md", "docs/**/*.md", "benchmarks/**/*.md") for path in REPOSITORY.glob(pattern)
-)
-NAMES = {page: str(page.relative_to(REPOSITORY)) for page in PAGES}
+from .documentation import FENCE, NAMES, PAGES, REPOSITORY
+
 ROOT_OPTIONS = {"--help", "--version", "--debug"}
-PRESETS = sorted((REPOSITORY / "presets").glob("*.yaml"))
-FENCE = re.compile(r"^( *)(```+)([^\n]*)\n(.*?)^\1\2 *$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 SHELL_WORDS = {"<", ">", "|", "&&", ";", "2>&1"}
 
@@ -206,102 +198,6 @@ def test_commands_marked_to_be_run_print_what_the_page_shows(
             if head := re.search(r"\| head -(\d+)$", command):
                 printed = printed[: int(head[1])]
             assert printed == shown.rstrip("\n").splitlines(), f"{block.where}: $ {command}"
-
-
-OLD_WORDS = {
-    r"images? of (?:a|an|each|every|its|the|itself|them|their|these|those)\b": "augmented copies",
-    r"images of themselves": "augmented copies of themselves",
-    r"contracts?\b": "objective",
-    r"(?:value of )?going on\b|\bgoes on (?:with|from)\b": "Q-continue; continue, resume",
-    r"surety|how sure|is sure of\b": "confidence; halt probability",
-    r"have left\b|leaves? the batch\b": "finished rows",
-    r"matrix products?|large product": "matrix multiplication, matmul",
-    r"laid out for\b": "prepacked",
-    r"written[- ]out (?:attention|products)": "explicit (unfused) attention",
-    r"foretold": "predicted",
-    r"truth values?|is no (?:number|puzzle)\b|nobody else's business|without a word": "see CONTRIBUTING.md",
-    r"several solutions": "more than one solution",
-    r"beside": "next to, compared with, in addition to",
-    r"optimis\w+|normalis\w+|initialis\w+|recognis\w+|memoris\w+|colou?rised?|colours?|recoloured|neighbours?|"
-    r"behaviours?|labelled|relabelled|licences?|towards": "American spelling",
-}
-"""Patterns of words that the text does without, and what it says instead."""
-
-
-def prose(page: Path) -> str:
-    """The text of a page without code, or the comments and the purpose of a preset; the lines stay where they are."""
-    text = page.read_text(encoding="utf-8")
-    if page.suffix == ".yaml":
-        return "\n".join(
-            line if line.startswith(("#", "purpose:")) else line.partition("  # ")[2]
-            for line in text.splitlines()
-        )
-    text = FENCE.sub(lambda match: "\n" * match[0].count("\n"), text)
-    return re.sub(r"`[^`]*`|\]\([^)]*\)", lambda match: "\n" * match[0].count("\n"), text)
-
-
-@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in (*PAGES, *PRESETS)])
-def test_the_text_uses_the_terms_of_the_field(page: Path) -> None:
-    found = []
-    text = prose(page)
-    for pattern, better in OLD_WORDS.items():
-        for match in re.finditer(rf"\b(?:{pattern})", text, re.IGNORECASE):
-            line = text.count("\n", 0, match.start()) + 1
-            found.append(f"{page.name}:{line}: {' '.join(match[0].split())!r}: {better}")
-    assert not found, "\n".join(found)
-
-
-PRESET_ROW = re.compile(r"^\| *((?:`[a-z0-9-]+`(?:, )?)+) *\| *([\d., ]+) million *\|", re.MULTILINE)
-"""A row of a table: presets, and how many million parameters each has."""
-MANY = r"(\d{3},\d{3}|\d{1,3}(?:,\d{3}){2,})"
-COUNTED = re.compile(
-    r"`hrm params (--preset (?:(?!--puzzle-identifiers)[^`])+)`(?: (?:counts|has|is)| \|(?: [\d,]+ \|)*?) "
-    + MANY
-)
-"""A command and, right behind it or in the columns of its row, the count that it prints."""
-NAMED = re.compile(MANY + " trainable")
-"""A count in the comment of a preset."""
-
-
-def trainable(options: list[str], capsys: pytest.CaptureFixture[str]) -> int:
-    """What `hrm params` with these options says is trainable."""
-    capsys.readouterr()
-    _load("params").main([*options, "--json"], "hrm params", standalone_mode=False)
-    return int(json.loads(capsys.readouterr().out)["exact"]["trainable"])
-
-
-def quoted_counts(page: Path) -> Iterator[tuple[str, str, float]]:
-    """Of a page or preset: options of `hrm params`, the figure as it is written, and the factor of its unit."""
-    text = page.read_text(encoding="utf-8")
-    if page.suffix == ".yaml":
-        comments = " ".join(re.findall(r"^# ?(.*)$", text, re.MULTILINE))
-        yield from ((f"--preset {page.stem}", figure, 1) for figure in NAMED.findall(comments))
-        return
-    for names, figures in PRESET_ROW.findall(text):
-        for name, figure in zip(re.findall(r"`([^`]+)`", names), figures.split(", "), strict=False):
-            yield f"--preset {name}", figure, 1e6
-    yield from ((" ".join(options.split()), figure, 1) for options, figure in COUNTED.findall(text))
-
-
-QUOTING = [pytest.param(page, id=page.name) for page in (*PAGES, *PRESETS) if any(quoted_counts(page))]
-
-
-@pytest.mark.parametrize("page", QUOTING)
-def test_the_parameter_counts_that_a_page_quotes_are_those_of_hrm_params(
-    page: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    wrong = []
-    for options, figure, unit in quoted_counts(page):
-        counted = trainable(shlex.split(options), capsys) / unit
-        decimals = len(figure.partition(".")[2])
-        if f"{counted:.{decimals}f}" != figure.replace(",", ""):
-            wrong.append(f"hrm params {options}: {counted:,.{decimals}f}, the page says {figure}")
-    assert wrong == []
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs/parameter-counts.md"])
-def test_the_quoted_counts_of_a_page_are_found(page: str) -> None:
-    assert len(list(quoted_counts(REPOSITORY / page))) >= 8
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=NAMES[page]) for page in PAGES])

@@ -1,0 +1,181 @@
+"""The documentation is true and plain: the figures it quotes are those that hrm prints, and old words stay out of it.
+
+- Words that the project has replaced by the field's own terms are not in the text of a page or in a preset's comments.
+- Parameter counts, memory and steps that a page or a comment quotes are those that `hrm params` prints.
+- The accuracies of bundled models are those of their cards.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hrm_cli.cli.app import _load
+
+from .documentation import FENCE, PAGES, PRESETS, REPOSITORY
+
+OLD_WORDS = {
+    r"images? of (?:a|an|each|every|its|the|itself|them|their|these|those)\b": "augmented copies",
+    r"images of themselves": "augmented copies of themselves",
+    r"contracts?\b": "objective",
+    r"(?:value of )?going on\b|\bgoes on (?:with|from)\b": "Q-continue; continue, resume",
+    r"surety|how sure|is sure of\b": "confidence; halt probability",
+    r"have left\b|leaves? the batch\b": "finished rows",
+    r"matrix products?|large product": "matrix multiplication, matmul",
+    r"laid out for\b": "prepacked",
+    r"written[- ]out (?:attention|products)": "explicit (unfused) attention",
+    r"foretold": "predicted",
+    r"truth values?|is no (?:number|puzzle)\b|nobody else's business|without a word": "see CONTRIBUTING.md",
+    r"several solutions": "more than one solution",
+    r"beside": "next to, compared with, in addition to",
+    r"optimis\w+|normalis\w+|initialis\w+|recognis\w+|memoris\w+|colou?rised?|colours?|recoloured|neighbours?|"
+    r"behaviours?|labelled|relabelled|licences?|towards": "American spelling",
+}
+"""Patterns of words that the text does without, and what it says instead."""
+
+
+def prose(page: Path) -> str:
+    """The text of a page without code, or the comments and the purpose of a preset; the lines stay where they are."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".yaml":
+        return "\n".join(
+            line if line.startswith(("#", "purpose:")) else line.partition("  # ")[2]
+            for line in text.splitlines()
+        )
+    text = FENCE.sub(lambda match: "\n" * match[0].count("\n"), text)
+    return re.sub(r"`[^`]*`|\]\([^)]*\)", lambda match: "\n" * match[0].count("\n"), text)
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in (*PAGES, *PRESETS)])
+def test_the_text_uses_the_terms_of_the_field(page: Path) -> None:
+    found = []
+    text = prose(page)
+    for pattern, better in OLD_WORDS.items():
+        for match in re.finditer(rf"\b(?:{pattern})", text, re.IGNORECASE):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(f"{page.name}:{line}: {' '.join(match[0].split())!r}: {better}")
+    assert not found, "\n".join(found)
+
+
+PRESET_ROW = re.compile(r"^\| *((?:`[a-z0-9-]+`(?:, )?)+) *\| *([\d., ]+) million *\|", re.MULTILINE)
+"""A row of a table: presets, and how many million parameters each has."""
+MANY = r"(\d{3},\d{3}|\d{1,3}(?:,\d{3}){2,})"
+COUNTED = re.compile(
+    r"`hrm params (--preset (?:(?!--puzzle-identifiers)[^`])+)`(?: (?:counts|has|is)| \|(?: [\d,]+ \|)*?) "
+    + MANY
+)
+"""A command and, right behind it or in the columns of its row, the count that it prints."""
+NAMED = re.compile(MANY + " trainable")
+"""A count in the comment of a preset."""
+
+
+TRAINED = re.compile(
+    r"^\$ hrm train --preset ([a-z0-9-]+)(?![^\n]*--data)[^\n]*\n(?:(?!\$ ).*\n)*?hrm with " + MANY,
+    re.MULTILINE,
+)
+"""The first line of a run that is shown, of the preset's own dataset."""
+
+
+def params(options: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """What `hrm params --json` prints with these options."""
+    capsys.readouterr()
+    _load("params").main([*shlex.split(options), "--json"], "hrm params", standalone_mode=False)
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def quoted_counts(page: Path) -> Iterator[tuple[str, str, float]]:
+    """Of a page or preset: options of `hrm params`, the figure as it is written, and the factor of its unit."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".yaml":
+        comments = " ".join(re.findall(r"^# ?(.*)$", text, re.MULTILINE))
+        yield from ((f"--preset {page.stem}", figure, 1) for figure in NAMED.findall(comments))
+        return
+    for names, figures in PRESET_ROW.findall(text):
+        for name, figure in zip(re.findall(r"`([^`]+)`", names), figures.split(", "), strict=False):
+            yield f"--preset {name}", figure, 1e6
+    yield from ((" ".join(options.split()), figure, 1) for options, figure in COUNTED.findall(text))
+    yield from ((f"--preset {name}", figure, 1) for name, figure in TRAINED.findall(text))
+
+
+QUOTING = [pytest.param(page, id=page.name) for page in (*PAGES, *PRESETS) if any(quoted_counts(page))]
+
+
+@pytest.mark.parametrize("page", QUOTING)
+def test_the_parameter_counts_that_a_page_quotes_are_those_of_hrm_params(
+    page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = []
+    for options, figure, unit in quoted_counts(page):
+        counted = params(options, capsys)["exact"]["trainable"] / unit
+        decimals = len(figure.partition(".")[2])
+        if f"{counted:.{decimals}f}" != figure.replace(",", ""):
+            wrong.append(f"hrm params {options}: {counted:,.{decimals}f}, the page says {figure}")
+    assert wrong == []
+
+
+def test_the_memory_that_the_overview_quotes_is_that_of_hrm_params(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
+    quoted = re.search(r"For `(\w+)` it is ([\d.]+) GB in float32 and ([\d.]+) GB in bfloat16", text)
+    assert quoted is not None
+    training = params(f"--preset {quoted[1]}", capsys)["memory"]["training"]
+    assert [f"{training[dtype]['total'] / 1e9:.1f}" for dtype in ("float32", "bfloat16")] == [
+        quoted[2],
+        quoted[3],
+    ]
+
+
+@pytest.mark.parametrize("page", ["docs/concepts/steps-and-epochs.md", "docs/troubleshooting.md"])
+def test_the_steps_of_the_papers_run_are_those_of_hrm_params(
+    page: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = params("--preset sudoku-extreme", capsys)["flops"]["run"]["steps"]
+    quoted = re.findall(
+        r"([\d,]+)\s+(?:training\s+)?steps\b", (REPOSITORY / page).read_text(encoding="utf-8")
+    )
+    assert f"{steps:,}" in quoted
+
+
+PERCENTAGE = re.compile(r"(\d+(?:\.\d+)?) %")
+
+
+def test_the_accuracies_of_bundled_models_are_those_of_their_cards() -> None:
+    rows = re.findall(
+        r"^\|(.*)\|$", (REPOSITORY / "docs/weights.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    card, checked = "", 0
+    for row in rows[2 : next(number for number, row in enumerate(rows) if "puzzles | number" in row)]:
+        name, *cells = (cell.strip() for cell in row.split("|"))
+        if name:
+            card = (REPOSITORY / "hrm_cli/bundled" / f"{name.strip('`')}.md").read_text(encoding="utf-8")
+        for figure in PERCENTAGE.findall(" ".join(cells)):
+            assert f" {figure}%" in card or f" {figure} %" in card, row
+            checked += 1
+    assert checked > 20
+
+
+def test_the_accuracies_of_the_overview_are_those_of_the_page_on_bundled_models() -> None:
+    overview, page = (
+        (REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "docs/weights.md")
+    )
+    table = re.search(
+        r"^\| model \| puzzles \| solved in one pass.*?\n\n", overview, re.MULTILINE | re.DOTALL
+    )
+    assert table is not None
+    known = {float(figure) for figure in PERCENTAGE.findall(page)}
+    quoted = re.findall(r"(\d+(?:\.\d+)?)(?=;| %)", table[0])
+    assert len(quoted) >= 15
+    assert {float(figure) for figure in quoted} <= known
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/parameter-counts.md"])
+def test_the_quoted_counts_of_a_page_are_found(page: str) -> None:
+    assert len(list(quoted_counts(REPOSITORY / page))) >= 8
