@@ -186,6 +186,7 @@ def test_commands_marked_to_be_run_print_what_the_page_shows(
     for block in blocks(page):
         if block.language != "console run":
             continue
+        assert re.search(r"^\$ hrm ", block.text, re.MULTILINE), f"{block.where}: no command"
         for command, _, shown in re.findall(r"^\$ (.*?)(\n|\Z)((?:(?!\$ ).*\n?)*)", block.text, re.MULTILINE):
             if command == "echo $?":
                 assert shown.strip() == str(status), block.where

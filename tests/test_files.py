@@ -267,11 +267,13 @@ def test_without_locks_an_empty_file_is_of_a_process_that_is_just_writing_it(
 def test_only_one_of_many_processes_gets_a_lock(tmp_path: Path, locks: str) -> None:
     if locks == "msvcrt":
         pytest.skip("the stand-in is of this process only")
-    code = HOLD.replace('print("locked", flush=True)', "").replace(
-        "sys.stdin.read()", "import time; time.sleep(2)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "lock"), locks]
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(6)]
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "lock"), locks]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    processes = [subprocess.Popen(command, **streams) for _ in range(6)]
+    # The one that has it keeps it until its input ends, so that all others meet it.
+    until = time.monotonic() + 60
+    while sum(process.poll() is None for process in processes) > 1 and time.monotonic() < until:
+        time.sleep(0.02)
     errors = [process.communicate()[1].decode() for process in processes]
     assert sum(process.returncode == 0 for process in processes) == 1
     assert sum("AlreadyLocked" in error for error in errors) == 5

@@ -116,10 +116,10 @@ def test_a_json_file_is_read_within_its_limit(tmp_path: Path) -> None:
     ],
 )
 def test_yaml_beyond_its_limits_is_refused_quickly(text: str, message: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(BadYAML, match=message):
         parse_yaml(text)
-    assert time.monotonic() - started < 15
+    assert time.process_time() - started < 15
 
 
 def test_aliases_within_reason_are_read() -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from hrm_cli.benchmarking import measuring, products
 from hrm_cli.benchmarking.measuring import measure
 from hrm_cli.benchmarking.products import LargeProduct
 from hrm_cli.benchmarking.workloads import Workload
@@ -12,31 +14,53 @@ from hrm_cli.benchmarking.workloads import Workload
 CPU = torch.device("cpu")
 
 
-def sleeping(times: list[float]) -> Workload:
-    """A workload of four examples whose rounds take the given seconds, the last of them for ever after."""
+@pytest.fixture(autouse=True)
+def small_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of 2048³ takes a second."""
+    monkeypatch.setattr(products, "SIZE_ON_CPU", 256)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The time that `measure` reads: it passes only when a round takes some."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(measuring, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    return clock
+
+
+def lasting(times: list[float], clock: SimpleNamespace) -> Workload:
+    """A workload of four examples whose rounds take the given seconds, the last of them again and again."""
     left = list(times)
 
     def run() -> None:
-        time.sleep(left.pop(0) if len(left) > 1 else left[0])
+        clock.now += left.pop(0) if len(left) > 1 else left[0]
 
     return Workload("train", "tiny", 4, run, CPU, torch.float32, flops_per_example=10**9)
 
 
-def test_two_rounds_of_warm_up_are_left_out_of_the_rate() -> None:
-    found = measure(sleeping([0.3, 0.3, 0.02]), seconds=0)
+def test_two_rounds_of_warm_up_are_left_out_of_the_rate(clock: SimpleNamespace) -> None:
+    found = measure(lasting([0.5, 0.25, 0.125], clock), seconds=0)
     assert found.rounds == 3
-    assert found.first_seconds >= 0.3
-    assert 4 / 0.1 < found.examples_per_second <= 4 / 0.02
+    assert found.first_seconds == 0.5
+    assert found.examples_per_second == 4 / 0.125
 
 
-def test_the_rate_is_that_of_the_median_round_so_that_one_slow_round_does_not_count() -> None:
-    found = measure(sleeping([0, 0, 0.02, 0.5, 0.02]), seconds=0)
-    assert found.seconds < 0.2
+def test_the_rate_is_that_of_the_median_round_so_that_one_slow_round_does_not_count(
+    clock: SimpleNamespace,
+) -> None:
+    found = measure(lasting([0, 0, 0.125, 4, 0.125], clock), seconds=0)
+    assert found.seconds == 0.125
     assert found.spread > 1
 
 
-def test_the_share_is_the_models_rate_beside_the_products_of_the_same_run() -> None:
-    found = measure(sleeping([0.02]), seconds=0)
+def test_rounds_go_on_until_the_seconds_are_over(clock: SimpleNamespace) -> None:
+    assert measure(lasting([0.25], clock), seconds=2).rounds == 8
+
+
+def test_the_share_is_the_models_rate_beside_the_products_of_the_same_run(
+    clock: SimpleNamespace,
+) -> None:
+    found = measure(lasting([0.125], clock), seconds=0)
     assert found.gflops == pytest.approx(found.examples_per_second)
     assert found.product_gflops is not None
     assert found.share == pytest.approx(found.gflops / found.product_gflops)

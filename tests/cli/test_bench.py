@@ -8,6 +8,7 @@ import pytest
 
 from hrm_cli.accounting.components import anatomy
 from hrm_cli.accounting.flops import step_flops
+from hrm_cli.benchmarking import products
 from hrm_cli.config.presets import load_preset
 
 RunHrm = Callable[..., Any]
@@ -26,6 +27,13 @@ SMALLEST = (
 )
 
 
+@pytest.fixture(autouse=True)
+def small_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The product that a model is compared with takes a second in its real size."""
+    assert products.SIZE_ON_CPU == 2048
+    monkeypatch.setattr(products, "SIZE_ON_CPU", 256)
+
+
 @pytest.mark.parametrize("what", ["train", "eval", "solve"])
 def test_a_model_is_measured_beside_a_product_of_the_same_dtype(run_hrm: RunHrm, what: str) -> None:
     done = run_hrm("bench", what, "--batch", 2, "--threads", 1, "--seconds", 0, "--json", *SMALLEST)
@@ -33,7 +41,7 @@ def test_a_model_is_measured_beside_a_product_of_the_same_dtype(run_hrm: RunHrm,
     found = json.loads(done.stdout)
     assert set(found) == KEYS
     assert (found["what"], found["preset"], found["batch"], found["threads"]) == (what, "tiny", 2, 1)
-    assert (found["dtype"], found["device"], found["product_size"]) == ("float32", "cpu", 2048)
+    assert (found["dtype"], found["device"], found["product_size"]) == ("float32", "cpu", 256)
     step = step_flops(anatomy(load_preset("tiny", SMALLEST).arch, 6, 16))
     assert found["flops_per_example"] == (step.training if what == "train" else 2 * step.forward)
     assert found["gflops"] == pytest.approx(found["flops_per_example"] * found["examples_per_second"] / 1e9)

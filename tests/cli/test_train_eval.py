@@ -180,7 +180,9 @@ def test_eval_prints_exact_accuracy_first_and_baselines_beside_cell_accuracy(run
     assert rows[2].startswith("exact accuracy")
     assert "most frequent" in done.stdout
     assert "copy input" in done.stdout
-    assert "within two points of a trivial predictor" in done.stdout or "exact accuracy" in done.stdout
+    figures = json.loads(run_hrm("eval", run, "--json").stdout)
+    is_trivial = figures["cell_accuracy"] <= max(figures["baselines"].values()) + 0.02
+    assert ("within two points of a trivial predictor" in done.stdout) == is_trivial
 
 
 def test_eval_json_has_the_keys_of_the_contract(run_hrm, run: Path) -> None:
@@ -261,7 +263,7 @@ def test_a_mixture_is_trained_on_chosen_by_its_validation_set_and_measured_by_so
     done = run_hrm("train", "--preset", "tiny", "--output-dir", folder, *settings, "train.max_steps=3")
     assert done.status == 0, done.stderr
     evaluated = [line for line in (folder / "metrics.jsonl").read_text().splitlines() if '"eval"' in line]
-    assert all(json.loads(line)["puzzles"] == 12 for line in evaluated)
+    assert [json.loads(line)["puzzles"] for line in evaluated] == [12] * len(evaluated) != []
     done = run_hrm("eval", folder, "--json")
     by_set = json.loads(done.stdout)["by_set"]
     assert {name: part["puzzles"] for name, part in by_set.items()} == {

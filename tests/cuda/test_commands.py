@@ -92,4 +92,6 @@ def test_a_run_trains_on_the_accelerator_and_goes_on_with_its_checkpoint(
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     steps = [record["step"] for record in records if record["kind"] == "eval"]
     assert steps[-1] == 20
-    assert all(np.isfinite(record["loss"]) for record in records if record["kind"] == "train")
+    losses = [record["loss"] for record in records if record["kind"] == "train"]
+    assert len(losses) >= 2
+    assert np.isfinite(losses).all()

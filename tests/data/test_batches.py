@@ -109,7 +109,7 @@ def test_a_stream_resumes_bit_for_bit_at_any_position(
     state = json.loads(json.dumps(first.state_dict()))
     second = TrainingBatches(dataset, 6, seed=99)
     second.load_state_dict(state)
-    for expected, batch in zip(whole[taken:], second, strict=False):
+    for expected, batch in zip(whole[taken:], islice(second, 9), strict=True):
         assert same(expected, batch)
 
 

@@ -40,6 +40,7 @@ def test_puzzles_have_exactly_the_solution_given_and_differ(size):
 @pytest.mark.parametrize("size", SIZES)
 def test_no_clue_of_a_minimal_puzzle_can_go(size):
     puzzles, _ = make(size, 30)
+    assert len(puzzles) == 30
     for puzzle in puzzles:
         clues = np.flatnonzero(puzzle)
         fewer = np.repeat(puzzle[None], len(clues), axis=0)

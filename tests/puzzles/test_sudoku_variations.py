@@ -53,6 +53,7 @@ def test_variations_have_the_one_solution_given_and_differ_from_each_other_and_f
 @pytest.mark.parametrize("size", [6, 9])
 def test_variations_of_minimal_puzzles_are_minimal(size):
     puzzles, _ = make(size, parents(size), 20)
+    assert len(puzzles) == 20
     for puzzle in puzzles:
         clues = np.flatnonzero(puzzle)
         fewer = np.repeat(puzzle[None], len(clues), axis=0)

@@ -160,9 +160,9 @@ def test_a_drawing_that_lost_its_leading_spaces_is_refused(rows, reason):
     ],
 )
 def test_long_lines_are_named_at_once_and_reading_goes_on(line):
-    started = time.perf_counter()
+    started = time.process_time()
     items, _ = read(f"{PUZZLE}\n{line}\n{PUZZLE}\n")
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert cells([items[0], items[-1]]) == [PUZZLE] * 2
     assert len(items) == 3
     assert items[1].where.endswith(":2")

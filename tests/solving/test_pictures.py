@@ -74,7 +74,9 @@ def test_changes_are_marked_against_the_grid_shown_before_because_steps_between_
 def test_everything_lies_inside_the_picture() -> None:
     root = ElementTree.fromstring(solve_picture(*a_solution(9, 7)))
     width, height = float(root.get("width", 0)), float(root.get("height", 0))
-    for rectangle in root.iter(f"{SVG}rect"):
+    rectangles = list(root.iter(f"{SVG}rect"))
+    assert len(rectangles) > 81
+    for rectangle in rectangles:
         assert 0 <= float(rectangle.get("x", 0)) <= width - float(rectangle.get("width", 0))
         assert 0 <= float(rectangle.get("y", 0)) <= height - float(rectangle.get("height", 0))
 
