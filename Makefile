@@ -9,7 +9,7 @@ PLAIN := $(VENV)/.installed-plain
 STAMP := $(VENV)/.installed
 INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-# make kills: a run stopped 100 times, each life a process of its own, must end bit-identical (KILLS=1000 for more).
+# make kills: a run stopped 100 times, each time in a new process, must end bit-identical (KILLS=1000 for more).
 
 .PHONY: demo test lint docs-check kills venv clean
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes ready what a GPU machine without a network lacks, in folders that git ignores:
+# Prepares what a GPU machine without a network needs, in folders that git ignores:
 #   .whl/         wheels, at the versions of constraints.txt
 #   .gpu/golden   the recordings of the reference, where ../shared/golden is here
 #   .gpu/data     the datasets named on the command line
