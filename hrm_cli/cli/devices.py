@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
-from hrm_cli.models.cpu.allocation import keep_freed_memory
-from hrm_cli.models.device import resolve_device
+if TYPE_CHECKING:
+    import torch
 
 
 def device_of_command(name: str, given: torch.device | None = None) -> torch.device:
-    """`given`, or the device of that name. On a CPU, the C library keeps what is freed from now on.
+    """`given`, or the device of that name. On a CPU, malloc trimming is disabled from now on.
 
-    Whoever builds models from Python has a process of their own, whose malloc is none of our business.
+    Only commands do this: a Python program that builds models decides about its own malloc.
     """
+    from hrm_cli.models.cpu.allocation import keep_freed_memory
+    from hrm_cli.models.device import resolve_device
+
     device = resolve_device(name) if given is None else given
     if device.type == "cpu":
         keep_freed_memory()

@@ -11,15 +11,17 @@ import typer
 from hrm_cli.cli import console
 from hrm_cli.errors import PuzzleError
 from hrm_cli.printable import counted
-from hrm_cli.puzzles.domain import Domain
+from hrm_cli.puzzles.domain import Domain, Grid
+from hrm_cli.solving.session import Watcher
 from hrm_cli.solving.solution import Solution, Status, Tally
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
     from hrm_cli.puzzles.skipped import SkippedLines
 
-COLOURS: dict[Status, str] = {"solved": "green", "unsolved": "red", "multiple": "yellow", "invalid": "red"}
+COLORS: dict[Status, str] = {"solved": "green", "unsolved": "red", "multiple": "yellow", "invalid": "red"}
 NAMES: dict[Status, str] = {
     "solved": "solved",
     "unsolved": "unsolved",
@@ -28,19 +30,28 @@ NAMES: dict[Status, str] = {
 }
 
 
+ARC_COLORS = (
+    "#000000", "#0074d9", "#ff4136", "#2ecc40", "#ffdc00", "#aaaaaa", "#f012be", "#ff851b", "#7fdbff", "#870c25"
+)  # fmt: skip
+"""Of the corpus's own viewer."""
+
 _BETWEEN_GRIDS = 5
 """Columns that the arrow between two grids takes with its margins."""
 
 
-class Report:
+class Report(Watcher):
     """Shows solutions as they come, and at the end says how many ended how."""
 
-    def __init__(self, *, json: bool, trace: bool, draws: bool) -> None:
+    def __init__(self, *, json: bool, trace: bool) -> None:
         self._json, self._trace = json, trace
         self._is_plain = console.is_plain(sys.stdout)
-        self._draws = draws and not self._is_plain
+        self._draws = self._are_tasks = False
         self._tally = Tally()
         self._started = time.perf_counter()
+
+    def begin(self, *, are_few: bool, are_tasks: bool) -> None:
+        """Grids are drawn where there are few puzzles and a terminal."""
+        self._draws, self._are_tasks = are_few and not self._is_plain, are_tasks
 
     def show(self, domain: Domain, solution: Solution) -> None:
         """One puzzle. Flushed, so that an interruption loses nothing that was said."""
@@ -100,7 +111,10 @@ class Report:
         )
 
     def _show_grids(self, domain: Domain, solution: Solution) -> None:
-        console.console(sys.stdout).print(_grids(domain, solution))
+        if self._are_tasks:
+            _print_task(solution)
+        else:
+            console.console(sys.stdout).print(_grids(domain, solution))
 
 
 def _line(domain: Domain, solution: Solution) -> str:
@@ -141,7 +155,7 @@ def _grids(domain: Domain, solution: Solution) -> RenderableType:
     wrong = wrong_cells(domain, solution, answer)
     title = Text.assemble(
         (f"{solution.index} ", "bold"),
-        (solution.status, f"bold {COLOURS[solution.status]}"),
+        (solution.status, f"bold {COLORS[solution.status]}"),
         f" in {_effort(solution)}, {solution.seconds:.2f} s  ",
         (solution.where, "dim"),
     )
@@ -170,3 +184,27 @@ def _summary(tally: Tally, seconds: float) -> str:
         f", {at_once:,} in one pass and {solved - at_once:,} more by attempts" if tally.took_attempts else ""
     )
     return f"Solved {solved:,} of {tally.total:,} {noun}{by_attempts}{listed} in {seconds:.1f} s{rate}."
+
+
+def _print_task(solution: Solution) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    assert solution.puzzle is not None
+    assert solution.answer is not None
+    side_by_side = Table.grid(padding=(0, 3))
+    side_by_side.add_row(_painted(solution.puzzle.grid), Text("→"), _painted(solution.answer))
+    terminal = console.console(sys.stdout)
+    terminal.print(Text(f"{solution.index} {solution.status}: {solution.where}", style="bold"))
+    terminal.print(Text(solution.reason), side_by_side)
+
+
+def _painted(grid: Grid) -> Text:
+    from rich.text import Text
+
+    text = Text(no_wrap=True)
+    for row in grid.tolist():
+        for color in row:
+            text.append("  ", style=f"on {ARC_COLORS[color]}")
+        text.append("\n")
+    return text

@@ -1,0 +1,83 @@
+"""What a user asks of a solve: the options of `hrm solve` as one object, checked before torch is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hrm_cli.errors import CheckpointError, ConfigError
+
+STDIN = "-"
+"""Stands for standard input."""
+
+
+@dataclass(frozen=True)
+class SolveRequest:
+    """Puzzles, a model, and how hard it tries; None leaves a value to the model."""
+
+    source: str | None = None
+    """A puzzle file, or `-`; None with `resume_carry`."""
+    checkpoint: Path | None = None
+    """None: the bundled model for the size of each puzzle."""
+    max_steps: int | None = None
+    attempts: int | None = None
+    halt: Literal["adaptive", "full"] | None = None
+    output: Path | None = None
+    trace: bool = False
+    picture: Path | None = None
+    save_carry: Path | None = None
+    resume_carry: Path | None = None
+    votes: int | None = None
+    """ARC, as are those up to `submission`."""
+    adapt: int | None = None
+    adapt_weights: bool = False
+    submission: Path | None = None
+    batch_size: int = 256
+    device: str = "auto"
+    seed: int = 0
+
+    @property
+    def file(self) -> Path | None:
+        """The puzzle file; None for standard input or a saved state."""
+        return None if self.source in (STDIN, None) else Path(str(self.source))
+
+    def check_source(self) -> None:
+        """Raises ConfigError unless exactly one source of puzzles is named."""
+        if (self.source is None) == (self.resume_carry is None):
+            raise ConfigError("name either a PUZZLE_FILE or a saved state (--resume-carry FILE)")
+
+    def check(self, *, has_tasks: bool) -> None:
+        """Raises ConfigError or CheckpointError for options that do not go together, or with these puzzles.
+
+        `has_tasks`: the source holds ARC tasks.
+        """
+        for_grids = {
+            "--attempts": self.attempts is not None and self.attempts > 1,
+            "--trace": self.trace,
+            "--picture": self.picture,
+            "--save-carry": self.save_carry,
+            "--resume-carry": self.resume_carry,
+        }
+        for_tasks = {
+            "--votes": self.votes,
+            "--adapt": self.adapt,
+            "--adapt-weights": self.adapt_weights,
+            "--submission": self.submission,
+        }
+        for name, value in (for_grids if has_tasks else for_tasks).items():
+            if value:
+                kind = "puzzles of one grid, and these are ARC tasks" if has_tasks else "ARC tasks in JSON"
+                raise ConfigError(f"{name}: only for {kind}")
+        if self.checkpoint is None and (has_tasks or self.resume_carry is not None):
+            what = "ARC tasks" if has_tasks else "a saved state"
+            raise CheckpointError(
+                f"--checkpoint is missing: no bundled model is for {what}; name a trained model (a run folder, "
+                "a checkpoint folder or a .safetensors file)"
+            )
+        if self.attempts is not None and self.attempts > 1 and (self.save_carry or self.resume_carry):
+            raise ConfigError(
+                "--attempts: a saved state belongs to the puzzle as it is; leave --attempts at 1 with it"
+            )
+        if self.adapt_weights and self.adapt is None:
+            raise ConfigError("--adapt-weights: say for how many steps with --adapt STEPS")
