@@ -13,7 +13,7 @@ from hrm_cli.printable import counted
 if TYPE_CHECKING:
     from hrm_cli.config.asked import Asked
     from hrm_cli.config.schema import DataConfig
-    from hrm_cli.data.build import BuildSummary
+    from hrm_cli.data.summary import BuildSummary
 
 
 # None where an option is not given: the defaults are written in the schema alone.

@@ -68,7 +68,8 @@ def evaluate(
       hrm eval runs/arc-1 --submission submission.json --nproc-per-node 8
       hrm eval --baselines-only --data data/arc-1
     """
-    from hrm_cli.cli import console, eval_output
+    from hrm_cli.cli import console
+    from hrm_cli.cli.render import figures
     from hrm_cli.errors import CheckpointError, ConfigError
     from hrm_cli.evaluation.request import EvalRequest
     from hrm_cli.files import refuse_unwritable
@@ -92,7 +93,7 @@ def evaluate(
         if json:
             console.print_json(scores.document())
         else:
-            eval_output.render_baselines(scores)
+            figures.render_baselines(scores)
         return
     if checkpoint is None:
         raise CheckpointError(
@@ -125,4 +126,4 @@ def evaluate(
     from hrm_cli.evaluation.measuring import measure
 
     reporter = console.ConsoleReporter(quiet=json)
-    eval_output.show(measure(request, reporter, find_device=device_of_command), json=json)
+    figures.show(measure(request, reporter, find_device=device_of_command), json=json)

@@ -12,7 +12,7 @@ from hrm_cli.cli.options import JsonOption, preset_option
 from hrm_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hrm_cli.cli.params_subjects import Assumed
+    from hrm_cli.runs.subjects import Assumed
 
 DEFAULT_PRESET = "base"
 _SHOWN_CANDIDATES = 6
@@ -76,7 +76,7 @@ def params(
 
     Modules are instantiated without memory, so that any size can be counted on any machine.
     """
-    from hrm_cli.cli.params_subjects import Assumed
+    from hrm_cli.runs.subjects import Assumed
 
     given = arguments or []
     modes = (("--explain", explain), ("--compare", compare), ("--budget", budget is not None))
@@ -103,8 +103,8 @@ def params(
 def _count(
     overrides: list[str], preset: str | None, checkpoint: Path | None, assumed: Assumed, json: bool
 ) -> None:
-    from hrm_cli.cli.params_output import show_report
-    from hrm_cli.cli.params_subjects import report_of_checkpoint, report_of_preset
+    from hrm_cli.cli.render.parameters import show_report
+    from hrm_cli.runs.subjects import report_of_checkpoint, report_of_preset
 
     if checkpoint is None:
         report = report_of_preset(preset or DEFAULT_PRESET, overrides, assumed)
@@ -120,7 +120,7 @@ def _count(
 
 def _explain(json: bool) -> None:
     from hrm_cli.accounting.ledger import ledger, ledger_document
-    from hrm_cli.cli.params_ledger import show_ledger
+    from hrm_cli.cli.render.ledger import show_ledger
 
     if json:
         console.print_json(ledger_document())
@@ -131,8 +131,8 @@ def _explain(json: bool) -> None:
 def _compare(
     given: list[str], preset: str | None, checkpoint: Path | None, assumed: Assumed, json: bool
 ) -> None:
-    from hrm_cli.cli.params_comparison import show_comparison
-    from hrm_cli.cli.params_subjects import report_of
+    from hrm_cli.cli.render.comparison import show_comparison
+    from hrm_cli.runs.subjects import report_of
 
     overrides = [argument for argument in given if "=" in argument]
     names = [argument for argument in given if "=" not in argument]
@@ -152,8 +152,8 @@ def _search(
     preset: str, overrides: list[str], budget: str, vary: str | None, assumed: Assumed, json: bool
 ) -> None:
     from hrm_cli.accounting.budget import DEFAULT_VARY, nearest, parse_amount, parse_vary
-    from hrm_cli.cli.params_output import show_candidates
-    from hrm_cli.cli.params_subjects import shape_of_preset
+    from hrm_cli.cli.render.parameters import show_candidates
+    from hrm_cli.runs.subjects import shape_of_preset
 
     shape = shape_of_preset(preset, overrides, assumed)
     wanted = parse_amount(budget)

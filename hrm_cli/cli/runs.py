@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,32 +13,7 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.printable import clock
 from hrm_cli.runs.records import Curve, RunRecords, find_runs, read_run
 from hrm_cli.views.charts import POINT, chart
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One chart of a run."""
-
-    title: str
-    training: str
-    """Name of the figure in training lines."""
-    evaluation: str
-    """Name in evaluation lines; empty where there is none."""
-    is_share: bool = False
-
-
-FIGURES = (
-    Figure("loss", "loss", ""),
-    Figure("exact accuracy", "exact_accuracy", "exact_accuracy", is_share=True),
-    Figure("ACT steps until a puzzle halts", "steps", "mean_steps"),
-    Figure(
-        "halting: puzzles whose halt value is right about their answer",
-        "q_halt_accuracy",
-        "q_halt_accuracy",
-        True,
-    ),
-)
-"""What `hrm runs show` draws."""
+from hrm_cli.views.run_curves import FIGURES
 
 _DATA = {"train": "training", "eval": "evaluations"}
 
@@ -117,7 +91,7 @@ def _row(run: RunRecords) -> tuple[object, ...]:
 def _show(folder: Path, png: Path | None, width: int, *, json: bool) -> None:
     run = read_run(folder)
     if png is not None:
-        from hrm_cli.cli.run_picture import draw_run
+        from hrm_cli.views.run_curves import draw_run
 
         draw_run(run, FIGURES, png)
     if json:

@@ -128,7 +128,7 @@ def solve(
       hrm solve new_task.json --checkpoint runs/arc-1 --adapt 500
     """
     from hrm_cli.cli.devices import device_of_command
-    from hrm_cli.cli.solve_output import Report
+    from hrm_cli.cli.render.solutions import Report
     from hrm_cli.solving.request import SolveRequest
     from hrm_cli.solving.session import solve_request
     from hrm_cli.views.pictures import solve_picture

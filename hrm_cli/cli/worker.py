@@ -147,9 +147,9 @@ def _named_checkpoint(agreed: dict[str, Any], attempt: int) -> Path | None:
 
 
 def _evaluate(task: dict[str, Any], meeting: Meeting) -> int:
-    from hrm_cli.cli import eval_output
     from hrm_cli.cli.console import ConsoleReporter
     from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.render import figures
     from hrm_cli.distributed.process_group import choose_backend, choose_device
     from hrm_cli.evaluation.measuring import measure
     from hrm_cli.evaluation.request import EvalRequest
@@ -160,7 +160,7 @@ def _evaluate(task: dict[str, Any], meeting: Meeting) -> int:
         own = device_of_command(device.type, device)
         measured = measure(request, ConsoleReporter(quiet=json), world=world, device=own)
         if world.is_first:
-            eval_output.show(measured, json=json)
+            figures.show(measured, json=json)
     return 0
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,12 @@ from hrm_cli.config.asked import NOTHING_ASKED, Asked, asked_of_each
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.augmentation import check_hints, with_copies
 from hrm_cli.data.metadata import HELD_OUT_SPLITS, SPLITS
-from hrm_cli.data.mixture import Mixture, SourceSummary, load_all
+from hrm_cli.data.mixture import Mixture, load_all
 from hrm_cli.data.selection import select
 from hrm_cli.data.set_names import set_names
 from hrm_cli.data.sources import Report, Source
-from hrm_cli.data.writer import DatasetWriter, SplitWriter, check_target
+from hrm_cli.data.summary import BuildSummary, SplitSize
+from hrm_cli.data.writer import DatasetWriter, check_target
 from hrm_cli.errors import ConfigError
 from hrm_cli.files import peak_memory_mb
 from hrm_cli.puzzles.domain import PAD
@@ -59,61 +59,6 @@ def check_sources(sources: Sequence[Source], config: DataConfig, asked: Asked) -
 
 def _names_collections(source: Source) -> bool:
     return any(pool is not None and pool.names_collections for pool in (source.train, source.test))
-
-
-@dataclass(frozen=True)
-class SplitSize:
-    """How much a split holds."""
-
-    groups: int = 0
-    puzzles: int = 0
-    examples: int = 0
-
-    @classmethod
-    def of(cls, split: SplitWriter) -> SplitSize:
-        """What has been written."""
-        return cls(split.groups, split.puzzles, split.examples)
-
-    def __add__(self, other: SplitSize) -> SplitSize:
-        return SplitSize(
-            self.groups + other.groups, self.puzzles + other.puzzles, self.examples + other.examples
-        )
-
-
-@dataclass(frozen=True)
-class BuildSummary:
-    """What was built, and what it took; the fields are the keys of `hrm build-dataset --json`."""
-
-    output_dir: str
-    domain: dict[str, Any]
-    source: str
-    augment: str
-    seed: int
-    train: SplitSize
-    test: SplitSize
-    vocab_size: int
-    seq_len: int
-    num_puzzle_identifiers: int
-    tokens: int
-    """Tokens of inputs and labels on disk, both splits."""
-    bytes: int
-    seconds: float
-    """From the call to the finished dataset, reading or generating the puzzles included."""
-    writing_seconds: float
-    """The share of `seconds` that augmenting and writing took."""
-    examples_per_second: float
-    """Examples of both splits ÷ `seconds`."""
-    peak_memory_mb: float | None
-    """The most that the process held so far."""
-    notes: list[str] = field(default_factory=list)
-    """What was left out, or could not be had, in words."""
-    validation: SplitSize = SplitSize()
-    sources: list[SourceSummary] = field(default_factory=list)
-    """What came from each, where there are several."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The document that `--json` prints."""
-        return asdict(self)
 
 
 def build_dataset(

@@ -12,8 +12,9 @@ import pytest
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.arc.online import ArcImages
 from hrm_cli.data.batches import TrainingBatches, evaluation_batches
-from hrm_cli.data.build import BuildSummary, build_dataset
+from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset
+from hrm_cli.data.summary import BuildSummary
 from hrm_cli.errors import ConfigError, DatasetError, HRMError
 from hrm_cli.puzzles.arc.symmetry import ArcSymmetries, parse_name
 

@@ -10,7 +10,6 @@ import pytest
 
 import hrm_cli.runs.resources as resources_module
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.cli.params_subjects import Assumed, report_of_preset
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import Preset
@@ -21,6 +20,7 @@ from hrm_cli.runs.plan import plan_run
 from hrm_cli.runs.preparing import dataset_facts, prepare_run
 from hrm_cli.runs.request import TrainRequest
 from hrm_cli.runs.resources import Computation, Resources, check_resources, size
+from hrm_cli.runs.subjects import Assumed, report_of_preset
 from hrm_cli.training.state import make_plan
 
 GB = 10**9

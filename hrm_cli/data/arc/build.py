@@ -24,9 +24,9 @@ from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.arc.augmentation import Examples, distinct_symmetries, task_rng
 from hrm_cli.data.arc.sources import ArcTasks, load_tasks
 from hrm_cli.data.augmentation import check_hints
-from hrm_cli.data.build import BuildSummary, SplitSize
 from hrm_cli.data.metadata import TEST_PUZZLES_FILE
 from hrm_cli.data.sources import Report
+from hrm_cli.data.summary import BuildSummary, SplitSize
 from hrm_cli.data.writer import DatasetWriter, SplitWriter, check_target
 from hrm_cli.errors import ConfigError
 from hrm_cli.files import peak_memory_mb

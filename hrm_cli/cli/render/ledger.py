@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hrm_cli.accounting.ledger import Entry
 from hrm_cli.cli import console
-from hrm_cli.cli.params_text import print_gap, print_paragraph, right_aligned, terminal_width
+from hrm_cli.cli.render.paragraphs import print_gap, print_paragraph, right_aligned, terminal_width
 
 _INTRODUCTION = (
     "Published figures on the size of HRM, and what each of them counted. A parameter is a number that training "

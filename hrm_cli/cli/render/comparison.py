@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from hrm_cli.accounting.report import Report, trainable_by_kind
 from hrm_cli.cli import console
-from hrm_cli.cli.params_text import print_gap, right_aligned, terminal_width
+from hrm_cli.cli.render.paragraphs import print_gap, right_aligned, terminal_width
 from hrm_cli.printable import amount
 
 _BETWEEN = 3

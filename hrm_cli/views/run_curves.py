@@ -1,17 +1,40 @@
-"""The curves of a run as a picture, by matplotlib, which is an extra."""
+"""The curves of a run: which figures they show, and a picture of them by matplotlib, which is an extra."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hrm_cli.errors import ConfigError
 from hrm_cli.files import refuse_unwritable, written_whole
 from hrm_cli.runs.records import RunRecords
 
-if TYPE_CHECKING:
-    from hrm_cli.cli.runs import Figure
+
+@dataclass(frozen=True)
+class Figure:
+    """One chart of a run."""
+
+    title: str
+    training: str
+    """Name of the figure in training lines."""
+    evaluation: str
+    """Name in evaluation lines; empty where there is none."""
+    is_share: bool = False
+
+
+FIGURES = (
+    Figure("loss", "loss", ""),
+    Figure("exact accuracy", "exact_accuracy", "exact_accuracy", is_share=True),
+    Figure("ACT steps until a puzzle halts", "steps", "mean_steps"),
+    Figure(
+        "halting: puzzles whose halt value is right about their answer",
+        "q_halt_accuracy",
+        "q_halt_accuracy",
+        True,
+    ),
+)
+"""What `hrm runs show` draws."""
 
 
 def draw_run(run: RunRecords, figures: Sequence[Figure], path: Path) -> None:

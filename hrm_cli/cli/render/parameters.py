@@ -10,7 +10,7 @@ from hrm_cli.accounting.counting import GroupCount
 from hrm_cli.accounting.memory import BYTES
 from hrm_cli.accounting.report import Report
 from hrm_cli.cli import console
-from hrm_cli.cli.params_text import print_gap, print_paragraph, right_aligned
+from hrm_cli.cli.render.paragraphs import print_gap, print_paragraph, right_aligned
 from hrm_cli.printable import amount, counted
 
 _WORTH_WORDS = 0.01
