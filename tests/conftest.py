@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from .running import RunHrm, run_here, run_process
+from .scheduling import longest_first, stealing_scheduler
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in its background so, and every command that a test interrupts would inherit it.
@@ -17,6 +19,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("hrm", deadline=None)
 settings.load_profile("hrm")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests begin first."""
+    longest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:
+    """Tests of one file stay on one worker, until another one has nothing left."""
+    return stealing_scheduler(config, log)
+
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -92,7 +92,7 @@ def steps_logged(run: Path, kind: str) -> list[int]:
     return [line["step"] for line in lines if line["kind"] == kind]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=10)
 def test_a_killed_worker_is_started_again_until_no_restart_is_left_and_the_run_can_be_finished(
     hrm_process, alone: Path, tmp_path: Path
 ) -> None:
@@ -126,7 +126,7 @@ def test_a_killed_worker_is_started_again_until_no_restart_is_left_and_the_run_c
         assert steps_logged(run, kind) == steps_logged(alone, kind)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=10)
 def test_an_error_that_would_only_come_again_ends_the_job_with_its_message_and_status_and_no_restart(
     hrm_process, alone: Path, tmp_path: Path
 ) -> None:
@@ -167,7 +167,7 @@ def two_hosts() -> Iterator[list[str]]:
                 subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=10)
 def test_two_hosts_train_one_model_and_stop_together_when_one_is_told_to(
     alone: Path, tmp_path: Path, two_hosts
 ) -> None:
@@ -263,7 +263,7 @@ def test_what_the_processes_cannot_do_is_said_before_any_is_started(
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=10)
 def test_an_evaluation_on_two_processes_prints_the_figures_of_one(hrm_process, alone: Path) -> None:
     done = hrm_process(
         "eval", alone / "latest", "--nproc-per-node", 2, "--batch-size", 3, "--device", "cpu", "--json"

@@ -11,7 +11,7 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.puzzles.domain import make_domain
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=90)
 def test_the_demo_trains_a_model_that_solves_held_out_puzzles(run_hrm, tmp_path: Path) -> None:
     run = tmp_path / "demo"
     done = run_hrm("demo", "--output-dir", run, "--json")

@@ -53,7 +53,7 @@ def still_solved(model: ACTModel, solved: torch.Tensor) -> list[float]:
     return [(step.predictions == solved).all(dim=1).double().mean().item() for step in steps]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=40)
 def test_a_solved_grid_stays_solved_for_fifty_steps_with_hints_and_not_without(tmp_path: Path) -> None:
     with_hints, without = trained(tmp_path / "with", 0.4), trained(tmp_path / "without", 0.0)
     _, labels = Dataset.open(tmp_path / "with", "test").gather(np.arange(200))

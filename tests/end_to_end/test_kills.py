@@ -38,6 +38,7 @@ def fork(tmp_path: Path) -> Iterator[Server]:
     assert server.close() == 0
 
 
+@pytest.mark.slow(seconds=25)
 def test_a_run_stopped_at_random_moments_ends_bit_identically_to_one_never_stopped(
     run_hrm, fork: Server, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 FUZZER = Path(__file__).with_name("run.py")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=20)
 @pytest.mark.skipif(sys.platform != "linux", reason="the watchdog reads /proc")
 def test_a_few_hostile_files_of_every_kind_lead_to_no_finding(tmp_path: Path) -> None:
     words = [sys.executable, str(FUZZER), "--inputs", "150", "--seed", "2026"]
