@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dataset_builder import machine
+from reporting import keep, machine_line
 
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.arc.sources import load_tasks
@@ -105,7 +105,7 @@ def measured(*arguments: object) -> dict[str, Any]:
 def report(prefix: str, repeats: int) -> list[str]:
     """All figures as lines of text."""
     measured("build", prefix, "evaluation", 1, "stored")  # compiles the kernels, once per machine
-    lines = [f"Machine: {machine()}", ""]
+    lines = [f"Machine: {machine_line()}", ""]
     head = f"{'':<28}{'tasks':>7}{'puzzles':>11}{'examples':>11}{'test':>9}{'identifiers':>13}"
     lines.append(f"{head}{'GB':>7}{'seconds':>9}{'peak MB':>9}{'writing alone':>15}")
     for name, subsets in SETS.items():
@@ -157,9 +157,7 @@ def main() -> None:
         parser.error("KAGGLE_PREFIX is missing")
     text = "\n".join(report(options.prefix, options.repeats)) + "\n"
     print(text, end="")
-    if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        options.save.write_text(text, encoding="utf-8")
+    keep(text, options.save)
 
 
 if __name__ == "__main__":

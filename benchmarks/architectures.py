@@ -145,7 +145,8 @@ def run_one(task: str, method: str, seed: int, minutes: float, folder: Path, dat
 
 def run_all(given: argparse.Namespace) -> dict[str, Any]:
     """Every combination, `jobs` at a time, each in its own process."""
-    from timed_training import dataset_of, machine
+    from reporting import machine
+    from timed_training import dataset_of
 
     from hrm_cli.config.schema import DataConfig
 

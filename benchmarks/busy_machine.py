@@ -169,12 +169,11 @@ def main() -> None:
         for setting in settings:  # each also ends by itself, at the end of its standard input
             setting.worker.kill()
             setting.worker.wait()
-    from timed_training import machine
+    from reporting import keep, machine_line
 
-    facts = machine()
     text = "\n".join(
         [
-            f"Machine: {facts['processor']}, {facts['cores']} cores; Python {facts['python']}, torch {facts['torch']}",
+            f"Machine: {machine_line()}",
             f"Training {given.preset}, examples per second, medians of {given.rounds} turns of {given.seconds:g} s; "
             "busy: next to one process that never sleeps",
             f"Other programs took {median(disturbed):.0%} of the machine (median of the turns), "
@@ -184,8 +183,7 @@ def main() -> None:
         ]
     )
     print(text)
-    if given.save is not None:
-        given.save.write_text(text + "\n", encoding="utf-8")
+    keep(text, given.save)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from distributed import TOKENS, VOCABULARY, batch_of, fresh_state, our_step, processor
+from distributed import TOKENS, VOCABULARY, batch_of, fresh_state, our_step
+from reporting import keep
 from torch import multiprocessing
 
 from hrm_cli.accounting.components import anatomy
@@ -27,6 +28,7 @@ from hrm_cli.benchmarking.products import LargeProduct
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import Preset
 from hrm_cli.distributed.world import ALONE, World
+from hrm_cli.machine import processor_name
 
 MEASURED = (("tiny", 32, 64, 128), ("small", 8, 16, 32), ("base", 8, 16, 32))
 """Preset, and three batch sizes: two to learn from, the middle one to foretell."""
@@ -129,7 +131,7 @@ def work(rank: int, port: int, times: int, save: Path | None) -> None:
     store = dist.TCPStore("127.0.0.1", port, is_master=False)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
     lines = [
-        f"Machine: two cores, no GPU, {processor()}",
+        f"Machine: two cores, no GPU, {processor_name()}",
         f"torch {torch.__version__}, gloo on one host, one thread in each process; medians of {times}",
     ]
     for name, *sizes in MEASURED:
@@ -137,8 +139,7 @@ def work(rank: int, port: int, times: int, save: Path | None) -> None:
     dist.destroy_process_group()
     if rank == 0:
         print("\n".join(lines))
-        if save is not None:
-            save.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        keep("\n".join(lines), save)
 
 
 def main() -> None:

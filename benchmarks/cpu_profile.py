@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timed_training import machine
+from reporting import keep, machine_line
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from hrm_cli.benchmarking.workloads import training
@@ -65,18 +65,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--save", type=Path)
     given = parser.parse_args()
-    facts = machine()
     text = "\n".join(
         [
-            f"Machine: {facts['processor']}, {facts['cores']} cores; Python {facts['python']}, torch {facts['torch']}",
+            f"Machine: {machine_line()}",
             f"One training step of {given.preset} on {given.batch} puzzles, {torch.get_num_threads()} threads",
             "",
             *shares(given.preset, given.batch),
         ]
     )
     print(text)
-    if given.save is not None:
-        given.save.write_text(text + "\n", encoding="utf-8")
+    keep(text, given.save)
 
 
 if __name__ == "__main__":

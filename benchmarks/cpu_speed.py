@@ -19,7 +19,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from timed_training import aligned, machine
+from reporting import keep, machine_line
+from timed_training import aligned
 
 SMALL = "arch.pos_encodings=rope arch.halt_max_steps=16 arch.H_cycles=2 arch.L_cycles=2"
 LINES = {
@@ -87,18 +88,16 @@ def main() -> None:
     parser.add_argument("--save", type=Path)
     given = parser.parse_args()
     names = given.names or ["before", "now"][-len(given.checkouts) :]
-    facts = machine()
     text = "\n".join(
         [
-            f"Machine: {facts['processor']}, {facts['cores']} cores; Python {facts['python']}, torch {facts['torch']}",
+            f"Machine: {machine_line()}",
             "Examples per second, and the model's products ÷ a 2048³ product in the same process",
             "",
             table(given.checkouts, names, given.seconds, given.passes),
         ]
     )
     print(text)
-    if given.save is not None:
-        given.save.write_text(text + "\n", encoding="utf-8")
+    keep(text, given.save)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from reporting import keep, machine_line
 
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.augmentation import with_copies
@@ -116,29 +115,17 @@ def write_csv(file: Path, count: int) -> None:
                 stream.write(f"benchmark,{question},{answer},0\n")
 
 
-def machine() -> str:
-    """The processor and the versions that the figures depend on, nothing that names this very machine."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        facts = dict(
-            (part.strip() for part in line.split(":", 1))
-            for line in info.read_text().splitlines()
-            if ":" in line
-        )
-        model = f"{facts.get('model name', model)} (family {facts.get('cpu family', '?')})"
-    return (
-        f"{os.cpu_count()} cores, {model}; {platform.system()}, Python {platform.python_version()}, "
-        f"numpy {np.__version__}"
-    )
-
-
 def report(folder: Path) -> list[str]:
     """All figures as lines of text."""
     source = folder / "puzzles.csv"
     write_csv(source, PUZZLES)
     measured("builder", source, 0)  # compiles the solver, once per machine
-    lines = [f"Machine: {machine()}", "", f"{PUZZLES} puzzles × {COPIES} copies, 9×9, from a CSV file:", ""]
+    lines = [
+        f"Machine: {machine_line()}",
+        "",
+        f"{PUZZLES} puzzles × {COPIES} copies, 9×9, from a CSV file:",
+        "",
+    ]
     lines.append(f"{'':>16}{'examples/s':>12}{'seconds':>10}{'peak MB':>10}{'MB on disk':>12}")
     runs = [measured("builder", source, COPIES) for _ in range(REPEATS)]
     ours = min(runs, key=lambda run: run["seconds"])
@@ -189,9 +176,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         text = "\n".join(report(Path(folder))) + "\n"
     print(text, end="")
-    if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        options.save.write_text(text, encoding="utf-8")
+    keep(text, options.save)
 
 
 if __name__ == "__main__":

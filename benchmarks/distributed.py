@@ -10,7 +10,6 @@ the other one waits without computing.
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+from reporting import keep
 from torch import Tensor, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -29,6 +29,7 @@ from hrm_cli.config.schema import Preset
 from hrm_cli.data.batches import Batch
 from hrm_cli.distributed.gradients import sum_gradients
 from hrm_cli.distributed.world import ALONE, World
+from hrm_cli.machine import processor_name
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.training.objectives import Progress, Supervised, contract_of
 from hrm_cli.training.prefetch import as_tensors
@@ -240,7 +241,7 @@ def work(rank: int, port: int, rounds: int, save: Path | None) -> None:
         rest = [line for line in lines if line not in parities]
         text = "\n".join(
             [
-                f"Machine: two cores, no GPU, {processor()}",
+                f"Machine: two cores, no GPU, {processor_name()}",
                 f"torch {torch.__version__}, gloo on one host, one thread in each process, float32",
                 f"Best of {rounds} rounds that take turns; a sample is a puzzle of 81 tokens. Efficiency is speed",
                 "÷ 2 × one process. By work: the same from processor time (median, of the busier rank), which other",
@@ -253,8 +254,7 @@ def work(rank: int, port: int, rounds: int, save: Path | None) -> None:
             ]
         )
         print(text)
-        if save is not None:
-            save.write_text(text + "\n", encoding="utf-8")
+        keep(text, save)
 
 
 def table(name: str, batch: int, found: dict[str, Round]) -> list[str]:
@@ -266,14 +266,6 @@ def table(name: str, batch: int, found: dict[str, Round]) -> list[str]:
         cells = ("", "") if way == ONE else (f"{shares[0]:.0%}", f"{shares[1]:.0%}")
         lines.append(f"{way:46} {batch / result.best():9.1f} {cells[0]:>11} {cells[1]:>8}".rstrip())
     return lines
-
-
-def processor() -> str:
-    """The processor's name."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def main() -> None:

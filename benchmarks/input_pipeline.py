@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sudoku_generator import Work, machine, rate
+from reporting import Work, keep, machine_line, rate
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -115,7 +115,7 @@ def main() -> None:
         say(f"{name:<52}{middle:>12,.0f} /s   ({least:,.0f} - {greatest:,.0f}){ratio}")
         return middle
 
-    say(f"Input pipeline, one core of: {machine()}, torch {torch.__version__}")
+    say(f"Input pipeline, one core of: {machine_line()}")
     say(f"Median (least - greatest) of {given.runs} runs of {given.seconds:g} s of processor time, warm.")
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, config) in enumerate(DATASETS.items()):
@@ -135,8 +135,7 @@ def main() -> None:
         for threads in (2, 16):
             shared = measure(f"  {name}, {threads} threads", generating(domain, threads))
             say(f"    processor time of {threads} threads ÷ of 1, for the same work: {one / shared:.2f}")
-    if given.save:
-        given.save.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    keep("\n".join(lines), given.save)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import time
 from collections import deque
 
 import numpy as np
-from sudoku_generator import Work, machine, rate
+from reporting import Work, machine_line, print_rates
 
 from hrm_cli.puzzles.maze.domain import FREE, GOAL, START, WALL, MazeDomain
 from hrm_cli.puzzles.maze.generator import STYLES, generate
@@ -67,7 +67,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=1, help="length of one run")
     options.add_argument("--runs", type=int, default=5)
     given = options.parse_args()
-    print(f"Maze generator and solver, one core of: {machine()}")
+    print(f"Maze generator and solver, one core of: {machine_line()}")
     print(f"Median (least - greatest) of {given.runs} runs of {given.seconds:g} s of processor time, warm.\n")
 
     domain = MazeDomain(size=30)
@@ -86,12 +86,7 @@ def main() -> None:
         ("  plain Python, moves alone", lambda: sum(plain_moves(cells, 30) > 0 for cells in lists)),
         ("30×30 canonical forms", lambda: len(domain.canonical(tokens))),
     ]
-    before = 0.0
-    for name, work in rows:
-        middle, least, greatest = rate(work, given.runs, given.seconds)
-        ratio = f"   compiled ÷ plain: {before / middle:,.0f}" if name.startswith(" ") else ""
-        print(f"{name:<45}{middle:>12,.1f} /s   ({least:,.1f} - {greatest:,.1f}){ratio}", flush=True)
-        before = middle
+    print_rates(rows, given.runs, given.seconds)
 
     print("\n1000 different mazes of 30×30 with one shortest path of 110 moves or more:")
     for style in STYLES:

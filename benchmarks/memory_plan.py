@@ -111,9 +111,9 @@ def main() -> None:
         print(json.dumps(measure(*json.loads(options.measure), options.device)))
         return
 
-    from dataset_builder import machine
+    from reporting import keep, machine_line
 
-    where = machine()
+    where = machine_line()
     if options.device != "cpu":
         import torch
 
@@ -134,9 +134,7 @@ def main() -> None:
             f"{case:32} {found['planned'] / 1e6:10,.0f} {found['measured'] / 1e6:11,.0f} {ratio:6.2f}"
         )
         print(lines[-1], flush=True)
-    if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        options.save.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    keep("\n".join(lines), options.save)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from timed_training import aligned, dataset_of, machine, preset_of, right_after_each_step, train_for
+from reporting import keep, machine_line
+from timed_training import aligned, dataset_of, preset_of, right_after_each_step, train_for
 
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.format import Dataset
@@ -86,15 +87,13 @@ def main() -> None:
         for name, settings in TRIALS.items():
             rows.append([name, *trial(train, test, settings, given.minutes)])
             print("  ".join(rows[-1]), flush=True)
-    facts = machine()
     text = (
-        f"Machine: {facts['processor']}, {facts['cores']} cores; Python {facts['python']}, torch {facts['torch']}\n"
+        f"Machine: {machine_line()}\n"
         f"9×9 Sudoku of 22 to 46 clues, {given.minutes:g} minutes of processor time for each, one thread, one seed\n"
         f"Exact accuracy after k outer steps, on 400 held-out puzzles, in %\n\n{aligned(rows)}\n"
     )
     print(text)
-    if given.save is not None:
-        given.save.write_text(text, encoding="utf-8")
+    keep(text, given.save)
 
 
 if __name__ == "__main__":

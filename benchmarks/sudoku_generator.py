@@ -9,15 +9,10 @@ compiled ones are worth on any machine.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import random
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
+from reporting import Work, machine_line, print_rates
 
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.puzzles.sudoku.generator import generate
@@ -26,7 +21,6 @@ from hrm_cli.puzzles.sudoku.solver import search
 from hrm_cli.puzzles.sudoku.variations import vary
 
 PEERS = [row.tolist() for row in layout(9).peers]
-Work = Callable[[], int]
 
 
 def plain_search(cells: list[int], limit: int, shuffled: random.Random | None = None) -> list[list[int]]:
@@ -62,21 +56,6 @@ def plain_minimal(rng: random.Random) -> list[int]:
     return puzzle
 
 
-def rate(work: Work, runs: int, seconds: float) -> tuple[float, float, float]:
-    """Median, least and greatest number of things per second over `runs`, each of about `seconds`.
-
-    Seconds are those that the processor worked for this program: other programs on the machine do not count.
-    """
-    work()
-    rates = []
-    for _ in range(runs):
-        done, start = 0, time.process_time()
-        while time.process_time() - start < seconds:
-            done += work()
-        rates.append(done / (time.process_time() - start))
-    return statistics.median(rates), min(rates), max(rates)
-
-
 def generating(size: int, clues: int | tuple[int, int] | None, min_difficulty: int, batch: int) -> Work:
     """Makes `batch` puzzles a call, different ones each time."""
     rng = np.random.default_rng(0)
@@ -93,24 +72,12 @@ def varying(min_difficulty: int) -> Work:
     )
 
 
-def machine() -> str:
-    """Cores and processor family."""
-    facts = {"model name": platform.processor(), "cpu family": "unknown"}
-    described = Path("/proc/cpuinfo")
-    if described.exists():
-        for line in described.read_text().splitlines():
-            name, _, value = line.partition(":")
-            facts[name.strip()] = value.strip()
-    processor = f"{facts['model name']} (family {facts['cpu family']})"
-    return f"{os.cpu_count()} cores, {processor}, Python {platform.python_version()}"
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=2, help="length of one run")
     options.add_argument("--runs", type=int, default=5)
     given = options.parse_args()
-    print(f"Sudoku generator and solver, one core of: {machine()}")
+    print(f"Sudoku generator and solver, one core of: {machine_line()}")
     print(f"Median (least - greatest) of {given.runs} runs of {given.seconds:g} s of processor time, warm.\n")
 
     rng = random.Random(0)
@@ -138,12 +105,7 @@ def main() -> None:
         ("9×9 examples augmented (symmetries drawn; input and label)", augment),
         ("9×9 canonical forms", lambda: len(domain.canonical(tokens))),
     ]
-    before = 0.0
-    for name, work in rows:
-        middle, least, greatest = rate(work, given.runs, given.seconds)
-        ratio = f"   compiled ÷ plain: {before / middle:,.0f}" if name.startswith(" ") else ""
-        print(f"{name:<60}{middle:>12,.1f} /s   ({least:,.1f} - {greatest:,.1f}){ratio}", flush=True)
-        before = middle
+    print_rates(rows, given.runs, given.seconds)
 
 
 if __name__ == "__main__":

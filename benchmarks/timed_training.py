@@ -9,8 +9,6 @@ Letters in shapes: n puzzles, S cells.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -106,20 +104,6 @@ def with_averaged_weights(state: TrainState) -> ACTModel:
     if state.average is not None:
         state.model.load_state_dict(state.average.parameters, strict=False)
     return state.model
-
-
-def machine() -> dict[str, Any]:
-    """Processor and versions, without a name."""
-    model = "unknown processor"
-    if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
-    return {
-        "processor": model,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
 
 
 def spread(values: Sequence[float]) -> str:

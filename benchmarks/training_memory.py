@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -115,19 +114,17 @@ def main() -> None:
         print(json.dumps(measure(*json.loads(options.measure))))
         return
 
-    from dataset_builder import machine
+    from reporting import keep, machine_line
 
     lines = [
-        f"Machine: {machine()}",
-        f"torch {version('torch')}, float32, 81 tokens, one thread, least of {options.rounds}, a process each",
+        f"Machine: {machine_line()}",
+        f"float32, 81 tokens, one thread, least of {options.rounds}, a process each",
     ]
     for name, arch in MODELS.items():
         lines += ["", name, *table(arch, options.rounds)]
     text = "\n".join(lines) + "\n"
     print(text, end="")
-    if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        options.save.write_text(text, encoding="utf-8")
+    keep(text, options.save)
 
 
 if __name__ == "__main__":
