@@ -24,6 +24,7 @@ from hrm_cli.data.metadata import IDENTIFIERS_FILE, TEST_PUZZLES_FILE
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import DatasetError
 from hrm_cli.evaluation.evaluate import Answers, Evaluation, evaluate, shared_batch_size
+from hrm_cli.evaluation.selection import Tally, ranked
 from hrm_cli.models.act import ACTModel
 from hrm_cli.puzzles.arc.fields import Fields
 from hrm_cli.puzzles.arc.symmetry import INVERSES, SWAPS_SIDES, ArcSymmetries, parse_name
@@ -47,30 +48,6 @@ class Candidate:
     """Mean probability with which the model halted on it."""
 
 
-_ONE = 2**60
-"""Halt probabilities are summed as whole numbers of such parts: their sum does not depend on the order."""
-
-
-@dataclass
-class _Tally:
-    """The votes for one answer."""
-
-    votes: int = 0
-    probability: int = 0
-    """Sum of the halt probabilities, in parts of `_ONE`."""
-    first: int = 2**62
-    """Place, in the order of the examples, of the first vote."""
-
-    def add(self, votes: int, probability: int, first: int) -> None:
-        self.votes += votes
-        self.probability += probability
-        self.first = min(self.first, first)
-
-    @property
-    def confidence(self) -> float:
-        return self.probability / (self.votes * _ONE)
-
-
 @dataclass
 class Votes:
     """What has been voted for, by task and test input.
@@ -82,7 +59,7 @@ class Votes:
     """The task of each puzzle identifier."""
     symmetries: ArcSymmetries
     """The symmetry of each puzzle identifier."""
-    _tallies: dict[tuple[str, bytes], dict[bytes, _Tally]] = field(default_factory=dict)
+    _tallies: dict[tuple[str, bytes], dict[bytes, Tally]] = field(default_factory=dict)
     """Of each answer to each test input of a task."""
     _given: int = 0
 
@@ -113,11 +90,10 @@ class Votes:
         probabilities = 0.5 * (1.0 + np.tanh(0.5 * np.asarray(q_halt[real], np.float64)))
         for row, identifier in enumerate(identifiers[real].tolist()):
             question = (self.tasks[identifier], asked[row])
-            probability = round(float(probabilities[row]) * _ONE)
-            self._tally(question, answered[row]).add(1, probability, int(places[real[row]]))
+            self._tally(question, answered[row]).vote(float(probabilities[row]), int(places[real[row]]))
 
-    def _tally(self, question: tuple[str, bytes], answer: bytes) -> _Tally:
-        return self._tallies.setdefault(question, {}).setdefault(answer, _Tally())
+    def _tally(self, question: tuple[str, bytes], answer: bytes) -> Tally:
+        return self._tallies.setdefault(question, {}).setdefault(answer, Tally())
 
     def gathered(self, world: World) -> Votes:
         """The votes of all ranks, on every rank."""
@@ -138,10 +114,7 @@ class Votes:
     def candidates(self, task: str, test_input: Grid) -> list[Candidate]:
         """The answers to a test input, best first: by votes, then by mean halt probability, then the first given."""
         answers = self._tallies.get((task, _key(test_input)), {})
-        ranked = sorted(
-            answers.items(), key=lambda item: (-item[1].votes, -item[1].confidence, item[1].first)
-        )
-        return [Candidate(_grid(key), tally.votes, tally.confidence) for key, tally in ranked]
+        return [Candidate(_grid(key), tally.votes, tally.confidence) for key, tally in ranked(answers)]
 
 
 def _originals(fields: NDArray[np.integer], symmetries: ArcSymmetries) -> list[bytes]:

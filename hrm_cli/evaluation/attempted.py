@@ -19,7 +19,7 @@ from hrm_cli.config.schema import EvalConfig
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IGNORED_LABEL
 from hrm_cli.errors import ConfigError, DatasetError
-from hrm_cli.evaluation.attempts import Tries, has_rules, try_images
+from hrm_cli.evaluation.attempts import Tries, has_rules, try_copies
 from hrm_cli.evaluation.evaluate import Answers, Evaluation, SetFigures, evaluate
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.inference import FixedModel
@@ -123,7 +123,7 @@ def evaluate_with_attempts(
         identifiers = np.concatenate(unsolved.identifiers)[order]
         sets = dataset.set_of(examples)
         count = len(inputs)
-        for index, found in try_images(
+        for index, found in try_copies(
             FixedModel(model),
             unsolved.domain,
             inputs,

@@ -1,7 +1,7 @@
-"""Several tries at a puzzle at once: images of it under symmetries, ever deeper, until the rules verify an answer.
+"""Several tries at a puzzle at once: augmented copies of it or other starts, until the rules verify an answer.
 
-All images of all puzzles reason in one batch. After every step each answer is brought back to its puzzle and checked
-by the rules; a puzzle whose answer is right leaves with all its images. A row does not leave because the model says
+All copies of all puzzles reason in one batch. After every step each answer is brought back to its puzzle and checked
+by the rules; a puzzle whose answer is right leaves with all its copies. A row does not leave because the model says
 that it is done, for the rules know that it is not; it leaves when its answer has stood still for long.
 
 Letters in shapes: n puzzles, b rows still at work, S tokens of a puzzle, V vocabulary.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hrm_cli.models.act import InferenceStep
+from hrm_cli.models.noise import NO_NOISE, NoiseScales, RowNoise
 from hrm_cli.puzzles.domain import BulkDomain, Domain, Tokens, TokenSymmetries
 
 DRAWS = 4
@@ -27,7 +28,7 @@ DRAWS = 4
 
 
 STILL = 8
-"""Steps without any change after which an image's wrong answer counts as its last."""
+"""Steps without any change after which a copy's wrong answer counts as its last."""
 
 DEEPER = 2
 """Steps of an attempt ÷ steps of the first answer."""
@@ -51,17 +52,37 @@ class Reasoner(Protocol):
         """Reasoning steps on a batch; rows leave it as they finish, and those that are sent back as done."""
 
 
+class NoisyReasoner(Reasoner, Protocol):
+    """A reasoner whose states take noise; `ACTModel` and `FixedModel` are."""
+
+    def infer(
+        self,
+        inputs: Tensor,
+        puzzle_identifiers: Tensor,
+        max_steps: int,
+        *,
+        adaptive: bool,
+        noise: RowNoise | None = None,
+    ) -> Generator[InferenceStep, Tensor | None, None]:
+        """As a `Reasoner`, with noise on the states of its rows."""
+
+
 @dataclass(frozen=True)
 class Tries:
     """What a puzzle is worth."""
 
     count: int
-    """Images of a puzzle at most, itself included."""
+    """Attempts at a puzzle at most, itself included."""
     max_steps: int
     """Reasoning steps of each at most."""
     seed: int = 0
     batch_size: int = 256
-    """Images that the model works on at once; those of one puzzle stay together."""
+    """Attempts that the model works on at once; those at one puzzle stay together."""
+    copies: bool = True
+    """Whether attempts are augmented copies of the puzzle; else each is the puzzle itself, and noise makes them
+    differ."""
+    noise: NoiseScales = NO_NOISE
+    """On the states of all attempts but the first."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +97,11 @@ class Try:
     """How sure the model was, as a logit."""
     steps: int
     attempt: int
-    """1 is the puzzle itself, the others its images."""
+    """1 is the puzzle itself, the others its augmented copies, or itself with noise."""
     of: int = 1
-    """Images that were tried."""
+    """Attempts that were made."""
+    work: int = 0
+    """Reasoning steps of all attempts together."""
 
     def is_better_than(self, other: Try | None) -> bool:
         """Fewer faults, then surer."""
@@ -89,7 +112,7 @@ class Try:
 
 @dataclass(frozen=True)
 class StepOfTries:
-    """What all images at work answered after a step, for traces."""
+    """What all attempts at work answered after a step, for traces."""
 
     step: int
     puzzles: NDArray[np.int64]
@@ -110,7 +133,7 @@ def has_rules(domain: Domain) -> bool:
     return hasattr(domain, "faults")
 
 
-def try_images(
+def try_copies(
     model: Reasoner,
     domain: Domain,
     puzzles: Tokens,
@@ -127,15 +150,15 @@ def try_images(
     together = max(1, tries.batch_size // tries.count)
     for start in range(0, len(puzzles), together):
         rows = range(start, min(start + together, len(puzzles)))
-        images = _Images.of(domain, puzzles, rows, tries, streams)
+        copies = Copies.of(domain, puzzles, rows, tries, streams)
         yield from _try_batch(
-            model, cast(BulkDomain, domain), puzzles, images, tries, puzzle_identifiers, watch
+            model, cast(BulkDomain, domain), puzzles, copies, tries, streams, puzzle_identifiers, watch
         )
 
 
 @dataclass(frozen=True)
-class _Images:
-    """The rows of one batch."""
+class Copies:
+    """The rows of one batch: copies of its puzzles under symmetries."""
 
     puzzles: NDArray[np.int64]
     """Index of each row's puzzle, `[b]`."""
@@ -145,7 +168,8 @@ class _Images:
     @classmethod
     def of(
         cls, domain: Domain, puzzles: Tokens, rows: Sequence[int], tries: Tries, streams: Sequence[int]
-    ) -> _Images:
+    ) -> Copies:
+        """Those of the puzzles `rows`, each puzzle's together, itself first."""
         drawn = [_distinct(domain, tries, streams[row]) for row in rows]
         counts = [len(symmetries) for symmetries in drawn]
         return cls(
@@ -156,13 +180,40 @@ class _Images:
             ),
         )
 
+    def begin(
+        self,
+        model: Reasoner,
+        puzzles: Tokens,
+        tries: Tries,
+        streams: Sequence[int],
+        puzzle_identifiers: NDArray[np.int32] | None = None,
+        *,
+        adaptive: bool,
+    ) -> Generator[InferenceStep, Tensor | None, None]:
+        """The model's steps on these copies of `puzzles` `[n, S]`; the first attempt at a puzzle has no noise."""
+        owners = self.puzzles
+        inputs = torch.from_numpy(self.symmetries.apply(puzzles[owners]).astype(np.int32)).to(model.device)
+        known_by = (
+            np.zeros(len(owners), np.int32) if puzzle_identifiers is None else puzzle_identifiers[owners]
+        )
+        identifiers = torch.from_numpy(known_by).to(model.device)
+        if tries.noise.is_off:
+            return model.infer(inputs, identifiers, tries.max_steps, adaptive=adaptive)
+        seeds = [
+            None if attempt == 1 else (tries.seed, streams[owner], attempt)
+            for owner, attempt in zip(owners.tolist(), self.attempts.tolist(), strict=True)
+        ]
+        noisy = cast(NoisyReasoner, model)
+        noise = RowNoise(tries.noise, seeds)
+        return noisy.infer(inputs, identifiers, tries.max_steps, adaptive=adaptive, noise=noise)
+
 
 def _distinct(domain: Domain, tries: Tries, stream: int) -> TokenSymmetries:
     """The identity first, then symmetries that differ; fewer than wanted where the group has no more."""
     cells, tokens = np.arange(domain.seq_len, dtype=np.int32), np.arange(domain.vocab_size, dtype=np.uint8)
     identity = TokenSymmetries(cells[None], tokens[None])
-    if tries.count == 1:
-        return identity
+    if tries.count == 1 or not tries.copies:
+        return identity[np.zeros(tries.count, np.int64)]
     rng = np.random.default_rng([tries.seed, stream])
     drawn = domain.sample_symmetries(rng, DRAWS * (tries.count - 1))
     known = {(cells.tobytes(), tokens.tobytes())}
@@ -182,20 +233,19 @@ def _try_batch(
     model: Reasoner,
     domain: BulkDomain,
     puzzles: Tokens,
-    images: _Images,
+    copies: Copies,
     tries: Tries,
+    streams: Sequence[int],
     puzzle_identifiers: NDArray[np.int32] | None,
     watch: Watch | None,
 ) -> Iterator[tuple[int, Try]]:
-    owners = images.puzzles
-    inputs = torch.from_numpy(images.symmetries.apply(puzzles[owners]).astype(np.int32)).to(model.device)
-    known_by = np.zeros(len(owners), np.int32) if puzzle_identifiers is None else puzzle_identifiers[owners]
-    identifiers = torch.from_numpy(known_by).to(model.device)
-    back = images.symmetries.inverse()
+    owners = copies.puzzles
+    back = copies.symmetries.inverse()
     totals = dict(zip(*np.unique(owners, return_counts=True), strict=True))
     judged = _Judge(domain, puzzles[owners])
     best: dict[int, Try] = {}
-    steps = model.infer(inputs, identifiers, tries.max_steps, adaptive=False)
+    work = dict.fromkeys(totals, 0)
+    steps = copies.begin(model, puzzles, tries, streams, puzzle_identifiers, adaptive=False)
     done = np.zeros(len(owners), np.bool_)
     step = next(steps, None)
     while step is not None:
@@ -205,16 +255,18 @@ def _try_batch(
         answers = back[mine].apply(step.predictions.cpu().numpy().astype(np.uint8)[open_rows])
         q_halt = step.q_halt.float().cpu().numpy()[open_rows]
         faults = judged.faults(mine, answers)
+        for owner, count in zip(*np.unique(owners[mine], return_counts=True), strict=True):
+            work[int(owner)] += int(count)
         if watch is not None:
-            watch(StepOfTries(step.step, owners[mine], images.attempts[mine], answers, q_halt))
+            watch(StepOfTries(step.step, owners[mine], copies.attempts[mine], answers, q_halt))
         for place in _worth_a_look(owners[mine], faults, best):
-            owner, attempt = int(owners[mine[place]]), int(images.attempts[mine[place]])
+            owner, attempt = int(owners[mine[place]]), int(copies.attempts[mine[place]])
             found, sure = int(faults[place]), float(q_halt[place])
             one = Try(answers[place], found, sure, step.step, attempt, int(totals[owner]))
             if one.is_better_than(best.get(owner)):
                 best[owner] = one
         solved = [owner for owner in np.unique(owners[mine]).tolist() if best[owner].faults == 0]
-        yield from ((owner, best.pop(owner)) for owner in solved)
+        yield from ((owner, replace(best.pop(owner), work=work[owner])) for owner in solved)
         done |= np.isin(owners, solved)
         done[mine[judged.stand_still(mine)]] = True
         leaving = torch.from_numpy(done[rows]).to(step.rows.device)
@@ -222,7 +274,7 @@ def _try_batch(
             step = steps.send(leaving)
         except StopIteration:
             break
-    yield from best.items()
+    yield from ((owner, replace(one, work=work[owner])) for owner, one in best.items())
 
 
 class _Judge:

@@ -36,6 +36,9 @@ class NoiseScales:
         return self.initial == 0 and self.step == 0
 
 
+NO_NOISE = NoiseScales()
+
+
 class RowNoise:
     """The noise of the rows of a batch, drawn as they go."""
 

@@ -20,7 +20,7 @@ import torch
 
 from hrm_cli.checkpoints.model_files import ModelCard
 from hrm_cli.errors import CheckpointError, PuzzleError
-from hrm_cli.evaluation.attempts import Reasoner, StepOfTries, Tries, Try, has_rules, try_images
+from hrm_cli.evaluation.attempts import Reasoner, StepOfTries, Tries, Try, has_rules, try_copies
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.inference import FixedModel
 from hrm_cli.puzzles.domain import (
@@ -218,7 +218,7 @@ def _try_again(
 
     tokens = np.stack([work.tokens for work in works])
     streams = [work.index for work in works]
-    for owner, found in try_images(
+    for owner, found in try_copies(
         model, domain, tokens, effort.tries, streams, watch=watch if effort.trace else None
     ):
         of_try = traces.get((owner, found.attempt), [])

@@ -36,7 +36,7 @@ class ScriptedCore(nn.Module):
         return None
 
     def initial_carry(self, inputs: Tensor) -> InnerCarry:
-        return InnerCarry(torch.zeros(len(inputs), 1), torch.zeros(len(inputs), 1))
+        return InnerCarry(torch.zeros(len(inputs), 1, 1), torch.zeros(len(inputs), 1, 1))
 
     def halts(self, step: int | Tensor, out: CoreOutput) -> Tensor:
         return out.q_halt > 0
@@ -47,7 +47,7 @@ class ScriptedCore(nn.Module):
         self.at_work.append(len(inputs))
         steps = carry.z_H + 1
         said = [
-            self.respond(row, int(step)) for row, step in zip(inputs.numpy(), steps.squeeze(1), strict=True)
+            self.respond(row, int(step)) for row, step in zip(inputs.numpy(), steps.flatten(), strict=True)
         ]
         answers = torch.from_numpy(np.stack([answer for answer, _ in said]).astype(np.int64))
         values = torch.tensor([value for _, value in said])

@@ -15,7 +15,7 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.data.writer import DatasetWriter
 from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.attempted import dataset_domain, evaluate_with_attempts
-from hrm_cli.evaluation.attempts import STILL, Tries, try_images
+from hrm_cli.evaluation.attempts import STILL, Tries, try_copies
 from hrm_cli.evaluation.intervals import wilson_interval
 from hrm_cli.models.act import ACTModel, InferenceStep
 from hrm_cli.puzzles.domain import make_domain
@@ -72,7 +72,7 @@ def test_all_images_of_a_puzzle_leave_at_once_when_one_of_them_is_right() -> Non
         return right(tokens) if step == (2 if tokens.tobytes() == first else 4) else wrong(tokens)
 
     model = Scripted(respond)
-    found = dict(try_images(model, FOUR, PUZZLES, Tries(3, 9), [1, 2]))
+    found = dict(try_copies(model, FOUR, PUZZLES, Tries(3, 9), [1, 2]))
     assert (found[0].steps, found[0].attempt, found[0].of, found[0].faults) == (2, 1, 3, 0)
     assert (found[1].steps, found[1].faults) == (4, 0)
     assert np.array_equal(np.stack([found[0].tokens, found[1].tokens]), ANSWERS), "brought back to the puzzle"
@@ -89,7 +89,7 @@ def test_an_image_whose_answer_stands_still_leaves_and_one_that_moves_goes_on() 
         return right(tokens) if step == 20 else answer
 
     model = Scripted(respond)
-    ((_, found),) = try_images(model, FOUR, PUZZLES[:1], Tries(3, 40), [1])
+    ((_, found),) = try_copies(model, FOUR, PUZZLES[:1], Tries(3, 40), [1])
     assert (found.steps, found.attempt, found.faults) == (20, 1, 0)
     assert (model.at_work[STILL], model.at_work[STILL + 1]) == (3, 1)
 
@@ -104,7 +104,7 @@ def test_a_model_that_keeps_dropped_rows_changes_nothing() -> None:
     def respond(tokens: np.ndarray, step: int) -> np.ndarray:
         return right(tokens) if step == 1 else wrong(tokens)
 
-    found = list(try_images(Stubborn(respond), FOUR, PUZZLES, Tries(2, 3), [1, 2]))
+    found = list(try_copies(Stubborn(respond), FOUR, PUZZLES, Tries(2, 3), [1, 2]))
     assert [(index, one.faults) for index, one in found] == [(0, 0), (1, 0)]
 
 
@@ -112,7 +112,7 @@ def test_a_puzzle_is_tried_first_as_it_is_and_never_twice_as_the_same_image() ->
     model = Scripted(lambda tokens, step: tokens)
     maze = MazeDomain(size=3)
     tokens = maze.encode(maze.parse("S #  ## G").grid)
-    ((_, found),) = try_images(model, maze, tokens[None], Tries(50, 1), [7])
+    ((_, found),) = try_copies(model, maze, tokens[None], Tries(50, 1), [7])
     assert found.of == 8, "a square has eight symmetries"
     (images,) = model.tokens
     assert np.array_equal(images[0], tokens)
@@ -124,7 +124,7 @@ def test_memory_is_bounded_by_the_batch_size_and_images_follow_from_the_stream_a
 
     def images(batch_size: int) -> tuple[int, set[bytes]]:
         model = Scripted(lambda tokens, step: wrong(tokens))
-        list(try_images(model, FOUR, puzzles, Tries(4, 1, batch_size=batch_size), range(10)))
+        list(try_copies(model, FOUR, puzzles, Tries(4, 1, batch_size=batch_size), range(10)))
         return max(map(len, model.tokens)), {row.tobytes() for batch in model.tokens for row in batch}
 
     (small, one), (large, other) = images(8), images(100)

@@ -56,7 +56,7 @@ class Believer(ScriptedCore):
         said = [self.beliefs(row) for row in inputs.numpy().astype(np.uint8)]
         self.seen += [
             row.astype(np.uint8)
-            for row, steps in zip(inputs.numpy(), carry.z_H[:, 0], strict=True)
+            for row, steps in zip(inputs.numpy(), carry.z_H.flatten(), strict=True)
             if steps == 0
         ]
         logits = torch.from_numpy(np.log(np.maximum(np.stack(said), 1e-9)).astype(np.float32))

@@ -1,0 +1,111 @@
+"""All candidates of a puzzle: the last answers of attempts from noisy starts or on augmented copies, for selection.
+
+Where the rules alone decide, `hrm_cli.evaluation.attempts.try_copies` stops at the first verified answer; here every
+attempt runs to its end, so that one can choose among what they say, and count how often a selector chooses well.
+
+Letters in shapes: n puzzles, b rows still at work, S tokens of a puzzle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hrm_cli.evaluation.attempts import Copies, NoisyReasoner, Tries, has_rules
+from hrm_cli.evaluation.selection import SELECTORS, Candidate, Select
+from hrm_cli.models.act import InferenceStep
+from hrm_cli.models.core import relative_change
+from hrm_cli.puzzles.domain import BulkDomain, Domain, Tokens
+
+NOISE_INIT = 1.0
+"""Standard deviation of the noise on initial states, unless said otherwise: as much as the states themselves have."""
+
+
+def gather_candidates(
+    model: NoisyReasoner,
+    domain: Domain,
+    puzzles: Tokens,
+    tries: Tries,
+    streams: Sequence[int],
+    *,
+    adaptive: bool = True,
+    puzzle_identifiers: NDArray[np.int32] | None = None,
+) -> Iterator[tuple[int, list[Candidate]]]:
+    """Every attempt's last answer to each of `puzzles` `[n, S]` with its index, in the order of the attempts.
+
+    With `adaptive` an attempt ends once the model says that it is done. What a puzzle's attempts are follows from the
+    seed and from its number in `streams`, whatever its neighbors are.
+    """
+    together = max(1, tries.batch_size // tries.count)
+    for start in range(0, len(puzzles), together):
+        rows = range(start, min(start + together, len(puzzles)))
+        copies = Copies.of(domain, puzzles, rows, tries, streams)
+        found: dict[int, list[Candidate]] = {row: [] for row in rows}
+        back = copies.symmetries.inverse()
+        for step in copies.begin(model, puzzles, tries, streams, puzzle_identifiers, adaptive=adaptive):
+            ended = step.finished.cpu().numpy()
+            if not ended.any():
+                continue
+            mine = step.rows.cpu().numpy()[ended]
+            owners = copies.puzzles[mine]
+            answers = back[mine].apply(step.predictions.cpu().numpy().astype(np.uint8)[ended])
+            faults = (
+                cast(BulkDomain, domain).faults(puzzles[owners], answers).tolist()
+                if has_rules(domain)
+                else [None] * len(mine)
+            )
+            q_halt, confidence, residual = _opinions(step, ended)
+            for place, owner in enumerate(owners.tolist()):
+                candidate = Candidate(
+                    tokens=answers[place],
+                    faults=faults[place],
+                    q_halt=q_halt[place],
+                    confidence=confidence[place],
+                    residual=residual[place],
+                    steps=step.step,
+                    attempt=int(copies.attempts[mine[place]]),
+                )
+                found[owner].append(candidate)
+        for row in rows:
+            yield row, sorted(found[row], key=lambda one: one.attempt)
+
+
+def _opinions(step: InferenceStep, ended: NDArray[np.bool_]) -> tuple[list[float], list[float], list[float]]:
+    """Halt value, confidence and residual of each row that ended."""
+    rows = torch.from_numpy(np.flatnonzero(ended)).to(step.rows.device)
+    assert step.logits is not None
+    assert step.carry is not None
+    assert step.before is not None
+    confidence = step.logits[rows].float().log_softmax(-1).amax(-1).mean(-1)
+    residual = relative_change(step.before.z_H[rows], step.carry.z_H[rows])
+    return step.q_halt[rows].tolist(), confidence.tolist(), residual.tolist()
+
+
+@dataclass
+class SelectorFigures:
+    """How well selectors choose, over puzzles whose right answer is known."""
+
+    puzzles: int = 0
+    among: int = 0
+    """Puzzles with a right answer among their candidates."""
+    chosen: dict[Select, int] = field(default_factory=dict)
+    """Of these, how many each selector chose right."""
+
+    @classmethod
+    def of(cls, gathered: Iterable[tuple[int, Sequence[Candidate]]], labels: Tokens) -> SelectorFigures:
+        """What selectors make of candidates, by the right answers `[n, S]`; verification only where rules exist."""
+        figures = cls()
+        for index, candidates in gathered:
+            right = [bool((one.tokens == labels[index]).all()) for one in candidates]
+            figures.puzzles += 1
+            figures.among += any(right)
+            knows_rules = all(one.faults is not None for one in candidates)
+            for name, selector in SELECTORS.items():
+                if knows_rules or name != "verify":
+                    figures.chosen[name] = figures.chosen.get(name, 0) + right[selector(candidates)]
+        return figures

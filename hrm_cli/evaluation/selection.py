@@ -1,0 +1,131 @@
+"""Which of several answers to a puzzle is taken: by the rules, by what the model thinks of it, or by how many agree.
+
+ARC's voting ranks the answers to a test input by the same tallies (`hrm_cli.evaluation.arc_voting`).
+
+Letters in shapes: S tokens of a puzzle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hrm_cli.puzzles.domain import Tokens
+
+Select = Literal["verify", "confidence", "q_halt", "residual", "agreement"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One attempt's last answer, and what may speak for it."""
+
+    tokens: Tokens
+    """In the puzzle's own frame, `[S]`."""
+    faults: int | None
+    """As `BulkDomain.faults` counts them, 0 where the rules verify it; None where there are no rules."""
+    q_halt: float
+    """The value of halting with it, as a logit."""
+    confidence: float
+    """Mean over its cells of the logarithm of its tokens' probabilities: 0 at best."""
+    residual: float
+    """How much the last step changed the slow state: ‖after − before‖ ÷ ‖after‖."""
+    steps: int
+    """ACT steps after which the attempt left."""
+    attempt: int
+    """1 is the puzzle itself."""
+
+
+_ONE = 2**60
+"""Probabilities are summed as whole numbers of such parts: their sum does not depend on the order."""
+
+
+@dataclass
+class Tally:
+    """The votes for one answer."""
+
+    votes: int = 0
+    probability: int = 0
+    """Sum of the voters' probabilities, in parts of `_ONE`."""
+    first: int = 2**62
+    """Place, in the order of all votes, of the first one."""
+
+    def vote(self, probability: float, place: int) -> None:
+        """One more vote, with the probability that its voter gives the answer, 0..1."""
+        self.add(1, round(probability * _ONE), place)
+
+    def add(self, votes: int, probability: int, first: int) -> None:
+        """Another tally of the same answer."""
+        self.votes += votes
+        self.probability += probability
+        self.first = min(self.first, first)
+
+    @property
+    def confidence(self) -> float:
+        """Mean probability of the voters."""
+        return self.probability / (self.votes * _ONE)
+
+
+def ranked(tallies: Mapping[bytes, Tally]) -> list[tuple[bytes, Tally]]:
+    """Answers best first: by votes, then by mean probability, then by the first vote."""
+    return sorted(tallies.items(), key=lambda item: (-item[1].votes, -item[1].confidence, item[1].first))
+
+
+def by_rules(candidates: Sequence[Candidate]) -> int:
+    """The answer with the fewest faults; of equals the one with the greatest halt value. Verified answers have none."""
+    if any(candidate.faults is None for candidate in candidates):
+        raise ValueError("answers without rules cannot be verified")
+    return _best([(-_number(float(one.faults or 0)), _number(one.q_halt)) for one in candidates])
+
+
+def by_confidence(candidates: Sequence[Candidate]) -> int:
+    """The answer whose tokens the model finds most probable."""
+    return _best([(_number(one.confidence),) for one in candidates])
+
+
+def by_q_halt(candidates: Sequence[Candidate]) -> int:
+    """The answer with the greatest halt value."""
+    return _best([(_number(one.q_halt),) for one in candidates])
+
+
+def by_residual(candidates: Sequence[Candidate]) -> int:
+    """The answer whose state has settled most. Sound only for models trained from random initial states."""
+    return _best([(_number(-one.residual),) for one in candidates])
+
+
+def by_agreement(candidates: Sequence[Candidate]) -> int:
+    """The answer that most attempts gave; of equals the more confident one, by its most confident attempt."""
+    tallies: dict[bytes, Tally] = {}
+    for place, one in enumerate(candidates):
+        confidence = _number(one.confidence)
+        tallies.setdefault(one.tokens.tobytes(), Tally()).vote(math.exp(confidence), place)
+    winner = np.frombuffer(ranked(tallies)[0][0], np.uint8)
+    chosen = [index for index, one in enumerate(candidates) if np.array_equal(one.tokens, winner)]
+    return chosen[_best([(_number(candidates[index].confidence),) for index in chosen])]
+
+
+SELECTORS: Mapping[Select, Callable[[Sequence[Candidate]], int]] = {
+    "verify": by_rules,
+    "confidence": by_confidence,
+    "q_halt": by_q_halt,
+    "residual": by_residual,
+    "agreement": by_agreement,
+}
+"""Each gives the index of the candidate that it takes, of one or more; the first of equals."""
+
+
+def default_select(*, has_rules: bool) -> Select:
+    """Verification where rules exist, else agreement, which asks for confidence where votes are equal."""
+    return "verify" if has_rules else "agreement"
+
+
+def _best(keys: Sequence[tuple[float, ...]]) -> int:
+    return max(range(len(keys)), key=lambda index: (keys[index], -index))
+
+
+def _number(value: float) -> float:
+    # A model that diverged says NaN, which compares with nothing.
+    return -math.inf if math.isnan(value) else value
