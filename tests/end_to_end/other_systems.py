@@ -1,4 +1,7 @@
-"""Runs `hrm` on Linux by the rules of another system: `other_systems.py windows|network ARGUMENT…`.
+"""Runs `hrm` on Linux by the rules of another system: `other_systems.py windows|network FOLDER`.
+
+Each line of standard input is a list of arguments in JSON, and each line of standard output what came of it: status,
+stdout, stderr. One process for all of them saves the seconds in which torch is imported.
 
 windows: no fcntl, resource and pwd; folders cannot be opened; what was opened for reading cannot be synced; a rename
 replaces no file (`os.replace` does) and nothing that is open; signals and functions that Windows lacks are missing.
@@ -7,7 +10,11 @@ network: folders cannot be synced, files cannot be locked, as on many network an
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import gc
+import io
+import json
 import os
 import signal
 import stat
@@ -81,8 +88,22 @@ def as_on_a_network_folder() -> None:
     fcntl.flock = fcntl.lockf = refuse
 
 
-if __name__ == "__main__":
-    {"windows": as_on_windows, "network": as_on_a_network_folder}[sys.argv.pop(1)]()
+def serve() -> None:
     from hrm_cli.cli.app import main
 
-    main()
+    for line in sys.stdin:
+        out, error = io.StringIO(), io.StringIO()
+        status: Any = None
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+            try:
+                main(json.loads(line))
+            except SystemExit as end:
+                status = end.code
+        gc.collect()  # what a process that has ended would no longer hold open
+        print(json.dumps([status or 0, out.getvalue(), error.getvalue()]), flush=True)
+
+
+if __name__ == "__main__":
+    {"windows": as_on_windows, "network": as_on_a_network_folder}[sys.argv[1]]()
+    os.chdir(sys.argv[2])
+    serve()

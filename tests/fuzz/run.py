@@ -12,13 +12,14 @@ a finding.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -69,11 +70,23 @@ def make_run(folder: Path) -> Path:
 
 
 def _hrm(*words: object) -> None:
-    program = "import sys; from hrm_cli.cli.app import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", program, *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 1):
-        sys.exit(f"hrm {words[0]} failed: {done.stderr}")
+    """Runs a command in a child of this process, which has torch already, and leaves this one as it is."""
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        status: Any = 1
+        try:
+            from hrm_cli.cli.app import main as hrm
+
+            with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
+                hrm([str(word) for word in words])
+        except SystemExit as end:
+            status = end.code
+        finally:
+            sys.stderr.flush()
+            os._exit(status or 0)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) not in (0, 1):
+        sys.exit(f"hrm {words[0]} failed")
 
 
 def main() -> None:
