@@ -10,6 +10,7 @@ Letters in shapes: n puzzles, b rows still at work, S tokens of a puzzle, V voca
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
@@ -83,6 +84,8 @@ class Tries:
     differ."""
     noise: NoiseScales = NO_NOISE
     """On the states of all attempts but the first."""
+    seconds: float | None = None
+    """Time for all puzzles together, after which those not solved are given up; None: none."""
 
 
 @dataclass(frozen=True)
@@ -145,14 +148,26 @@ def try_copies(
 ) -> Iterator[tuple[int, Try]]:
     """The best try at each of `puzzles` `[n, S]` with its index: as soon as one is right, else when steps run out.
 
-    A puzzle's symmetries follow from the seed and from its number in `streams`, whatever its neighbours are.
+    A puzzle for which no time is left has none. A puzzle's symmetries follow from the seed and from its number in
+    `streams`, whatever its neighbors are.
     """
     together = max(1, tries.batch_size // tries.count)
+    deadline = math.inf if tries.seconds is None else time.monotonic() + tries.seconds
     for start in range(0, len(puzzles), together):
+        if time.monotonic() >= deadline:
+            return
         rows = range(start, min(start + together, len(puzzles)))
         copies = Copies.of(domain, puzzles, rows, tries, streams)
         yield from _try_batch(
-            model, cast(BulkDomain, domain), puzzles, copies, tries, streams, puzzle_identifiers, watch
+            model,
+            cast(BulkDomain, domain),
+            puzzles,
+            copies,
+            tries,
+            streams,
+            puzzle_identifiers,
+            watch,
+            deadline,
         )
 
 
@@ -238,6 +253,7 @@ def _try_batch(
     streams: Sequence[int],
     puzzle_identifiers: NDArray[np.int32] | None,
     watch: Watch | None,
+    deadline: float,
 ) -> Iterator[tuple[int, Try]]:
     owners = copies.puzzles
     back = copies.symmetries.inverse()
@@ -269,6 +285,8 @@ def _try_batch(
         yield from ((owner, replace(best.pop(owner), work=work[owner])) for owner in solved)
         done |= np.isin(owners, solved)
         done[mine[judged.stand_still(mine)]] = True
+        if time.monotonic() >= deadline:
+            done[:] = True
         leaving = torch.from_numpy(done[rows]).to(step.rows.device)
         try:
             step = steps.send(leaving)

@@ -20,7 +20,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -45,6 +45,8 @@ IMPOSSIBLE = 1e-4
 """Probability up to which no node is made at all."""
 UNSETTLED = 3
 """First steps of a node whose beliefs do not count."""
+NO_ANSWER = 2**31 - 1
+"""Faults of a puzzle that the model has not seen yet."""
 _ROWS_ON_CPU, _ROWS = 32, 256
 
 
@@ -81,8 +83,10 @@ class Searched:
     """Begun."""
     steps: int
     """ACT steps of all nodes together."""
+    pinned: Tokens
+    """The puzzle with the pins of the node that gave the answer, `[S]`."""
     pins: int
-    """Cells pinned in the node that gave the answer."""
+    """How many these are."""
     node_steps: int
     """ACT steps of that node until its answer."""
 
@@ -123,7 +127,7 @@ class _Tree:
     def answered(self, node: _Node, tokens: Tokens, faults: int, steps: int) -> None:
         """Keeps an answer if none before it had as few faults."""
         if self.best is None or faults < self.best.faults:
-            self.best = Searched(tokens, faults, 0, 0, node.pins, steps)
+            self.best = Searched(tokens, faults, 0, 0, node.tokens, node.pins, steps)
 
     def open(self, node: _Node, beliefs: NDArray[np.float64]) -> None:
         """Makes the children of a node that failed, by the probabilities `[S, V]` that the model gave there."""
@@ -145,8 +149,8 @@ class _Tree:
 
     def outcome(self) -> Searched:
         """What there is to say at the end."""
-        best = self.best or Searched(self.puzzle, np.iinfo(np.int32).max, 0, 0, 0, 0)
-        return Searched(best.tokens, best.faults, self.nodes, self.steps, best.pins, best.node_steps)
+        nothing = Searched(self.puzzle, NO_ANSWER, 0, 0, self.puzzle, 0, 0)
+        return replace(self.best or nothing, nodes=self.nodes, steps=self.steps)
 
 
 def cell_to_open(tokens: Tokens, beliefs: NDArray[np.float64], blank: int | None) -> int | None:
