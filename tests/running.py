@@ -19,6 +19,8 @@ from hrm_cli.cli.app import main
 
 UNSET = ("NO_COLOR", "CI", "FORCE_COLOR", "COLUMNS", "TERM")
 """What the shell that runs the tests may have set and the output depends on."""
+READ_WHEN_LOADED = ("GOMP_", "HF_", "NUMBA_", "OMP_DISPLAY", "ONEDNN_", "PYTHON")
+"""Begin the names of variables that a library or the interpreter reads once, which is too late in this process."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -74,6 +76,8 @@ def run_here(
     back after it: streams with their descriptors, folder, environment, signal handlers, torch's threads.
     """
     words = [str(argument) for argument in arguments]
+    late = [name for name in env or {} if name.startswith(READ_WHEN_LOADED)]
+    assert not late, f"{', '.join(late)}: without effect in this process; use hrm_process"
     with contextlib.ExitStack() as put_back:
         files = [put_back.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
         files[0].write((input or "").encode())
@@ -84,6 +88,8 @@ def run_here(
         os.environ.update(variables)
         if cwd is not None:
             os.chdir(cwd)
+        if "torch" in sys.modules and "OMP_NUM_THREADS" in (env or {}):
+            sys.modules["torch"].set_num_threads(int(variables["OMP_NUM_THREADS"]))
         with _streams(files), _plain_warnings():
             try:
                 main(words)

@@ -97,9 +97,10 @@ def run(tmp_path_factory) -> Path:
 
 
 def test_a_run_is_pushed_and_used_by_its_address(
-    run_hrm, hub: FakeHub, environment: dict[str, str], run: Path, tmp_path: Path
+    hrm_process, hub: FakeHub, environment: dict[str, str], run: Path, tmp_path: Path
 ) -> None:
-    done = run_hrm(
+    # The hub's client reads the environment when it is imported.
+    done = hrm_process(
         "push", run, "hf:me/small-sudoku", "--private", "--license", "mit", "--json", env=environment
     )
     assert done.status == 0, done.stderr
