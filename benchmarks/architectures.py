@@ -148,7 +148,7 @@ def run_all(given: argparse.Namespace) -> dict[str, Any]:
     from reporting import machine
     from timed_training import dataset_of
 
-    from hrm_cli.config.schema import DataConfig
+    from hrm_cli.config.data import DataConfig
 
     combinations = [(t, m, s) for t in given.tasks for m in given.methods for s in given.seeds]
     with tempfile.TemporaryDirectory() as folder:

@@ -50,7 +50,7 @@ def work(preset_name: str) -> None:
         limit_spinning()
     import torch
 
-    from hrm_cli.benchmarking.workloads import training
+    from hrm_cli.benchmarking import training
     from hrm_cli.config.presets import load_preset
     from hrm_cli.runs.configuration import domain_of
 

@@ -24,7 +24,7 @@ from torch import multiprocessing
 
 from hrm_cli.accounting.components import anatomy
 from hrm_cli.accounting.flops import training_flops
-from hrm_cli.benchmarking.products import LargeProduct
+from hrm_cli.benchmarking import LargeProduct
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import Preset
 from hrm_cli.distributed.world import ALONE, World

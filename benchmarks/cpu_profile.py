@@ -15,7 +15,7 @@ import torch
 from reporting import keep, machine_line
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from hrm_cli.benchmarking.workloads import training
+from hrm_cli.benchmarking import training
 from hrm_cli.config.presets import load_preset
 from hrm_cli.models.cpu.kernels.launching import Kernel
 from hrm_cli.runs.configuration import domain_of

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from reporting import keep, machine_line
 
-from hrm_cli.config.schema import DataConfig
+from hrm_cli.config.data import DataConfig
 from hrm_cli.data.augmentation import with_copies
 from hrm_cli.data.build import build_dataset
 from hrm_cli.files import peak_memory_mb

@@ -27,8 +27,7 @@ from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.batches import Batch
-from hrm_cli.distributed.gradients import sum_gradients
-from hrm_cli.distributed.world import ALONE, World
+from hrm_cli.distributed.world import ALONE, World, sum_gradients
 from hrm_cli.machine import processor_name
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.training.objectives import Progress, Supervised, contract_of

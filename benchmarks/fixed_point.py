@@ -92,7 +92,7 @@ def run_all(given: argparse.Namespace) -> dict[str, Any]:
     from reporting import machine
     from timed_training import dataset_of
 
-    from hrm_cli.config.schema import DataConfig
+    from hrm_cli.config.data import DataConfig
 
     combinations = [(m, k, s) for m in given.methods for k in HINTS for s in given.seeds]
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,7 @@ import torch
 from reporting import keep, machine_line
 from timed_training import aligned, dataset_of, preset_of, right_after_each_step, train_for
 
-from hrm_cli.config.schema import DataConfig
+from hrm_cli.config.data import DataConfig
 from hrm_cli.data.format import Dataset
 from hrm_cli.models.act import ACTModel
 

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.config.data import DataConfig
 from hrm_cli.config.presets import load_preset
-from hrm_cli.config.schema import DataConfig, EvalConfig, Preset
+from hrm_cli.config.schema import EvalConfig, Preset
 from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset

@@ -50,7 +50,9 @@ def measure(arch: dict[str, Any], settings: dict[str, Any]) -> dict[str, float]:
     import torch
 
     from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-    from hrm_cli.config.schema import ArchConfig, Preset, TrainConfig
+    from hrm_cli.config.arch import ArchConfig
+    from hrm_cli.config.schema import Preset
+    from hrm_cli.config.train import TrainConfig
     from hrm_cli.models.act import PuzzleBatch
     from hrm_cli.training.state import initial_state
     from hrm_cli.training.step import train_one_step

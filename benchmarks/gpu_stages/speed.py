@@ -141,7 +141,7 @@ class Wanted:
 
 def compile_modes() -> list[str]:
     """The values of `train.compile`, without `auto`, which is one of the others."""
-    from hrm_cli.config.schema import TrainConfig
+    from hrm_cli.config.train import TrainConfig
 
     return [mode for mode in get_args(TrainConfig.model_fields["compile"].annotation) if mode != "auto"]
 

@@ -21,7 +21,7 @@ import torch
 
 from gpu_stages.results import error_lines
 from gpu_stages.speed import BROKEN, FIRST, Row
-from hrm_cli.benchmarking.workloads import Workload, evaluation, training
+from hrm_cli.benchmarking import Workload, evaluation, training
 from hrm_cli.config.presets import load_preset
 from hrm_cli.runs.configuration import domain_of
 

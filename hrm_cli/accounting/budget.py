@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hrm_cli.accounting.components import trainable_in_closed_form
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.keys import find_key
-from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import ConfigError
 
 VARIABLE = ("hidden_size", "H_layers", "L_layers", "expansion")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from hrm_cli.accounting.kinds import NEVER_TRAINED, PUZZLE_EMBEDDING, kind_of, module_of
-from hrm_cli.config.schema import ArchConfig
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.registry import build_model
 
 

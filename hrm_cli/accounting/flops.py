@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hrm_cli.accounting.components import Part, anatomy
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.depth import depth_shares
-from hrm_cli.config.schema import ArchConfig, TrainConfig
+from hrm_cli.config.train import TrainConfig
 
 
 @dataclass(frozen=True)

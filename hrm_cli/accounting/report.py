@@ -17,7 +17,8 @@ from hrm_cli.accounting.flops import (
     training_flops,
 )
 from hrm_cli.accounting.memory import BYTES, TrainingMemory, memory_in_training
-from hrm_cli.config.schema import ArchConfig, TrainConfig
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.train import TrainConfig
 
 
 @dataclass(frozen=True)

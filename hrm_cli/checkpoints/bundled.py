@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hrm_cli.accounting.kinds import NEVER_TRAINED, kind_of
-from hrm_cli.config.schema import ArchConfig
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, closest
 from hrm_cli.json_text import parse_json
 from hrm_cli.puzzles.domain import Puzzle, make_domain, stated_domain

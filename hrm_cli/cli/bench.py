@@ -13,8 +13,7 @@ from hrm_cli.printable import counted
 if TYPE_CHECKING:
     import torch
 
-    from hrm_cli.benchmarking.measuring import Measurement
-    from hrm_cli.benchmarking.workloads import Workload
+    from hrm_cli.benchmarking import Measurement, Workload
     from hrm_cli.config.schema import Preset
 
 
@@ -58,7 +57,7 @@ def bench(
     """
     import torch
 
-    from hrm_cli.benchmarking.measuring import measure
+    from hrm_cli.benchmarking import measure
     from hrm_cli.cli import console
     from hrm_cli.cli.devices import device_of_command
     from hrm_cli.runs.configuration import load_configuration
@@ -75,7 +74,7 @@ def bench(
 
 
 def _workload(what: str, name: str, preset: Preset, batch: int | None, device: torch.device) -> Workload:
-    from hrm_cli.benchmarking import workloads
+    from hrm_cli import benchmarking as workloads
     from hrm_cli.runs.configuration import domain_of
 
     if what == "build":

@@ -12,7 +12,7 @@ from hrm_cli.printable import counted
 
 if TYPE_CHECKING:
     from hrm_cli.config.asked import Asked
-    from hrm_cli.config.schema import DataConfig
+    from hrm_cli.config.data import DataConfig
     from hrm_cli.data.summary import BuildSummary
 
 

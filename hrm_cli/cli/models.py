@@ -74,7 +74,7 @@ def show(
     elif model.card.is_file():
         console.print_line(_text(model.card).rstrip("\n"))
     else:
-        from hrm_cli.evaluation.bundled_card import card_text
+        from hrm_cli.evaluation.publishing import card_text
 
         console.print_line(card_text(model, "").rstrip("\n"))
 
@@ -127,7 +127,7 @@ def add(
         --measured "1,000 held-out puzzles=four.json" --notes four.md
     """
     from hrm_cli.checkpoints.bundling import add_bundled
-    from hrm_cli.evaluation.bundled_card import card_text
+    from hrm_cli.evaluation.publishing import card_text
     from hrm_cli.files import whole_file
 
     figures = tuple(one for text in measured or () for one in _measured(text))

@@ -120,7 +120,7 @@ def _count(
 
 def _explain(json: bool) -> None:
     from hrm_cli.accounting.ledger import ledger, ledger_document
-    from hrm_cli.cli.render.ledger import show_ledger
+    from hrm_cli.cli.render.parameters import show_ledger
 
     if json:
         console.print_json(ledger_document())
@@ -131,7 +131,7 @@ def _explain(json: bool) -> None:
 def _compare(
     given: list[str], preset: str | None, checkpoint: Path | None, assumed: Assumed, json: bool
 ) -> None:
-    from hrm_cli.cli.render.comparison import show_comparison
+    from hrm_cli.cli.render.parameters import show_comparison
     from hrm_cli.runs.subjects import report_of
 
     overrides = [argument for argument in given if "=" in argument]

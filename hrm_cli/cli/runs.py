@@ -12,8 +12,7 @@ from hrm_cli.cli.options import JsonOption
 from hrm_cli.errors import ConfigError
 from hrm_cli.printable import clock
 from hrm_cli.runs.records import Curve, RunRecords, find_runs, read_run
-from hrm_cli.views.charts import POINT, chart
-from hrm_cli.views.run_curves import FIGURES
+from hrm_cli.views.charts import FIGURES, POINT, chart
 
 _DATA = {"train": "training", "eval": "evaluations"}
 
@@ -91,7 +90,7 @@ def _row(run: RunRecords) -> tuple[object, ...]:
 def _show(folder: Path, png: Path | None, width: int, *, json: bool) -> None:
     run = read_run(folder)
     if png is not None:
-        from hrm_cli.views.run_curves import draw_run
+        from hrm_cli.views.charts import draw_run
 
         draw_run(run, FIGURES, png)
     if json:

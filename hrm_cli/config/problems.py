@@ -11,8 +11,9 @@ import annotated_types
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from hrm_cli.config.data import FurtherSource
 from hrm_cli.config.keys import unknown_key
-from hrm_cli.config.schema import SECTIONS, FurtherSource, Preset
+from hrm_cli.config.schema import SECTIONS, Preset
 from hrm_cli.errors import ConfigError, closest
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

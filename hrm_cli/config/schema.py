@@ -7,19 +7,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from hrm_cli.config.arch import ArchConfig
-from hrm_cli.config.data import DataConfig, FurtherSource
+from hrm_cli.config.data import DataConfig
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.config.values import Int, Section
-
-__all__ = [
-    "SECTIONS",
-    "ArchConfig",
-    "DataConfig",
-    "EvalConfig",
-    "FurtherSource",
-    "Preset",
-    "TrainConfig",
-]
 
 
 class EvalConfig(Section):

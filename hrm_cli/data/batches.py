@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.config.schema import DataConfig, TrainConfig
+from hrm_cli.config.data import DataConfig
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.config.values import LARGEST_SEED
 from hrm_cli.data.arc.online import ArcImages, is_arc
 from hrm_cli.data.augmentation import OnlineAugmentation

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hrm_cli.config.asked import NOTHING_ASKED, Asked, asked_of_each
-from hrm_cli.config.schema import DataConfig
+from hrm_cli.config.data import DataConfig
 from hrm_cli.data.augmentation import check_hints, with_copies
 from hrm_cli.data.metadata import HELD_OUT_SPLITS, SPLITS
 from hrm_cli.data.mixture import Mixture, load_all

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hrm_cli.config.schema import DataConfig
+from hrm_cli.config.data import DataConfig
 from hrm_cli.data.fingerprints import Fingerprints
 from hrm_cli.data.selection import Selection
 from hrm_cli.data.set_names import UniqueNames, file_name

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from hrm_cli.config.schema import DataConfig
+from hrm_cli.config.data import DataConfig
 from hrm_cli.data import hub
 from hrm_cli.data.metadata import same_file
 from hrm_cli.data.sources import BUILTIN

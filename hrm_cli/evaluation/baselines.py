@@ -1,11 +1,13 @@
-"""What predictors without any insight score on the same data: the figures to hold beside every cell accuracy.
+"""Trivial predictors: what they score on the same data, the figures to hold next to every cell accuracy.
 
-Cell accuracy is the mean over puzzles of the share of right cells, as in the model's own metric.
+Cell accuracy is the mean over puzzles of the fraction of right cells, as in the model's own metric. For ARC they are
+also measured on outputs as grids, not as tokens of a padded field: published cell accuracies are of this kind, some
+on grids padded to 30×30 with the background, which inflates them further.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +16,10 @@ from numpy.typing import NDArray
 from hrm_cli.data.arc.online import is_arc
 from hrm_cli.data.batches import evaluation_batches
 from hrm_cli.data.format import IGNORED_LABEL, Dataset
-from hrm_cli.puzzles.arc.kernels import FIRST_COLOUR
+from hrm_cli.puzzles.arc.kernels import FIRST_COLOUR, SIDE
+from hrm_cli.puzzles.arc.symmetry import COLOURS
+from hrm_cli.puzzles.arc.tasks import Pair, Task
+from hrm_cli.puzzles.domain import Grid
 
 _CHUNK = 4096
 
@@ -88,3 +93,40 @@ def measure_baselines(dataset: Dataset, *, limit: int | None = None) -> Mapping[
         for name, predict in predictors.items():
             tallies[name].add(predict(batch.inputs), batch.labels)
     return {name: tally.result() for name, tally in tallies.items()}
+
+
+BACKGROUND = 0
+
+
+def measure_output_baselines(tasks: Iterable[Task]) -> tuple[int, Mapping[str, Baseline]]:
+    """How many known test outputs there are, and the mean over them of each predictor's share of right cells.
+
+    `all_background`: colour 0 in a grid of the right size; `copy_input`: the input, nothing right where the sizes
+    differ; `most_frequent`: the colour that these outputs have most often; `all_background_padded`: colour 0 after
+    the outputs were padded to 30×30 with colour 0.
+    """
+    pairs = [pair for task in tasks for pair in task.test if pair.output is not None]
+    outputs = [pair.output for pair in pairs if pair.output is not None]
+    counts = sum(
+        (np.bincount(grid.ravel(), minlength=COLOURS) for grid in outputs), np.zeros(COLOURS, np.int64)
+    )
+    frequent = int(counts.argmax())
+    predictors: dict[str, Callable[[Pair, Grid], float]] = {
+        "most_frequent": lambda pair, output: float((output == frequent).mean()),
+        "copy_input": lambda pair, output: _agreement(pair.input, output),
+        "all_background": lambda pair, output: float((output == BACKGROUND).mean()),
+        "all_background_padded": lambda pair, output: 1 - float((output != BACKGROUND).sum()) / SIDE**2,
+    }
+    return len(outputs), {
+        name: _mean([predict(pair, output) for pair, output in zip(pairs, outputs, strict=True)])
+        for name, predict in predictors.items()
+    }
+
+
+def _agreement(answer: Grid, output: Grid) -> float:
+    return float((answer == output).mean()) if answer.shape == output.shape else 0.0
+
+
+def _mean(shares: list[float]) -> Baseline:
+    count = max(len(shares), 1)
+    return Baseline(sum(shares) / count, sum(share == 1.0 for share in shares) / count)

@@ -16,11 +16,10 @@ from hrm_cli.data.arc.online import is_arc
 from hrm_cli.data.format import Dataset
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import ConfigError, DatasetError
-from hrm_cli.evaluation.arc_baselines import measure_output_baselines
 from hrm_cli.evaluation.arc_voting import Voting, named_scores, pass_at, read_test_tasks, submission
 from hrm_cli.evaluation.attempted import AttemptedEvaluation, evaluate_with_attempts
 from hrm_cli.evaluation.attempts import Tries, deeper
-from hrm_cli.evaluation.baselines import Baseline, measure_baselines
+from hrm_cli.evaluation.baselines import Baseline, measure_baselines, measure_output_baselines
 from hrm_cli.evaluation.evaluate import Evaluation, check_fit, evaluate
 from hrm_cli.evaluation.request import EvalRequest
 from hrm_cli.files import whole_file

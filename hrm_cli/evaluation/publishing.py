@@ -1,6 +1,7 @@
-"""What `hrm push` puts on the hub: the model file, its configuration, and a page about it.
+"""Cards of models: what `hrm push` puts on the hub, and the Markdown next to a bundled model.
 
-Paths of the machine that trained are left out of all three.
+The hub gets the model file, its configuration and a page about it. Paths of the machine that trained the model are
+left out of all three.
 """
 
 from __future__ import annotations
@@ -14,9 +15,17 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from hrm_cli.checkpoints.bundled import ENTRY as BUNDLED_ENTRY
+from hrm_cli.checkpoints.bundled import SCHEME, BundledModel, Measured
 from hrm_cli.checkpoints.convert.conversion import ORIGIN_KEY
 from hrm_cli.checkpoints.model_card import Publication, run_figures, write_card
-from hrm_cli.checkpoints.model_files import MODEL_FILE, OWN_ENTRIES, Header, model_card, write_model_file
+from hrm_cli.checkpoints.model_files import (
+    MODEL_FILE,
+    OWN_ENTRIES,
+    Header,
+    model_card,
+    read_model_card,
+    write_model_file,
+)
 from hrm_cli.config.redact import redact_document, redact_yaml, redacted
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.config.schema import Preset
@@ -24,6 +33,7 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import SPLITS, SplitMetadata, is_dataset, read_metadata
 from hrm_cli.errors import DatasetError
 from hrm_cli.evaluation.baselines import measure_baselines
+from hrm_cli.evaluation.intervals import wilson_interval
 from hrm_cli.json_text import parse_json
 
 CONFIG_FILE, CARD_FILE = "config.yaml", "README.md"
@@ -108,3 +118,50 @@ def _described(dataset: Path) -> tuple[dict[str, SplitMetadata], dict[str, float
         # The page says less, and the model is none the worse.
         return {}, {}
     return splits, {name: baseline.cell_accuracy for name, baseline in found.items()}
+
+
+def card_text(model: BundledModel, notes: str) -> str:
+    """The card, with the maker's `notes` (commands, time, hardware, failure cases) at its end."""
+    preset = read_model_card(model.path).preset
+    arch = preset.arch
+    lines = [
+        f"# {model.name}",
+        "",
+        f"Puzzles: {model.describe()}. A model of core `{arch.core}` with {model.parameters:,} trainable parameters "
+        f"({model.bytes / 1e6:.1f} MB in bfloat16), {model.step:,} training steps.",
+        "",
+        f"- **Use**: `hrm solve FILE`, or `{SCHEME}{model.name}` wherever a checkpoint is wanted",
+        f"- **Trained on**: {model.facts.trained_on}",
+        f"- **Licence**: {model.facts.licence}",
+        "",
+        "## Accuracy",
+        "",
+        *_table(model.facts.measured),
+        "",
+        "Shares of whole puzzles right. *One pass*: the first answer to the puzzle as it is. *With attempts*: a first "
+        "answer that breaks a rule is tried again as augmented copies of the puzzle. In brackets the 95 % interval.",
+        "",
+    ]
+    if notes.strip():
+        lines += [notes.strip(), ""]
+    lines += ["## Configuration", "", "```yaml", resolved_yaml(preset).strip(), "```", ""]
+    return "\n".join(lines)
+
+
+def _table(measured: tuple[Measured, ...]) -> list[str]:
+    if not measured:
+        return ["Not measured."]
+    lines = ["| puzzles | how many | one pass | with attempts | mean steps |", "|---|---|---|---|---|"]
+    for one in measured:
+        at_once, attempted = (
+            _share(share, one.puzzles) for share in (one.exact_accuracy, one.exact_accuracy_with_attempts)
+        )
+        lines.append(
+            f"| {one.on} | {one.puzzles:,} | {at_once} | {attempted}, {one.attempts} of them | {one.mean_steps:.2f} |"
+        )
+    return lines
+
+
+def _share(share: float, count: int) -> str:
+    low, high = wilson_interval(share, count)
+    return f"{share:.1%} ({low:.1%} to {high:.1%})"

@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hrm_cli.config.schema import ArchConfig
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.core import Core, Depth, InnerCarry
 from hrm_cli.models.noise import RowNoise
 from hrm_cli.models.rng import Draws

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from hrm_cli.config.schema import TrainConfig
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.errors import HRMError
 from hrm_cli.models.compiling import out_of_memory
 from hrm_cli.printable import counted

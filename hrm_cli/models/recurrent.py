@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hrm_cli.config.schema import ArchConfig
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.blocks import BlockWeights, ReasoningModule, block
 from hrm_cli.models.core import CoreOutput, Depth, InnerCarry, relative_change
 from hrm_cli.models.cpu.blocks import (

@@ -15,7 +15,7 @@ from hrm_cli.puzzles.domain import infer_relations
 if TYPE_CHECKING:
     import torch
 
-    from hrm_cli.config.schema import ArchConfig
+    from hrm_cli.config.arch import ArchConfig
     from hrm_cli.models.act import ACTModel
 
 CORES: dict[str, str] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from hrm_cli.config.schema import ArchConfig
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.blocks import ReasoningModule
 from hrm_cli.models.core import Depth
 from hrm_cli.models.recurrent import RecurrentCore, RecurrentWeights

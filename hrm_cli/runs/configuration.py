@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hrm_cli.config.data import DataConfig
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.presets import NameCheck, load_preset, merge_documents, validated
-from hrm_cli.config.schema import DataConfig, Preset
+from hrm_cli.config.schema import Preset
 from hrm_cli.errors import ConfigError, closest
 
 if TYPE_CHECKING:

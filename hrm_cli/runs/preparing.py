@@ -11,10 +11,11 @@ from types import TracebackType
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.pointers import checkpoints_of, pointed_to
 from hrm_cli.config.asked import NOTHING_ASKED, Asked, check_effect
+from hrm_cli.config.data import DataConfig
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.redact import ELSEWHERE
 from hrm_cli.config.resolved import resolved_yaml
-from hrm_cli.config.schema import DataConfig, Preset
+from hrm_cli.config.schema import Preset
 from hrm_cli.data.arc.online import is_arc, read_identifiers
 from hrm_cli.data.batches import rank_rows
 from hrm_cli.data.build import build_dataset

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.config.schema import Preset, TrainConfig
+from hrm_cli.config.schema import Preset
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.data.metadata import read_metadata
 from hrm_cli.errors import ConfigError
 from hrm_cli.files import free_disk

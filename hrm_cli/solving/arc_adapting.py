@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hrm_cli.config.schema import TrainConfig
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.data.arc.augmentation import Examples, distinct_symmetries, task_rng
 from hrm_cli.data.batches import Batch
 from hrm_cli.data.metadata import IGNORED_LABEL

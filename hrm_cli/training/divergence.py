@@ -11,7 +11,7 @@ import math
 import torch
 
 from hrm_cli.checkpoints.pointers import CheckpointNotWritten, go_back_to_best, pointed_to, record_rollback
-from hrm_cli.config.schema import TrainConfig
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.errors import TrainingDiverged
 from hrm_cli.training.resuming import go_on_from, load_training_state
 from hrm_cli.training.run import Run

@@ -23,14 +23,13 @@ from hrm_cli.training.divergence import (
     check_weights,
     roll_back,
 )
-from hrm_cli.training.interruption import Interruption
 from hrm_cli.training.loggers import Listener
 from hrm_cli.training.optimizers import rate_factor
 from hrm_cli.training.prefetch import Prefetcher
 from hrm_cli.training.run import Evaluate, Run
 from hrm_cli.training.state import Best, Plan, TrainState
 from hrm_cli.training.step import add_sums, train_one_step
-from hrm_cli.training.time_limit import TimeLimit
+from hrm_cli.training.stopping import Interruption, TimeLimit
 
 
 @dataclass(frozen=True)

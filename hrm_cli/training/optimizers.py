@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hrm_cli.config.schema import TrainConfig
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.models.cpu.kernels.availability import fused_kernels_unavailable
 from hrm_cli.models.cpu.kernels.launching import Kernel
 from hrm_cli.models.cpu.kernels.sizes import NUMBERS_PER_ROW

@@ -9,7 +9,8 @@ import torch
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import compare_shapes, load_model, read_model_card
-from hrm_cli.config.schema import Preset, TrainConfig
+from hrm_cli.config.schema import Preset
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.config.schema import Preset, TrainConfig
+from hrm_cli.config.schema import Preset
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.data.batches import planned_steps, steps_per_epoch
 from hrm_cli.data.format import Dataset
 from hrm_cli.models.act import ACTModel, Carry

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from hrm_cli.config.schema import TrainConfig
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.compiling import begin_step

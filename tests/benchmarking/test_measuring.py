@@ -6,10 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from hrm_cli.benchmarking import measuring, products
-from hrm_cli.benchmarking.measuring import measure
-from hrm_cli.benchmarking.products import LargeProduct
-from hrm_cli.benchmarking.workloads import Workload
+from hrm_cli import benchmarking
+from hrm_cli.benchmarking import LargeProduct, Workload, measure
 
 CPU = torch.device("cpu")
 
@@ -17,14 +15,15 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def small_product(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of 2048³ takes a second."""
-    monkeypatch.setattr(products, "SIZE_ON_CPU", 256)
+    monkeypatch.setattr(benchmarking, "SIZE_ON_CPU", 256)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The time that `measure` reads: it passes only when a round takes some."""
+    """The time that `measure` reads: it passes only when a round takes some. The product's rate is given."""
+    monkeypatch.setattr(LargeProduct, "gflops", lambda self, times=1: 50.0)
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(measuring, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(benchmarking, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     return clock
 
 

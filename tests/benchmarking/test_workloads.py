@@ -7,7 +7,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from hrm_cli.benchmarking.workloads import training
+from hrm_cli.benchmarking import training
 from hrm_cli.config.presets import load_preset
 from hrm_cli.models.recurrent import RecurrentCore
 from hrm_cli.puzzles.domain import make_domain

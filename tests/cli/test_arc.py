@@ -12,7 +12,8 @@ import torch
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import write_model_file
-from hrm_cli.config.schema import ArchConfig, Preset
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.schema import Preset
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.arc.names import pack_names
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from hrm_cli import benchmarking
 from hrm_cli.accounting.components import anatomy
 from hrm_cli.accounting.flops import step_flops
-from hrm_cli.benchmarking import products
 from hrm_cli.config.presets import load_preset
 
 RunHrm = Callable[..., Any]
@@ -30,8 +30,8 @@ SMALLEST = (
 @pytest.fixture(autouse=True)
 def small_product(monkeypatch: pytest.MonkeyPatch) -> None:
     """The product that a model is compared with takes a second in its real size."""
-    assert products.SIZE_ON_CPU == 2048
-    monkeypatch.setattr(products, "SIZE_ON_CPU", 256)
+    assert benchmarking.SIZE_ON_CPU == 2048
+    monkeypatch.setattr(benchmarking, "SIZE_ON_CPU", 256)
 
 
 @pytest.mark.parametrize("what", ["train", "eval", "solve"])

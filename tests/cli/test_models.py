@@ -19,7 +19,10 @@ from hrm_cli.checkpoints.bundled import BundledFacts, Measured, bundled_models, 
 from hrm_cli.checkpoints.bundling import add_bundled
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import load_model, write_model_file
-from hrm_cli.config.schema import ArchConfig, DataConfig, Preset, TrainConfig
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.data import DataConfig
+from hrm_cli.config.schema import Preset
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain

@@ -15,9 +15,10 @@ from hrm_cli.checkpoints.bundled import BundledFacts, Measured
 from hrm_cli.checkpoints.bundling import add_bundled
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import read_header, write_model_file
+from hrm_cli.config.data import FurtherSource
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.redact import redact_text, redact_yaml, redacted
-from hrm_cli.config.schema import SECTIONS, FurtherSource, Preset
+from hrm_cli.config.schema import SECTIONS, Preset
 from hrm_cli.evaluation.publishing import Page, write_publication
 from hrm_cli.models.registry import build_model
 

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.config.schema import ArchConfig, Preset, TrainConfig
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.schema import Preset
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.registry import build_model
 from hrm_cli.training.state import TrainState, initial_state

@@ -13,7 +13,8 @@ import torch
 
 from hrm_cli.checkpoints.bundled import named_model
 from hrm_cli.checkpoints.model_files import load_model
-from hrm_cli.config.schema import DataConfig, EvalConfig
+from hrm_cli.config.data import DataConfig
+from hrm_cli.config.schema import EvalConfig
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset
 from hrm_cli.evaluation.evaluate import Answers, evaluate

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hrm_cli.config.schema import DataConfig
+from hrm_cli.config.data import DataConfig
 from hrm_cli.data.arc.online import ArcImages
 from hrm_cli.data.batches import TrainingBatches, evaluation_batches
 from hrm_cli.data.build import build_dataset

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hrm_cli.config.schema import DataConfig, TrainConfig
+from hrm_cli.config.data import DataConfig
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.data.batches import expected_examples
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset

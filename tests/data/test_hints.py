@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hrm_cli.config.schema import DataConfig
+from hrm_cli.config.data import DataConfig
 from hrm_cli.data.augmentation import OnlineAugmentation, with_hints
 from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.data.build import build_dataset

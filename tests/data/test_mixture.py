@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hrm_cli.config.data import DataConfig
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.resolved import explained_yaml, resolved_yaml
-from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.batches import TrainingBatches, expected_examples
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset

@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from hrm_cli.config.schema import DataConfig
+from hrm_cli.config.data import DataConfig
 from hrm_cli.data.sources import Source, load
 from hrm_cli.errors import ConfigError, DatasetError, PuzzleError
 

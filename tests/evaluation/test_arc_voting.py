@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hrm_cli.distributed.world import World
-from hrm_cli.evaluation.arc_baselines import measure_output_baselines
 from hrm_cli.evaluation.arc_voting import Votes, pass_at, submission
+from hrm_cli.evaluation.baselines import measure_output_baselines
 from hrm_cli.puzzles.arc.fields import Fields
 from hrm_cli.puzzles.arc.symmetry import ArcSymmetry
 from hrm_cli.puzzles.arc.tasks import Pair, Task, read_tasks

@@ -233,7 +233,7 @@ def datasets(r: random.Random, folder: Path) -> Read:
 
 
 def _read(folder: Path, split: str) -> None:
-    from hrm_cli.config.schema import TrainConfig
+    from hrm_cli.config.train import TrainConfig
     from hrm_cli.data.batches import TrainingBatches, evaluation_batches
     from hrm_cli.data.format import Dataset
     from hrm_cli.evaluation.baselines import measure_baselines

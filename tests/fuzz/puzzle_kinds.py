@@ -172,7 +172,7 @@ def puzzles(r: random.Random, folder: Path) -> Read:
 @kind(0.7)
 def sources(r: random.Random, folder: Path) -> Read:
     """Files that `hrm build-dataset --source` reads."""
-    from hrm_cli.config.schema import DataConfig
+    from hrm_cli.config.data import DataConfig
     from hrm_cli.data.sources import load
 
     seeds = (

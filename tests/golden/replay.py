@@ -26,7 +26,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hrm_cli.config.schema import ArchConfig, TrainConfig
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.data.arc.online import read_identifiers
 from hrm_cli.data.format import Dataset
 from hrm_cli.environment import CPU_KERNELS

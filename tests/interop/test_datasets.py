@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hrm_cli.config.schema import DataConfig
+from hrm_cli.config.data import DataConfig
 from hrm_cli.data.batches import TrainingBatches, evaluation_batches, total_steps
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrm_cli.config.schema import ArchConfig
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.environment import CPU_KERNELS, cpu_kernels_enabled
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.cpu.kernels import availability
 from hrm_cli.models.cpu.kernels.launching import Kernel
-from hrm_cli.models.cpu.prepacked import LaidOut
+from hrm_cli.models.cpu.pieces import LaidOut
 from hrm_cli.models.device import resolve_dtype
 from hrm_cli.models.registry import build_model
 from hrm_cli.training.optimizers import AdamATan2

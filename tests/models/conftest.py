@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hrm_cli.config.schema import ArchConfig
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.recurrent import RecurrentCore
 from hrm_cli.models.registry import build_model

@@ -7,8 +7,8 @@ import pytest
 from hrm_cli.accounting.approximations import Approximation, approximate
 from hrm_cli.accounting.counting import count_exactly
 from hrm_cli.accounting.report import trainable_by_kind
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.presets import load_preset
-from hrm_cli.config.schema import ArchConfig
 
 
 def formulas(arch: ArchConfig, identifiers: int = 1) -> tuple[Approximation, Approximation]:

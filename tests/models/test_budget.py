@@ -6,8 +6,8 @@ import pytest
 
 from hrm_cli.accounting.budget import DEFAULT_VARY, Candidate, nearest, parse_amount, parse_vary
 from hrm_cli.accounting.counting import count_exactly
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.presets import load_preset
-from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import ConfigError
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hrm_cli.config.schema import ArchConfig, TrainConfig
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.models import attention
 from hrm_cli.models.choices import choices, choices_line
 from hrm_cli.models.compiling import compile_updates

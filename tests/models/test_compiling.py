@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from hrm_cli.config.schema import ArchConfig
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.errors import ConfigError
 from hrm_cli.models import attention
 from hrm_cli.models.act import ACTModel, PuzzleBatch

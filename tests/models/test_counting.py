@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from hrm_cli.accounting.components import ANATOMIES, Part, anatomy, trainable_in_closed_form
 from hrm_cli.accounting.counting import GroupCount, count_exactly, count_stored
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.presets import load_preset
-from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models.registry import CORES, build_model
 
 

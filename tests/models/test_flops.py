@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hrm_cli.accounting.components import anatomy
 from hrm_cli.accounting.flops import run_flops, step_flops, step_flops_by_kind, training_flops
-from hrm_cli.config.schema import ArchConfig, TrainConfig
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.core import Depth
 from hrm_cli.models.nova import Nova

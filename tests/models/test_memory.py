@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hrm_cli.accounting.components import anatomy
 from hrm_cli.accounting.memory import _PASSING, activation_bytes, activation_bytes_on_cpu, training_memory
-from hrm_cli.config.schema import ArchConfig
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models import layers, nova
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.nova import Nova

@@ -9,8 +9,8 @@ import torch
 from pydantic import ValidationError
 
 from hrm_cli.accounting.counting import count_exactly
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.presets import load_preset
-from hrm_cli.config.schema import ArchConfig
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.core import CoreOutput
 from hrm_cli.models.nova import EncoderLayer

@@ -11,7 +11,8 @@ import torch
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import ModelCard
-from hrm_cli.config.schema import ArchConfig, Preset
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.schema import Preset
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.config.schema import ArchConfig, Preset, TrainConfig
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.schema import Preset
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.data.batches import Batch
 from hrm_cli.training.loggers import Listener
 from hrm_cli.training.run import Evaluate, Run

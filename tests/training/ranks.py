@@ -18,11 +18,12 @@ import torch
 import torch.distributed as dist
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.config.schema import ArchConfig, EvalConfig, Preset, TrainConfig
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.schema import EvalConfig, Preset
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.data.format import Dataset
-from hrm_cli.distributed.gradients import sum_gradients
-from hrm_cli.distributed.world import PeerLost, World
+from hrm_cli.distributed.world import PeerLost, World, sum_gradients
 from hrm_cli.evaluation.arc_voting import Voting, read_test_tasks, submission
 from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.act import ACTModel

@@ -7,7 +7,7 @@ import torch
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import load_model
-from hrm_cli.config.schema import ArchConfig
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.errors import CheckpointError
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.loop import train

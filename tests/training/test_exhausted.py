@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hrm_cli.config.schema import TrainConfig
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.models.out_of_memory import OutOfMemory, told_as_exhausted, training_settings
 
 CPU = torch.device("cpu")

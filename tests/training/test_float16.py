@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hrm_cli.config.schema import ArchConfig
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.errors import TrainingDiverged
 from hrm_cli.training.loop import train
 from hrm_cli.training.optimizers import GROWTH_INTERVAL, LossScale, unscale

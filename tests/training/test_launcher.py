@@ -14,7 +14,7 @@ import pytest
 
 from hrm_cli.distributed.launcher import Job, JobFailed, launch, threads_for_each
 from hrm_cli.distributed.process_group import Place
-from hrm_cli.training.interruption import Interruption
+from hrm_cli.training.stopping import Interruption
 
 HEAD = """
 import json, os, signal, sys, time

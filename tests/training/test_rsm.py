@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hrm_cli.config.schema import ArchConfig
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.core import Depth
 from hrm_cli.models.rng import Draws
 from hrm_cli.training.loop import train

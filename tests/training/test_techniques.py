@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.presets import load_preset
-from hrm_cli.config.schema import ArchConfig, TrainConfig
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.training.loop import train
 from hrm_cli.training.optimizers import rate_factor

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import hrm_cli.training.loop as loop
-from hrm_cli.config.schema import TrainConfig
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.runs.plan import plan_lines, plan_run, time_line
 from hrm_cli.training.checkpointing import save_checkpoint
 from hrm_cli.training.loggers import Listener
@@ -17,7 +17,7 @@ from hrm_cli.training.loop import train
 from hrm_cli.training.optimizers import rate_factor
 from hrm_cli.training.resuming import load_training_state
 from hrm_cli.training.state import Plan
-from hrm_cli.training.time_limit import TimeLimit
+from hrm_cli.training.stopping import TimeLimit
 
 LONG = 10**6
 """Steps that nobody has time for."""

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.config.schema import ArchConfig, Preset, TrainConfig
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.schema import Preset
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.errors import ConfigError, TrainingDiverged
 from hrm_cli.runs import trackers
 from hrm_cli.runs.plan import plan_run, seconds_left

@@ -49,9 +49,10 @@ from hrm_cli.checkpoints.model_files import (
     read_header,
     write_model_file,
 )
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.documents import Document
 from hrm_cli.config.presets import merge_documents
-from hrm_cli.config.schema import ArchConfig, Preset
+from hrm_cli.config.schema import Preset
 from hrm_cli.errors import CheckpointError
 from hrm_cli.files import write_text, written_whole
 from hrm_cli.json_text import parse_json

@@ -12,8 +12,9 @@ from pathlib import Path
 from hrm_cli.checkpoints.convert.infer_arch import Inferred
 from hrm_cli.checkpoints.convert.reference_files import ReferenceCheckpoint, companion_file
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.documents import Document
-from hrm_cli.config.schema import ArchConfig, Preset
+from hrm_cli.config.schema import Preset
 from hrm_cli.errors import CheckpointError
 from hrm_cli.puzzles.domain import Domain, infer_domain, make_domain
 

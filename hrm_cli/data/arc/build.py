@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hrm_cli.config.schema import DataConfig
+from hrm_cli.config.data import DataConfig
 from hrm_cli.data.arc.augmentation import Examples, distinct_symmetries, task_rng
 from hrm_cli.data.arc.sources import ArcTasks, load_tasks
 from hrm_cli.data.augmentation import check_hints

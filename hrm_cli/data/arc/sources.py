@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hrm_cli.config.schema import DataConfig
+from hrm_cli.config.data import DataConfig
 from hrm_cli.errors import ConfigError, DatasetError, PuzzleError, closest
 from hrm_cli.puzzles.arc.tasks import CHALLENGES, SOLUTIONS, Pair, Task, parse_task, read_tasks
 

@@ -2,7 +2,7 @@
 
 What is done differently, each because it was measured (benchmarks/results/cpu_speed.txt):
 - what lies between two products is one pass over memory each, a kernel of `hrm_cli.kernels` on torch's own threads;
-- weights are laid out for oneDNN once per step, for all forward products (`hrm_cli.models.cpu.prepacked`);
+- weights are laid out for oneDNN once per step, for all forward products (`hrm_cli.models.cpu.pieces`);
 - attention's weights are padded to whole vectors, for torch's products are slow on odd lengths;
 - backward keeps a block's outputs, not float32 copies of them, and opens the gates again.
 

@@ -1,7 +1,10 @@
-"""What the blocks for a CPU are made of: products with weights laid out once, a SwiGLU, a norm of a sum.
+"""Pieces of the blocks for a CPU: matrix multiplications with prepacked weights, a SwiGLU, a norm of a sum.
 
-Each is an autograd function of its own that keeps as little as it can; the fused elementwise operations between the
-products are kernels of `hrm_cli.kernels`.
+Each is an autograd function of its own that stores as little as it can; the fused elementwise operations between the
+matrix multiplications are kernels of `hrm_cli.models.cpu.kernels`. Weights are prepacked for oneDNN once for all
+forward calls of a step: worth 15 % of a multiplication (benchmarks/results/cpu_speed.txt). Not in backward, where the
+transposed layout costs twice as much and is used once or a few times. In bfloat16 only, and only where a call has
+shown that it works.
 
 Letters in shapes: I inner width of the SwiGLU.
 """
@@ -11,11 +14,26 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from hrm_cli.models.cpu.kernels.availability import prepack, prepacked_linear, prepacking_unavailable
 from hrm_cli.models.cpu.kernels.launching import Kernel
-from hrm_cli.models.cpu.prepacked import LaidOut
 from hrm_cli.models.layers import SwiGLUWeights
+
+
+class LaidOut:
+    """A weight `[out, in]`, in oneDNN's own layout where this process can use it."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self._weight = weight.detach()
+        usable = weight.device.type == "cpu" and prepacking_unavailable(weight.dtype) is None
+        self._packed = prepack(self._weight) if usable else None
+
+    def product(self, x: Tensor) -> Tensor:
+        """x·weightᵀ for `[…, in]`."""
+        return F.linear(x, self._weight) if self._packed is None else prepacked_linear(x, self._packed)
+
 
 _add_and_norm = Kernel("blocks.add_and_norm")
 _norm_backward = Kernel("blocks.norm_backward")

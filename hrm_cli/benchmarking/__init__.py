@@ -1,1 +1,0 @@
-"""How fast this machine trains, evaluates, solves and builds: what `hrm bench` measures."""
