@@ -73,10 +73,11 @@ def test_the_three_stages_leave_their_results_and_are_not_repeated(tmp_path: Pat
     assert (tmp_path / "four.metrics.jsonl").read_text(encoding="utf-8").count("\n") >= 2
     assert (tmp_path / "results.txt").read_text(encoding="utf-8") == printed
 
-    before = time.monotonic()
+    weights_file = tmp_path / "four.safetensors"
+    before = weights_file.stat().st_mtime_ns
     again = gpu(tmp_path, "train", "--recipe", recipe)
     assert "four:" not in again
-    assert time.monotonic() - before < 20
+    assert weights_file.stat().st_mtime_ns == before
     assert rows(tmp_path, "train") == {"four": trained}
 
 
@@ -122,7 +123,7 @@ def test_a_stage_ends_when_its_time_is_over_and_names_what_it_did_not_reach(tmp_
     listed = [speed.Row("training", name, "tiny", "off") for name in ("hangs", "first")]
     results, before = Results(tmp_path / "out"), time.monotonic()
     speed.measure(results, speed.Wanted("cpu", modes=("off",)), listed, Deadline(6), 300.0, [str(worker)])
-    assert time.monotonic() - before < 15
+    assert time.monotonic() - before < 100, "the row sleeps 600 s"
     assert "the stage's time was over" in rows(tmp_path / "out", "speed")["hangs [off]"]["error"][0]
     assert "first [off]" in (tmp_path / "out" / "results.txt").read_text(encoding="utf-8")
 
