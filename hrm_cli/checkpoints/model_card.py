@@ -22,6 +22,7 @@ from hrm_cli.config.resolved import diff_presets
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.metadata import SplitMetadata
 from hrm_cli.json_text import parse_json
+from hrm_cli.printable import counted
 from hrm_cli.puzzles.domain import make_domain
 
 _FIGURES = (
@@ -152,8 +153,12 @@ def _figures(model: ModelCard, publication: Publication) -> str:
             ]
     config = model.preset.eval
     steps = config.max_steps or model.preset.arch.halt_max_steps
-    of = f"On {found['puzzles']:,} puzzles of the test split" if "puzzles" in found else "On the test split"
-    return f"{of}, at most {steps} steps, {config.halt} halting:\n\n" + "\n".join(rows)
+    of = (
+        f"On {counted(found['puzzles'], 'puzzle')} of the test split"
+        if "puzzles" in found
+        else "On the test split"
+    )
+    return f"{of}, at most {counted(steps, 'step')}, {config.halt} halting:\n\n" + "\n".join(rows)
 
 
 def _use(model: ModelCard, publication: Publication) -> str:

@@ -18,6 +18,7 @@ from hrm_cli.cli.launching import (
     train_on_processes,
 )
 from hrm_cli.cli.options import JsonOption, Overrides, preset_option, run_folder_option, seed_option
+from hrm_cli.printable import counted
 
 if TYPE_CHECKING:
     from hrm_cli.runs.execution import RunOutcome
@@ -148,7 +149,7 @@ def _render(outcome: RunOutcome) -> None:
         "interrupted": "Interrupted and saved",
     }
     console.print_line(
-        f"{reasons[result.reason]} after {result.step:,} steps, {result.seconds:.0f} s of training."
+        f"{reasons[result.reason]} after {counted(result.step, 'step')}, {result.seconds:.0f} s of training."
     )
     if result.best is not None:
         console.print_line(

@@ -17,7 +17,7 @@ from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.depth import depth_at
 from hrm_cli.config.schema import Preset
 from hrm_cli.files import free_disk
-from hrm_cli.printable import amount, clock
+from hrm_cli.printable import amount, clock, counted
 from hrm_cli.training.state import Plan
 
 MEASURED_STEPS = 20
@@ -143,8 +143,8 @@ def seconds_left(
 def plan_lines(plan: RunPlan) -> list[str]:
     """The plan for people."""
     lines = [
-        f"Plan: {'at most ' if plan.max_minutes else ''}{plan.steps:,} steps, {plan.epochs:.1f} epochs, "
-        f"{plan.examples:,} examples, {plan.tokens:,} tokens; "
+        f"Plan: {'at most ' if plan.max_minutes else ''}{counted(plan.steps, 'step')}, {plan.epochs:.1f} epochs, "
+        f"{counted(plan.examples, 'example')}, {plan.tokens:,} tokens; "
         f"{amount(plan.flops, 'FLOP')} without evaluations",
         f"Memory while training: about {amount(plan.memory, 'B')} (weights, optimiser, activations). "
         f"Disk: {amount(plan.disk, 'B')} for checkpoints of {amount(plan.checkpoint, 'B')}",

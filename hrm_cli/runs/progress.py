@@ -9,6 +9,7 @@ import torch
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.schema import Preset
 from hrm_cli.models.choices import choices_line
+from hrm_cli.printable import counted
 from hrm_cli.reporting import Progress, Reporter
 from hrm_cli.runs.plan import MEASURED_STEPS, seconds_left, time_line
 from hrm_cli.training.loggers import Listener
@@ -60,7 +61,7 @@ def describe_run(preset: Preset, state: TrainState, plan: Plan, reporter: Report
     reporter.note(
         f"{preset.arch.core} with {count:,} trainable parameters on {state.model.device} "
         f"({str(state.model.core.dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads), "
-        f"{plan.total_steps:,} steps of {preset.train.global_batch_size} puzzles "
+        f"{counted(plan.total_steps, 'step')} of {counted(preset.train.global_batch_size, 'puzzle')} "
         f"= {plan.epoch(plan.total_steps):.1f} epochs"
     )
     reporter.note(f"Using {choices_line(state.model, optimizer=optimizer_choice(state.network))}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hrm_cli.cli import console
 from hrm_cli.evaluation.intervals import wilson_interval
+from hrm_cli.printable import counted
 
 if TYPE_CHECKING:
     from hrm_cli.evaluation.measuring import BaselineMeasurement, Measurement
@@ -95,7 +96,7 @@ def render(measured: Measurement) -> None:
         ("puzzles per second", f"{result.puzzles_per_second:,.0f}", ""),
     ]
     console.print_table(
-        ("figure", "value", "meaning"), rows, title=f"{path}: {result.puzzles:,} puzzles of {split}"
+        ("figure", "value", "meaning"), rows, title=f"{path}: {counted(result.puzzles, 'puzzle')} of {split}"
     )
     if result.by_set:
         tried = attempted.by_set if attempted is not None else {}

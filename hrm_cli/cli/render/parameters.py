@@ -124,7 +124,7 @@ def _print_flops(report: Report) -> None:
     print_paragraph(
         f"One ACT step of a puzzle: {amount(report.step.forward, 'FLOP')} forward, "
         f"{amount(report.step.training, 'FLOP')} in training. "
-        f"An answer after {steps} steps: {amount(steps * report.step.forward, 'FLOP')}."
+        f"An answer after {counted(steps, 'step')}: {amount(steps * report.step.forward, 'FLOP')}."
     )
     if report.run is None:
         print_paragraph(f"A whole run: not known, because {report.run_words}.")
