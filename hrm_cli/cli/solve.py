@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -36,6 +36,56 @@ def solve(
             min=1,
             help="Augmented copies to try where the first answer breaks a rule, until an answer verifies.",
             show_default="8 for bundled models, 1 for others",
+        ),
+    ] = None,
+    effort: Annotated[
+        Literal["low", "medium", "high"] | None,
+        typer.Option(
+            "--effort",
+            help="What follows where the first answer breaks a rule. low: augmented copies; medium: also a search of "
+            "64 nodes; high: of 512.",
+            show_default="medium for bundled models; others: only the stages asked for",
+        ),
+    ] = None,
+    search: Annotated[
+        int | None,
+        typer.Option(
+            "--search",
+            min=0,
+            metavar="NODES",
+            help="Search guided by the model, over pinned cells; 0: none.",
+            show_default="by --effort",
+        ),
+    ] = None,
+    search_steps: Annotated[
+        int | None,
+        typer.Option("--search-steps", min=1, help="Reasoning steps at each node.", show_default="24"),
+    ] = None,
+    search_rules: Annotated[
+        bool, typer.Option("--search-rules", help="Leave out nodes that the rules refute by themselves.")
+    ] = False,
+    restarts: Annotated[
+        int | None,
+        typer.Option(
+            "--restarts",
+            min=0,
+            metavar="K",
+            help="Further starts from noisy states.",
+            show_default="by --effort",
+        ),
+    ] = None,
+    noise_init: Annotated[
+        float | None,
+        typer.Option("--noise-init", min=0, help="Noise on the states at each start.", show_default="1"),
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option("--noise", min=0, help="Noise on the states at every step.", show_default="0"),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--seconds", min=0, help="Time for all that follows first answers.", show_default="no limit"
         ),
     ] = None,
     halt: HaltOption = None,
@@ -120,6 +170,7 @@ def solve(
     \b
     Examples:
       hrm solve puzzles.txt
+      hrm solve puzzles.txt --effort high
       hrm solve puzzles.txt --checkpoint runs/demo
       hrm solve - --checkpoint runs/demo --attempts 8 --json < puzzles.txt
       hrm solve puzzles.txt --checkpoint runs/demo --max-steps 4 --save-carry state.safetensors
@@ -135,7 +186,8 @@ def solve(
 
     request = SolveRequest(
         puzzle_file, checkpoint, max_steps, attempts, halt, output, trace, picture, save_carry, resume_carry,
-        votes, adapt, adapt_weights, submission, batch_size, device, seed or 0,
+        votes, adapt, adapt_weights, submission, batch_size, device, seed or 0, effort, search, search_steps,
+        search_rules, restarts, noise_init, noise, seconds,
     )  # fmt: skip
     report = Report(json=json, trace=trace)
     skipped = solve_request(

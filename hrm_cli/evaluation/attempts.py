@@ -110,7 +110,13 @@ class Try:
         """Fewer faults, then surer."""
         if other is None:
             return True
-        return (self.faults, -_number(self.q_halt)) < (other.faults, -_number(other.q_halt))
+        return rank(self.faults, self.q_halt) < rank(other.faults, other.q_halt)
+
+
+def rank(faults: int, q_halt: float) -> tuple[int, float]:
+    """Orders answers, the best first: fewer faults, then surer."""
+    # A model that diverged says NaN, which compares with nothing.
+    return faults, -q_halt if math.isfinite(q_halt) else math.inf
 
 
 @dataclass(frozen=True)
@@ -285,8 +291,8 @@ def _try_batch(
         yield from ((owner, replace(best.pop(owner), work=work[owner])) for owner in solved)
         done |= np.isin(owners, solved)
         done[mine[judged.stand_still(mine)]] = True
-        if time.monotonic() >= deadline:
-            done[:] = True
+        if done[rows].all() or time.monotonic() >= deadline:
+            break
         leaving = torch.from_numpy(done[rows]).to(step.rows.device)
         try:
             step = steps.send(leaving)
@@ -326,8 +332,3 @@ def _worth_a_look(
         [best[owner].faults if owner in best else np.iinfo(np.int64).max for owner in owners.tolist()]
     )
     return np.flatnonzero(faults <= bound)
-
-
-def _number(value: float) -> float:
-    # A model that diverged says NaN, which compares with nothing.
-    return value if math.isfinite(value) else -math.inf

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from hrm_cli.accounting.components import anatomy
 from hrm_cli.accounting.flops import step_flops
 from hrm_cli.config.schema import ArchConfig
-from hrm_cli.evaluation.attempts import Tries, Watch, has_rules, try_copies
+from hrm_cli.errors import ConfigError
+from hrm_cli.evaluation.attempts import Reasoner, Tries, Watch, has_rules, rank, try_copies
 from hrm_cli.evaluation.restarts import NOISE_INIT
-from hrm_cli.evaluation.search import NO_ANSWER, NODE_STEPS, NODES, SearchLimits, search_puzzles
+from hrm_cli.evaluation.search import NO_ANSWER, NODE_STEPS, NODES, SearchLimits, cannot_pin, search_puzzles
 from hrm_cli.models.inference import FixedModel
 from hrm_cli.models.noise import NoiseScales
 from hrm_cli.puzzles.domain import Domain, Tokens, can_pin
@@ -93,8 +94,58 @@ def effort_of_level(
 
 
 @dataclass(frozen=True)
+class AskedEffort:
+    """What a user says of further effort; None leaves it to the level, and the level to the model."""
+
+    level: Level | None = None
+    """None: medium for bundled models; else, or where a stage is asked for by name, only what is asked for."""
+    copies: int | None = None
+    nodes: int | None = None
+    node_steps: int | None = None
+    rules: bool = False
+    restarts: int | None = None
+    noise_init: float | None = None
+    noise: float | None = None
+    seconds: float | None = None
+
+    def of(
+        self,
+        arch: ArchConfig,
+        domain: Domain,
+        attempt_steps: int,
+        *,
+        is_bundled: bool = False,
+        seed: int = 0,
+        batch_size: int = 256,
+    ) -> Effort:
+        """The effort for a model and its domain. Raises ConfigError for a stage that the domain cannot have."""
+        names_stages = any(value is not None for value in (self.copies, self.nodes, self.restarts))
+        level = self.level or ("medium" if is_bundled and not names_stages else None)
+        effort = Effort(attempt_steps, seed=seed, batch_size=batch_size)
+        if level is not None:
+            effort = effort_of_level(level, arch, domain, attempt_steps, seed=seed, batch_size=batch_size)
+        if (self.nodes or 0) > 0 and not can_pin(domain):
+            raise ConfigError(f"--search: {cannot_pin(domain)}")
+        if (self.restarts or 0) > 0 and not has_rules(domain):
+            raise ConfigError(f"--restarts: {domain.describe()} has no rules that could verify an answer")
+        noise = NoiseScales(
+            effort.noise.initial if self.noise_init is None else self.noise_init,
+            effort.noise.step if self.noise is None else self.noise,
+        )
+        given = {
+            "copies": self.copies,
+            "nodes": self.nodes,
+            "node_steps": self.node_steps,
+            "restarts": self.restarts,
+            "seconds": self.seconds,
+        }
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return replace(effort, noise=noise, rules=self.rules, **chosen)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What further effort made of a puzzle; of several failed answers the one with the fewest faults."""
+    """What further effort made of a puzzle; of several failed answers the one with the fewest faults and the surest."""
 
     tokens: Tokens
     """`[S]`"""
@@ -104,6 +155,8 @@ class Outcome:
     """The stage that found it."""
     steps: int
     """ACT steps of the attempt, or at the node, that found it."""
+    q_halt: float = -math.inf
+    """How sure the model was, as a logit; of search it is not known."""
     attempt: int = 1
     """Which copy or restart it was; 1 is the puzzle itself."""
     attempts: int = 0
@@ -117,7 +170,7 @@ class Outcome:
 
     def then(self, later: Outcome) -> Outcome:
         """This and what a later stage found, with the efforts of both."""
-        best = later if later.faults < self.faults else self
+        best = later if rank(later.faults, later.q_halt) < rank(self.faults, self.q_halt) else self
         return replace(
             best,
             attempts=self.attempts + later.attempts,
@@ -136,7 +189,7 @@ Stage = Callable[[NDArray[np.int64], float | None], Iterator[tuple[int, Outcome]
 
 
 def try_harder(
-    model: FixedModel,
+    model: Reasoner,
     domain: Domain,
     puzzles: Tokens,
     effort: Effort,
@@ -149,7 +202,8 @@ def try_harder(
     """What the stages of `effort` make of `puzzles` `[n, S]` whose first answers failed, each with its index, once.
 
     A solved puzzle comes as soon as it is; the others at the end. What a puzzle's copies and restarts are follows from
-    the seed and from its number in `streams`. `watch` sees the steps of copies and restarts.
+    the seed and from its number in `streams`. `watch` sees the steps of copies and restarts. Search needs a
+    `FixedModel`.
     """
     deadline = math.inf if effort.seconds is None else time.monotonic() + effort.seconds
     open_puzzles = {
@@ -180,7 +234,7 @@ def try_harder(
 class _Stages:
     """What there is to try."""
 
-    model: FixedModel
+    model: Reasoner
     domain: Domain
     puzzles: Tokens
     effort: Effort
@@ -221,7 +275,14 @@ class _Stages:
             yield (
                 place,
                 Outcome(
-                    found.tokens, found.faults, how, found.steps, found.attempt, found.of, work=found.work
+                    found.tokens,
+                    found.faults,
+                    how,
+                    found.steps,
+                    found.q_halt,
+                    found.attempt,
+                    found.of,
+                    work=found.work,
                 ),
             )
 
@@ -229,7 +290,7 @@ class _Stages:
         effort, progress = self.effort, self.progress
         limits = SearchLimits(effort.nodes, effort.node_steps, seconds, rules=effort.rules)
         for place, found in search_puzzles(
-            self.model, self.domain, self.puzzles[rows], limits,
+            cast(FixedModel, self.model), self.domain, self.puzzles[rows], limits,
             puzzle_identifiers=self._identifiers(rows),
             on_step=None if progress is None else lambda left: progress("search", left),
         ):  # fmt: skip

@@ -55,6 +55,11 @@ def rows_at_once(device: torch.device) -> int:
     return _ROWS_ON_CPU if device.type == "cpu" else _ROWS
 
 
+def cannot_pin(domain: Domain) -> str:
+    """Why a domain is not searched, in words."""
+    return f"{domain.describe()} has no open cells that could be filled in one by one and checked by rules"
+
+
 @dataclass(frozen=True)
 class SearchLimits:
     """What a puzzle is worth, and what may be known of the rules."""
@@ -230,9 +235,7 @@ def search_puzzles(
     cells cannot be pinned.
     """
     if not can_pin(domain):
-        raise ConfigError(
-            f"--search: {domain.describe()} has no open cells that could be pinned one by one and checked by rules"
-        )
+        raise ConfigError(f"search: {cannot_pin(domain)}")
     rules = cast(PinningDomain, domain)
     deadline = math.inf if limits.seconds is None else time.monotonic() + limits.seconds
     capacity = limits.batch_size or rows_at_once(model.device)

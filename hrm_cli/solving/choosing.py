@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Literal
 
 import torch
 
-from hrm_cli.checkpoints.bundled import SCHEME, default_attempts, model_for
+from hrm_cli.checkpoints.bundled import SCHEME, model_for
 from hrm_cli.checkpoints.model_files import ModelCard, load_model
 from hrm_cli.errors import CheckpointError
 from hrm_cli.evaluation.attempts import Reasoner, deeper
+from hrm_cli.evaluation.effort import AskedEffort, Progress
 from hrm_cli.models.act import ACTModel
 from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable, make_domain
 from hrm_cli.solving.files import first_puzzle
@@ -33,7 +34,7 @@ class Asked:
 
     max_steps: int | None = None
     halt: Literal["adaptive", "full"] | None = None
-    attempts: int | None = None
+    effort: AskedEffort = field(default_factory=AskedEffort)
     seed: int = 0
     batch_size: int = 256
     trace: bool = False
@@ -63,9 +64,15 @@ class LoadedModel:
         return (asked.halt or self.card.preset.eval.halt) == "adaptive"
 
     def solve(
-        self, items: Iterable[Item], asked: Asked, *, reasoner: Reasoner | None = None, done: int = 0
+        self,
+        items: Iterable[Item],
+        asked: Asked,
+        *,
+        reasoner: Reasoner | None = None,
+        progress: Progress | None = None,
+        done: int = 0,
     ) -> Iterator[Solution]:
-        """`solve_puzzles` with what is asked; `reasoner` stands in for the model."""
+        """`solve_puzzles` with what is asked; `reasoner` stands in for the model. Raises ConfigError."""
         steps = self.steps(asked)
         return solve_puzzles(
             reasoner or self.model,
@@ -73,17 +80,23 @@ class LoadedModel:
             items,
             max_steps=steps,
             adaptive=self.adaptive(asked),
-            attempts=asked.attempts or default_attempts(self.model.arch, is_bundled=self.is_bundled),
-            attempts_max_steps=asked.max_steps or deeper(steps),
-            seed=asked.seed,
+            effort=asked.effort.of(
+                self.model.arch,
+                self.domain,
+                asked.max_steps or deeper(steps),
+                is_bundled=self.is_bundled,
+                seed=asked.seed,
+                batch_size=asked.batch_size,
+            ),
             batch_size=asked.batch_size,
             trace=asked.trace,
+            progress=progress,
             done=done,
         )
 
 
 def solve_with_bundled(
-    items: Iterable[Item], asked: Asked, device: torch.device
+    items: Iterable[Item], asked: Asked, device: torch.device, *, progress: Progress | None = None
 ) -> Iterator[tuple[Domain, Solution]]:
     """Every puzzle by the bundled model for its size, in order; a file may hold puzzles of several sizes.
 
@@ -102,7 +115,7 @@ def solve_with_bundled(
         if name not in loaded:
             loaded[name] = LoadedModel.load(Path(f"{SCHEME}{name}"), device)
         solver = loaded[name]
-        for solution in solver.solve((item for _, item in group), asked, done=done):
+        for solution in solver.solve((item for _, item in group), asked, progress=progress, done=done):
             yield solver.domain, solution
             done += 1
 

@@ -36,6 +36,17 @@ class SolveRequest:
     batch_size: int = 256
     device: str = "auto"
     seed: int = 0
+    effort: Literal["low", "medium", "high"] | None = None
+    """What follows a failed first answer; None: medium for bundled models, else only what is asked for below."""
+    search: int | None = None
+    """Nodes of the search at most."""
+    search_steps: int | None = None
+    search_rules: bool = False
+    restarts: int | None = None
+    noise_init: float | None = None
+    noise: float | None = None
+    seconds: float | None = None
+    """For all further effort together."""
 
     @property
     def file(self) -> Path | None:
@@ -52,8 +63,19 @@ class SolveRequest:
 
         `has_tasks`: the source holds ARC tasks.
         """
-        for_grids = {
+        harder = {
             "--attempts": self.attempts is not None and self.attempts > 1,
+            "--effort": self.effort is not None,
+            "--search": self.search,
+            "--restarts": self.restarts,
+        }
+        for_grids = {
+            **harder,
+            "--search-steps": self.search_steps,
+            "--search-rules": self.search_rules,
+            "--noise-init": self.noise_init is not None,
+            "--noise": self.noise is not None,
+            "--seconds": self.seconds is not None,
             "--trace": self.trace,
             "--picture": self.picture,
             "--save-carry": self.save_carry,
@@ -75,9 +97,10 @@ class SolveRequest:
                 f"--checkpoint is missing: no bundled model is for {what}; name a trained model (a run folder, "
                 "a checkpoint folder or a .safetensors file)"
             )
-        if self.attempts is not None and self.attempts > 1 and (self.save_carry or self.resume_carry):
-            raise ConfigError(
-                "--attempts: a saved state belongs to the puzzle as it is; leave --attempts at 1 with it"
-            )
+        for name, value in harder.items():
+            if value and (self.save_carry or self.resume_carry):
+                raise ConfigError(
+                    f"{name}: a saved state belongs to one pass over the puzzle as it is; leave {name} out with it"
+                )
         if self.adapt_weights and self.adapt is None:
             raise ConfigError("--adapt-weights: say for how many steps with --adapt STEPS")

@@ -40,6 +40,9 @@ class Watcher:
     def show(self, domain: Domain, solution: Solution) -> None:
         """One more puzzle has been dealt with."""
 
+    def trying(self, stage: str, left: int) -> None:
+        """Further effort on puzzles whose first answers failed: its stage, and how many are still open."""
+
     def note(self, text: str) -> None:
         """Something about the solve as a whole."""
 
@@ -92,15 +95,20 @@ def _solve_grids(
     watcher: Watcher,
     find_device: FindDevice | None,
 ) -> None:
+    from hrm_cli.evaluation.effort import AskedEffort
     from hrm_cli.models.device import resolve_device
     from hrm_cli.solving import pausing
     from hrm_cli.solving.choosing import Asked, LoadedModel, solve_with_bundled
 
     trace = request.trace or request.picture is not None
-    asked = Asked(request.max_steps, request.halt, request.attempts, request.seed, request.batch_size, trace)
+    effort = AskedEffort(
+        request.effort, request.attempts, request.search, request.search_steps, request.search_rules,
+        request.restarts, request.noise_init, request.noise, request.seconds,
+    )  # fmt: skip
+    asked = Asked(request.max_steps, request.halt, effort, request.seed, request.batch_size, trace)
     device = (find_device or resolve_device)(request.device)
     if request.checkpoint is None:
-        for domain, solution in solve_with_bundled(puzzles or (), asked, device):
+        for domain, solution in solve_with_bundled(puzzles or (), asked, device, progress=watcher.trying):
             found(domain, solution)
         return
     loaded = LoadedModel.load(request.checkpoint, device)
@@ -115,9 +123,11 @@ def _solve_grids(
         )  # fmt: skip
     elif request.save_carry is not None:
         reasoner = pausing.PausingModel(loaded.model, batches)
-        solutions = loaded.solve(puzzles or (), replace(asked, attempts=1), reasoner=reasoner)
+        solutions = loaded.solve(
+            puzzles or (), replace(asked, effort=AskedEffort(copies=1)), reasoner=reasoner
+        )
     else:
-        solutions = loaded.solve(puzzles or (), asked)
+        solutions = loaded.solve(puzzles or (), asked, progress=watcher.trying)
     out_of_steps = []
     for solution in solutions:
         found(loaded.domain, solution)

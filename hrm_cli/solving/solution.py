@@ -56,6 +56,14 @@ class Solution:
     """Which of them gave the answer; 1 is the puzzle itself."""
     one_pass: bool = False
     """Whether the first answer to the puzzle as it is was verified."""
+    how: str = "pass"
+    """What gave the answer: the first pass, copies, search or restarts."""
+    nodes: int = 0
+    """Nodes of the search begun."""
+    total_steps: int = 0
+    """Reasoning steps of everything that was tried."""
+    flops: int | None = None
+    """What these take; None where the model is not known."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """What else the JSON record says, such as an ARC task's votes."""
 
@@ -73,6 +81,10 @@ class Solution:
             "attempts": self.attempts,
             "attempt": self.attempt,
             "one_pass": self.one_pass,
+            "how": self.how,
+            "nodes": self.nodes,
+            "total_steps": self.total_steps,
+            "flops": self.flops,
             "seconds": round(self.seconds, 6),
             **self.details,
         }
@@ -96,10 +108,10 @@ class Tally:
     statuses: dict[Status, int] = field(
         default_factory=lambda: {"solved": 0, "unsolved": 0, "multiple": 0, "invalid": 0}
     )
-    solved_in_one_pass: int = 0
-    """Those of the solved that needed no further attempt."""
-    took_attempts: bool = False
-    """Whether any puzzle was tried more than once."""
+    solved_by: dict[str, int] = field(default_factory=dict)
+    """The solved, by what gave the answer: `Solution.how`."""
+    tried_harder: bool = False
+    """Whether more than one pass was made at any puzzle."""
     unreadable: int = 0
     """Those of the invalid that are no puzzles at all."""
     first_unreadable: Solution | None = None
@@ -112,8 +124,9 @@ class Tally:
     def add(self, solution: Solution) -> None:
         """Counts one more."""
         self.statuses[solution.status] += 1
-        self.took_attempts |= solution.attempt > 0 and solution.attempts > 1
-        self.solved_in_one_pass += solution.status == "solved" and solution.one_pass
+        self.tried_harder |= (solution.attempt > 0 and solution.attempts > 1) or solution.nodes > 0
+        if solution.status == "solved":
+            self.solved_by[solution.how] = self.solved_by.get(solution.how, 0) + 1
         if solution.puzzle is None:
             self.unreadable += 1
             self.first_unreadable = self.first_unreadable or solution

@@ -1,8 +1,8 @@
 """Puzzles → model → answers verified by the rules, batch by batch and in order.
 
-The puzzles of a batch are solved as they are at first; those whose answer breaks a rule are tried again, as many
-images of them at once (`hrm_cli.evaluation.attempts`). Memory is bounded by one batch, however long the file is. What
-a puzzle's images are depends on the seed and on its place in the file, not on the batch it falls into.
+The puzzles of a batch are solved as they are at first; those whose answer breaks a rule are tried harder
+(`hrm_cli.evaluation.effort`). Memory is bounded by one batch, however long the file is. What a puzzle's copies and
+restarts are depends on the seed and on its place in the file, not on the batch it falls into.
 
 Letters in shapes: b rows still at work, S tokens of a puzzle.
 """
@@ -20,7 +20,8 @@ import torch
 
 from hrm_cli.checkpoints.model_files import ModelCard
 from hrm_cli.errors import CheckpointError, PuzzleError
-from hrm_cli.evaluation.attempts import Reasoner, StepOfTries, Tries, Try, has_rules, try_copies
+from hrm_cli.evaluation.attempts import Reasoner, StepOfTries, Try, has_rules, rank
+from hrm_cli.evaluation.effort import Effort, Outcome, Progress, forward_flops, try_harder
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.inference import FixedModel
 from hrm_cli.puzzles.domain import (
@@ -64,37 +65,45 @@ def solve_puzzles(
     *,
     max_steps: int,
     adaptive: bool = True,
-    attempts: int = 1,
-    attempts_max_steps: int | None = None,
-    seed: int = 0,
+    effort: Effort | None = None,
     batch_size: int = 256,
     trace: bool = False,
     on_step: StepListener | None = None,
+    progress: Progress | None = None,
     done: int = 0,
 ) -> Iterator[Solution]:
     """One `Solution` for every item of `puzzles`, in order; those of a batch come as soon as the batch is done.
 
-    A puzzle whose answer breaks a rule is tried again as `attempts` images under symmetries drawn from `seed`, itself
-    among them, for `attempts_max_steps` steps (None: `max_steps`). Where no answer obeys the rules, the best one is
-    given: the one with the fewest faults, the surest of these. `done` puzzles of the file were dealt with before.
+    A puzzle whose answer breaks a rule is tried harder, as `effort` says (None: it is not). Where no answer obeys the
+    rules, the best one is given: the one with the fewest faults, the surest of these. `progress` is told of
+    further effort as it goes. `done` puzzles of the file were dealt with before.
     """
+    flops = None
     if isinstance(model, ACTModel):
+        flops = forward_flops(model.arch, domain.vocab_size, domain.seq_len)
         model = FixedModel(model)
-    tries = Tries(attempts, attempts_max_steps or max_steps, seed, batch_size)
-    effort = _Effort(max_steps, adaptive, tries, trace, on_step)
+    effort = effort or Effort(max_steps)
+    how = _Pass(max_steps, adaptive, trace, on_step, progress, flops)
+    deadline = None if effort.seconds is None else time.monotonic() + effort.seconds
     items = iter(puzzles)
     while batch := list(islice(items, batch_size)):
-        yield from _solve_batch(model, domain, batch, done, effort)
+        if deadline is not None:
+            effort = replace(effort, seconds=max(0.0, deadline - time.monotonic()))
+        yield from _solve_batch(model, domain, batch, done, how, effort)
         done += len(batch)
 
 
 @dataclass(frozen=True)
-class _Effort:
+class _Pass:
+    """The first answers, and who is told of what."""
+
     max_steps: int
     adaptive: bool
-    tries: Tries
     trace: bool
     on_step: StepListener | None
+    progress: Progress | None
+    flops: int | None
+    """Of a reasoning step."""
 
 
 @dataclass
@@ -107,13 +116,26 @@ class _Work:
     diagnosis: Diagnosis
     first: Try | None = None
     """Of the puzzle as it is."""
-    best: Try | None = None
+    later: Outcome | None = None
+    """Of further effort."""
     trace: tuple[TraceStep, ...] = ()
     seconds: float = 0.0
 
+    @property
+    def later_is_better(self) -> bool:
+        """Whether further effort gave the best answer."""
+        if self.later is None or self.first is None:
+            return False
+        return rank(self.later.faults, self.later.q_halt) < rank(self.first.faults, self.first.q_halt)
+
 
 def _solve_batch(
-    model: Reasoner, domain: Domain, items: Sequence[Puzzle | Unreadable], done: int, effort: _Effort
+    model: Reasoner,
+    domain: Domain,
+    items: Sequence[Puzzle | Unreadable],
+    done: int,
+    how: _Pass,
+    effort: Effort,
 ) -> Iterator[Solution]:
     started = time.perf_counter()
     examined: list[Solution | _Work] = []
@@ -121,21 +143,25 @@ def _solve_batch(
         examined.append(_examine(domain, item, index, started))
     works = [work for work in examined if isinstance(work, _Work)]
     if works:
-        for work, result, trace in _try_once(model, domain, works, effort):
-            work.first = work.best = result
-            work.trace = trace
+        for work, result, trace in _try_once(model, domain, works, how):
+            work.first, work.trace = result, trace
             work.seconds = time.perf_counter() - started
-    refused = [work for work in works if work.best is not None and work.best.faults]
-    if refused and effort.tries.count > 1:
-        for work, result, trace in _try_again(model, domain, refused, effort):
-            assert work.best is not None
-            work.seconds = time.perf_counter() - started
-            if result.is_better_than(work.best):
-                work.best, work.trace = result, trace
-            else:
-                work.best = replace(work.best, of=result.of)
+    refused = [work for work in works if work.first is not None and work.first.faults]
+    interruption: KeyboardInterrupt | None = None
+    if refused and not effort.is_one_pass:
+        try:
+            for work, outcome, trace in _try_again(model, domain, refused, how, effort):
+                work.later = outcome
+                work.seconds = time.perf_counter() - started
+                if work.later_is_better:
+                    work.trace = trace
+        except KeyboardInterrupt as error:
+            # What has been found is handed out before the interruption takes its course.
+            interruption = error
     for one in examined:
-        yield _conclude(domain, one) if isinstance(one, _Work) else one
+        yield _conclude(domain, one, how.flops) if isinstance(one, _Work) else one
+    if interruption is not None:
+        raise interruption
 
 
 def _examine(domain: Domain, item: Puzzle | Unreadable, index: int, started: float) -> Solution | _Work:
@@ -172,30 +198,30 @@ def _encode(domain: Domain, puzzle: Puzzle) -> Tokens:
 
 
 def _try_once(
-    model: Reasoner, domain: Domain, works: Sequence[_Work], effort: _Effort
+    model: Reasoner, domain: Domain, works: Sequence[_Work], how: _Pass
 ) -> Iterator[tuple[_Work, Try, tuple[TraceStep, ...]]]:
     """The model's answer to each puzzle as it is, as they finish."""
     tokens = np.stack([work.tokens for work in works])
     inputs = torch.from_numpy(tokens.astype(np.int32)).to(model.device)
     identifiers = torch.zeros(len(works), dtype=torch.int32, device=model.device)
     traces: list[list[TraceStep]] = [[] for _ in works]
-    for step in model.infer(inputs, identifiers, effort.max_steps, adaptive=effort.adaptive):
+    for step in model.infer(inputs, identifiers, how.max_steps, adaptive=how.adaptive):
         rows = step.rows.cpu().numpy()
         finished = step.finished.cpu().numpy()
-        wanted = np.ones_like(finished) if effort.trace else finished
+        wanted = np.ones_like(finished) if how.trace else finished
         if wanted.any():
             answers = step.predictions.cpu().numpy()[wanted].astype(np.uint8)
             values = step.q_halt.float().cpu().numpy()[wanted].tolist()
             for row, answer, value, is_last in zip(
                 rows[wanted], answers, values, finished[wanted], strict=True
             ):
-                if effort.trace:
+                if how.trace:
                     traces[row].append(TraceStep(step.step, domain.decode(answer), value))
                 if is_last:
                     faults = _faults(domain, works[row], answer)
                     yield works[row], Try(answer, faults, value, step.step, 1), tuple(traces[row])
-        if effort.on_step is not None:
-            effort.on_step(step.step, len(rows))
+        if how.on_step is not None:
+            how.on_step(step.step, len(rows))
 
 
 def _faults(domain: Domain, work: _Work, answer: Tokens) -> int:
@@ -205,9 +231,9 @@ def _faults(domain: Domain, work: _Work, answer: Tokens) -> int:
 
 
 def _try_again(
-    model: Reasoner, domain: Domain, works: Sequence[_Work], effort: _Effort
-) -> Iterator[tuple[_Work, Try, tuple[TraceStep, ...]]]:
-    """The best of each puzzle's images."""
+    model: Reasoner, domain: Domain, works: Sequence[_Work], how: _Pass, effort: Effort
+) -> Iterator[tuple[_Work, Outcome, tuple[TraceStep, ...]]]:
+    """What further effort makes of each puzzle, with the steps of the attempt that gave the answer."""
     traces: dict[tuple[int, int], list[TraceStep]] = {}
 
     def watch(step: StepOfTries) -> None:
@@ -218,30 +244,48 @@ def _try_again(
 
     tokens = np.stack([work.tokens for work in works])
     streams = [work.index for work in works]
-    for owner, found in try_copies(
-        model, domain, tokens, effort.tries, streams, watch=watch if effort.trace else None
+    for owner, outcome in try_harder(
+        model, domain, tokens, effort, streams, watch=watch if how.trace else None, progress=how.progress
     ):
-        of_try = traces.get((owner, found.attempt), [])
-        yield works[owner], found, tuple(step for step in of_try if step.step <= found.steps)
+        trace: Sequence[TraceStep] = ()
+        if how.trace and outcome.pinned is not None:
+            trace = _trace(model, domain, outcome.pinned, outcome.steps)
+        elif how.trace:
+            of_try = traces.get((owner, outcome.attempt), [])
+            trace = [step for step in of_try if step.step <= outcome.steps]
+        yield works[owner], outcome, tuple(trace)
 
 
-def _conclude(domain: Domain, work: _Work) -> Solution:
-    best, first, diagnosis, puzzle = work.best, work.first, work.diagnosis, work.puzzle
-    assert best is not None  # `infer` finishes every row
-    assert first is not None
+def _trace(model: Reasoner, domain: Domain, tokens: Tokens, steps: int) -> list[TraceStep]:
+    """The steps that the model takes on a puzzle `[S]`: a node of search starts as every puzzle does."""
+    inputs = torch.from_numpy(tokens[None].astype(np.int32)).to(model.device)
+    identifiers = torch.zeros(1, dtype=torch.int32, device=model.device)
+    return [
+        TraceStep(
+            step.step,
+            domain.decode(step.predictions[0].cpu().numpy().astype(np.uint8)),
+            float(step.q_halt[0]),
+        )
+        for step in model.infer(inputs, identifiers, steps, adaptive=False)
+    ]
+
+
+def _conclude(domain: Domain, work: _Work, flops: int | None) -> Solution:
+    first, later, diagnosis, puzzle = work.first, work.later, work.diagnosis, work.puzzle
+    assert first is not None  # `infer` finishes every row
+    best: Try | Outcome = later if later is not None and work.later_is_better else first
     answer = domain.decode(best.tokens)
     verdict = domain.verify(puzzle.grid, answer)
     is_unique = diagnosis.solutions == 1
     reason = verdict.reason or verdict.note
-    if not verdict.ok and best.of > 1:
-        reason = (
-            f"no answer of {best.of} attempts obeys the rules; of the best, attempt {best.attempt}: {reason}"
-        )
+    if not verdict.ok and later is not None and later.work:
+        reason = f"no answer of {_efforts(later)} obeys the rules; of the best, {_origin(best)}: {reason}"
     if not is_unique:
         of_answer = f"the answer is {verdict.note or 'one of them'}"
         if not verdict.ok:
             of_answer = f"the answer breaks a rule: {reason}"
         reason = f"{diagnosis.reason}; {of_answer}"
+    total = first.steps + (later.work if later is not None else 0)
     return Solution(
         index=work.index,
         where=puzzle.where,
@@ -251,10 +295,30 @@ def _conclude(domain: Domain, work: _Work) -> Solution:
         answer=answer,
         verified=verdict.ok,
         steps=best.steps,
-        attempts=best.of,
+        attempts=max(1, later.attempts) if later is not None else 1,
         attempt=best.attempt,
         one_pass=first.faults <= 1,
+        how=best.how if isinstance(best, Outcome) else "pass",
+        nodes=later.nodes if later is not None else 0,
+        total_steps=total,
+        flops=None if flops is None else flops * total,
         seconds=work.seconds,
         truth=diagnosis.solution,
         trace=work.trace,
     )
+
+
+def _efforts(outcome: Outcome) -> str:
+    """`8 attempts and 64 search nodes`."""
+    parts = [
+        f"{count:,} {what}"
+        for count, what in ((outcome.attempts, "attempts"), (outcome.nodes, "search nodes"))
+        if count
+    ]
+    return " and ".join(parts)
+
+
+def _origin(best: Try | Outcome) -> str:
+    if isinstance(best, Outcome):
+        return "a search node" if best.how == "search" else f"attempt {best.attempt}"
+    return "the first pass"

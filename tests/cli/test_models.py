@@ -89,7 +89,7 @@ def test_solve_without_a_checkpoint_takes_the_model_of_each_puzzles_size_in_the_
 ) -> None:
     lines = [COMPLETE[9], COMPLETE[4], "1234", COMPLETE[9], "123456" * 6, COMPLETE[4][:-1] + "."]
     (tmp_path / "puzzles.txt").write_text("\n".join(lines))
-    done = hrm("solve", "puzzles.txt", "--json", cwd=tmp_path)
+    done = hrm("solve", "puzzles.txt", "--effort", "low", "--json", cwd=tmp_path)
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [record["index"] for record in found] == [1, 2, 3, 4, 5, 6]
     assert [record["status"] for record in found] == [
@@ -110,6 +110,21 @@ def test_solve_without_a_checkpoint_takes_the_model_of_each_puzzles_size_in_the_
     assert (found[0]["attempts"], found[0]["one_pass"]) == (1, True)
     assert (found[5]["attempts"], found[5]["one_pass"]) == (8, False), "eight attempts unless said"
     assert "no answer of 8 attempts obeys the rules; of the best" in found[5]["reason"]
+    assert (found[0]["how"], found[5]["nodes"]) == ("pass", 0)
+
+
+def test_without_a_checkpoint_what_a_pass_and_copies_leave_is_searched(hrm: Any, tmp_path: Path) -> None:
+    (tmp_path / "puzzles.txt").write_text(f"{COMPLETE[4]}\n{COMPLETE[4][:-1]}.\n")
+    done = hrm("solve", "puzzles.txt", "--json", cwd=tmp_path)
+    assert done.status == 0
+    passed, searched = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (passed["how"], passed["nodes"], passed["total_steps"]) == ("pass", 0, passed["steps"])
+    assert (searched["how"], searched["attempts"], searched["answer"]) == ("search", 8, COMPLETE[4])
+    assert searched["nodes"] > 1
+    assert searched["flops"] == passed["flops"] // passed["total_steps"] * searched["total_steps"]
+    shown = hrm("solve", "puzzles.txt", cwd=tmp_path)
+    assert f"search of {searched['nodes']} nodes" in shown.stdout
+    assert "Solved 2 of 2 puzzles, 1 in one pass, 1 by search in" in shown.stderr
 
 
 def test_solve_without_a_model_for_the_size_says_which_there_are_and_how_to_train_one(
@@ -128,7 +143,7 @@ def test_summary_says_what_one_pass_and_what_attempts_solved(hrm: Any, tmp_path:
     done = hrm("solve", "puzzles.txt", "--attempts", 3, cwd=tmp_path)
     assert done.status == 1
     assert "of 3  " in done.stdout
-    assert "Solved 1 of 2 puzzles, 1 in one pass and 0 more by attempts (1 unsolved)" in done.stderr
+    assert "Solved 1 of 2 puzzles, 1 in one pass (1 unsolved)" in done.stderr
 
 
 def test_models_are_listed_from_their_own_headers(hrm: Any, folder: Path) -> None:

@@ -135,7 +135,7 @@ def test_the_cell_opened_tells_most_for_each_token_that_would_be_tried() -> None
 
 def test_a_domain_whose_cells_cannot_be_pinned_is_refused() -> None:
     maze = make_domain("maze")
-    with pytest.raises(ConfigError, match=r"--search: .*maze"):
+    with pytest.raises(ConfigError, match=r"search: .*maze"):
         list(
             search_puzzles(
                 FixedModel(ACTModel(Believer(unsure))), maze, np.ones((1, 900), np.uint8), SearchLimits()

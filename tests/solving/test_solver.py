@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hrm_cli.errors import CheckpointError
+from hrm_cli.evaluation.effort import Effort
 from hrm_cli.puzzles.domain import Puzzle, Unreadable
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.solving.solution import Solution, Tally
@@ -22,7 +23,13 @@ SEVERAL = "123.......4....."
 
 
 def solve(model: Any, domain: SudokuDomain, items: Any, **options: Any) -> list[Solution]:
-    return list(solve_puzzles(model, domain, items, **{"max_steps": 4, **options}))
+    steps = options.get("max_steps", 4)
+    effort = Effort(
+        options.pop("attempts_max_steps", steps),
+        copies=options.pop("attempts", 1),
+        seed=options.pop("seed", 0),
+    )
+    return list(solve_puzzles(model, domain, items, effort=effort, **{"max_steps": 4, **options}))
 
 
 def wrong_answer(tokens: np.ndarray) -> np.ndarray:
@@ -275,11 +282,42 @@ def test_record_has_the_keys_that_scripts_rely_on_and_no_nan(
     record = solution.document(domain)
     assert set(record) == {
         "index", "where", "domain", "status", "answer", "verified", "reason", "steps", "attempts", "seconds",
-        "attempt", "one_pass",
+        "attempt", "one_pass", "how", "nodes", "total_steps", "flops",
     }  # fmt: skip
     assert record["domain"] == "sudoku"
     traced = solution.document(domain, with_trace=True)
     assert traced["trace"] == [{"step": 1, "grid": domain.text(puzzles[0].grid), "q_halt": None}]
+
+
+def test_an_interruption_hands_out_what_has_been_found_first(
+    domain: SudokuDomain, scripted: Any, right_model: Any, puzzles: list[Puzzle]
+) -> None:
+    def respond(tokens: np.ndarray, step: int) -> tuple[np.ndarray, float]:
+        if len(model.runs) == 1:
+            return (right_model.respond if tokens[2] == 2 else lambda t, _: (wrong_answer(t), 1.0))(
+                tokens, step
+            )
+        raise KeyboardInterrupt
+
+    model = scripted(respond)
+    solutions = solve_puzzles(model, domain, puzzles, max_steps=4, effort=Effort(4, copies=3))
+    found = []
+    with pytest.raises(KeyboardInterrupt):
+        found.extend(solutions)
+    assert [solution.index for solution in found] == [1, 2, 3]
+    assert {solution.status for solution in found} == {"solved", "unsolved"}
+
+
+def test_time_for_further_effort_is_for_all_batches_together(
+    domain: SudokuDomain, scripted: Any, puzzles: list[Puzzle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(10_000))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(now)))
+    model = scripted(lambda tokens, step: (wrong_answer(tokens), 0.0))
+    effort = Effort(10**6, copies=3, seconds=9.0)
+    found = list(solve_puzzles(model, domain, puzzles, max_steps=1, effort=effort, batch_size=1))
+    assert found[0].total_steps > 1
+    assert [solution.total_steps for solution in found[1:]] == [1, 1]
 
 
 def test_tally_counts_by_status_and_keeps_the_first_unreadable(

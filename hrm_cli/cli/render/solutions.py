@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,6 +14,7 @@ from hrm_cli.cli import console
 from hrm_cli.errors import PuzzleError
 from hrm_cli.printable import counted
 from hrm_cli.puzzles.domain import Domain, Grid
+from hrm_cli.reporting import Progress
 from hrm_cli.solving.session import Watcher
 from hrm_cli.solving.solution import Solution, Status, Tally
 
@@ -39,6 +42,21 @@ _BETWEEN_GRIDS = 5
 """Columns that the arrow between two grids takes with its margins."""
 
 
+_SOON = 2.0
+"""Seconds of further effort after which its progress is shown."""
+
+
+@dataclass
+class _Stage:
+    """One stage of further effort."""
+
+    name: str
+    count: int
+    """Puzzles with which it began."""
+    started: float
+    progress: Progress | None = None
+
+
 class Report(Watcher):
     """Shows solutions as they come, and at the end says how many ended how."""
 
@@ -48,6 +66,8 @@ class Report(Watcher):
         self._draws = self._are_tasks = False
         self._tally = Tally()
         self._started = time.perf_counter()
+        self._display = ExitStack()
+        self._stage: _Stage | None = None
 
     def begin(self, *, are_few: bool, are_tasks: bool) -> None:
         """Grids are drawn where there are few puzzles and a terminal."""
@@ -55,6 +75,7 @@ class Report(Watcher):
 
     def show(self, domain: Domain, solution: Solution) -> None:
         """One puzzle. Flushed, so that an interruption loses nothing that was said."""
+        self._stop_trying()
         self._tally.add(solution)
         if self._json:
             console.print_json(solution.document(domain, with_trace=self._trace), indent=None)
@@ -66,6 +87,22 @@ class Report(Watcher):
             else:
                 console.print_line(_line(domain, solution))
         sys.stdout.flush()
+
+    def trying(self, stage: str, left: int) -> None:
+        """Progress on stderr, once a stage takes longer."""
+        now = time.perf_counter()
+        if self._stage is None or self._stage.name != stage:
+            self._stop_trying()
+            self._stage = _Stage(stage, left, now)
+        current = self._stage
+        if current.progress is None and now - current.started > _SOON:
+            current.progress = self._display.enter_context(console.progress(stage, current.count))
+        if current.progress is not None:
+            current.progress.update(current.count - left)
+
+    def _stop_trying(self) -> None:
+        self._display.close()
+        self._stage = None
 
     def note(self, text: str) -> None:
         """Something about the solve as a whole, on stderr."""
@@ -129,6 +166,8 @@ def _line(domain: Domain, solution: Solution) -> str:
 
 def _effort(solution: Solution) -> str:
     steps = counted(solution.steps, "step")
+    if solution.how == "search":
+        return f"{steps}, search of {counted(solution.nodes, 'node')}"
     if solution.attempts <= 1:
         return steps
     return f"{steps}, attempt {solution.attempt} of {solution.attempts}"
@@ -179,11 +218,10 @@ def _summary(tally: Tally, seconds: float) -> str:
     listed = f" ({', '.join(others)})" if others else ""
     noun = "puzzle" if tally.total == 1 else "puzzles"
     rate = f", {tally.total / seconds:,.0f} a second" if tally.total >= 10 and seconds else ""
-    solved, at_once = tally.statuses["solved"], tally.solved_in_one_pass
-    by_attempts = (
-        f", {at_once:,} in one pass and {solved - at_once:,} more by attempts" if tally.took_attempts else ""
-    )
-    return f"Solved {solved:,} of {tally.total:,} {noun}{by_attempts}{listed} in {seconds:.1f} s{rate}."
+    by = [f"{tally.solved_by.get('pass', 0):,} in one pass"]
+    by += [f"{count:,} by {how}" for how, count in tally.solved_by.items() if how != "pass"]
+    how = f", {', '.join(by)}" if tally.tried_harder else ""
+    return f"Solved {tally.statuses['solved']:,} of {tally.total:,} {noun}{how}{listed} in {seconds:.1f} s{rate}."
 
 
 def _print_task(solution: Solution) -> None:
