@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,8 @@ FLOORS = (
     "cli",
 )
 ENTRANCE = "hrm_cli.__main__"
+FACE = ("hrm_cli", "hrm_cli.api")
+"""What Python users import: it lies above the floors, beside the commands."""
 WITHOUT_TORCH = ("config", "puzzles")
 
 
@@ -73,7 +78,11 @@ def test_no_module_imports_from_a_floor_above_its_own() -> None:
 
 
 def test_modules_beside_the_floors_import_no_floor_because_every_floor_may_use_them() -> None:
-    ground = [(module, path) for module, path in modules() if floor(module) is None and module != ENTRANCE]
+    ground = [
+        (module, path)
+        for module, path in modules()
+        if floor(module) is None and module not in (ENTRANCE, *FACE)
+    ]
     assert "hrm_cli.errors" in [module for module, _ in ground]
     users = {
         module: [name for name in imported_modules(path.read_text(encoding="utf-8"), module) if floor(name)]
@@ -178,3 +187,88 @@ def test_text_reaches_a_stream_in_one_place_where_control_characters_are_escaped
             found[module] = printing + writing
     # `python -m hrm_cli` may be interrupted before anything is imported.
     assert set(found) - {ENTRANCE} == {"hrm_cli.cli.streams"}, found
+
+
+SOLVED = (
+    "import sys; from hrm_cli.cli.app import _run; _run(['solve', sys.argv[1]]); "
+    "print(*(name for name in sys.modules if name.startswith('hrm_cli.')), file=sys.stderr)"
+)
+
+
+def test_solving_loads_nothing_of_training_and_of_other_kinds_of_files() -> None:
+    """In a process of its own: what this one has imported already does not count."""
+    command = [sys.executable, "-c", SOLVED, "1.3..4.12.4.4..2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "solved" in done.stdout
+    loaded = [
+        name for line in done.stderr.splitlines() for name in line.split() if name.startswith("hrm_cli.")
+    ]
+    foreign = ("training", "runs", "data.build", "checkpoints.convert", "puzzles.arc", "solving.arc", "views")
+    assert [name for name in loaded if name.removeprefix("hrm_cli.").startswith(foreign)] == []
+    packages = {module for module, path in modules() if path.name == "__init__.py"}
+    assert len(set(loaded) - packages) <= 95
+
+
+def test_the_package_solving_needs_nothing_of_training_when_it_is_imported() -> None:
+    code = (
+        "import sys; import hrm_cli.solving.session, hrm_cli.solving.choosing, hrm_cli.solving.solver; "
+        "assert not [name for name in sys.modules if name.startswith('hrm_cli.training')]"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_module_takes_part_in_a_circle_of_imports() -> None:
+    """Imports inside functions count too: they hide a circle, they do not break it."""
+    known = {module for module, _ in modules()}
+    graph = {
+        module: {
+            name
+            for found in imported_names(path.read_text(encoding="utf-8"))
+            for name in (found, found.rpartition(".")[0])
+            if name in known and name != module and name.count(".")
+        }
+        for module, path in modules()
+    }
+    finished: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " → ".join([*path[path.index(module) :], module])
+        if module not in finished:
+            for name in sorted(graph[module]):
+                visit(name, (*path, module))
+            finished.add(module)
+
+    for module in sorted(graph):
+        visit(module, ())
+
+
+def imported_names(source: str) -> list[str]:
+    """Every module or name that `source` imports, as `module.name`, outside `if TYPE_CHECKING`."""
+    names = []
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def test_no_file_has_more_than_400_lines() -> None:
+    root = PACKAGE.parent
+    files = [path for folder in ("hrm_cli", "tests", "benchmarks") for path in (root / folder).rglob("*.py")]
+    assert len(files) > 300
+    long = {
+        str(path.relative_to(root)): lines
+        for path in files
+        if (lines := len(path.read_text().splitlines())) > 400
+    }
+    assert long == {}
+
+
+def test_no_folder_of_the_package_has_more_than_25_modules() -> None:
+    counts = Counter(path.parent for _, path in modules() if path.name != "__init__.py")
+    assert {str(folder): count for folder, count in counts.items() if count > 25} == {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -195,9 +195,14 @@ def _size(model: BundledModel) -> tuple[int, ...]:
 
 
 def named_model(name: str) -> BundledModel:
-    """The model called `name`, with or without the scheme. Raises CheckpointError for an unknown one."""
+    """The model called `name`, with or without the scheme; a domain's name means the model for its usual size.
+
+    Raises CheckpointError for an unknown one.
+    """
     name = name.removeprefix(SCHEME)
     models = {model.name: model for model in bundled_models()}
+    if name not in models and name in {model.domain["name"] for model in models.values()}:
+        return _usual_model(name, list(models.values()))
     if name not in models:
         path = bundled_folder() / f"{name}{SUFFIX}"
         if Path(name).name == name and path.is_file():
@@ -205,6 +210,16 @@ def named_model(name: str) -> BundledModel:
         known = f"there are {', '.join(models)}" if models else "there are none in this installation"
         raise CheckpointError(f"{SCHEME}{name}: no such bundled model{closest(name, list(models))} ({known})")
     return models[name]
+
+
+def _usual_model(domain: str, models: Sequence[BundledModel]) -> BundledModel:
+    """Of the domain's models those for its usual size, or else the largest; of these the most accurate."""
+    usual = make_domain(domain).facts()
+    options = [model for model in models if model.domain["name"] == domain]
+    return max(
+        options,
+        key=lambda model: (model.domain == {"name": domain, **usual}, _size(model), _accuracy(model)),
+    )
 
 
 def model_for(puzzle: Puzzle) -> BundledModel:

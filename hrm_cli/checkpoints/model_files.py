@@ -19,13 +19,11 @@ from torch import Tensor
 
 from hrm_cli.checkpoints.bundled import SCHEME, named_model
 from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of
-from hrm_cli.checkpoints.convert.reference_files import find_reference_file
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts, checked_facts, checked_step
 from hrm_cli.checkpoints.pointers import pointed_to
 from hrm_cli.checkpoints.tensor_files import save_tensors
 from hrm_cli.config.problems import stated_preset
 from hrm_cli.config.schema import Preset
-from hrm_cli.data import hub
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.json_text import parse_json
 from hrm_cli.models.act import ACTModel
@@ -80,15 +78,14 @@ def find_model_file(checkpoint: Path) -> Path:
     """
     if str(checkpoint).startswith(SCHEME):
         return named_model(str(checkpoint)).path
-    if hub.is_address(checkpoint):
+    if str(checkpoint).startswith("hf:"):
         return _fetched(checkpoint.as_posix())
     if checkpoint.is_file():
         if checkpoint.suffix == ".safetensors":
             return checkpoint
         if checkpoint.name in ("best", "latest"):
             return _follow(checkpoint)
-        if find_reference_file(checkpoint) is not None:
-            raise _convert_first(checkpoint)
+        _refuse_reference(checkpoint)
         raise CheckpointError(
             f"{checkpoint}: not a checkpoint; expected a run folder, a checkpoint folder or a .safetensors file"
         )
@@ -99,8 +96,7 @@ def find_model_file(checkpoint: Path) -> Path:
     for pointer in (checkpoint / "best", checkpoint / "latest"):
         if pointer.is_file():
             return _follow(pointer)
-    if find_reference_file(checkpoint) is not None:
-        raise _convert_first(checkpoint)
+    _refuse_reference(checkpoint)
     raise CheckpointError(
         f"{checkpoint}: holds no checkpoint; expected {MODEL_FILE} in it, or a run folder with best or latest"
     )
@@ -108,6 +104,8 @@ def find_model_file(checkpoint: Path) -> Path:
 
 def _fetched(text: str) -> Path:
     """The model file of a repository of the hub, from the local cache where it is as new; no other is read."""
+    from hrm_cli.data import hub
+
     address = hub.HubAddress.parse(text, "checkpoint")
     what = f"checkpoint {address}"
     path = hub.download(
@@ -121,8 +119,12 @@ def _fetched(text: str) -> Path:
     return path
 
 
-def _convert_first(checkpoint: Path) -> CheckpointError:
-    return CheckpointError(
+def _refuse_reference(checkpoint: Path) -> None:
+    from hrm_cli.checkpoints.convert.reference_files import find_reference_file
+
+    if find_reference_file(checkpoint) is None:
+        return
+    raise CheckpointError(
         f"{checkpoint}: a checkpoint of the reference implementation (a torch file); convert it first: "
         f"hrm convert {checkpoint} {checkpoint.name.removesuffix('.pt')}.safetensors"
     )

@@ -69,6 +69,8 @@ def arc(
     Of a test task the demonstrations are trained on, the test pairs never: a pair that repeats one of them elsewhere
     is left out. Every grid is checked: rectangular, 1 to 30 rows and columns, whole numbers from 0 to 9.
     """
+    from hrm_cli.data.request import BuildRequest
+
     given = {
         "source": source or DEFAULT_SOURCE,
         "subsets": subsets,
@@ -79,4 +81,5 @@ def arc(
         "test_subsample_size": test_subsample_size,
         "seed": seed,
     }
-    build_and_show("arc", given, output_dir, force=force, json=json)
+    request = BuildRequest("arc", output_dir, given, force=force, as_options=True)
+    build_and_show(request, json=json)

@@ -109,6 +109,8 @@ def sudoku(
     Train and test never share a puzzle. Puzzles with several solutions are left out; lines that hold no
     puzzle, or one without a solution, are errors.
     """
+    from hrm_cli.data.request import BuildRequest
+
     given = {
         "source": source,
         "size": size,
@@ -128,7 +130,8 @@ def sudoku(
         "strict_split": strict_split or None,
         "seed": seed,
     }
-    build_and_show("sudoku", given, output_dir, force=force, json=json)
+    request = BuildRequest("sudoku", output_dir, given, force=force, as_options=True)
+    build_and_show(request, json=json)
 
 
 app.command()(maze)

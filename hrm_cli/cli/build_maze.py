@@ -100,6 +100,8 @@ def maze(
         raise ConfigError(
             f"--aug means --num-aug {ALL_COPIES}, --num-aug {num_aug} asks for others: give one of them"
         )
+    from hrm_cli.data.request import BuildRequest
+
     given = {
         "source": source,
         "size": size,
@@ -118,4 +120,5 @@ def maze(
         "strict_split": strict_split or None,
         "seed": seed,
     }
-    build_and_show("maze", given, output_dir, force=force, json=json)
+    request = BuildRequest("maze", output_dir, given, force=force, as_options=True)
+    build_and_show(request, json=json)

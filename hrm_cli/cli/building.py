@@ -11,8 +11,7 @@ from hrm_cli.cli.options import option
 from hrm_cli.printable import counted
 
 if TYPE_CHECKING:
-    from hrm_cli.config.asked import Asked
-    from hrm_cli.config.data import DataConfig
+    from hrm_cli.data.request import BuildRequest
     from hrm_cli.data.summary import BuildSummary
 
 
@@ -64,16 +63,12 @@ StrictSplitOption = Annotated[
 ]
 
 
-def build_and_show(domain: str, given: dict[str, Any], output_dir: Path, *, force: bool, json: bool) -> None:
-    """Builds the dataset of the options that are not None, and prints what was built. Raises ConfigError."""
+def build_and_show(request: BuildRequest, *, json: bool) -> None:
+    """Builds what is asked for, and prints what was built. Raises ConfigError."""
     from hrm_cli.cli import console
-    from hrm_cli.data.build import build_dataset
-    from hrm_cli.reporting import stages
+    from hrm_cli.data.request import build_request
 
-    chosen = {name: value for name, value in given.items() if value is not None}
-    config = configuration(domain, chosen)
-    with stages(console.ConsoleReporter(quiet=json)) as report:
-        summary = build_dataset(config, output_dir, force=force, report=report, asked=asked_by(chosen))
+    summary = build_request(request, console.ConsoleReporter(quiet=json))
     if json:
         console.print_json(summary.to_json())
     else:
@@ -87,29 +82,6 @@ def further_sources(texts: list[str] | None) -> list[Any] | None:
     from hrm_cli.config.documents import parse_yaml
 
     return [parse_yaml(text, "--also") for text in texts]
-
-
-def configuration(domain: str, chosen: dict[str, Any]) -> DataConfig:
-    """The data section of the options that were given. Raises ConfigError."""
-    from pydantic import ValidationError
-
-    from hrm_cli.config.asked import check_effect
-    from hrm_cli.config.problems import InvalidConfigError, explain
-    from hrm_cli.config.schema import Preset
-
-    try:
-        config = Preset.model_validate({"data": {**chosen, "domain": domain}}).data
-    except ValidationError as error:
-        raise InvalidConfigError(explain(error, {})) from error
-    check_effect(config, asked_by(chosen))
-    return config
-
-
-def asked_by(chosen: dict[str, Any]) -> Asked:
-    """What the options that were given ask for."""
-    from hrm_cli.config.asked import Asked
-
-    return Asked(frozenset(chosen), as_options=True)
 
 
 def render(summary: BuildSummary) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +16,10 @@ from hrm_cli.cli.options import (
     SeedOption,
     SubmissionOption,
 )
+
+if TYPE_CHECKING:
+    from hrm_cli.puzzles.domain import Domain
+    from hrm_cli.solving.solution import Solution
 
 
 def solve(
@@ -182,7 +186,6 @@ def solve(
     from hrm_cli.cli.render.solutions import Report
     from hrm_cli.solving.request import SolveRequest
     from hrm_cli.solving.session import solve_request
-    from hrm_cli.views.pictures import solve_picture
 
     request = SolveRequest(
         puzzle_file, checkpoint, max_steps, attempts, halt, output, trace, picture, save_carry, resume_carry,
@@ -194,7 +197,13 @@ def solve(
         request,
         report,
         stdin=getattr(sys.stdin, "buffer", None),
-        draw=solve_picture,
+        draw=_drawn,
         find_device=device_of_command,
     )
     report.finish(skipped)
+
+
+def _drawn(domain: Domain, solution: Solution) -> str:
+    from hrm_cli.views.pictures import solve_picture
+
+    return solve_picture(domain, solution)

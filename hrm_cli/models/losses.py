@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrm_cli.data.format import IGNORED_LABEL
+from hrm_cli.data.metadata import IGNORED_LABEL
 from hrm_cli.models.device import widest_float
 
 

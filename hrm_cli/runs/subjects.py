@@ -28,6 +28,7 @@ def report_of(name: str, overrides: Sequence[str], assumed: Assumed) -> Report:
     """The report of a preset, a YAML file or a checkpoint, whichever `name` means. Overrides are for the former."""
     path = Path(name)
     is_file = path.suffix == ".safetensors" or path.name in ("best", "latest")
+    is_file = is_file or name.startswith(("bundled:", "hf:"))
     if name not in list_presets() and (is_file or path.is_dir()):
         return report_of_checkpoint(path, assumed)
     return report_of_preset(name, overrides, assumed)

@@ -5,6 +5,7 @@ Both are looked at before a model is loaded: what is wrong with them is told at 
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -47,6 +48,34 @@ def open_puzzles(source: Path | IO[bytes]) -> OpenedPuzzles:
     """The puzzles of a file or of standard input. Raises PuzzleError when it is no puzzle file at all."""
     skipped = SkippedLines()
     return OpenedPuzzles(read_puzzles(source, skipped=skipped), skipped)
+
+
+def open_text(text: str) -> OpenedPuzzles:
+    """The puzzles of the file `text`, or, where there is none of that name, those that `text` itself spells.
+
+    Raises PuzzleError where it is neither.
+    """
+    is_one_line = "\n" not in text
+    path = Path(text)
+    try:
+        exists = is_one_line and path.exists()
+    except (OSError, ValueError):  # longer than a name may be
+        exists = False
+    if exists:
+        return open_puzzles(path)
+    stream = io.BytesIO(text.encode())
+    stream.name = "the given text"
+    try:
+        opened = open_puzzles(stream)
+        first_puzzle(opened.first)
+    except PuzzleError as error:
+        looks_like_a_name = is_one_line and (
+            path.suffix[1:].isalnum() or "/" in text or not text.strip("~.\\")
+        )
+        if looks_like_a_name:
+            raise PuzzleError(f"{text}: no such file, and not a puzzle ({error})") from None
+        raise
+    return opened
 
 
 def first_puzzle(items: Iterable[Puzzle | Unreadable]) -> Puzzle:

@@ -1,12 +1,16 @@
-"""What a user asks of a solve: the options of `hrm solve` as one object, checked before torch is loaded."""
+"""What a user asks of a solve, checked before torch is loaded, and who watches it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, TYPE_CHECKING, Literal
 
-from hrm_cli.errors import CheckpointError, ConfigError
+from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError
+
+if TYPE_CHECKING:
+    from hrm_cli.puzzles.domain import Domain
+    from hrm_cli.solving.solution import Solution
 
 STDIN = "-"
 """Stands for standard input."""
@@ -17,7 +21,7 @@ class SolveRequest:
     """Puzzles, a model, and how hard it tries; None leaves a value to the model."""
 
     source: str | None = None
-    """A puzzle file, or `-`; None with `resume_carry`."""
+    """A puzzle file, `-`, or the text of a puzzle; None with `resume_carry`."""
     checkpoint: Path | None = None
     """None: the bundled model for the size of each puzzle."""
     max_steps: int | None = None
@@ -104,3 +108,26 @@ class SolveRequest:
                 )
         if self.adapt_weights and self.adapt is None:
             raise ConfigError("--adapt-weights: say for how many steps with --adapt STEPS")
+
+
+class Watcher:
+    """Is shown every solution as it is found; this one ignores them."""
+
+    def begin(self, *, are_few: bool, are_tasks: bool) -> None:
+        """The puzzles have been opened: whether there are few enough to draw, and whether they are ARC tasks."""
+
+    def show(self, domain: Domain, solution: Solution) -> None:
+        """One more puzzle has been dealt with."""
+
+    def trying(self, stage: str, left: int) -> None:
+        """Further effort on puzzles whose first answers failed: its stage, and how many are still open."""
+
+    def note(self, text: str) -> None:
+        """Something about the solve as a whole."""
+
+
+def standard_input(stdin: IO[bytes] | None) -> IO[bytes]:
+    """The stream. Raises PuzzleError where there is none."""
+    if stdin is None:
+        raise PuzzleError("standard input: there is none; name a file")
+    return stdin

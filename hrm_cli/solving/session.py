@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import codecs
 import io
-import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from hrm_cli.errors import PuzzleError
-from hrm_cli.files import refuse_unwritable, whole_file
-from hrm_cli.json_text import LARGEST_DOCUMENT, parse_json
-from hrm_cli.puzzles.arc.domain import ArcDomain
-from hrm_cli.puzzles.arc.tasks import Task, parse_tasks, read_tasks
 from hrm_cli.puzzles.domain import Domain
 from hrm_cli.puzzles.skipped import SkippedLines
-from hrm_cli.solving.files import FEW, Draw, OpenedPuzzles, answer_files, first_puzzle, open_puzzles
-from hrm_cli.solving.request import STDIN, SolveRequest
+from hrm_cli.solving.files import (
+    Draw,
+    OpenedPuzzles,
+    answer_files,
+    first_puzzle,
+    open_puzzles,
+    open_text,
+)
+from hrm_cli.solving.request import STDIN, SolveRequest, Watcher, standard_input
 from hrm_cli.solving.solution import Solution
 
 if TYPE_CHECKING:
@@ -29,22 +29,6 @@ if TYPE_CHECKING:
 
 _PEEKED = 4096
 """Bytes looked at to tell tasks from grids."""
-
-
-class Watcher:
-    """Is shown every solution as it is found; this one ignores them."""
-
-    def begin(self, *, are_few: bool, are_tasks: bool) -> None:
-        """The puzzles have been opened: whether there are few enough to draw, and whether they are ARC tasks."""
-
-    def show(self, domain: Domain, solution: Solution) -> None:
-        """One more puzzle has been dealt with."""
-
-    def trying(self, stage: str, left: int) -> None:
-        """Further effort on puzzles whose first answers failed: its stage, and how many are still open."""
-
-    def note(self, text: str) -> None:
-        """Something about the solve as a whole."""
 
 
 def solve_request(
@@ -64,11 +48,14 @@ def solve_request(
     has_tasks = request.source is not None and holds_tasks(request.source, stdin)
     request.check(has_tasks=has_tasks)
     if has_tasks:
-        _solve_tasks(request, watcher, stdin, find_device)
+        from hrm_cli.solving.arc_session import solve_tasks
+
+        solve_tasks(request, watcher, stdin, find_device)
         return None
     puzzles = None
     if request.resume_carry is None:
-        puzzles = open_puzzles(request.file or _standard_input(stdin))
+        is_stream = request.source in (STDIN, None)
+        puzzles = open_puzzles(standard_input(stdin)) if is_stream else open_text(str(request.source))
     if request.checkpoint is None and puzzles is not None and request.save_carry is not None:
         from hrm_cli.checkpoints.bundled import SCHEME, model_for
 
@@ -97,7 +84,6 @@ def _solve_grids(
 ) -> None:
     from hrm_cli.evaluation.effort import AskedEffort
     from hrm_cli.models.device import resolve_device
-    from hrm_cli.solving import pausing
     from hrm_cli.solving.choosing import Asked, LoadedModel, solve_with_bundled
 
     trace = request.trace or request.picture is not None
@@ -113,6 +99,12 @@ def _solve_grids(
         return
     loaded = LoadedModel.load(request.checkpoint, device)
     steps = loaded.steps(asked)
+    if request.save_carry is None and request.resume_carry is None:
+        for solution in loaded.solve(puzzles or (), asked, progress=watcher.trying):
+            found(loaded.domain, solution)
+        return
+    from hrm_cli.solving import pausing
+
     batches: list[pausing.PausedBatch] = []
     solutions: Iterable[Solution]
     if request.resume_carry is not None:
@@ -121,13 +113,11 @@ def _solve_grids(
             loaded.model, loaded.domain, paused, max_steps=steps,
             adaptive=loaded.adaptive(asked), trace=asked.trace, paused_again=batches,
         )  # fmt: skip
-    elif request.save_carry is not None:
+    else:
         reasoner = pausing.PausingModel(loaded.model, batches)
         solutions = loaded.solve(
             puzzles or (), replace(asked, effort=AskedEffort(copies=1)), reasoner=reasoner
         )
-    else:
-        solutions = loaded.solve(puzzles or (), asked, progress=watcher.trying)
     out_of_steps = []
     for solution in solutions:
         found(loaded.domain, solution)
@@ -138,41 +128,6 @@ def _solve_grids(
             request.save_carry, loaded.card, loaded.domain, steps, batches, out_of_steps
         )
         watcher.note(f"{count:,} puzzles ran out of steps; their state is in {request.save_carry}.")
-
-
-def _solve_tasks(
-    request: SolveRequest, watcher: Watcher, stdin: IO[bytes] | None, find_device: FindDevice | None
-) -> None:
-    tasks = _open_tasks(request.source or STDIN, stdin)
-    with (
-        answer_files(request.file, request.output) as write,
-        _submission_file(request.submission) as attempts,
-    ):
-        from hrm_cli.checkpoints.model_files import load_model
-        from hrm_cli.models.device import resolve_device
-        from hrm_cli.solving.arc_adapting import Adaptation
-        from hrm_cli.solving.arc_solver import ArcSolver, Effort
-
-        adaptation = None
-        if request.adapt is not None:
-            copies = {} if request.votes is None else {"images": request.votes}
-            adaptation = Adaptation(request.adapt, request.adapt_weights, seed=request.seed, **copies)
-        assert request.checkpoint is not None
-        model, card = load_model(request.checkpoint, (find_device or resolve_device)(request.device))
-        config, domain = card.preset.eval, ArcDomain()
-        effort = Effort(
-            request.max_steps or config.max_steps or model.arch.halt_max_steps,
-            (request.halt or config.halt) == "adaptive",
-            request.votes,
-            request.batch_size,
-            adaptation,
-        )
-        solver = ArcSolver(model, card, effort)
-        watcher.begin(are_few=len(tasks) <= FEW, are_tasks=True)
-        for solution in solver.solve(tasks):
-            write(domain, solution)
-            watcher.show(domain, solution)
-        attempts.update(solver.submission)
 
 
 def holds_tasks(source: str, stdin: IO[bytes] | None = None) -> bool:
@@ -192,31 +147,3 @@ def holds_tasks(source: str, stdin: IO[bytes] | None = None) -> bool:
 def _begins_as_object(beginning: bytes, *, default: bool) -> bool:
     text = beginning.removeprefix(codecs.BOM_UTF8).lstrip()
     return text[:1] == b"{" if text else default
-
-
-def _standard_input(stdin: IO[bytes] | None) -> IO[bytes]:
-    if stdin is None:
-        raise PuzzleError("standard input: there is none; name a file")
-    return stdin
-
-
-def _open_tasks(source: str, stdin: IO[bytes] | None) -> list[Task]:
-    if source != STDIN:
-        return read_tasks(Path(source))
-    try:
-        document = parse_json(_standard_input(stdin).read(LARGEST_DOCUMENT))
-    except ValueError as error:
-        raise PuzzleError(f"standard input: cannot be read as JSON ({error})") from None
-    return list(parse_tasks(document, "standard input", "task"))
-
-
-@contextmanager
-def _submission_file(path: Path | None) -> Iterator[dict[str, Any]]:
-    """A document that is written to `path` when the block ends well."""
-    if path is not None:
-        refuse_unwritable(path)
-    document: dict[str, Any] = {}
-    yield document
-    if path is not None:
-        with whole_file(path) as stream:
-            json.dump(document, stream)

@@ -13,7 +13,7 @@ from hrm_cli.printable import counted
 from hrm_cli.puzzles.domain import Domain
 from hrm_cli.solving.solution import Solution
 from hrm_cli.views.drawing import BLANK, DOT, SOLID, Drawing, changed_cells, draw
-from hrm_cli.views.trace import Frame, frames, given_cells
+from hrm_cli.views.trace import Frame, frames, given_cells, wrong_cells
 
 MOST_STEPS = 4
 """Reasoning steps shown beside the puzzle; the last is the answer."""
@@ -71,7 +71,7 @@ class Panel:
 
 
 def solve_picture(domain: Domain, solution: Solution) -> str:
-    """The SVG of a traced solution that has an answer."""
+    """The SVG of a solution that has an answer; with the steps between, where they were traced."""
     assert solution.puzzle is not None
     assert solution.answer is not None
     given = given_cells(domain, solution.puzzle.grid)
@@ -120,11 +120,20 @@ def _panels(domain: Domain, solution: Solution) -> list[Panel]:
             )
         )
         shown = frame.drawing
+    if not thinking:
+        answer = draw(domain, solution.answer)
+        verdict = "✓ verified" if solution.verified else "✗ breaks a rule"
+        wrong = wrong_cells(domain, solution, answer)
+        panels.append(
+            Panel("answer", answer, "right" if solution.verified else "model", wrong=wrong, verdict=verdict)
+        )
     return panels
 
 
 def _chosen(thinking: Sequence[Frame]) -> list[Frame]:
-    """The first step, the last, and others spread evenly between."""
+    """The first step, the last, and others spread evenly between; none where nothing was traced."""
+    if not thinking:
+        return []
     count = min(MOST_STEPS, len(thinking))
     places = {len(thinking) - 1} | {i * (len(thinking) - 1) // max(count - 1, 1) for i in range(count)}
     return [thinking[place] for place in sorted(places)]

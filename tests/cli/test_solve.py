@@ -2,89 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-import torch
 
-from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.checkpoints.model_files import write_model_file
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.schema import Preset
-from hrm_cli.models.registry import build_model
 
-COMPLETE = "862934751519672834734851296478523169956418327321796548293167485145289673687345912"
-"""A puzzle without blanks: the model below, which repeats its input, solves it."""
-BLANKS = "........1.....2.3...4.5...........6....41.....2....5.......74..1.......368...5..."
-CONTRADICTORY = "11" + "." * 79
-WITHOUT_SOLUTION = "12345678" + "." * 9 + "9" + "." * 63
-EMPTY_GRID = "." * 81
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-"""The models are tiny; threads would only wait for each other on a busy machine."""
-
-
-def copying_model(path: Path, size: int = 9, **metadata: Any) -> Path:
-    """A real checkpoint whose weights are set so that the model answers what it is asked, in one step."""
-    arch = ArchConfig(
-        hidden_size=32, num_heads=4, H_layers=1, L_layers=1, H_cycles=1, L_cycles=1, puzzle_emb_ndim=0,
-        halt_max_steps=4, forward_dtype="float32",
-    )  # fmt: skip
-    vocabulary, cells = size + 2, size * size
-    model = build_model(arch, vocabulary, cells, 1, initialise=False)
-    tensors = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
-    # Blocks of zeros pass the embedding on to the output layer, which recognises it.
-    tensors["inner.embed_tokens.embedding_weight"] = torch.eye(vocabulary, 32)
-    tensors["inner.lm_head.weight"] = torch.eye(vocabulary, 32)
-    tensors["inner.q_head.bias"] = torch.tensor([6.0, -3.0])
-    facts = DatasetFacts(vocabulary, cells, 1, {"name": "sudoku", "size": size})
-    write_model_file(path, tensors, Preset(arch=arch), 1, facts)
-    return path
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copying_model(tmp_path_factory.mktemp("checkpoint") / "model.safetensors")
-
-
-@pytest.fixture
-def hrm_solve(run_hrm: Callable[..., Any], checkpoint: Path, tmp_path: Path) -> Callable[..., Any]:
-    """Runs `hrm solve` on text or bytes written to puzzles.txt, in the folder of that file."""
-
-    def run(content: str | bytes | None, *options: object, **settings: Any) -> Any:
-        if content is not None:
-            data = content.encode() if isinstance(content, str) else content
-            (tmp_path / "puzzles.txt").write_bytes(data)
-        return run_hrm(
-            "solve",
-            "puzzles.txt",
-            "--checkpoint",
-            checkpoint,
-            *options,
-            cwd=tmp_path,
-            env=ONE_THREAD,
-            **settings,
-        )
-
-    return run
-
-
-@pytest.fixture
-def in_process(run_hrm: Callable[..., Any], tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
-    """`hrm solve puzzles.txt …` in `tmp_path`: status, stdout, stderr."""
-    return lambda *options: astuple(run_hrm("solve", "puzzles.txt", *options, cwd=tmp_path))
-
-
-def records(stdout: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in stdout.splitlines()]
+from .copying import (
+    BLANKS,
+    COMPLETE,
+    CONTRADICTORY,
+    EMPTY_GRID,
+    ONE_THREAD,
+    WITHOUT_SOLUTION,
+    copying_model,
+    records,
+)
 
 
 def test_solved_file_exits_0_with_a_plain_line_a_puzzle_and_the_summary_on_stderr(hrm_solve: Any) -> None:
@@ -96,48 +37,6 @@ def test_solved_file_exits_0_with_a_plain_line_a_puzzle_and_the_summary_on_stder
     ]
     assert done.stderr.startswith("Solved 2 of 2 puzzles in ")
     assert "\x1b" not in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ((), ("pass", 1, 0)),
-        (("--effort", "low"), ("pass", 8, 0)),
-        (("--search", 30), ("search", 1, 9)),
-        (("--search", 30, "--search-rules"), ("search", 1, 2)),
-        (("--search", 1), ("pass", 1, 1)),
-        (("--search", 0, "--restarts", 2), ("pass", 3, 0)),
-        (("--effort", "medium", "--attempts", 1, "--restarts", 0), ("search", 1, 9)),
-        (("--effort", "high", "--seconds", 0), ("pass", 1, 0)),
-    ],
-)
-def test_other_checkpoints_get_the_effort_that_is_asked_for(
-    hrm_solve: Any, options: tuple[object, ...], expected: tuple[str, int, int]
-) -> None:
-    (record,) = records(hrm_solve(COMPLETE[:-1] + ".", "--json", *options).stdout)
-    how, attempts, nodes = expected
-    assert (record["how"], record["attempts"]) == (how, attempts)
-    # The model knows nothing of the last cell: which of nine digits comes first is a matter of rounding.
-    assert record["nodes"] <= 1 + nodes
-    assert (record["nodes"] > 0) == (nodes > 0)
-    assert (record["status"] == "solved") == (how == "search")
-    assert record["total_steps"] >= record["steps"]
-
-
-@pytest.mark.parametrize("name", ["--search", "--restarts", "--attempts", "--effort"])
-def test_a_saved_state_is_of_one_pass(hrm_solve: Any, tmp_path: Path, name: str) -> None:
-    value = "high" if name == "--effort" else 9
-    done = hrm_solve(BLANKS, name, value, "--save-carry", tmp_path / "state.safetensors")
-    assert done.status == 2
-    assert f"{name}: a saved state belongs to one pass" in done.stderr
-
-
-def test_a_search_of_cells_that_cannot_be_pinned_is_refused(run_hrm: Any, tmp_path: Path) -> None:
-    (tmp_path / "maze.txt").write_text("#####\n#S G#\n#####\n")
-    done = run_hrm("solve", "maze.txt", "--checkpoint", "bundled:maze-10x10", "--search", 9, cwd=tmp_path)
-    assert done.status == 2
-    assert "--search: " in done.stderr
-    assert "no open cells that could be filled in" in done.stderr
 
 
 def test_negative_answers_exit_1_and_each_says_why(hrm_solve: Any) -> None:

@@ -15,7 +15,7 @@ from hrm_cli.errors import PuzzleError
 from hrm_cli.printable import counted
 from hrm_cli.puzzles.domain import Domain, Grid
 from hrm_cli.reporting import Progress
-from hrm_cli.solving.session import Watcher
+from hrm_cli.solving.request import Watcher
 from hrm_cli.solving.solution import Solution, Status, Tally
 
 if TYPE_CHECKING:

@@ -1,0 +1,284 @@
+"""The Python face: what the commands do, as functions. `import hrm_cli as hrm` has all of these names.
+
+Names and defaults are those of the commands. Nothing is printed; pass a `hrm_cli.reporting.Reporter` to follow a long
+job. Whatever is the user's to mend is raised as `hrm.HRMError`, with the command's message. Only the standard library
+and numpy are imported with this module: torch comes with the first call that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from hrm_cli.errors import PuzzleError
+from hrm_cli.puzzles.domain import Domain, Grid, Puzzle, Unreadable
+from hrm_cli.solving.files import open_puzzles, open_text
+from hrm_cli.solving.solution import Solution
+
+if TYPE_CHECKING:
+    from hrm_cli.data.format import Dataset
+    from hrm_cli.data.summary import BuildSummary
+    from hrm_cli.evaluation.measuring import Measurement
+    from hrm_cli.reporting import Reporter
+    from hrm_cli.runs.execution import RunOutcome
+    from hrm_cli.solving.choosing import LoadedModel
+
+Puzzles = str | Path | Grid | Puzzle | Iterable["str | Path | Grid | Puzzle"]
+"""A puzzle file, the text of puzzles, a grid `[rows, columns]` of whole numbers, or several of these."""
+
+
+@dataclass(frozen=True)
+class PuzzleSolution(Solution):
+    """A `Solution` that knows its domain, and draws itself in a notebook."""
+
+    domain: Domain | None = field(default=None, repr=False)
+
+    @property
+    def text(self) -> str | None:
+        """The answer on one line, as `hrm solve` prints it; None where there is none."""
+        return None if self.answer is None or self.domain is None else self.domain.text(self.answer)
+
+    def svg(self) -> str:
+        """The picture that `hrm solve --picture` writes: puzzle, steps where they were traced, answer.
+
+        Raises ValueError where there is no answer to draw.
+        """
+        from hrm_cli.views.pictures import solve_picture
+
+        if self.answer is None or self.domain is None:
+            raise ValueError(f"{self.where}: {self.reason or self.status}: there is no answer to draw")
+        return solve_picture(self.domain, self)
+
+    def _repr_svg_(self) -> str | None:
+        return None if self.answer is None else self.svg()
+
+
+class Model:
+    """A model that solves puzzles; `load` makes it."""
+
+    def __init__(self, name: str | None, device: str) -> None:
+        self.name = name
+        """The checkpoint as it was named; None for the bundled model of each puzzle's size."""
+        self._device = device
+        self._loaded: LoadedModel | None = None
+
+    def __repr__(self) -> str:
+        return f"hrm_cli.load({self.name!r})" if self.name else "hrm_cli.load()"
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The weights (`loaded.model`, a `torch.nn.Module`), their header (`loaded.card`) and their domain.
+
+        Raises CheckpointError where the model is chosen puzzle by puzzle.
+        """
+        from hrm_cli.errors import CheckpointError
+        from hrm_cli.models.device import resolve_device
+        from hrm_cli.solving.choosing import LoadedModel
+
+        if self.name is None:
+            raise CheckpointError("the bundled model depends on the puzzle; name one: load('bundled:sudoku')")
+        if self._loaded is None:
+            self._loaded = LoadedModel.load(Path(self.name), resolve_device(self._device))
+        return self._loaded
+
+    def solve(
+        self,
+        puzzles: Puzzles,
+        *,
+        max_steps: int | None = None,
+        effort: Literal["low", "medium", "high"] | None = None,
+        attempts: int | None = None,
+        search: int | None = None,
+        restarts: int | None = None,
+        seconds: float | None = None,
+        halt: Literal["adaptive", "full"] | None = None,
+        trace: bool = False,
+        batch_size: int = 256,
+        seed: int = 0,
+    ) -> Iterator[PuzzleSolution]:
+        """Every puzzle's solution, in order, verified by the rules; the options are those of `hrm solve`.
+
+        Raises PuzzleError where nothing is a puzzle. What is wrong with one of several is the solution's `reason`.
+        """
+        from hrm_cli.evaluation.effort import AskedEffort
+        from hrm_cli.models.device import resolve_device
+        from hrm_cli.solving.choosing import Asked, solve_with_bundled
+
+        further = AskedEffort(effort, attempts, search, restarts=restarts, seconds=seconds)
+        asked = Asked(max_steps, halt, further, seed, batch_size, trace)
+        items = _items(puzzles, "sudoku" if self.name is None else self.loaded.domain.name)
+        if self.name is None:
+            found = solve_with_bundled(items, asked, resolve_device(self._device))
+        else:
+            loaded = self.loaded
+            found = ((loaded.domain, solution) for solution in loaded.solve(items, asked))
+        for domain, solution in found:
+            given = {entry.name: getattr(solution, entry.name) for entry in fields(Solution)}
+            yield PuzzleSolution(**given, domain=domain)
+
+
+def load(name: str | Path | None = None, *, device: str = "auto") -> Model:
+    """A model by name: a run folder, a checkpoint folder, a .safetensors file, `bundled:NAME` or `hf:OWNER/NAME`.
+
+    `bundled:sudoku` is the bundled model for the usual size of a domain. Without a name every puzzle is solved by the
+    bundled model for its size. Raises CheckpointError where there is no such model.
+    """
+    model = Model(None if name is None else str(name), device)
+    if name is not None:
+        _ = model.loaded
+    return model
+
+
+def evaluate(
+    model: Model | str | Path,
+    data: str | Path | None = None,
+    *,
+    split: str = "test",
+    max_steps: int | None = None,
+    halt: Literal["adaptive", "full"] | None = None,
+    batch_size: int | None = None,
+    max_puzzles: int | None = None,
+    attempts: int | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """The figures of `hrm eval --json` on a dataset folder; without `data` that of the checkpoint's run.
+
+    Raises CheckpointError, ConfigError or DatasetError.
+    """
+    from hrm_cli.errors import CheckpointError
+    from hrm_cli.evaluation.measuring import measure
+    from hrm_cli.evaluation.request import EvalRequest
+
+    name = model.name if isinstance(model, Model) else str(model)
+    if name is None:
+        raise CheckpointError("name the model to evaluate: load('bundled:sudoku')")
+    measured: Measurement = measure(
+        EvalRequest(
+            name,
+            None if data is None else str(data),
+            split,
+            max_steps=max_steps,
+            halt=halt,
+            batch_size=batch_size,
+            max_puzzles=max_puzzles,
+            attempts=attempts,
+            device=device,
+            seed=seed,
+        ),
+        reporter,
+    )
+    return measured.document()
+
+
+def train(
+    preset: str | Path | None = None,
+    *,
+    data: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    output_dir: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    resume: str | Path | None = None,
+    seed: int | None = None,
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> RunOutcome:
+    """Trains as `hrm train` does and returns the run: its `folder` holds checkpoints that `load` takes.
+
+    Raises ConfigError, DatasetError, CheckpointError or TrainingDiverged.
+    """
+    from hrm_cli.runs.execution import train_run
+    from hrm_cli.runs.request import TrainRequest
+
+    request = TrainRequest(
+        None if preset is None else str(preset),
+        tuple(overrides),
+        _path(data),
+        _path(output_dir),
+        _path(checkpoint),
+        None if resume is None else str(resume),
+        seed,
+        force,
+    )
+    return train_run(request, reporter)
+
+
+def build_dataset(
+    domain: str,
+    *,
+    output_dir: str | Path,
+    force: bool = False,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> BuildSummary:
+    """Builds a dataset as `hrm build-dataset DOMAIN` does; `settings` are its options, such as `num_train=1000`.
+
+    A range may be a pair: `clues=(22, 46)`. Raises ConfigError, PuzzleError or DatasetError.
+    """
+    from hrm_cli.data.request import BuildRequest, build_request
+
+    pairs = {
+        name: f"{value[0]}-{value[1]}" if isinstance(value, tuple) and len(value) == 2 else value
+        for name, value in settings.items()
+    }
+    return build_request(BuildRequest(domain, Path(output_dir), pairs, force=force), reporter)
+
+
+def open_dataset(folder: str | Path, *, split: str = "train") -> Dataset:
+    """A split of a dataset on disk, memory-mapped. Raises DatasetError."""
+    from hrm_cli.data.format import Dataset
+
+    return Dataset.open(Path(folder), split)
+
+
+def count_parameters(
+    name: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    vocab_size: int | None = None,
+    puzzle_identifiers: int | None = None,
+    batch_size: int | None = None,
+) -> dict[str, Any]:
+    """The document of `hrm params --json`: exact counts, both published formulas, FLOPs and memory.
+
+    `name` is a preset, a YAML file or a checkpoint. Raises ConfigError, CheckpointError or DatasetError.
+    """
+    from hrm_cli.runs.subjects import Assumed, report_of
+
+    return report_of(str(name), overrides, Assumed(vocab_size, puzzle_identifiers, batch_size)).document()
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _items(puzzles: Puzzles, domain: str) -> Iterator[Puzzle | Unreadable]:
+    if isinstance(puzzles, Puzzle):
+        yield puzzles
+    elif isinstance(puzzles, Path):
+        yield from open_puzzles(puzzles)
+    elif isinstance(puzzles, str):
+        yield from open_text(puzzles)
+    elif isinstance(puzzles, np.ndarray):
+        yield _grid(puzzles, domain)
+    else:
+        for one in puzzles:
+            try:
+                yield from _items(one, domain)
+            except PuzzleError as error:
+                yield Unreadable(str(one)[:80], str(error), domain)
+
+
+def _grid(grid: Any, domain: str) -> Puzzle | Unreadable:
+    where = "the given grid"
+    if grid.ndim != 2 or not np.issubdtype(grid.dtype, np.integer) or not grid.size:
+        found = f"{grid.dtype} of shape {list(grid.shape)}"
+        return Unreadable(where, f"found {found}; expected whole numbers [rows, columns]", domain)
+    if grid.min() < 0 or grid.max() > 255:
+        return Unreadable(where, f"found {int(grid.min())} to {int(grid.max())}; expected 0 to 255", domain)
+    return Puzzle(grid.astype(np.uint8), where=where, domain=domain)

@@ -1,0 +1,63 @@
+"""What a user asks of a dataset: a domain, a folder and settings, as one object; and the build of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hrm_cli.config.asked import Asked, check_effect
+from hrm_cli.config.data import DataConfig
+from hrm_cli.reporting import Reporter, stages
+
+if TYPE_CHECKING:
+    from hrm_cli.data.summary import BuildSummary
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """A dataset to build; `settings` are fields of the `data` section, those that are None not given."""
+
+    domain: str
+    output_dir: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    force: bool = False
+    """Replace the dataset that is there."""
+    as_options: bool = False
+    """Errors spell settings as the command's options."""
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings that were given."""
+        return {name: value for name, value in self.settings.items() if value is not None}
+
+    @property
+    def asked(self) -> Asked:
+        """Their names, for checks of what has no effect."""
+        return Asked(frozenset(self.given), as_options=self.as_options)
+
+    def configuration(self) -> DataConfig:
+        """The data section. Raises ConfigError for unknown settings, bad values, and settings without effect."""
+        from pydantic import ValidationError
+
+        from hrm_cli.config.problems import InvalidConfigError, explain
+        from hrm_cli.config.schema import Preset
+
+        try:
+            config = Preset.model_validate({"data": {**self.given, "domain": self.domain}}).data
+        except ValidationError as error:
+            raise InvalidConfigError(explain(error, {})) from error
+        check_effect(config, self.asked)
+        return config
+
+
+def build_request(request: BuildRequest, reporter: Reporter | None = None) -> BuildSummary:
+    """Builds what is asked for. Raises ConfigError, PuzzleError or DatasetError, and then leaves nothing behind."""
+    config = request.configuration()
+    from hrm_cli.data.build import build_dataset
+
+    with stages(reporter or Reporter()) as report:
+        return build_dataset(
+            config, request.output_dir, force=request.force, report=report, asked=request.asked
+        )
