@@ -1,4 +1,4 @@
-"""The work of the commands, timed beside a large matrix multiplication."""
+"""The work of the commands, timed next to a large matrix multiplication."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import runpy
 import subprocess
 import sys
 from collections import Counter
@@ -272,3 +274,18 @@ def test_no_file_has_more_than_400_lines() -> None:
 def test_no_folder_of_the_package_has_more_than_25_modules() -> None:
     counts = Counter(path.parent for _, path in modules() if path.name != "__init__.py")
     assert {str(folder): count for folder, count in counts.items() if count > 25} == {}
+
+
+def test_the_drawing_of_the_floors_is_the_one_that_the_imports_give() -> None:
+    script = PACKAGE.parent / "docs" / "draw_architecture.py"
+    names = runpy.run_path(str(script))
+    assert names["PICTURE"].read_text(encoding="utf-8") == names["drawing"](), f"run python {script.name}"
+
+
+def test_every_path_that_the_page_on_the_architecture_names_is_there() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = {
+        path for path in re.findall(r"`([a-z_*]+(?:/[a-z_*]+)*\.py)`", page) if not path.startswith("docs/")
+    }
+    assert len(named) > 30
+    assert [path for path in sorted(named) if not list(PACKAGE.glob(path))] == []

@@ -1,1 +1,1 @@
-"""Model files, bundled models, cards, and how runs point to their checkpoints."""
+"""Model files, bundled models, model cards, the pointers best and latest; convert/ for other programs' files."""

@@ -1,1 +1,1 @@
-"""The `hrm` command: one thin file per command, options → call → render."""
+"""The `hrm` command: one thin file per command, options → request → call → render."""

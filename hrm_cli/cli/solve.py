@@ -184,9 +184,11 @@ def solve(
     """
     from hrm_cli.cli.devices import device_of_command
     from hrm_cli.cli.render.solutions import Report
-    from hrm_cli.solving.request import SolveRequest
+    from hrm_cli.solving.request import STDIN, SolveRequest
     from hrm_cli.solving.session import solve_request
 
+    if puzzle_file is None and resume_carry is None and not sys.stdin.isatty():
+        puzzle_file = STDIN
     request = SolveRequest(
         puzzle_file, checkpoint, max_steps, attempts, halt, output, trace, picture, save_carry, resume_carry,
         votes, adapt, adapt_weights, submission, batch_size, device, seed or 0, effort, search, search_steps,

@@ -1,1 +1,1 @@
-"""Configuration: schema, presets and overrides. Knows no torch."""
+"""Configuration: schema, presets, overrides, validation. Knows no torch."""

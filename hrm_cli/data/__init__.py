@@ -1,1 +1,1 @@
-"""Datasets on disk: sources, builder, format and batches."""
+"""Datasets on disk: sources, build, format, batches."""

@@ -1,1 +1,1 @@
-"""Processes of a job: the world of ranks, process groups, the launcher."""
+"""Several processes: ranks, process groups, the launcher."""

@@ -1,1 +1,1 @@
-"""Evaluation over datasets, beside the trivial baselines."""
+"""Loops over datasets, inference-time search and selection, ARC voting, trivial predictors."""

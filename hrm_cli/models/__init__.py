@@ -1,1 +1,1 @@
-"""Layers, cores, adaptive computation, losses and parameter counting."""
+"""Layers, mixers, cores, ACT, losses, inference; cpu/ and cuda/ for fused kernels."""

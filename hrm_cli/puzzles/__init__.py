@@ -1,1 +1,1 @@
-"""Puzzle domains: rules, tokens, parsing, symmetries, verification. Knows no torch and no models."""
+"""One folder per domain: rules, tokens, text formats, symmetries, generators. Knows no torch and no models."""

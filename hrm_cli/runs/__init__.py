@@ -1,1 +1,1 @@
-"""A run folder: lock, configuration, status, records, plan, what it takes of the machine."""
+"""A run folder: its request, lock, configuration, status, records, plan, and the run itself."""

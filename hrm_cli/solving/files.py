@@ -69,11 +69,10 @@ def open_text(text: str) -> OpenedPuzzles:
         opened = open_puzzles(stream)
         first_puzzle(opened.first)
     except PuzzleError as error:
-        looks_like_a_name = is_one_line and (
-            path.suffix[1:].isalnum() or "/" in text or not text.strip("~.\\")
-        )
-        if looks_like_a_name:
-            raise PuzzleError(f"{text}: no such file, and not a puzzle ({error})") from None
+        if is_one_line and (path.suffix[1:].isalpha() or "/" in text):
+            raise PuzzleError(f"{text}: no such file") from None
+        if is_one_line:
+            raise PuzzleError(f"{text[:80]}: neither a file nor a puzzle ({error})") from None
         raise
     return opened
 

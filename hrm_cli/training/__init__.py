@@ -1,1 +1,1 @@
-"""The training loop and what it needs: optimisers, schedule, state, checkpoints."""
+"""The training loop: step, objectives, state, optimizers, checkpointing, divergence."""
