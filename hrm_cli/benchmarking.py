@@ -198,7 +198,7 @@ def _as_dataset(domain: Domain, batch: Batch) -> Dataset:
 def _generated(data: DataConfig, domain: Domain, count: int) -> list[Puzzle]:
     if data.domain == "arc":
         raise ConfigError(
-            "hrm bench solve: ARC tasks cannot be generated; take a preset of Sudoku or mazes, or `hrm bench eval`"
+            "hrm bench solve: ARC tasks cannot be generated; use a preset for Sudoku or mazes, or `hrm bench eval`"
         )
     config = DataConfig(
         domain=data.domain,

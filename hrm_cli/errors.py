@@ -49,7 +49,7 @@ def fault(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     told = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
     return (
-        f"a fault of hrm itself ({told}). Please report it, with what `hrm info` prints and the traceback that the "
+        f"an internal error of hrm ({told}). Please report it, with what `hrm info` prints and the traceback that the "
         "same command shows with --debug"
     )
 

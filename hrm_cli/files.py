@@ -68,13 +68,11 @@ def refuse_unwritable(path: Path) -> None:
     if target.is_dir():
         raise ConfigError(f"{path}: is a folder; name a file")
     if target.exists() and not target.is_file():
-        raise ConfigError(
-            f"{path}: is no ordinary file, and only such a file can be written whole or not at all"
-        )
+        raise ConfigError(f"{path}: not a regular file; hrm writes regular files only")
     if not target.parent.is_dir():
         raise ConfigError(f"{path}: the folder {target.parent} does not exist")
     if not os.access(target if target.exists() else target.parent, os.W_OK):
-        raise ConfigError(f"{path}: may not be written (permission denied)")
+        raise ConfigError(f"{path}: cannot be written (permission denied)")
 
 
 @contextmanager

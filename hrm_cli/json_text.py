@@ -57,7 +57,7 @@ def load_json(path: Path, largest: int = LARGEST_DOCUMENT) -> Any:
 
 
 def _too_deep() -> str:
-    return f"lists and objects more than {DEEPEST} deep inside each other"
+    return f"lists and objects nested more than {DEEPEST} deep"
 
 
 def _null(name: str) -> None:

@@ -62,7 +62,7 @@ def load_yaml(path: Path) -> Any:
     return parse_yaml(read_text(path, LARGEST))
 
 
-_TOO_DEEP = f"lists and mappings more than {DEEPEST} deep inside each other"
+_TOO_DEEP = f"lists and mappings nested more than {DEEPEST} deep"
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -137,7 +137,7 @@ class _Measure:
         if id(node) in self._known:
             return self._known[id(node)]
         if id(node) in self._open:
-            raise self._error("an alias inside what it stands for", node)
+            raise self._error("an alias that contains itself", node)
         if len(self._open) > DEEPEST:
             raise self._error(_TOO_DEEP, node)
         self._open.add(id(node))

@@ -29,7 +29,7 @@ def test_places_that_cannot_be_written_are_refused_at_once(tmp_path: Path, targe
 
 @pytest.mark.skipif(not Path("/dev/null").exists(), reason="needs a device file")
 def test_device_file_is_refused_because_renaming_would_replace_it() -> None:
-    with pytest.raises(ConfigError, match="ordinary file"), whole_file(Path("/dev/null")):
+    with pytest.raises(ConfigError, match="not a regular file"), whole_file(Path("/dev/null")):
         pytest.fail("the work must not begin")
 
 

@@ -110,13 +110,13 @@ def _words(kind: str, counted: int, exact: int, arch: ArchConfig) -> str:
         return f"misses the Q head's {exact - counted:,} biases"
     if kind == kinds.EMBEDDINGS:
         return f"misses {exact - counted:,} numbers of learned positions"
-    return f"counts {counted:,} numbers of puzzle embedding, which the network's optimiser does not train"
+    return f"counts {counted:,} puzzle-embedding numbers, which the network's optimizer does not train"
 
 
 def _width_words(arch: ArchConfig) -> str:
     width, counted = swiglu_width(arch.hidden_size, arch.expansion), 8 * arch.hidden_size / 3
     if arch.expansion == 4:
-        return (
-            f"counts a SwiGLU {counted:,.0f} wide; the width is rounded up to a multiple of 256, to {width:,}"
-        )
-    return f"counts a SwiGLU {counted:,.0f} wide, as for expansion 4; at {arch.expansion:g} it is {width:,}"
+        return f"assumes a SwiGLU width of {counted:,.0f}; the model rounds it up to a multiple of 256, {width:,}"
+    return (
+        f"assumes a SwiGLU width of {counted:,.0f}, as for expansion 4; at {arch.expansion:g} it is {width:,}"
+    )

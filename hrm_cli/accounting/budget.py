@@ -70,10 +70,15 @@ def parse_vary(text: str, given: ArchConfig) -> list[str]:
         except ConfigError as error:
             raise ConfigError(f"--vary: {error}") from None
         if field not in VARIABLE:
-            raise ConfigError(f"--vary: {field} does not size a model, or follows; {words}")
+            raise ConfigError(
+                f"--vary: {field} does not change the size of a model, or follows from "
+                f"another setting; {words}"
+            )
         fields.append(field)
     if not any(field in accepted for field in fields):
-        raise ConfigError(f"--vary: found {text!r}, which changes no count of core {given.core}; {words}")
+        raise ConfigError(
+            f"--vary: found {text!r}, which does not change the parameter count of core {given.core}; {words}"
+        )
     return [field for field in accepted if field in fields]
 
 

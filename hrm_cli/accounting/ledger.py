@@ -158,7 +158,7 @@ def _medium() -> Finding:
     smaller = _count("medium", "H_layers=2", "L_layers=2")
     return Finding(
         model.exact.trainable,
-        f"something that was not found: both formulas give {model.rule.parameters:,}. "
+        f"something that we could not identify: both formulas give {model.rule.parameters:,}. "
         f"With 2+2 layers instead of 3+3 it has {smaller.exact.trainable:,}",
         model.command,
     )
@@ -173,10 +173,12 @@ def _legion() -> Finding:
     real = trainable_by_kind(model.exact.kinds)
     return Finding(
         model.exact.trainable,
-        f"{formula:,}, by a hand formula: {blocks} blocks with a feed-forward of two matrices ({feed_forward:,} each), "
-        f"where the model's SwiGLU has three ({real[kinds.SWIGLU] // blocks:,}); an embedding of {embedding:,}, "
-        f"where it has {real[kinds.EMBEDDINGS]:,}; and no heads, where they have {real[kinds.HEADS]:,}. The puzzle "
-        f"table, {model.exact.puzzle_embedding:,} at {CLARIFIED_IDENTIFIERS:,} identifiers, is stored besides",
+        f"{formula:,}, by a hand formula: {blocks} blocks with a feed-forward of two matrices "
+        f"({feed_forward:,} each), "
+        f"where the model's SwiGLU has three ({real[kinds.SWIGLU] // blocks:,}); an embedding of "
+        f"{embedding:,}, where the model has {real[kinds.EMBEDDINGS]:,}; and no heads, which have "
+        f"{real[kinds.HEADS]:,}. The puzzle "
+        f"table, {model.exact.puzzle_embedding:,} at {CLARIFIED_IDENTIFIERS:,} identifiers, is stored in addition",
         model.command,
         reproduced=formula,
     )
@@ -207,8 +209,8 @@ def _nova_trainable() -> Finding:
     )  # fmt: skip
     return Finding(
         model.exact.trainable,
-        "the trainable parameters of the same model, without that table. It is not HRM made smaller but another "
-        f"architecture (preset nova); HRM of that width and depth has {same_size.exact.trainable:,}",
+        "the trainable parameters of the same model, without that table. It is not a smaller HRM but "
+        f"another architecture (preset nova); HRM of that width and depth has {same_size.exact.trainable:,}",
         model.command,
         reproduced=model.exact.trainable,
     )
@@ -233,7 +235,7 @@ def _heads() -> Finding:
     counts = [_count("base", f"num_heads={heads}").exact.trainable for heads in (4, 8, 16)]
     return Finding(
         max(counts) - min(counts),
-        f"base with 4, 8 and 16 heads: {counts[0]:,} each. More heads are narrower ones",
+        f"base with 4, 8 and 16 heads: {counts[0]:,} each. More heads means narrower heads",
         "hrm params --preset base num_heads=16",
         "difference",
     )

@@ -1,6 +1,7 @@
 """The models that come with the package: found, listed and chosen by what their own headers say.
 
-`hrm_cli/bundled/NAME.safetensors` is a model file like any other (`hrm_cli.checkpoints.model_files`); one more entry of
+`hrm_cli/bundled/NAME.safetensors` is a model file like any other (`hrm_cli.checkpoints.model_files`); one more
+entry of
 its header, `bundled`, says what it was trained on and how accurate it is. No second table of these facts exists.
 HRM_BUNDLED names another folder in place of the package's. Nothing here needs torch.
 """
@@ -167,7 +168,7 @@ def describe(domain: Mapping[str, Any]) -> str:
     """A domain's name and options in words. Raises ConfigError where it is none."""
     found = stated_domain(domain)
     if found is None:
-        raise ConfigError("no domain is stated")
+        raise ConfigError("the domain is missing")
     return found.describe()
 
 
@@ -233,7 +234,7 @@ def model_for(puzzle: Puzzle) -> BundledModel:
         return max(fitting, key=_accuracy)
     rows, columns = puzzle.grid.shape
     sizes = ", ".join(dict.fromkeys(model.describe() for model in models))
-    known = f"there are models for {sizes}" if sizes else "this installation has none at all"
+    known = f"there are models for {sizes}" if sizes else "this installation has none"
     domain = "" if puzzle.domain == "sudoku" else f" data.domain={puzzle.domain}"
     training = f" (`hrm train --preset small{domain} data.size={rows}` trains one)"
     if rows != columns:
@@ -283,5 +284,5 @@ def read_bundled(path: Path) -> BundledModel:
         )
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise CheckpointError(
-            f"{path}: no bundled model: its header cannot be understood ({error!r}); `hrm models add` writes one"
+            f"{path}: not a bundled model: its header cannot be read ({error!r}); `hrm models add` writes one"
         ) from None

@@ -36,11 +36,13 @@ def add_bundled(checkpoint: Path, name: str, facts: BundledFacts, folder: Path |
     `checkpoint` may be a bundled file itself, to be given other facts: its weights stay what they are.
     """
     if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-."):
-        raise ConfigError(f"--name {name!r}: small letters, digits, - and . are accepted, as in sudoku-9x9")
+        raise ConfigError(
+            f"--name {name!r}: lowercase letters, digits, - and . are accepted, as in sudoku-9x9"
+        )
     card = read_model_card(checkpoint)
     if not card.facts.domain:
         raise CheckpointError(
-            f"{card.path}: its puzzles are of no known domain, so nothing could pick it for a puzzle"
+            f"{card.path}: its puzzles belong to no known domain, so it could never be chosen for a puzzle"
         )
     tensors = {tensor: value.to(torch.bfloat16) for tensor, value in load_file(card.path).items()}
     dataset = card.facts

@@ -26,11 +26,16 @@ from hrm_cli.printable import counted
 from hrm_cli.puzzles.domain import make_domain
 
 _FIGURES = (
-    ("exact_accuracy", "exact accuracy", "{:.2%}", "whole puzzles right"),
-    ("cell_accuracy", "cell accuracy", "{:.2%}", "share of right cells, mean over puzzles"),
+    ("exact_accuracy", "exact accuracy", "{:.2%}", "puzzles with every cell correct"),
+    ("cell_accuracy", "cell accuracy", "{:.2%}", "fraction of correct cells, mean over puzzles"),
     ("mean_steps", "mean steps", "{:.2f}", "ACT steps until a puzzle halts"),
     ("efficiency", "efficiency", "{:.3f}", "exact accuracy ÷ mean steps"),
-    ("q_halt_accuracy", "q-halt accuracy", "{:.2%}", "does the model know whether it is right?"),
+    (
+        "q_halt_accuracy",
+        "q-halt accuracy",
+        "{:.2%}",
+        "how often the halt decision matches the answer's correctness",
+    ),
 )
 
 
@@ -169,7 +174,9 @@ def _use(model: ModelCard, publication: Publication) -> str:
         f"hrm eval {publication.checkpoint} --data DATASET",
         f"hrm train --checkpoint {publication.checkpoint} --data DATASET",
     ]
-    return "```sh\n" + "\n".join(commands) + "\n```\n\nThe last one goes on training from these weights."
+    return (
+        "```sh\n" + "\n".join(commands) + "\n```\n\nThe last command continues training from these weights."
+    )
 
 
 def _data(model: ModelCard, publication: Publication) -> str:
@@ -187,9 +194,9 @@ def _data(model: ModelCard, publication: Publication) -> str:
         )
         rows.append(f"- {name}: {split.total_groups:,} original puzzles, {puzzles}")
     if (first.augment if first else config.augment if is_own else "stored") == "online":
-        rows.append("- augmented while training: a fresh symmetry at every visit")
+        rows.append("- augmented during training: a new random symmetry at every visit")
     if not publication.splits:
-        rows.append("- the dataset was not at hand when this card was written")
+        rows.append("- the dataset was not available when this card was written")
     return "\n".join(rows)
 
 
@@ -206,7 +213,7 @@ def _training(model: ModelCard, publication: Publication) -> str:
     seconds = publication.training_seconds
     others = {
         "It started from the weights of": preset.train.init_from,
-        "It was taught by": preset.train.distill_from,
+        "It was distilled from": preset.train.distill_from,
     }
     said = [f" It took {_duration(seconds)}."] if seconds else []
     said += [f" {does} {_checkpoint_name(other)}." for does, other in others.items() if other is not None]

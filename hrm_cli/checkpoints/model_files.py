@@ -113,8 +113,8 @@ def _fetched(text: str) -> Path:
     )
     if path is None:
         raise CheckpointError(
-            f"{what}: holds no {MODEL_FILE}. hrm takes no other file from the hub, never a pickle: a checkpoint of the "
-            "reference implementation is to be downloaded by hand and converted (hrm convert)"
+            f"{what}: holds no {MODEL_FILE}. hrm reads no other file from the hub, and never a pickle: "
+            f"download a checkpoint of the reference implementation yourself and convert it (hrm convert)"
         )
     return path
 
@@ -233,7 +233,7 @@ def check_intact(header: Header, tensors: Mapping[str, Tensor]) -> None:
     """Raises CheckpointError where a model file is not what was written. Files of earlier versions cannot tell."""
     if not agrees(_checksum(tensors, header.metadata), header.metadata.get(CHECKSUM)):
         raise CheckpointError(
-            f"{header.path}: damaged, its content is not what was written (checksum); take another checkpoint, or copy "
+            f"{header.path}: damaged: its checksum does not match its content; use another checkpoint, or copy "
             "the file again"
         )
 
@@ -248,8 +248,8 @@ def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     broken = not_finite(tensors)
     if broken:
         raise CheckpointError(
-            f"{path}: its weights are not finite: {broken} hold NaN or infinity; take a checkpoint from before "
-            "training went wrong"
+            f"{path}: its weights are not finite: {broken} hold NaN or infinity; use a checkpoint from "
+            f"before training diverged"
         )
 
 

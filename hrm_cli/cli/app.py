@@ -23,25 +23,25 @@ from hrm_cli.printable import printable
 # Command → where it is defined (a function with a Typer signature, or a Typer app) and its line in
 # `hrm --help`. The modules are imported when their command runs: help must not wait for torch.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("hrm_cli.cli.demo:demo", "From nothing to solved puzzles, explained on the way."),
+    "demo": ("hrm_cli.cli.demo:demo", "Build a dataset, train a model and solve puzzles, in two minutes."),
     "presets": ("hrm_cli.cli.presets:app", "List, show, copy, compare and check configurations."),
     "build-dataset": ("hrm_cli.cli.build_dataset:app", "Build a dataset of puzzles."),
     "params": ("hrm_cli.cli.params:params", "Count a model's parameters, exactly and by formula."),
     "train": ("hrm_cli.cli.train:train", "Train a model."),
-    "eval": ("hrm_cli.cli.eval:evaluate", "Measure a checkpoint on a dataset."),
-    "runs": ("hrm_cli.cli.runs:runs", "List training runs, or draw the curves of one."),
+    "eval": ("hrm_cli.cli.eval:evaluate", "Evaluate a checkpoint on a dataset."),
+    "runs": ("hrm_cli.cli.runs:runs", "List training runs, or plot the curves of one."),
     "models": ("hrm_cli.cli.models:app", "List the models that come with the package, or add one."),
     "solve": ("hrm_cli.cli.solve:solve", "Solve puzzles from a file and verify every answer."),
     "convert": (
         "hrm_cli.cli.convert:convert",
         "Read and write checkpoints of the reference implementations.",
     ),
-    "push": ("hrm_cli.cli.push:push", "Put a trained model on the Hugging Face hub, with a page about it."),
+    "push": ("hrm_cli.cli.push:push", "Upload a trained model to the Hugging Face hub."),
     "bench": (
         "hrm_cli.cli.bench:bench",
         "Measure how fast this machine trains, evaluates, solves and builds.",
     ),
-    "info": ("hrm_cli.cli.info:info", "Show what this machine offers, for a bug report."),
+    "info": ("hrm_cli.cli.info:info", "Show versions and hardware, for a bug report."),
 }
 
 EXIT_INTERRUPTED = 130
@@ -94,7 +94,7 @@ def _root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; taken anywhere on the line.")
+        bool, typer.Option("--debug", help="Show the traceback of an error. May stand anywhere on the line.")
     ] = False,
 ) -> None:
     """The Hierarchical Reasoning Model: datasets, parameter counts, training, evaluation, solving.
@@ -103,7 +103,7 @@ def _root(
     Start here:
       hrm demo
     \b
-    Every command explains itself, with an example:
+    Every command has its own help, with examples:
       hrm train --help
     """
     # Before the command is imported: torch reads the one when it is loaded, and a wrong value of the other would end
@@ -179,7 +179,7 @@ def _report(error: BaseException) -> int:
         return HRMError.exit_status
     # By name: torch's class comes with torch, which may not have been loaded.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        console.print_error(f"not enough memory: {error or 'what is asked for does not fit'}")
+        console.print_error(f"not enough memory: {error or 'the request does not fit'}")
         return HRMError.exit_status
     console.print_error(fault(error))
     return EXIT_FAULT

@@ -29,21 +29,21 @@ def bench(
         typer.Option(
             "--batch",
             min=1,
-            help="Puzzles at once.",
-            show_default="the preset's; one for solve",
+            help="Batch size.",
+            show_default="the preset's; 1 for solve",
         ),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option("--threads", min=1, help="Threads of torch.", show_default="torch's own choice"),
+        typer.Option("--threads", min=1, help="Number of torch threads.", show_default="torch's default"),
     ] = None,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0, help="How long to go on measuring; three rounds in any case.")
+        float, typer.Option("--seconds", min=0, help="Seconds to measure for, but at least three rounds.")
     ] = 10.0,
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Measure speed: examples per second, and the share of what a large matrix product reaches.
+    """Measure speed: examples per second, and the fraction of peak matmul throughput.
 
     \b
     Examples:
@@ -52,8 +52,8 @@ def bench(
       hrm bench solve --preset base --json
       hrm bench build --preset tiny num_train=10000
 
-    Training steps, evaluation, solving and building are those of the other commands. The puzzles are made up, the
-    model is not trained, and every puzzle takes all its steps.
+    Runs the same code as the other commands, on made-up puzzles, with an untrained model. Every puzzle takes all its
+    steps.
     """
     import torch
 
@@ -99,8 +99,8 @@ def _render(measurement: Measurement) -> None:
     if found.gflops is not None and found.product_gflops is not None and found.share is not None:
         rows += [
             ["model GFLOP/s", f"{found.gflops:,.0f}"],
-            [f"product of {found.product_size}³", f"{found.product_gflops:,.0f} GFLOP/s"],
-            ["share of the product's", f"{found.share:.0%}"],
+            [f"matmul of {found.product_size}³", f"{found.product_gflops:,.0f} GFLOP/s"],
+            ["fraction of that matmul", f"{found.share:.0%}"],
         ]
     if found.peak_memory_mb is not None:
         rows.append(["peak memory", f"{found.peak_memory_mb:,.0f} MB"])

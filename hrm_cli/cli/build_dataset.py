@@ -45,8 +45,8 @@ def sudoku(
         str | None,
         option(
             "--source",
-            "Puzzles: the built-in generator, a file (CSV or one a line), a folder with train.csv and test.csv, or "
-            "a dataset of the hub.",
+            "Source of the puzzles: the built-in generator, a file (CSV, or one puzzle per line), a "
+            "folder with train.csv and test.csv, or a dataset on the hub.",
             "builtin",
             metavar="builtin|FILE|DIR|hf:OWNER/NAME",
         ),
@@ -59,30 +59,40 @@ def sudoku(
     num_validation: NumValidationOption = None,
     clues: Annotated[
         str | None,
-        option("--clues", "Givens of built-in puzzles.", "minimal", metavar="minimal|N|LOW-HIGH"),
+        option(
+            "--clues",
+            "Number of givens (clues) of built-in puzzles.",
+            "minimal",
+            metavar="minimal|N|LOW-HIGH",
+        ),
     ] = None,
     subsample_size: SubsampleOption = None,
     test_subsample_size: TestSubsampleOption = None,
     min_difficulty: Annotated[
-        int | None, option("--min-difficulty", "Lowest rating, or branches of the exact solver.", "0")
+        int | None,
+        option(
+            "--min-difficulty",
+            "Lowest difficulty: the source's rating, or branches of the exact solver.",
+            "0",
+        ),
     ] = None,
     variations: Annotated[
         int | None,
         option(
             "--variations",
-            "Further training puzzles made from those by exchanging a few clues, about as hard.",
+            "Additional training puzzles of similar difficulty, made from the others by exchanging a few clues.",
             "0",
         ),
     ] = None,
     num_aug: Annotated[
-        int | None, option("--num-aug", "Different symmetric copies of each training puzzle.", "0")
+        int | None, option("--num-aug", "Augmented (symmetric) copies of each training puzzle.", "0")
     ] = None,
     augment: AugmentOption = None,
     hints: Annotated[
         float | None,
         option(
             "--hints",
-            "Share of the copies made easier by random further givens, from one up to all (0 to 1).",
+            "Fraction of the copies made easier by extra givens: a random number of them, from one to all.",
             "0",
             metavar="SHARE",
         ),
@@ -106,8 +116,8 @@ def sudoku(
         --also '{clues: minimal, num_train: 500, num_test: 100}' --also '{source: hard.csv, subsample_size: 300}'
       hrm build-dataset sudoku --output-dir data/hard --source hardest.csv --variations 20000 --strict-split
 
-    Train and test never share a puzzle. Puzzles with several solutions are left out; lines that hold no
-    puzzle, or one without a solution, are errors.
+    Train and test never share a puzzle. Puzzles with more than one solution are left out. A line that is not a
+    puzzle, and a puzzle without a solution, are errors.
     """
     from hrm_cli.data.request import BuildRequest
 

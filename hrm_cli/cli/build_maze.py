@@ -33,8 +33,8 @@ def maze(
         str | None,
         option(
             "--source",
-            "Mazes: the built-in generator, a file (CSV or drawn line by line), a folder with train.csv and test.csv, "
-            "or a dataset of the hub.",
+            "Source of the mazes: the built-in generator, a file (CSV, or text grids), a folder with "
+            "train.csv and test.csv, or a dataset on the hub.",
             "builtin",
             metavar="builtin|FILE|DIR|hf:OWNER/NAME",
         ),
@@ -49,7 +49,8 @@ def maze(
         str | None,
         option(
             "--style",
-            "perfect: corridors without loops; braided: loops in place of dead ends; walls: cells walled up at random "
+            "perfect: corridors without loops; braided: loops in place of dead ends; walls: random cells "
+            "made into walls "
             "(builtin only).",
             "perfect",
             metavar="walls|perfect|braided",
@@ -58,7 +59,7 @@ def maze(
     allow_ties: Annotated[
         bool,
         typer.Option(
-            "--allow-ties", help="Keep mazes with several shortest paths; the answer marks one of them."
+            "--allow-ties", help="Keep mazes with more than one shortest path; the answer marks one of them."
         ),
     ] = False,
     num_train: NumTrainOption = None,
@@ -69,11 +70,11 @@ def maze(
     aug: Annotated[
         bool,
         typer.Option(
-            "--aug", help="All rotations and mirror images of each training maze: the same as --num-aug 7."
+            "--aug", help="All rotations and reflections of each training maze; the same as --num-aug 7."
         ),
     ] = False,
     num_aug: Annotated[
-        int | None, option("--num-aug", "Different rotated and mirrored copies of each training maze.", "0")
+        int | None, option("--num-aug", "Rotated and reflected copies of each training maze.", "0")
     ] = None,
     augment: AugmentOption = None,
     also: AlsoOption = None,
@@ -92,14 +93,12 @@ def maze(
       hrm build-dataset maze --output-dir data/mine --source mazes.csv --num-test 100 --aug
       hrm build-dataset maze --output-dir data/maze-hard --source hf:sapientinc/maze-30x30-hard-1k --allow-ties
 
-    Answers are shortest paths, checked or found by breadth-first search. Train and test never share a maze. Mazes with
-    several shortest paths are left out unless --allow-ties is given; lines that hold no maze, one without a path, or a
-    wrong answer, are errors.
+    Answers are shortest paths, checked or found by breadth-first search. Train and test never share a maze. Mazes
+    with more than one shortest path are left out unless --allow-ties is given. A line that is not a maze, a maze
+    without a path and a wrong answer are errors.
     """
     if aug and num_aug not in (None, ALL_COPIES):
-        raise ConfigError(
-            f"--aug means --num-aug {ALL_COPIES}, --num-aug {num_aug} asks for others: give one of them"
-        )
+        raise ConfigError(f"--aug means --num-aug {ALL_COPIES}, but --num-aug is {num_aug}: give one of them")
     from hrm_cli.data.request import BuildRequest
 
     given = {

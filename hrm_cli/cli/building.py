@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 # None where an option is not given: the defaults are written in the schema alone.
 OutputDirOption = Annotated[Path, typer.Option("--output-dir", metavar="DIR", help="Folder of the dataset.")]
-NumTrainOption = Annotated[int | None, option("--num-train", "Training puzzles (builtin only).", "1000")]
+NumTrainOption = Annotated[
+    int | None, option("--num-train", "Number of training puzzles (builtin only).", "1000")
+]
 NumTestOption = Annotated[
-    int | None, option("--num-test", "Test puzzles, where the source has no test set.", "500")
+    int | None, option("--num-test", "Number of test puzzles, if the source has no test set.", "500")
 ]
 NumValidationOption = Annotated[
     int | None,
     option(
         "--num-validation",
-        "Puzzles held out for evaluation while training, apart from the test puzzles.",
-        "none: training is evaluated on the test puzzles",
+        "Puzzles held out for evaluation during training, separate from the test puzzles.",
+        "0: evaluate on the test puzzles during training",
     ),
 ]
 AlsoOption = Annotated[
@@ -34,8 +36,8 @@ AlsoOption = Annotated[
     typer.Option(
         "--also",
         metavar="'{KEY: VALUE, …}'",
-        help="A further source, any number of times: source, clues, num_train and the like; what it leaves out is as "
-        "in the other options. Test puzzles are told apart by source.",
+        help="An additional source; may be repeated. Keys: source, clues, num_train and similar; the "
+        "other options give the rest. hrm eval reports each source.",
         show_default=False,
     ),
 ]
@@ -43,23 +45,32 @@ ByCollectionOption = Annotated[
     bool,
     typer.Option(
         "--by-collection",
-        help="Tell test puzzles of a CSV file apart by its column source: hrm eval has a line for each.",
+        help="Group the test puzzles of a CSV file by its column `source`: hrm eval reports each group.",
     ),
 ]
 SubsampleOption = Annotated[
     int | None,
-    option("--subsample-size", "Training puzzles drawn at random from a file or the hub.", "all"),
+    option("--subsample-size", "Number of training puzzles sampled from a file or the hub.", "all"),
 ]
 TestSubsampleOption = Annotated[
     int | None,
-    option("--test-subsample-size", "Test puzzles drawn from the source's own test set.", "all"),
+    option("--test-subsample-size", "Number of test puzzles sampled from the source's own test set.", "all"),
 ]
 AugmentOption = Annotated[
     str | None,
-    option("--augment", "Copies on disk, or drawn while training.", "stored", metavar="stored|online"),
+    option(
+        "--augment",
+        "Store the copies on disk, or make them during training.",
+        "stored",
+        metavar="stored|online",
+    ),
 ]
 StrictSplitOption = Annotated[
-    bool, typer.Option("--strict-split", help="Keep train and test apart up to symmetry, not only exactly.")
+    bool,
+    typer.Option(
+        "--strict-split",
+        help="Exclude training puzzles that are symmetric to a test puzzle, not only identical ones.",
+    ),
 ]
 
 

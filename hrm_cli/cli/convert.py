@@ -33,7 +33,7 @@ def convert(
         typer.Option(
             "--preset",
             metavar="NAME",
-            help="Says what tensors cannot: cycles, steps, puzzles.",
+            help="Preset for what the tensors do not show: cycles, steps, puzzles.",
             show_default=False,
         ),
     ] = None,
@@ -43,13 +43,15 @@ def convert(
             "--config",
             metavar="FILE",
             help="The reference's configuration.",
-            show_default="all_config.yaml beside SRC",
+            show_default="all_config.yaml next to SRC",
         ),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", metavar="DIR", help="The dataset it was trained on: length and names of its puzzles."
+            "--data",
+            metavar="DIR",
+            help="The dataset it was trained on; gives puzzle length and identifiers.",
         ),
     ] = None,
     num_heads: Annotated[
@@ -57,12 +59,12 @@ def convert(
         typer.Option(
             "--num-heads",
             min=1,
-            help="Attention heads, of which tensors say nothing.",
+            help="Number of attention heads; the tensors do not show it.",
             show_default="the configuration's, else hidden_size ÷ 64",
         ),
     ] = None,
     seq_len: Annotated[
-        int | None, typer.Option("--seq-len", min=1, help="Cells of a puzzle, where nothing else says so.")
+        int | None, typer.Option("--seq-len", min=1, help="Cells per puzzle, if nothing else states it.")
     ] = None,
     resize_puzzle_embedding: Annotated[
         int | None,
@@ -70,16 +72,16 @@ def convert(
             "--resize-puzzle-embedding",
             metavar="N",
             min=1,
-            help="A puzzle table of N rows, each the mean of the old ones.",
+            help="Resize the puzzle table to N rows, each the mean of the old rows.",
         ),
     ] = None,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Convert a checkpoint of the reference implementation (HRM or TRM) to ours, or ours to the reference's.
+    """Convert a checkpoint between the formats of the reference implementation (HRM or TRM) and of hrm.
 
-    Which way follows from SRC. Tensors are kept bit for bit. Files of the reference are pickles: they are read
-    weights-only, and one that would run code is refused.
+    SRC decides the direction. Tensors are kept bit for bit. Files of the reference are pickles: hrm reads only their
+    tensors and refuses a file that would run code.
 
     \b
     Examples:
@@ -95,7 +97,7 @@ def convert(
     if is_address(source):
         raise CheckpointError(
             f"{source}: hrm reads no pickled files from the hub; download the file yourself, then convert it. "
-            "What is in our own format there needs no conversion: give hf:OWNER/NAME to --checkpoint"
+            "A model in hrm's own format needs no conversion: pass hf:OWNER/NAME to --checkpoint"
         )
     settings = parse_overrides(overrides or ())
     reference = _reference_file(Path(source))
@@ -109,7 +111,7 @@ def convert(
             "KEY=VALUE": overrides,
         }.items():
             if value:
-                raise ConfigError(f"{option}: {source} has its configuration in it; leave that out")
+                raise ConfigError(f"{option}: {source} contains its configuration; omit the option")
         done = _to_reference(Path(source), destination, resize_puzzle_embedding, force=force)
     else:
         from hrm_cli.checkpoints.convert.facts import Wishes
@@ -197,7 +199,7 @@ def _refuse_existing(path: Path, *, force: bool) -> None:
     from hrm_cli.files import refuse_unwritable
 
     if path.exists() and not force:
-        raise ConfigError(f"{path}: is there already; --force replaces it")
+        raise ConfigError(f"{path}: already exists; --force replaces it")
     if path.parent.is_dir():
         refuse_unwritable(path)
 
@@ -236,7 +238,9 @@ def _render(done: Conversion) -> None:
         rows = [(name, value, origin) for name, (value, origin) in done.sources.items()]
         console.print_table(("setting", "value", "from"), rows)
         if not done.facts.domain:
-            console.print_line("No known kind of puzzle: it can be evaluated, and solves nothing.")
+            console.print_line(
+                "Not a known kind of puzzle: the model can be evaluated, but `hrm solve` cannot use it."
+            )
     for note in done.notes:
         console.print_line(note)
     numbers = sum(tensor.numel() for tensor in done.tensors.values())

@@ -22,7 +22,7 @@ def demo(
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """From nothing to solved puzzles, explained on the way: build, train, evaluate, solve.
+    """A guided tour: build a dataset, train a small model, evaluate it, solve puzzles.
 
     \b
     Example:
@@ -53,7 +53,7 @@ def demo(
         say(_TRAINING)
         outcome = run_training(prepared, reporter, find_device=device_of_command)
     if outcome.result.signal_number is not None:
-        say(f"\nInterrupted and saved. Go on with the training by: hrm train --resume {folder}")
+        say(f"\nInterrupted and saved. Continue with: hrm train --resume {folder}")
         raise typer.Exit(128 + outcome.result.signal_number)
 
     model, card = load_model(folder, device_of_command(prepared.preset.train.device))
@@ -86,9 +86,10 @@ def _free_folder() -> Path:
 
 def _evaluated(result: Evaluation) -> str:
     return (
-        f"\n3. Evaluation. {result.puzzles} puzzles that do not occur in training: {result.exact_accuracy:.1%} are "
-        f"solved to the last cell,\nin {result.mean_steps:.1f} reasoning steps on average. The model halts by itself "
-        f"and knows whether it is right\nin {result.q_halt_accuracy:.1%} of the cases."
+        f"\n3. Evaluation. {result.puzzles} puzzles that do not occur in training: "
+        f"{result.exact_accuracy:.1%} are solved completely,\nin {result.mean_steps:.1f} reasoning steps "
+        f"on average. The model decides when to halt; the decision matches the correctness of its "
+        f"answer\nin {result.q_halt_accuracy:.1%} of the cases."
     )
 
 
@@ -111,17 +112,19 @@ def _solve(checkpoint: Path, puzzle_file: Path) -> None:
 
 
 _BUILDING = (
-    "1. Dataset. The built-in generator draws 4×4 Sudoku puzzles, each with exactly one solution:\n"
-    "30,000 to train on and 500 to test with, none of them in both."
+    "1. Dataset. The built-in generator makes 4×4 Sudoku puzzles, each with exactly one solution:\n"
+    "30,000 to train on and 500 to test with, none in both."
 )
 _TRAINING = (
-    "\n2. Training. A Hierarchical Reasoning Model with half a million parameters. Two modules take turns: a fast one\n"
+    "\n2. Training. A Hierarchical Reasoning Model with half a million parameters. Two modules take "
+    "turns: a fast one\n"
     "(L) works on the cells, a slow one (H) sums up. After every reasoning step the model answers, learns from it,\n"
-    "and learns when to halt. 'exact' is the share of puzzles with every cell right: zero for a while, then it climbs."
+    "and learns when to halt. 'exact' is the fraction of puzzles with every cell correct: zero for a "
+    "while, then it climbs."
 )
 _SOLVING = "\n4. Solving. {count} of the test puzzles, from the file {file}; the grid after every step:\n"
 _DONE = (
-    "\nDone in {seconds:.0f} s. The same by single commands:\n"
+    "\nDone in {seconds:.0f} s. The same with single commands:\n"
     "  hrm eval {run}\n"
     "  hrm solve {file} --checkpoint {run} --trace\n"
     "Bigger puzzles: hrm train --preset small"

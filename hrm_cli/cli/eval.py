@@ -37,7 +37,8 @@ def evaluate(
         typer.Option(
             "--attempts",
             min=1,
-            help="Also the accuracy when each refused answer is retried on up to N augmented copies of its puzzle.",
+            help="Also report the accuracy with test-time augmentation: if an answer breaks a rule, try "
+            "up to N augmented copies.",
             show_default="8 for bundled models, 1 for others",
         ),
     ] = None,
@@ -45,7 +46,7 @@ def evaluate(
     baselines_only: Annotated[
         bool,
         typer.Option(
-            "--baselines-only", help="Only what trivial predictors score on the data; no checkpoint."
+            "--baselines-only", help="Only score trivial predictors on the data; needs no checkpoint."
         ),
     ] = False,
     compile: Annotated[
@@ -58,7 +59,7 @@ def evaluate(
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Measure a checkpoint on a dataset: exact accuracy first, trivial baselines beside cell accuracy.
+    """Evaluate a checkpoint on a dataset: exact accuracy, cell accuracy, trivial baselines.
 
     \b
     Examples:

@@ -19,7 +19,7 @@ _TELLING = ("HRM_", "OMP_", "MKL_", "ONEDNN_", "KMP_", "NUMBA_", "CUDA_VISIBLE",
 
 
 def info(device: DeviceOption = "auto", json: JsonOption = False) -> None:
-    """Show version, machine, packages, cache folders and what models compute with here.
+    """Show versions, hardware, cache folders and the kernels that models use here.
 
     \b
     Examples:
@@ -27,8 +27,8 @@ def info(device: DeviceOption = "auto", json: JsonOption = False) -> None:
       hrm info --device cpu
       hrm info --json
 
-    The block is made for bug reports: your home folder is written as ~, and no values but those of settings for
-    hrm, torch and numba are read from the environment.
+    Paste the output into a bug report: your home folder is written as ~, and of the environment only settings for
+    hrm, torch and numba are shown.
     """
     from hrm_cli.cli import console
     from hrm_cli.models.device import resolve_device

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from hrm_cli.runs.request import TrainRequest
 
 ProcessesOption = Annotated[
-    int, typer.Option("--nproc-per-node", min=1, metavar="N", help="Processes on this host, one a GPU.")
+    int, typer.Option("--nproc-per-node", min=1, metavar="N", help="Processes on this host, one per GPU.")
 ]
 HostsOption = Annotated[
     int,
-    typer.Option("--nnodes", min=1, metavar="M", help="Hosts; start the same command on each of them."),
+    typer.Option("--nnodes", min=1, metavar="M", help="Number of hosts; start the same command on each."),
 ]
 HostOption = Annotated[
-    int, typer.Option("--node-rank", min=0, metavar="R", help="Which host this is, counted from 0.")
+    int, typer.Option("--node-rank", min=0, metavar="R", help="Rank of this host, counted from 0.")
 ]
 EndpointOption = Annotated[
     str | None,
@@ -36,14 +36,15 @@ EndpointOption = Annotated[
 RestartsOption = Annotated[
     int,
     typer.Option(
-        "--max-restarts", min=0, metavar="K", help="Restarts from the last checkpoint when a process is lost."
+        "--max-restarts",
+        min=0,
+        metavar="K",
+        help="Restarts from the latest checkpoint after a process fails.",
     ),
 ]
 BackendOption = Annotated[
     Literal["nccl", "gloo"] | None,
-    typer.Option(
-        "--backend", help="What carries tensors between processes.", show_default="nccl on CUDA, gloo on CPU"
-    ),
+    typer.Option("--backend", help="Communication backend.", show_default="nccl on CUDA, gloo on CPU"),
 ]
 
 _WORKER = "hrm_cli.cli.worker"
@@ -83,7 +84,8 @@ class Processes:
         """Raises ConfigError where the options do not go together."""
         if self.host >= self.hosts:
             raise ConfigError(
-                f"--node-rank {self.host}: there are {self.hosts} hosts, numbered from 0 to {self.hosts - 1} (--nnodes)"
+                f"--node-rank {self.host}: there are {self.hosts} hosts, numbered from 0 to "
+                f"{self.hosts - 1} (--nnodes)"
             )
         if self.hosts > 1 and self.endpoint is None:
             raise ConfigError(

@@ -29,7 +29,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.callback(invoke_without_command=True)
 def list_all(context: typer.Context, json: JsonOption = False) -> None:
-    """List the models that come with the package: what for, how large, how accurate.
+    """List the models that come with the package: puzzles, size, accuracy.
 
     \b
     Examples:
@@ -53,7 +53,7 @@ def list_all(context: typer.Context, json: JsonOption = False) -> None:
     for model in models:
         console.print_line(f"{model.name}: trained on {model.facts.trained_on}")
     console.print_line(
-        "Use one: hrm solve FILE (chosen by size), or bundled:NAME wherever a CHECKPOINT is wanted."
+        "Use one: hrm solve FILE (chosen by size), or bundled:NAME wherever a CHECKPOINT is expected."
     )
 
 
@@ -62,7 +62,7 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model that `hrm models` lists.")],
     json: JsonOption = False,
 ) -> None:
-    """Print a model's card: data, configuration, accuracy, failures, licence.
+    """Print a model's card: data, configuration, accuracy, failures, license.
 
     \b
     Example:
@@ -82,7 +82,7 @@ def show(
 @app.command()
 def add(
     checkpoint: OwnModelArgument,
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What it is called, as in sudoku-9x9.")],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the model, as in sudoku-9x9.")],
     trained_on: Annotated[
         str,
         typer.Option("--trained-on", metavar="TEXT", help="Which puzzles it was trained on, and how many."),
@@ -105,19 +105,21 @@ def add(
             show_default=False,
         ),
     ] = None,
-    licence: Annotated[str, typer.Option("--licence", help="Of the weights.")] = "Apache-2.0",
+    licence: Annotated[
+        str, typer.Option("--license", "--licence", help="License of the weights.")
+    ] = "Apache-2.0",
     output_dir: Annotated[
         Path | None,
         typer.Option(
-            "--output-dir", metavar="DIR", help="Where to.", show_default="the package's own folder"
+            "--output-dir", metavar="DIR", help="Folder to write to.", show_default="the package's own folder"
         ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Bundle a checkpoint: weights in bfloat16, facts in the header, and a model card beside it.
+    """Bundle a checkpoint: weights in bfloat16, facts in the header, and a model card.
 
-    Accuracy is measured on the bundled file, not on the checkpoint: add the model, evaluate bundled:NAME, then add it
-    once more with what was measured. CHECKPOINT may be the bundled file then.
+    Accuracy is measured on the bundled file, not on the checkpoint: add the model, evaluate bundled:NAME, then add
+    it again with --measured. CHECKPOINT may then be the bundled file.
 
     \b
     Examples:
@@ -158,7 +160,9 @@ def _measured(text: str) -> tuple[Measured, ...]:
     """`PUZZLES=FILE`, read. Raises ConfigError."""
     on, _, file = text.rpartition("=")
     if not on:
-        raise ConfigError(f"--measured {text}: PUZZLES=FILE is wanted, as in 'minimal puzzles=minimal.json'")
+        raise ConfigError(
+            f"--measured {text}: PUZZLES=FILE is expected, as in 'minimal puzzles=minimal.json'"
+        )
     try:
         return Measured.all_of(on, load_json(Path(file)))
     except OSError as error:

@@ -49,7 +49,7 @@ JsonOption = Annotated[
 ]
 SeedOption = Annotated[int | None, seed_option(True)]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 OwnModelArgument = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help=OWN_MODEL)]
 AnyModelArgument = Annotated[
     Path | None, typer.Argument(metavar="CHECKPOINT", help=ANY_MODEL, show_default=False)
@@ -60,13 +60,18 @@ AnyModelOption = Annotated[
 ]
 MaxStepsOption = Annotated[
     int | None,
-    option("--max-steps", "Reasoning (ACT) steps at most; may exceed those trained.", "as trained", min=1),
+    option(
+        "--max-steps",
+        "Maximum number of reasoning (ACT) steps; may exceed the number in training.",
+        "as trained",
+        min=1,
+    ),
 ]
 HaltOption = Annotated[
     Literal["adaptive", "full"] | None,
     option(
         "--halt",
-        "adaptive: a puzzle stops when the model is confident of its answer; full: all steps.",
+        "adaptive: a puzzle stops when the model halts it; full: all steps.",
         "as configured",
     ),
 ]

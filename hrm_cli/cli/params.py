@@ -23,7 +23,7 @@ def params(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE",
-            help="Settings to change, as in arch.hidden_size=256; behind --compare also what to compare.",
+            help="Settings to change, as in arch.hidden_size=256; after --compare also the models to compare.",
             show_default=False,
         ),
     ] = None,
@@ -35,10 +35,10 @@ def params(
         ),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="What every published figure counted, computed now.")
+        bool, typer.Option("--explain", help="Explain what each published figure counted.")
     ] = False,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Side by side: presets, YAML files or checkpoints.")
+        bool, typer.Option("--compare", help="Compare presets, YAML files or checkpoints side by side.")
     ] = False,
     budget: Annotated[
         str | None,
@@ -49,21 +49,22 @@ def params(
         typer.Option(
             "--vary",
             metavar="KEYS",
-            help="With --budget: what may vary, of hidden_size,H_layers,L_layers,expansion.",
+            help="With --budget: the settings to vary, of hidden_size,H_layers,L_layers,expansion.",
         ),
     ] = None,
     puzzle_identifiers: Annotated[
         int | None, typer.Option("--puzzle-identifiers", min=1, help="Rows of the puzzle-embedding table.")
     ] = None,
     vocab_size: Annotated[
-        int | None, typer.Option("--vocab-size", min=1, help="Tokens, if not those of the preset's puzzles.")
+        int | None,
+        typer.Option("--vocab-size", min=1, help="Vocabulary size, if not that of the preset's puzzles."),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Puzzles to estimate training memory for.")
+        int | None, typer.Option("--batch-size", min=1, help="Batch size to estimate training memory for.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Count a model's parameters exactly, and see its memory and arithmetic.
+    """Count a model's parameters exactly; estimate its memory and FLOPs.
 
     \b
     Examples:
@@ -74,7 +75,7 @@ def params(
       hrm params --compare base large trm-sudoku
       hrm params --budget 7M
 
-    Modules are instantiated without memory, so that any size can be counted on any machine.
+    Modules are instantiated on the meta device, so any size can be counted on any machine.
     """
     from hrm_cli.runs.subjects import Assumed
 
@@ -82,13 +83,15 @@ def params(
     modes = (("--explain", explain), ("--compare", compare), ("--budget", budget is not None))
     asked = [name for name, wanted in modes if wanted]
     if len(asked) > 1:
-        raise ConfigError(f"{' and '.join(asked)} cannot be combined; ask for one at a time")
+        raise ConfigError(f"{' and '.join(asked)} cannot be combined; give one of them")
     if vary is not None and budget is None:
-        raise ConfigError("--vary says what --budget may vary; give a budget too, as in --budget 7M")
+        raise ConfigError("--vary needs --budget, as in --budget 7M")
     if explain and (given or preset or checkpoint):
-        raise ConfigError("--explain is about published figures and takes nothing to count; leave that out")
+        raise ConfigError(
+            "--explain is about published figures and counts no other model; omit the other options"
+        )
     if checkpoint is not None and (vocab_size or puzzle_identifiers or budget):
-        raise ConfigError("--checkpoint has its tokens and identifiers in it; leave out what changes them")
+        raise ConfigError("--checkpoint fixes tokens and identifiers; omit the options that change them")
     assumed = Assumed(vocab_size, puzzle_identifiers, batch_size)
     if explain:
         _explain(json)
@@ -109,7 +112,7 @@ def _count(
     if checkpoint is None:
         report = report_of_preset(preset or DEFAULT_PRESET, overrides, assumed)
     elif preset is not None or overrides:
-        raise ConfigError("--checkpoint has its configuration in it; leave out --preset and KEY=VALUE")
+        raise ConfigError("--checkpoint contains its configuration; omit --preset and KEY=VALUE")
     else:
         report = report_of_checkpoint(checkpoint, assumed)
     if json:

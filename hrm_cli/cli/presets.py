@@ -76,7 +76,7 @@ def copy(
     ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Write a configuration to a file, every setting explained.
+    """Write a configuration to a file, with every setting explained.
 
     \b
     Example:
@@ -110,7 +110,7 @@ def diff(a: PresetArgument, b: PresetArgument, json: JsonOption = False) -> None
     elif differences:
         console.print_table(("setting", a, b), [(key, _shown(x), _shown(y)) for key, x, y in differences])
     else:
-        console.print_line(f"{a} and {b} hold the same settings.")
+        console.print_line(f"{a} and {b} have the same settings.")
 
 
 @app.command()
@@ -118,7 +118,7 @@ def validate(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="YAML files, or names of presets.")],
     json: JsonOption = False,
 ) -> None:
-    """Check files and tell every problem at once.
+    """Check files and report all problems at once.
 
     \b
     Example:

@@ -13,38 +13,38 @@ from hrm_cli.cli.options import JsonOption, OwnModelArgument
 def push(
     checkpoint: OwnModelArgument,
     repository: Annotated[
-        str, typer.Argument(metavar="hf:OWNER/NAME", help="Where to; made if it is not there.")
+        str, typer.Argument(metavar="hf:OWNER/NAME", help="Repository to upload to; created if missing.")
     ],
-    private: Annotated[
-        bool, typer.Option("--private", help="A repository that is made is for you alone.")
-    ] = False,
+    private: Annotated[bool, typer.Option("--private", help="Create the repository as private.")] = False,
     revision: Annotated[
         str | None,
         typer.Option(
             "--revision",
             metavar="BRANCH",
-            help="The branch to put it on; made if it is not there.",
+            help="Branch to upload to; created if missing.",
             show_default="main",
         ),
     ] = None,
     title: Annotated[
-        str | None, typer.Option("--title", help="Heading of the page.", show_default="NAME")
+        str | None, typer.Option("--title", help="Title of the model card.", show_default="NAME")
     ] = None,
     license: Annotated[
         str | None,
         typer.Option(
-            "--license", help="License to state on the page, as in apache-2.0.", show_default="none stated"
+            "--license",
+            help="License to state in the model card, as in apache-2.0.",
+            show_default="none stated",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the page and the files; nothing leaves this machine.")
+        bool, typer.Option("--dry-run", help="Print the model card and the files; upload nothing.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Put a trained model on the hub: its weights, its configuration and a page written from the run.
+    """Upload a trained model to the hub: weights, configuration and a generated model card.
 
-    It needs the extra `hub` and a token that may write (`hf auth login`, or HF_TOKEN). Folders of this machine are
-    left out of what is published.
+    It needs the extra `hub` and a token with write access (`hf auth login`, or HF_TOKEN). Paths of this machine are
+    removed from what is published.
 
     \b
     Examples:

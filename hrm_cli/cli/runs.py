@@ -22,20 +22,20 @@ def runs(
         list[str] | None,
         typer.Argument(
             metavar="[DIR | show RUN]",
-            help="Folder that runs lie in, or show and a run.",
+            help="Folder that contains runs, or `show` and a run.",
             show_default="runs",
         ),
     ] = None,
     png: Annotated[
         Path | None,
         typer.Option(
-            "--png", metavar="FILE.png", help="show: also draw the curves as a picture.", show_default=False
+            "--png", metavar="FILE.png", help="show: also write the curves as a picture.", show_default=False
         ),
     ] = None,
     width: Annotated[int, typer.Option("--width", min=16, max=400, help="show: columns of a chart.")] = 64,
     json: JsonOption = False,
 ) -> None:
-    """List runs with their state and best figures, or draw the curves of one.
+    """List runs with their state and best figures, or plot the curves of one.
 
     \b
     Examples:
@@ -51,7 +51,7 @@ def runs(
         _show(Path(words[1]), png, width, json=json)
         return
     if len(words) > 1:
-        raise ConfigError(f"hrm runs {' '.join(words)}: one folder is wanted, or show and a run")
+        raise ConfigError(f"hrm runs {' '.join(words)}: expected one folder, or show and a run")
     if png is not None:
         raise ConfigError("--png: only with show and a run")
     _list(Path(words[0]), json=json)
@@ -115,7 +115,7 @@ def _show(folder: Path, png: Path | None, width: int, *, json: bool) -> None:
             console.print_line(text)
     if run.evaluations:
         console.print_line(
-            f"\n{POINT} evaluations; the line is training, each point the mean since the one before"
+            f"\n{POINT} evaluations; the line is training, each point the mean since the previous one"
         )
     if png is not None:
         console.print_message(f"{png}: the same as a picture")
@@ -139,6 +139,6 @@ def _head(run: RunRecords) -> None:
             f"best exact accuracy {run.best['exact_accuracy']:.2%} at step {run.best['step']:,}{of_cells}"
         )
     if run.junk:
-        console.print_line(f"lines of metrics.jsonl that are no records, passed over: {run.junk}")
+        console.print_line(f"lines of metrics.jsonl that are not records, skipped: {run.junk}")
     if not run.training and not run.evaluations:
         console.print_line("nothing logged yet")

@@ -38,7 +38,7 @@ def solve(
         typer.Option(
             "--attempts",
             min=1,
-            help="Augmented copies to try where the first answer breaks a rule, until an answer verifies.",
+            help="Test-time augmentation: if the first answer breaks a rule, try up to N augmented copies.",
             show_default="8 for bundled models, 1 for others",
         ),
     ] = None,
@@ -98,8 +98,8 @@ def solve(
         typer.Option(
             "--output",
             metavar="FILE",
-            help="Also write the verified answers, one a line (empty where there is none); "
-            "or every record, where the name ends in .jsonl.",
+            help="Also write the verified answers, one per line (an empty line if there is none); or all "
+            "records, if the name ends in .jsonl.",
             show_default=False,
         ),
     ] = None,
@@ -109,7 +109,7 @@ def solve(
         typer.Option(
             "--picture",
             metavar="FILE.svg",
-            help="Also draw a solve: the first solved puzzle, else the first answered.",
+            help="Also write a picture of the first solved puzzle, else of the first answered.",
             show_default=False,
         ),
     ] = None,
@@ -118,7 +118,7 @@ def solve(
         typer.Option(
             "--save-carry",
             metavar="FILE",
-            help="Keep the reasoning state of the puzzles that run out of steps, to go on later.",
+            help="Save the reasoning state of the puzzles that run out of steps, to continue later.",
             show_default=False,
         ),
     ] = None,
@@ -127,7 +127,7 @@ def solve(
         typer.Option(
             "--resume-carry",
             metavar="FILE",
-            help="Go on with the puzzles of a saved state (in place of PUZZLE_FILE), up to --max-steps in all.",
+            help="Continue the puzzles of a saved state (instead of PUZZLE_FILE), up to --max-steps in total.",
             show_default=False,
         ),
     ] = None,
@@ -136,7 +136,7 @@ def solve(
         typer.Option(
             "--votes",
             min=1,
-            help="ARC: images of a task that vote, itself included.",
+            help="ARC: augmented copies of a task that vote, including the task itself.",
             show_default="all that the checkpoint knows, 32 after --adapt",
         ),
     ] = None,
@@ -154,9 +154,7 @@ def solve(
         bool, typer.Option("--adapt-weights", help="With --adapt: train a copy of the weights too.")
     ] = False,
     submission: SubmissionOption = None,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Puzzles that the model works on at once.")
-    ] = 256,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Batch size.")] = 256,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     json: Annotated[
@@ -165,11 +163,11 @@ def solve(
 ) -> None:
     """Solve puzzles from a file and verify every answer by the rules.
 
-    Exit status: 0 when all are solved, 1 when some are not (wrong answers, invalid puzzles, puzzles with several
-    solutions), 2 when something in the file is no puzzle; the other puzzles are dealt with all the same.
-    Interrupted, what was found so far has been printed, and --output keeps it as FILE.partial.
+    Exit status: 0 when all are solved, 1 when some are not (wrong answers, invalid puzzles, puzzles with more than
+    one solution), 2 when part of the file is not a puzzle; the other puzzles are still solved. After an interrupt,
+    the answers found so far are printed, and --output keeps them as FILE.partial.
 
-    Without --checkpoint the bundled model for the size of the puzzles solves them (see `hrm models`).
+    Without --checkpoint, hrm uses the bundled model for the size of the puzzles (see `hrm models`).
 
     \b
     Examples:

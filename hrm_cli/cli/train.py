@@ -39,7 +39,9 @@ def train(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="DIR", help="Dataset folder; without it the preset's own is built."),
+        typer.Option(
+            "--data", metavar="DIR", help="Dataset folder; without it, the preset's dataset is built."
+        ),
     ] = None,
     output_dir: Annotated[Path | None, run_folder_option("runs/PRESET-DATE-TIME")] = None,
     resume: Annotated[
@@ -60,12 +62,14 @@ def train(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Print what the run will take, measuring 20 steps at most; keep nothing."
+            "--dry-run",
+            help="Print the time, memory and disk that the run needs, measured over at most "
+            "20 steps; keep no files.",
         ),
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Train although the plan does not fit this machine's memory or disk."),
+        typer.Option("--force", help="Train even if the plan does not fit this machine's memory or disk."),
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -80,7 +84,7 @@ def train(
       hrm train --resume latest
       hrm train --preset base --nproc-per-node 8
 
-    Ctrl-C saves a checkpoint before it stops; --resume goes on from there.
+    Ctrl-C saves a checkpoint and stops; --resume continues from there.
     """
     processes = Processes(nproc_per_node, nnodes, node_rank, rdzv_endpoint, max_restarts, backend)
     processes.check()
@@ -112,7 +116,7 @@ def _show_plan(request: TrainRequest, processes: Processes, *, json: bool) -> No
     from hrm_cli.runs.plan import RunPlan, plan_lines
 
     if processes.are_launched:
-        raise ConfigError("--dry-run: plans a run of one process; leave several processes out")
+        raise ConfigError("--dry-run: plans a run of one process; omit --nproc-per-node and --nnodes")
 
     def show(plan: RunPlan) -> None:
         if not json:
@@ -145,7 +149,7 @@ def _render(outcome: RunOutcome) -> None:
     reasons = {
         "finished": "Finished",
         "patience": "Stopped early: no better exact accuracy",
-        "max_minutes": "Stopped: train.max_minutes is over",
+        "max_minutes": "Stopped: train.max_minutes reached",
         "interrupted": "Interrupted and saved",
     }
     console.print_line(
@@ -157,4 +161,4 @@ def _render(outcome: RunOutcome) -> None:
         )
     console.print_line(f"Checkpoint: {result.checkpoint}")
     if result.reason == "interrupted":
-        console.print_line(f"Go on with: hrm train --resume {outcome.folder}")
+        console.print_line(f"Continue with: hrm train --resume {outcome.folder}")

@@ -47,7 +47,7 @@ def main() -> None:
         _leave(0)
     except (KeyboardInterrupt, SystemExit) as error:
         # Before there was anything to save. The launcher knows whether it was told to end, or another worker failed.
-        report("lost", 1, f"process {rank} was ended by a signal")
+        report("lost", 1, f"process {rank} was terminated by a signal")
         _leave(128 + (signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM))
     except HRMError as error:
         report("refused", error.exit_status, str(error))
@@ -59,7 +59,7 @@ def main() -> None:
     except Exception as error:
         # By name: the class comes with torch, which may not have been loaded yet.
         if type(error).__name__ == "PeerLost":
-            report("lost", 1, f"process {rank} lost the others: {error}")
+            report("lost", 1, f"process {rank} lost the connection to the other processes: {error}")
         else:
             report("failed", EXIT_FAULT, f"process {rank}: {fault(error)}", traceback.format_exc().rstrip())
         _leave(1)
@@ -123,7 +123,7 @@ def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
         check_same_dataset(prepared, world)
         if world.is_first and attempt:
             console.print_message(
-                f"A process was lost. Started again from the latest checkpoint ({attempt} of {task['max_restarts']})."
+                f"A process failed. Restarted from the latest checkpoint ({attempt} of {task['max_restarts']})."
             )
         outcome = run_training(prepared, reporter, world=world, device=device_of_command(device.type, device))
         if world.is_first:

@@ -27,7 +27,7 @@ class ArchConfig(Section):
         512, ge=2, le=65_536, description="width H of both modules; a multiple of num_heads"
     )
     num_heads: Int = Field(
-        8, ge=1, description="attention heads; changing them alone leaves the count as it is"
+        8, ge=1, description="attention heads; their number does not change the parameter count"
     )
     H_layers: Int = Field(4, ge=1, le=1024, description="blocks of the slow H-module")
     L_layers: Int = Field(4, ge=1, le=1024, description="blocks of the fast L-module")
@@ -40,7 +40,7 @@ class ArchConfig(Section):
         None,
         ge=0,
         le=1_048_576,
-        description="numbers per puzzle identifier; null takes hidden_size, 0 means no puzzle embedding",
+        description="size of a puzzle embedding; null takes hidden_size, 0 means no puzzle embedding",
     )
     puzzle_emb_len: Int = Field(
         0,
@@ -49,45 +49,44 @@ class ArchConfig(Section):
         description="positions that the puzzle embedding takes; 0 derives ceil(puzzle_emb_ndim ÷ hidden_size)",
     )
     pos_encodings: Literal["rope", "learned", "none"] = Field("rope", description="positional encodings")
-    halt_max_steps: Int = Field(
-        16, ge=1, le=65_536, description="ACT steps after which a puzzle halts in any case"
-    )
+    halt_max_steps: Int = Field(16, ge=1, le=65_536, description="maximum ACT steps per puzzle")
     halt_exploration_prob: Float = Field(
         0.1,
         ge=0,
         le=1,
-        description="probability with which a row draws a minimum number of steps in training",
+        description="exploration: probability that a row gets a random minimum number of steps in training",
     )
     rms_norm_eps: Float = Field(1e-5, gt=0, description="added to the mean square in RMS norm")
     rope_theta: Float = Field(10000.0, gt=0, description="base of the rotary frequencies")
     q_continue: bool = Field(
         True,
-        description="learn the value of going on as well; without it a step saves its second forward pass",
+        description="also train Q-continue; without it a step saves its second forward pass",
     )
     halting: Literal["q_learning", "settle", "certain"] = Field(
         "q_learning",
-        description="what ends a puzzle: a learned value of halting; or, without a Q head, a state that no longer "
-        "changes (settle), or a token of probability 0.98 or more in every cell (certain)",
+        description="halting rule: a learned Q head (q_learning); or, without a Q head, a state that no "
+        "longer changes (settle), or a token of probability 0.98 or more in every cell (certain)",
     )
-    tied_output: bool = Field(False, description="the token embedding is the output head as well")
+    tied_output: bool = Field(False, description="use the token embedding as the output head as well")
     mixer: Literal["attention", "mlp", "units"] | None = Field(
         None,
         description="what mixes positions inside a block: attention; mlp over the positions (trm); units, messages "
         "along the rows, columns and boxes that the domain declares; null takes attention, or mlp where mlp_t is set",
     )
     mlp_t: bool = Field(False, description="the reference's name for mixer=mlp")
-    dropout: Float = Field(0.1, ge=0, lt=1, description="nova: share of activations dropped in training")
+    dropout: Float = Field(0.1, ge=0, lt=1, description="nova: dropout probability")
     nova_halting: Literal["mean", "per_row"] = Field(
         "mean",
-        description="nova: halt the whole batch on its mean halt probability, as published, or every row alone",
+        description="nova: halt the whole batch on its mean halt probability, as published, or each row by itself",
     )
     nova_bridge_loss_weight: Float = Field(
         0.0, ge=0, description="nova: weight of the states' predictions of each other through the bridges"
     )
     forward_dtype: Literal["bfloat16", "float16", "float32", "auto"] = Field(
         "bfloat16",
-        description="number format of the forward pass; parameters stay float32; float16 is trained with a loss scale; "
-        "auto takes bfloat16 where the hardware multiplies it, else float32",
+        description="number format of the forward pass; parameters stay float32; float16 is trained with "
+        "a loss scale; "
+        "auto takes bfloat16 where the hardware supports it, else float32",
     )
 
     @model_validator(mode="after")
@@ -99,7 +98,7 @@ class ArchConfig(Section):
         if depth > DEEPEST_STEP:
             raise ValueError(
                 f"H_cycles {self.H_cycles} × (L_cycles {self.L_cycles} × L_layers {self.L_layers} + H_layers "
-                f"{self.H_layers}) are {depth:,} blocks in one ACT step; at most {DEEPEST_STEP:,} are computed"
+                f"{self.H_layers}) are {depth:,} blocks in one ACT step; at most {DEEPEST_STEP:,} are allowed"
             )
         if self.hidden_size % self.num_heads:
             fits = [n for n in range(1, min(self.hidden_size, 64) + 1) if self.hidden_size % n == 0]
@@ -110,12 +109,12 @@ class ArchConfig(Section):
         if self.pos_encodings == "rope" and self.head_dim % 2:
             raise ValueError(
                 f"pos_encodings rope needs an even head_dim, but hidden_size {self.hidden_size} ÷ num_heads "
-                f"{self.num_heads} = {self.head_dim}; take other num_heads, or pos_encodings learned"
+                f"{self.num_heads} = {self.head_dim}; use other num_heads, or pos_encodings learned"
             )
         if self.puzzle_emb_size > self.puzzle_positions * self.hidden_size:
             raise ValueError(
                 f"puzzle_emb_ndim {self.puzzle_emb_size} does not fit into puzzle_emb_len {self.puzzle_emb_len} × "
-                f"hidden_size {self.hidden_size}; take a larger puzzle_emb_len, or 0 to derive it"
+                f"hidden_size {self.hidden_size}; use a larger puzzle_emb_len, or 0 to derive it"
             )
         if self.mlp_t and self.core != "trm":
             raise ValueError(
@@ -152,8 +151,8 @@ class ArchConfig(Section):
             raise ValueError("mixer units has no token embedding to tie the output to; set tied_output=false")
         if self.hidden_size % (2 * self.num_heads):
             raise ValueError(
-                f"mixer units needs a hidden_size that is a multiple of 2 × num_heads, but {self.hidden_size} is no "
-                f"multiple of {2 * self.num_heads}"
+                f"mixer units needs a hidden_size that is a multiple of 2 × num_heads, but "
+                f"{self.hidden_size} is not a multiple of {2 * self.num_heads}"
             )
 
     @property

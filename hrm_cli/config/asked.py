@@ -64,7 +64,7 @@ def check_effect(config: DataConfig, asked: Asked) -> None:
         _refuse(
             asked.names - {"path", "seed"},  # --seed sets that of the dataset as well
             asked,
-            f"a dataset that is built already ({config.path}) stays as it is; leave it out, or build another "
+            f"a dataset that is built already ({config.path}) stays as it is; omit it, or build another "
             "dataset with it (hrm build-dataset)",
         )
     for source, of_source in zip(config.sources, asked_of_each(config, asked), strict=True):

@@ -24,7 +24,7 @@ from hrm_cli.config.values import (
 class FurtherSource(Section):
     """A further source of one dataset. What is left out is as in `data`, but for its test and validation puzzles."""
 
-    name: str | None = Field(None, min_length=1, description="what figures call its test puzzles")
+    name: str | None = Field(None, min_length=1, description="name of its test puzzles in results")
     source: str | None = Field(None, description="as data.source")
     clues: Annotated[str, BeforeValidator(checked_clues)] | None = Field(None, description="as data.clues")
     min_difficulty: Int | None = Field(None, ge=0, description="as data.min_difficulty")
@@ -35,10 +35,10 @@ class FurtherSource(Section):
     subsample_size: Int | None = Field(
         None, ge=0, description="as data.subsample_size; 0 trains on none of it"
     )
-    num_test: Int | None = Field(None, ge=0, description="as data.num_test; 0 unless said")
-    num_validation: Int | None = Field(None, ge=0, description="as data.num_validation; 0 unless said")
+    num_test: Int | None = Field(None, ge=0, description="as data.num_test; default 0")
+    num_validation: Int | None = Field(None, ge=0, description="as data.num_validation; default 0")
     test_subsample_size: Int | None = Field(None, ge=1, description="as data.test_subsample_size")
-    variations: Int | None = Field(None, ge=0, description="as data.variations; 0 unless said")
+    variations: Int | None = Field(None, ge=0, description="as data.variations; default 0")
 
     @model_serializer(mode="wrap")
     def _only_what_was_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -78,14 +78,14 @@ class DataConfig(Section):
     num_validation: Int = Field(
         0,
         ge=0,
-        description="puzzles held out for evaluation while training, apart from the test puzzles; 0 means that "
-        "training is evaluated on the test puzzles",
+        description="puzzles held out for evaluation during training, separate from the test puzzles; 0 "
+        "means that training is evaluated on the test puzzles",
     )
     subsample_size: Int | None = Field(
-        None, ge=1, description="training puzzles drawn from the source; null takes all"
+        None, ge=1, description="training puzzles sampled from the source; null takes all"
     )
     test_subsample_size: Int | None = Field(
-        None, ge=1, description="test puzzles drawn from the source; null takes all"
+        None, ge=1, description="test puzzles sampled from the source; null takes all"
     )
     clues: Annotated[str, BeforeValidator(checked_clues)] = Field(
         "minimal",
@@ -96,42 +96,46 @@ class DataConfig(Section):
     style: Literal["walls", "perfect", "braided"] = Field(
         "perfect",
         description="built-in mazes: perfect (corridors without loops), braided (with loops in place of dead ends), "
-        "or walls (cells walled up at random)",
+        "or walls (random cells made into walls)",
     )
     allow_ties: bool = Field(
-        False, description="mazes: keep those with several shortest paths; the answer marks one of them"
+        False, description="mazes: keep those with more than one shortest path; the answer marks one of them"
     )
     variations: Int = Field(
         0,
         ge=0,
-        description="Sudoku: further training puzzles made from the source's by exchanging a few clues, about as hard "
-        "as these",
+        description="Sudoku: additional training puzzles of similar difficulty, made from the source's "
+        "by exchanging a few clues",
     )
     num_aug: Int = Field(0, ge=0, description="stored augmented copies of each training puzzle")
     augment: Literal["stored", "online"] = Field(
         "stored",
-        description="stored: the copies on disk; online: a fresh symmetry at every visit while training",
+        description="stored: copies on disk; online: a new random symmetry at every visit during training",
     )
     hints: Float = Field(
         0.0,
         ge=0,
         le=1,
-        description="Sudoku: share of the copies with random further givens taken from the answer, from one to all",
+        description="Sudoku: fraction of the copies made easier by extra givens, a random number of them "
+        "from one to all",
     )
     strict_split: bool = Field(
-        False, description="keep train and test apart up to symmetry, not only letter by letter"
+        False,
+        description="exclude training puzzles that are symmetric to a test puzzle, not only identical ones",
     )
     name: str | None = Field(
-        None, min_length=1, description="what figures call the test puzzles, where there are several sources"
+        None,
+        min_length=1,
+        description="name of the test puzzles in results, if there is more than one source",
     )
     by_collection: bool = Field(
         False,
-        description="tell the test puzzles of a CSV file apart by its column `source`: figures for each collection",
+        description="group the test puzzles of a CSV file by its column `source`: results for each collection",
     )
     also: tuple[FurtherSource, ...] = Field(
         (),
-        description="further sources of the same dataset, a list such as [{clues: minimal, num_train: 5000}]; what "
-        "one leaves out is as in data",
+        description="additional sources of the dataset, a list such as "
+        "[{clues: minimal, num_train: 5000}]; keys that one leaves out are as in data",
     )
     seed: Int = Field(0, ge=0, lt=LARGEST_SEED, description="seed of the dataset")
 
@@ -151,7 +155,8 @@ class DataConfig(Section):
             key = "num_train" if source.source == "builtin" else "subsample_size"
             if source.variations and getattr(source, key) == 0:
                 raise ValueError(
-                    f"variations are made from training puzzles, but {key} of source {source.source} is 0; set it to 1 "
+                    f"variations are made from training puzzles, but {key} of source {source.source} is "
+                    f"0; set it to 1 "
                     "or more"
                 )
         return self

@@ -32,13 +32,13 @@ def parse_schedule(text: str) -> list[DepthStage]:
         match = _STAGE.fullmatch(word)
         if match is None:
             raise ValueError(
-                f"found {text!r}; accepted: {', '.join(DEPTH_SCHEDULES)}, or stages H_cycles x L_cycles @ share of "
-                "the run, as in 2x2@0 4x3@0.5"
+                f"found {text!r}; accepted: {', '.join(DEPTH_SCHEDULES)}, or stages H_cycles x L_cycles "
+                f"@ fraction of the run, as in 2x2@0 4x3@0.5"
             )
         stages.append(DepthStage(float(match[3]), int(match[1]), int(match[2])))
     shares = [stage.share for stage in stages]
     if shares[:1] != [0] or any(later <= earlier for earlier, later in pairwise(shares)):
-        raise ValueError(f"found {text!r}; the shares of its stages must begin with 0 and grow")
+        raise ValueError(f"found {text!r}; the fractions of its stages must start at 0 and increase")
     return stages
 
 

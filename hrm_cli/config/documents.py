@@ -27,7 +27,7 @@ def read_text(path: Path) -> str:
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file{_neighbour(path)}") from error
     except IsADirectoryError as error:
-        raise ConfigError(f"{path}: is a directory; a YAML file is wanted") from error
+        raise ConfigError(f"{path}: is a directory; a YAML file is expected") from error
     except regular_files.UnusableFile as error:
         raise ConfigError(f"{path}: {error}") from error
     except OSError as error:

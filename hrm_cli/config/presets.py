@@ -129,7 +129,7 @@ def _merged_chain(name_or_path: str) -> tuple[Document, dict[str, str]]:
             raise ConfigError(f"{child.label}: extends: {error}") from error
         chain.append(source)
         if source.identity in {earlier.identity for earlier in chain[:-1]}:
-            raise ConfigError(f"extends goes in a circle: {' → '.join(link.label for link in chain)}")
+            raise ConfigError(f"extends is circular: {' → '.join(link.label for link in chain)}")
     merged: Document = {}
     origins: dict[str, str] = {}
     for source in reversed(chain):

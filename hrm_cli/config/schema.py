@@ -15,14 +15,14 @@ from hrm_cli.config.values import Int, Section
 class EvalConfig(Section):
     """Evaluation, while training and by `hrm eval`."""
 
-    batch_size: Int = Field(256, ge=1, description="puzzles in a batch")
-    max_steps: Int | None = Field(None, ge=1, description="ACT steps at most; null takes arch.halt_max_steps")
+    batch_size: Int = Field(256, ge=1, description="batch size")
+    max_steps: Int | None = Field(None, ge=1, description="maximum ACT steps; null takes arch.halt_max_steps")
     halt: Literal["adaptive", "full"] = Field(
         "adaptive",
-        description="adaptive: a puzzle leaves when the model is sure of its answer; full: every step, for all",
+        description="adaptive: a puzzle stops when the model halts it; full: all steps for every puzzle",
     )
     max_puzzles: Int | None = Field(
-        None, ge=1, description="test puzzles evaluated while training; null means all"
+        None, ge=1, description="test puzzles evaluated during training; null means all"
     )
 
 
@@ -40,22 +40,23 @@ class Preset(Section):
         contract, core = self.train.contract, self.arch.core
         if core == "nova" and self.arch.nova_halting == "mean" and self.train.accumulation_steps > 1:
             raise ValueError(
-                "train.accumulation_steps above 1 does not go with arch.nova_halting mean, "
-                "which halts by the mean of the whole batch; take arch.nova_halting=per_row"
+                "train.accumulation_steps above 1 cannot be combined with arch.nova_halting mean, "
+                "which halts by the mean of the whole batch; use arch.nova_halting=per_row"
             )
         if contract is not None and (contract == "whole_forward") != (core == "nova"):
             fits = "whole_forward" if core == "nova" else "deep_supervision or rsm"
             raise ValueError(
-                f"train.contract {contract} does not go with arch.core {core}; take {fits}, or null"
+                f"train.contract {contract} does not work with arch.core {core}; use {fits}, or null"
             )
         if self.train.carry_over and contract != "rsm":
             raise ValueError(
-                f"train.carry_over {self.train.carry_over:g} belongs to train.contract rsm; elsewhere rows go on until "
-                "they halt; take train.contract=rsm, or train.carry_over=0"
+                f"train.carry_over {self.train.carry_over:g} belongs to train.contract rsm; elsewhere "
+                f"rows go on until "
+                "they halt; use train.contract=rsm, or train.carry_over=0"
             )
         if self.arch.halting != "q_learning" and contract != "rsm" and core != "nova":
             raise ValueError(
-                f"arch.halting {self.arch.halting} leaves no Q head to learn when to halt; take train.contract=rsm, "
+                f"arch.halting {self.arch.halting} leaves no Q head to learn when to halt; use train.contract=rsm, "
                 "or arch.halting=q_learning"
             )
         return self

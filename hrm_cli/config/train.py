@@ -23,19 +23,21 @@ from hrm_cli.config.values import (
 class TrainConfig(Section):
     """Optimisation, and what a run does while it trains."""
 
-    epochs: Int = Field(20000, ge=1, description="visits of every training group")
-    global_batch_size: Int = Field(768, ge=1, description="puzzles in a step, over all processes")
+    epochs: Int = Field(20000, ge=1, description="number of times that every training group is visited")
+    global_batch_size: Int = Field(768, ge=1, description="batch size of a step, over all processes")
     accumulation_steps: Int = Field(
-        1, ge=1, description="micro-batches that a step is computed in, one after the other; saves memory"
+        1, ge=1, description="micro-batches per step (gradient accumulation); saves memory"
     )
     activation_checkpointing: bool = Field(
-        False, description="keep only the borders of blocks for the backward pass and compute the rest again"
+        False,
+        description="activation checkpointing: store block inputs only and recompute the rest in the backward pass",
     )
-    optimizer: Literal["adam_atan2", "adamw"] = Field("adam_atan2", description="optimiser of the network")
+    optimizer: Literal["adam_atan2", "adamw"] = Field("adam_atan2", description="optimizer of the network")
     lr: Float = Field(1e-4, gt=0, description="learning rate of the network")
     lr_schedule: Literal["constant", "cosine", "linear"] | None = Field(
         None,
-        description="learning rates behind the warm-up; null takes cosine where lr_min_ratio is below 1, else constant",
+        description="learning-rate schedule after the warm-up; null takes cosine where lr_min_ratio is below 1, "
+        "else constant",
     )
     lr_min_ratio: Float | None = Field(
         None, ge=0, le=1, description="last rate ÷ lr of cosine and linear; null takes 0.1 for them"
@@ -61,13 +63,13 @@ class TrainConfig(Section):
     )
     stagger: bool = Field(
         False,
-        description="deep supervision: rows begin with different numbers of ACT steps behind them, so that they do not "
-        "all take new puzzles at the same step for as long as none of them halts",
+        description="deep supervision: rows start at different ACT steps, so that they do not all get "
+        "new puzzles at the same step while none of them halts",
     )
     depth_schedule: Annotated[str, BeforeValidator(checked_schedule)] | None = Field(
         None,
-        description="cycles in training by share of the run: rsm, cgar, or stages such as 2x2@0 4x3@0.5 "
-        "(H_cycles x L_cycles @ share); "
+        description="cycles in training by fraction of the run: rsm, cgar, or stages such as 2x2@0 4x3@0.5 "
+        "(H_cycles x L_cycles @ fraction); "
         "null keeps the model's",
     )
     carry_over: Float = Field(
@@ -78,30 +80,35 @@ class TrainConfig(Section):
         "before left it; 0 starts all of them afresh, as published",
     )
     supervision_decay: Float = Field(
-        1.0, gt=0, le=1, description="weight of a supervision step ÷ that of the one before (CGAR: 0.7)"
+        1.0, gt=0, le=1, description="weight of a supervision step ÷ that of the previous one (CGAR: 0.7)"
     )
     init_from: str | None = Field(
         None,
-        description="checkpoint whose weights a new run starts from (a path or hf:OWNER/NAME); null draws them",
+        description="checkpoint whose weights a new run starts from (a path or hf:OWNER/NAME); null "
+        "initializes them at random",
     )
     freeze: Literal["none", "network"] = Field(
-        "none", description="network: its weights stay as they are, puzzle embeddings alone are trained"
+        "none", description="network: freeze the network's weights and train only the puzzle embeddings"
     )
     ema_decay: Float = Field(
         0.0, ge=0, lt=1, description="decay of averaged weights used for evaluation; 0 means none"
     )
     grad_clip: Float = Field(0.0, ge=0, description="largest gradient norm; 0 means no clipping")
     distill_from: str | None = Field(
-        None, description="checkpoint of a teacher whose logits are learned as well; null means none"
+        None, description="distillation: checkpoint of the teacher; null means none"
     )
-    distill_weight: Float = Field(1.0, gt=0, description="weight of the teacher's term in the loss")
+    distill_weight: Float = Field(
+        1.0, gt=0, description="distillation: weight of the teacher's term in the loss"
+    )
     eval_interval: Int | None = Field(
         None, ge=1, description="epochs between evaluations; null means ten in a run"
     )
     checkpoint_interval: Int | None = Field(
-        None, ge=1, description="steps between checkpoints beside those at evaluations; null means none"
+        None,
+        ge=1,
+        description="steps between checkpoints, in addition to those at evaluations; null means none",
     )
-    keep_checkpoints: Int = Field(2, ge=1, description="newest checkpoints kept, beside the best")
+    keep_checkpoints: Int = Field(2, ge=1, description="newest checkpoints kept, in addition to the best")
     patience: Int | None = Field(
         None,
         ge=1,
@@ -111,13 +118,17 @@ class TrainConfig(Section):
         None, ge=1, description="steps after which the run ends, if epochs ask for more"
     )
     max_minutes: Float | None = Field(
-        None, gt=0, description="minutes after which the run ends, evaluations included; its schedule follows"
+        None,
+        gt=0,
+        description="minutes after which the run ends, evaluations included; the learning-rate schedule adapts",
     )
     on_divergence: Literal["stop", "rollback"] = Field(
-        "stop", description="what follows a divergence: the end, or the best checkpoint again at a lower rate"
+        "stop",
+        description="what to do after a divergence: stop, or roll back to the best checkpoint at "
+        "a lower learning rate",
     )
     rollback_lr_factor: Float = Field(
-        0.5, gt=0, le=1, description="what a rollback multiplies the learning rates by"
+        0.5, gt=0, le=1, description="factor by which a rollback multiplies the learning rates"
     )
     max_rollbacks: Int = Field(3, ge=1, description="rollbacks after which a divergence ends the run")
     collapse_ratio: Float = Field(
@@ -127,7 +138,7 @@ class TrainConfig(Section):
         description="exact accuracy ÷ best below which an evaluation counts as a divergence; 0 means never",
     )
     collapse_from: Float = Field(
-        0.5, ge=0, le=1, description="best exact accuracy from which on collapses are looked for"
+        0.5, ge=0, le=1, description="best exact accuracy from which on collapses are detected"
     )
     explode_ratio: Float = Field(
         100.0, gt=1, description="loss ÷ lowest mean loss seen at which the run counts as diverged"
@@ -135,7 +146,8 @@ class TrainConfig(Section):
     log_interval: Int = Field(20, ge=1, description="steps between lines in metrics.jsonl")
     loggers: Annotated[tuple[Literal["tensorboard", "wandb"], ...], BeforeValidator(names_from_text)] = Field(
         (),
-        description="where the lines of metrics.jsonl go as well: tensorboard, wandb (offline), or both in a list",
+        description="additional loggers for the lines of metrics.jsonl: tensorboard, wandb (offline), or "
+        "both in a list",
     )
     compile: Annotated[
         Literal["auto", "on", "max-autotune", "cudagraphs", "off"], BeforeValidator(on_or_off)

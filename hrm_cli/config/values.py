@@ -18,7 +18,7 @@ def number_from_text(value: Any) -> Any:
     """A number written as text, as a number; anything else as it is. Raises ValueError for a truth value."""
     if isinstance(value, bool):
         # Python counts true as 1; nobody who writes `epochs: true` means one epoch.
-        raise ValueError("a truth value is no number")
+        raise ValueError("expected a number, got true or false")
     # YAML 1.1 reads 1e-4 as text (it wants 1.0e-4); people mean the number.
     if isinstance(value, str):
         try:

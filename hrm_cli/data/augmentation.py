@@ -27,8 +27,8 @@ def check_hints(domain: Domain, share: float) -> None:
     """Raises ConfigError where hints are asked for of a domain that has no blank cells to fill."""
     if share and domain.blank_token is None:
         raise ConfigError(
-            f"data.hints: {domain.describe()} has no empty cells that the answer fills, so nothing can be given "
-            "away; hints are for Sudoku"
+            f"data.hints: {domain.describe()} has no empty cells that the answer fills, so there is "
+            f"nothing to give as a hint; hints are for Sudoku"
         )
 
 

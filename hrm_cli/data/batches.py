@@ -68,7 +68,8 @@ def expected_examples(data: DataConfig) -> ExpectedExamples:
         wanted = source.num_train if source.source == "builtin" else source.subsample_size
         if wanted is None:
             return ExpectedExamples(
-                None, f"{source.source} says its size once it is built; name the dataset: data.path=DIR"
+                None,
+                f"the size of {source.source} is known only after building it; name the dataset: data.path=DIR",
             )
         puzzles += wanted + source.variations
     # Augmented copies belong to their puzzle's group, of which an epoch visits one.
@@ -159,20 +160,20 @@ class TrainingBatches(Iterator[Batch]):
             value = state.get(name)
             if type(value) is not int or not 0 <= value < LARGEST_SEED:
                 raise DatasetError(
-                    f"{self._dataset.directory}: the sampler's {name} of the run to be resumed is {value!r:.40}; "
+                    f"{self._dataset.directory}: the sampler's {name} of the resumed run is {value!r:.40}; "
                     "its training.json is damaged"
                 )
         for fact in ("num_groups", "num_examples"):
             if state[fact] != own[fact]:
                 raise DatasetError(
-                    f"{self._dataset.directory}: {fact} is {own[fact]}, but the run to be resumed "
-                    f"was trained on {state[fact]}; give it the dataset it began with (--data)"
+                    f"{self._dataset.directory}: {fact} is {own[fact]}, but the resumed run was trained "
+                    f"on {state[fact]}; give it its original dataset (--data)"
                 )
         self._seed, self._epoch, self._position = state["seed"], state["epoch"], state["position"]
         self._order = epoch_order(self._dataset, self._generator(self._epoch, 0, purpose=0))
         if not 0 <= self._position < len(self._order):
             raise DatasetError(
-                f"{self._dataset.directory}: the run to be resumed stood at example {self._position} of an epoch of "
+                f"{self._dataset.directory}: the resumed run stood at example {self._position} of an epoch of "
                 f"{len(self._order)}; its training.json is damaged"
             )
 

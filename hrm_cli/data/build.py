@@ -34,21 +34,22 @@ def check_sources(sources: Sequence[Source], config: DataConfig, asked: Asked) -
         unused = ""
         if source.test is None and own.test_subsample_size is not None:
             unused, reason = "test_subsample_size", (
-                f"{own.source} has no test set of its own to draw from; "
+                f"{own.source} has no test set of its own to sample from; "
                 f"{of_source.spelled('num_test')} says how many of its puzzles are held out as test puzzles"
             )  # fmt: skip
         elif source.test is not None and "num_test" in of_source:
             unused, reason = "num_test", (
-                f"{own.source} has a test set of its own; {of_source.spelled('test_subsample_size')} draws from it"
+                f"{own.source} has a test set of its own; {of_source.spelled('test_subsample_size')} samples from it"
             )  # fmt: skip
         if unused:
-            message = f"{of_source.spelled(unused)}: without effect, for source {reason}"
+            message = f"{of_source.spelled(unused)}: has no effect, because source {reason}"
             if unused in of_source:
                 raise ConfigError(message)
             notes.append(message)
     if config.by_collection and not any(_names_collections(source) for source in sources):
         message = (
-            f"{asked.spelled('by_collection')}: without effect, for no source names collections: each line of a CSV "
+            f"{asked.spelled('by_collection')}: has no effect, because no source names collections: each "
+            f"line of a CSV "
             "file must have one in its column `source`, 1,000 different ones at most"
         )
         if "by_collection" in asked:
@@ -147,7 +148,7 @@ def _write(
 ) -> dict[str, SplitSize]:
     copies = config.num_aug if config.augment == "stored" else 0
     if config.num_aug and not copies:
-        mixture.say(f"num_aug {config.num_aug:,} is not used: copies are drawn while training")
+        mixture.say(f"num_aug {config.num_aug:,} is not used: copies are made during training")
     held_out = mixture.held_out()
     total = mixture.count("train") * (copies + 1) + mixture.count("validation") + mixture.count("test")
     sizes = {split: SplitSize() for split in SPLITS}
@@ -174,6 +175,7 @@ def _write(
     if short:
         mixture.say(
             f"{short:,} of {writing.groups:,} training puzzles have fewer than {copies:,} different "
-            f"images outside the test set and got all of them: {writing.puzzles - writing.groups:,} copies in all"
+            f"augmented copies outside the test set and got all of them: "
+            f"{writing.puzzles - writing.groups:,} copies in all"
         )
     return {**sizes, "train": SplitSize.of(writing)}

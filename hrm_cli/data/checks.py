@@ -41,7 +41,7 @@ class Problems:
         more = f"\n  and {self.count - len(self.first)} more" if self.count > len(self.first) else ""
         lines = "\n".join(self.first)
         raise DatasetError(
-            f"{source}: not usable as puzzles with one solution:\n{lines}{more}\nMend or remove these lines."
+            f"{source}: not usable as puzzles with one solution:\n{lines}{more}\nFix or remove these lines."
         )
 
 
@@ -127,4 +127,4 @@ def _reason(domain: BulkDomain, puzzle: Puzzle) -> str:
     if puzzle.solution is None:
         return f"no solution ({domain.diagnose(puzzle.grid).reason})"
     verdict = domain.verify(puzzle.grid, puzzle.solution)
-    return f"the answer given is wrong ({verdict.reason or verdict.note})"
+    return f"the given answer is wrong ({verdict.reason or verdict.note})"

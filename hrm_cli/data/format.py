@@ -207,7 +207,7 @@ def _open_array(file: Path, *, dimensions: int) -> NDArray[np.integer]:
     try:
         array = map_integers(file)
     except FileNotFoundError as error:
-        raise DatasetError(f"{file}: missing; {METADATA_FILE} beside it names this set") from error
+        raise DatasetError(f"{file}: missing; {METADATA_FILE} next to it names this set") from error
     except (OSError, ValueError) as error:
         raise DatasetError(f"{file}: not a whole .npy file ({error}); build the dataset again") from error
     if array.ndim != dimensions:

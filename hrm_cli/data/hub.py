@@ -105,8 +105,8 @@ def push_folder(
     api = hub.HfApi()
     if not hub.get_token():
         raise error_type(
-            f"{what}: no token of the hub on this machine; log in with `hf auth login`, or set HF_TOKEN to a token "
-            "that may write"
+            f"{what}: no Hugging Face token on this machine; log in with `hf auth login`, or set "
+            f"HF_TOKEN to a token with write access"
         )
     attempt("making the repository", api.create_repo, private=private, exist_ok=True)
     if address.revision:

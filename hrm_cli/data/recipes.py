@@ -1,4 +1,4 @@
-"""What a data section means for each domain: which puzzles are generated, which of a file are wanted.
+"""What a data section means for each domain: which puzzles are generated, which of a file are expected.
 
 The sections' fields are for all domains; a recipe reads those of its own.
 """
@@ -38,7 +38,7 @@ class Recipe(Protocol):
 
     @property
     def keep_several(self) -> bool:
-        """Whether puzzles with several solutions are wanted too."""
+        """Whether puzzles with several solutions are expected too."""
 
     def domain(self) -> BulkDomain:
         """The domain of built-in puzzles. Raises ConfigError for a size that there is not."""

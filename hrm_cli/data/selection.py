@@ -205,10 +205,10 @@ class _Chooser:
             taken = self._usable(pool, order, wanted, what)
         if not len(taken) or (wanted is not None and len(taken) < wanted):
             apart = " apart from the test puzzles" if len(self._apart.held_out) else ""
-            symmetric = " and their symmetric images" if apart and self._config.strict_split else ""
+            symmetric = " and their symmetric copies" if apart and self._config.strict_split else ""
             raise DatasetError(
                 f"source {self._config.source}: {len(taken):,} usable {what} puzzles{apart}{symmetric}"
-                + (f"; {wanted:,} were asked for" if wanted is not None else "")
+                + (f"; {wanted:,} were requested" if wanted is not None else "")
                 + "".join(f" ({note})" for note in self._source.notes + self.notes())
             )
         return taken
@@ -247,8 +247,8 @@ class _Chooser:
             self._report(f"checking {what} puzzles", min(have, total), total)
             if wanted is not None and have >= wanted:
                 break
-        self._left_out[f"{what} puzzles with several solutions"] = several
-        self._left_out[f"{what} puzzles that are symmetric images of test puzzles"] = symmetric
+        self._left_out[f"{what} puzzles with more than one solution"] = several
+        self._left_out[f"{what} puzzles that are symmetric to a test puzzle"] = symmetric
         return np.concatenate(taken)[:wanted]
 
 

@@ -58,7 +58,7 @@ def _plain(name: str) -> str:
     # It becomes a piece of file names.
     if Path(name).name != name or "__" in name or len(name.encode()) > LONGEST:
         raise ConfigError(
-            f"data.name {name!r}: becomes part of a file name; take letters, digits, - and single _, "
+            f"data.name {name!r}: becomes part of a file name; use letters, digits, - and single _, "
             f"{LONGEST} bytes at most"
         )
     return name

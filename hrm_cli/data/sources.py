@@ -1,6 +1,7 @@
 """Where puzzles come from: the built-in generators, CSV and text files, folders of them, the hub.
 
-Every source becomes pools of puzzles with answers, kept on disk: a source of millions needs no memory for them. Answers
+Every source becomes pools of puzzles with answers, kept on disk: a source of millions needs no memory for them.
+Answers
 that a file gives are verified, missing ones are found. A line that holds no puzzle, or one without a solution, is an
 error; a puzzle with more than one solution is skipped and counted.
 """
@@ -211,7 +212,7 @@ class _Reader:
         if skipped.count:
             self.notes.append(f"{file.name}: {skipped}")
         if several:
-            self.notes.append(f"{file.name}: left out {several:,} puzzles with several solutions")
+            self.notes.append(f"{file.name}: left out {several:,} puzzles with more than one solution")
         if too_easy:
             self.notes.append(
                 f"{file.name}: left out {too_easy:,} puzzles below {self._recipe.measure} {least}"

@@ -265,7 +265,7 @@ def check_target(directory: Path, *, force: bool) -> None:
     foreign = sorted(entries - _OWN_FILES)
     if foreign or not is_dataset(directory):
         what = f"holds {', '.join(foreign[:3])}" if foreign else "is not empty"
-        raise DatasetError(f"{directory}: {what} and is no dataset alone; choose a new or empty folder")
+        raise DatasetError(f"{directory}: {what} and is not only a dataset; choose a new or empty folder")
     if not force:
         raise DatasetError(f"{directory}: already holds a dataset; --force replaces it")
 

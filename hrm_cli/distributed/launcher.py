@@ -172,7 +172,7 @@ def _failure(job: Job, folder: Path, error: BaseException, cause: Report | None)
     if isinstance(error, RendezvousError | RuntimeError | ValueError | OSError):
         where = job.endpoint or "this host"
         return ConfigError(
-            f"the launchers of {job.place.hosts} hosts did not meet at {where} ({str(error).splitlines()[0]}); "
+            f"rendezvous of {job.place.hosts} hosts at {where} failed ({str(error).splitlines()[0]}); "
             "start one on each, with the same --nnodes and --rdzv-endpoint and its own --node-rank"
         )
     return JobFailed(f"the launcher failed: {error!r}", 1)
@@ -185,7 +185,7 @@ def _has_reported(folder: Path, place: Place, local_rank: int) -> bool:
 
 def _death(exit_code: int) -> str:
     if exit_code >= 0:
-        return f"ended with status {exit_code} without a word"
+        return f"exited with code {exit_code} and no traceback"
     try:
         name = signal.Signals(-exit_code).name
     except ValueError:

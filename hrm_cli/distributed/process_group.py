@@ -64,18 +64,18 @@ def choose_device(name: str, place: Place) -> torch.device:
     if device.type == "cuda":
         if device.index is not None:
             raise ConfigError(
-                f"device {name} is one device, but there are {place.processes} processes on this host; "
-                "take cuda: every process gets a device of its own"
+                f"device {name} names one device, but there are {place.processes} processes on this "
+                f"host; use cuda: every process gets a device of its own"
             )
         count = torch.cuda.device_count()
         if count < place.processes:
             raise ConfigError(
                 f"{place.processes} processes on this host, but it has {counted(count, 'CUDA device')}; "
-                f"take --nproc-per-node {count}"
+                f"use --nproc-per-node {count}"
             )
         return torch.device("cuda", place.local_rank)
     if device.type != "cpu":
-        raise ConfigError(f"several processes train on cuda or cpu, not on {device.type}; take device cpu")
+        raise ConfigError(f"several processes train on cuda or cpu, not on {device.type}; use device cpu")
     return device
 
 
@@ -85,10 +85,10 @@ def choose_backend(name: str | None, device: torch.device) -> str:
         return "nccl" if device.type == "cuda" and dist.is_nccl_available() else "gloo"
     if name == "nccl" and device.type != "cuda":
         raise ConfigError(
-            f"--backend nccl: NCCL works on CUDA devices, and this run is on {device.type}; take gloo"
+            f"--backend nccl: NCCL works on CUDA devices, and this run is on {device.type}; use gloo"
         )
     if name == "nccl" and not dist.is_nccl_available():
-        raise ConfigError("--backend nccl: this build of torch has no NCCL; take gloo")
+        raise ConfigError("--backend nccl: this build of torch has no NCCL; use gloo")
     return name
 
 
@@ -189,7 +189,7 @@ def _wait(store: dist.Store, until: float, whom: str) -> None:
     if store.check([_ENDED]):
         raise JobEnded(*json.loads(store.get(_ENDED)))
     if time.monotonic() > until:
-        raise PeerLost(f"waited too long for {whom}")
+        raise PeerLost(f"timed out waiting for {whom}")
     time.sleep(0.02)
 
 
@@ -202,7 +202,7 @@ def own_address(other: str) -> str:
             probe.connect(target)  # sends nothing
             return str(probe.getsockname()[0])
     except OSError as error:
-        raise ConfigError(f"{other}: there is no way to this host ({error.strerror or error})") from None
+        raise ConfigError(f"{other}: this host is unreachable ({error.strerror or error})") from None
 
 
 def _choose_interface(address: str) -> None:

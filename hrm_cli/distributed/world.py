@@ -119,7 +119,7 @@ class World:
         """Each of some small tensors, in the same order on all ranks, summed over the ranks; float64 if several."""
         if self.size == 1 or not figures:
             return dict(figures)
-        # One trip for all, by way of the host: the numbers are wanted there, and 2^53 is more than any count.
+        # One trip for all, by way of the host: the numbers are expected there, and 2^53 is more than any count.
         packed = torch.cat([value.detach().cpu().double().reshape(-1) for value in figures.values()])
         with _lost_peers_named():
             dist.all_reduce(packed)

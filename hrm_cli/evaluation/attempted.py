@@ -60,7 +60,7 @@ def dataset_domain(dataset: Dataset) -> BulkDomain:
     domain = make_domain(str(name), **facts) if name else infer_domain(metadata.vocab_size, metadata.seq_len)
     if domain is None:
         raise DatasetError(
-            f"{dataset.directory}: its puzzles are of no known domain, so no rules can verify an answer"
+            f"{dataset.directory}: its puzzles belong to no known domain, so no rules can verify an answer"
         )
     if not has_rules(domain):
         raise ConfigError(

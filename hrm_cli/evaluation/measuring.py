@@ -201,4 +201,4 @@ def own_dataset(model_file: Path, configured: str | None) -> Path:
     for folder in model_file.parents[:3]:
         if (folder / "dataset").is_dir():
             return folder / "dataset"
-    raise DatasetError(f"{model_file}: the dataset of its run is not beside it; name one with --data DIR")
+    raise DatasetError(f"{model_file}: the dataset of its run was not found; name one with --data DIR")

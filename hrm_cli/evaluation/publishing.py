@@ -130,16 +130,16 @@ def card_text(model: BundledModel, notes: str) -> str:
         f"Puzzles: {model.describe()}. A model of core `{arch.core}` with {model.parameters:,} trainable parameters "
         f"({model.bytes / 1e6:.1f} MB in bfloat16), {model.step:,} training steps.",
         "",
-        f"- **Use**: `hrm solve FILE`, or `{SCHEME}{model.name}` wherever a checkpoint is wanted",
+        f"- **Use**: `hrm solve FILE`, or `{SCHEME}{model.name}` wherever a checkpoint is expected",
         f"- **Trained on**: {model.facts.trained_on}",
-        f"- **Licence**: {model.facts.licence}",
+        f"- **License**: {model.facts.licence}",
         "",
         "## Accuracy",
         "",
         *_table(model.facts.measured),
         "",
-        "Shares of whole puzzles right. *One pass*: the first answer to the puzzle as it is. *With attempts*: a first "
-        "answer that breaks a rule is tried again as augmented copies of the puzzle. In brackets the 95 % interval.",
+        "Fraction of puzzles with every cell correct. *One pass*: the first answer. *With attempts*: "
+        "test-time augmentation where the first answer breaks a rule. In brackets: the 95 % confidence interval.",
         "",
     ]
     if notes.strip():

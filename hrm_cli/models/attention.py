@@ -41,7 +41,7 @@ def choose_attention(device: torch.device, dtype: torch.dtype, head_size: int) -
 
 def _choose(kind: _Kind, device: torch.device) -> str:
     if device.type == "cpu" and kind[2] == torch.bfloat16:
-        return "batched products"
+        return "batched matmul"
     if device.type != "cuda" or kind[2] not in _HALF:
         return "torch SDPA"
     try:

@@ -25,7 +25,7 @@ def choices(model: ACTModel) -> dict[str, str]:
     if isinstance(core, RecurrentCore):
         found["blocks"] = choose_kernels(core, device)
         if device.type == "cpu" and compilation_of(model) != "none":
-            found["blocks"] = "portable in training, where they are compiled; else " + found["blocks"]
+            found["blocks"] = "portable in compiled training; otherwise " + found["blocks"]
         if found["blocks"].startswith("fused") and model.arch.mixer != "units" and not model.arch.mlp_t:
             found["attention"] = "fused"
         found["compiled"] = compilation_of(model)

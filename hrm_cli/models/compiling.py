@@ -97,9 +97,9 @@ class Compiled:
         reason = _first_words(error)
         if self._mode != "auto":
             raise ConfigError(
-                f"{self._setting}: torch.compile failed ({reason}); take {self._setting}=off"
+                f"{self._setting}: torch.compile failed ({reason}); use {self._setting}=off"
             ) from error
-        warnings.warn(f"torch.compile failed ({reason}); the run goes on without it", stacklevel=3)
+        warnings.warn(f"torch.compile failed ({reason}); the run continues without it", stacklevel=3)
         self._compiled = None
         return result
 

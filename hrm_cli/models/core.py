@@ -112,7 +112,7 @@ class Core(Protocol):
         """One ACT step on `inputs` `[B, S]` with the puzzle embeddings `[B, puzzle_emb_ndim]`.
 
         `depth` None takes the cycles of the configuration and the core's own rule of what is trained.
-        Without logits only the two values are wanted: the carry that comes with them is of no use.
+        Without logits only the two values are expected: the carry that comes with them is of no use.
         """
 
 

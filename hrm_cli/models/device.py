@@ -36,7 +36,7 @@ def find_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise _unusable(name, str(error).splitlines()[0]) from None
     if device.type == "meta":
-        raise ConfigError("device 'meta' holds no numbers; take auto, cpu, cuda or mps")
+        raise ConfigError("device 'meta' has no data; use auto, cpu, cuda or mps")
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if not count:
@@ -51,7 +51,7 @@ def _without_cuda() -> torch.device:
 
 
 def _unusable(name: str, reason: str) -> ConfigError:
-    return ConfigError(f"device {name!r} cannot be used ({reason}); take auto, cpu, cuda or mps")
+    return ConfigError(f"device {name!r} cannot be used ({reason}); use auto, cpu, cuda or mps")
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:

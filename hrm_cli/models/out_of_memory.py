@@ -51,7 +51,7 @@ def training_settings(config: TrainConfig, rows: int) -> tuple[str, str]:
         ways.append("a smaller model")
     return (
         f"training {counted(at_once, 'puzzle')} at once",
-        f"take {', or '.join(ways)}. A run that has a checkpoint goes on from it with --resume RUN and these settings",
+        f"take {', or '.join(ways)}. A run that has a checkpoint continues with --resume RUN and these settings",
     )
 
 

@@ -42,7 +42,7 @@ def lines(stream: IO[str] | IO[bytes], name: str) -> Iterator[str | TooLong]:
         line = line.removeprefix(mark)
         mark = ""
         if _CONTROL.search(line):
-            raise PuzzleError(f"{name}: is a binary file, or text in UTF-16; expected UTF-8 text")
+            raise PuzzleError(f"{name}: is a binary file or UTF-16 text; expected UTF-8 text")
         yield line
 
 
@@ -93,4 +93,4 @@ def _raw_lines(stream: IO[str] | IO[bytes], name: str) -> Iterator[str | bytes |
 def _refuse_binary(piece: str | bytes, name: str) -> None:
     text = piece.decode("latin-1") if isinstance(piece, bytes) else piece
     if _CONTROL.search(text):
-        raise PuzzleError(f"{name}: is a binary file, or text in UTF-16; expected UTF-8 text")
+        raise PuzzleError(f"{name}: is a binary file or UTF-16 text; expected UTF-8 text")

@@ -172,7 +172,7 @@ def _check_length(prepared: PreparedRun, state: TrainState, plan: Plan, reporter
         short = config.max_steps == end
         setting = f"train.max_steps={end}" if short else f"train.epochs={config.epochs} (step {end})"
         raise ConfigError(
-            f"{prepared.folder}: is at step {step} already, behind the end that {setting} sets; raise it, or go back "
+            f"{prepared.folder}: is already at step {step}, past the end set by {setting}; raise it, or go back "
             "to an earlier checkpoint (--resume RUN/checkpoints/step-…)"
         )
     if step == end and not state.awaits_evaluation:

@@ -32,8 +32,8 @@ class RunFolder:
             self._lock = FileLock(path / LOCK_FILE)
         except AlreadyLocked as error:
             raise ConfigError(
-                f"{path}: is being trained already by {error.holder}; one process at a time trains a run. "
-                "Wait for its end, or stop it (Ctrl-C saves a checkpoint)"
+                f"{path}: is already being trained by {error.holder}; only one process can train a run. "
+                f"Wait until it ends, or stop it (Ctrl-C saves a checkpoint)"
             ) from None
         except OSError as error:
             self._remove_new_folders()

@@ -146,13 +146,13 @@ def plan_lines(plan: RunPlan) -> list[str]:
         f"Plan: {'at most ' if plan.max_minutes else ''}{counted(plan.steps, 'step')}, {plan.epochs:.1f} epochs, "
         f"{counted(plan.examples, 'example')}, {plan.tokens:,} tokens; "
         f"{amount(plan.flops, 'FLOP')} without evaluations",
-        f"Memory while training: about {amount(plan.memory, 'B')} (weights, optimiser, activations). "
+        f"Memory while training: about {amount(plan.memory, 'B')} (weights, optimizer, activations). "
         f"Disk: {amount(plan.disk, 'B')} for checkpoints of {amount(plan.checkpoint, 'B')}",
     ]
     if plan.max_minutes is not None:
         lines.append(
-            f"Time: {clock(60 * plan.max_minutes)} at most (train.max_minutes), evaluations included; learning "
-            "rates follow the steps that there is time for"
+            f"Time: {clock(60 * plan.max_minutes)} at most (train.max_minutes), evaluations included; "
+            f"the learning-rate schedule adapts to the steps that fit"
         )
     return lines
 
@@ -162,8 +162,8 @@ def time_line(step_seconds: float, left: float, steps: int, batch: int, limit: f
     to_go = f"about {clock(left)} to go without evaluations"
     if limit is not None and limit < left:
         more = round(limit / step_seconds)
-        to_go = f"{clock(limit)} to go, in which there is time for about {more:,} steps"
+        to_go = f"{clock(limit)} to go, enough for about {more:,} steps"
     return (
         f"Time: {to_go}, "
-        f"{step_seconds:.3g} s a step ({batch / step_seconds:,.0f} examples/s), measured over {steps} steps"
+        f"{step_seconds:.3g} s per step ({batch / step_seconds:,.0f} examples/s), measured over {steps} steps"
     )

@@ -35,7 +35,7 @@ from hrm_cli.runs.resources import Fitting
 from hrm_cli.runs.trackers import check_trackers
 from hrm_cli.training.starting import check_start
 
-_OF_NEW_RUNS = {"seed": "the seed that it began with", "init_from": "its own weights"}
+_OF_NEW_RUNS = {"seed": "its original seed", "init_from": "its own weights"}
 """Settings of `train` that only a new run looks at, and what a resumed one has in their place."""
 
 
@@ -127,9 +127,7 @@ def _resumed_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
             )
         for setting in settings:
             if section == "train" and setting in _OF_NEW_RUNS:
-                raise ConfigError(
-                    f"train.{setting}: a resumed run has begun already, and keeps {_OF_NEW_RUNS[setting]}; leave it out"
-                )
+                raise ConfigError(f"train.{setting}: a resumed run keeps {_OF_NEW_RUNS[setting]}; omit it")
     claim = RunFolder.existing(folder)
     try:
         preset = _with_whole_paths(load_configuration(str(folder / CONFIG_FILE), overrides), data)
@@ -137,7 +135,7 @@ def _resumed_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
         where = Path(preset.data.path) if preset.data.path else folder / OWN_DATASET
         if not is_dataset(where):
             if preset.data.path or checkpoints_of(folder):
-                raise DatasetError(f"{where}: the run's dataset is not there; name where it is now (--data)")
+                raise DatasetError(f"{where}: the run's dataset was not found; name its folder (--data)")
             # Its build was killed.
             _build(preset.data, where, NOTHING_ASKED, fitting.reporter)
         dataset, test = _open_datasets(where)
@@ -173,7 +171,7 @@ def check_same_dataset(prepared: PreparedRun, world: World) -> None:
     if others:
         raise DatasetError(
             f"{dataset.directory}: is another dataset for process {', '.join(map(str, others))} than for process 0; "
-            "every host needs the same one (--data names where it lies there)"
+            "every host needs the same one (--data names its folder there)"
         )
 
 
@@ -207,8 +205,8 @@ def _check_world(preset: Preset, world_size: int) -> None:
     arch = preset.arch
     if world_size > 1 and arch.core == "nova" and arch.nova_halting == "mean":
         raise ConfigError(
-            "arch.nova_halting mean halts by the mean of the whole batch, which several processes do not see; "
-            "take arch.nova_halting=per_row"
+            "arch.nova_halting mean halts by the mean of the whole batch, which several processes do not "
+            "see; use arch.nova_halting=per_row"
         )
 
 

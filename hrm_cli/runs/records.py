@@ -145,7 +145,7 @@ def find_runs(parent: Path) -> list[RunRecords]:
     Raises ConfigError where there is no such folder.
     """
     if not parent.is_dir():
-        raise ConfigError(f"{parent}: no such folder; name the one that your runs lie in")
+        raise ConfigError(f"{parent}: no such folder; name the folder that contains your runs")
     files = [parent / CONFIG_FILE, *parent.glob(f"*/{CONFIG_FILE}"), *parent.glob(f"*/*/{CONFIG_FILE}")]
     folders = [file.parent for file in files if file.is_file()]
     return sorted((read_run(folder) for folder in folders), key=_time)

@@ -98,7 +98,7 @@ def check_resources(
         return warnings
     if force:
         return [*problems, *warnings]
-    raise ConfigError(f"{' Also, '.join(problems)}. --force tries it all the same")
+    raise ConfigError(f"{' Also, '.join(problems)}. --force tries it anyway")
 
 
 def size(count: int) -> str:
@@ -139,7 +139,7 @@ def _candidates(train: TrainConfig, world_size: int) -> Iterator[tuple[list[dict
     batches = [batch for batch in (train.global_batch_size >> n for n in range(1, 20)) if batch >= world_size]
     yield (
         [{"global_batch_size": batch} for batch in batches if batch % world_size == 0],
-        "other updates: the learning rate may have to follow",
+        "different updates: the learning rate may need adjusting",
     )
 
 

@@ -87,7 +87,7 @@ def read_status(folder: Path) -> tuple[str, str, int | None]:
     if state not in STATES:
         raise UnusableFile(f"state is {state!r:.40}; one of {', '.join(STATES)} is expected")
     if not isinstance(reason, str) or type(total) is not int or total < 0:
-        raise UnusableFile("reason is not a text, or total_steps not a whole number")
+        raise UnusableFile("reason is not text, or total_steps is not a whole number")
     if state == RUNNING and not is_locked(folder / LOCK_FILE):
         return INTERRUPTED, "killed", total
     return state, reason, total

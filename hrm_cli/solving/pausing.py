@@ -156,7 +156,7 @@ def load_carry(path: Path, card: ModelCard, domain: Domain) -> PausedSolve:
             if metadata["model"] != _fingerprint(card.path):
                 raise CheckpointError(
                     f"{path}: was saved with another checkpoint than {card.path}; "
-                    "a carry means nothing to other weights"
+                    "a carry works only with the weights that made it"
                 )
             batches = [
                 PausedBatch(
@@ -235,7 +235,7 @@ def resume_puzzles(
     """
     if max_steps <= paused.taken:
         raise ConfigError(
-            f"--max-steps {max_steps}: {paused.path} has had {paused.taken} steps already; ask for more of them"
+            f"--max-steps {max_steps}: {paused.path} has already taken {paused.taken} steps; give a larger number"
         )
     waiting = iter(paused.puzzles)
     for batch in paused.batches:

@@ -104,7 +104,7 @@ class SolveRequest:
         for name, value in harder.items():
             if value and (self.save_carry or self.resume_carry):
                 raise ConfigError(
-                    f"{name}: a saved state belongs to one pass over the puzzle as it is; leave {name} out with it"
+                    f"{name}: a saved state belongs to one pass over the original puzzle; omit {name}"
                 )
         if self.adapt_weights and self.adapt is None:
             raise ConfigError("--adapt-weights: say for how many steps with --adapt STEPS")

@@ -51,7 +51,7 @@ class Solution:
     truth: Grid | None = None
     """The only solution, where there is exactly one and it is known."""
     trace: tuple[TraceStep, ...] = ()
-    """The steps of the try that gave the answer, if they were asked for."""
+    """The steps of the try that gave the answer, if they were requested."""
     attempt: int = 0
     """Which of them gave the answer; 1 is the puzzle itself."""
     one_pass: bool = False

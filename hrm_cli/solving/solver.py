@@ -48,7 +48,7 @@ def trained_domain(card: ModelCard) -> Domain:
     domain = make_domain(str(name), **stated) if name else infer_domain(facts.vocab_size, facts.seq_len)
     if domain is None:
         raise CheckpointError(
-            f"{card.path}: its puzzles are of no known domain ({facts.vocab_size} tokens, {facts.seq_len} cells)"
+            f"{card.path}: its puzzles belong to no known domain ({facts.vocab_size} tokens, {facts.seq_len} cells)"
         )
     if (domain.vocab_size, domain.seq_len) != (facts.vocab_size, facts.seq_len):
         raise CheckpointError(
@@ -279,7 +279,7 @@ def _conclude(domain: Domain, work: _Work, flops: int | None) -> Solution:
     is_unique = diagnosis.solutions == 1
     reason = verdict.reason or verdict.note
     if not verdict.ok and later is not None and later.work:
-        reason = f"no answer of {_efforts(later)} obeys the rules; of the best, {_origin(best)}: {reason}"
+        reason = f"no answer of {_efforts(later)} obeys the rules; the best, {_origin(best)}: {reason}"
     if not is_unique:
         of_answer = f"the answer is {verdict.note or 'one of them'}"
         if not verdict.ok:

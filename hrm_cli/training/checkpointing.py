@@ -68,7 +68,7 @@ def save_checkpoint(
             _prune(run, preset.train.keep_checkpoints, folder)
         except (OSError, SafetensorError) as error:
             problem, cause = (
-                f"{folder}: cannot be written ({error}); earlier checkpoints are as they were",
+                f"{folder}: cannot be written ({error}); earlier checkpoints are unchanged",
                 error,
             )
     if problem := world.share_bytes(problem.encode()).decode():

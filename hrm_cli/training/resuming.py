@@ -108,8 +108,10 @@ def load_training_state(
     """Puts a checkpoint of the run into `state`: `named`, or the latest that is whole. Returns the sampler's state.
 
     Rank 0 of `world` reads it, and every rank takes its rows: their number need not be that of the ranks that saved.
-    `rows` is the global batch size, the checkpoint's own unless given: of more rows the first are kept, and where there
-    are too few, the others begin with new puzzles. Nothing is written. `warn` is told, on rank 0, what is not as usual.
+    `rows` is the global batch size, the checkpoint's own unless given: of more rows the first are kept, and where
+    there
+    are too few, the others begin with new puzzles. Nothing is written. `warn` is told, on rank 0, what is not as
+    usual.
     Raises CheckpointError where the checkpoint is damaged or of another architecture.
     """
     folder, device = named or run, state.model.device
@@ -220,7 +222,7 @@ def _read_latest(run: Path, warn: Tell) -> tuple[Path, dict[str, Any], dict[str,
         if damaged:
             warn(f"{'; '.join(damaged)}. Resumed from {folder.name}, the newest checkpoint that is whole")
         return folder, facts, tensors
-    raise DamagedCheckpoint("; ".join(damaged) or f"{run}: has no checkpoint to go on from")
+    raise DamagedCheckpoint("; ".join(damaged) or f"{run}: has no checkpoint to resume from")
 
 
 def _candidates(run: Path, damaged: list[str]) -> list[Path]:
@@ -252,9 +254,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         (TENSORS_FILE, agrees(checksum_of(tensors), expected)),
     ):
         if not intact:
-            raise DamagedCheckpoint(
-                f"{folder / name}: damaged, its content is not what was written (checksum)"
-            )
+            raise DamagedCheckpoint(f"{folder / name}: damaged: its checksum does not match its content")
     return facts, tensors
 
 
@@ -267,12 +267,12 @@ def _with_rows(name: str, tensor: Tensor, rows: int) -> Tensor:
 
 
 def _other_batch_size(saved: int, rows: int, *, has_carry: bool) -> str:
-    message = f"train.global_batch_size was {saved} and is {rows} from here on"
+    message = f"train.global_batch_size was {saved} and is {rows} from now on"
     if not has_carry:
         return message
     if rows < saved:
-        return f"{message}: the first {rows} rows go on, the others are dropped"
-    return f"{message}: {saved} rows go on, {rows - saved} begin with new puzzles"
+        return f"{message}: the first {rows} rows continue, the others are dropped"
+    return f"{message}: {saved} rows continue, {rows - saved} start with new puzzles"
 
 
 def _load_generator(generator: torch.Generator, saved: Tensor, step: int) -> None:

@@ -54,7 +54,7 @@ class Run:
         try:
             return self.save(state, best=best)
         except CheckpointNotWritten as error:
-            self.warn(f"{error}. Training goes on; the next checkpoint is tried again")
+            self.warn(f"{error}. Training continues; the next checkpoint will be tried again")
             return None
 
     def warn(self, message: str) -> None:

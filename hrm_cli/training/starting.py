@@ -76,15 +76,15 @@ def freeze(state: TrainState, config: TrainConfig) -> None:
 
 def _nothing_to_freeze() -> ConfigError:
     return ConfigError(
-        "train.freeze network would leave a new run's random weights as they are; name a checkpoint to start "
+        "train.freeze network would leave a new run's random weights untrained; name a checkpoint to start "
         "from in train.init_from, or freeze a run that is resumed"
     )
 
 
 def _nothing_to_train() -> ConfigError:
     return ConfigError(
-        "train.freeze network leaves puzzle embeddings alone to be trained, and the model has none; "
-        "take train.freeze=none, or arch.puzzle_emb_ndim above 0"
+        "train.freeze network trains only puzzle embeddings, and the model has none; use "
+        "train.freeze=none, or arch.puzzle_emb_ndim above 0"
     )
 
 

@@ -106,7 +106,7 @@ FIGURES = (
     Figure("exact accuracy", "exact_accuracy", "exact_accuracy", is_share=True),
     Figure("ACT steps until a puzzle halts", "steps", "mean_steps"),
     Figure(
-        "halting: puzzles whose halt value is right about their answer",
+        "halting: puzzles whose halt decision matches the answer's correctness",
         "q_halt_accuracy",
         "q_halt_accuracy",
         True,

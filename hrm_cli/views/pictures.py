@@ -142,7 +142,7 @@ def _chosen(thinking: Sequence[Frame]) -> list[Frame]:
 def _subtitle(solution: Solution) -> str:
     if solution.verified:
         return "The answer was checked against the rules, not against a stored solution."
-    return f"The rules say: {solution.reason}"
+    return f"Rule violation: {solution.reason}"
 
 
 def _panel(panel: Panel, left: int, given: Set[int]) -> list[str]:

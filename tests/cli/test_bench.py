@@ -59,7 +59,7 @@ def test_a_build_has_examples_and_seconds_but_no_products(run_hrm: RunHrm) -> No
 def test_people_get_a_table_and_arc_a_hint_that_its_tasks_cannot_be_made_up(run_hrm: RunHrm) -> None:
     done = run_hrm("bench", "train", "--batch", 2, "--seconds", 0, *SMALLEST)
     assert "examples per second" in done.stdout
-    assert "share of the product's" in done.stdout
+    assert "fraction of that matmul" in done.stdout
     refused = run_hrm("bench", "solve", "--preset", "arc-1")
     assert refused.status == 2
     assert "hrm bench eval" in refused.stderr

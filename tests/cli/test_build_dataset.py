@@ -118,8 +118,8 @@ def test_an_option_without_effect_is_refused_with_the_one_that_has_it(
         (own / name).write_text(csv_source.read_text())
     cases = {
         (csv_source, "--test-subsample-size", 2): "--num-test says how many of its puzzles are held out",
-        (own, "--num-test", 3): "has a test set of its own; --test-subsample-size draws from it",
-        (plain, "--num-test", 2, "--by-collection"): "--by-collection: without effect",
+        (own, "--num-test", 3): "has a test set of its own; --test-subsample-size samples from it",
+        (plain, "--num-test", 2, "--by-collection"): "--by-collection: has no effect",
     }
     for (source, *options), message in cases.items():
         done = run_hrm(

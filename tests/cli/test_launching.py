@@ -110,7 +110,7 @@ def test_a_killed_worker_is_started_again_until_no_restart_is_left_and_the_run_c
     os.kill(job.workers()[1], signal.SIGKILL)
     status, out, error = job.finished()
     assert (status, out) == (1, "")
-    assert error.count("A process was lost. Started again from the latest checkpoint (1 of 1).") == 1
+    assert error.count("A process failed. Restarted from the latest checkpoint (1 of 1).") == 1
     assert [line for line in error.splitlines() if "rror" in line or "process 1" in line] == [
         "Error: process 1 of 2 was killed by SIGKILL; the system does so when memory runs out"
     ]
@@ -138,7 +138,7 @@ def test_an_error_that_would_only_come_again_ends_the_job_with_its_message_and_s
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1
     assert "training diverged at step" in errors[0]
-    assert "Started again" not in done.stderr
+    assert "Restarted from" not in done.stderr
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_solving_verifies_says_whether_the_path_is_shortest_and_draws(
     assert solved["reason"] == "the shortest path, 1 move"
     assert solved["answer"] == BESIDE.replace("\n", "")
     assert (tied["status"], tied["verified"]) == ("multiple", False)
-    assert "several shortest paths, of 2 moves each; the answer breaks a rule: no path" in tied["reason"]
+    assert "more than one shortest path, of 2 moves each; the answer breaks a rule: no path" in tied["reason"]
     assert other_size["status"] == closed["status"] == "invalid"
     assert "trained on 4×4 maze puzzles, this is another: 2×5 cells" in other_size["reason"]
     assert closed["reason"] == "no path leads from S to G"

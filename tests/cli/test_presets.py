@@ -125,7 +125,7 @@ def test_diff_shows_only_what_differs(run_hrm: RunHrm) -> None:
     differences = {d["key"]: (d["a"], d["b"]) for d in json.loads(done.stdout)["differences"]}
     assert differences["arch.hidden_size"] == (512, 768)
     assert "arch.H_cycles" not in differences
-    assert run_hrm("presets", "diff", "base", "base").stdout == "base and base hold the same settings.\n"
+    assert run_hrm("presets", "diff", "base", "base").stdout == "base and base have the same settings.\n"
     assert "arch.hidden_size" in run_hrm("presets", "diff", "base", "large").stdout
 
 

@@ -43,8 +43,8 @@ def test_a_setting_without_effect_is_refused_and_leaves_no_folder(
         (["--output-dir", "x"], "--resume and --output-dir: a resumed run keeps its own folder"),
         (["--checkpoint", "x"], "--resume and --checkpoint: a resumed run keeps its own weights"),
         (["--seed", "1"], "--resume and --seed: a resumed run keeps its own seeds"),
-        (["train.seed=1"], "train.seed: a resumed run has begun already"),
-        (["train.init_from=x"], "train.init_from: a resumed run has begun already"),
+        (["train.seed=1"], "train.seed: a resumed run keeps"),
+        (["train.init_from=x"], "train.init_from: a resumed run keeps"),
     ],
 )
 def test_an_option_of_new_runs_is_refused_for_a_resumed_one(
@@ -103,7 +103,7 @@ def _rewrite(source: Path, target: Path, name: str, value: float) -> None:
         (["train.distill_from=nowhere.safetensors"], "no such checkpoint"),
         (["train.init_from=OTHER"], "do not fit its architecture"),
         (["train.freeze=network"], "name a checkpoint to start from in train.init_from"),
-        (["train.init_from=MODEL", "train.freeze=network", "puzzle_emb_ndim=0"], "take train.freeze=none"),
+        (["train.init_from=MODEL", "train.freeze=network", "puzzle_emb_ndim=0"], "use train.freeze=none"),
     ],
 )
 def test_a_refused_run_leaves_nothing_so_that_it_can_be_tried_again(

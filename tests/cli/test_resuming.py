@@ -83,7 +83,7 @@ def test_a_second_trainer_of_a_run_is_refused_with_the_process_and_host_of_the_f
             before = content(folder)
             done = command("train", *words)
             assert done.status == 2
-            assert f"is being trained already by process {pid} on {socket.gethostname()}" in done.stderr
+            assert f"is already being trained by process {pid} on {socket.gethostname()}" in done.stderr
             assert content(folder) == before
     # A trainer that was killed holds nothing.
     done = command("train", "--resume", run, "train.max_steps=8")
@@ -114,7 +114,7 @@ def test_of_two_that_start_at_once_one_trains(whole: Path, tmp_path: Path) -> No
     errors = [process.communicate()[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 2], errors
     refused = errors[[process.returncode for process in both].index(2)]
-    assert "is being trained already by process" in refused or "already exists" in refused
+    assert "is already being trained by process" in refused or "already exists" in refused
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
 
@@ -122,9 +122,9 @@ def test_of_two_that_start_at_once_one_trains(whole: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["train.max_steps=3"], "is at step 6 already, behind the end that train.max_steps=3 sets"),
-        (["train.epochs=1"], "is at step 6 already, behind the end that train.epochs=1 (step 4) sets"),
-        (["--data", "OTHER"], "num_groups is 16, but the run to be resumed was trained on 32"),
+        (["train.max_steps=3"], "is already at step 6, past the end set by train.max_steps=3"),
+        (["train.epochs=1"], "is already at step 6, past the end set by train.epochs=1 (step 4)"),
+        (["--data", "OTHER"], "num_groups is 16, but the resumed run was trained on 32"),
         (["--data", "nowhere"], "nowhere: the run's dataset is not there"),
         (["train.distill_from=OTHER"], "OTHER: holds no checkpoint"),
         (["arch.hidden_size=32"], "keeps its model and data"),
@@ -156,8 +156,8 @@ def test_a_finished_run_says_that_nothing_is_left(command: Command, run: Path) -
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        (16, "was 8 and is 16 from here on: 8 rows go on, 8 begin with new puzzles"),
-        (4, "was 8 and is 4 from here on: the first 4 rows go on, the others are dropped"),
+        (16, "was 8 and is 16 from now on: 8 rows go on, 8 start with new puzzles"),
+        (4, "was 8 and is 4 from now on: the first 4 rows continue, the others are dropped"),
     ],
 )
 def test_a_run_goes_on_with_another_global_batch_size(
@@ -291,7 +291,7 @@ def test_a_flipped_bit_in_a_model_file_is_found_when_it_is_used(
     ):
         done = command(*words)
         assert done.status == 2, words
-        assert f"{model}: damaged, its content is not what was written (checksum)" in done.stderr
+        assert f"{model}: damaged: its checksum does not match its content" in done.stderr
 
 
 def test_baselines_take_no_options_of_a_model(command: Command, run: Path) -> None:
@@ -331,7 +331,7 @@ def test_a_run_is_resumed_from_any_folder_and_after_it_has_moved(
     (home / "data").rename(elsewhere / "data")
     done = command("train", "--resume", "moved", "train.max_steps=12", cwd=elsewhere)
     assert done.status == 2
-    assert f"{home / 'data'}: the run's dataset is not there; name where it is now (--data)" in done.stderr
+    assert f"{home / 'data'}: the run's dataset was not found; name its folder (--data)" in done.stderr
     assert command("train", "--resume", "moved", "--data", "data", cwd=elsewhere).status == 0
     assert command("train", "--resume", "moved", "train.max_steps=12", cwd=tmp_path / "home").status == 2
     assert command("train", "--resume", elsewhere / "moved", "train.max_steps=12").status == 0

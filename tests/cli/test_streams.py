@@ -94,7 +94,7 @@ def test_a_fault_of_the_program_ends_with_status_70_and_one_line(
     assert done.stdout == ""
     last = done.stderr.splitlines()[-1]
     assert last.startswith(
-        "Error: a fault of hrm itself (TypeError: unsupported \\u001b[31m operand). Please report it"
+        "Error: an internal error of hrm (TypeError: unsupported \\u001b[31m operand). Please report it"
     )
     assert "hrm info" in last
     assert ("Traceback" in done.stderr) == has_traceback

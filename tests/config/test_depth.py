@@ -29,7 +29,7 @@ def test_stages_may_be_written_out() -> None:
     "text", ["", "deep", "2x2", "2x2@0.5", "2x2@0 3x3@0", "0x2@0", "2x2@0 3x3@1", "2x2@-1"]
 )
 def test_what_is_no_schedule_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"accepted: rsm, cgar|begin with 0 and grow"):
+    with pytest.raises(ValueError, match=r"accepted: rsm, cgar|begin with 0 and increase"):
         parse_schedule(text)
 
 
@@ -42,12 +42,12 @@ def test_a_wrong_schedule_is_named_with_its_key() -> None:
     ("overrides", "said"),
     [
         (["train.contract=null"], "arch.halting settle leaves no Q head"),
-        (["train.contract=whole_forward"], "does not go with arch.core trm; take deep_supervision or rsm"),
+        (["train.contract=whole_forward"], "does not work with arch.core trm; use deep_supervision or rsm"),
         (
             ["train.contract=deep_supervision", "arch.halting=q_learning", "train.carry_over=0.5"],
             "carry_over 0.5 belongs to train.contract rsm",
         ),
-        (["arch.core=nova", "arch.mlp_t=false"], "train.contract rsm does not go with arch.core nova"),
+        (["arch.core=nova", "arch.mlp_t=false"], "train.contract rsm does not work with arch.core nova"),
     ],
 )
 def test_contracts_that_do_not_fit_the_model_are_refused_before_anything_is_built(overrides, said) -> None:

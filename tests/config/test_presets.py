@@ -154,7 +154,7 @@ def test_byte_order_mark_windows_lines_and_yaml_anchors_are_read(tmp_path: Path)
 def test_circle_of_extends_is_refused_with_the_chain(tmp_path: Path) -> None:
     a = written(tmp_path, "extends: b.yaml\n", "a.yaml")
     b = written(tmp_path, "extends: ./a.yaml\n", "b.yaml")
-    assert message(a) == f"extends goes in a circle: {a} → {b} → {a}"
+    assert message(a) == f"extends is circular: {a} → {b} → {a}"
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_missing_file_is_refused_with_its_neighbour(tmp_path: Path) -> None:
 
 def test_directory_binary_and_impossible_paths_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\x89PNG\r\n\x1a\n\x00")
-    assert message(f"{tmp_path}/") == f"{tmp_path}: is a directory; a YAML file is wanted"
+    assert message(f"{tmp_path}/") == f"{tmp_path}: is a directory; a YAML file is expected"
     assert message(f"{tmp_path}/binary.yaml").endswith("is not UTF-8 text (byte 0 cannot be read)")
     assert "cannot be read" in message("./a\0b.yaml")
     assert "cannot be read" in message(f"./{'x' * 500}.yaml")

@@ -228,8 +228,8 @@ def test_the_packaged_tasks_need_no_download(tmp_path: Path) -> None:
         ({"source": "nowhere/arc-agi"}, DatasetError, "not found; accepted"),
         ({"subsets": "trainng"}, ConfigError, "did you mean training"),
         ({"test_subset": "test"}, ConfigError, "It has: evaluation, training"),
-        ({"subsets": "training"}, ConfigError, "which of training is tested on"),
-        ({"subsample_size": 9}, DatasetError, "9 tasks were asked for, but there are 3"),
+        ({"subsets": "training"}, ConfigError, "which of training is the test subset"),
+        ({"subsample_size": 9}, DatasetError, "9 tasks were requested, but there are 3"),
     ],
 )
 def test_wrong_requests_are_refused_with_what_is_accepted_and_leave_nothing(

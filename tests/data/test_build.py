@@ -142,7 +142,7 @@ def test_too_few_puzzles_is_an_error_with_both_numbers(csv_file: CsvWriter, tmp_
     config = DataConfig(source=str(csv_file()), num_test=6, subsample_size=11)
     with pytest.raises(DatasetError, match="10 usable training puzzles apart from the test puzzles; 11 were"):
         build_dataset(config, tmp_path / "d")
-    with pytest.raises(DatasetError, match="16 usable test puzzles; 17 were asked for"):
+    with pytest.raises(DatasetError, match="16 usable test puzzles; 17 were requested"):
         build_dataset(DataConfig(source=str(csv_file()), num_test=17), tmp_path / "d")
 
 

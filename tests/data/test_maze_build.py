@@ -100,11 +100,11 @@ def test_answers_of_a_file_are_checked_and_missing_ones_found(
         (("####S #G####    ", ""), "mazes.csv:2: no solution (no path leads from S to G)"),
         (
             ("####S  G####    ", "####S  G####    "),
-            "the answer given is wrong (no path: no cell beside S is marked)",
+            "the given answer is wrong (no path: no cell next to S is marked)",
         ),
         (
             ("S       G       ", "Sooo   oGooo    "),
-            "the answer given is wrong (a path of 8 moves; the shortest has 2)",
+            "the given answer is wrong (a path of 8 moves; the shortest has 2)",
         ),
         (("####S  G###     x", ""), "17 characters"),
     ],
@@ -131,7 +131,7 @@ def test_several_shortest_paths_are_left_out_unless_they_are_allowed(
     file = maze_csv(LONGER, TIED, OPEN)
     summary = build(tmp_path / "d", source=str(file), num_test=0)
     assert summary.train.groups == 1
-    assert summary.notes == ["mazes.csv: left out 2 puzzles with several solutions"]
+    assert summary.notes == ["mazes.csv: left out 2 puzzles with more than one solution"]
     assert build(tmp_path / "e", source=str(file), num_test=0, allow_ties=True).train.groups == 3
 
 

@@ -70,7 +70,7 @@ def test_lines_that_cannot_be_used_are_named_all_at_once(csv_file: CsvWriter, tm
         read(file, tmp_path / "s")
     message = str(caught.value)
     assert [f"puzzles.csv:{line}" in message for line in range(2, 7)] == [True, False, True, True, True]
-    assert "answer given is wrong" in message
+    assert "given answer is wrong" in message
     assert "no solution" in message
 
 
@@ -95,7 +95,7 @@ def test_several_solutions_are_left_out_and_counted(tmp_path: Path, shared: Path
     file.write_text(several + one + "\n")
     source = read(file, tmp_path / "s")
     assert texts(source) == [one.replace(".", "0")]
-    assert source.notes == ["p.txt: left out 58 puzzles with several solutions"]
+    assert source.notes == ["p.txt: left out 58 puzzles with more than one solution"]
 
 
 def test_min_difficulty_goes_by_the_rating(csv_file: CsvWriter, tmp_path: Path) -> None:

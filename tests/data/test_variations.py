@@ -103,7 +103,7 @@ def test_more_variations_than_there_are_is_an_error_that_leaves_nothing(
 ) -> None:
     monkeypatch.setattr("hrm_cli.puzzles.sudoku.variations.PATIENCE", 3)
     config = DataConfig(size=4, clues="15", num_train=2, num_test=0, variations=100_000)
-    with pytest.raises(PuzzleError, match="100,000 variations of 2 4×4 puzzles were asked for"):
+    with pytest.raises(PuzzleError, match="100,000 variations of 2 4×4 puzzles were requested"):
         build_dataset(config, tmp_path / "d")
     assert list(tmp_path.iterdir()) == []
 

@@ -192,13 +192,13 @@ def test_a_preset_says_what_tensors_cannot_and_settings_overrule_it(write_refere
 @pytest.mark.parametrize(
     ("state", "settings", "wishes", "message"),
     [
-        ({}, [], {"seq_len": 16}, "32 is no multiple of the usual head_dim 64; say it with --num-heads"),
+        ({}, [], {"seq_len": 16}, "32 is not a multiple of the usual head_dim 64; state it with --num-heads"),
         ({"hidden": 64}, [], {}, "6 tokens may be 4×4 Sudoku or 30×30 maze; say it with --data"),
         ({"hidden": 64, "vocab": 99}, [], {}, "99 tokens may be no known kind of puzzle"),
         ({"hidden": 64}, ["data.domain=arc"], {}, "knows 6 tokens, but ARC"),
         ({"hidden": 64}, ["num_heads=2"], {"num_heads": 4, "seq_len": 16}, "give one of them"),
         ({"hidden": 64}, ["num_heads=5"], {"seq_len": 16}, "hidden_size 64 is not a multiple of num_heads 5"),
-        ({"hidden": 64, "learned": 17}, [], {"seq_len": 20}, "17 positions less 1 .* are 16 cells, not 20"),
+        ({"hidden": 64, "learned": 17}, [], {"seq_len": 20}, "17 positions minus 1 .* are 16 cells, not 20"),
         ({"hidden": 64}, ["hidden_size=32"], {"seq_len": 16, "num_heads": 4}, r"shape \[6, 64\], expected \[6, 32\]"),
         ({"hidden": 64, "identifiers": 0}, [], {"seq_len": 16, "resize_puzzle_embedding": 5}, "no puzzle embeddings"),
     ],
@@ -282,7 +282,7 @@ def test_the_configuration_of_another_model_is_not_overwritten(tmp_path: Path, w
     path, _ = native(tmp_path, "base")
     source = write_reference(reference_state(), CONFIG)
     before = (source.parent / "all_config.yaml").read_bytes()
-    with pytest.raises(CheckpointError, match=r"all_config\.yaml: is there already"):
+    with pytest.raises(CheckpointError, match=r"all_config\.yaml: already exists"):
         to_reference(path, source.parent / "step_77")
     assert (source.parent / "all_config.yaml").read_bytes() == before
     assert not (source.parent / "step_77").exists()

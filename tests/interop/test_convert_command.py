@@ -70,8 +70,8 @@ def test_what_was_assumed_is_told_in_plain_words(in_process, tmp_path: Path) -> 
     torch.save(reference_state(hidden=64, vocab=11), tmp_path / "step_3")
     status, printed, errors = in_process("convert", "step_3", "ours")
     assert status == 0, errors
-    assert "assumed: head_dim 64; --num-heads says otherwise" in printed
-    assert "assumed: 11 tokens are 9×9 Sudoku; --data says otherwise" in printed
+    assert "assumed: head_dim 64; --num-heads overrides it" in printed
+    assert "assumed: 11 tokens are 9×9 Sudoku; --data overrides it" in printed
     assert "H_cycles            2         assumed: the default" in printed
     stored = load_file(tmp_path / "ours" / "model.safetensors")
     assert set(stored) == {name.removeprefix(PREFIX) for name in reference_state()}
@@ -104,7 +104,7 @@ def test_wrong_requests_end_with_status_2_and_one_message(
         ("text", "x.safetensors"): "neither a checkpoint of the reference",
         ("nowhere", "x.safetensors"): "no such file or folder",
         ("hf:someone/model", "x.safetensors"): "reads no pickled files from the hub",
-        (reference, "there.safetensors"): "is there already; --force replaces it",
+        (reference, "there.safetensors"): "already exists; --force replaces it",
         (reference, "x.safetensors", "hiden_size=3"): "did you mean arch.hidden_size",
         (reference, "x.safetensors", "--seq-len", "16", "--preset", "nonesuch"): "unknown preset 'nonesuch'",
     }

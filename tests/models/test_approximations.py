@@ -75,13 +75,13 @@ def test_the_rule_misses_base_by_the_rounding_of_the_swiglu_and_the_guide_by_two
     }
     assert rule.error == pytest.approx(-0.077, abs=5e-4)
     assert (
-        rule.words() == "counts a SwiGLU 1,365 wide; the width is rounded up to a multiple of 256, to 1,536"
+        rule.words() == "assumes a SwiGLU width of 1,365; the model rounds it up to a multiple of 256, 1,536"
     )
 
 
 def test_words_follow_the_configuration() -> None:
     _, narrow = formulas(ArchConfig(expansion=3))
-    assert narrow.words() == "counts a SwiGLU 1,365 wide, as for expansion 4; at 3 it is 1,024"
+    assert narrow.words() == "assumes a SwiGLU width of 1,365, as for expansion 4; at 3 it is 1,024"
     guide, _ = formulas(
         ArchConfig(hidden_size=32, num_heads=4, H_layers=1, L_layers=1, pos_encodings="learned")
     )

@@ -73,8 +73,11 @@ def test_names_are_checked_and_the_nearest_is_proposed() -> None:
     assert parse_vary(DEFAULT_VARY, ArchConfig(core="trm")) == ["hidden_size", "L_layers"]
     for text, message in (
         ("hiden_size", "--vary: hiden_size: unknown key; did you mean arch.hidden_size"),
-        ("num_heads", "num_heads does not size a model, or follows; accepted: hidden_size"),
-        ("", "found '', which changes no count"),
+        (
+            "num_heads",
+            "num_heads does not change the size of a model, or follows from another setting; accepted: hidden_size",
+        ),
+        ("", "found '', which does not change the parameter count"),
     ):
         with pytest.raises(ConfigError, match=message):
             parse_vary(text, given)

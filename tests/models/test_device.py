@@ -39,7 +39,7 @@ def test_a_gpu_that_is_named_becomes_the_current_one_before_anything_lies_there(
 def test_a_gpu_beyond_the_last_is_refused_with_how_many_there_are(two_gpus: list[Any]) -> None:
     with pytest.raises(ConfigError, match=r"'cuda:2' cannot be used \(there are 2, numbered from 0\)"):
         find_device("cuda:2")
-    with pytest.raises(ConfigError, match="it has 2 CUDA devices; take --nproc-per-node 2"):
+    with pytest.raises(ConfigError, match="it has 2 CUDA devices; use --nproc-per-node 2"):
         choose_device("cuda", Place(3))
 
 

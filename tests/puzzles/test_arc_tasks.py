@@ -49,20 +49,20 @@ def test_kaggle_challenges_take_the_solutions_beside_them(tmp_path: Path) -> Non
         (task(train=[]), "t.json: task t: no demonstration"),
         (task(test=[]), "t.json: task t: no test pair"),
         (task(train=[PAIR, {"input": [[1]]}]), "t.json: task t, demonstration 2: has no output"),
-        (task(train=[{"output": [[1]]}]), "t.json: task t, demonstration 1: no pair"),
+        (task(train=[{"output": [[1]]}]), "t.json: task t, demonstration 1: not a pair"),
         (
             task(train=[PAIR, {"input": [[1, 2], [3]], "output": [[1]]}]),
             "t.json: task t, demonstration 2, input: row 2 has 1 cells, row 1 has 2",
         ),
         (
             task(test=[PAIR, {"input": [[1]], "output": [[1, 11]]}]),
-            "t.json: task t, test pair 2, output: row 1, column 2 holds 11; colours are whole numbers from 0 to 9",
+            "t.json: task t, test pair 2, output: row 1, column 2 holds 11; colors are whole numbers from 0 to 9",
         ),
         (task(test=[{"input": [[True]]}]), "t.json: task t, test pair 1, input: row 1, column 1 holds true"),
         (task(test=[{"input": []}]), "t.json: task t, test pair 1, input: 0 rows; 1 to 30 are accepted"),
         (task(test=[{"input": [[]]}]), "0 columns; 1 to 30"),
         (task(test=[{"input": [[0]] * 31}]), "31 rows; 1 to 30"),
-        (task(test=[{"input": "no"}]), "no grid; a list of rows is expected"),
+        (task(test=[{"input": "no"}]), "not a grid; a list of rows is expected"),
         ({"a|||b": task()}, "a task's name"),
     ],
 )

@@ -71,7 +71,7 @@ def test_impossible_sizes_are_refused(facts):
 
 
 def test_another_size_is_refused_with_both_sizes():
-    with pytest.raises(PuzzleError, match=r"5×5 cells; mazes of 30×30 are wanted"):
+    with pytest.raises(PuzzleError, match=r"5×5 cells; mazes of 30×30 are expected"):
         MazeDomain(30, 30).encode(grid_of(PLAIN))
 
 
@@ -111,10 +111,10 @@ def test_a_longer_path_is_right_by_the_rules_but_the_note_tells_of_the_shorter()
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (PLAIN, "no path: no cell beside S is marked"),
+        (PLAIN, "no path: no cell next to S is marked"),
         (("#####", "#So #", "# # #", "#  G#", "#####"), "ends at row 2, column 3 after 1 move, not at G"),
         (("#####", "#Soo#", "#o#o#", "#ooG#", "#####"), "branches or touches itself at row 2, column 2"),
-        (("#####", "#Soo#", "# #o#", "# oG#", "#####"), "several marked cells touch G"),
+        (("#####", "#Soo#", "# #o#", "# oG#", "#####"), "more than one marked cell touches G"),
         (("#####", "#Soo#", "# #o#", "#o G#", "#####"), "1 marked cell is not on the path"),
         (("#####", "#So #", "# oo#", "#  G#", "#####"), "goes through the wall at row 3, column 3"),
         (("#####", "#So #", "#   #", "#  G#", "#####"), "the wall at row 3, column 3 is missing"),
@@ -141,7 +141,7 @@ def test_start_and_goal_side_by_side_need_no_marks():
     ("maze", "solutions", "difficulty", "reason"),
     [
         (ONE_WAY, 1, 6, ""),
-        (PLAIN, 2, 4, "several shortest paths, of 4 moves each"),
+        (PLAIN, 2, 4, "more than one shortest path, of 4 moves each"),
         (("S#G",), 0, 0, "no path leads from S to G"),
     ],
 )

@@ -83,7 +83,7 @@ def test_what_is_no_maze_is_told_by_row_and_column_and_reading_goes_on(text, rea
 
 def test_one_size_can_be_asked_for():
     (item,) = read(DRAWN, domain="maze", size=4)
-    assert item.reason == "3×5 cells; mazes of 4×4 are wanted"
+    assert item.reason == "3×5 cells; mazes of 4×4 are expected"
 
 
 def test_sudoku_files_with_a_line_of_hashes_stay_sudoku():

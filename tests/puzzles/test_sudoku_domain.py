@@ -126,7 +126,7 @@ def test_the_right_answer_is_verified(nine):
         (0, 0, 3, "given 5 at row 1, column 1 was changed to 3"),
         (1, 3, 0, "given 1 at row 2, column 4 is missing"),
         (0, 2, 0, "row 1, column 3 is empty"),
-        (0, 2, 12, "row 1, column 3 holds 12, no digit from 1 to 9"),
+        (0, 2, 12, "row 1, column 3 holds 12, not a digit from 1 to 9"),
         (0, 2, 6, "row 1 has 6 twice"),
     ],
 )
@@ -170,7 +170,7 @@ def test_a_puzzle_without_solution_says_so(nine):
 def test_several_solutions_are_shown_where_they_differ(nine):
     diagnosis = nine.diagnose(nine.parse("." * 81).grid)
     assert diagnosis.solutions == 2
-    assert diagnosis.reason.startswith("several solutions: row ")
+    assert diagnosis.reason.startswith("more than one solution: row ")
 
 
 def test_the_drawing_has_box_rules():

@@ -112,7 +112,7 @@ def test_asking_for_more_than_can_be_found_ends_with_all_that_were(monkeypatch):
     stream = vary(4, *parents(4, 15), 100_000, np.random.default_rng(0), chunk=100_000)
     (found,) = next(stream)[:1]
     with pytest.raises(
-        PuzzleError, match=r"100,000 variations of 5 4×4 puzzles were asked for and 4,\d+ found"
+        PuzzleError, match=r"100,000 variations of 5 4×4 puzzles were requested and 4,\d+ found"
     ):
         next(stream)
     assert 4000 < len(rows(found)) == len(found) <= 16 * 288

@@ -125,7 +125,7 @@ def test_a_file_without_a_puzzle_is_an_error(text):
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        (["4|2 ", "|34", "3|12", "2|"], "do not stand below each other"),
+        (["4|2 ", "|34", "3|12", "2|"], "are not aligned"),
         (
             [
                 "53  7",

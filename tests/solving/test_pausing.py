@@ -108,7 +108,7 @@ def test_resuming_needs_more_steps_than_were_taken(tmp_path: Path) -> None:
     )
     file = tmp_path / "state.safetensors"
     save_carry(file, card, domain, 4, batches, solutions)
-    with pytest.raises(ConfigError, match="has had 4 steps already"):
+    with pytest.raises(ConfigError, match="has already taken 4 steps; give"):
         list(resume_puzzles(model, domain, load_carry(file, card, domain), max_steps=4, adaptive=True))
 
 

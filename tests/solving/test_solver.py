@@ -157,7 +157,7 @@ def test_attempts_used_up_leave_the_answer_with_the_fewest_faults_and_say_so(
     assert (solution.status, solution.attempts, solution.one_pass) == ("unsolved", 3, False)
     assert solution.attempt > 1
     assert solution.reason.startswith(
-        f"no answer of 3 attempts obeys the rules; of the best, attempt {solution.attempt}"
+        f"no answer of 3 attempts obeys the rules; the best, of attempt {solution.attempt}"
     )
     assert solution.answer is not None
     truth = domain.diagnose(puzzles[0].grid).solution

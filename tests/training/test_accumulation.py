@@ -72,6 +72,8 @@ def test_a_teacher_keeps_the_targets_of_every_micro_batch_apart(make_run) -> Non
 
 
 def test_what_depends_on_the_whole_batch_is_refused_in_micro_batches() -> None:
-    with pytest.raises(ConfigError, match=r"^train.accumulation_steps above 1 does not go with .*per_row$"):
+    with pytest.raises(
+        ConfigError, match=r"^train.accumulation_steps above 1 cannot be combined with .*per_row$"
+    ):
         load_preset("nova", ["accumulation_steps=4"])
     assert load_preset("nova", ["accumulation_steps=4", "arch.nova_halting=per_row"])

@@ -79,7 +79,7 @@ def test_training_goes_on_with_a_warning_and_saves_again_once_it_can(make_run, m
     assert kept == {"latest": 4, "files": []}
     assert len(watcher.warnings) == 1
     assert "step-000000008: cannot be written" in watcher.warnings[0]
-    assert "Training goes on" in watcher.warnings[0]
+    assert "Training continues" in watcher.warnings[0]
     assert (result.reason, load_model(run.folder)[1].step) == ("finished", 20)
 
 
@@ -202,7 +202,7 @@ def test_the_real_command_on_a_disk_that_is_really_full(run_hrm, tmp_path) -> No
     assert Path(f"{out}.status").read_text().strip() == "2", errors
     assert "Traceback" not in errors
     assert "Warning: " in errors
-    assert "Training goes on" in errors
+    assert "Training continues" in errors
     assert "No space left on device" in errors.splitlines()[-1]
     run = Path(f"{out}.run")
     assert load_model(run)[1].step == int((run / "latest").read_text().strip()[-9:]) < 8

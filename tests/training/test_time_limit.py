@@ -125,7 +125,7 @@ def test_what_a_run_says_of_its_time_is_the_time_that_it_has(make_run, tmp_path)
     assert lines[0].startswith("Plan: at most 1,000,000 steps")
     assert "Time: 0:02:30 at most (train.max_minutes)" in lines[-1]
     assert json.loads(json.dumps(planned.document()))["max_minutes"] == 2.5
-    assert "0:02:00 to go, in which there is time for about 240 steps" in time_line(0.5, 9999, 20, 8, 120)
+    assert "0:02:00 to go, enough for about 240 steps" in time_line(0.5, 9999, 20, 8, 120)
     assert "about 0:01:00 to go without evaluations" in time_line(0.5, 60, 20, 8, 120)
 
 

@@ -107,7 +107,7 @@ def to_ours(checkpoint: ReferenceCheckpoint, destination: Path, wishes: Wishes) 
     notes += _note_not_finite(tensors)
     tensors |= exact_initial_states(checkpoint)
     if checkpoint.averaged:
-        notes.append("weights: the averaged ones of ema_helper, which the reference evaluates with")
+        notes.append("weights: the averaged (EMA) weights of ema_helper, which the reference evaluates with")
     _write_ours(destination, tensors, settled.preset, checkpoint, facts)
     return Conversion(
         destination,
@@ -183,14 +183,14 @@ def reference_shapes(arch: ArchConfig, facts: DatasetFacts) -> dict[str, tuple[i
 def _note_not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     # Every bit is kept, of such weights too; whoever uses them is told.
     broken = not_finite(tensors)
-    return [f"weights: {broken} hold NaN or infinity; no answer can come of this model"] if broken else []
+    return [f"weights: {broken} hold NaN or infinity; this model cannot produce an answer"] if broken else []
 
 
 def _check_known_there(card: ModelCard) -> None:
     core = card.preset.arch.core
     if core not in _CORES:
         raise CheckpointError(
-            f"{card.path}: core {core} is not of the reference, which has {' and '.join(_CORES)}"
+            f"{card.path}: core {core} does not exist in the reference, which has {' and '.join(_CORES)}"
         )
     try:
         compare_shapes(card.path, reference_shapes(card.preset.arch, card.facts), card.shapes)
@@ -208,7 +208,7 @@ def _origin(metadata: Mapping[str, str], path: Path) -> dict[str, Any] | None:
             raise TypeError
         return {"prefix": prefix, "config": config}
     except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{path}: what its header says of its origin cannot be understood") from None
+        raise CheckpointError(f"{path}: the origin stated in its header cannot be read") from None
 
 
 def _write_ours(

@@ -70,8 +70,8 @@ def _check_dataset(
     path = checkpoint.path
     if facts.vocab_size != inferred.vocab_size:
         raise CheckpointError(
-            f"{path}: knows {inferred.vocab_size} tokens, but {where} has {facts.vocab_size}; it was trained on "
-            "other puzzles"
+            f"{path}: has a vocabulary of {inferred.vocab_size} tokens, but {where} has "
+            f"{facts.vocab_size}; it was trained on other puzzles"
         )
     if inferred.positions is not None and inferred.positions != facts.seq_len + arch.puzzle_positions:
         raise CheckpointError(
@@ -105,13 +105,14 @@ def _length(
     path, vocab_size = checkpoint.path, inferred.vocab_size
     if said is not None and said[0].vocab_size != vocab_size:
         raise CheckpointError(
-            f"{path}: knows {vocab_size} tokens, but {said[0].describe()} ({said[1]}) has {said[0].vocab_size}"
+            f"{path}: has a vocabulary of {vocab_size} tokens, but {said[0].describe()} ({said[1]}) has "
+            f"{said[0].vocab_size}"
         )
     if inferred.positions is not None:
         seq_len = inferred.positions - arch.puzzle_positions
         if seq_len < 1 or wishes.seq_len not in (None, seq_len):
             raise CheckpointError(
-                f"{path}: {inferred.positions} positions less {arch.puzzle_positions} of the puzzle embedding are "
+                f"{path}: {inferred.positions} positions minus {arch.puzzle_positions} of the puzzle embedding are "
                 f"{seq_len} cells"
                 + (
                     f", not {wishes.seq_len}"
@@ -128,11 +129,12 @@ def _length(
     if len(usual) == 1:
         return usual[
             0
-        ].seq_len, f"assumed: {vocab_size} tokens are {usual[0].describe()}; --data says otherwise"
+        ].seq_len, f"assumed: {vocab_size} tokens are {usual[0].describe()}; --data overrides it"
     names = " or ".join(domain.describe() for domain in usual) or "no known kind of puzzle"
     raise CheckpointError(
-        f"{path}: rotary positions leave no trace of how long a puzzle is, and {vocab_size} tokens may be {names}; "
-        "say it with --data DIR, --preset NAME, data.domain=maze data.size=30, or --seq-len N"
+        f"{path}: with rotary positions the tensors do not show the length of a puzzle, and {vocab_size} "
+        f"tokens may be {names}; state it with --data DIR, --preset NAME, data.domain=maze data.size=30, "
+        f"or --seq-len N"
     )
 
 

@@ -160,7 +160,7 @@ def refuse_existing_config(folder: Path, text: str) -> None:
     path = folder / CONFIG_FILE
     if path.exists() and read_text(path) != text:
         raise CheckpointError(
-            f"{path}: is there already, for another model or run; name a destination in another folder, or --force"
+            f"{path}: already exists, for another model or run; name a destination in another folder, or --force"
         )
 
 

@@ -132,12 +132,12 @@ def _heads(checkpoint: ReferenceCheckpoint, inferred: Inferred) -> tuple[int, st
     hidden_size = inferred.arch["hidden_size"]
     if hidden_size % HEAD_DIM:
         if inferred.arch.get("mlp_t"):
-            return 1, "no attention in it"
+            return 1, "the model has no attention"
         raise CheckpointError(
-            f"{checkpoint.path}: tensors do not tell the number of heads, and {hidden_size} is no multiple of the "
-            f"usual head_dim {HEAD_DIM}; say it with --num-heads N"
+            f"{checkpoint.path}: the tensors do not show the number of heads, and {hidden_size} is not a "
+            f"multiple of the usual head_dim {HEAD_DIM}; state it with --num-heads N"
         )
-    return hidden_size // HEAD_DIM, f"assumed: head_dim {HEAD_DIM}; --num-heads says otherwise"
+    return hidden_size // HEAD_DIM, f"assumed: head_dim {HEAD_DIM}; --num-heads overrides it"
 
 
 def _with_data(

@@ -120,9 +120,9 @@ def _load(path: Path) -> Any:
         if not wanted:
             raise CheckpointError(f"{path}: {_NOT_A_STATE_DICT} ({_first_line(error)})") from None
         raise CheckpointError(
-            f"{path}: refused: to be read, it wants {wanted[0]} to be called, and a file may not run code here. "
-            "Nothing of it was run. hrm reads tensors only: whoever trusts the file can save its state dict alone, "
-            "with torch.save(model.state_dict(), FILE), and convert that"
+            f"{path}: refused: loading it would call {wanted[0]}, and hrm never runs code from a file. "
+            f"Nothing was run. hrm reads tensors only: if you trust the file, save its state dict alone "
+            f"with torch.save(model.state_dict(), FILE), and convert that"
         ) from None
     except Exception as error:
         # Whatever a damaged file makes torch's readers stumble on: KeyError, EOFError, RuntimeError, ….
@@ -208,11 +208,11 @@ def _check_tensors(path: Path, named: Mapping[Any, Any], holds: str) -> None:
     for name, value in named.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise CheckpointError(
-                f"{path}: {holds} {name!r}, which is {type(value).__name__} and no tensor; a state dict (names and "
+                f"{path}: {holds} {name!r}, which is {type(value).__name__}, not a tensor; a state dict (names and "
                 "their tensors) is expected"
             )
         if len(name) > _LONGEST_NAME or re.search("[0-9]{7}", name):
-            raise CheckpointError(f"{path}: {holds} {name!r:.100}, which is no name of a tensor here")
+            raise CheckpointError(f"{path}: {holds} {name!r:.100}, which is not a valid tensor name")
         if not value.dtype.is_floating_point or value.layout != torch.strided:
             kind = str(value.dtype).removeprefix("torch.")
             raise CheckpointError(f"{path}: {name} holds {kind} numbers; weights are floating-point numbers")

@@ -15,10 +15,10 @@ CLOSE = 0.02
 """Cell accuracies nearer to a trivial predictor's than this say nothing."""
 
 MEANINGS = {
-    "most_frequent": "the commonest answer everywhere",
+    "most_frequent": "the most common answer in every cell",
     "copy_input": "the puzzle as its own answer",
-    "all_background": "colour 0 everywhere",
-    "all_background_padded": "the same, once outputs are padded to 30×30 with colour 0",
+    "all_background": "color 0 everywhere",
+    "all_background_padded": "the same, with outputs padded to 30×30 with color 0",
 }
 
 
@@ -64,7 +64,7 @@ def render(measured: Measurement) -> None:
         (
             "exact accuracy",
             f"{result.exact_accuracy:.2%}",
-            f"whole puzzles right (95 %: {low:.1%} to {high:.1%})",
+            f"puzzles with every cell correct (95 %: {low:.1%} to {high:.1%})",
         )
     ]
     if attempted is not None:
@@ -73,14 +73,16 @@ def render(measured: Measurement) -> None:
             (
                 f"  with {attempted.attempts} attempts",
                 f"{attempted.exact_accuracy:.2%}",
-                f"first answers that break a rule tried again (95 %: {low:.1%} to {high:.1%})",
+                f"test-time augmentation where an answer breaks a rule (95 %: {low:.1%} to {high:.1%})",
             )
         )
     rows += [
         (name, f"{score:.2%}", "tasks whose answer is among the first K by votes" if not number else "")
         for number, (name, score) in enumerate(arc.items())
     ]
-    rows.append(("cell accuracy", f"{result.cell_accuracy:.2%}", "share of right cells, mean over puzzles"))
+    rows.append(
+        ("cell accuracy", f"{result.cell_accuracy:.2%}", "fraction of correct cells, mean over puzzles")
+    )
     rows += [
         (
             f"  {name.replace('_', ' ')}",
@@ -92,7 +94,11 @@ def render(measured: Measurement) -> None:
     rows += [
         ("mean steps", f"{result.mean_steps:.2f}", "ACT steps until a puzzle halts"),
         ("efficiency", f"{result.efficiency:.3f}", "exact accuracy ÷ mean steps"),
-        ("q-halt accuracy", f"{result.q_halt_accuracy:.2%}", "does the model know whether it is right?"),
+        (
+            "q-halt accuracy",
+            f"{result.q_halt_accuracy:.2%}",
+            "how often the halt decision matches the answer's correctness",
+        ),
         ("puzzles per second", f"{result.puzzles_per_second:,.0f}", ""),
     ]
     console.print_table(

@@ -25,9 +25,9 @@ _HELD = {
     "averaged_weights": "averaged weights",
     "buffers": "puzzle table, fixed tensors",
     "activations": "activations (estimate)",
-    "total": "together, at most",
+    "total": "total, at most",
     "activations_on_cpu": "activations on a CPU instead",
-    "total_on_cpu": "together, at most, on a CPU",
+    "total_on_cpu": "total on a CPU, at most",
 }
 
 
@@ -39,9 +39,7 @@ def show_report(report: Report) -> None:
     _print_groups("module", exact.modules, report)
     _print_groups("kind", exact.kinds, report)
     if report.shape is None:
-        print_paragraph(
-            "The file has no configuration of ours: what is trained is told from the tensors' names."
-        )
+        print_paragraph("The file has no configuration of hrm: the tensors' names show which are trained.")
         return
     _print_formulas(report)
     _print_memory(report)
@@ -103,7 +101,7 @@ def _print_memory(report: Report) -> None:
     heads, *rows = zip(["training memory", *_HELD.values()], *columns, strict=True)
     used = [row for row, values in zip(rows, zip(*held, strict=True), strict=True) if max(values) > 0]
     print_paragraph(
-        f"Memory to train {report.batch_size:,} puzzles a step{_in_parts(report.accumulation_steps)}, "
+        f"Memory to train {report.batch_size:,} puzzles per step{_in_parts(report.accumulation_steps)}, "
         "by the format of the forward pass:"
     )
     print_gap()
@@ -114,7 +112,7 @@ def _print_memory(report: Report) -> None:
 
 
 def _in_parts(count: int) -> str:
-    return f" in {count:,} parts" if count > 1 else ""
+    return f" in {count:,} micro-batches" if count > 1 else ""
 
 
 def _print_flops(report: Report) -> None:
@@ -219,8 +217,9 @@ def _count(number: int) -> str:
 
 _INTRODUCTION = (
     "Published figures on the size of HRM, and what each of them counted. A parameter is a number that training "
-    "adjusts: papers report those. A model file also stores numbers that are never trained. H is the width of a model; "
-    "it is a stack of blocks, each an attention and a SwiGLU, a feed-forward of three matrices. All figures but the "
+    "adjusts: papers report those. A model file also stores numbers that are never trained. H is the "
+    "width of a model. A model is a stack of blocks, each with attention and a SwiGLU (a feed-forward of "
+    "three matrices). All figures but the "
     "claimed ones are computed now; the command below an entry shows the whole count."
 )
 _WIDE = 110

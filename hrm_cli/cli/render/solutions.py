@@ -28,7 +28,7 @@ COLORS: dict[Status, str] = {"solved": "green", "unsolved": "red", "multiple": "
 NAMES: dict[Status, str] = {
     "solved": "solved",
     "unsolved": "unsolved",
-    "multiple": "with several solutions",
+    "multiple": "with more than one solution",
     "invalid": "invalid",
 }
 
@@ -124,7 +124,7 @@ class Report(Watcher):
                 console.print_message(f"{skipped}.")
         if tally.first_unreadable is not None:
             count = tally.unreadable
-            others = "" if count == 1 else f"; {count - 1:,} more of the file's puzzles cannot be read"
+            others = "" if count == 1 else f"; {count - 1:,} more puzzles of the file cannot be read"
             raise PuzzleError(f"{tally.first_unreadable.reason}{others}")
         if tally.statuses["solved"] < tally.total:
             raise typer.Exit(1)

@@ -160,8 +160,8 @@ def _write(
     if short:
         some = ", ".join(short[:3]) + (", …" if len(short) > 3 else "")
         tasks.notes.append(
-            f"{len(short):,} of {len(everything):,} tasks have fewer than {config.num_aug:,} different images and "
-            f"got all of them ({some})"
+            f"{len(short):,} of {len(everything):,} tasks have fewer than {config.num_aug:,} different "
+            f"augmented copies and got all of them ({some})"
         )
     return SplitSize.of(train), SplitSize() if test is None else SplitSize.of(test), names
 

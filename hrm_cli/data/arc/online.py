@@ -1,4 +1,4 @@
-"""ARC images made when they are wanted, from the names of the puzzle identifiers.
+"""ARC images made when they are expected, from the names of the puzzle identifiers.
 
 A dataset built with `augment: online` holds every task once. Its identifiers are those of the stored form: a task's
 own, and behind it those of its named images. Training visits a task under one of these names at a time, evaluation
@@ -75,8 +75,8 @@ class ArcImages:
         place = np.minimum(np.searchsorted(starts, first), len(starts) - 1)
         if not np.array_equal(starts[place], first):
             raise DatasetError(
-                f"{dataset.directory / IDENTIFIERS_FILE}: does not name each task of the {dataset.split} split "
-                "in front of its images; build the dataset again"
+                f"{dataset.directory / IDENTIFIERS_FILE}: does not name each task of the {dataset.split} "
+                f"split before its augmented copies; build the dataset again"
             )
         return cls(dataset, symmetries, first, ends[place] - first)
 

@@ -51,7 +51,7 @@ def load_tasks(config: DataConfig) -> ArcTasks:
     rng = np.random.default_rng([config.seed, len(subsets)])
     if tested is None and config.test_subsample_size is not None:
         raise ConfigError(
-            f"data.test_subsample_size {config.test_subsample_size}: without effect, for no subset of "
+            f"data.test_subsample_size {config.test_subsample_size}: has no effect, because no subset of "
             f"{config.source} is held out; data.test_subset (--test-subset) names one"
         )
     notes: list[str] = []
@@ -82,7 +82,7 @@ def _chosen(config: DataConfig, available: list[str]) -> tuple[list[str], str | 
         likely = [name for name in chosen if name.startswith("evaluation")]
         if len(likely) != 1:
             raise ConfigError(
-                f"data.test_subset: which of {', '.join(chosen)} is tested on? Name one, or "
+                f"data.test_subset: which of {', '.join(chosen)} is the test subset? Name one, or "
                 f"{NO_TEST} to train on all pairs of all tasks"
             )
         tested = likely[0]
@@ -168,7 +168,7 @@ def _folder_tasks(folder: Path) -> list[Task]:
         for task in read_tasks(file):
             if task.name in tasks:
                 raise PuzzleError(
-                    f"{file}: task {task.name} is also in {tasks[task.name].where}; names tell tasks apart"
+                    f"{file}: task {task.name} is also in {tasks[task.name].where}; task names must be unique"
                 )
             tasks[task.name] = task
     return list(tasks.values())
@@ -213,7 +213,7 @@ def _apart(train: list[Task], test: list[Task], notes: list[str]) -> list[Task]:
             kept[task.name] = replace(task, train=shown[0], test=shown[1])
     for count, what in (
         (as_test, "training tasks with the name of a test task"),
-        (repeated, "training tasks of a name that an earlier subset has"),
+        (repeated, "training tasks with the name of a task in an earlier subset"),
         (left_out, "training pairs that are test pairs of another task"),
     ):
         if count:
@@ -230,5 +230,5 @@ def _drawn(tasks: list[Task], wanted: int | None, rng: np.random.Generator) -> l
     if wanted is None:
         return tasks
     if wanted > len(tasks):
-        raise DatasetError(f"{wanted:,} tasks were asked for, but there are {len(tasks):,}")
+        raise DatasetError(f"{wanted:,} tasks were requested, but there are {len(tasks):,}")
     return [tasks[number] for number in sorted(rng.choice(len(tasks), wanted, replace=False))]

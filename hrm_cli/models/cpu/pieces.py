@@ -78,7 +78,7 @@ class _Forgetful:
 
 
 def applied(function: type[torch.autograd.Function], *given: Any) -> Any:
-    """What an autograd function gives, recorded where gradients are wanted."""
+    """What an autograd function gives, recorded where gradients are expected."""
     # Autograd's own call takes as long as a small kernel, even where it records nothing.
     return function.apply(*given) if torch.is_grad_enabled() else function.forward(_Forgetful(), *given)
 

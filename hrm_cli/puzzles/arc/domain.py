@@ -33,7 +33,7 @@ class ArcDomain:
 
     def __init__(self, size: int | None = None) -> None:
         if size not in (None, SIDE):
-            raise ConfigError(f"size {size}: ARC grids are of every size up to {SIDE}×{SIDE}; leave it out")
+            raise ConfigError(f"size {size}: ARC grids are of every size up to {SIDE}×{SIDE}; omit it")
 
     def facts(self) -> dict[str, Any]:
         """Nothing: there is one ARC."""

@@ -60,7 +60,7 @@ def parse_grid(rows: Any, where: str) -> Grid:
     """A grid of JSON. Raises PuzzleError naming `where` and what is wrong in which row."""
     prefix = f"{where}: " if where else ""
     if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
-        raise PuzzleError(f"{prefix}no grid; a list of rows is expected, as in [[0, 1], [2, 3]]")
+        raise PuzzleError(f"{prefix}not a grid; a list of rows is expected, as in [[0, 1], [2, 3]]")
     widths = [len(row) for row in rows]
     if not 1 <= len(rows) <= SIDE:
         raise PuzzleError(f"{prefix}{len(rows)} rows; 1 to {SIDE} are accepted")
@@ -78,7 +78,7 @@ def parse_grid(rows: Any, where: str) -> Grid:
             if type(cell) is not int or not 0 <= cell < COLOURS:
                 raise PuzzleError(
                     f"{prefix}row {number}, column {column} holds {json.dumps(cell)}; "
-                    f"colours are whole numbers from 0 to {COLOURS - 1}"
+                    f"colors are whole numbers from 0 to {COLOURS - 1}"
                 )
     return np.array(rows, dtype=np.uint8)
 
@@ -94,7 +94,7 @@ def parse_task(document: Any, name: str, where: str, solutions: Sequence[Any] | 
     if not isinstance(document, Mapping) or not all(
         isinstance(document.get(role), list) for role in ("train", "test")
     ):
-        raise PuzzleError(f'{told}: no task; {{"train": [pair, …], "test": [pair, …]}} is expected')
+        raise PuzzleError(f'{told}: not a task; {{"train": [pair, …], "test": [pair, …]}} is expected')
     train = _pairs(document["train"], f"{told}, demonstration", needs_output=True)
     test = _pairs(document["test"], f"{told}, test pair", needs_output=False)
     if not train or not test:
@@ -113,7 +113,7 @@ def _pairs(documents: list[Any], told: str, *, needs_output: bool) -> list[Pair]
     pairs = []
     for number, document in enumerate(documents, start=1):
         if not isinstance(document, Mapping) or "input" not in document:
-            raise PuzzleError(f'{told} {number}: no pair; {{"input": grid, "output": grid}} is expected')
+            raise PuzzleError(f'{told} {number}: not a pair; {{"input": grid, "output": grid}} is expected')
         given = document.get("output")
         if given is None and needs_output:
             raise PuzzleError(f"{told} {number}: has no output; demonstrations show input and output")

@@ -88,10 +88,10 @@ class MazeDomain:
         cells = np.asarray(grid)
         if cells.shape not in {(self.rows, self.columns), (self.seq_len,)}:
             shape = "×".join(map(str, cells.shape)) or "a single"
-            raise PuzzleError(f"{shape} cells; mazes of {self.rows}×{self.columns} are wanted")
+            raise PuzzleError(f"{shape} cells; mazes of {self.rows}×{self.columns} are expected")
         cells = cells.reshape(-1)
         if not np.issubdtype(cells.dtype, np.integer):
-            raise PuzzleError(f"cells of type {cells.dtype}; whole numbers are wanted")
+            raise PuzzleError(f"cells of type {cells.dtype}; whole numbers are expected")
         wrong = np.flatnonzero((cells < 0) | (cells > MARK))
         if len(wrong):
             raise PuzzleError(f"{self._place(wrong[0])} holds {cells[wrong[0]]}; cells go from 0 to {MARK}")
@@ -156,12 +156,12 @@ class MazeDomain:
             return Verdict(False, f"the path branches or touches itself at {self._place(cell)}")
         if maze[cell] != GOAL:
             if not moves:
-                return Verdict(False, "no path: no cell beside S is marked")
+                return Verdict(False, "no path: no cell next to S is marked")
             return Verdict(
                 False, f"the path from S ends at {self._place(cell)} after {_moves(moves)}, not at G"
             )
         if len(onward) > 1:
-            return Verdict(False, "several marked cells touch G; the path has one end there")
+            return Verdict(False, "more than one marked cell touches G; the path has one end there")
         off_path = int((marked == MARK).sum()) - (moves - 1)
         if off_path:
             cells = "cell is" if off_path == 1 else "cells are"
@@ -194,7 +194,7 @@ class MazeDomain:
         if solutions == 0:
             return Diagnosis(0, "no path leads from S to G")
         if solutions > 1:
-            return Diagnosis(2, f"several shortest paths, of {_moves(moves)} each", moves)
+            return Diagnosis(2, f"more than one shortest path, of {_moves(moves)} each", moves)
         return Diagnosis(1, "", moves, self.decode(found.answers[0]))
 
     def solve_all(self, tokens: Tokens) -> Solved:
@@ -257,8 +257,8 @@ def grid_of(rows: Sequence[str]) -> Grid:
     if len(unknown):
         row, column = unknown[0]
         raise PuzzleError(
-            f"character {rows[row][column]!r} in row {row + 1}, column {column + 1} is none of a maze's: "
-            "# (wall), a space or . (free), S, G"
+            f"character {rows[row][column]!r} in row {row + 1}, column {column + 1} is not allowed in a "
+            f"maze: # (wall), a space or . (free), S, G"
         )
     return cells
 
@@ -273,7 +273,7 @@ def refuse_unsolvable_text(grid: Grid) -> None:
                 raise PuzzleError(f"no {name}: the maze needs one cell where the path {role}")
             listed = " and ".join(f"row {row + 1}, column {column + 1}" for row, column in places[:2])
             raise PuzzleError(
-                f"{len(places)} cells with {name} ({listed}{', …' * (len(places) > 2)}); one is wanted"
+                f"{len(places)} cells with {name} ({listed}{', …' * (len(places) > 2)}); one is expected"
             )
     marks = np.argwhere(grid == MARK)
     if len(marks):
@@ -293,7 +293,7 @@ def from_shape(vocab_size: int, seq_len: int) -> MazeDomain | None:
 def _side(name: str, given: int | None, otherwise: int | None) -> int:
     side = given if given is not None else otherwise if otherwise is not None else USUAL_SIZE
     if isinstance(side, bool) or not isinstance(side, int) or side < 1:
-        raise ConfigError(f"maze {name} {side!r}: a whole number from 1 is wanted")
+        raise ConfigError(f"maze {name} {side!r}: a whole number from 1 is expected")
     return side
 
 

@@ -156,7 +156,7 @@ def _until_enough(
 
 def _exhausted(size: int, count: int, found: int, min_path: int, style: str, longest: int) -> PuzzleError:
     return PuzzleError(
-        f"{count:,} different {style} mazes of {size}×{size} with a shortest path of {min_path} moves or more were "
-        f"asked for and {found:,} found; the last {PATIENCE[style]:,} attempts gave none "
+        f"{count:,} different {style} mazes of {size}×{size} with a shortest path of {min_path} moves or "
+        f"more were requested and {found:,} found; the last {PATIENCE[style]:,} attempts gave none "
         f"(longest path met: {longest} moves). Ask for fewer, a shorter path, a larger size or another style."
     )

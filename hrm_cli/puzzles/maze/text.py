@@ -27,7 +27,7 @@ class MazeText:
 
     def __init__(self, size: int | None = None) -> None:
         if size is not None and size < _SMALLEST_SQUARE:
-            raise ConfigError(f"maze size {size}: a whole number from {_SMALLEST_SQUARE} is wanted")
+            raise ConfigError(f"maze size {size}: a whole number from {_SMALLEST_SQUARE} is expected")
         self._size = size
         self._rows: list[str] = []
         self._places: list[str] = []
@@ -120,7 +120,7 @@ class MazeText:
 
     def _check_size(self, rows: int, columns: int) -> None:
         if self._size is not None and (rows, columns) != (self._size, self._size):
-            raise PuzzleError(f"{rows}×{columns} cells; mazes of {self._size}×{self._size} are wanted")
+            raise PuzzleError(f"{rows}×{columns} cells; mazes of {self._size}×{self._size} are expected")
 
 
 def _is_title(text: str) -> bool:

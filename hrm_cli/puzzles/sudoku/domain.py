@@ -80,8 +80,8 @@ class SudokuDomain:
             position = int(np.argmax(wrong))
             raise PuzzleError(
                 f"character {text[position]!r} at position {position + 1} "
-                f"({self.layout.cell_name(position)}) is no digit from 1 to {SYMBOLS[self.size - 1]}, "
-                f"nor a blank (one of {' '.join(BLANKS)})"
+                f"({self.layout.cell_name(position)}) is neither a digit from 1 to "
+                f"{SYMBOLS[self.size - 1]} nor a blank (one of {' '.join(BLANKS)})"
             )
         return self._square(cells)
 
@@ -189,7 +189,7 @@ class SudokuDomain:
             change = f"was changed to {filled[cell]}" if filled[cell] else "is missing"
             return Verdict(False, f"given {givens[cell]} at {self.layout.cell_name(cell)} {change}")
         for cell in np.flatnonzero((filled < 1) | (filled > self.size)):
-            what = f"holds {filled[cell]}, no digit from 1 to {self.size}" if filled[cell] else "is empty"
+            what = f"holds {filled[cell]}, not a digit from 1 to {self.size}" if filled[cell] else "is empty"
             return Verdict(False, f"{self.layout.cell_name(cell)} {what}")
         repeated = self._repetition(filled)
         if repeated:
@@ -211,12 +211,12 @@ class SudokuDomain:
         if solutions == 1:
             return Diagnosis(1, "", difficulty, self._square(found.solutions[0, 0]))
         if solutions == 0:
-            reason = "no solution: the givens leave a cell or a digit without a place"
+            reason = "no solution: the givens leave no digit for a cell, or no cell for a digit"
         else:
             one, other = found.solutions[0, :2]
             cell = np.flatnonzero(one != other)[0]
             low, high = sorted((int(one[cell]), int(other[cell])))
-            reason = f"several solutions: {self.layout.cell_name(cell)} can be {low} or {high}"
+            reason = f"more than one solution: {self.layout.cell_name(cell)} can be {low} or {high}"
         return Diagnosis(solutions, reason, difficulty)
 
     def _cells(self, grid: Grid) -> Grid:

@@ -27,8 +27,8 @@ _STRIDES = range(1, 5)
 _PADS = range(4)
 _GAPS = range(7)
 
-NOT_ALIGNED = "its bars do not stand below each other"
-NO_LAYOUT = "where its digits stand fits no grid"
+NOT_ALIGNED = "its bars are not aligned"
+NO_LAYOUT = "the positions of its digits fit no grid"
 AMBIGUOUS = "its spaces can be read as more than one puzzle"
 TRIMMED = "the spaces at the beginning of its lines seem to be lost"
 

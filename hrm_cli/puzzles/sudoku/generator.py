@@ -1,6 +1,6 @@
 """Sudoku puzzles made here: one solution each, no two alike, the same for the same seed.
 
-Every attempt has a seed of its own and is made by compiled code; this module says what is wanted of each attempt,
+Every attempt has a seed of its own and is made by compiled code; this module says what is expected of each attempt,
 keeps what is new and stops when nothing new comes.
 
 Letters in shapes: n puzzles, S cells.
@@ -83,7 +83,7 @@ def _clue_counts(size: int, clues: int | tuple[int, int] | None) -> list[int]:
 
 
 class _Share:
-    """How many puzzles of one number of clues are wanted, were made, and since when none came."""
+    """How many puzzles of one number of clues are expected, were made, and since when none came."""
 
     def __init__(self, clues: int, wanted: int) -> None:
         self.clues = clues
@@ -196,6 +196,6 @@ def _exhausted(size: int, count: int, found: int, clue_counts: list[int], min_di
     if min_difficulty:
         kind += f" of difficulty {min_difficulty} or more"
     return PuzzleError(
-        f"{count:,} different {size}×{size} {kind} were asked for and {found:,} found; further attempts gave none. "
+        f"{count:,} different {size}×{size} {kind} were requested and {found:,} found; further attempts gave none. "
         "Ask for fewer, another number of clues, or a lower difficulty."
     )

@@ -95,7 +95,7 @@ def vary(
         yield _stacked(ready)
     if len(seen) - given < count:
         raise PuzzleError(
-            f"{count:,} variations of {len(puzzles):,} {size}×{size} puzzles were asked for and "
+            f"{count:,} variations of {len(puzzles):,} {size}×{size} puzzles were requested and "
             f"{len(seen) - given:,} found; further attempts gave none. Ask for fewer, give more puzzles, or ask for a "
             "lower difficulty."
         )

@@ -140,7 +140,7 @@ def _taken(typingctx: Any, counter: Any) -> Any:
 def own_rows(given: Any) -> Any:
     """The rows of one task after the other, of those that no other thread has taken, until none is left.
 
-    A thread takes as many tasks as there are, not one: the system may have granted fewer threads than were asked for.
+    A thread takes as many tasks as there are, not one: the system may have granted fewer threads than were requested.
     """
     tasks, rows, per_task = given[1], given[2], given[3]
     task = _taken(given)
