@@ -51,7 +51,7 @@ def test_tables_give_whole_numbers_to_grep_and_say_why_a_formula_misses(run_hrm:
         "27,275,776",
         "25,178,624",
         "-7.69%",
-        "rounded up to a multiple of 256, to 1,536",
+        "the model rounds it up to a multiple of 256, 1,536",
         "18,874,368",
     ):
         assert text in shown
@@ -124,7 +124,7 @@ def test_foreign_weights_are_counted_too_and_what_is_guessed_is_said(run_hrm: Ru
         None,
         None,
     )
-    assert "told from the tensors' names" in run_hrm("params", "--checkpoint", file).stdout
+    assert "the tensors' names show which are trained" in run_hrm("params", "--checkpoint", file).stdout
 
 
 def test_compare_sets_presets_files_and_checkpoints_side_by_side(run_hrm: RunHrm, model_file: Path) -> None:

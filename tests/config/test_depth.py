@@ -29,7 +29,7 @@ def test_stages_may_be_written_out() -> None:
     "text", ["", "deep", "2x2", "2x2@0.5", "2x2@0 3x3@0", "0x2@0", "2x2@0 3x3@1", "2x2@-1"]
 )
 def test_what_is_no_schedule_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"accepted: rsm, cgar|begin with 0 and increase"):
+    with pytest.raises(ValueError, match=r"accepted: rsm, cgar|start at 0 and increase"):
         parse_schedule(text)
 
 

@@ -149,7 +149,7 @@ def test_too_few_puzzles_is_an_error_with_both_numbers(csv_file: CsvWriter, tmp_
 def test_copies_that_do_not_exist_are_noted(tmp_path: Path) -> None:
     summary = build_dataset(DataConfig(size=4, num_train=3, num_test=0, num_aug=4000), tmp_path / "d")
     assert summary.train.examples <= 3 * 3072
-    assert "3 of 3 training puzzles have fewer than 4,000 different images" in summary.notes[0]
+    assert "3 of 3 training puzzles have fewer than 4,000 different augmented copies" in summary.notes[0]
 
 
 def test_online_augmentation_stores_the_originals_only(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_the_same_seed_builds_the_same_files(tmp_path: Path) -> None:
 def test_more_copies_than_a_square_has_are_not_to_be_had_and_a_note_says_so(tmp_path: Path) -> None:
     summary = build(tmp_path / "d", size=8, num_train=3, num_test=0, num_aug=20)
     assert summary.train.puzzles == 3 * 8
-    assert "3 of 3 training puzzles have fewer than 20 different images" in summary.notes[0]
+    assert "3 of 3 training puzzles have fewer than 20 different augmented copies" in summary.notes[0]
 
 
 def test_no_image_of_a_test_maze_is_trained_on_where_the_split_is_strict(tmp_path: Path) -> None:

@@ -193,9 +193,9 @@ def test_a_preset_says_what_tensors_cannot_and_settings_overrule_it(write_refere
     ("state", "settings", "wishes", "message"),
     [
         ({}, [], {"seq_len": 16}, "32 is not a multiple of the usual head_dim 64; state it with --num-heads"),
-        ({"hidden": 64}, [], {}, "6 tokens may be 4×4 Sudoku or 30×30 maze; say it with --data"),
+        ({"hidden": 64}, [], {}, "6 tokens may be 4×4 Sudoku or 30×30 maze; state it with --data"),
         ({"hidden": 64, "vocab": 99}, [], {}, "99 tokens may be no known kind of puzzle"),
-        ({"hidden": 64}, ["data.domain=arc"], {}, "knows 6 tokens, but ARC"),
+        ({"hidden": 64}, ["data.domain=arc"], {}, "a vocabulary of 6 tokens, but ARC"),
         ({"hidden": 64}, ["num_heads=2"], {"num_heads": 4, "seq_len": 16}, "give one of them"),
         ({"hidden": 64}, ["num_heads=5"], {"seq_len": 16}, "hidden_size 64 is not a multiple of num_heads 5"),
         ({"hidden": 64, "learned": 17}, [], {"seq_len": 20}, "17 positions minus 1 .* are 16 cells, not 20"),
@@ -262,7 +262,10 @@ def test_the_dataset_must_have_as_many_identifiers_as_the_table_has_rows(write_r
 
 @pytest.mark.parametrize(
     ("preset", "message"),
-    [("nova", "core nova is not of the reference"), ("base", "The reference's hrm has no such variant")],
+    [
+        ("nova", "core nova does not exist in the reference"),
+        ("base", "The reference's hrm has no such variant"),
+    ],
 )
 def test_a_model_that_the_reference_does_not_have_is_not_written(
     tmp_path: Path, preset: str, message: str

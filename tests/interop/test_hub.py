@@ -259,7 +259,9 @@ def test_without_a_token_nothing_is_sent_and_the_message_says_how_to_log_in(
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", sends)
     address = HubAddress("me/x")
-    with pytest.raises(CheckpointError, match=r"push: no token .*`hf auth login`, or set HF_TOKEN"):
+    with pytest.raises(
+        CheckpointError, match=r"push: no Hugging Face token .*`hf auth login`, or set HF_TOKEN"
+    ):
         push_folder(address, tmp_path, "push", CheckpointError, private=False, message="")
 
 

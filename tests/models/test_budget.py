@@ -81,5 +81,7 @@ def test_names_are_checked_and_the_nearest_is_proposed() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             parse_vary(text, given)
-    with pytest.raises(ConfigError, match="changes no count of core trm; accepted: hidden_size, L_layers"):
+    with pytest.raises(
+        ConfigError, match="does not change the parameter count of core trm; accepted: hidden_size, L_layers"
+    ):
         parse_vary("H_layers", ArchConfig(core="trm"))

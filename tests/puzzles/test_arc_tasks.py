@@ -45,7 +45,7 @@ def test_kaggle_challenges_take_the_solutions_beside_them(tmp_path: Path) -> Non
     [
         ([1], "t.json: no ARC tasks"),
         ({}, "t.json: no ARC tasks"),
-        ({"a": 3}, "t.json: task a: no task"),
+        ({"a": 3}, "t.json: task a: not a task"),
         (task(train=[]), "t.json: task t: no demonstration"),
         (task(test=[]), "t.json: task t: no test pair"),
         (task(train=[PAIR, {"input": [[1]]}]), "t.json: task t, demonstration 2: has no output"),
