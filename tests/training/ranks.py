@@ -34,9 +34,6 @@ from hrm_cli.training.loop import Run, train
 from hrm_cli.training.resuming import load_training_state
 from hrm_cli.training.state import Plan, initial_state
 
-# Ranks tell one another of signals at every step here: these runs stop at a step that is known beforehand.
-loop._MOST_STEPS_UNASKED = 1
-
 STEPS = 20
 ARCH: dict[str, Any] = {
     "num_heads": 2, "H_layers": 1, "L_layers": 1, "forward_dtype": "float32", "halt_exploration_prob": 0.5,
@@ -171,6 +168,8 @@ def small_things(world: World) -> dict[str, Any]:
 def main() -> None:
     rank, port, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
+    # Ranks tell one another of signals at every step here: these runs stop at a step that is known beforehand.
+    loop._MOST_STEPS_UNASKED = 1
     store = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(minutes=5))
     for size in (2, 3):
         if rank < size:
