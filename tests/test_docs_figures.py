@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from hrm_cli.checkpoints.bundled import bundled_models
 from hrm_cli.cli.app import _load
+from hrm_cli.evaluation.publishing import card_text
 
 from .documentation import FENCE, PAGES, PRESETS, REPOSITORY
 
@@ -145,6 +147,15 @@ def test_the_steps_of_the_papers_run_are_those_of_hrm_params(
 
 
 PERCENTAGE = re.compile(r"(\d+(?:\.\d+)?) %")
+
+
+def test_the_cards_of_bundled_models_say_what_their_headers_hold() -> None:
+    for model in bundled_models():
+        card, _, rest = model.card.read_text(encoding="utf-8").partition("## How it was made")
+        notes = "## How it was made" + rest.partition("## Configuration")[0]
+        assert card_text(model, notes).startswith(card + notes), (
+            f"{model.card}: write it again with card_text"
+        )
 
 
 def test_the_accuracies_of_bundled_models_are_those_of_their_cards() -> None:
