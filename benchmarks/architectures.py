@@ -54,7 +54,7 @@ SETTLING: dict[str, Any] = {
     "arch.halting": "certain",
     "arch.tied_output": True,
     "arch.halt_max_steps": 16,
-    "train.contract": "rsm",
+    "train.objective": "rsm",
     "train.loss": "softmax_cross_entropy",
     "train.lr": 4e-3,
 }

@@ -30,7 +30,7 @@ from hrm_cli.data.batches import Batch
 from hrm_cli.distributed.world import ALONE, World, sum_gradients
 from hrm_cli.machine import processor_name
 from hrm_cli.models.act import PuzzleBatch
-from hrm_cli.training.objectives import Progress, Supervised, contract_of
+from hrm_cli.training.objectives import Progress, Supervised, objective_of
 from hrm_cli.training.prefetch import as_tensors
 from hrm_cli.training.state import TrainState, initial_state
 from hrm_cli.training.step import train_one_step
@@ -79,9 +79,9 @@ class StepLoss(nn.Module):
     def forward(self, batch: PuzzleBatch) -> Tensor:
         """The loss; carry and outputs are kept aside."""
         state, config = self._state, self._preset.train
-        contract = contract_of(state.model, config)
+        objective = objective_of(state.model, config)
         draws = self._world.draws(state.generator, len(batch.inputs))
-        state.carry, self.out = contract(
+        state.carry, self.out = objective(
             state.model, state.carry, batch, config, draws, Progress(state.step, 1000)
         )
         return self.out.loss

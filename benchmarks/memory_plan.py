@@ -28,7 +28,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "base, batch 16, float32": ("base", ["train.global_batch_size=16", "arch.forward_dtype=float32"]),
     "base, batch 16, average": ("base", ["train.global_batch_size=16", "train.ema_decay=0.999"]),
-    "base, batch 16, rsm": ("base", ["train.global_batch_size=16", "train.contract=rsm"]),
+    "base, batch 16, rsm": ("base", ["train.global_batch_size=16", "train.objective=rsm"]),
     "trm-sudoku, batch 16": ("trm-sudoku", ["train.global_batch_size=16"]),
     "trm-maze, batch 1": ("trm-maze", ["train.global_batch_size=1"]),
     "maze-hard, batch 2": ("maze-hard", ["train.global_batch_size=2"]),

@@ -27,13 +27,13 @@ COMMON: dict[str, Any] = {
     "arch.core": "trm", "arch.hidden_size": 192, "arch.num_heads": 4, "arch.L_layers": 1, "arch.mlp_t": True,
     "arch.pos_encodings": "none", "arch.puzzle_emb_ndim": 0, "arch.H_cycles": 1, "arch.L_cycles": 4,
     "arch.halting": "settle", "arch.tied_output": True, "arch.halt_max_steps": 16, "arch.forward_dtype": "auto",
-    "train.contract": "rsm", "train.depth_schedule": "2x2@0 2x4@0.5", "train.carry_over": 0.5, "train.lr": 4e-3,
+    "train.objective": "rsm", "train.depth_schedule": "2x2@0 2x4@0.5", "train.carry_over": 0.5, "train.lr": 4e-3,
     "train.lr_min_ratio": 0.1, "train.lr_warmup_steps": 50, "train.global_batch_size": 64,
     "train.weight_decay": 0.1, "train.ema_decay": 0.99, "train.grad_clip": 1.0,
     "train.loss": "softmax_cross_entropy",
 }  # fmt: skip
 SUPERVISED: dict[str, Any] = {
-    "train.contract": "deep_supervision", "train.carry_over": 0.0, "train.depth_schedule": None,
+    "train.objective": "deep_supervision", "train.carry_over": 0.0, "train.depth_schedule": None,
     "arch.halting": "q_learning", "arch.tied_output": False, "arch.H_cycles": 2, "arch.L_cycles": 3,
     "arch.halt_max_steps": 8, "train.lr": 2e-3, "train.global_batch_size": 128,
 }  # fmt: skip

@@ -67,15 +67,15 @@ def anatomy(
     vocab_size: int,
     seq_len: int,
     num_puzzle_identifiers: int = 1,
-    contract: str | None = None,
+    objective: str | None = None,
     gradient: str | None = None,
 ) -> list[Part]:
-    """The parts of the model of `arch`, trained under `contract` (None: the core's own).
+    """The parts of the model of `arch`, trained with `objective` (None: the core's default).
 
     `gradient` is `train.gradient`: what backpropagation reaches in an ACT step.
     """
     parts = ANATOMIES[arch.core](arch, vocab_size, seq_len, num_puzzle_identifiers)
-    if contract == "rsm":
+    if objective == "rsm":
         return [_under_rsm(part, arch) for part in parts]
     if gradient == "last_cycle" and arch.core == "hrm":
         return [_through_the_last_cycle(part, arch) for part in parts]

@@ -63,7 +63,7 @@ def training_flops(
     """FLOPs of a training step for one puzzle: under a depth schedule the mean, from the share `begin` of a run on."""
 
     def of(arch: ArchConfig) -> int:
-        parts = anatomy(arch, vocab_size, seq_len, contract=train.contract, gradient=train.gradient)
+        parts = anatomy(arch, vocab_size, seq_len, objective=train.objective, gradient=train.gradient)
         return step_flops(parts).training
 
     if train.depth_schedule is None:

@@ -119,7 +119,7 @@ def make_report(
         shape.vocab_size,
         shape.seq_len,
         shape.num_puzzle_identifiers,
-        train.contract,
+        train.objective,
         train.gradient,
     )
     per_puzzle = training_flops(shape.arch, train, shape.vocab_size, shape.seq_len)

@@ -144,7 +144,7 @@ def _run(arguments: list[str]) -> int:
     if "_HRM_COMPLETE" in os.environ:
         group.main(prog_name="hrm")
     try:
-        with group.make_context("hrm", arguments) as context:
+        with console.renamed_settings_as_notes(), group.make_context("hrm", arguments) as context:
             group.invoke(context)
     except typer.Exit as error:
         return error.exit_code

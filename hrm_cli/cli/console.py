@@ -10,11 +10,13 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from hrm_cli.cli import streams
+from hrm_cli.config.renamed import RenamedSettingWarning
 from hrm_cli.printable import clock, printable, shortened
 from hrm_cli.reporting import Progress, Reporter
 
@@ -132,6 +134,26 @@ def progress(
             yield _BarProgress(
                 display, display.add_task(description, total=total, completed=int(start), note="")
             )
+
+
+@contextmanager
+def renamed_settings_as_notes() -> Iterator[None]:
+    """Prints a note, once, for each old name of a setting that the user wrote."""
+    shown: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RenamedSettingWarning)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            text = str(message)
+            if not issubclass(category, RenamedSettingWarning):
+                usual(message, category, *place, **more)
+            elif text not in shown:
+                shown.add(text)
+                print_message(f"Note: {text}")
+
+        warnings.showwarning = show
+        yield
 
 
 class ConsoleReporter(Reporter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hrm_cli.config.renamed import new_name
 from hrm_cli.config.schema import SECTIONS
 from hrm_cli.errors import ConfigError, nearest
 
@@ -18,6 +19,8 @@ def find_key(key: str) -> str:
     name of several words that also ends a key of another section is ambiguous: `batch_size` may mean
     `train.global_batch_size`.
     """
+    if (renamed := new_name(key)) is not None:
+        return renamed
     wanted = key.lower()
     if wanted in SECTIONS:
         first = next(iter(SECTIONS[wanted].model_fields))

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from hrm_cli.config.documents import Document, parse_document, read_text
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.problems import InvalidConfigError, explain, located
+from hrm_cli.config.renamed import with_new_names
 from hrm_cli.config.schema import SECTIONS, Preset
 from hrm_cli.errors import ConfigError, closest
 
@@ -147,7 +148,7 @@ def _open(name_or_path: str, folder: Path) -> _Source:
         path = folder / Path(name_or_path).expanduser()
     except RuntimeError as error:  # ~NAME of nobody
         raise ConfigError(f"{name_or_path}: {error}") from None
-    document = parse_document(read_text(path), str(path))
+    document = with_new_names(parse_document(read_text(path), str(path)), str(path))
     return _Source(str(path), str(path.resolve()), path.parent, document)
 
 

@@ -37,26 +37,25 @@ class Preset(Section):
 
     @model_validator(mode="after")
     def _check_together(self) -> Preset:
-        contract, core = self.train.contract, self.arch.core
+        objective, core = self.train.objective, self.arch.core
         if core == "nova" and self.arch.nova_halting == "mean" and self.train.accumulation_steps > 1:
             raise ValueError(
                 "train.accumulation_steps above 1 cannot be combined with arch.nova_halting mean, "
                 "which halts by the mean of the whole batch; use arch.nova_halting=per_row"
             )
-        if contract is not None and (contract == "whole_forward") != (core == "nova"):
+        if objective is not None and (objective == "whole_forward") != (core == "nova"):
             fits = "whole_forward" if core == "nova" else "deep_supervision or rsm"
             raise ValueError(
-                f"train.contract {contract} does not work with arch.core {core}; use {fits}, or null"
+                f"train.objective {objective} does not work with arch.core {core}; use {fits}, or null"
             )
-        if self.train.carry_over and contract != "rsm":
+        if self.train.carry_over and objective != "rsm":
             raise ValueError(
-                f"train.carry_over {self.train.carry_over:g} belongs to train.contract rsm; elsewhere "
-                f"rows go on until "
-                "they halt; use train.contract=rsm, or train.carry_over=0"
+                f"train.carry_over {self.train.carry_over:g} belongs to train.objective rsm; with the others "
+                "rows continue until they halt; use train.objective=rsm, or train.carry_over=0"
             )
-        if self.arch.halting != "q_learning" and contract != "rsm" and core != "nova":
+        if self.arch.halting != "q_learning" and objective != "rsm" and core != "nova":
             raise ValueError(
-                f"arch.halting {self.arch.halting} leaves no Q head to learn when to halt; use train.contract=rsm, "
+                f"arch.halting {self.arch.halting} leaves no Q head to learn when to halt; use train.objective=rsm, "
                 "or arch.halting=q_learning"
             )
         return self

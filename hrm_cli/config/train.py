@@ -1,15 +1,17 @@
-"""The `train` section: optimisation. Published values and formulas are those of arXiv 2506.21734."""
+"""The `train` section: optimization. Published values and formulas are those of arXiv 2506.21734."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
     Field,
+    model_validator,
 )
 
 from hrm_cli.config.depth import checked_schedule
+from hrm_cli.config.renamed import renamed_fields
 from hrm_cli.config.values import (
     LARGEST_SEED,
     Float,
@@ -21,7 +23,7 @@ from hrm_cli.config.values import (
 
 
 class TrainConfig(Section):
-    """Optimisation, and what a run does while it trains."""
+    """Optimization, and what a run does while it trains."""
 
     epochs: Int = Field(20000, ge=1, description="number of times that every training group is visited")
     global_batch_size: Int = Field(768, ge=1, description="batch size of a step, over all processes")
@@ -51,15 +53,15 @@ class TrainConfig(Section):
     loss: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = Field(
         "stablemax_cross_entropy", description="token loss"
     )
-    contract: Literal["deep_supervision", "rsm", "whole_forward"] | None = Field(
+    objective: Literal["deep_supervision", "rsm", "whole_forward"] | None = Field(
         None,
-        description="how the core is trained: a loss after every ACT step, or one loss at the end of a recursion "
-        "that starts afresh (rsm); null takes the core's own",
+        description="training objective: a loss after every ACT step (deep_supervision), one loss at the end of a "
+        "recursion that starts afresh (rsm), or nova's (whole_forward); null takes the core's default",
     )
     gradient: Literal["last_updates", "last_cycle"] | None = Field(
         None,
         description="what backpropagation reaches in an ACT step: the last update of each module (HRM's one-step "
-        "approximation), or all updates of the last cycle (TRM's rule); null takes the core's own",
+        "approximation), or all updates of the last cycle (TRM's rule); null takes the core's default",
     )
     stagger: bool = Field(
         False,
@@ -76,8 +78,8 @@ class TrainConfig(Section):
         0.0,
         ge=0,
         lt=1,
-        description="contract rsm: share of the rows that go on with their puzzle, from the state in which the step "
-        "before left it; 0 starts all of them afresh, as published",
+        description="objective rsm: fraction of the rows that keep their puzzle and continue from the state of the "
+        "previous step; 0 starts all of them afresh, as published",
     )
     supervision_decay: Float = Field(
         1.0, gt=0, le=1, description="weight of a supervision step ÷ that of the previous one (CGAR: 0.7)"
@@ -167,3 +169,9 @@ class TrainConfig(Section):
         if name == "constant" or ratio == 1:
             return "constant", 1.0
         return name, 0.1 if ratio is None else ratio
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_new_names(cls, settings: Any) -> Any:
+        """Files that were written before a setting was renamed are still read."""
+        return renamed_fields("train", settings) if isinstance(settings, dict) else settings

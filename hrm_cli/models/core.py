@@ -66,7 +66,7 @@ class CoreOutput:
 class Core(Protocol):
     """The interface that ACT, evaluation and solving rely on; every core is also an `nn.Module`."""
 
-    contract: ClassVar[str]
+    objective: ClassVar[str]
     """How the core is trained: a name in `hrm_cli.training.objectives`."""
     arch: ArchConfig
     vocab_size: int

@@ -55,7 +55,7 @@ class EncoderLayer(nn.TransformerEncoderLayer):
 class Nova(nn.Module):
     """The architecture of the published 6.95M, as it was counted. Has no puzzle embeddings and no outer carry."""
 
-    contract: ClassVar[str] = "whole_forward"
+    objective: ClassVar[str] = "whole_forward"
 
     positions: Tensor
 

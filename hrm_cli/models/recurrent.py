@@ -92,7 +92,7 @@ class StepTensors(NamedTuple):
 class RecurrentCore(nn.Module):
     """Two states over puzzle and token positions, updated in turns."""
 
-    contract: ClassVar[str] = "deep_supervision"
+    objective: ClassVar[str] = "deep_supervision"
 
     H_init: Tensor
     L_init: Tensor
@@ -177,7 +177,7 @@ class RecurrentCore(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """H_cycles × (L_cycles updates of z_L, one of z_H); gradient through the whole last cycle.
 
-        With `depth.reaches_back` also through the update of z_H before it (hrm-spec "RSM contract").
+        With `depth.reaches_back` also through the update of z_H before it (RSM, arXiv 2603.15641).
         """
         for h in range(depth.H_cycles):
             last = h == depth.H_cycles - 1

@@ -14,6 +14,7 @@ from hrm_cli.config.asked import NOTHING_ASKED, Asked, check_effect
 from hrm_cli.config.data import DataConfig
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.redact import ELSEWHERE
+from hrm_cli.config.renamed import of_a_stored_file
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.arc.online import is_arc, read_identifiers
@@ -130,7 +131,8 @@ def _resumed_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
                 raise ConfigError(f"train.{setting}: a resumed run keeps {_OF_NEW_RUNS[setting]}; omit it")
     claim = RunFolder.existing(folder)
     try:
-        preset = _with_whole_paths(load_configuration(str(folder / CONFIG_FILE), overrides), data)
+        with of_a_stored_file():
+            preset = _with_whole_paths(load_configuration(str(folder / CONFIG_FILE), overrides), data)
         _check_world(preset, fitting.world_size)
         where = Path(preset.data.path) if preset.data.path else folder / OWN_DATASET
         if not is_dataset(where):

@@ -1,4 +1,4 @@
-"""How a core is trained: what one step computes, and what its loss is. A core names its contract."""
+"""How a core is trained: what one step computes, and what its loss is. A core names its objective."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Progress:
         return self.step / self.total_steps
 
 
-Contract = Callable[
+Objective = Callable[
     [ACTModel, Carry | None, PuzzleBatch, TrainConfig, Draws, Progress], tuple[Carry | None, Supervised]
 ]
 
@@ -165,13 +165,13 @@ def whole_forward(
     return None, Supervised(loss, metrics, batch, logits, fresh)
 
 
-CONTRACTS: dict[str, Contract] = {
+OBJECTIVES: dict[str, Objective] = {
     "deep_supervision": deep_supervision,
     "rsm": rsm,
     "whole_forward": whole_forward,
 }
 
 
-def contract_of(model: ACTModel, config: TrainConfig) -> Contract:
-    """The contract that a run trains with: `train.contract`, or the core's own."""
-    return CONTRACTS[config.contract or model.core.contract]
+def objective_of(model: ACTModel, config: TrainConfig) -> Objective:
+    """The objective that a run trains with: `train.objective`, or the core's default."""
+    return OBJECTIVES[config.objective or model.core.objective]

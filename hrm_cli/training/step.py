@@ -12,7 +12,7 @@ from hrm_cli.config.train import TrainConfig
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.compiling import begin_step
-from hrm_cli.training.objectives import Progress, Supervised, contract_of
+from hrm_cli.training.objectives import Progress, Supervised, objective_of
 from hrm_cli.training.optimizers import LossScale, rate_factor, unscale
 from hrm_cli.training.state import TrainState
 
@@ -74,7 +74,7 @@ class _EmbeddingGradients:
 def _accumulate_gradients(
     state: TrainState, batch: PuzzleBatch, config: TrainConfig, world: World, progress: Progress
 ) -> tuple[dict[str, Tensor], _EmbeddingGradients]:
-    contract = contract_of(state.model, config)
+    objective = objective_of(state.model, config)
     sums: dict[str, Tensor] = {}
     embeddings = _EmbeddingGradients()
     carries: list[Carry | None] = []
@@ -83,7 +83,7 @@ def _accumulate_gradients(
     scale = 1.0 if state.loss_scale is None else state.loss_scale.scale
     for rows in micro_batches(count, config.accumulation_steps):
         before = None if state.carry is None else state.carry.select(rows)
-        after, out = contract(state.model, before, batch.select(rows), config, draws.of(rows), progress)
+        after, out = objective(state.model, before, batch.select(rows), config, draws.of(rows), progress)
         loss = out.loss
         if state.teacher is not None:
             taught = state.teacher.loss(out, config.loss, first_row=rows.start)

@@ -46,7 +46,7 @@ def test_people_read_what_was_built(run_hrm: Callable, tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout + done.stderr
 
 
-def test_every_option_of_the_contract_is_taken(run_hrm: Callable, csv_source: Path, tmp_path: Path) -> None:
+def test_every_documented_option_is_accepted(run_hrm: Callable, csv_source: Path, tmp_path: Path) -> None:
     done = run_hrm(
         "build-dataset", "sudoku", "--source", csv_source, "--num-test", 2, "--subsample-size", 3,
         "--min-difficulty", 2, "--num-aug", 2, "--augment", "stored", "--strict-split", "--seed", 7,

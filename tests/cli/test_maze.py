@@ -39,7 +39,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_every_option_of_the_contract_is_taken(run_hrm: Callable, tmp_path: Path) -> None:
+def test_every_documented_option_is_accepted(run_hrm: Callable, tmp_path: Path) -> None:
     done = run_hrm(
         "build-dataset", "maze", "--source", "builtin", "--size", 8, "--min-path", 12, "--style", "braided", "--aug",
         "--num-train", 20, "--num-test", 5, "--allow-ties", "--seed", 3, "--output-dir", tmp_path / "d", "--json",

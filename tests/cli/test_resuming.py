@@ -125,7 +125,7 @@ def test_of_two_that_start_at_once_one_trains(whole: Path, tmp_path: Path) -> No
         (["train.max_steps=3"], "is already at step 6, past the end set by train.max_steps=3"),
         (["train.epochs=1"], "is already at step 6, past the end set by train.epochs=1 (step 4)"),
         (["--data", "OTHER"], "num_groups is 16, but the resumed run was trained on 32"),
-        (["--data", "nowhere"], "nowhere: the run's dataset is not there"),
+        (["--data", "nowhere"], "nowhere: the run's dataset was not found"),
         (["train.distill_from=OTHER"], "OTHER: holds no checkpoint"),
         (["arch.hidden_size=32"], "keeps its model and data"),
     ],
@@ -156,7 +156,7 @@ def test_a_finished_run_says_that_nothing_is_left(command: Command, run: Path) -
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        (16, "was 8 and is 16 from now on: 8 rows go on, 8 start with new puzzles"),
+        (16, "was 8 and is 16 from now on: 8 rows continue, 8 start with new puzzles"),
         (4, "was 8 and is 4 from now on: the first 4 rows continue, the others are dropped"),
     ],
 )

@@ -36,7 +36,7 @@ def run(run_hrm, tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_run_folder_holds_what_the_contract_names(run: Path) -> None:
+def test_a_run_folder_holds_what_the_documentation_names(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert {"config.yaml", "metrics.jsonl", "checkpoints", "best", "latest", "dataset"} <= names
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -185,7 +185,7 @@ def test_eval_prints_exact_accuracy_first_and_baselines_beside_cell_accuracy(run
     assert ("within two points of a trivial predictor" in done.stdout) == is_trivial
 
 
-def test_eval_json_has_the_keys_of_the_contract(run_hrm, run: Path) -> None:
+def test_eval_json_has_the_documented_keys(run_hrm, run: Path) -> None:
     done = run_hrm(
         "eval",
         run / "latest",

@@ -41,15 +41,15 @@ def test_a_wrong_schedule_is_named_with_its_key() -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["train.contract=null"], "arch.halting settle leaves no Q head"),
-        (["train.contract=whole_forward"], "does not work with arch.core trm; use deep_supervision or rsm"),
+        (["train.objective=null"], "arch.halting settle leaves no Q head"),
+        (["train.objective=whole_forward"], "does not work with arch.core trm; use deep_supervision or rsm"),
         (
-            ["train.contract=deep_supervision", "arch.halting=q_learning", "train.carry_over=0.5"],
-            "carry_over 0.5 belongs to train.contract rsm",
+            ["train.objective=deep_supervision", "arch.halting=q_learning", "train.carry_over=0.5"],
+            "carry_over 0.5 belongs to train.objective rsm",
         ),
-        (["arch.core=nova", "arch.mlp_t=false"], "train.contract rsm does not work with arch.core nova"),
+        (["arch.core=nova", "arch.mlp_t=false"], "train.objective rsm does not work with arch.core nova"),
     ],
 )
-def test_contracts_that_do_not_fit_the_model_are_refused_before_anything_is_built(overrides, said) -> None:
+def test_objectives_that_do_not_fit_the_model_are_refused_before_anything_is_built(overrides, said) -> None:
     with pytest.raises(ConfigError, match=said):
         load_preset("rsm-sudoku", overrides)

@@ -31,7 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
 """`arch` of the models; a new core or mixer gets an entry here."""
 
 TRAIN: dict[str, dict[str, Any]] = {
-    "rsm": {"contract": "rsm", "depth_schedule": "2x2@0", "grad_clip": 1.0},
+    "rsm": {"objective": "rsm", "depth_schedule": "2x2@0", "grad_clip": 1.0},
     "units": {"gradient": "last_cycle", "grad_clip": 1.0, "loss": "softmax_cross_entropy"},
     "nova": {"loss": "softmax_cross_entropy"},
 }

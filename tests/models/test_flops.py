@@ -64,7 +64,7 @@ def test_a_step_takes_the_flops_that_torch_counts(settings: dict[str, Any], dtyp
 def test_under_rsm_a_step_takes_the_flops_that_torch_counts_at_every_stage(core: str) -> None:
     settings = {"core": core, "halting": "settle", "tied_output": True, "forward_dtype": "float32"}
     arch = ArchConfig(**{**SMALL, **settings})
-    train = TrainConfig(contract="rsm", depth_schedule="1x2@0 3x2@0.5")
+    train = TrainConfig(objective="rsm", depth_schedule="1x2@0 3x2@0.5")
     model = build_model(arch, VOCABULARY, CELLS, 5, generator=torch.Generator().manual_seed(0)).train()
     inputs = torch.randint(1, VOCABULARY, (ROWS, CELLS), dtype=torch.int32)
     counted = []

@@ -37,7 +37,7 @@ CASES = {
     "hrm": ("arch.puzzle_emb_ndim=32", "train.ema_decay=0.9", "train.grad_clip=1"),
     "hrm, Adam": ("train.optimizer=adamw", "train.accumulation_steps=2"),
     "trm": ("arch.core=trm", "arch.q_continue=false", "arch.mlp_t=true"),
-    "rsm": ("train.contract=rsm", "train.loss=softmax_cross_entropy"),
+    "rsm": ("train.objective=rsm", "train.loss=softmax_cross_entropy"),
     "nova": ("arch.core=nova", "arch.dropout=0.2", "arch.puzzle_emb_ndim=0", "train.activation_checkpointing=true"),
 }  # fmt: skip
 

@@ -32,7 +32,7 @@ MUCH = Resources(1000 * GB, 1000 * GB, 1000 * GB, "here")
     "settings",
     [
         [],
-        ["train.contract=rsm"],
+        ["train.objective=rsm"],
         ["train.depth_schedule=1x1@0 2x2@0.3 3x4@0.6", "train.epochs=7"],
         ["train.accumulation_steps=3", "train.ema_decay=0.9"],
         ["train.activation_checkpointing=true", "train.max_steps=9"],

@@ -1,4 +1,4 @@
-"""The RSM contract and CGAR: which updates are trained, at which depth, and how a settled state ends a puzzle."""
+"""The RSM objective and CGAR: which updates are trained, at which depth, and how a settled state ends a puzzle."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.core import Depth
 from hrm_cli.models.rng import Draws
 from hrm_cli.training.loop import train
-from hrm_cli.training.objectives import CONTRACTS, Progress
+from hrm_cli.training.objectives import OBJECTIVES, Progress
 from hrm_cli.training.prefetch import as_tensors
 from hrm_cli.training.resuming import load_training_state
 from hrm_cli.training.state import initial_state
 
-RSM = {"contract": "rsm", "depth_schedule": "2x1@0 3x2@0.5"}
+RSM = {"objective": "rsm", "depth_schedule": "2x1@0 3x2@0.5"}
 
 
 def rsm_run(
@@ -87,7 +87,7 @@ def test_a_checkpoint_right_after_a_logged_step_holds_the_sums_of_one_step(make_
 
 def test_rows_that_go_on_keep_their_puzzle_and_start_from_the_state_they_were_left_in(make_run) -> None:
     run, state = rsm_run(make_run, carry_over=0.5)
-    core, config, step = state.model.inner, run.preset.train, CONTRACTS["rsm"]
+    core, config, step = state.model.inner, run.preset.train, OBJECTIVES["rsm"]
     first, second = (as_tensors(next(run.batches)) for _ in range(2))
     with torch.no_grad():
         carry, out = step(state.model, None, first, config, Draws(state.generator, 8), Progress())
@@ -108,7 +108,7 @@ def test_rows_that_go_on_keep_their_puzzle_and_start_from_the_state_they_were_le
 
 def test_a_model_with_a_q_head_learns_whether_its_answer_is_right_under_rsm_too(make_run) -> None:
     run, state = rsm_run(make_run, halting="q_learning", tied_output=False)
-    step = CONTRACTS["rsm"]
+    step = OBJECTIVES["rsm"]
     _, out = step(
         state.model,
         None,
@@ -148,7 +148,7 @@ def test_certain_rows_leave_once_every_cell_has_a_token_of_probability_098(make_
 
 def test_cgar_weighs_earlier_supervision_steps_more_and_keeps_the_mean(make_run) -> None:
     run, state = make_run(30, depth_schedule="cgar", supervision_decay=0.5)
-    deep = CONTRACTS["deep_supervision"]
+    deep = OBJECTIVES["deep_supervision"]
     plain = run.preset.train.model_copy(update={"supervision_decay": 1.0, "depth_schedule": None})
     batch = as_tensors(next(run.batches))
     _, weighted = deep(
