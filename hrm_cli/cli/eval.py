@@ -11,9 +11,17 @@ from hrm_cli.cli.launching import BackendOption, Processes, ProcessesOption, eva
 from hrm_cli.cli.options import (
     AnyModelArgument,
     DeviceOption,
+    EffortOption,
     HaltOption,
     JsonOption,
     MaxStepsOption,
+    NoiseInitOption,
+    NoiseOption,
+    RestartsOption,
+    SearchOption,
+    SearchRulesOption,
+    SearchStepsOption,
+    SecondsOption,
     SeedOption,
     SubmissionOption,
     option,
@@ -42,6 +50,14 @@ def evaluate(
             show_default="8 for bundled models, 1 for others",
         ),
     ] = None,
+    effort: EffortOption = None,
+    search: SearchOption = None,
+    search_steps: SearchStepsOption = None,
+    search_rules: SearchRulesOption = False,
+    restarts: RestartsOption = None,
+    noise_init: NoiseInitOption = None,
+    noise: NoiseOption = None,
+    max_seconds: SecondsOption = None,
     submission: SubmissionOption = None,
     baselines_only: Annotated[
         bool,
@@ -66,6 +82,7 @@ def evaluate(
       hrm eval runs/demo
       hrm eval runs/demo/best --data data/sudoku --max-steps 32 --json
       hrm eval bundled:sudoku-9x9 --data data/sudoku --attempts 8
+      hrm eval bundled:sudoku-9x9-units --data data/sudoku --effort medium
       hrm eval runs/arc-1 --submission submission.json --nproc-per-node 8
       hrm eval --baselines-only --data data/arc-1
     """
@@ -80,7 +97,8 @@ def evaluate(
             raise ConfigError("--baselines-only: name the dataset with --data DIR")
         of_models = {
             "CHECKPOINT": checkpoint, "--max-steps": max_steps, "--halt": halt, "--batch-size": batch_size,
-            "--attempts": attempts, "--submission": submission, "--backend": backend,
+            "--attempts": attempts, "--effort": effort, "--search": search, "--restarts": restarts,
+            "--submission": submission, "--backend": backend,
         }  # fmt: skip
         unused = [name for name, value in of_models.items() if value is not None]
         if unused:
@@ -120,6 +138,14 @@ def evaluate(
         device,
         seed or 0,
         compile,
+        effort,
+        search,
+        search_steps,
+        search_rules,
+        restarts,
+        noise_init,
+        noise,
+        max_seconds,
     )
     if processes.are_launched:
         raise typer.Exit(evaluate_on_processes(processes, request, json=json))

@@ -83,3 +83,40 @@ SubmissionOption = Annotated[
         metavar="FILE",
     ),
 ]
+EffortOption = Annotated[
+    Literal["low", "medium", "high"] | None,
+    option(
+        "--effort",
+        "What follows where the first answer breaks a rule. low: augmented copies; medium: also a search of at most "
+        "64 nodes; high: of 512.",
+        "only the stages asked for; hrm solve with bundled models: medium",
+    ),
+]
+SearchOption = Annotated[
+    int | None,
+    option(
+        "--search",
+        "Search guided by the model, over pinned cells; 0: none.",
+        "by --effort",
+        metavar="NODES",
+        min=0,
+    ),
+]
+SearchStepsOption = Annotated[
+    int | None, option("--search-steps", "Reasoning steps at each node.", "24", min=1)
+]
+SearchRulesOption = Annotated[
+    bool, typer.Option("--search-rules", help="Leave out nodes that the rules refute by themselves.")
+]
+RestartsOption = Annotated[
+    int | None,
+    option("--restarts", "Further starts from noisy states.", "by --effort", metavar="K", min=0),
+]
+NoiseInitOption = Annotated[
+    float | None, option("--noise-init", "Noise on the states at each start.", "1", min=0)
+]
+NoiseOption = Annotated[float | None, option("--noise", "Noise on the states at every step.", "0", min=0)]
+SecondsOption = Annotated[
+    float | None,
+    option("--max-seconds", "Time for all that follows first answers.", "no limit", min=0),
+]

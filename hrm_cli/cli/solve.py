@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hrm_cli.cli.options import (
     AnyModelOption,
     DeviceOption,
+    EffortOption,
     HaltOption,
     MaxStepsOption,
+    NoiseInitOption,
+    NoiseOption,
+    RestartsOption,
+    SearchOption,
+    SearchRulesOption,
+    SearchStepsOption,
+    SecondsOption,
     SeedOption,
     SubmissionOption,
 )
@@ -42,56 +50,14 @@ def solve(
             show_default="8 for bundled models, 1 for others",
         ),
     ] = None,
-    effort: Annotated[
-        Literal["low", "medium", "high"] | None,
-        typer.Option(
-            "--effort",
-            help="What follows where the first answer breaks a rule. low: augmented copies; medium: also a search of "
-            "64 nodes; high: of 512.",
-            show_default="medium for bundled models; others: only the stages asked for",
-        ),
-    ] = None,
-    search: Annotated[
-        int | None,
-        typer.Option(
-            "--search",
-            min=0,
-            metavar="NODES",
-            help="Search guided by the model, over pinned cells; 0: none.",
-            show_default="by --effort",
-        ),
-    ] = None,
-    search_steps: Annotated[
-        int | None,
-        typer.Option("--search-steps", min=1, help="Reasoning steps at each node.", show_default="24"),
-    ] = None,
-    search_rules: Annotated[
-        bool, typer.Option("--search-rules", help="Leave out nodes that the rules refute by themselves.")
-    ] = False,
-    restarts: Annotated[
-        int | None,
-        typer.Option(
-            "--restarts",
-            min=0,
-            metavar="K",
-            help="Further starts from noisy states.",
-            show_default="by --effort",
-        ),
-    ] = None,
-    noise_init: Annotated[
-        float | None,
-        typer.Option("--noise-init", min=0, help="Noise on the states at each start.", show_default="1"),
-    ] = None,
-    noise: Annotated[
-        float | None,
-        typer.Option("--noise", min=0, help="Noise on the states at every step.", show_default="0"),
-    ] = None,
-    seconds: Annotated[
-        float | None,
-        typer.Option(
-            "--seconds", min=0, help="Time for all that follows first answers.", show_default="no limit"
-        ),
-    ] = None,
+    effort: EffortOption = None,
+    search: SearchOption = None,
+    search_steps: SearchStepsOption = None,
+    search_rules: SearchRulesOption = False,
+    restarts: RestartsOption = None,
+    noise_init: NoiseInitOption = None,
+    noise: NoiseOption = None,
+    max_seconds: SecondsOption = None,
     halt: HaltOption = None,
     output: Annotated[
         Path | None,
@@ -190,7 +156,7 @@ def solve(
     request = SolveRequest(
         puzzle_file, checkpoint, max_steps, attempts, halt, output, trace, picture, save_carry, resume_carry,
         votes, adapt, adapt_weights, submission, batch_size, device, seed or 0, effort, search, search_steps,
-        search_rules, restarts, noise_init, noise, seconds,
+        search_rules, restarts, noise_init, noise, max_seconds,
     )  # fmt: skip
     report = Report(json=json, trace=trace)
     skipped = solve_request(

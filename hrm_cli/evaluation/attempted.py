@@ -1,4 +1,4 @@
-"""Accuracy in one pass and with attempts, side by side and on the same puzzles.
+"""Accuracy in one pass and with further effort, side by side and on the same puzzles.
 
 What is tried again is decided by the rules alone, never by the dataset's answers; those only count what came out.
 
@@ -19,36 +19,74 @@ from hrm_cli.config.schema import EvalConfig
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IGNORED_LABEL
 from hrm_cli.errors import ConfigError, DatasetError
-from hrm_cli.evaluation.attempts import Tries, has_rules, try_copies
+from hrm_cli.evaluation.attempts import has_rules
+from hrm_cli.evaluation.effort import Effort, How, Progress, forward_flops, try_harder
 from hrm_cli.evaluation.evaluate import Answers, Evaluation, SetFigures, evaluate
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.inference import FixedModel
+from hrm_cli.printable import counted
 from hrm_cli.puzzles.domain import BulkDomain, Tokens, infer_domain, make_domain
 
 
 @dataclass(frozen=True)
 class AttemptedEvaluation:
-    """What several tries at each puzzle add to one pass; shares are 0..1."""
+    """What effort beyond one pass adds to it; shares are 0..1."""
 
-    attempts: int
-    max_steps: int
+    effort: Effort
     exact_accuracy: float
-    """Share of puzzles with every labelled cell right, in the first pass or in a later try."""
+    """Share of puzzles with every labelled cell right, in the first pass or later."""
     tried_again: int
     """Puzzles whose first answer broke a rule."""
     seconds: float
-    """Of the further tries."""
+    """Of all that followed first answers."""
+    solved_by: Mapping[How, int] = field(default_factory=dict)
+    """Puzzles that the rules verified, by the stage that solved them."""
+    steps_per_puzzle: float = 0.0
+    """ACT steps of everything, the first pass included, by puzzle of the split."""
+    flops_per_puzzle: float = 0.0
+    """What these take."""
     by_set: Mapping[str, float] = field(default_factory=dict)
     """The exact accuracy on each set of the split; empty where there is only one."""
 
+    @property
+    def attempts(self) -> int:
+        """Augmented copies, or further starts, of a puzzle at most, itself included."""
+        return max(self.effort.copies, self.effort.restarts + 1)
+
+    def describe(self) -> str:
+        """`8 copies, search of 64 nodes`."""
+        effort = self.effort
+        parts = [
+            (effort.copies > 1, f"{effort.copies:,} copies"),
+            (effort.nodes > 0, f"search of {counted(effort.nodes, 'node')}"),
+            (effort.nodes > 0 and effort.rules, "pruned by rules"),
+            (effort.restarts > 0, counted(effort.restarts, "restart")),
+            (effort.seconds is not None, f"in {effort.seconds} s"),
+        ]
+        return ", ".join(text for is_so, text in parts if is_so)
+
     def figures(self) -> dict[str, Any]:
         """The figures under the names of `hrm eval --json`."""
+        effort = self.effort
         return {
             "attempts": self.attempts,
-            "attempts_max_steps": self.max_steps,
+            "attempts_max_steps": effort.attempt_steps,
             "exact_accuracy_with_attempts": self.exact_accuracy,
             "tried_again": self.tried_again,
             "attempts_seconds": self.seconds,
+            "effort": {
+                "copies": effort.copies,
+                "nodes": effort.nodes,
+                "node_steps": effort.node_steps,
+                "rules": effort.rules,
+                "restarts": effort.restarts,
+                "noise_init": effort.noise.initial,
+                "noise": effort.noise.step,
+                "seconds": effort.seconds,
+            },
+            "solved_by": dict(self.solved_by),
+            "steps_per_puzzle": self.steps_per_puzzle,
+            "flops_per_puzzle": self.flops_per_puzzle,
         }
 
 
@@ -64,7 +102,7 @@ def dataset_domain(dataset: Dataset) -> BulkDomain:
         )
     if not has_rules(domain):
         raise ConfigError(
-            f"--attempts: {domain.describe()} has no rules that could verify an answer; leave it at 1"
+            f"{domain.describe()} has no rules that could verify an answer: one pass is all there is (--attempts 1)"
         )
     return cast(BulkDomain, domain)
 
@@ -94,25 +132,29 @@ class _Unsolved:
         self.were_exact.append(_exact(answers.predictions, answers.labels)[faulty])
 
 
-def evaluate_with_attempts(
+def evaluate_with_effort(
     model: ACTModel,
     dataset: Dataset,
     config: EvalConfig,
-    tries: Tries,
+    effort: Effort,
     *,
     progress: Callable[[int], None] | None = None,
+    trying: Progress | None = None,
 ) -> tuple[Evaluation, AttemptedEvaluation]:
-    """One pass over the split as `evaluate` does it, then further tries at what the rules refuse.
+    """One pass over the split as `evaluate` does it, then the stages of `effort` on what the rules refuse.
 
-    Raises DatasetError or ConfigError where the dataset does not fit the model, or has no rules.
+    `progress` is told of the pass, `trying` of the stages. Raises DatasetError or ConfigError where the dataset does
+    not fit the model, or has no rules.
     """
     unsolved = _Unsolved(dataset_domain(dataset))
     one_pass = evaluate(model, dataset, config, progress=progress, on_answers=unsolved.add)
     started = time.perf_counter()
     names = [part.name for part in dataset.sets]
-    gained, count = np.zeros(len(names), np.int64), 0
-    if tries.count > 1 and unsolved.inputs:
-        # In the order of the split: a puzzle's images depend on its place there, not on when it was done.
+    gained = np.zeros(len(names), np.int64)
+    solved_by: dict[How, int] = {}
+    count = work = 0
+    if unsolved.inputs:
+        # In the order of the split: a puzzle's copies depend on its place there, not on when it was done.
         examples = np.concatenate(unsolved.examples)
         order = np.argsort(examples, kind="stable")
         examples, inputs = examples[order], np.concatenate(unsolved.inputs)[order]
@@ -123,26 +165,34 @@ def evaluate_with_attempts(
         identifiers = np.concatenate(unsolved.identifiers)[order]
         sets = dataset.set_of(examples)
         count = len(inputs)
-        for index, found in try_copies(
+        for index, found in try_harder(
             FixedModel(model),
             unsolved.domain,
             inputs,
-            tries,
+            effort,
             examples.tolist(),
             puzzle_identifiers=identifiers,
+            progress=trying,
         ):
-            is_exact = bool(_exact(found.tokens[None].astype(np.int64), labels[index][None])[0])
-            gained[sets[index]] += int(is_exact) - int(were_exact[index])
+            work += found.work
+            if found.faults == 0:
+                solved_by[found.how] = solved_by.get(found.how, 0) + 1
+            if found.how != "pass":
+                is_exact = bool(_exact(found.tokens[None].astype(np.int64), labels[index][None])[0])
+                gained[sets[index]] += int(is_exact) - int(were_exact[index])
+    steps = one_pass.mean_steps + work / max(one_pass.puzzles, 1)
 
     def with_gain(figures: Evaluation | SetFigures, solved: int) -> float:
         return figures.exact_accuracy + solved / max(figures.puzzles, 1)
 
     return one_pass, AttemptedEvaluation(
-        tries.count,
-        tries.max_steps,
+        effort,
         with_gain(one_pass, int(gained.sum())),
         count,
         time.perf_counter() - started,
+        {"pass": one_pass.puzzles - count, **solved_by},
+        steps,
+        steps * forward_flops(model.arch, model.core.vocab_size, model.core.seq_len),
         {name: with_gain(one_pass.by_set[name], int(gained[names.index(name)])) for name in one_pass.by_set},
     )
 

@@ -17,9 +17,10 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.evaluation.arc_voting import Voting, named_scores, pass_at, read_test_tasks, submission
-from hrm_cli.evaluation.attempted import AttemptedEvaluation, evaluate_with_attempts
-from hrm_cli.evaluation.attempts import Tries, deeper
+from hrm_cli.evaluation.attempted import AttemptedEvaluation, dataset_domain, evaluate_with_effort
+from hrm_cli.evaluation.attempts import deeper
 from hrm_cli.evaluation.baselines import Baseline, measure_baselines, measure_output_baselines
+from hrm_cli.evaluation.effort import AskedEffort
 from hrm_cli.evaluation.evaluate import Evaluation, check_fit, evaluate
 from hrm_cli.evaluation.request import EvalRequest
 from hrm_cli.files import whole_file
@@ -106,9 +107,18 @@ def measure(
     dataset = Dataset.open(folder, request.split, check_tokens=world.is_first)
     votes = is_arc(dataset) and request.split == "test"
     is_bundled = str(checkpoint).startswith(SCHEME) and not votes
-    tried = request.attempts or default_attempts(card.preset.arch, is_bundled=is_bundled)
-    if tried > 1 and world.size > 1:
-        raise ConfigError(f"--attempts {tried}: only in one process; several need --attempts 1")
+    names_stages = any(value is not None for value in (request.effort, request.search, request.restarts))
+    tried = request.attempts
+    if tried is None and not names_stages:
+        tried = default_attempts(card.preset.arch, is_bundled=is_bundled)
+    asked_effort = AskedEffort(
+        request.effort, tried, request.search, request.search_steps, request.search_rules,
+        request.restarts, request.noise_init, request.noise, request.seconds,
+    )  # fmt: skip
+    tries_again = names_stages or (tried is not None and tried > 1)
+    if tries_again and world.size > 1:
+        stages = "--effort, --search, --restarts" if names_stages else f"--attempts {tried}"
+        raise ConfigError(f"{stages}: only in one process; several need --attempts 1 and no other stage")
     if submission_file is not None and not votes:
         raise ConfigError(f"--submission {submission_file}: only for the test split of an ARC dataset")
     asked = {name: getattr(request, name) for name in ("max_steps", "halt", "batch_size", "max_puzzles")}
@@ -124,9 +134,12 @@ def measure(
         told_as_exhausted(model.device, lambda: _smaller_batch(config.batch_size)),
         reporter.progress("evaluating", min(rows, config.max_puzzles or rows)) as display,
     ):
-        if tried > 1:
-            tries = Tries(tried, request.max_steps or deeper(max_steps), request.seed, config.batch_size)
-            result, attempted = evaluate_with_attempts(model, dataset, config, tries, progress=display.update)
+        if tries_again:
+            effort = asked_effort.of(
+                model.arch, dataset_domain(dataset), request.max_steps or deeper(max_steps),
+                seed=request.seed, batch_size=config.batch_size,
+            )  # fmt: skip
+            result, attempted = evaluate_with_effort(model, dataset, config, effort, progress=display.update)
         elif voting is None:
             result = evaluate(model, dataset, config, progress=display.update, world=world)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -21,3 +22,12 @@ class EvalRequest:
     device: str = "auto"
     seed: int = 0
     compile: str = "auto"
+    effort: Literal["low", "medium", "high"] | None = None
+    """What follows a failed first answer; None: only what `attempts` and those below say."""
+    search: int | None = None
+    search_steps: int | None = None
+    search_rules: bool = False
+    restarts: int | None = None
+    noise_init: float | None = None
+    noise: float | None = None
+    seconds: float | None = None

@@ -79,7 +79,7 @@ class SolveRequest:
             "--search-rules": self.search_rules,
             "--noise-init": self.noise_init is not None,
             "--noise": self.noise is not None,
-            "--seconds": self.seconds is not None,
+            "--max-seconds": self.seconds is not None,
             "--trace": self.trace,
             "--picture": self.picture,
             "--save-carry": self.save_carry,

@@ -14,8 +14,9 @@ from hrm_cli.config.schema import EvalConfig
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.writer import DatasetWriter
 from hrm_cli.errors import ConfigError
-from hrm_cli.evaluation.attempted import dataset_domain, evaluate_with_attempts
+from hrm_cli.evaluation.attempted import dataset_domain, evaluate_with_effort
 from hrm_cli.evaluation.attempts import STILL, Tries, try_copies
+from hrm_cli.evaluation.effort import Effort, forward_flops
 from hrm_cli.evaluation.intervals import wilson_interval
 from hrm_cli.models.act import ACTModel, InferenceStep
 from hrm_cli.puzzles.domain import make_domain
@@ -155,9 +156,14 @@ def dataset(folder: Path, labels: np.ndarray, domain: dict[str, object] | None) 
 def test_one_pass_and_attempts_are_measured_on_the_same_puzzles(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data", ANSWERS, {"name": "sudoku", "size": 4})
     model = sure_of_all_but({PUZZLES[0].tobytes()})
-    one_pass, attempted = evaluate_with_attempts(model, data, EvalConfig(), Tries(4, 6))
+    one_pass, attempted = evaluate_with_effort(model, data, EvalConfig(), Effort(6, copies=4))
     assert one_pass.exact_accuracy == 0.5
     assert (attempted.exact_accuracy, attempted.tried_again, attempted.attempts) == (1.0, 1, 4)
+    assert attempted.solved_by == {"pass": 1, "copies": 1}
+    assert attempted.steps_per_puzzle == one_pass.mean_steps + 4 / 2
+    figures = attempted.figures()
+    assert (figures["effort"]["copies"], figures["effort"]["nodes"]) == (4, 0)
+    assert figures["flops_per_puzzle"] == forward_flops(model.arch, 6, 16) * figures["steps_per_puzzle"]
 
 
 def test_accuracy_with_attempts_is_told_set_by_set(tmp_path: Path) -> None:
@@ -169,8 +175,8 @@ def test_accuracy_with_attempts_is_told_set_by_set(tmp_path: Path) -> None:
         facts = {"vocab_size": 6, "pad_id": 0, "ignore_label_id": 0, "blank_identifier_id": 0}
         writer.commit({**facts, "domain": {"name": "sudoku", "size": 4}})
     model = sure_of_all_but({PUZZLES[0].tobytes()})
-    one_pass, attempted = evaluate_with_attempts(
-        model, Dataset.open(tmp_path / "data", "test"), EvalConfig(), Tries(4, 6)
+    one_pass, attempted = evaluate_with_effort(
+        model, Dataset.open(tmp_path / "data", "test"), EvalConfig(), Effort(6, copies=4)
     )
     assert {name: part.exact_accuracy for name, part in one_pass.by_set.items()} == {"easy": 1.0, "hard": 0.0}
     assert attempted.by_set == {"easy": 1.0, "hard": 1.0}
@@ -183,7 +189,9 @@ def test_what_is_tried_again_is_decided_by_the_rules_and_never_by_the_datasets_a
     labels = ANSWERS.copy()
     labels[0] = np.roll(labels[0], 1)
     data = dataset(tmp_path / "data", labels, None)
-    one_pass, attempted = evaluate_with_attempts(sure_of_all_but(set()), data, EvalConfig(), Tries(4, 6))
+    one_pass, attempted = evaluate_with_effort(
+        sure_of_all_but(set()), data, EvalConfig(), Effort(6, copies=4)
+    )
     assert (one_pass.exact_accuracy, attempted.exact_accuracy, attempted.tried_again) == (0.5, 0.5, 0)
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hrm_cli.accounting.components import anatomy
 from hrm_cli.accounting.flops import step_flops
-from hrm_cli.config.schema import ArchConfig
-from hrm_cli.evaluation.effort import Effort, Outcome, effort_of_level, forward_flops, try_harder
+from hrm_cli.config.schema import ArchConfig, EvalConfig
+from hrm_cli.data.format import Dataset
+from hrm_cli.data.writer import DatasetWriter
+from hrm_cli.errors import ConfigError
+from hrm_cli.evaluation.attempted import evaluate_with_effort
+from hrm_cli.evaluation.effort import AskedEffort, Effort, Outcome, effort_of_level, forward_flops, try_harder
 from hrm_cli.evaluation.search import ROUND
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.inference import FixedModel
@@ -142,3 +147,51 @@ def test_an_interruption_loses_nothing_that_was_found() -> None:
 
 def test_work_is_counted_in_steps_whose_flops_are_known() -> None:
     assert forward_flops(UNITS, 11, 81) == step_flops(anatomy(UNITS, 11, 81)).forward > 0
+
+
+def test_an_evaluation_says_which_stage_solved_how_many_and_what_it_took(tmp_path: Path) -> None:
+    puzzles = np.stack((PUZZLE, OTHER))
+    with DatasetWriter(tmp_path / "data") as writer:
+        split = writer.split("test", seq_len=16)
+        split.append(puzzles, FOUR.solve_all(puzzles).answers, group_sizes=np.ones(2, np.int64))
+        writer.set_identifiers(["<blank>"])
+        facts = {"vocab_size": 6, "pad_id": 0, "ignore_label_id": 0, "blank_identifier_id": 0}
+        writer.commit({**facts, "domain": {"name": "sudoku", "size": 4}})
+    model = ACTModel(Believer(needs(1)))
+    data, config = Dataset.open(tmp_path / "data", "test"), EvalConfig(max_steps=3)
+    one_pass, further = evaluate_with_effort(model, data, config, replace(EFFORT, nodes=20))
+    assert (one_pass.exact_accuracy, further.exact_accuracy, further.tried_again) == (0.0, 1.0, 2)
+    assert further.solved_by == {"pass": 0, "search": 2}
+    assert further.steps_per_puzzle == 3 + 2 + ROUND
+    assert further.describe() == "search of 20 nodes"
+    assert further.figures()["effort"]["node_steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_bundled", "expected"),
+    [
+        (AskedEffort(), True, (8, 64, 0)),
+        (AskedEffort(), False, (1, 0, 0)),
+        (AskedEffort(copies=3), True, (3, 0, 0)),
+        (AskedEffort(level="high", copies=1), True, (1, 512, 0)),
+        (AskedEffort(nodes=9, restarts=2), False, (1, 9, 2)),
+        (AskedEffort(seconds=5.0), True, (8, 64, 0)),
+    ],
+)
+def test_stages_named_alone_are_all_there_is_and_with_a_level_change_it(
+    asked: AskedEffort, is_bundled: bool, expected: tuple[int, int, int]
+) -> None:
+    effort = asked.of(PLAIN, FOUR, 32, is_bundled=is_bundled)
+    assert (effort.copies, effort.nodes, effort.restarts) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "domain", "message"),
+    [
+        (AskedEffort(nodes=9), "maze", "--search: .*no open cells"),
+        (AskedEffort(restarts=9), "arc", "--restarts: .*no rules"),
+    ],
+)
+def test_stages_that_a_domain_cannot_have_are_refused(asked: AskedEffort, domain: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        asked.of(PLAIN, make_domain(domain), 32)

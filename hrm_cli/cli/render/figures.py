@@ -71,9 +71,16 @@ def render(measured: Measurement) -> None:
         low, high = wilson_interval(attempted.exact_accuracy, result.puzzles)
         rows.append(
             (
-                f"  with {attempted.attempts} attempts",
+                f"  with {attempted.describe()}",
                 f"{attempted.exact_accuracy:.2%}",
-                f"test-time augmentation where an answer breaks a rule (95 %: {low:.1%} to {high:.1%})",
+                f"further effort where an answer breaks a rule (95 %: {low:.1%} to {high:.1%})",
+            )
+        )
+        rows.append(
+            (
+                "  solved by",
+                ", ".join(f"{how} {count:,}" for how, count in attempted.solved_by.items()),
+                f"in all {attempted.steps_per_puzzle:,.1f} steps and {attempted.flops_per_puzzle:.2g} FLOPs per puzzle",
             )
         )
     rows += [
@@ -117,7 +124,7 @@ def render(measured: Measurement) -> None:
             )
             for name, part in result.by_set.items()
         ]
-        more = ("with attempts",) if tried else ()
+        more = ("with effort",) if tried else ()
         console.print_table(("set", "puzzles", "exact accuracy", *more, "cell accuracy", "mean steps"), sets)
     best = max(baselines.values(), key=lambda b: b.cell_accuracy)
     if result.cell_accuracy <= best.cell_accuracy + CLOSE:
