@@ -106,7 +106,7 @@ def add(
         ),
     ] = None,
     licence: Annotated[
-        str, typer.Option("--license", "--licence", help="License of the weights.")
+        str, typer.Option("--license", "--licence", help="License of the weights, as in apache-2.0.")
     ] = "Apache-2.0",
     output_dir: Annotated[
         Path | None,

@@ -32,7 +32,7 @@ def push(
         str | None,
         typer.Option(
             "--license",
-            help="License to state in the model card, as in apache-2.0.",
+            help="License of the weights, as in apache-2.0.",
             show_default="none stated",
         ),
     ] = None,

@@ -42,7 +42,7 @@ def test_a_run_tells_its_plan_and_its_time_and_is_listed_and_drawn(
 ) -> None:
     assert "Plan: 30 steps, 7.5 epochs, 480 examples, 7,680 tokens;" in trained.stderr
     assert "Memory while training: about" in trained.stderr
-    assert "s a step" in trained.stderr
+    assert "s per step" in trained.stderr
     assert "measured over 20 steps" in trained.stderr
     assert list((tmp_path / "runs/first/tensorboard").iterdir())
 
