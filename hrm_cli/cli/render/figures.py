@@ -9,10 +9,13 @@ from hrm_cli.evaluation.intervals import wilson_interval
 from hrm_cli.printable import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hrm_cli.evaluation.baselines import Baseline
     from hrm_cli.evaluation.measuring import BaselineMeasurement, Measurement
 
 CLOSE = 0.02
-"""Cell accuracies nearer to a trivial predictor's than this say nothing."""
+"""A cell accuracy that is at most this much above a trivial predictor's says nothing about solving puzzles."""
 
 MEANINGS = {
     "most_frequent": "the most common answer in every cell",
@@ -53,7 +56,7 @@ def show(measured: Measurement, *, json: bool) -> None:
 
 
 def render(measured: Measurement) -> None:
-    """The figures for people, and in words where the cell accuracy means nothing."""
+    """The figures for people, and how the cell accuracy compares with trivial predictors."""
     path, split, result = measured.path, measured.split, measured.result
     baselines, arc, attempted = measured.baselines, measured.arc or {}, measured.attempted
     if not result.puzzles:
@@ -126,8 +129,19 @@ def render(measured: Measurement) -> None:
         ]
         more = ("with effort",) if tried else ()
         console.print_table(("set", "puzzles", "exact accuracy", *more, "cell accuracy", "mean steps"), sets)
-    best = max(baselines.values(), key=lambda b: b.cell_accuracy)
-    if result.cell_accuracy <= best.cell_accuracy + CLOSE:
-        console.print_line(
-            "The cell accuracy is within two points of a trivial predictor's: it says nothing about solving puzzles."
-        )
+    console.print_line(compared_with_baselines(result.cell_accuracy, baselines))
+
+
+def compared_with_baselines(cell_accuracy: float, baselines: Mapping[str, Baseline]) -> str:
+    """How a cell accuracy compares with the best trivial predictor's: both figures, and what follows from them."""
+    name, best = max(baselines.items(), key=lambda item: item[1].cell_accuracy)
+    difference = cell_accuracy - best.cell_accuracy
+    if difference > CLOSE:
+        place, meaning = "above", ""
+    else:
+        place = "within two points of" if difference >= -CLOSE else "lower than"
+        meaning = ": it says nothing about solving puzzles"
+    return (
+        f"The cell accuracy, {cell_accuracy:.2%}, is {place} the best trivial predictor's "
+        f"({name.replace('_', ' ')}, {best.cell_accuracy:.2%}){meaning}."
+    )
