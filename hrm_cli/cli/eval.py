@@ -14,7 +14,6 @@ from hrm_cli.cli.options import (
     EffortOption,
     HaltOption,
     JsonOption,
-    MaxStepsOption,
     NoiseInitOption,
     NoiseOption,
     RestartsOption,
@@ -34,7 +33,15 @@ def evaluate(
         Path | None, option("--data", "Dataset folder.", "the run's own dataset", metavar="DIR")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
-    max_steps: MaxStepsOption = None,
+    max_steps: Annotated[
+        str | None,
+        option(
+            "--max-steps",
+            "Reasoning (ACT) steps at most; several, as in 16,64,256, give the accuracy at each.",
+            "as trained",
+            metavar="N[,N…]",
+        ),
+    ] = None,
     halt: HaltOption = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Puzzles in a batch.")] = None,
     max_puzzles: Annotated[
@@ -89,7 +96,7 @@ def evaluate(
     from hrm_cli.cli import console
     from hrm_cli.cli.render import figures
     from hrm_cli.errors import CheckpointError, ConfigError
-    from hrm_cli.evaluation.request import EvalRequest
+    from hrm_cli.evaluation.request import EvalRequest, parse_depths
     from hrm_cli.files import refuse_unwritable
 
     if baselines_only:
@@ -122,6 +129,7 @@ def evaluate(
     if submission is not None:
         refuse_unwritable(submission)
 
+    depths = parse_depths(max_steps)
     processes = Processes(nproc_per_node, backend=backend)
     processes.check()
     processes.keep_torch_quiet()
@@ -129,7 +137,7 @@ def evaluate(
         str(checkpoint),
         None if data is None else str(data),
         split,
-        max_steps,
+        depths[-1] if depths else None,
         halt,
         batch_size,
         max_puzzles,
@@ -138,6 +146,7 @@ def evaluate(
         device,
         seed or 0,
         compile,
+        depths if len(depths) > 1 else (),
         effort,
         search,
         search_steps,

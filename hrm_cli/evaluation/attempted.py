@@ -8,7 +8,7 @@ Letters in shapes: n puzzles, b rows, S tokens of a puzzle.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -138,16 +138,17 @@ def evaluate_with_effort(
     config: EvalConfig,
     effort: Effort,
     *,
+    depths: Sequence[int] = (),
     progress: Callable[[int], None] | None = None,
     trying: Progress | None = None,
 ) -> tuple[Evaluation, AttemptedEvaluation]:
     """One pass over the split as `evaluate` does it, then the stages of `effort` on what the rules refuse.
 
-    `progress` is told of the pass, `trying` of the stages. Raises DatasetError or ConfigError where the dataset does
-    not fit the model, or has no rules.
+    `progress` is told of the pass, `trying` of the stages; `depths` as in `evaluate`. Raises DatasetError or
+    ConfigError where the dataset does not fit the model, or has no rules.
     """
     unsolved = _Unsolved(dataset_domain(dataset))
-    one_pass = evaluate(model, dataset, config, progress=progress, on_answers=unsolved.add)
+    one_pass = evaluate(model, dataset, config, progress=progress, on_answers=unsolved.add, depths=depths)
     started = time.perf_counter()
     names = [part.name for part in dataset.sets]
     gained = np.zeros(len(names), np.int64)

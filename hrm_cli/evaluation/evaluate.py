@@ -6,7 +6,7 @@ Letters in shapes: b rows, S tokens of an example.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from hrm_cli.data.batches import EvaluationBatch, evaluation_batches
 from hrm_cli.data.format import Dataset
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import DatasetError
+from hrm_cli.evaluation.depth import DepthCurve, DepthFigures
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.inference import Finished, infer_stream
 from hrm_cli.models.losses import compare
@@ -74,6 +75,8 @@ class Evaluation:
     seconds: float
     by_set: Mapping[str, SetFigures] = field(default_factory=dict)
     """The figures of each set of the split; empty where there is only one."""
+    by_depth: tuple[DepthFigures, ...] = ()
+    """Accuracy at fewer steps, and at these, where that was asked for."""
 
     @property
     def efficiency(self) -> float:
@@ -98,6 +101,7 @@ class Evaluation:
             "efficiency": self.efficiency,
             "q_halt_accuracy": self.q_halt_accuracy,
             "puzzles_per_second": self.puzzles_per_second,
+            **({"by_depth": [asdict(one) for one in self.by_depth]} if self.by_depth else {}),
             **({"by_set": {name: asdict(part) for name, part in self.by_set.items()}} if self.by_set else {}),
         }
 
@@ -129,12 +133,14 @@ def evaluate(
     progress: Callable[[int], None] | None = None,
     batches: Iterable[EvaluationBatch] | None = None,
     on_answers: Callable[[Answers], None] | None = None,
+    depths: Sequence[int] = (),
     world: World = ALONE,
 ) -> Evaluation:
     """Runs every example of the split until it halts. `progress` is told how many puzzles are done.
 
     `batches` takes the place of the split's own examples; `on_answers` is handed every row's answer as it finishes.
-    The ranks of `world` share the examples, each of which one rank takes, and all get the figures of the whole.
+    `depths` are numbers of steps at most, up to the configured one, for which accuracy is told too. The ranks of
+    `world` share the examples, each of which one rank takes, and all get the figures of the whole.
     Raises DatasetError when the dataset does not fit the model.
     """
     check_fit(model, dataset)
@@ -147,6 +153,7 @@ def evaluate(
         batches = evaluation_batches(
             dataset, size, limit=config.max_puzzles, rank=world.rank, world_size=world.size
         )
+    curve = DepthCurve(depths) if depths else None
     capacity = size // world.size
     portion = capacity if model.core.halts_together else max(1, capacity // _PORTIONS)
     for done in infer_stream(
@@ -155,6 +162,7 @@ def evaluate(
         max_steps,
         adaptive=config.halt == "adaptive",
         capacity=capacity,
+        watch=None if curve is None else curve.unfinished,
     ):
         result = compare(done.predictions, done.puzzles.labels)
         numbers = done.numbers.cpu().numpy()
@@ -171,15 +179,21 @@ def evaluate(
             ],
             dim=1,
         )
+        if curve is not None:
+            curve.finished(counted & result.correct, counted, done.steps)
         owners = dataset.set_of(numbers) if len(sets) > 1 else np.zeros_like(numbers)
         sums.index_add_(0, torch.from_numpy(owners), figures.cpu().double())
         if progress is not None:
             # Of all ranks, as far as one can tell from here.
             progress(int(sums[:, 0].sum()) * world.size)
-    sums = world.sum({"sums": sums})["sums"]
+    shared = {"sums": sums} if curve is None else {"sums": sums, "depths": curve.sums}
+    summed = world.sum(shared)
+    sums = summed["sums"]
     seconds = time.perf_counter() - started
     by_set = {name: SetFigures(*_figures(part)) for name, part in zip(sets, sums, strict=True)}
-    return Evaluation(*_figures(sums.sum(dim=0)), seconds, by_set if len(sets) > 1 else {})
+    whole = _figures(sums.sum(dim=0))
+    by_depth = () if curve is None else curve.figures(summed["depths"], whole[0])
+    return Evaluation(*whole, seconds, by_set if len(sets) > 1 else {}, by_depth)
 
 
 def _portions(

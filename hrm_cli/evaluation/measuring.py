@@ -119,6 +119,8 @@ def measure(
     if tries_again and world.size > 1:
         stages = "--effort, --search, --restarts" if names_stages else f"--attempts {tried}"
         raise ConfigError(f"{stages}: only in one process; several need --attempts 1 and no other stage")
+    if request.depths and votes:
+        raise ConfigError("--max-steps: one number of steps where augmented copies vote (ARC)")
     if submission_file is not None and not votes:
         raise ConfigError(f"--submission {submission_file}: only for the test split of an ARC dataset")
     asked = {name: getattr(request, name) for name in ("max_steps", "halt", "batch_size", "max_puzzles")}
@@ -139,9 +141,13 @@ def measure(
                 model.arch, dataset_domain(dataset), request.max_steps or deeper(max_steps),
                 seed=request.seed, batch_size=config.batch_size,
             )  # fmt: skip
-            result, attempted = evaluate_with_effort(model, dataset, config, effort, progress=display.update)
+            result, attempted = evaluate_with_effort(
+                model, dataset, config, effort, depths=request.depths, progress=display.update
+            )
         elif voting is None:
-            result = evaluate(model, dataset, config, progress=display.update, world=world)
+            result = evaluate(
+                model, dataset, config, progress=display.update, depths=request.depths, world=world
+            )
         else:
             result = voting.run(model, config, progress=display.update, world=world)
     arc = None

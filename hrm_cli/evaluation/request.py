@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from hrm_cli.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class EvalRequest:
@@ -22,6 +24,8 @@ class EvalRequest:
     device: str = "auto"
     seed: int = 0
     compile: str = "auto"
+    depths: tuple[int, ...] = ()
+    """Fewer steps at which accuracy is told too; `max_steps` is the most."""
     effort: Literal["low", "medium", "high"] | None = None
     """What follows a failed first answer; None: only what `attempts` and those below say."""
     search: int | None = None
@@ -31,3 +35,18 @@ class EvalRequest:
     noise_init: float | None = None
     noise: float | None = None
     seconds: float | None = None
+
+
+def parse_depths(text: str | None) -> tuple[int, ...]:
+    """`16,64,256` as numbers in ascending order; empty for None. Raises ConfigError."""
+    if text is None:
+        return ()
+    try:
+        depths = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        depths = [0]
+    if depths[0] < 1:
+        raise ConfigError(
+            f"--max-steps {text!r:.60}: whole numbers from 1 on are expected, as in 16 or 16,64,256"
+        )
+    return tuple(depths)

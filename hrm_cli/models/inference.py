@@ -5,7 +5,7 @@ Letters in shapes: b rows, S tokens of a puzzle.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +124,9 @@ class RowsAtWork:
         self._puzzle_rows = None if self._puzzle_rows is None else self._puzzle_rows[rows]
 
 
+Watch = Callable[[RowsAtWork, CoreOutput, Tensor], None]
+
+
 @torch.inference_mode()
 def infer_stream(
     model: ACTModel,
@@ -132,11 +135,13 @@ def infer_stream(
     *,
     adaptive: bool,
     capacity: int,
+    watch: Watch | None = None,
 ) -> Iterator[Finished]:
     """Answers to all puzzles of `portions` (puzzles and their numbers `[n]`), in the order in which they finish.
 
     A portion joins the rows at work once all of it fits among at most `capacity` rows, or none is at work. With
     `adaptive`, a puzzle leaves when the core says that it halts, else after `max_steps` ACT steps.
+    `watch` sees every step: the rows, what the model says of them, and which are done, `[b]` bool.
     """
     running = RowsAtWork(model)
     waiting = iter(portions)
@@ -150,6 +155,8 @@ def infer_stream(
         done = running.steps >= max_steps
         if adaptive:
             done = done | model.core.halts(running.steps, out)
+        if watch is not None:
+            watch(running, out, done)
         leaving = done.nonzero().squeeze(-1)
         if len(leaving) == 0:
             continue

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 CLOSE = 0.02
 """A cell accuracy that is at most this much above a trivial predictor's says nothing about solving puzzles."""
 
+BAR = 40
+"""Width of a bar that stands for all puzzles."""
+
 MEANINGS = {
     "most_frequent": "the most common answer in every cell",
     "copy_input": "the puzzle as its own answer",
@@ -114,6 +117,17 @@ def render(measured: Measurement) -> None:
     console.print_table(
         ("figure", "value", "meaning"), rows, title=f"{path}: {counted(result.puzzles, 'puzzle')} of {split}"
     )
+    if result.by_depth:
+        depths = [
+            (
+                f"{one.max_steps:,}",
+                f"{one.exact_accuracy:.2%}",
+                f"{one.mean_steps:.2f}",
+                "█" * round(BAR * one.exact_accuracy),
+            )
+            for one in result.by_depth
+        ]
+        console.print_table(("steps at most", "exact accuracy", "mean steps", ""), depths)
     if result.by_set:
         tried = attempted.by_set if attempted is not None else {}
         sets = [
