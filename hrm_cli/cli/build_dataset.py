@@ -22,7 +22,7 @@ from hrm_cli.cli.building import (
     build_and_show,
     further_sources,
 )
-from hrm_cli.cli.options import ForceOption, JsonOption, SeedOption, option
+from hrm_cli.cli.options import ForceOption, JsonOption, QuietOption, SeedOption, option
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -102,6 +102,7 @@ def sudoku(
     strict_split: StrictSplitOption = False,
     seed: SeedOption = None,
     force: ForceOption = False,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """Build a dataset of Sudoku puzzles.
@@ -141,7 +142,7 @@ def sudoku(
         "seed": seed,
     }
     request = BuildRequest("sudoku", output_dir, given, force=force, as_options=True)
-    build_and_show(request, json=json)
+    build_and_show(request, json=json, quiet=quiet)
 
 
 app.command()(maze)

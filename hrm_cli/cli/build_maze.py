@@ -20,7 +20,7 @@ from hrm_cli.cli.building import (
     build_and_show,
     further_sources,
 )
-from hrm_cli.cli.options import ForceOption, JsonOption, SeedOption, option
+from hrm_cli.cli.options import ForceOption, JsonOption, QuietOption, SeedOption, option
 from hrm_cli.errors import ConfigError
 
 ALL_COPIES = 7
@@ -82,6 +82,7 @@ def maze(
     strict_split: StrictSplitOption = False,
     seed: SeedOption = None,
     force: ForceOption = False,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """Build a dataset of mazes.
@@ -120,4 +121,4 @@ def maze(
         "seed": seed,
     }
     request = BuildRequest("maze", output_dir, given, force=force, as_options=True)
-    build_and_show(request, json=json)
+    build_and_show(request, json=json, quiet=quiet)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 # None where an option is not given: the defaults are written in the schema alone.
-OutputDirOption = Annotated[Path, typer.Option("--output-dir", metavar="DIR", help="Folder of the dataset.")]
+OutputDirOption = Annotated[
+    Path, typer.Option("--output-dir", "-o", metavar="DIR", help="Folder of the dataset.")
+]
 NumTrainOption = Annotated[
     int | None, option("--num-train", "Number of training puzzles (builtin only).", "1000")
 ]
@@ -74,12 +76,15 @@ StrictSplitOption = Annotated[
 ]
 
 
-def build_and_show(request: BuildRequest, *, json: bool) -> None:
+def build_and_show(request: BuildRequest, *, json: bool, quiet: bool = False) -> None:
     """Builds what is asked for, and prints what was built. Raises ConfigError."""
     from hrm_cli.cli import console
     from hrm_cli.data.request import build_request
 
-    summary = build_request(request, console.ConsoleReporter(quiet=json))
+    reporter = console.ConsoleReporter(quiet=quiet)
+    summary = build_request(request, reporter)
+    for note in summary.notes:
+        reporter.note(f"Note: {note}")
     if json:
         console.print_json(summary.to_json())
     else:
@@ -99,8 +104,6 @@ def render(summary: BuildSummary) -> None:
     """What was built, for people."""
     from hrm_cli.cli import console
 
-    for note in summary.notes:
-        console.print_message(f"Note: {note}")
     sizes = {"train": summary.train, "validation": summary.validation, "test": summary.test}
     rows = [
         (name, size.groups, size.puzzles, size.examples)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from hrm_cli.cli import streams
 from hrm_cli.config.renamed import RenamedSettingWarning
@@ -28,10 +29,24 @@ PLAIN_LINE_SECONDS = 10.0
 """Between two progress lines where there is no terminal to draw a bar on."""
 
 
+HEARTBEAT_SECONDS = 60.0
+"""Silence on stderr after which a job in a pipe says that it still runs: CI systems end jobs that look stuck."""
+
+
+class _News:
+    """When stderr was last written to, and what the command is doing."""
+
+    at = 0.0
+    doing: ClassVar[list[str]] = []
+    is_quiet = False
+
+
 def is_plain(stream: IO[str]) -> bool:
-    """Whether `stream` gets plain lines: a pipe or file, CI, NO_COLOR, or a terminal that cannot draw."""
-    wishes = any(os.environ.get(name) for name in ("NO_COLOR", "CI"))
-    return wishes or os.environ.get("TERM") == "dumb" or not stream.isatty()
+    """Whether `stream` gets plain lines: a pipe or file, CI, or a terminal that cannot draw.
+
+    NO_COLOR takes the colors only, and Rich sees to that.
+    """
+    return bool(os.environ.get("CI")) or os.environ.get("TERM") == "dumb" or not stream.isatty()
 
 
 def console(stream: IO[str]) -> Console:
@@ -63,6 +78,7 @@ def print_line(text: str = "") -> None:
 
 def print_message(text: str) -> None:
     """One line on stderr for people: notes, warnings, what is being done."""
+    _News.at = time.perf_counter()
     streams.write_error(f"{printable(text)}\n")
 
 
@@ -105,6 +121,43 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, tit
 
 
 @contextmanager
+def heartbeat(command: str) -> Iterator[None]:
+    """Says on stderr once a minute that `command` still runs, as long as nothing else is said there.
+
+    Not on a terminal, where a bar moves, and not where the command is quiet.
+    """
+    _News.at, _News.is_quiet = time.perf_counter(), False
+    _News.doing[:] = [command]
+    if not is_plain(sys.stderr):
+        yield
+        return
+    started, ended = time.perf_counter(), threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(max(0.0, _News.at + HEARTBEAT_SECONDS - time.perf_counter())):
+            now = time.perf_counter()
+            if now - _News.at < HEARTBEAT_SECONDS:
+                continue
+            if _News.is_quiet:
+                _News.at = now
+            else:
+                print_message(f"{_News.doing[-1]}: still running, {clock(now - started)} since the start")
+
+    thread = threading.Thread(target=beat, daemon=True, name="heartbeat")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def be_quiet() -> None:
+    """No heartbeat from now on: the command is to be quiet, or other processes speak for it."""
+    _News.is_quiet = True
+
+
+@contextmanager
 def progress(
     description: str, total: float | None = None, *, start: float = 0, quiet: bool = False
 ) -> Iterator[Progress]:
@@ -117,7 +170,11 @@ def progress(
         yield Progress()
     elif is_plain(sys.stderr):
         lines = _PlainProgress(description, total, start)
-        yield lines
+        _News.doing.append(description)
+        try:
+            yield lines
+        finally:
+            _News.doing.remove(description)
         lines.finish()
     else:
         from rich import progress as bars
@@ -161,6 +218,8 @@ class ConsoleReporter(Reporter):
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
+        if quiet:
+            be_quiet()
 
     def note(self, text: str) -> None:
         """One line on stderr."""

@@ -76,6 +76,14 @@ def convert(
         ),
     ] = None,
     force: ForceOption = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            help="Print only which files were written, not the settings and what was changed.",
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Convert a checkpoint between the formats of the reference implementation (HRM or TRM) and of hrm.
@@ -131,7 +139,7 @@ def convert(
     if json:
         console.print_json(_document(source, done, to_ours=reference is not None))
     else:
-        _render(done)
+        _render(done, quiet=quiet)
 
 
 def _reference_file(source: Path) -> Path | None:
@@ -231,17 +239,17 @@ def _document(source: str, done: Conversion, *, to_ours: bool) -> dict[str, obje
     }
 
 
-def _render(done: Conversion) -> None:
+def _render(done: Conversion, *, quiet: bool) -> None:
     from hrm_cli.cli import console
 
-    if done.sources:
+    if done.sources and not quiet:
         rows = [(name, value, origin) for name, (value, origin) in done.sources.items()]
         console.print_table(("setting", "value", "from"), rows)
         if not done.facts.domain:
             console.print_line(
                 "Not a known kind of puzzle: the model can be evaluated, but `hrm solve` cannot use it."
             )
-    for note in done.notes:
+    for note in () if quiet else done.notes:
         console.print_line(note)
     numbers = sum(tensor.numel() for tensor in done.tensors.values())
     kept = ", the others unchanged bit for bit" if done.notes else ", unchanged bit for bit"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hrm_cli.cli.options import JsonOption, SeedOption, run_folder_option
+from hrm_cli.cli.options import JsonOption, QuietOption, SeedOption, run_folder_option
 
 if TYPE_CHECKING:
     from hrm_cli.data.format import Dataset
@@ -20,6 +20,7 @@ SHOWN_PUZZLES = 3
 def demo(
     output_dir: Annotated[Path | None, run_folder_option("runs/demo, or the next free")] = None,
     seed: SeedOption = 0,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """A guided tour: build a dataset, train a small model, evaluate it, solve puzzles.
@@ -41,14 +42,12 @@ def demo(
     from hrm_cli.runs.preparing import prepare_run
     from hrm_cli.runs.request import TrainRequest
 
-    def say(text: str) -> None:
-        if not json:
-            console.print_message(text)
+    reporter = console.ConsoleReporter(quiet=quiet)
+    say = reporter.note
 
     started = time.perf_counter()
     folder = output_dir or _free_folder()
     say(_BUILDING)
-    reporter = console.ConsoleReporter(quiet=json)
     with prepare_run(TrainRequest("demo", output_dir=folder, seed=seed or 0), reporter) as prepared:
         say(_TRAINING)
         outcome = run_training(prepared, reporter, find_device=device_of_command)
@@ -62,7 +61,6 @@ def demo(
     say(_evaluated(result))
     puzzle_file = folder / "puzzles.txt"
     _write_puzzles(test, puzzle_file)
-    say(_SOLVING.format(count=SHOWN_PUZZLES, file=puzzle_file))
     if json:
         console.print_json(
             {
@@ -75,7 +73,8 @@ def demo(
             }
         )
         return
-    _solve(folder, puzzle_file)
+    say(_SOLVING.format(count=SHOWN_PUZZLES, file=puzzle_file))
+    _solve(folder, puzzle_file, quiet=quiet)
     say(_DONE.format(seconds=time.perf_counter() - started, run=folder, file=puzzle_file))
 
 
@@ -102,13 +101,13 @@ def _write_puzzles(test: Dataset, file: Path) -> None:
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _solve(checkpoint: Path, puzzle_file: Path) -> None:
+def _solve(checkpoint: Path, puzzle_file: Path, *, quiet: bool) -> None:
     # The very command that the text names, so that what is shown is what it does.
     from hrm_cli.cli.solve import solve
 
     # A puzzle left unsolved is shown as such; the demo has done its work.
     with contextlib.suppress(typer.Exit):
-        solve(str(puzzle_file), checkpoint=checkpoint, trace=True)
+        solve(str(puzzle_file), checkpoint=checkpoint, trace=True, quiet=quiet)
 
 
 _BUILDING = (

@@ -16,6 +16,7 @@ from hrm_cli.cli.options import (
     JsonOption,
     NoiseInitOption,
     NoiseOption,
+    QuietOption,
     RestartsOption,
     SearchOption,
     SearchRulesOption,
@@ -80,6 +81,18 @@ def evaluate(
     backend: BackendOption = None,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
+    fail_under: Annotated[
+        float | None,
+        option(
+            "--fail-under",
+            "End with status 1 if the accuracy is lower: the exact accuracy, with effort where that is "
+            "evaluated; for ARC tasks pass@2.",
+            metavar="SHARE",
+            min=0,
+            max=1,
+        ),
+    ] = None,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """Evaluate a checkpoint on a dataset: exact accuracy, cell accuracy, trivial baselines.
@@ -106,6 +119,7 @@ def evaluate(
             "CHECKPOINT": checkpoint, "--max-steps": max_steps, "--halt": halt, "--batch-size": batch_size,
             "--attempts": attempts, "--effort": effort, "--search": search, "--restarts": restarts,
             "--submission": submission, "--backend": backend,
+            "--fail-under": fail_under,
         }  # fmt: skip
         unused = [name for name, value in of_models.items() if value is not None]
         if unused:
@@ -157,9 +171,14 @@ def evaluate(
         max_seconds,
     )
     if processes.are_launched:
-        raise typer.Exit(evaluate_on_processes(processes, request, json=json))
+        raise typer.Exit(
+            evaluate_on_processes(processes, request, json=json, quiet=quiet, fail_under=fail_under)
+        )
     from hrm_cli.cli.devices import device_of_command
     from hrm_cli.evaluation.measuring import measure
 
-    reporter = console.ConsoleReporter(quiet=json)
-    figures.show(measure(request, reporter, find_device=device_of_command), json=json)
+    reporter = console.ConsoleReporter(quiet=quiet)
+    measured = measure(request, reporter, find_device=device_of_command)
+    figures.show(measured, json=json, fail_under=fail_under)
+    if status := figures.status(measured, fail_under):
+        raise typer.Exit(status)

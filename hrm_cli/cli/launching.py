@@ -101,10 +101,10 @@ class Processes:
             raise ConfigError(f"--backend {self.backend}: only for several processes (--nproc-per-node)")
 
 
-def train_on_processes(processes: Processes, request: TrainRequest, *, json: bool) -> int:
+def train_on_processes(processes: Processes, request: TrainRequest, *, json: bool, quiet: bool) -> int:
     """Trains on several processes; returns the exit status. Host 0 alone prepares the run, and all hosts follow it."""
     from hrm_cli.checkpoints.pointers import pointed_to
-    from hrm_cli.cli.console import ConsoleReporter
+    from hrm_cli.cli import console
     from hrm_cli.distributed.launcher import Job, launch
     from hrm_cli.distributed.process_group import Place, choose_backend, choose_device
     from hrm_cli.runs.preparing import prepare_run
@@ -113,6 +113,7 @@ def train_on_processes(processes: Processes, request: TrainRequest, *, json: boo
     data = None if request.data is None else str(request.data)
 
     def launched(run: dict[str, Any] | None) -> int:
+        console.be_quiet()  # the first worker has a heartbeat of its own
         task = {"what": "train", "run": run, "data": data, "max_restarts": processes.max_restarts}
         return launch(Job(_WORKER, task, place, processes.endpoint, processes.max_restarts))
 
@@ -120,7 +121,7 @@ def train_on_processes(processes: Processes, request: TrainRequest, *, json: boo
         return launched(None)
     with prepare_run(
         request,
-        ConsoleReporter(quiet=json),
+        console.ConsoleReporter(quiet=quiet),
         world_size=processes.world_size,
         processes_here=processes.per_host,
     ) as prepared:
@@ -138,16 +139,24 @@ def train_on_processes(processes: Processes, request: TrainRequest, *, json: boo
             "backend": processes.backend,
             "force": request.force,
             "json": json,
+            "quiet": quiet,
         }
         return launched(run)
 
 
-def evaluate_on_processes(processes: Processes, request: EvalRequest, *, json: bool) -> int:
+def evaluate_on_processes(
+    processes: Processes, request: EvalRequest, *, json: bool, quiet: bool, fail_under: float | None
+) -> int:
     """Evaluates on several processes of this host; returns the exit status."""
+    from hrm_cli.cli import console
     from hrm_cli.distributed.launcher import Job, launch
     from hrm_cli.distributed.process_group import Place, choose_backend, choose_device
 
+    console.be_quiet()
     place = Place(processes.per_host)
     choose_backend(processes.backend, choose_device(request.device, place))
-    task = {"what": "evaluate", "request": asdict(request), "json": json, "backend": processes.backend}
+    task = {
+        "what": "evaluate", "request": asdict(request), "json": json, "quiet": quiet,
+        "fail_under": fail_under, "backend": processes.backend,
+    }  # fmt: skip
     return launch(Job(_WORKER, task, place))

@@ -111,7 +111,11 @@ def add(
     output_dir: Annotated[
         Path | None,
         typer.Option(
-            "--output-dir", metavar="DIR", help="Folder to write to.", show_default="the package's own folder"
+            "--output-dir",
+            "-o",
+            metavar="DIR",
+            help="Folder to write to.",
+            show_default="the package's own folder",
         ),
     ] = None,
     json: JsonOption = False,

@@ -12,10 +12,17 @@ ANY_MODEL = "A run folder, a checkpoint folder, a .safetensors file, bundled:NAM
 
 
 def option(
-    name: str, text: str, default: str | bool = False, *, metavar: str | None = None, min: int | None = None
+    name: str | tuple[str, str],
+    text: str,
+    default: str | bool = False,
+    *,
+    metavar: str | None = None,
+    min: int | None = None,
+    max: int | None = None,
 ) -> Any:
     """An option that stays None where it is not given; `default` says in the help what None means."""
-    return typer.Option(name, help=text, show_default=default, metavar=metavar, min=min)
+    names = (name,) if isinstance(name, str) else name
+    return typer.Option(*names, help=text, show_default=default, metavar=metavar, min=min, max=max)
 
 
 def preset_option(default: str) -> Any:
@@ -30,7 +37,7 @@ def seed_option(default: str | bool) -> Any:
 
 def run_folder_option(default: str) -> Any:
     """`--output-dir` of a command that trains."""
-    return option("--output-dir", "Run folder.", default, metavar="RUN")
+    return option(("--output-dir", "-o"), "Run folder.", default, metavar="RUN")
 
 
 _PRESET = "A packaged preset (see `hrm presets`) or a YAML file."
@@ -45,7 +52,10 @@ Overrides = Annotated[
     ),
 ]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")
+    bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Only errors and warnings on stderr: no notes, no progress.")
 ]
 SeedOption = Annotated[int | None, seed_option(True)]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]

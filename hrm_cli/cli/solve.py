@@ -16,6 +16,7 @@ from hrm_cli.cli.options import (
     MaxStepsOption,
     NoiseInitOption,
     NoiseOption,
+    QuietOption,
     RestartsOption,
     SearchOption,
     SearchRulesOption,
@@ -63,6 +64,7 @@ def solve(
         Path | None,
         typer.Option(
             "--output",
+            "-o",
             metavar="FILE",
             help="Also write the verified answers, one per line (an empty line if there is none); or all "
             "records, if the name ends in .jsonl.",
@@ -123,8 +125,9 @@ def solve(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Batch size.")] = 256,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
+    quiet: QuietOption = False,
     json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON record a line on stdout and nothing else.")
+        bool, typer.Option("--json", help="Print one JSON record a line on stdout, and nothing else there.")
     ] = False,
 ) -> None:
     """Solve puzzles from a file and verify every answer by the rules.
@@ -158,7 +161,7 @@ def solve(
         votes, adapt, adapt_weights, submission, batch_size, device, seed or 0, effort, search, search_steps,
         search_rules, restarts, noise_init, noise, max_seconds,
     )  # fmt: skip
-    report = Report(json=json, trace=trace)
+    report = Report(json=json, trace=trace, quiet=quiet)
     skipped = solve_request(
         request,
         report,

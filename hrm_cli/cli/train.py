@@ -17,7 +17,14 @@ from hrm_cli.cli.launching import (
     RestartsOption,
     train_on_processes,
 )
-from hrm_cli.cli.options import JsonOption, Overrides, preset_option, run_folder_option, seed_option
+from hrm_cli.cli.options import (
+    JsonOption,
+    Overrides,
+    QuietOption,
+    preset_option,
+    run_folder_option,
+    seed_option,
+)
 from hrm_cli.printable import counted
 
 if TYPE_CHECKING:
@@ -71,6 +78,7 @@ def train(
         bool,
         typer.Option("--force", help="Train even if the plan does not fit this machine's memory or disk."),
     ] = False,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """Train a model.
@@ -94,21 +102,21 @@ def train(
     request = TrainRequest(preset, overrides or (), data, output_dir, checkpoint, resume, seed, force)
     request.check()
     if dry_run:
-        _show_plan(request, processes, json=json)
+        _show_plan(request, processes, json=json, quiet=quiet)
     elif processes.are_launched:
-        raise typer.Exit(train_on_processes(processes, request, json=json))
+        raise typer.Exit(train_on_processes(processes, request, json=json, quiet=quiet))
     else:
         from hrm_cli.cli.console import ConsoleReporter
         from hrm_cli.cli.devices import device_of_command
         from hrm_cli.runs.execution import train_run
 
-        outcome = train_run(request, ConsoleReporter(quiet=json), find_device=device_of_command)
+        outcome = train_run(request, ConsoleReporter(quiet=quiet), find_device=device_of_command)
         show_outcome(outcome, json=json)
         if outcome.result.signal_number is not None:
             raise typer.Exit(128 + outcome.result.signal_number)
 
 
-def _show_plan(request: TrainRequest, processes: Processes, *, json: bool) -> None:
+def _show_plan(request: TrainRequest, processes: Processes, *, json: bool, quiet: bool) -> None:
     from hrm_cli.cli import console
     from hrm_cli.cli.devices import device_of_command
     from hrm_cli.errors import ConfigError
@@ -123,7 +131,7 @@ def _show_plan(request: TrainRequest, processes: Processes, *, json: bool) -> No
             for line in plan_lines(plan):
                 console.print_line(line)
 
-    reporter = console.ConsoleReporter(quiet=json)
+    reporter = console.ConsoleReporter(quiet=quiet)
     measured = plan_and_measure(request, reporter, on_plan=show, find_device=device_of_command)
     if json:
         console.print_json(measured.document())

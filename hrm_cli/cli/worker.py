@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,8 +110,9 @@ def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
     agreed = meeting.agree(task["run"] if place.rank == 0 else None)
     preset = Preset.model_validate(agreed["preset"])
     device = choose_device(preset.train.device, place)
-    with meeting.world(choose_backend(agreed["backend"], device), device) as world:
-        reporter = console.ConsoleReporter(quiet=agreed["json"]) if world.is_first else Silent()
+    backend = choose_backend(agreed["backend"], device)
+    with meeting.world(backend, device) as world, _heartbeat(place, "hrm train"):
+        reporter = console.ConsoleReporter(quiet=agreed["quiet"]) if world.is_first else Silent()
         prepared = reopened_run(
             Path(agreed["folder"]),
             preset,
@@ -129,6 +131,12 @@ def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
         if world.is_first:
             show_outcome(outcome, json=agreed["json"])
     return 0 if outcome.result.signal_number is None else 128 + outcome.result.signal_number
+
+
+def _heartbeat(place: Place, command: str) -> AbstractContextManager[None]:
+    from hrm_cli.cli.console import heartbeat
+
+    return contextlib.nullcontext() if place.rank else heartbeat(command)
 
 
 def _reads_the_dataset_first(place: Place, attempt: int) -> bool:
@@ -156,12 +164,13 @@ def _evaluate(task: dict[str, Any], meeting: Meeting) -> int:
 
     request, json = EvalRequest(**task["request"]), task["json"]
     device = choose_device(request.device, meeting.place)
-    with meeting.world(choose_backend(task["backend"], device), device) as world:
+    backend = choose_backend(task["backend"], device)
+    with meeting.world(backend, device) as world, _heartbeat(meeting.place, "hrm eval"):
         own = device_of_command(device.type, device)
-        measured = measure(request, ConsoleReporter(quiet=json), world=world, device=own)
+        measured = measure(request, ConsoleReporter(quiet=task["quiet"]), world=world, device=own)
         if world.is_first:
-            figures.show(measured, json=json)
-    return 0
+            figures.show(measured, json=json, fail_under=task["fail_under"])
+        return figures.status(measured, task["fail_under"])
 
 
 if __name__ == "__main__":

@@ -47,6 +47,22 @@ class Measurement:
     arc: Mapping[str, float] | None = None
     """pass@K by name; None where there was no vote."""
 
+    def headline(self) -> tuple[str, float | None]:
+        """The name and value of the accuracy that counts; None where the split has no answers.
+
+        That is pass@2 for ARC tasks, otherwise the exact accuracy with every effort that was evaluated.
+        """
+        if self.arc is not None and "pass@2" in self.arc:
+            return "pass@2", self.arc["pass@2"]
+        if self.attempted is not None:
+            name, value = (
+                f"exact accuracy with {self.attempted.describe()}",
+                self.attempted.exact_accuracy,
+            )
+        else:
+            name, value = "exact accuracy", self.result.exact_accuracy
+        return name, value if self.result.puzzles else None
+
     def document(self) -> dict[str, Any]:
         """The JSON document of `hrm eval --json`."""
         return {

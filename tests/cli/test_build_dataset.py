@@ -17,7 +17,7 @@ SMALL = ("build-dataset", "sudoku", "--size", "4", "--num-train", "20", "--num-t
 
 
 def test_json_is_one_document_with_the_promised_keys(run_hrm: Callable, tmp_path: Path) -> None:
-    done = run_hrm(*SMALL, "--num-aug", "3", "--output-dir", tmp_path / "d", "--json")
+    done = run_hrm(*SMALL, "--num-aug", "3", "--output-dir", tmp_path / "d", "--json", "-q")
     assert done.status == 0
     document = json.loads(done.stdout)
     assert document["train"] == {"groups": 20, "puzzles": 80, "examples": 80}

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -50,14 +52,32 @@ def test_table_in_a_pipe_is_never_cut_because_grep_wants_whole_values(
     assert lines[2] == "a-rather-long-name  1,234,567  [not markup]"
 
 
-@pytest.mark.parametrize("name", ["NO_COLOR", "CI"])
-def test_wishes_for_plain_output_hold_on_a_terminal(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize(("name", "value"), [("TERM", "dumb"), ("CI", "1")])
+def test_wishes_for_plain_output_hold_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
     screen = terminal(monkeypatch)
-    monkeypatch.setenv(name, "1")
+    monkeypatch.setenv(name, value)
     console.print_table(("name",), [("tiny",)])
     with console.progress("training", 2) as bar:
         bar.update(2)
     assert screen.getvalue() == "name\ntiny\ntraining: 2/2 (100%), 0:00:00 taken\n"
+
+
+def test_no_color_takes_colors_and_leaves_tables_and_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.text import Text
+
+    screen = terminal(monkeypatch)
+    monkeypatch.setenv("NO_COLOR", "1")
+    console.print_table(("name",), [("tiny",)])
+    console.console(screen).print(Text("solved", style="green on #0074d9"))
+    with console.progress("training", 4) as bar:
+        bar.update(4)
+    shown = screen.getvalue()
+    assert "━" in shown
+    assert "──" in shown
+    assert "solved" in shown
+    assert not re.search(r"\x1b\[[\d;]*\b(3[0-7]|4[0-7]|38|48|9\d)\b", shown)
 
 
 def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,3 +132,46 @@ def test_json_is_strict_because_other_languages_read_it(capsys: pytest.CaptureFi
 def test_json_lines_stay_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     console.print_json({"a": [1, 2], "b": "x\ny"}, indent=None)
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_a_silent_job_in_a_pipe_says_that_it_runs_and_what_it_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "HEARTBEAT_SECONDS", 0.2)
+    with console.heartbeat("hrm train"):
+        wait_for_line(capsys, r"hrm train: still running, 0:00:\d\d since the start")
+        with console.progress("writing copies", 10):
+            wait_for_line(capsys, r"writing copies: still running, 0:00:\d\d since the start")
+
+
+def wait_for_line(capsys: pytest.CaptureFixture[str], pattern: str) -> None:
+    shown, end = "", time.monotonic() + 20
+    while not re.search(pattern, shown) and time.monotonic() < end:
+        time.sleep(0.05)
+        shown += capsys.readouterr().err
+    assert re.search(pattern, shown), shown
+
+
+def test_a_job_that_says_things_needs_no_heartbeat(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "HEARTBEAT_SECONDS", 2)
+    with console.heartbeat("hrm train"):
+        for _ in range(8):
+            console.print_message("news")
+            time.sleep(0.1)
+    assert set(capsys.readouterr().err.splitlines()) == {"news"}
+
+
+def test_no_heartbeat_of_a_quiet_job_or_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "HEARTBEAT_SECONDS", 0.1)
+    with console.heartbeat("hrm train"):
+        console.ConsoleReporter(quiet=True)
+        time.sleep(0.3)
+    assert capsys.readouterr().err == ""
+    screen = terminal(monkeypatch)
+    with console.heartbeat("hrm train"):
+        time.sleep(0.3)
+    assert screen.getvalue() == ""

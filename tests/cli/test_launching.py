@@ -116,7 +116,7 @@ def test_a_killed_worker_is_started_again_until_no_restart_is_left_and_the_run_c
     ]
     assert_same_training(run, alone)
 
-    done = hrm_process("train", "--resume", run, "--nproc-per-node", 2, "--json")
+    done = hrm_process("train", "--resume", run, "--nproc-per-node", 2, "--json", "--quiet")
     assert done.status == 0, done.stderr
     assert done.stderr == ""
     document = json.loads(done.stdout)

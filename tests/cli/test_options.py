@@ -12,7 +12,7 @@ from hrm_cli.cli.app import COMMANDS, _load
 
 OF_THE_COMMAND = {
     "--attempts", "--batch-size", "--checkpoint", "--data", "--dry-run", "--force", "--json",
-    "--max-steps", "--output-dir", "--preset",
+    "--max-steps", "--output-dir", "--preset", "--quiet",
 }  # fmt: skip
 """Options whose object differs: `--data` is trained on, evaluated, or asked for names."""
 OF_THE_DOMAIN = {"--augment", "--num-aug", "--size", "--source", "--subsample-size", "--test-subsample-size"}

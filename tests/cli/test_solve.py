@@ -41,7 +41,7 @@ def test_solved_file_exits_0_with_a_plain_line_a_puzzle_and_the_summary_on_stder
 
 def test_negative_answers_exit_1_and_each_says_why(hrm_solve: Any) -> None:
     lines = [COMPLETE, BLANKS, CONTRADICTORY, WITHOUT_SOLUTION, EMPTY_GRID, "1..4..1..2..4..2"]
-    done = hrm_solve("\n".join(lines), "--json")
+    done = hrm_solve("\n".join(lines), "--json", "--quiet")
     assert done.status == 1
     assert done.stderr == ""
     found = records(done.stdout)
@@ -55,7 +55,7 @@ def test_negative_answers_exit_1_and_each_says_why(hrm_solve: Any) -> None:
     assert "row 1, column 1 is empty" in reasons[1]
     assert "row 1 has two 1s" in reasons[2]
     assert "no solution" in reasons[3]
-    assert "several solutions" in reasons[4]
+    assert "more than one solution" in reasons[4]
     assert "trained on 9×9 Sudoku" in reasons[5]
     assert [record["answer"] is None for record in found] == [False, False, True, True, False, True]
 
@@ -64,7 +64,7 @@ def test_unreadable_lines_exit_2_with_one_message_and_the_other_records_are_writ
     hrm_solve: Any, tmp_path: Path
 ) -> None:
     bad = [BLANKS[:80], BLANKS + ".", BLANKS[:40] + "x" + BLANKS[41:]]
-    done = hrm_solve("\n".join([COMPLETE, *bad, COMPLETE]), "--json", "--output", "out.jsonl")
+    done = hrm_solve("\n".join([COMPLETE, *bad, COMPLETE]), "--json", "-q", "-o", "out.jsonl")
     assert done.status == 2
     found = records(done.stdout)
     assert [record["status"] for record in found] == ["solved", *3 * ["invalid"], "solved"]
@@ -133,7 +133,7 @@ def test_every_known_puzzle_with_several_solutions_is_named_so(
     found = records(done.stdout)
     assert len(found) == len(file.read_text().split())
     assert {record["status"] for record in found} == {"multiple"}
-    assert all("several solutions" in record["reason"] for record in found)
+    assert all("more than one solution" in record["reason"] for record in found)
 
 
 def test_standard_input_and_text_output(run_hrm: Any, checkpoint: Path, tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_lines_that_are_skipped_are_named_in_text_and_json(hrm_solve: Any) -> No
     done = hrm_solve(text)
     assert (done.status, done.stdout.count("\n")) == (0, 1)
     assert "2 lines are not puzzles: 1, 4." in done.stderr.splitlines()
-    done = hrm_solve(text, "--json")
+    done = hrm_solve(text, "--json", "-q")
     assert (done.status, done.stderr) == (0, "")
     solved, skipped = records(done.stdout)
     assert solved["status"] == "solved"

@@ -50,12 +50,30 @@ def _predictors(rows: list[tuple[str, float, float]]) -> list[tuple[str, str, st
     ]
 
 
-def show(measured: Measurement, *, json: bool) -> None:
-    """The figures as a JSON document, or for people."""
+def show(measured: Measurement, *, json: bool, fail_under: float | None = None) -> None:
+    """The figures as a JSON document, or for people; on stderr whether they reach `fail_under`."""
+    compared, value = measured.headline()
     if json:
-        console.print_json(measured.document())
+        wanted: dict[str, Any] = {}
+        if fail_under is not None:
+            reached = not status(measured, fail_under)
+            wanted = {
+                "fail_under": {"accuracy": compared, "value": value, "wanted": fail_under, "reached": reached}
+            }
+        console.print_json({**measured.document(), **wanted})
     else:
         render(measured)
+    if fail_under is not None and status(measured, fail_under):
+        got = "is not known" if value is None else f"is {value:.2%}"
+        console.print_message(
+            f"--fail-under {fail_under:g}: the {compared} {got}, less than {fail_under:.2%}."
+        )
+
+
+def status(measured: Measurement, fail_under: float | None) -> int:
+    """The exit status: 1 where the accuracy is below `fail_under`."""
+    value = measured.headline()[1]
+    return int(fail_under is not None and (value is None or value < fail_under))
 
 
 def render(measured: Measurement) -> None:

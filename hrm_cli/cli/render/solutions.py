@@ -60,8 +60,10 @@ class _Stage:
 class Report(Watcher):
     """Shows solutions as they come, and at the end says how many ended how."""
 
-    def __init__(self, *, json: bool, trace: bool) -> None:
-        self._json, self._trace = json, trace
+    def __init__(self, *, json: bool, trace: bool, quiet: bool = False) -> None:
+        self._json, self._trace, self._quiet = json, trace, quiet
+        if quiet:
+            console.be_quiet()
         self._is_plain = console.is_plain(sys.stdout)
         self._draws = self._are_tasks = False
         self._tally = Tally()
@@ -96,7 +98,9 @@ class Report(Watcher):
             self._stage = _Stage(stage, left, now)
         current = self._stage
         if current.progress is None and now - current.started > _SOON:
-            current.progress = self._display.enter_context(console.progress(stage, current.count))
+            current.progress = self._display.enter_context(
+                console.progress(stage, current.count, quiet=self._quiet)
+            )
         if current.progress is not None:
             current.progress.update(current.count - left)
 
@@ -106,7 +110,7 @@ class Report(Watcher):
 
     def note(self, text: str) -> None:
         """Something about the solve as a whole, on stderr."""
-        if not self._json:
+        if not self._quiet:
             console.print_message(text)
 
     def finish(self, skipped: SkippedLines | None = None) -> None:
@@ -115,8 +119,7 @@ class Report(Watcher):
         Raises PuzzleError or Exit.
         """
         tally = self._tally
-        if not self._json:
-            console.print_message(_summary(tally, time.perf_counter() - self._started))
+        self.note(_summary(tally, time.perf_counter() - self._started))
         if skipped is not None and skipped.count:
             if self._json:
                 console.print_json(skipped.document(), indent=None)
