@@ -41,9 +41,9 @@ def picture(document: dict[str, Any]) -> str:
             curves = [run["curve"][:count] for run in runs]
             minutes = [sum(c[i]["minutes"] for c in curves) / len(curves) for i in range(count)]
             values = [[c[i]["exact_accuracy"] for c in curves] for i in range(count)]
-            over_time.append(Line(method, [0, *minutes], [[0.0] * len(runs), *values], colour=number))
+            over_time.append(Line(method, [0, *minutes], [[0.0] * len(runs), *values], color=number))
             answers = [[run["by_inference_step"][str(step)] for run in runs] for step in STEPS]
-            over_steps.append(Line(method, list(STEPS), answers, colour=number))
+            over_steps.append(Line(method, list(STEPS), answers, color=number))
         end = _minutes(document, task)
         panels.append(
             Panel(

@@ -57,7 +57,7 @@ def picture(document: dict[str, Any]) -> str:
             for number, kind in enumerate(("with", "without")):
                 runs = _runs(document, method, kind)
                 values = [[pick(run, x) for run in runs] for x in xs]
-                lines.append(Line(f"{kind} hints", list(xs), values, dashed=number == 1, colour=number))
+                lines.append(Line(f"{kind} hints", list(xs), values, dashed=number == 1, color=number))
             panels.append(Panel(title % method, label, lines, ticks))
     return draw(panels, columns=3)
 

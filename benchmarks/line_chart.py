@@ -9,7 +9,7 @@ from html import escape
 
 WIDTH, HEIGHT = 400, 250
 LEFT, TOP, RIGHT, BOTTOM = 52, 44, 18, 48
-COLOURS = ("#2563eb", "#d92d20", "#067647", "#7c3aed", "#b54708", "#475467")
+COLORS = ("#2563eb", "#d92d20", "#067647", "#7c3aed", "#b54708", "#475467")
 STYLE = """
   text { font-family: ui-sans-serif, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif }
   .card { fill: #ffffff }
@@ -29,7 +29,7 @@ class Line:
     x: Sequence[float]
     values: Sequence[Sequence[float]]
     dashed: bool = False
-    colour: int = 0
+    color: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _panel(panel: Panel) -> str:
     )
     key = LEFT
     for line in panel.lines:
-        colour = COLOURS[line.colour]
+        color = COLORS[line.color]
         places = [across(x) for x in line.x]
         upper = [f"{x:.1f},{down(max(v)):.1f}" for x, v in zip(places, line.values, strict=True)]
         lower = [f"{x:.1f},{down(min(v)):.1f}" for x, v in zip(places, line.values, strict=True)]
@@ -100,13 +100,13 @@ def _panel(panel: Panel) -> str:
             f"{x:.1f},{down(sum(v) / len(v)):.1f}" for x, v in zip(places, line.values, strict=True)
         ]
         dash = ' stroke-dasharray="5 4"' if line.dashed else ""
-        parts.append(f'<polygon points="{" ".join(upper + lower[::-1])}" fill="{colour}" opacity="0.13"/>')
+        parts.append(f'<polygon points="{" ".join(upper + lower[::-1])}" fill="{color}" opacity="0.13"/>')
         parts.append(
-            f'<polyline points="{" ".join(middle_line)}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>'
+            f'<polyline points="{" ".join(middle_line)}" fill="none" stroke="{color}" stroke-width="2"{dash}/>'
         )
         parts.append(
-            f'<line x1="{key}" x2="{key + 18}" y1="33" y2="33" stroke="{colour}" stroke-width="2"{dash}/>'
+            f'<line x1="{key}" x2="{key + 18}" y1="33" y2="33" stroke="{color}" stroke-width="2"{dash}/>'
         )
-        parts.append(f'<text class="label" x="{key + 23}" y="37" fill="{colour}">{escape(line.name)}</text>')
+        parts.append(f'<text class="label" x="{key + 23}" y="37" fill="{color}">{escape(line.name)}</text>')
         key += 34 + 7 * len(line.name)
     return "".join(parts)

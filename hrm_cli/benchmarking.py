@@ -126,7 +126,7 @@ def evaluation(
     rows = batch or preset.eval.batch_size
     config = EvalConfig(batch_size=rows, halt="full", max_steps=preset.eval.max_steps)
     model = build_model(preset.arch, domain.vocab_size, domain.seq_len, 1, device=device)
-    model.core.initialise(torch.Generator().manual_seed(0))
+    model.core.initialize(torch.Generator().manual_seed(0))
     compile_updates(model, preset.train.compile)
     dataset = _as_dataset(domain, _made_up(domain, rows))
 
@@ -146,7 +146,7 @@ def solving(name: str, preset: Preset, domain: Domain, batch: int | None, device
     rows = batch or 1
     puzzles = _generated(preset.data, domain, rows)
     model = build_model(preset.arch, domain.vocab_size, domain.seq_len, 1, device=device)
-    model.core.initialise(torch.Generator().manual_seed(0))
+    model.core.initialize(torch.Generator().manual_seed(0))
     steps = preset.eval.max_steps or preset.arch.halt_max_steps
     fixed = FixedModel(model)
 
@@ -250,7 +250,7 @@ class Measurement:
     peak_memory_mb: float | None
     """Of the process; on CUDA, of torch's tensors on the device."""
     choices: dict[str, str]
-    """What the model computes with: attention, blocks, compilation, optimiser; empty for a build."""
+    """What the model computes with: attention, blocks, compilation, optimizer; empty for a build."""
 
     def document(self) -> dict[str, Any]:
         """The document that `--json` prints."""

@@ -51,7 +51,7 @@ class Part:
     module: str
     kind: str
     trainable: int = 0
-    """Numbers that the network's optimiser trains."""
+    """Numbers that the network's optimizer trains."""
     buffers: int = 0
     """Numbers stored, but not trained by it."""
     flops: int = 0

@@ -18,7 +18,7 @@ class GroupCount:
     name: str
     trainable: int
     buffers: int
-    """Stored but not trained by the network's optimiser: puzzle embeddings, initial states, position tables."""
+    """Stored but not trained by the network's optimizer: puzzle embeddings, initial states, position tables."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class ExactCount:
     """A model's numbers, counted on its tensors."""
 
     trainable: int
-    """Parameters that the network's optimiser trains: what papers report."""
+    """Parameters that the network's optimizer trains: what papers report."""
     puzzle_embedding: int
-    """Numbers in the puzzle-embedding table, trained by its own sparse optimiser."""
+    """Numbers in the puzzle-embedding table, trained by its own sparse optimizer."""
     buffers: int
     """Other stored tensors, which nothing trains: fixed initial states, position tables."""
     state_dict: int

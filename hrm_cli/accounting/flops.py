@@ -1,6 +1,6 @@
 """How much arithmetic a model takes: FLOPs of its matrix products, a multiplication and an addition counted as two.
 
-Element-wise work (norms, softmax, the optimiser) is left out, as is usual: it is under a hundredth of the whole at
+Element-wise work (norms, softmax, the optimizer) is left out, as is usual: it is under a hundredth of the whole at
 the sizes in question. Backpropagation through a product is two more products of its size.
 """
 
@@ -51,7 +51,7 @@ class RunFlops:
     """FLOPs of a whole training run, without its evaluations."""
 
     steps: int
-    """Optimiser steps."""
+    """Optimizer steps."""
     global_batch_size: int
     """Puzzles in each of them."""
     training: int

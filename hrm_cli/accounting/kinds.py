@@ -22,7 +22,7 @@ POSITION_TABLE = "position table"
 OTHER = "other"
 
 NEVER_TRAINED = frozenset({PUZZLE_EMBEDDING, INITIAL_STATES, POSITION_TABLE})
-"""Stored, but not trained by the network's optimiser (the puzzle embedding has one of its own)."""
+"""Stored, but not trained by the network's optimizer (the puzzle embedding has one of its own)."""
 
 # The first pattern found in a tensor's name decides.
 _PATTERNS = (

@@ -22,7 +22,7 @@ from hrm_cli.models.sizes import NOVA_POSITIONS
 SUDOKU_TOKENS, SUDOKU_CELLS = 11, 81
 """What the size guide and the paper's Sudoku figures assume."""
 ARC_TOKENS = 12
-"""Ten colours, padding, end of grid: what the nova architecture was counted with."""
+"""Ten colors, padding, end of grid: what the nova architecture was counted with."""
 CLARIFIED_IDENTIFIERS = 1000
 """Puzzle identifiers of the parameter clarification's dataset."""
 

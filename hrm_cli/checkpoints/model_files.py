@@ -204,7 +204,7 @@ def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[AC
         facts.seq_len,
         facts.num_puzzle_identifiers,
         device=device,
-        initialise=False,
+        initialize=False,
     )
     try:
         tensors = load_file(card.path)

@@ -184,7 +184,7 @@ def _choices(device: torch.device) -> dict[str, str]:
     from hrm_cli.training.optimizers import network_optimizer, optimizer_choice
 
     preset = load_preset("base", ["arch.H_layers=1", "arch.L_layers=1"])
-    model = build_model(preset.arch, 11, 81, 1, device=device, initialise=False)
+    model = build_model(preset.arch, 11, 81, 1, device=device, initialize=False)
     compile_updates(model, preset.train.compile)
     stand_in: list[torch.Tensor] = [torch.nn.Parameter(torch.zeros(1, device=device))]
     found = choices(model)

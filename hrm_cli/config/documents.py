@@ -25,7 +25,7 @@ def read_text(path: Path) -> str:
     try:
         text = regular_files.read_text(path, yaml_text.LARGEST)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file{_neighbour(path)}") from error
+        raise ConfigError(f"{path}: no such file{_neighbor(path)}") from error
     except IsADirectoryError as error:
         raise ConfigError(f"{path}: is a directory; a YAML file is expected") from error
     except regular_files.UnusableFile as error:
@@ -50,7 +50,7 @@ def parse_document(text: str, where: str) -> Document:
     return document
 
 
-def _neighbour(path: Path) -> str:
+def _neighbor(path: Path) -> str:
     try:
         names = [entry.name for entry in path.parent.iterdir() if entry.suffix in {".yaml", ".yml"}]
     except OSError:

@@ -242,14 +242,14 @@ def _check_tokens(folder: Path, examples: ExampleSet, metadata: SplitMetadata) -
         _check_range(file, piece, metadata.vocab_size, "vocab_size")
     file = array_file(folder, examples.name, "labels")
     ignored = metadata.ignore_label_id
-    labelled = False
+    labeled = False
     for piece in _pieces(examples.labels):
-        labelled = labelled or ignored is None or bool((piece != ignored).any())
+        labeled = labeled or ignored is None or bool((piece != ignored).any())
         if ignored is not None and not 0 <= ignored < metadata.vocab_size:
             piece = np.where(piece == ignored, np.zeros((), piece.dtype), piece)  # noqa: PLW2901
         _check_range(file, piece, metadata.vocab_size, "vocab_size")
     # A test split may be without answers (a competition's); whoever trains needs some.
-    if not labelled and folder.name != "test":
+    if not labeled and folder.name != "test":
         raise DatasetError(
             f"{file}: every label is {metadata.ignore_label_id}, the ignore_label_id of {METADATA_FILE}; "
             "answers are expected"

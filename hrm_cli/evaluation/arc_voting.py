@@ -1,6 +1,6 @@
 """ARC by voting: every image of a task answers, the answers are brought back to the task and counted.
 
-The rules of the reference implementation: a prediction is cropped to the largest-area rectangle of colours at the
+The rules of the reference implementation: a prediction is cropped to the largest-area rectangle of colors at the
 corner, its augmentation is undone, candidates for a test input are ranked by (votes, mean halt probability).
 pass@K asks whether the answer is among the first K; a task's score is the mean over its test inputs.
 """

@@ -121,10 +121,10 @@ class _Unsolved:
 
     def add(self, answers: Answers) -> None:
         """Keeps those that the rules refuse."""
-        labelled = answers.labels != IGNORED_LABEL
+        labeled = answers.labels != IGNORED_LABEL
         inputs = answers.inputs.astype(np.uint8)
         faulty = self.domain.faults(inputs, answers.predictions.astype(np.uint8)) > 0
-        faulty &= labelled.any(axis=1)
+        faulty &= labeled.any(axis=1)
         self.inputs.append(inputs[faulty])
         self.labels.append(answers.labels[faulty])
         self.identifiers.append(answers.puzzle_identifiers[faulty])
@@ -199,5 +199,5 @@ def evaluate_with_effort(
 
 
 def _exact(predictions: NDArray[np.integer], labels: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Rows whose labelled cells are all right, `[b]`."""
+    """Rows whose labeled cells are all right, `[b]`."""
     return ((predictions == labels) | (labels == IGNORED_LABEL)).all(axis=1)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from hrm_cli.data.arc.online import is_arc
 from hrm_cli.data.batches import evaluation_batches
 from hrm_cli.data.format import IGNORED_LABEL, Dataset
-from hrm_cli.puzzles.arc.kernels import FIRST_COLOUR, SIDE
-from hrm_cli.puzzles.arc.symmetry import COLOURS
+from hrm_cli.puzzles.arc.kernels import FIRST_COLOR, SIDE
+from hrm_cli.puzzles.arc.symmetry import COLORS
 from hrm_cli.puzzles.arc.tasks import Pair, Task
 from hrm_cli.puzzles.domain import Grid
 
@@ -39,10 +39,10 @@ class _Tally:
     puzzles: int = 0
 
     def add(self, predictions: NDArray[np.int32], labels: NDArray[np.int32]) -> None:
-        labelled = labels != IGNORED_LABEL
-        rows = labelled.any(axis=1)
-        right = (labelled & (predictions == labels)).sum(axis=1)[rows]
-        counts = labelled.sum(axis=1)[rows]
+        labeled = labels != IGNORED_LABEL
+        rows = labeled.any(axis=1)
+        right = (labeled & (predictions == labels)).sum(axis=1)[rows]
+        counts = labeled.sum(axis=1)[rows]
         self.cells += float((right / counts).sum())
         self.exact += int((right == counts).sum())
         self.puzzles += int(rows.sum())
@@ -63,7 +63,7 @@ class TokenCounts:
         self.counts = np.zeros(self.vocab_size, dtype=np.int64)
 
     def add(self, labels: NDArray[np.int32]) -> None:
-        """Counts the labelled tokens of `[B, S]`."""
+        """Counts the labeled tokens of `[B, S]`."""
         self.counts += np.bincount(labels[labels != IGNORED_LABEL], minlength=self.vocab_size)[
             : self.vocab_size
         ]
@@ -77,7 +77,7 @@ class TokenCounts:
 def measure_baselines(dataset: Dataset, *, limit: int | None = None) -> Mapping[str, Baseline]:
     """Scores of `most_frequent` (one token everywhere) and `copy_input` (the puzzle as its own answer).
 
-    Of ARC also `all_background` (colour 0 everywhere).
+    Of ARC also `all_background` (color 0 everywhere).
     """
     tokens = TokenCounts(dataset.metadata.vocab_size)
     for batch in evaluation_batches(dataset, _CHUNK, limit=limit):
@@ -87,7 +87,7 @@ def measure_baselines(dataset: Dataset, *, limit: int | None = None) -> Mapping[
         "copy_input": lambda inputs: inputs,
     }
     if is_arc(dataset):
-        predictors["all_background"] = lambda inputs: np.full_like(inputs, FIRST_COLOUR)
+        predictors["all_background"] = lambda inputs: np.full_like(inputs, FIRST_COLOR)
     tallies = {name: _Tally() for name in predictors}
     for batch in evaluation_batches(dataset, _CHUNK, limit=limit):
         for name, predict in predictors.items():
@@ -101,14 +101,14 @@ BACKGROUND = 0
 def measure_output_baselines(tasks: Iterable[Task]) -> tuple[int, Mapping[str, Baseline]]:
     """How many known test outputs there are, and the mean over them of each predictor's share of right cells.
 
-    `all_background`: colour 0 in a grid of the right size; `copy_input`: the input, nothing right where the sizes
-    differ; `most_frequent`: the colour that these outputs have most often; `all_background_padded`: colour 0 after
-    the outputs were padded to 30×30 with colour 0.
+    `all_background`: color 0 in a grid of the right size; `copy_input`: the input, nothing right where the sizes
+    differ; `most_frequent`: the color that these outputs have most often; `all_background_padded`: color 0 after
+    the outputs were padded to 30×30 with color 0.
     """
     pairs = [pair for task in tasks for pair in task.test if pair.output is not None]
     outputs = [pair.output for pair in pairs if pair.output is not None]
     counts = sum(
-        (np.bincount(grid.ravel(), minlength=COLOURS) for grid in outputs), np.zeros(COLOURS, np.int64)
+        (np.bincount(grid.ravel(), minlength=COLORS) for grid in outputs), np.zeros(COLORS, np.int64)
     )
     frequent = int(counts.argmax())
     predictors: dict[str, Callable[[Pair, Grid], float]] = {

@@ -63,9 +63,9 @@ class Evaluation:
     """Figures of one evaluation; accuracies and shares are 0..1."""
 
     puzzles: int
-    """Examples with at least one labelled cell."""
+    """Examples with at least one labeled cell."""
     exact_accuracy: float
-    """Share of puzzles with every labelled cell right."""
+    """Share of puzzles with every labeled cell right."""
     cell_accuracy: float
     """Mean over puzzles of the share of right cells."""
     mean_steps: float
@@ -168,7 +168,7 @@ def evaluate(
         numbers = done.numbers.cpu().numpy()
         if on_answers is not None:
             on_answers(_answers(done, numbers))
-        counted = result.labelled > 0
+        counted = result.labeled > 0
         figures = torch.stack(
             [
                 counted,

@@ -13,6 +13,6 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
     if count == 0:
         return 0.0, 1.0
     z2 = _Z * _Z / count
-    centre = (share + z2 / 2) / (1 + z2)
+    center = (share + z2 / 2) / (1 + z2)
     half = _Z * math.sqrt(share * (1 - share) / count + z2 / (4 * count)) / (1 + z2)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)

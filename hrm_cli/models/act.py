@@ -87,7 +87,7 @@ class Carry:
 
 @dataclass
 class TrainOutput:
-    """What one ACT step of training hands to the loss and the optimisers."""
+    """What one ACT step of training hands to the loss and the optimizers."""
 
     logits: Tensor
     """`[B, S, V]`"""

@@ -229,7 +229,7 @@ def compile_inference(model: ACTModel, mode: str, puzzles: int, *, backend: str 
 
 
 def begin_step(model: ACTModel) -> None:
-    """To be called before each optimiser step: what CUDA graphs have computed in the last one may be overwritten."""
+    """To be called before each optimizer step: what CUDA graphs have computed in the last one may be overwritten."""
     if getattr(model.inner, "compiled_step", None) is not None and model.device.type == "cuda":
         torch.compiler.cudagraph_mark_step_begin()
 

@@ -76,7 +76,7 @@ class Core(Protocol):
     recomputes_activations: bool
     """Whether training keeps only the borders of blocks for the backward pass, and computes the rest again."""
 
-    def initialise(self, generator: torch.Generator | None) -> None:
+    def initialize(self, generator: torch.Generator | None) -> None:
         """Draws every parameter and fixed vector anew."""
 
     def cast_weights(self) -> Any:

@@ -44,7 +44,7 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
 
-    def initialise(self, generator: torch.Generator | None) -> None:
+    def initialize(self, generator: torch.Generator | None) -> None:
         """Draws the weight; the bias starts at zero."""
         truncated_normal_(self.weight.data, 1 / math.sqrt(self.weight.shape[1]), generator)
         if self.bias is not None:
@@ -58,7 +58,7 @@ class Embedding(nn.Module):
         super().__init__()
         self.embedding_weight = nn.Parameter(torch.empty(entries, hidden_size))
 
-    def initialise(self, generator: torch.Generator | None) -> None:
+    def initialize(self, generator: torch.Generator | None) -> None:
         """Draws the table."""
         truncated_normal_(
             self.embedding_weight.data, 1 / math.sqrt(self.embedding_weight.shape[1]), generator

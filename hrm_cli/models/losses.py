@@ -26,9 +26,9 @@ def _log_stablemax(logits: Tensor) -> Tensor:
 def stablemax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """−log of stablemax at the label, `[B, S]` float64 (float32 on MPS); 0 where the label is ignored."""
     log_probabilities = _log_stablemax(logits)
-    labelled = labels != IGNORED_LABEL
+    labeled = labels != IGNORED_LABEL
     picked = log_probabilities.gather(-1, labels.clamp(min=0).long().unsqueeze(-1)).squeeze(-1)
-    return torch.where(labelled, -picked, 0.0)
+    return torch.where(labeled, -picked, 0.0)
 
 
 def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def log_probabilities(logits: Tensor, token_loss: str) -> Tensor:
-    """Log-probabilities `[B, S, V]` of the tokens, as the token loss of that name normalises them; float32."""
+    """Log-probabilities `[B, S, V]` of the tokens, as the token loss of that name normalizes them; float32."""
     if token_loss == "stablemax_cross_entropy":
         return _log_stablemax(logits).float()
     return F.log_softmax(logits.float(), dim=-1)
@@ -55,20 +55,20 @@ TOKEN_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 class RowResults:
     """How each row's prediction compares with its labels, `[B]` each."""
 
-    labelled: Tensor
-    """Number of labelled tokens."""
+    labeled: Tensor
+    """Number of labeled tokens."""
     accuracy: Tensor
-    """Share of the labelled tokens that are right, float32."""
+    """Share of the labeled tokens that are right, float32."""
     correct: Tensor
-    """Whether every labelled token is right; true for a row without any."""
+    """Whether every labeled token is right; true for a row without any."""
 
 
 def compare(predictions: Tensor, labels: Tensor) -> RowResults:
     """Compares predictions `[B, S]` with labels `[B, S]`, ignored labels left out."""
     mask = labels != IGNORED_LABEL
-    labelled = mask.sum(-1)
+    labeled = mask.sum(-1)
     right = (mask & (predictions == labels)).sum(-1)
-    return RowResults(labelled, right.float() / labelled.clamp(min=1), right == labelled)
+    return RowResults(labeled, right.float() / labeled.clamp(min=1), right == labeled)
 
 
 def act_loss(
@@ -91,13 +91,13 @@ def act_loss(
     """
     with torch.no_grad():
         rows = compare(logits.argmax(-1), labels)
-        counted = halted & (rows.labelled > 0)
+        counted = halted & (rows.labeled > 0)
 
     def summed(losses: Tensor) -> Tensor:
         return (losses if row_weights is None else losses * row_weights).sum()
 
     per_token = TOKEN_LOSSES[token_loss](logits, labels)
-    token = summed((per_token / rows.labelled.clamp(min=1).unsqueeze(-1)).sum(-1))
+    token = summed((per_token / rows.labeled.clamp(min=1).unsqueeze(-1)).sum(-1))
     total = token
     metrics = {
         "count": counted.sum(),

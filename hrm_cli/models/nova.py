@@ -97,7 +97,7 @@ class Nova(nn.Module):
         """Never: there is one halt probability."""
         return False
 
-    def initialise(self, generator: torch.Generator | None) -> None:
+    def initialize(self, generator: torch.Generator | None) -> None:
         """Draws every parameter as torch's own layers do, from `generator`, and fills the position table."""
         seed = torch.randint(2**62, (), generator=generator).item()
         with forked_rng(torch.device("cpu"), int(seed)):
@@ -195,10 +195,10 @@ class Nova(nn.Module):
                     break
             logits = self.output(carry.z_L)
         rows = compare(logits.argmax(-1), labels)
-        token = (TOKEN_LOSSES[token_loss](logits, labels) / rows.labelled.clamp(min=1).unsqueeze(-1)).sum()
+        token = (TOKEN_LOSSES[token_loss](logits, labels) / rows.labeled.clamp(min=1).unsqueeze(-1)).sum()
         halting = halt.sigmoid().sum()
         loss = token + HALT_LOSS_WEIGHT * halting
-        counted = rows.labelled > 0
+        counted = rows.labeled > 0
         metrics = {
             "count": counted.sum(),
             "accuracy": torch.where(counted, rows.accuracy, 0.0).sum(),

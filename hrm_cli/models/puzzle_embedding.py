@@ -1,4 +1,4 @@
-"""The puzzle-embedding table: one learned vector per puzzle identifier, updated by its own sparse optimiser."""
+"""The puzzle-embedding table: one learned vector per puzzle identifier, updated by its own sparse optimizer."""
 
 from __future__ import annotations
 

@@ -193,13 +193,13 @@ class RecurrentCore(nn.Module):
                     z_H = self.update(z_H, z_L, weights.H_level)
         return z_H, z_L
 
-    def initialise(self, generator: torch.Generator | None) -> None:
+    def initialize(self, generator: torch.Generator | None) -> None:
         """Draws every parameter and the two fixed initial states; the Q head starts at zero with bias −5."""
         for module in self.modules():
             if isinstance(module, Linear | Embedding):
-                module.initialise(generator)
+                module.initialize(generator)
             elif isinstance(module, Units):
-                module.initialise_bias()
+                module.initialize_bias()
         if self.arch.halting == "q_learning":
             nn.init.zeros_(self.q_head.weight)
             nn.init.constant_(self.q_head.bias, _Q_HEAD_BIAS)  # type: ignore[arg-type]

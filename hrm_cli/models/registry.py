@@ -41,11 +41,11 @@ def build_model(
     *,
     device: torch.device | str = "cpu",
     generator: torch.Generator | None = None,
-    initialise: bool = True,
+    initialize: bool = True,
 ) -> ACTModel:
-    """The model of `arch`, initialised from `generator` (on the CPU, so that every device starts alike).
+    """The model of `arch`, initialized from `generator` (on the CPU, so that every device starts alike).
 
-    `initialise=False` leaves the weights undefined, for who loads them: drawing takes seconds. On the meta device
+    `initialize=False` leaves the weights undefined, for who loads them: drawing takes seconds. On the meta device
     nothing is drawn and no memory is taken. Raises ConfigError for an unknown core.
     """
     import torch
@@ -69,6 +69,6 @@ def build_model(
         core.dtype = resolve_dtype(arch.forward_dtype, device)
         choose_attention(device, core.dtype, arch.head_dim)
         choose_kernels(core, device)
-        if initialise:
-            core.initialise(generator)
+        if initialize:
+            core.initialize(generator)
     return ACTModel(core).to(device)

@@ -61,7 +61,7 @@ class Units(nn.Module):
             self.o_proj = Linear(width, hidden_size)
             self.pair_bias = nn.Parameter(torch.empty(num_heads, relations.num_kinds_of_pairs))
 
-    def initialise_bias(self) -> None:
+    def initialize_bias(self) -> None:
         """Attention starts among related cells."""
         if not self.attends:
             return

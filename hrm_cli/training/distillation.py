@@ -29,12 +29,12 @@ class Teacher:
         """Of every micro-batch, by its first row."""
 
     def loss(self, out: Supervised, student_token_loss: str, first_row: int = 0) -> Tensor:
-        """KL(teacher ‖ student), mean over each row's labelled tokens, summed over rows."""
+        """KL(teacher ‖ student), mean over each row's labeled tokens, summed over rows."""
         targets = self._current_targets(out.current, out.fresh, first_row)
         student = log_probabilities(out.logits, student_token_loss)
         divergence = (targets.exp() * (targets - student)).sum(-1)
-        labelled = out.current.labels != IGNORED_LABEL
-        per_row = torch.where(labelled, divergence, 0.0).sum(-1) / labelled.sum(-1).clamp(min=1)
+        labeled = out.current.labels != IGNORED_LABEL
+        per_row = torch.where(labeled, divergence, 0.0).sum(-1) / labeled.sum(-1).clamp(min=1)
         return per_row.sum()
 
     def forget(self) -> None:

@@ -41,7 +41,7 @@ class Progress:
     """Where a run stands."""
 
     step: int = 0
-    """Optimiser steps done."""
+    """Optimizer steps done."""
     total_steps: int = 1
 
     @property

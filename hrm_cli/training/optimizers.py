@@ -1,4 +1,4 @@
-"""Optimizers, learning-rate schedules (hrm-spec "Optimisation") and the loss scale of float16.
+"""Optimizers, learning-rate schedules (hrm-spec "Optimization") and the loss scale of float16.
 
 AdamATan2 trains the network, sign descent the puzzle embeddings. In float16 small gradients underflow: the loss is
 multiplied by a scale before the backward pass, and the gradients are divided by it afterwards, in float32. A step whose
@@ -32,7 +32,7 @@ SHAPES: dict[str, Callable[[float], float]] = {
 def learning_rate(
     step: int, total_steps: int, lr: float, *, warmup_steps: int, min_ratio: float, schedule: str = "cosine"
 ) -> float:
-    """The rate of optimiser step `step` (counted from 1) out of `total_steps`.
+    """The rate of optimizer step `step` (counted from 1) out of `total_steps`.
 
     Linear warm-up lr·step/W, then lr·(r + (1−r)·shape((k−W)/(T−W))); the cosine's shape is ½(1 + cos πx), the
     linear one's 1 − x. With r = 1 the rate is constant.
@@ -44,7 +44,7 @@ def learning_rate(
 
 
 def rate_factor(step: int, total_steps: int, config: TrainConfig) -> float:
-    """What a run's learning rates are multiplied by at optimiser step `step`."""
+    """What a run's learning rates are multiplied by at optimizer step `step`."""
     schedule, min_ratio = config.schedule
     warmup_steps = config.lr_warmup_steps
     if config.max_minutes is not None:
@@ -215,7 +215,7 @@ def _summed_by_identifier(identifiers: Tensor, gradients: Tensor) -> Tensor:
 
 
 def network_optimizer(params: list[Tensor], config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser of `train.optimizer`. All keep the same two moments, `exp_avg` and `exp_avg_sq`.
+    """The optimizer of `train.optimizer`. All keep the same two moments, `exp_avg` and `exp_avg_sq`.
 
     AdamATan2 is the compiled package on CUDA where it is importable, else ours.
     """

@@ -20,7 +20,7 @@ from hrm_cli.training.state import TrainState
 def train_one_step(
     state: TrainState, batch: PuzzleBatch, config: TrainConfig, total_steps: int, world: World = ALONE
 ) -> dict[str, Tensor]:
-    """One ACT step and one optimiser step; returns the metrics' sums (of the state before the update).
+    """One ACT step and one optimizer step; returns the metrics' sums (of the state before the update).
 
     `batch` holds the rows of this rank of `world`, and the sums are over them; the update is the global batch's.
 

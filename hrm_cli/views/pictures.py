@@ -23,7 +23,7 @@ TOP, BOTTOM = 124, 96
 GRID_SIDE = 216
 LARGEST_DIGIT = 28
 DIGIT_MIDDLE = 0.36
-"""Height of a digit's middle above its baseline, in font sizes: not every viewer centres text by itself."""
+"""Height of a digit's middle above its baseline, in font sizes: not every viewer centers text by itself."""
 
 STYLE = """
   text { font-family: ui-sans-serif, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif }
@@ -213,7 +213,7 @@ def _footer(panel: Panel, left: int) -> list[str]:
 
 
 def _legend(panels: Sequence[Panel], y: int) -> list[str]:
-    """What the colours mean, as far as they occur."""
+    """What the colors mean, as far as they occur."""
     is_plan = panels[0].drawing.is_plan
     entries = [("given", "solidbox", "wall")] if is_plan else [("given", "givenbox", "given")]
     if any(panel.model_class == "model" for panel in panels[1:]):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 CHANGE_MARK = "*"
-"""Stands behind a changed cell where there is no colour."""
+"""Stands behind a changed cell where there is no color."""
 
 EMPTY, GIVEN, ANSWERED, CHANGED, WRONG = "dim", "bold", "cyan", "black on yellow", "bold red"
 """Rich styles of cells; a changed cell keeps the red of a wrong one."""
@@ -100,7 +100,7 @@ def rich_frame(frame: Frame, given: Set[int]) -> RenderableType:
 def styled_grid(
     drawing: Drawing, given: Set[int], changed: Set[int] = frozenset(), wrong: Set[int] = frozenset()
 ) -> Text:
-    """A drawing in colours."""
+    """A drawing in colors."""
     from rich.text import Text
 
     text = Text("\n".join(drawing.lines), no_wrap=True)

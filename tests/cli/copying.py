@@ -31,9 +31,9 @@ def copying_model(path: Path, size: int = 9, **metadata: Any) -> Path:
         halt_max_steps=4, forward_dtype="float32",
     )  # fmt: skip
     vocabulary, cells = size + 2, size * size
-    model = build_model(arch, vocabulary, cells, 1, initialise=False)
+    model = build_model(arch, vocabulary, cells, 1, initialize=False)
     tensors = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
-    # Blocks of zeros pass the embedding on to the output layer, which recognises it.
+    # Blocks of zeros pass the embedding on to the output layer, which recognizes it.
     tensors["inner.embed_tokens.embedding_weight"] = torch.eye(vocabulary, 32)
     tensors["inner.lm_head.weight"] = torch.eye(vocabulary, 32)
     tensors["inner.q_head.bias"] = torch.tensor([6.0, -3.0])

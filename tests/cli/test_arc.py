@@ -58,7 +58,7 @@ def checkpoint(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     tensors = {
         name: torch.zeros_like(tensor)
-        for name, tensor in build_model(arch, 12, 900, 7, initialise=False).state_dict().items()
+        for name, tensor in build_model(arch, 12, 900, 7, initialize=False).state_dict().items()
     }
     tensors["inner.embed_tokens.embedding_weight"] = torch.eye(12, 32)
     tensors["inner.lm_head.weight"] = torch.eye(12, 32)

@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         hidden_size=32, num_heads=4, H_layers=1, L_layers=1, H_cycles=1, L_cycles=1, puzzle_emb_ndim=0,
         halt_max_steps=4, forward_dtype="float32",
     )  # fmt: skip
-    model = build_model(arch, 6, 16, 1, initialise=False)
+    model = build_model(arch, 6, 16, 1, initialize=False)
     tensors = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
     tensors["inner.embed_tokens.embedding_weight"] = torch.eye(6, 32)
     tensors["inner.lm_head.weight"] = torch.eye(6, 32)

@@ -41,7 +41,7 @@ def copying_checkpoint(path: Path, size: int, identifiers: int = 1, puzzle_emb_n
         puzzle_emb_ndim=puzzle_emb_ndim, halt_max_steps=4, forward_dtype="float32",
     )  # fmt: skip
     vocabulary, cells = size + 2, size * size
-    model = build_model(arch, vocabulary, cells, identifiers, initialise=False)
+    model = build_model(arch, vocabulary, cells, identifiers, initialize=False)
     tensors = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
     tensors["inner.embed_tokens.embedding_weight"] = torch.eye(vocabulary, 32)
     tensors["inner.lm_head.weight"] = torch.eye(vocabulary, 32)

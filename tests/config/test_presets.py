@@ -246,7 +246,7 @@ def test_file_called_by_its_bare_name_is_pointed_out(tmp_path: Path, monkeypatch
     assert "a file of that name is here: write ./mine" in message("mine")
 
 
-def test_missing_file_is_refused_with_its_neighbour(tmp_path: Path) -> None:
+def test_missing_file_is_refused_with_its_neighbor(tmp_path: Path) -> None:
     written(tmp_path, "{}")
     assert message(f"{tmp_path}/mien.yaml") == f"{tmp_path}/mien.yaml: no such file; did you mean mine.yaml?"
 

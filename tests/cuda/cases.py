@@ -81,7 +81,7 @@ def state(
 
 
 def batch(number: int, device: torch.device | str) -> PuzzleBatch:
-    """The random puzzles of that number, a few cells unlabelled and some identifiers twice."""
+    """The random puzzles of that number, a few cells unlabeled and some identifiers twice."""
     generator = torch.Generator().manual_seed(number)
 
     def tokens(low: int, high: int, *shape: int) -> torch.Tensor:

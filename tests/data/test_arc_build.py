@@ -19,15 +19,15 @@ from hrm_cli.errors import ConfigError, DatasetError, HRMError
 from hrm_cli.puzzles.arc.symmetry import ArcSymmetries, parse_name
 
 
-def grid(rng: np.random.Generator, colours: int = 10) -> list[list[int]]:
+def grid(rng: np.random.Generator, colors: int = 10) -> list[list[int]]:
     rows, columns = rng.integers(1, 6, 2)
-    return [[int(c) for c in row] for row in rng.integers(0, colours, (rows, columns))]
+    return [[int(c) for c in row] for row in rng.integers(0, colors, (rows, columns))]
 
 
-def task(seed: int, colours: int = 10, train: int = 3, test: int = 1) -> dict[str, Any]:
+def task(seed: int, colors: int = 10, train: int = 3, test: int = 1) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     return {
-        role: [{"input": grid(rng, colours), "output": grid(rng, colours)} for _ in range(count)]
+        role: [{"input": grid(rng, colors), "output": grid(rng, colors)} for _ in range(count)]
         for role, count in (("train", train), ("test", test))
     }
 
@@ -117,15 +117,15 @@ def test_one_example_of_every_training_puzzle_stays_and_test_grids_all_do(
 
 
 def test_images_of_a_task_are_all_different_and_a_task_with_few_gets_all_of_them(tmp_path: Path) -> None:
-    # One colour in one cell: 9 colours, and turning changes nothing.
+    # One color in one cell: 9 colors, and turning changes nothing.
     single = {"train": [{"input": [[3]], "output": [[3]]}], "test": [{"input": [[3]], "output": [[3]]}]}
     path = folder(tmp_path / "tasks", training={"many": task(1), "few": single})
     summary = build(path, tmp_path / "d", num_aug=50, test_subset="none")
     assert summary.train.puzzles == 51 + 9
     assert any("1 of 2 tasks" in note and "few" in note for note in summary.notes)
     names = json.loads((tmp_path / "d" / "identifiers.json").read_text())
-    colours = {parse_name(name)[1].permutation[3] for name in names if name.startswith("few")}
-    assert colours == set(range(1, 10))
+    colors = {parse_name(name)[1].permutation[3] for name in names if name.startswith("few")}
+    assert colors == set(range(1, 10))
 
 
 def test_a_pair_that_is_a_test_pair_elsewhere_is_left_out_of_training(tmp_path: Path) -> None:

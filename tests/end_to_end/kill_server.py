@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo  # every optimiser imports it, which takes seconds
+import torch._dynamo  # every optimizer imports it, which takes seconds
 
 import hrm_cli.runs.execution
 from hrm_cli.checkpoints import tensor_files

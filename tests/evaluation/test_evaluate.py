@@ -100,7 +100,7 @@ def test_a_dataset_with_another_vocabulary_is_refused_with_both_numbers(tmp_path
         evaluate(halting_at({}), other, EvalConfig())
 
 
-def test_baselines_score_the_commonest_token_and_a_copy_of_the_input_on_labelled_cells(
+def test_baselines_score_the_commonest_token_and_a_copy_of_the_input_on_labeled_cells(
     tmp_path: Path,
 ) -> None:
     data = write(tmp_path / "data", [[1, 2, 3, 4], [3, 3, 1, 2]], [[1, 3, 3, 0], [3, 3, 3, 1]])

@@ -59,7 +59,7 @@ class Model:
         self.positions = config.get("puzzle_emb_len") or -(-config["puzzle_emb_ndim"] // hidden)
 
     def level(self, name: str, x: Tensor, injection: Tensor) -> Tensor:
-        """A reasoning module: the injection is added, then block after block, each normalised at its end."""
+        """A reasoning module: the injection is added, then block after block, each normalized at its end."""
         config, weights = self.config, self.weights
         x = x + injection
         for layer in range(config["H_layers" if name == "H" else "L_layers"]):
@@ -137,7 +137,7 @@ def forward_recording(model: Model, batch: Weights, steps: int) -> Weights:
 
 
 def train_recording(model: Model, batches: list[Weights], loss: str, optim: dict[str, Any]) -> Weights:
-    """Training: carry, halting, losses, gradients, both optimisers; what is recorded of each step."""
+    """Training: carry, halting, losses, gradients, both optimizers; what is recorded of each step."""
     weights, config, found = model.weights, model.config, {}
     size = len(batches[0]["inputs"])
     trained = {name: t.requires_grad_() for name, t in weights.items() if name not in (*FIXED, TABLE)}

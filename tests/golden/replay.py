@@ -135,7 +135,7 @@ def _batches(recording: Recording) -> Iterator[tuple[str, PuzzleBatch]]:
 
 
 def replay_train(recording: Recording, model: ACTModel, report: Report) -> None:
-    """Training mode: losses, metrics, gradients, and parameters after the optimisers' steps."""
+    """Training mode: losses, metrics, gradients, and parameters after the optimizers' steps."""
     optim = json.loads(recording.meta["optim"])
     config = TrainConfig(
         lr=optim["lr"], weight_decay=optim["weight_decay"], beta1=optim["betas"][0], beta2=optim["betas"][1]

@@ -23,7 +23,7 @@ def test_every_position_hears_the_same_on_any_number_of_threads(
     mixer = Units(hidden, 3, relations, attends=attends)
     for module in mixer.modules():
         if isinstance(module, Linear):
-            module.initialise(generator)
+            module.initialize(generator)
     if attends:
         nn.init.normal_(mixer.pair_bias, generator=generator)
     membership, pairs = relation_tables(relations)
@@ -52,7 +52,7 @@ def test_a_broken_number_reaches_those_that_hear_of_it_because_training_is_stopp
     mixer = Units(hidden, 1, relations, attends=False)
     for module in mixer.modules():
         if isinstance(module, Linear):
-            module.initialise(torch.Generator().manual_seed(0))
+            module.initialize(torch.Generator().manual_seed(0))
     membership, pairs = relation_tables(relations)
     sizes = tuple(len(units) for _, units in relations.classes)
     tables = RelationTables(membership, membership, pairs, sizes, 4)

@@ -69,4 +69,4 @@ def test_metrics_count_halted_rows_with_labels_only() -> None:
 def test_a_row_without_labels_counts_as_correct() -> None:
     result = compare(torch.tensor([[3, 3]]), torch.tensor([[-100, -100]]))
     assert result.correct.item() is True
-    assert result.labelled.item() == 0
+    assert result.labeled.item() == 0

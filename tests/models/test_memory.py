@@ -89,7 +89,7 @@ def test_a_cpu_which_computes_in_its_own_way_keeps_what_is_said_of_it(
     )
 
 
-def test_weights_gradients_and_moments_are_those_of_the_optimiser() -> None:
+def test_weights_gradients_and_moments_are_those_of_the_optimizer() -> None:
     arch = ArchConfig(**SMALL)
     model = build_model(arch, VOCABULARY, CELLS, 9)
     optimizer = AdamATan2(model.parameters(), lr=1e-3)

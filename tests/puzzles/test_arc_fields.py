@@ -18,7 +18,7 @@ from hrm_cli.puzzles.domain import Grid, infer_domain, make_domain
 SIDES = st.integers(1, 30)
 GRIDS = st.tuples(SIDES, SIDES).flatmap(lambda shape: arrays(np.uint8, shape, elements=st.integers(0, 9)))
 SYMMETRIES = st.builds(
-    lambda transform, colours: ArcSymmetry(transform, (0, *colours)),
+    lambda transform, colors: ArcSymmetry(transform, (0, *colors)),
     st.integers(0, 7),
     st.permutations(range(1, 10)),
 )
@@ -97,12 +97,12 @@ def test_end_marks_stand_below_and_right_where_there_is_room() -> None:
 def test_crop_of_malformed_predictions_equals_a_slow_reference(
     tokens: np.ndarray, rows: int, columns: int
 ) -> None:
-    # A corner of colours, so that there is something to be cropped.
+    # A corner of colors, so that there is something to be cropped.
     tokens.reshape(30, 30)[:rows, :columns] |= 2
     assert np.array_equal(ArcDomain().decode(tokens), slow_crop(tokens))
 
 
-def test_crop_of_nothing_but_padding_is_an_empty_grid_and_of_nothing_but_colours_a_full_one() -> None:
+def test_crop_of_nothing_but_padding_is_an_empty_grid_and_of_nothing_but_colors_a_full_one() -> None:
     assert ArcDomain().decode(np.zeros(900, np.uint8)).shape == (0, 0)
     assert ArcDomain().decode(np.full(900, 5, np.uint8)).shape == (30, 30)
 

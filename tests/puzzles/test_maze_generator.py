@@ -41,7 +41,7 @@ def test_the_same_seed_makes_the_same_mazes_whatever_the_chunk_and_the_threads(s
 
 
 def free_edges(mazes: np.ndarray, size: int) -> np.ndarray:
-    """Free cells minus pairs of free neighbours: 1 for a tree."""
+    """Free cells minus pairs of free neighbors: 1 for a tree."""
     free = mazes.reshape(-1, size, size) != WALL
     pairs = (free[:, 1:] & free[:, :-1]).sum(axis=(1, 2)) + (free[:, :, 1:] & free[:, :, :-1]).sum(
         axis=(1, 2)

@@ -52,7 +52,7 @@ FORMATS = {
     "nine lines": ("\n".join(ROWS), 1),
     "grids behind blank lines": ("\n\n".join(["\n".join(ROWS)] * 3), 3),
     "grids back to back": ("\n".join(ROWS * 2), 2),
-    "labelled grids": ("\n".join(["Grid 01", *ROWS, "Grid 02", *ROWS]), 2),
+    "labeled grids": ("\n".join(["Grid 01", *ROWS, "Grid 02", *ROWS]), 2),
     "drawn": (boxed("+-------+-------+-------+", "|", " "), 1),
     "drawn without spaces": (boxed("+---+---+---+", "|", ""), 1),
     "our own drawing": ("\n".join(SudokuDomain(9).lines(GRID)), 1),
@@ -98,7 +98,7 @@ def test_every_format_is_read_in_every_dress(name, dress):
     assert the_puzzles(read(data)) == count
 
 
-def test_smaller_sizes_are_recognised():
+def test_smaller_sizes_are_recognized():
     items = read(
         "1..4\n....\n....\n4..1\n\n"
         + "1"

@@ -1,4 +1,4 @@
-"""Traces: what is marked at each step, in colours and without."""
+"""Traces: what is marked at each step, in colors and without."""
 
 from __future__ import annotations
 
@@ -85,14 +85,12 @@ def test_star_behind_the_last_cell_of_a_row_is_not_lost(domain: SudokuDomain) ->
     assert plain_lines(Frame(2, drawing, {3, 1}, set(), 0.5))[1] == "  3 2*| 1 4*"
 
 
-def shown(frame: Frame, given: set[int], *, colours: bool) -> str:
+def shown(frame: Frame, given: set[int], *, colors: bool) -> str:
     from rich.console import Console
 
     stream = io.StringIO()
-    system: Any = "standard" if colours else None
-    Console(file=stream, force_terminal=colours, color_system=system, width=80).print(
-        rich_frame(frame, given)
-    )
+    system: Any = "standard" if colors else None
+    Console(file=stream, force_terminal=colors, color_system=system, width=80).print(rich_frame(frame, given))
     return stream.getvalue()
 
 
@@ -103,9 +101,9 @@ def test_terminal_shows_givens_bold_changed_cells_on_yellow_and_wrong_ones_red(
     given = given_cells(domain, traced.puzzle.grid)
     assert given == {2, 5, 9, 14}
     _, second, third = frames(domain, traced)
-    assert "\x1b[1;31;43m4\x1b[0m" in shown(second, given, colours=True)
-    assert "\x1b[30;43m3\x1b[0m" in shown(third, given, colours=True)
-    assert "\x1b[1m1\x1b[0m" in shown(third, given, colours=True)
+    assert "\x1b[1;31;43m4\x1b[0m" in shown(second, given, colors=True)
+    assert "\x1b[30;43m3\x1b[0m" in shown(third, given, colors=True)
+    assert "\x1b[1m1\x1b[0m" in shown(third, given, colors=True)
 
 
 @pytest.mark.parametrize(("value", "probability"), [(-1000.0, 0.0), (0.0, 0.5), (1000.0, 1.0)])

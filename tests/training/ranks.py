@@ -110,9 +110,9 @@ def voted(world: World, file: Path, data: Path) -> None:
 
 
 def model_that_paints_over(identifiers: int) -> ACTModel:
-    """Answers the puzzle with every colour replaced by the next: another answer for each recoloured image."""
+    """Answers the puzzle with every color replaced by the next: another answer for each recolored image."""
     arch = ArchConfig(**ARCH, hidden_size=16, H_cycles=1, L_cycles=1, halt_max_steps=1, puzzle_emb_ndim=0)
-    model = build_model(arch, 12, 900, identifiers, initialise=False)
+    model = build_model(arch, 12, 900, identifiers, initialize=False)
     tensors = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
     tensors["inner.embed_tokens.embedding_weight"] = torch.eye(12, 16)
     tensors["inner.lm_head.weight"] = torch.eye(12, 16)[[0, 1, 11, *range(2, 11)]]

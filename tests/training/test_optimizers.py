@@ -1,4 +1,4 @@
-"""Optimisers and schedule against their formulas, number by number."""
+"""Optimizers and schedule against their formulas, number by number."""
 
 from __future__ import annotations
 

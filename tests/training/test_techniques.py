@@ -1,4 +1,4 @@
-"""Schedules, optimisers, frozen weights, activation checkpointing: what each changes, and what it leaves alone."""
+"""Schedules, optimizers, frozen weights, activation checkpointing: what each changes, and what it leaves alone."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_adamw_is_torchs_own_with_the_runs_rates_and_resumes_exactly(make_run) -
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
-def test_the_optimisers_differ_in_the_update_alone(make_run) -> None:
+def test_the_optimizers_differ_in_the_update_alone(make_run) -> None:
     ends = {}
     for name in ("adam_atan2", "adamw"):
         run, state = make_run(1, folder=name, optimizer=name, lr_warmup_steps=0)

@@ -56,7 +56,7 @@ def is_torch_file(path: Path) -> bool:
 
 
 def read_torch_file(path: Path) -> TorchFile:
-    """The tensors of a checkpoint file: a plain state dict, or one under the key `model` beside its optimisers.
+    """The tensors of a checkpoint file: a plain state dict, or one under the key `model` beside its optimizers.
 
     Raises CheckpointError for a file that would run code, that is damaged, or that holds something else.
     """

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.puzzles.arc.fields import Fields, random_places
-from hrm_cli.puzzles.arc.kernels import FIRST_COLOUR, hash_images
-from hrm_cli.puzzles.arc.symmetry import COLOURS, ArcSymmetries
+from hrm_cli.puzzles.arc.kernels import FIRST_COLOR, hash_images
+from hrm_cli.puzzles.arc.symmetry import COLORS, ArcSymmetries
 from hrm_cli.puzzles.arc.tasks import Pair
 from hrm_cli.puzzles.dihedral import SYMMETRIES
 from hrm_cli.puzzles.domain import Tokens
@@ -72,9 +72,9 @@ def distinct_symmetries(splits: Sequence[Examples], count: int, rng: np.random.G
     roles = np.repeat(np.arange(len(splits)), [len(part) for part in splits]).astype(np.uint64)
     pairs = Fields.interleave(inputs, outputs)
     present = np.unique(pairs.tokens)
-    used = present[present > FIRST_COLOUR] - FIRST_COLOUR
-    # Colours that do not occur make no difference: only what becomes of the others is drawn.
-    total = SYMMETRIES * math.perm(COLOURS - 1, len(used))
+    used = present[present > FIRST_COLOR] - FIRST_COLOR
+    # Colors that do not occur make no difference: only what becomes of the others is drawn.
+    total = SYMMETRIES * math.perm(COLORS - 1, len(used))
     chosen, size = ArcSymmetries.identity(), min(total, count + _SURPLUS)
     while count:
         drawn = _numbered(rng.choice(total, size, replace=False), used, rng)
@@ -96,17 +96,17 @@ def task_rng(seed: int, task: str, purpose: int, part: int = 0) -> np.random.Gen
 
 
 def _numbered(numbers: NDArray[np.int64], used: NDArray[np.uint8], rng: np.random.Generator) -> ArcSymmetries:
-    """The symmetries of these numbers, each another one in its transform or in what becomes of the used colours."""
+    """The symmetries of these numbers, each another one in its transform or in what becomes of the used colors."""
     count = len(numbers)
     rest = numbers // SYMMETRIES
-    free = np.tile(np.arange(1, COLOURS, dtype=np.uint8), (count, 1))
-    permutations = np.zeros((count, COLOURS), np.uint8)
-    for colour in used:
+    free = np.tile(np.arange(1, COLORS, dtype=np.uint8), (count, 1))
+    permutations = np.zeros((count, COLORS), np.uint8)
+    for color in used:
         width = free.shape[1]
         rest, place = np.divmod(rest, width)
         taken = np.arange(width) == place[:, None]
-        permutations[:, colour] = free[taken]
+        permutations[:, color] = free[taken]
         free = free[~taken].reshape(count, width - 1)
-    unused = np.setdiff1d(np.arange(1, COLOURS), used)
+    unused = np.setdiff1d(np.arange(1, COLORS), used)
     permutations[:, unused] = rng.permuted(free, axis=1)
     return ArcSymmetries((numbers % SYMMETRIES).astype(np.uint8), permutations)

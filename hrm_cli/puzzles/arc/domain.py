@@ -1,6 +1,6 @@
-"""ARC as a domain: grids of ten colours up to 30×30 in a field of tokens.
+"""ARC as a domain: grids of ten colors up to 30×30 in a field of tokens.
 
-Tokens: 0 padding, 1 end of grid (the row below and the column right of the grid, where there is room), colour + 2.
+Tokens: 0 padding, 1 end of grid (the row below and the column right of the grid, where there is room), color + 2.
 There are no rules to verify an answer by: only a task's own solution can say whether one is right.
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.json_text import parse_json
 from hrm_cli.puzzles.arc.fields import CELLS, Fields
-from hrm_cli.puzzles.arc.kernels import FIRST_COLOUR, LAST_COLOUR, SIDE
-from hrm_cli.puzzles.arc.symmetry import COLOURS
+from hrm_cli.puzzles.arc.kernels import FIRST_COLOR, LAST_COLOR, SIDE
+from hrm_cli.puzzles.arc.symmetry import COLORS
 from hrm_cli.puzzles.arc.tasks import parse_grid
 from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Tokens, TokenSymmetries, Verdict
 
@@ -28,7 +28,7 @@ class ArcDomain:
 
     name = "arc"
     blank_token = None
-    vocab_size = LAST_COLOUR + 1
+    vocab_size = LAST_COLOR + 1
     seq_len = CELLS
 
     def __init__(self, size: int | None = None) -> None:
@@ -52,11 +52,11 @@ class ArcDomain:
         return Puzzle(parse_grid(rows, where), where=where, domain=self.name)
 
     def encode(self, grid: Grid) -> Tokens:
-        """Tokens `[900]` of a grid at the corner of the field. Raises PuzzleError for other sizes or colours."""
+        """Tokens `[900]` of a grid at the corner of the field. Raises PuzzleError for other sizes or colors."""
         return Fields.draw([parse_grid(np.asarray(grid).tolist(), "grid")]).tokens[0]
 
     def decode(self, tokens: Tokens) -> Grid:
-        """The largest-area rectangle of colours at the field's corner; `[0, 0]` where there is none."""
+        """The largest-area rectangle of colors at the field's corner; `[0, 0]` where there is none."""
         return Fields.crop(np.asarray(tokens)[None]).grid(0)
 
     def text(self, grid: Grid) -> str:
@@ -64,9 +64,9 @@ class ArcDomain:
         return json.dumps(np.asarray(grid).tolist(), separators=(",", ":"))
 
     def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
-        """Recolourings alone: how a grid turns within its field depends on its size (see `arc_symmetry`)."""
+        """Recolorings alone: how a grid turns within its field depends on its size (see `arc_symmetry`)."""
         tokens = np.tile(np.arange(self.vocab_size, dtype=np.uint8), (count, 1))
-        first = FIRST_COLOUR + 1
+        first = FIRST_COLOR + 1
         tokens[:, first:] = rng.permuted(tokens[:, first:], axis=1)
         cells = np.broadcast_to(np.arange(self.seq_len, dtype=np.int32), (count, self.seq_len))
         return TokenSymmetries(np.ascontiguousarray(cells), tokens)
@@ -80,9 +80,9 @@ class ArcDomain:
         return Diagnosis(1, NO_RULES)
 
     def lines(self, grid: Grid) -> Sequence[str]:
-        """A row a line, `.` for the background, digits for the other colours."""
-        symbols = [".", *map(str, range(1, COLOURS))]
-        return [" ".join(symbols[colour] for colour in row) for row in np.asarray(grid).tolist()]
+        """A row a line, `.` for the background, digits for the other colors."""
+        symbols = [".", *map(str, range(1, COLORS))]
+        return [" ".join(symbols[color] for color in row) for row in np.asarray(grid).tolist()]
 
 
 def from_shape(vocab_size: int, seq_len: int) -> ArcDomain | None:

@@ -1,4 +1,4 @@
-"""ARC grids in their 30×30 field of tokens, many at a time: drawn, moved, recoloured, cropped.
+"""ARC grids in their 30×30 field of tokens, many at a time: drawn, moved, recolored, cropped.
 
 Letters in shapes: g fields, n images, F = 900 cells of a field.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.puzzles.arc.kernels import END, FIRST_COLOUR, PAD, SIDE, crop_all, paint
+from hrm_cli.puzzles.arc.kernels import END, FIRST_COLOR, PAD, SIDE, crop_all, paint
 from hrm_cli.puzzles.arc.symmetry import SWAPS_SIDES, ArcSymmetries
 from hrm_cli.puzzles.domain import Grid, Tokens
 
@@ -42,7 +42,7 @@ class Fields:
         for field, size, grid in zip(tokens, sizes.T, grids, strict=True):
             if grid is not None:
                 rows, columns = size[:] = grid.shape
-                field[:rows, :columns] = grid + FIRST_COLOUR
+                field[:rows, :columns] = grid + FIRST_COLOR
                 field[rows : rows + 1, :columns] = END
                 field[:rows, columns : columns + 1] = END
         return cls(tokens.reshape(len(grids), CELLS), sizes[0], sizes[1])
@@ -67,20 +67,20 @@ class Fields:
 
     @classmethod
     def crop(cls, tokens: NDArray[np.integer]) -> Fields:
-        """Any tokens `[g, F]` with the size of what each shows: the largest-area rectangle of colours at the corner.
+        """Any tokens `[g, F]` with the size of what each shows: the largest-area rectangle of colors at the corner.
 
-        Of rectangles of equal area the one with the fewest rows. No colour in the corner: a grid of no cells.
+        Of rectangles of equal area the one with the fewest rows. No color in the corner: a grid of no cells.
         """
-        # Whatever does not fit into a byte is no colour either.
+        # Whatever does not fit into a byte is no color either.
         plain = np.where((tokens >= 0) & (tokens < 256), tokens, PAD).astype(np.uint8).reshape(-1, CELLS)
         rows, columns = np.zeros(len(plain), np.int64), np.zeros(len(plain), np.int64)
         crop_all(plain, rows, columns)
         return cls(plain, rows, columns)
 
     def grid(self, number: int) -> Grid:
-        """The colours of one field's grid `[rows, columns]`."""
+        """The colors of one field's grid `[rows, columns]`."""
         rows, columns = self.rows[number], self.columns[number]
-        return self.tokens[number].reshape(SIDE, SIDE)[:rows, :columns] - np.uint8(FIRST_COLOUR)
+        return self.tokens[number].reshape(SIDE, SIDE)[:rows, :columns] - np.uint8(FIRST_COLOR)
 
     def images(
         self,

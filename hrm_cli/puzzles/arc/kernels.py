@@ -12,8 +12,8 @@ from hrm_cli.puzzles.compiled import compiled
 
 SIDE = 30
 """Rows and columns of the field."""
-PAD, END, FIRST_COLOUR, LAST_COLOUR = 0, 1, 2, 11
-"""Tokens: padding, the marks below and right of a grid, colours 0 and 9."""
+PAD, END, FIRST_COLOR, LAST_COLOR = 0, 1, 2, 11
+"""Tokens: padding, the marks below and right of a grid, colors 0 and 9."""
 
 _SEED, _MULTIPLIER, _SHIFT = np.uint64(0x51ED270B4D8F3A1D), np.uint64(0x9E3779B97F4A7C15), np.uint64(29)
 
@@ -64,7 +64,7 @@ def paint(
             place = (top + row) * SIDE + left
             cell = start + row * down
             for column in range(width):
-                image[place + column] = permutation[source[cell] - FIRST_COLOUR] + FIRST_COLOUR
+                image[place + column] = permutation[source[cell] - FIRST_COLOR] + FIRST_COLOR
                 cell += right
         if top + height < SIDE:
             place = (top + height) * SIDE + left
@@ -83,15 +83,15 @@ def hash_grid(
     permutation: NDArray[np.uint8],
     seed: np.uint64,
 ) -> np.uint64:
-    """A 64-bit hash of the grid's image: shape and colours."""
+    """A 64-bit hash of the grid's image: shape and colors."""
     height, width, start, down, right = walk(transform, rows, columns)
     mixed = (seed ^ np.uint64(height * (SIDE + 1) + width)) * _MULTIPLIER
     for row in range(height):
         cell = start + row * down
         word = np.uint64(0)
         for _ in range(width):
-            # Wraps around in wide rows; 11 is odd, so that no colour's share of the word gets lost.
-            word = word * np.uint64(11) + np.uint64(permutation[field[cell] - FIRST_COLOUR] + 1)
+            # Wraps around in wide rows; 11 is odd, so that no color's share of the word gets lost.
+            word = word * np.uint64(11) + np.uint64(permutation[field[cell] - FIRST_COLOR] + 1)
             cell += right
         mixed = (mixed ^ word) * _MULTIPLIER
         mixed ^= mixed >> _SHIFT
@@ -129,7 +129,7 @@ def hash_images(
 
 @compiled
 def crop_all(fields: NDArray[np.uint8], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
-    """Sizes `[g]` of the largest-area rectangle of colours at the corner of each field; the flattest of equals."""
+    """Sizes `[g]` of the largest-area rectangle of colors at the corner of each field; the flattest of equals."""
     for i in range(len(fields)):
         field = fields[i]
         width, best = SIDE, 0
@@ -138,7 +138,7 @@ def crop_all(fields: NDArray[np.uint8], rows: NDArray[np.int64], columns: NDArra
             start = (height - 1) * SIDE
             for column in range(width):
                 token = field[start + column]
-                if token < FIRST_COLOUR or token > LAST_COLOUR:
+                if token < FIRST_COLOR or token > LAST_COLOR:
                     width = column
                     break
             if width == 0:

@@ -1,7 +1,7 @@
-"""The symmetries of ARC grids: the eight of the square and the permutations of colours 1 to 9, under stable names.
+"""The symmetries of ARC grids: the eight of the square and the permutations of colors 1 to 9, under stable names.
 
-A grid is recoloured first, then transformed. A task's image is called `TASK|||tN|||PERMUTATION`: digit i of
-PERMUTATION is the new colour of colour i (colour 0, the background, stays), and tN is t0 for the identity, t1 to t3
+A grid is recolored first, then transformed. A task's image is called `TASK|||tN|||PERMUTATION`: digit i of
+PERMUTATION is the new color of color i (color 0, the background, stays), and tN is t0 for the identity, t1 to t3
 for quarter turns counter-clockwise, t4 left-right flip, t5 up-down flip, t6 transposition, t7 the other diagonal.
 
 Letters in shapes: n symmetries.
@@ -18,28 +18,28 @@ from numpy.typing import NDArray
 from hrm_cli.puzzles.dihedral import transform
 from hrm_cli.puzzles.domain import Grid
 
-COLOURS = 10
+COLORS = 10
 SEPARATOR = "|||"
 INVERSES = (0, 3, 2, 1, 4, 5, 6, 7)
 """The transform that undoes each."""
 SWAPS_SIDES = np.array([False, True, False, True, False, False, True, True])
 """Whether a transform makes rows of columns."""
 
-_IDENTITY = tuple(range(COLOURS))
+_IDENTITY = tuple(range(COLORS))
 
 
 @dataclass(frozen=True)
 class ArcSymmetry:
-    """One symmetry. Recolouring and transforming commute, so that the inverse is the two inverses."""
+    """One symmetry. Recoloring and transforming commute, so that the inverse is the two inverses."""
 
     transform: int = 0
     permutation: tuple[int, ...] = _IDENTITY
-    """New colour of each colour; colour 0 stays."""
+    """New color of each color; color 0 stays."""
 
     def apply(self, grid: Grid) -> Grid:
         """The image of a grid."""
-        recoloured = np.array(self.permutation, np.uint8)[grid]
-        return transform(recoloured, self.transform).astype(np.uint8)
+        recolored = np.array(self.permutation, np.uint8)[grid]
+        return transform(recolored, self.transform).astype(np.uint8)
 
     def inverse(self) -> ArcSymmetry:
         """The symmetry that undoes this one."""
@@ -77,7 +77,7 @@ class ArcSymmetries:
     transforms: NDArray[np.uint8]
     """`[n]`, 0 to 7."""
     permutations: NDArray[np.uint8]
-    """New colour of each colour, `[n, 10]`."""
+    """New color of each color, `[n, 10]`."""
 
     def __len__(self) -> int:
         return len(self.transforms)
@@ -95,7 +95,7 @@ class ArcSymmetries:
         """Symmetries one behind the other."""
         return cls(
             np.array([one.transform for one in symmetries], np.uint8),
-            np.array([one.permutation for one in symmetries], np.uint8).reshape(-1, COLOURS),
+            np.array([one.permutation for one in symmetries], np.uint8).reshape(-1, COLORS),
         )
 
     def followed_by(self, others: ArcSymmetries) -> ArcSymmetries:
@@ -111,7 +111,7 @@ class ArcSymmetries:
         plain = "".join(map(str, _IDENTITY))
         names = []
         for row, number in enumerate(self.transforms.tolist()):
-            permutation = digits[row * COLOURS : (row + 1) * COLOURS]
+            permutation = digits[row * COLORS : (row + 1) * COLORS]
             is_identity = number == 0 and permutation == plain
             names.append(task if is_identity else f"{task}{SEPARATOR}t{number}{SEPARATOR}{permutation}")
         return names

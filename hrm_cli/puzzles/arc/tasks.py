@@ -16,7 +16,7 @@ import numpy as np
 from hrm_cli.errors import PuzzleError
 from hrm_cli.json_text import load_json
 from hrm_cli.puzzles.arc.kernels import SIDE
-from hrm_cli.puzzles.arc.symmetry import COLOURS, SEPARATOR
+from hrm_cli.puzzles.arc.symmetry import COLORS, SEPARATOR
 from hrm_cli.puzzles.domain import Grid
 
 CHALLENGES, SOLUTIONS = "_challenges.json", "_solutions.json"
@@ -75,10 +75,10 @@ def parse_grid(rows: Any, where: str) -> Grid:
     for number, row in enumerate(rows, start=1):
         for column, cell in enumerate(row, start=1):
             # True is an int to Python, and 1 == 1.0.
-            if type(cell) is not int or not 0 <= cell < COLOURS:
+            if type(cell) is not int or not 0 <= cell < COLORS:
                 raise PuzzleError(
                     f"{prefix}row {number}, column {column} holds {json.dumps(cell)}; "
-                    f"colors are whole numbers from 0 to {COLOURS - 1}"
+                    f"colors are whole numbers from 0 to {COLORS - 1}"
                 )
     return np.array(rows, dtype=np.uint8)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.puzzles.compiled import compiled
-from hrm_cli.puzzles.maze.paths import FREE, NOWHERE, WALL, Search, explore, neighbours, search_space
+from hrm_cli.puzzles.maze.paths import FREE, NOWHERE, WALL, Search, explore, neighbors, search_space
 from hrm_cli.puzzles.random_numbers import draw, shuffle
 
 
@@ -108,7 +108,7 @@ def braid(
     for i in range(count):
         room = int(rooms[order[i]])
         exits = 0
-        for other in neighbours(room, size, maze.shape[0]):
+        for other in neighbors(room, size, maze.shape[0]):
             exits += other >= 0 and maze[other] == FREE
         if exits != 1:
             continue

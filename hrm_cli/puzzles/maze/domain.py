@@ -221,7 +221,7 @@ class MazeDomain:
     def faults(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
         """0 for shortest paths `[n, S]`, 1 for longer ones, else one more than the cells that are wrong.
 
-        Wrong are changed cells, cells of the path with other than two neighbours on it (S and G: one), and marks
+        Wrong are changed cells, cells of the path with other than two neighbors on it (S and G: one), and marks
         that form rings beside the path.
         """
         mark, free = MARK + FIRST_TOKEN, FREE + FIRST_TOKEN
@@ -234,7 +234,7 @@ class MazeDomain:
         wrong = (on_path & (beside != wanted)).sum(axis=(1, 2))
         marks = (answers == mark).sum(axis=1)
         surplus = marks - (self.solve_all(puzzles).difficulties - 1)
-        # Whatever has the right neighbours everywhere is one path, and rings where it has more cells than that path.
+        # Whatever has the right neighbors everywhere is one path, and rings where it has more cells than that path.
         rings = np.zeros(len(answers), np.int64)
         for row in np.flatnonzero((changed + wrong == 0) & (surplus > 0)):
             rings[row] = not self.verify(self.decode(puzzles[row]), self.decode(answers[row])).ok

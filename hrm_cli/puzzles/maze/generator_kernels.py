@@ -25,7 +25,7 @@ from hrm_cli.puzzles.maze.paths import (
     Search,
     explore,
     mark_path,
-    neighbours,
+    neighbors,
 )
 from hrm_cli.puzzles.random_numbers import draw
 
@@ -98,7 +98,7 @@ def cell_on_path(maze: NDArray[np.uint8], size: int, goal: int, place: int, spac
     """The cell at distance `place` from the start on a shortest path to `goal`, after a search."""
     cell = goal
     while space.distances[cell] > place:
-        for other in neighbours(cell, size, maze.shape[0]):
+        for other in neighbors(cell, size, maze.shape[0]):
             if other >= 0 and maze[other] != WALL and space.distances[other] == space.distances[cell] - 1:
                 cell = other
                 break
@@ -141,7 +141,7 @@ def make_unique(maze: NDArray[np.uint8], size: int, ends: tuple[int, int], tools
     while cell != start:
         kept = NOWHERE
         turn = draw(tools.state, 4)
-        beside = neighbours(cell, size, maze.shape[0])
+        beside = neighbors(cell, size, maze.shape[0])
         for k in range(4):
             other = beside[(turn + k) % 4]
             if other < 0 or maze[other] == WALL or space.distances[other] != space.distances[cell] - 1:

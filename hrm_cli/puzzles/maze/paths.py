@@ -36,7 +36,7 @@ def search_space(cells: int) -> Search:
 
 
 @compiled
-def neighbours(cell: int, columns: int, cells: int) -> tuple[int, int, int, int]:
+def neighbors(cell: int, columns: int, cells: int) -> tuple[int, int, int, int]:
     """The cells above, left, right and below, NOWHERE beyond the edge."""
     column = cell % columns
     return (
@@ -61,7 +61,7 @@ def explore(maze: NDArray[np.uint8], columns: int, start: int, goal: int, space:
         if cell == goal:
             break
         done += 1
-        for other in neighbours(cell, columns, maze.shape[0]):
+        for other in neighbors(cell, columns, maze.shape[0]):
             if other < 0 or maze[other] == WALL:
                 continue
             if distances[other] < 0:
@@ -80,7 +80,7 @@ def mark_path(maze: NDArray[np.uint8], columns: int, goal: int, space: Search) -
     """Marks a shortest path to `goal` after a search that reached it."""
     cell = goal
     while space.distances[cell] > 1:
-        for other in neighbours(cell, columns, maze.shape[0]):
+        for other in neighbors(cell, columns, maze.shape[0]):
             if other >= 0 and maze[other] != WALL and space.distances[other] == space.distances[cell] - 1:
                 cell = other
                 break
@@ -137,5 +137,5 @@ def follow(answer: NDArray[np.uint8], columns: int, start: int) -> tuple[int, in
 
 def onward_cells(answer: NDArray[np.uint8], columns: int, cell: int) -> list[int]:
     """The cells beside `cell` that belong to the path of `answer`."""
-    beside = neighbours(cell, columns, len(answer))
+    beside = neighbors(cell, columns, len(answer))
     return [other for other in beside if other >= 0 and answer[other] in (MARK, GOAL, START)]
