@@ -38,7 +38,7 @@ PIECE = 1 << 24
 
 
 def build(prefix: str, subsets: str, images: int, augment: str, folder: Path) -> dict[str, Any]:
-    """The product's builder."""
+    """hrm's builder."""
     config = DataConfig(domain="arc", source=prefix, subsets=subsets, num_aug=images, augment=augment)
     return build_dataset(config, folder).to_json()
 

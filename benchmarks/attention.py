@@ -1,4 +1,4 @@
-"""Attention on the CPU: our written-out products against torch's fused kernel, in one run.
+"""Attention on the CPU: our explicit attention against torch's fused kernel, in one run.
 
     python benchmarks/attention.py
 

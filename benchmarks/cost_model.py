@@ -2,7 +2,7 @@
 
     python benchmarks/cost_model.py [--save benchmarks/results/cost_model.txt]
 
-Its figures are taken from one process by itself, at two batch sizes, from a large product that two processes run at the
+Its figures are taken from one process by itself, at two batch sizes, from a large matmul that two processes run at the
 same time, and from bare sums over the two. What it says of a batch size in between, and of two processes that train
 together, is then measured. Every process computes with one thread, in the forward dtype of the machine, over gloo.
 """
@@ -22,9 +22,9 @@ from distributed import TOKENS, VOCABULARY, batch_of, fresh_state, our_step
 from reporting import keep
 from torch import multiprocessing
 
-from hrm_cli.accounting.components import anatomy
+from hrm_cli.accounting.components import components
 from hrm_cli.accounting.flops import training_flops
-from hrm_cli.benchmarking import LargeProduct
+from hrm_cli.benchmarking import LargeMatmul
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import Preset
 from hrm_cli.distributed.world import ALONE, World
@@ -42,7 +42,7 @@ class Costs:
     """Of an example."""
     parameters: int
     rate: float
-    """Of a large product, FLOP/s."""
+    """Of a large matmul, FLOP/s."""
     share: float
     """Of it, at which examples are worked on."""
     fixed: float
@@ -91,12 +91,12 @@ def bandwidth(world: World, count: int, times: int) -> float:
 def measured(world: World, name: str, sizes: tuple[int, int, int], times: int) -> list[str]:
     """The lines of one preset; empty but on the first rank."""
     preset = configuration(name, sizes[1])
-    parts = anatomy(preset.arch, VOCABULARY, TOKENS)
+    parts = components(preset.arch, VOCABULARY, TOKENS)
     flops = training_flops(preset.arch, preset.train, VOCABULARY, TOKENS)
     parameters = sum(part.trainable for part in parts)
-    product = LargeProduct(torch.device("cpu"), fresh_state(preset).model.core.dtype)
+    matmul = LargeMatmul(torch.device("cpu"), fresh_state(preset).model.core.dtype)
     dist.barrier()
-    rate = statistics.median(product.gflops() for _ in range(times)) * 1e9
+    rate = statistics.median(matmul.gflops() for _ in range(times)) * 1e9
     speed = bandwidth(world, parameters, times)
     alone: list[float] = []
     if world.is_first:

@@ -4,7 +4,7 @@
     python benchmarks/cpu_speed.py --checkouts ../before . --save benchmarks/results/cpu_speed.txt
 
 Every line is `hrm bench` of each checkout in turn, several times over, so that what else the machine does hits all of
-them alike; medians are told. The share is that of a large matrix product in the same process. The first checkout is the
+them alike; medians are printed. The share is that of a large matmul in the same process. The first checkout is the
 one that ratios refer to.
 """
 

@@ -35,7 +35,7 @@ REPEATS = 3
 
 
 def build(source: Path, copies: int, folder: Path) -> dict[str, Any]:
-    """The product's builder."""
+    """hrm's builder."""
     summary = build_dataset(DataConfig(source=str(source), num_test=0, num_aug=copies), folder)
     return {
         "examples": summary.train.examples,

@@ -80,9 +80,9 @@ class StepLoss(nn.Module):
         """The loss; carry and outputs are kept aside."""
         state, config = self._state, self._preset.train
         objective = objective_of(state.model, config)
-        draws = self._world.draws(state.generator, len(batch.inputs))
+        rng = self._world.step_rng(state.generator, len(batch.inputs))
         state.carry, self.out = objective(
-            state.model, state.carry, batch, config, draws, Progress(state.step, 1000)
+            state.model, state.carry, batch, config, rng, Progress(state.step, 1000)
         )
         return self.out.loss
 
@@ -114,7 +114,7 @@ def ddp_step(state: TrainState, preset: Preset, world: World) -> Callable[[Puzzl
 
 
 def our_step(state: TrainState, preset: Preset, world: World) -> Callable[[PuzzleBatch], None]:
-    """The product's step."""
+    """hrm's step."""
     return lambda batch: void(train_one_step(state, batch, preset.train, 1000, world))
 
 
@@ -125,14 +125,14 @@ class OtherChunks(World):
     chunk_bytes: int = 0
 
     def sum_gradients(self, model: nn.Module) -> None:
-        """As the product's, with the other size."""
+        """As hrm's, with the other size."""
         sum_gradients([p for p in model.parameters() if p.requires_grad], self.chunk_bytes)
 
 
 def step_with_chunks(
     megabytes: float,
 ) -> Callable[[TrainState, Preset, World], Callable[[PuzzleBatch], None]]:
-    """The product's step with chunks of another size."""
+    """hrm's step with chunks of another size."""
 
     def make(state: TrainState, preset: Preset, world: World) -> Callable[[PuzzleBatch], None]:
         return our_step(

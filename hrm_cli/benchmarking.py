@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hrm_cli.accounting.components import anatomy
+from hrm_cli.accounting.components import components
 from hrm_cli.accounting.flops import StepFlops, step_flops, training_flops
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.data import DataConfig
@@ -43,8 +43,8 @@ SIZE_ELSEWHERE = 8192
 """An accelerator needs larger matrices before it is busy."""
 
 
-class LargeProduct:
-    """A product of two square matrices in a format on a device, with the threads that torch has."""
+class LargeMatmul:
+    """A matmul of two square matrices in a format on a device, with the threads that torch has."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype, size: int | None = None) -> None:
         self.size = size or (SIZE_ON_CPU if device.type == "cpu" else SIZE_ELSEWHERE)
@@ -54,7 +54,7 @@ class LargeProduct:
         self._device = device
 
     def gflops(self, times: int = 2) -> float:
-        """GFLOP/s now: the mean of `times` products, each a·bᵀ as in a linear layer."""
+        """GFLOP/s now: the mean of `times` matmuls, each a·bᵀ as in a linear layer."""
         wait_for(self._device)
         started = time.perf_counter()
         for _ in range(times):
@@ -172,7 +172,7 @@ def building(name: str, preset: Preset) -> Workload:
 
 
 def _flops(preset: Preset, domain: Domain) -> StepFlops:
-    return step_flops(anatomy(preset.arch, domain.vocab_size, domain.seq_len))
+    return step_flops(components(preset.arch, domain.vocab_size, domain.seq_len))
 
 
 def _made_up(domain: Domain, rows: int) -> Batch:
@@ -240,10 +240,10 @@ class Measurement:
     first_seconds: float
     """The first round, before any of those counted: with what is made once, compiled code above all."""
     flops_per_example: int | None
-    """Of the model's matrix products; None for a build, which has none."""
+    """Of the model's matmuls; None for a build, which has none."""
     gflops: float | None
     product_gflops: float | None
-    """A large matrix product in this process, dtype and number of threads: the median over the run."""
+    """A large matmul in this process, dtype and number of threads: the median over the run."""
     product_size: int | None
     share: float | None
     """gflops ÷ product_gflops."""
@@ -265,21 +265,21 @@ def measure(workload: Workload, *, seconds: float, rounds: int | None = None) ->
     # The first round may compile, the second fills caches and allocators.
     first = _timed(workload)
     _timed(workload)
-    # Read before the product's matrices are made: they are not the workload's.
+    # Read before the matrices of the matmul are made: they are not the workload's.
     held = _peak_memory(device)
-    product = None if workload.dtype is None else LargeProduct(device, workload.dtype)
-    if product is not None:
-        product.gflops()
+    matmul = None if workload.dtype is None else LargeMatmul(device, workload.dtype)
+    if matmul is not None:
+        matmul.gflops()
     times: list[float] = []
     rates: list[float] = []
     ends = time.perf_counter() + seconds
     while len(times) < (rounds or _FEWEST_ROUNDS) or (rounds is None and time.perf_counter() < ends):
-        if product is not None:
-            rates.append(product.gflops())
+        if matmul is not None:
+            rates.append(matmul.gflops())
         times.append(_timed(workload))
-    if product is not None:
-        rates.append(product.gflops())
-    return _summary(workload, first, times, rates, product, held)
+    if matmul is not None:
+        rates.append(matmul.gflops())
+    return _summary(workload, first, times, rates, matmul, held)
 
 
 def _timed(workload: Workload) -> float:
@@ -299,7 +299,7 @@ def _summary(
     first: float,
     times: list[float],
     rates: list[float],
-    product: LargeProduct | None,
+    matmul: LargeMatmul | None,
     peak_memory: float | None,
 ) -> Measurement:
     median = statistics.median(times)
@@ -323,7 +323,7 @@ def _summary(
         flops_per_example=flops,
         gflops=gflops,
         product_gflops=rate,
-        product_size=None if product is None else product.size,
+        product_size=None if matmul is None else matmul.size,
         share=None if gflops is None or rate is None else gflops / rate,
         peak_memory_mb=peak_memory,
         choices=dict(workload.choices),

@@ -1,6 +1,6 @@
 """Which configurations come nearest to a number of parameters: the size guide's section on choosing, computed.
 
-Candidates are counted in closed form (`anatomy`): a search looks at thousands.
+Candidates are counted in closed form (`components`): a search looks at thousands.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a core is made of, in figures: the numbers each part holds, its matrix products, how often they run.
+"""What a core is made of, in figures: the numbers each part holds, its matmuls, how often they run.
 
 One description gives counts in closed form, FLOPs and activation memory. It knows no torch, so that lists and
 searches of configurations answer at once; tests hold it to the instantiated models, number by number.
@@ -46,7 +46,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Part:
-    """All tensors and matrix products of one kind in one top-level module of a core."""
+    """All tensors and matmuls of one kind in one top-level module of a core."""
 
     module: str
     kind: str
@@ -55,14 +55,14 @@ class Part:
     buffers: int = 0
     """Numbers stored, but not trained by it."""
     flops: int = 0
-    """Of one run for one puzzle, matrix products only; a multiplication and an addition are two."""
+    """Of one run for one puzzle, matmuls only; a multiplication and an addition are two."""
     runs: Runs = Runs()
     kept: Kept = Kept()
     fixed_flops: int = 0
-    """FLOPs of one run in products with a matrix that is not trained: backward takes one of their size, not two."""
+    """FLOPs of one run in matmuls with a matrix that is not trained: backward takes one of their size, not two."""
 
 
-def anatomy(
+def components(
     arch: ArchConfig,
     vocab_size: int,
     seq_len: int,
@@ -74,7 +74,7 @@ def anatomy(
 
     `gradient` is `train.gradient`: what backpropagation reaches in an ACT step.
     """
-    parts = ANATOMIES[arch.core](arch, vocab_size, seq_len, num_puzzle_identifiers)
+    parts = COMPONENTS[arch.core](arch, vocab_size, seq_len, num_puzzle_identifiers)
     if objective == "rsm":
         return [_under_rsm(part, arch) for part in parts]
     if gradient == "last_cycle" and arch.core == "hrm":
@@ -102,7 +102,7 @@ def _under_rsm(part: Part, arch: ArchConfig) -> Part:
 
 def trainable_in_closed_form(arch: ArchConfig, vocab_size: int, seq_len: int) -> int:
     """The number of trainable parameters, without instantiating anything."""
-    return sum(part.trainable for part in anatomy(arch, vocab_size, seq_len))
+    return sum(part.trainable for part in components(arch, vocab_size, seq_len))
 
 
 def _hrm(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> list[Part]:
@@ -333,7 +333,7 @@ def _encoder(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Run
     return [attention, feed_forward, norms]
 
 
-ANATOMIES: dict[str, Callable[[ArchConfig, int, int, int], list[Part]]] = {
+COMPONENTS: dict[str, Callable[[ArchConfig, int, int, int], list[Part]]] = {
     "hrm": _hrm,
     "nova": _nova,
     "trm": _trm,

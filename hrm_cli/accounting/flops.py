@@ -1,7 +1,7 @@
-"""How much arithmetic a model takes: FLOPs of its matrix products, a multiplication and an addition counted as two.
+"""How much arithmetic a model takes: FLOPs of its matmuls, a multiplication and an addition counted as two.
 
 Element-wise work (norms, softmax, the optimizer) is left out, as is usual: it is under a hundredth of the whole at
-the sizes in question. Backpropagation through a product is two more products of its size.
+the sizes in question. The backward pass of a matmul is two more matmuls of its size.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hrm_cli.accounting.components import Part, anatomy
+from hrm_cli.accounting.components import Part, components
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.depth import depth_shares
 from hrm_cli.config.train import TrainConfig
@@ -38,7 +38,7 @@ def step_flops(parts: Sequence[Part]) -> StepFlops:
 
 
 def step_flops_by_kind(parts: Sequence[Part]) -> dict[str, StepFlops]:
-    """The same, by what the products are for; the most costly kind in training first."""
+    """The same, by what the matmuls are for; the most costly kind in training first."""
     found = {
         kind: step_flops([part for part in parts if part.kind == kind])
         for kind in dict.fromkeys(part.kind for part in parts if part.flops)
@@ -63,7 +63,7 @@ def training_flops(
     """FLOPs of a training step for one puzzle: under a depth schedule the mean, from the share `begin` of a run on."""
 
     def of(arch: ArchConfig) -> int:
-        parts = anatomy(arch, vocab_size, seq_len, objective=train.objective, gradient=train.gradient)
+        parts = components(arch, vocab_size, seq_len, objective=train.objective, gradient=train.gradient)
         return step_flops(parts).training
 
     if train.depth_schedule is None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hrm_cli.accounting.components import Part, anatomy
+from hrm_cli.accounting.components import Part, components
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.depth import depth_shares
 from hrm_cli.config.train import TrainConfig
@@ -149,7 +149,7 @@ def memory_in_training(
     found = []
     for H, L in depths:
         deep = arch.model_copy(update={"H_cycles": H, "L_cycles": L})
-        parts = anatomy(deep, vocab_size, seq_len, num_puzzle_identifiers, train.objective, train.gradient)
+        parts = components(deep, vocab_size, seq_len, num_puzzle_identifiers, train.objective, train.gradient)
         layers = {"H": arch.H_layers, "L": arch.L_layers, "h": arch.H_layers, "l": arch.L_layers}
         runs = {part.module: part.runs.with_gradient for part in parts if part.module in _STACKS}
         blocks = sum(count * layers[module[0]] for module, count in runs.items())

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hrm_cli.accounting.approximations import Approximation, approximate
-from hrm_cli.accounting.components import anatomy
+from hrm_cli.accounting.components import components
 from hrm_cli.accounting.counting import ExactCount, GroupCount
 from hrm_cli.accounting.flops import (
     RunFlops,
@@ -114,7 +114,7 @@ def make_report(
     run_words: str,
 ) -> Report:
     """All that follows from a model's configuration, beside its exact count."""
-    parts = anatomy(
+    parts = components(
         shape.arch,
         shape.vocab_size,
         shape.seq_len,

@@ -22,8 +22,8 @@ from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts, checked_facts, checked_step
 from hrm_cli.checkpoints.pointers import pointed_to
 from hrm_cli.checkpoints.tensor_files import save_tensors
-from hrm_cli.config.problems import stated_preset
 from hrm_cli.config.schema import Preset
+from hrm_cli.config.validation import stated_preset
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.json_text import parse_json
 from hrm_cli.models.act import ACTModel

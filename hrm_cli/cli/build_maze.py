@@ -24,7 +24,7 @@ from hrm_cli.cli.options import ForceOption, JsonOption, QuietOption, SeedOption
 from hrm_cli.errors import ConfigError
 
 ALL_COPIES = 7
-"""Images of a square maze beside itself."""
+"""Augmented copies of a square maze, in addition to itself."""
 
 
 def maze(

@@ -10,9 +10,9 @@ import typer
 from hrm_cli.cli import console
 from hrm_cli.cli.options import ForceOption, JsonOption, Overrides, PresetArgument
 from hrm_cli.config.presets import list_presets
-from hrm_cli.config.problems import InvalidConfigError
 from hrm_cli.config.resolved import diff_presets, explained_yaml, resolved_yaml
 from hrm_cli.config.schema import Preset
+from hrm_cli.config.validation import InvalidConfigError
 from hrm_cli.errors import ConfigError
 from hrm_cli.files import whole_file
 from hrm_cli.runs.configuration import domain_of, load_configuration

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hrm_cli.config.documents import Document, parse_yaml
 from hrm_cli.config.keys import dotted_keys, find_key
-from hrm_cli.config.problems import InvalidConfigError
+from hrm_cli.config.validation import InvalidConfigError
 from hrm_cli.errors import ConfigError, closest
 
 

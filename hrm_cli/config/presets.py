@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from hrm_cli.config.documents import Document, parse_document, read_text
 from hrm_cli.config.overrides import parse_overrides
-from hrm_cli.config.problems import InvalidConfigError, explain, located
 from hrm_cli.config.renamed import with_new_names
 from hrm_cli.config.schema import SECTIONS, Preset
+from hrm_cli.config.validation import InvalidConfigError, explain, located
 from hrm_cli.errors import ConfigError, closest
 
 NameCheck = Callable[[str], None]

@@ -53,13 +53,13 @@ def with_hints(inputs: Tokens, labels: Tokens, blank: int, share: float, rng: np
 
 
 _BLOCK = 4096
-"""Images made at once: small enough for the processor's cache."""
+"""Copies made at once: small enough for the processor's cache."""
 
 _ROUND = 1 << 16
-"""Images between two looks for repetitions, at most: bounds the memory of puzzles with very many copies."""
+"""Copies between two looks for repetitions, at most: bounds the memory of puzzles with very many copies."""
 
 _PATIENCE = 20
-"""Draws per wanted copy after which a puzzle counts as having no more: e⁻²⁰ of them remain unseen."""
+"""Tries per wanted copy after which a puzzle counts as having no more: e⁻²⁰ of them remain unseen."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ def with_copies(
     rng: np.random.Generator,
     hints: float = 0.0,
 ) -> Iterator[Copies]:
-    """Puzzles `[n, S]` with `copies` different symmetric images each, in blocks of whole groups.
+    """Puzzles `[n, S]` with `copies` different symmetric copies each, in blocks of whole groups.
 
-    No image equals its original, another image of it, or a puzzle whose fingerprint is in the sorted
-    `held_out`. A puzzle that has fewer such images than asked for gets all that were found. The share `hints` of the
-    images is replaced by easier versions of these, which may come up twice but never in `held_out`.
+    No copy equals its original, another copy of it, or a puzzle whose fingerprint is in the sorted
+    `held_out`. A puzzle that has fewer such copies than asked for gets all that were found. The share `hints` of the
+    copies is replaced by easier versions of these, which may come up twice but never in `held_out`.
     """
     if copies == 0:
         yield Copies(inputs, labels, np.ones(len(inputs), dtype=np.int64))
@@ -126,33 +126,33 @@ def _block(
     joined_inputs[:, 0], joined_labels[:, 0] = inputs, labels
     seen = _key(fingerprints(inputs), np.arange(count))
     filled = np.ones(count, dtype=np.int64)
-    draws = np.zeros(count, dtype=np.int64)
+    tries = np.zeros(count, dtype=np.int64)
     most = max(1, _ROUND // count)
     wanted = np.full(count, min(copies, most))
     while wanted.any():
         owner = np.repeat(np.arange(count), wanted)
-        images = _images(domain, inputs[owner], labels[owner], rng)
-        prints = fingerprints(images[0])
+        moved = _moved_copies(domain, inputs[owner], labels[owner], rng)
+        prints = fingerprints(moved[0])
         keys = _key(prints, owner)
         fresh = first_occurrences(np.concatenate([seen, keys]))[len(seen) :] & ~occurs_in(prints, held_out)
         place = filled[owner] + _rank(owner, fresh)
         fresh &= place <= copies
-        joined_inputs[owner[fresh], place[fresh]] = images[0][fresh]
-        joined_labels[owner[fresh], place[fresh]] = images[1][fresh]
+        joined_inputs[owner[fresh], place[fresh]] = moved[0][fresh]
+        joined_labels[owner[fresh], place[fresh]] = moved[1][fresh]
         seen = np.concatenate([seen, keys[fresh]])
         filled += np.bincount(owner[fresh], minlength=count)
-        draws += wanted
+        tries += wanted
         missing = copies + 1 - filled
         # More than is missing, since what is left to find grows rarer; the surplus is dropped above.
         again = np.minimum(np.minimum(4 * missing, missing + copies // 4) + 16, most)
-        wanted = np.where((missing > 0) & (draws < _PATIENCE * copies + 200), again, 0)
+        wanted = np.where((missing > 0) & (tries < _PATIENCE * copies + 200), again, 0)
     if (filled > copies).all():
         return Copies(joined_inputs.reshape(-1, seq_len), joined_labels.reshape(-1, seq_len), filled)
     there = np.arange(copies + 1) < filled[:, None]
     return Copies(joined_inputs[there], joined_labels[there], filled)
 
 
-def _images(
+def _moved_copies(
     domain: Domain, inputs: Tokens, labels: Tokens, rng: np.random.Generator
 ) -> tuple[Tokens, Tokens]:
     moved_inputs, moved_labels = np.empty_like(inputs), np.empty_like(labels)
@@ -164,7 +164,7 @@ def _images(
 
 
 def _key(prints: Fingerprints, owner: NDArray[np.int64]) -> Fingerprints:
-    # Images of different puzzles may be equal: only those of one puzzle count as repeated.
+    # Copies of different puzzles may be equal: only those of one puzzle count as repeated.
     return prints ^ (owner.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03))
 
 
@@ -212,12 +212,12 @@ class OnlineAugmentation:
             again = self._draw(originals[0][taken], originals[1][taken], rng)
             moved[0][taken], moved[1][taken] = again
             taken[taken] = occurs_in(fingerprints(again[0]), self.held_out)
-        # The original itself is never a held-out puzzle: the fallback where nearly all of its images are.
+        # The original itself is never a held-out puzzle: the fallback where nearly all of its copies are.
         moved[0][taken], moved[1][taken] = originals[0][taken], originals[1][taken]
         return moved
 
     def _draw(self, inputs: Tokens, labels: Tokens, rng: np.random.Generator) -> tuple[Tokens, Tokens]:
-        moved, answers = _images(self.domain, inputs, labels, rng)
+        moved, answers = _moved_copies(self.domain, inputs, labels, rng)
         blank = self.domain.blank_token
         if self.hints and blank is not None:
             moved = with_hints(moved, answers, blank, self.hints, rng)

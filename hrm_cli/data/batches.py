@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hrm_cli.config.data import DataConfig
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.config.values import LARGEST_SEED
-from hrm_cli.data.arc.online import ArcImages, is_arc
+from hrm_cli.data.arc.online import ArcCopies, is_arc
 from hrm_cli.data.augmentation import OnlineAugmentation
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IGNORED_LABEL, read_metadata
@@ -112,8 +112,8 @@ class TrainingBatches(Iterator[Batch]):
         self._global_batch_size = global_batch_size
         self._seed = seed
         is_online = dataset.metadata.augment == "online"
-        self._images = ArcImages.of(dataset) if is_online and is_arc(dataset) else None
-        self._augmentation = OnlineAugmentation.of(dataset) if is_online and self._images is None else None
+        self._copies = ArcCopies.of(dataset) if is_online and is_arc(dataset) else None
+        self._augmentation = OnlineAugmentation.of(dataset) if is_online and self._copies is None else None
         self._owner = _owners(dataset)
         self._epoch = 0
         self._position = 0
@@ -128,7 +128,7 @@ class TrainingBatches(Iterator[Batch]):
         start = (self._epoch, self._position)
         examples, epochs = self._take(self._global_batch_size)
         own = self._rows
-        if self._augmentation is None and self._images is None:
+        if self._augmentation is None and self._copies is None:
             return _batch(self._dataset, examples[own], self._owner)
         # Drawn for the whole global batch, so that the number of ranks makes no difference.
         rng = self._generator(*start, purpose=1)
@@ -136,8 +136,8 @@ class TrainingBatches(Iterator[Batch]):
             grids = self._augmentation.apply(*self._dataset.gather_bytes(examples), rng)
             inputs, labels = (grid[own].astype(np.int32) for grid in grids)
             return _batch(self._dataset, examples[own], self._owner, (inputs, labels))
-        assert self._images is not None
-        (inputs, labels), identifiers = self._images.draw(examples, epochs, self._seed, rng)
+        assert self._copies is not None
+        (inputs, labels), identifiers = self._copies.draw(examples, epochs, self._seed, rng)
         return made_batch(self._dataset, (inputs[own], labels[own]), identifiers[own])
 
     def state_dict(self) -> dict[str, Any]:

@@ -41,8 +41,8 @@ class BuildRequest:
         """The data section. Raises ConfigError for unknown settings, bad values, and settings without effect."""
         from pydantic import ValidationError
 
-        from hrm_cli.config.problems import InvalidConfigError, explain
         from hrm_cli.config.schema import Preset
+        from hrm_cli.config.validation import InvalidConfigError, explain
 
         try:
             config = Preset.model_validate({"data": {**self.given, "domain": self.domain}}).data

@@ -168,7 +168,7 @@ class _Chooser:
         return np.arange(known, len(source.train))
 
     def _hold_out(self, pool: PuzzlePool, rows: Rows) -> None:
-        """From here on these rows, and with `strict_split` their images, are not taken."""
+        """From here on these rows, and with `strict_split` their symmetric copies, are not taken."""
         prints, apart = pool.prints(rows), self._apart
         apart.held_out = np.sort(np.concatenate([apart.held_out, prints]))
         if pool is self._source.train:

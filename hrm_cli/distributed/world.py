@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hrm_cli.data.batches import rank_rows
-from hrm_cli.models.rng import Draws
+from hrm_cli.models.rng import StepRNG
 
 CHUNK_BYTES = 4 * 2**20
 
@@ -104,9 +104,9 @@ class World:
         """This rank's rows of a global batch. Raises ConfigError where they cannot be shared equally."""
         return rank_rows(global_batch_size, self.rank, self.size)
 
-    def draws(self, generator: torch.Generator, rows: int) -> Draws:
+    def step_rng(self, generator: torch.Generator, rows: int) -> StepRNG:
         """What a step draws for this rank's `rows` rows of the global batch; every rank's generator advances alike."""
-        whole = Draws(generator, rows * self.size)
+        whole = StepRNG(generator, rows * self.size)
         return whole.of(slice(self.rank * rows, (self.rank + 1) * rows))
 
     def sum_gradients(self, model: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""ARC by voting: every image of a task answers, the answers are brought back to the task and counted.
+"""ARC by voting: every copy of a task answers, the answers are brought back to the task and counted.
 
 The rules of the reference implementation: a prediction is cropped to the largest-area rectangle of colors at the
 corner, its augmentation is undone, candidates for a test input are ranked by (votes, mean halt probability).
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.config.schema import EvalConfig
-from hrm_cli.data.arc.online import ArcImages, read_identifiers
+from hrm_cli.data.arc.online import ArcCopies, read_identifiers
 from hrm_cli.data.batches import EvaluationBatch, made_batch
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IDENTIFIERS_FILE, TEST_PUZZLES_FILE
@@ -40,7 +40,7 @@ BLANK = 0
 
 @dataclass(frozen=True)
 class Candidate:
-    """An answer that some images of a task gave."""
+    """An answer that some copies of a task gave."""
 
     grid: Grid
     votes: int
@@ -124,10 +124,10 @@ def _originals(fields: NDArray[np.integer], symmetries: ArcSymmetries) -> list[b
         np.array(INVERSES, np.uint8)[symmetries.transforms],
         np.argsort(symmetries.permutations, axis=1).astype(np.uint8),
     )
-    images = cropped.images(np.arange(len(cropped)), undone)
+    copies = cropped.copies(np.arange(len(cropped)), undone)
     swapped = SWAPS_SIDES[undone.transforms]
     back = Fields(
-        images,
+        copies,
         np.where(swapped, cropped.columns, cropped.rows),
         np.where(swapped, cropped.rows, cropped.columns),
     )
@@ -192,12 +192,12 @@ def submission(votes: Votes, tasks: Iterable[Task]) -> dict[str, list[dict[str, 
 
 @dataclass
 class Voting:
-    """An ARC split, ready to be voted on by every image of its tasks."""
+    """An ARC split, ready to be voted on by every copy of its tasks."""
 
     dataset: Dataset
     votes: Votes
-    images: ArcImages | None
-    """What makes the images, where they are not stored."""
+    copies: ArcCopies | None
+    """What makes the copies, where they are not stored."""
 
     @classmethod
     def of(cls, dataset: Dataset) -> Voting:
@@ -207,11 +207,11 @@ class Voting:
         except ValueError as error:
             raise DatasetError(f"{dataset.directory / IDENTIFIERS_FILE}: {error}") from error
         is_online = dataset.metadata.augment == "online"
-        return cls(dataset, votes, ArcImages.of(dataset) if is_online else None)
+        return cls(dataset, votes, ArcCopies.of(dataset) if is_online else None)
 
     def rows(self) -> int:
         """Examples that `run` goes through, if it is not limited."""
-        return self.dataset.num_examples if self.images is None else self.images.count()
+        return self.dataset.num_examples if self.copies is None else self.copies.count()
 
     def run(
         self,
@@ -221,11 +221,11 @@ class Voting:
         progress: Callable[[int], None] | None = None,
         world: World = ALONE,
     ) -> Evaluation:
-        """Evaluates every image and counts its vote; the ranks of `world` share the images and all get all votes.
+        """Evaluates every copy and counts its vote; the ranks of `world` share the copies and all get all votes.
 
         Raises DatasetError when the split does not fit the model.
         """
-        batches = None if self.images is None else self._batches(self.images, config, world)
+        batches = None if self.copies is None else self._batches(self.copies, config, world)
         result = evaluate(
             model,
             self.dataset,
@@ -244,10 +244,10 @@ class Voting:
             answers.puzzle_identifiers, answers.inputs, answers.predictions, answers.q_halt, answers.examples
         )
 
-    def _batches(self, images: ArcImages, config: EvalConfig, world: World) -> Iterator[EvaluationBatch]:
+    def _batches(self, copies: ArcCopies, config: EvalConfig, world: World) -> Iterator[EvaluationBatch]:
         size = shared_batch_size(config.batch_size, world)
         own = world.rows(size)
-        made = images.every(size, config.max_puzzles, own=own)
+        made = copies.every(size, config.max_puzzles, own=own)
         for number, (grids, identifiers) in enumerate(made):
             batch = made_batch(self.dataset, grids, identifiers)
             start = number * size + own.start

@@ -17,7 +17,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.accounting.components import anatomy
+from hrm_cli.accounting.components import components
 from hrm_cli.accounting.flops import step_flops
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import ConfigError
@@ -181,7 +181,7 @@ class Outcome:
 
 def forward_flops(arch: ArchConfig, vocab_size: int, seq_len: int) -> int:
     """FLOPs of an ACT step of inference for one puzzle: what `work` counts."""
-    return step_flops(anatomy(arch, vocab_size, seq_len)).forward
+    return step_flops(components(arch, vocab_size, seq_len)).forward
 
 
 Stage = Callable[[NDArray[np.int64], float | None], Iterator[tuple[int, Outcome]]]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.core import Core, Depth, InnerCarry
 from hrm_cli.models.noise import RowNoise
-from hrm_cli.models.rng import Draws
+from hrm_cli.models.rng import StepRNG
 
 
 @dataclass
@@ -170,12 +170,12 @@ class ACTModel(nn.Module):
         self,
         carry: Carry,
         batch: PuzzleBatch,
-        draws: Draws | None = None,
+        rng: StepRNG | None = None,
         depth: Depth | None = None,
     ) -> tuple[Carry, TrainOutput]:
         """One ACT step in training: halted rows take a new puzzle, the others keep theirs.
 
-        `draws` None explores by torch's own generator; `depth` None takes the cycles of the configuration.
+        `rng` None explores by torch's own generator; `depth` None takes the cycles of the configuration.
         """
         arch = self.arch
         current = carry.current.where_not(carry.halted, batch)
@@ -193,8 +193,8 @@ class ACTModel(nn.Module):
             if arch.halt_max_steps > 1:
                 learns_to_continue = self.core.learns_to_continue
                 halted = is_last | (out.q_halt > (out.q_continue if learns_to_continue else 0))
-                draws = draws or Draws(None, len(steps))
-                halted = halted & (steps >= draws.minimum_steps(arch, steps.device))
+                rng = rng or StepRNG(None, len(steps))
+                halted = halted & (steps >= rng.minimum_steps(arch, steps.device))
                 if learns_to_continue:
                     _, after = self.core(
                         inner, current.inputs, puzzle_rows, weights, with_logits=False, depth=depth

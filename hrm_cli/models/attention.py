@@ -1,8 +1,8 @@
 """Full bidirectional attention: flash-attn where it is importable and has run on the device, else torch's own SDPA.
 
 Which of them is settled once, when a model is built (`choose_attention`): nothing is imported or tried while a step
-is computed or traced by a compiler. On a CPU in bfloat16 the products are written out: torch's fused kernel has a
-backward there that is 1.2 (900 tokens) to 9 (16 tokens) times slower than two batched matrix products and a softmax.
+is computed or traced by a compiler. On a CPU in bfloat16 attention is explicit (unfused): torch's fused kernel has a
+backward there that is 1.2 (900 tokens) to 9 (16 tokens) times slower than two batched matmuls and a softmax.
 
 Letters in shapes: B batch, S positions, N heads, D head size.
 """

@@ -141,7 +141,7 @@ class Nova(nn.Module):
     def _through(self, layers: nn.ModuleList, state: Tensor) -> Tensor:
         recomputes = self.recomputes_activations and torch.is_grad_enabled()
         for layer in layers:
-            state = recomputed(layer, state, draws=True) if recomputes else layer(state)
+            state = recomputed(layer, state, uses_rng=True) if recomputes else layer(state)
         return state
 
     def forward(

@@ -12,13 +12,13 @@ from torch.utils.checkpoint import checkpoint
 from hrm_cli.models.rng import same_numbers_twice
 
 
-def recomputed(part: Callable[..., Tensor], *given: Any, draws: bool = False) -> Tensor:
+def recomputed(part: Callable[..., Tensor], *given: Any, uses_rng: bool = False) -> Tensor:
     """`part(*given)`, with the same gradient from less memory and one more forward pass of the part.
 
-    `draws`: the part draws from torch's generators (dropout), which are put back for the second time.
+    `uses_rng`: the part takes numbers from torch's generators (dropout), which are put back for the second time.
     """
-    options: dict[str, Any] = {"preserve_rng_state": draws}
-    if draws and (device := _device(given)).type == "mps":
+    options: dict[str, Any] = {"preserve_rng_state": uses_rng}
+    if uses_rng and (device := _device(given)).type == "mps":
         # torch itself puts back no generator of MPS.
         options = {"preserve_rng_state": False, "context_fn": same_numbers_twice(device)}
     result: Tensor = checkpoint(part, *given, use_reentrant=False, **options)

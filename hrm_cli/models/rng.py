@@ -76,7 +76,7 @@ def same_numbers_twice(
     return contexts
 
 
-class Draws:
+class StepRNG:
     """What one step draws for its `count` rows; `of` hands out those of some rows.
 
     Micro-batches and ranks see slices of the same numbers, so that neither changes what is explored.
@@ -90,9 +90,9 @@ class Draws:
         self._minimum_steps: Tensor | None = None
         self._shares: Tensor | None = None
 
-    def of(self, rows: slice) -> Draws:
+    def of(self, rows: slice) -> StepRNG:
         """The same draws as some of these rows see them."""
-        part = Draws(self.generator, self._count)
+        part = StepRNG(self.generator, self._count)
         own = range(self._count)[self._rows][rows]
         part._rows, part._whole = slice(own.start, own.stop), self._whole
         return part

@@ -15,7 +15,7 @@ SYMMETRIES = 8
 
 
 def transform(grid: NDArray[np.generic], number: int) -> NDArray[np.generic]:
-    """The image of a grid `[rows, columns]` under a symmetry of the square.
+    """The copy of a grid `[rows, columns]` under a symmetry of the square.
 
     0 leaves it, 1 to 3 turn it by 90°, 180° and 270° to the left, 4 mirrors left and right, 5 up and down,
     6 transposes, 7 mirrors along the other diagonal. Raises ValueError for another number.
@@ -35,5 +35,5 @@ def transform(grid: NDArray[np.generic], number: int) -> NDArray[np.generic]:
 def cell_permutations(rows: int, columns: int) -> NDArray[np.int32]:
     """Where each cell comes from under every symmetry that keeps the shape, the identity first, `[D, S]`."""
     cells = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
-    images = [transform(cells, number) for number in range(SYMMETRIES)]
-    return np.stack([image.reshape(-1) for image in images if image.shape == cells.shape])
+    orientations = [transform(cells, number) for number in range(SYMMETRIES)]
+    return np.stack([one.reshape(-1) for one in orientations if one.shape == cells.shape])

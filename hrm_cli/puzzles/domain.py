@@ -1,4 +1,4 @@
-"""What a puzzle domain is: the one interface through which the product sees Sudoku, ARC and mazes.
+"""What a puzzle domain is: the one interface through which hrm sees Sudoku, ARC and mazes.
 
 A domain knows everything about its puzzles and nothing about models. Tokens are uint8 arrays of `seq_len`
 cells, 0 is always padding. Symmetries map solvable puzzles to solvable puzzles; augmentation, test-time
@@ -106,7 +106,7 @@ class TokenSymmetries:
         return TokenSymmetries(self.cells[rows], self.tokens[rows])
 
     def apply(self, tokens: Tokens) -> Tokens:
-        """The images of `tokens` `[n, S]` (or `[S]`, for one puzzle under n symmetries) as `[n, S]`."""
+        """The augmented copies of `tokens` `[n, S]` (or `[S]`, for one puzzle under n symmetries) as `[n, S]`."""
         # Flat indices: several times faster than take_along_axis, and datasets are made of this.
         rows = np.arange(len(self))[:, None]
         source = np.broadcast_to(tokens, self.cells.shape).reshape(-1)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hrm_cli.accounting.components import anatomy
+from hrm_cli.accounting.components import components
 from hrm_cli.accounting.flops import run_flops, training_flops
 from hrm_cli.accounting.memory import BYTES, memory_in_training
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
@@ -75,7 +75,7 @@ def cost_of_run(
 ) -> RunCost:
     """The cost of a run that computes in `dtype` on devices of this type."""
     arch, train = preset.arch, preset.train
-    parts = anatomy(arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers)
+    parts = components(arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers)
     trainable = sum(part.trainable for part in parts)
     stored = trainable + sum(part.buffers for part in parts)
     rows = -(-train.global_batch_size // world_size)

@@ -1,6 +1,6 @@
 """Fits puzzle embeddings to a task that a checkpoint has never seen, from its demonstrations alone.
 
-The checkpoint itself is left as it is: a copy of the model gets a new table of embeddings, one for each image of the
+The checkpoint itself is left as it is: a copy of the model gets a new table of embeddings, one for each copy of the
 task, which training then moves exactly as it moved those of the training tasks. With `weights` the copy's weights
 are trained too.
 """
@@ -31,7 +31,7 @@ from hrm_cli.training.state import TrainState
 from hrm_cli.training.step import train_one_step
 
 _CHOOSE = 0
-"""What the images of a task are drawn for, as when a dataset is built."""
+"""What the copies of a task are drawn for, as when a dataset is built."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Adaptation:
     """Training steps on its demonstrations."""
     weights: bool = False
     """Whether the weights of a copy are trained too, not the embeddings alone."""
-    images: int = 32
-    """Images of the task that are trained on and vote, itself included."""
+    copies: int = 32
+    """Copies of the task that are trained on and vote, itself included."""
     batch_size: int = 32
     seed: int = 0
 
@@ -54,7 +54,7 @@ class Adapted:
 
     model: ACTModel
     symmetries: ArcSymmetries
-    """The task's images; image i has the puzzle identifier i + 1."""
+    """The task's copies; copy i has the puzzle identifier i + 1."""
 
 
 def check_adaptable(model: ACTModel, adaptation: Adaptation) -> None:
@@ -71,7 +71,7 @@ def adapt(
     """Trains a copy of `model` on demonstrations for `adaptation.steps` steps, at the rates of its training."""
     examples = Examples.draw(demonstrations)
     rng = task_rng(adaptation.seed, task, _CHOOSE)
-    symmetries = distinct_symmetries([examples], adaptation.images - 1, rng)
+    symmetries = distinct_symmetries([examples], adaptation.copies - 1, rng)
     student = _student(model, len(symmetries), trains=adaptation.weights)
     config = config.model_copy(update={"global_batch_size": adaptation.batch_size, "lr_warmup_steps": 0})
     table = getattr(student.inner, "puzzle_emb", None)
@@ -90,14 +90,14 @@ def adapt(
     return Adapted(student.eval(), symmetries)
 
 
-def _student(model: ACTModel, images: int, *, trains: bool) -> ACTModel:
+def _student(model: ACTModel, copies: int, *, trains: bool) -> ACTModel:
     """A copy with a fresh table, each row where the known tasks are on average."""
     table = getattr(model.inner, "puzzle_emb", None)
     # The known tasks' embeddings may be gigabytes: they are not copied.
     memo = {} if table is None else {id(table): None}
     student = copy.deepcopy(model, memo)
     if table is not None:
-        fresh = PuzzleEmbedding(images + 1, table.weights.shape[1]).to(model.device)
+        fresh = PuzzleEmbedding(copies + 1, table.weights.shape[1]).to(model.device)
         known = table.weights[1:] if len(table.weights) > 1 else table.weights
         fresh.weights[1:] = known.mean(0)
         student.inner.puzzle_emb = fresh
@@ -105,12 +105,12 @@ def _student(model: ACTModel, images: int, *, trains: bool) -> ACTModel:
 
 
 def _batch(examples: Examples, symmetries: ArcSymmetries, size: int, rng: np.random.Generator) -> Batch:
-    owners, images = rng.integers(0, len(examples), size), rng.integers(0, len(symmetries), size)
-    drawn = symmetries[images]
+    owners, copies = rng.integers(0, len(examples), size), rng.integers(0, len(symmetries), size)
+    drawn = symmetries[copies]
     tops, lefts = random_places(examples.inputs, examples.outputs, owners, drawn.transforms, rng)
     inputs, labels = (
-        fields.images(owners, drawn, tops, lefts).astype(np.int32)
+        fields.copies(owners, drawn, tops, lefts).astype(np.int32)
         for fields in (examples.inputs, examples.outputs)
     )
     labels[labels == PAD] = IGNORED_LABEL
-    return Batch(inputs, labels, (images + 1).astype(np.int32))
+    return Batch(inputs, labels, (copies + 1).astype(np.int32))

@@ -38,7 +38,7 @@ def solve_tasks(
 
         adaptation = None
         if request.adapt is not None:
-            copies = {} if request.votes is None else {"images": request.votes}
+            copies = {} if request.votes is None else {"copies": request.votes}
             adaptation = Adaptation(request.adapt, request.adapt_weights, seed=request.seed, **copies)
         assert request.checkpoint is not None
         model, card = load_model(request.checkpoint, (find_device or resolve_device)(request.device))

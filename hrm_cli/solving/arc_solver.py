@@ -1,6 +1,6 @@
-"""ARC tasks → votes of all their images → answers.
+"""ARC tasks → votes of all their copies → answers.
 
-A task that the checkpoint was trained on has embeddings of its own, one for each image. For another task there are
+A task that the checkpoint was trained on has embeddings of its own, one for each copy. For another task there are
 none: it is said so, unless adapting fits some to its demonstrations first. ARC has no rules: an answer is verified
 only where the file gives a solution.
 """
@@ -37,19 +37,19 @@ class Effort:
     max_steps: int
     adaptive: bool
     votes: int | None = None
-    """Images that vote at most, the task as it is among them; None: all that the checkpoint knows."""
+    """Copies that vote at most, the task as it is among them; None: all that the checkpoint knows."""
     batch_size: int = 256
     adaptation: Adaptation | None = None
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A task's images as the model knows them."""
+    """A task's copies as the model knows them."""
 
     model: ACTModel
     symmetries: ArcSymmetries
     identifiers: NDArray[np.int64]
-    """Row of the puzzle embeddings of each image."""
+    """Row of the puzzle embeddings of each copy."""
 
     def limited(self, count: int | None) -> _Known:
         return _Known(self.model, self.symmetries[: count or None], self.identifiers[: count or None])
@@ -70,7 +70,7 @@ class ArcSolver:
         if effort.adaptation is not None:
             check_adaptable(model, effort.adaptation)
         self._model, self._config, self._effort = model, card.preset.train, effort
-        self._known = known_images(model, card)
+        self._known = known_copies(model, card)
         self.submission: dict[str, list[dict[str, Any]]] = {}
         """Kaggle's two attempts for each test input of the tasks solved so far."""
 
@@ -95,8 +95,8 @@ class ArcSolver:
             for number, pair in enumerate(task.test, start=1):
                 where = f"{task.where}: task {task.name}, test {number}"
                 puzzle = Puzzle(pair.input, solution=pair.output, where=where, domain=ArcDomain.name)
-                images = 0 if known is None else len(known.symmetries)
-                facts = _Facts(task, puzzle, images, steps, held_out, seconds)
+                copies = 0 if known is None else len(known.symmetries)
+                facts = _Facts(task, puzzle, copies, steps, held_out, seconds)
                 yield _solution(index, facts, votes, self._effort.adaptation)
                 index += 1
 
@@ -116,10 +116,10 @@ class ArcSolver:
         return _HeldOut(right, len(task.train))
 
     def _vote(self, known: _Known, task: str, pairs: Sequence[Pair]) -> tuple[Votes, int]:
-        """The votes of all images on some inputs, and the reasoning steps of the longest."""
+        """The votes of all copies on some inputs, and the reasoning steps of the longest."""
         effort, model = self._effort, known.model
         examples = Examples.draw([Pair(pair.input) for pair in pairs])
-        tokens, _ = examples.images(known.symmetries)
+        tokens, _ = examples.copies(known.symmetries)
         local = np.repeat(np.arange(1, len(known.symmetries) + 1), len(examples))
         rows = known.identifiers[local - 1]
         symmetries = ArcSymmetries.identity().followed_by(known.symmetries)
@@ -142,8 +142,8 @@ class ArcSolver:
         return votes, longest
 
 
-def known_images(model: ACTModel, card: ModelCard) -> dict[str, _Known]:
-    """The images of every task that a checkpoint was trained on. Raises CheckpointError."""
+def known_copies(model: ACTModel, card: ModelCard) -> dict[str, _Known]:
+    """The copies of every task that a checkpoint was trained on. Raises CheckpointError."""
     if card.facts.domain.get("name") != ArcDomain.name:
         raise CheckpointError(
             f"{card.path}: was trained on {card.facts.domain.get('name') or 'an unknown domain'}, and these are ARC "
@@ -168,7 +168,7 @@ def known_images(model: ACTModel, card: ModelCard) -> dict[str, _Known]:
 class _Facts:
     task: Task
     puzzle: Puzzle
-    images: int
+    copies: int
     steps: int
     held_out: _HeldOut | None
     seconds: float
@@ -195,7 +195,7 @@ def _solution(index: int, facts: _Facts, votes: Votes, adaptation: Adaptation | 
     else:
         second = ", but the second candidate equals it" if any(right) else ""
         said = f"differs from the solution in the file{second}"
-    reasons = [said, f"{ranked[0].votes} of {facts.images} votes"]
+    reasons = [said, f"{ranked[0].votes} of {facts.copies} votes"]
     details: dict[str, Any] = {
         "task": facts.task.name,
         "votes": ranked[0].votes,
@@ -215,7 +215,7 @@ def _solution(index: int, facts: _Facts, votes: Votes, adaptation: Adaptation | 
         answer=ranked[0].grid,
         verified=right[0],
         steps=facts.steps,
-        attempts=facts.images,
+        attempts=facts.copies,
         seconds=facts.seconds,
         truth=puzzle.solution,
         details=details,

@@ -45,7 +45,7 @@ class Solution:
     steps: int = 0
     """Reasoning steps of the try that gave the answer."""
     attempts: int = 0
-    """Images of the puzzle that were tried, itself included: 1 where its first answer was right."""
+    """Augmented copies of the puzzle that were tried, itself included: 1 where its first answer was right."""
     seconds: float = 0.0
     """Time from the start of its batch until this puzzle was dealt with."""
     truth: Grid | None = None

@@ -15,7 +15,7 @@ from hrm_cli.models.act import ACTModel, Carry, PuzzleBatch
 from hrm_cli.models.core import Depth
 from hrm_cli.models.losses import act_loss
 from hrm_cli.models.nova import Nova
-from hrm_cli.models.rng import Draws, forked_rng
+from hrm_cli.models.rng import StepRNG, forked_rng
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Progress:
 
 
 Objective = Callable[
-    [ACTModel, Carry | None, PuzzleBatch, TrainConfig, Draws, Progress], tuple[Carry | None, Supervised]
+    [ACTModel, Carry | None, PuzzleBatch, TrainConfig, StepRNG, Progress], tuple[Carry | None, Supervised]
 ]
 
 # The RSM paper's share of steps whose gradient also reaches the outer update before the last (arXiv 2603.15641).
@@ -63,7 +63,7 @@ def deep_supervision(
     carry: Carry | None,
     batch: PuzzleBatch,
     config: TrainConfig,
-    draws: Draws,
+    rng: StepRNG,
     progress: Progress,
 ) -> tuple[Carry, Supervised]:
     """A loss after every ACT step; rows go on from step to step until they halt (HRM, TRM).
@@ -73,7 +73,7 @@ def deep_supervision(
     cycles = depth_at(progress.share, config.depth_schedule) or (model.arch.H_cycles, model.arch.L_cycles)
     depth = Depth(*cycles, trains_last_cycle=config.gradient == "last_cycle")
     begins = carry is None
-    carry, out = model.train_step(carry or model.initial_carry(batch), batch, draws, depth)
+    carry, out = model.train_step(carry or model.initial_carry(batch), batch, rng, depth)
     loss, metrics = (model.compiled_loss or act_loss)(
         out.logits,
         carry.current.labels,
@@ -87,7 +87,7 @@ def deep_supervision(
     )
     done = Supervised(loss, metrics, carry.current, out.logits, carry.steps == 1, out.puzzle_rows)
     if begins and config.stagger:
-        behind = (draws.shares(carry.steps.device) * model.arch.halt_max_steps).to(carry.steps.dtype)
+        behind = (rng.shares(carry.steps.device) * model.arch.halt_max_steps).to(carry.steps.dtype)
         carry = replace(carry, steps=carry.steps + behind)
     return carry, done
 
@@ -104,7 +104,7 @@ def rsm(
     carry: Carry | None,
     batch: PuzzleBatch,
     config: TrainConfig,
-    draws: Draws,
+    rng: StepRNG,
     progress: Progress,
 ) -> tuple[Carry | None, Supervised]:
     """One loss at the end of a recursion that starts afresh with every batch (arXiv 2603.15641).
@@ -121,7 +121,7 @@ def rsm(
     fresh = every
     if config.carry_over:
         carry = carry or model.initial_carry(batch)
-        fresh = carry.halted | (draws.shares(every.device) >= config.carry_over)
+        fresh = carry.halted | (rng.shares(every.device) >= config.carry_over)
         batch = carry.current.where_not(fresh, batch)
         before = core.reset(carry.inner, fresh)
         steps = torch.where(fresh, 0, carry.steps) + 1
@@ -151,7 +151,7 @@ def whole_forward(
     carry: Carry | None,
     batch: PuzzleBatch,
     config: TrainConfig,
-    draws: Draws,
+    rng: StepRNG,
     progress: Progress,
 ) -> tuple[None, Supervised]:
     """One loss at the end of a forward pass through all cycles; every step takes new puzzles (nova)."""
@@ -159,7 +159,7 @@ def whole_forward(
     assert isinstance(core, Nova)
     device = batch.inputs.device
     # Dropout draws from torch's global generator: seeded here from ours, and put back, so that runs resume exactly.
-    with forked_rng(device, draws.seed()):
+    with forked_rng(device, rng.seed()):
         loss, metrics, logits = core.training_loss(batch.inputs, batch.labels, config.loss)
     fresh = torch.ones(len(batch.inputs), dtype=torch.bool, device=device)
     return None, Supervised(loss, metrics, batch, logits, fresh)

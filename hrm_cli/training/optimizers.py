@@ -206,7 +206,7 @@ class SignDescent:
 def _summed_by_identifier(identifiers: Tensor, gradients: Tensor) -> Tensor:
     """For every row `[B, D]` the sum of the gradients of all rows of its identifier."""
     if identifiers.device.type != "cpu":
-        # `unique` would wait for the accelerator to tell how many there are; a product of B × B with D does not.
+        # `unique` would wait for the accelerator to tell how many there are; a matmul of B × B with B × D does not.
         same = (identifiers[:, None] == identifiers).float()
         return same @ gradients
     distinct, position = torch.unique(identifiers, return_inverse=True)

@@ -79,11 +79,11 @@ def _accumulate_gradients(
     embeddings = _EmbeddingGradients()
     carries: list[Carry | None] = []
     count = len(batch.inputs)
-    draws = world.draws(state.generator, count)
+    rng = world.step_rng(state.generator, count)
     scale = 1.0 if state.loss_scale is None else state.loss_scale.scale
     for rows in micro_batches(count, config.accumulation_steps):
         before = None if state.carry is None else state.carry.select(rows)
-        after, out = objective(state.model, before, batch.select(rows), config, draws.of(rows), progress)
+        after, out = objective(state.model, before, batch.select(rows), config, rng.of(rows), progress)
         loss = out.loss
         if state.teacher is not None:
             taught = state.teacher.loss(out, config.loss, first_row=rows.start)

@@ -7,21 +7,21 @@ import pytest
 import torch
 
 from hrm_cli import benchmarking
-from hrm_cli.benchmarking import LargeProduct, Workload, measure
+from hrm_cli.benchmarking import LargeMatmul, Workload, measure
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def small_product(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_matmul(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of 2048³ takes a second."""
     monkeypatch.setattr(benchmarking, "SIZE_ON_CPU", 256)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The time that `measure` reads: it passes only when a round takes some. The product's rate is given."""
-    monkeypatch.setattr(LargeProduct, "gflops", lambda self, times=1: 50.0)
+    """The time that `measure` reads: it passes only when a round takes some. The rate of the matmul is given."""
+    monkeypatch.setattr(LargeMatmul, "gflops", lambda self, times=1: 50.0)
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(benchmarking, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     return clock
@@ -56,7 +56,7 @@ def test_rounds_go_on_until_the_seconds_are_over(clock: SimpleNamespace) -> None
     assert measure(lasting([0.25], clock), seconds=2).rounds == 8
 
 
-def test_the_share_is_the_models_rate_beside_the_products_of_the_same_run(
+def test_the_share_is_the_models_rate_over_the_matmuls_of_the_same_run(
     clock: SimpleNamespace,
 ) -> None:
     found = measure(lasting([0.125], clock), seconds=0)
@@ -65,9 +65,9 @@ def test_the_share_is_the_models_rate_beside_the_products_of_the_same_run(
     assert found.share == pytest.approx(found.gflops / found.product_gflops)
 
 
-def test_a_product_counts_a_multiplication_and_an_addition_each() -> None:
-    product = LargeProduct(CPU, torch.float32, size=512)
-    product.gflops()
+def test_a_matmul_counts_a_multiplication_and_an_addition_each() -> None:
+    matmul = LargeMatmul(CPU, torch.float32, size=512)
+    matmul.gflops()
     started = time.perf_counter()
-    rate = product.gflops(times=1)
+    rate = matmul.gflops(times=1)
     assert rate * 1e9 * (time.perf_counter() - started) >= 2 * 512**3

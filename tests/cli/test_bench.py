@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hrm_cli import benchmarking
-from hrm_cli.accounting.components import anatomy
+from hrm_cli.accounting.components import components
 from hrm_cli.accounting.flops import step_flops
 from hrm_cli.config.presets import load_preset
 
@@ -28,27 +28,27 @@ SMALLEST = (
 
 
 @pytest.fixture(autouse=True)
-def small_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The product that a model is compared with takes a second in its real size."""
+def small_matmul(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The matmul that a model is compared with takes a second in its real size."""
     assert benchmarking.SIZE_ON_CPU == 2048
     monkeypatch.setattr(benchmarking, "SIZE_ON_CPU", 256)
 
 
 @pytest.mark.parametrize("what", ["train", "eval", "solve"])
-def test_a_model_is_measured_beside_a_product_of_the_same_dtype(run_hrm: RunHrm, what: str) -> None:
+def test_a_model_is_measured_against_a_matmul_of_the_same_dtype(run_hrm: RunHrm, what: str) -> None:
     done = run_hrm("bench", what, "--batch", 2, "--threads", 1, "--seconds", 0, "--json", *SMALLEST)
     assert done.status == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found) == KEYS
     assert (found["what"], found["preset"], found["batch"], found["threads"]) == (what, "tiny", 2, 1)
     assert (found["dtype"], found["device"], found["product_size"]) == ("float32", "cpu", 256)
-    step = step_flops(anatomy(load_preset("tiny", SMALLEST).arch, 6, 16))
+    step = step_flops(components(load_preset("tiny", SMALLEST).arch, 6, 16))
     assert found["flops_per_example"] == (step.training if what == "train" else 2 * step.forward)
     assert found["gflops"] == pytest.approx(found["flops_per_example"] * found["examples_per_second"] / 1e9)
     assert found["share"] == pytest.approx(found["gflops"] / found["product_gflops"])
 
 
-def test_a_build_has_examples_and_seconds_but_no_products(run_hrm: RunHrm) -> None:
+def test_a_build_has_examples_and_seconds_but_no_matmuls(run_hrm: RunHrm) -> None:
     settings = ("data.size=4", "num_train=20", "num_test=5", "data.clues=8")
     done = run_hrm("bench", "build", "--seconds", 0, "--json", *settings)
     found = json.loads(done.stdout)

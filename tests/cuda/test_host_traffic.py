@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hrm_cli.data.batches import Batch
-from hrm_cli.models import rng as draws
+from hrm_cli.models import rng
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.training.optimizers import SignDescent, network_optimizer
 from hrm_cli.training.prefetch import as_tensors, on_device
@@ -59,7 +59,7 @@ def copies_as_to_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Whether that is so on CUDA is shown there, by the tests marked `cuda`.
     """
-    monkeypatch.setattr(draws, "to_device", lambda tensor, device: tensor.to(device, non_blocking=True))
+    monkeypatch.setattr(rng, "to_device", lambda tensor, device: tensor.to(device, non_blocking=True))
 
 
 @pytest.mark.usefixtures("copies_as_to_cuda")

@@ -13,7 +13,7 @@ from hrm_cli.config.train import TrainConfig
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.compiling import begin_step, compilation_of, compile_updates
 from hrm_cli.models.registry import CORES
-from hrm_cli.models.rng import Draws
+from hrm_cli.models.rng import StepRNG
 from hrm_cli.training.objectives import Progress, objective_of
 
 from . import cases
@@ -52,7 +52,9 @@ def gradients(model: ACTModel, case: str, device: torch.device | str) -> dict[st
     model.train()
     batch = cases.batch(1, device)
     begin_step(model)
-    _, out = objective_of(model, config)(model, None, batch, config, Draws(None, cases.ROWS), Progress(0, 10))
+    _, out = objective_of(model, config)(
+        model, None, batch, config, StepRNG(None, cases.ROWS), Progress(0, 10)
+    )
     (out.loss / cases.ROWS).backward()
     found = {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}
     if out.puzzle_rows is not None and out.puzzle_rows.grad is not None:

@@ -1,4 +1,4 @@
-"""ARC datasets: the reference's structure, different images only, nothing of a test pair in training."""
+"""ARC datasets: the reference's structure, different copies only, nothing of a test pair in training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hrm_cli.config.data import DataConfig
-from hrm_cli.data.arc.online import ArcImages
+from hrm_cli.data.arc.online import ArcCopies
 from hrm_cli.data.batches import TrainingBatches, evaluation_batches
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset
@@ -116,7 +116,7 @@ def test_one_example_of_every_training_puzzle_stays_and_test_grids_all_do(
     assert (np.asarray(test.sets[0].inputs)[:, 0] >= 2).all()
 
 
-def test_images_of_a_task_are_all_different_and_a_task_with_few_gets_all_of_them(tmp_path: Path) -> None:
+def test_copies_of_a_task_are_all_different_and_a_task_with_few_gets_all_of_them(tmp_path: Path) -> None:
     # One color in one cell: 9 colors, and turning changes nothing.
     single = {"train": [{"input": [[3]], "output": [[3]]}], "test": [{"input": [[3]], "output": [[3]]}]}
     path = folder(tmp_path / "tasks", training={"many": task(1), "few": single})
@@ -144,7 +144,7 @@ def test_a_pair_that_is_a_test_pair_elsewhere_is_left_out_of_training(tmp_path: 
     assert train.metadata.domain == {"name": "arc"}
 
 
-def test_a_tasks_images_do_not_depend_on_what_other_tasks_there_are(source: Path, tmp_path: Path) -> None:
+def test_a_tasks_copies_do_not_depend_on_what_other_tasks_there_are(source: Path, tmp_path: Path) -> None:
     build(source, tmp_path / "all", num_aug=5)
     build(source, tmp_path / "some", num_aug=5, subsets="evaluation")
     everything = json.loads((tmp_path / "all" / "identifiers.json").read_text())
@@ -157,7 +157,7 @@ def test_a_tasks_images_do_not_depend_on_what_other_tasks_there_are(source: Path
     assert json.loads((tmp_path / "seeded" / "identifiers.json").read_text()) != everything
 
 
-def test_online_has_the_identifiers_of_the_stored_form_and_makes_the_same_test_images(
+def test_online_has_the_identifiers_of_the_stored_form_and_makes_the_same_test_copies(
     source: Path, tmp_path: Path
 ) -> None:
     build(source, tmp_path / "stored", num_aug=7)
@@ -165,16 +165,16 @@ def test_online_has_the_identifiers_of_the_stored_form_and_makes_the_same_test_i
     assert summary.train.examples == 3 * 4 + 2 * 3
     names = [(tmp_path / form / "identifiers.json").read_text() for form in ("stored", "online")]
     assert names[0] == names[1]
-    images = ArcImages.of(Dataset.open(tmp_path / "online", "test"))
+    copies = ArcCopies.of(Dataset.open(tmp_path / "online", "test"))
     stored = list(evaluation_batches(Dataset.open(tmp_path / "stored", "test"), 5))
-    made = list(images.every(5))
-    assert images.count() == sum(len(batch.inputs) for batch in stored)
+    made = list(copies.every(5))
+    assert copies.count() == sum(len(batch.inputs) for batch in stored)
     for batch, ((inputs, _), identifiers) in zip(stored, made, strict=True):
         assert np.array_equal(batch.inputs, inputs)
         assert np.array_equal(batch.puzzle_identifiers, identifiers)
 
 
-def test_online_training_visits_named_images_one_of_a_task_in_an_epoch_and_resumes_exactly(
+def test_online_training_visits_named_copies_one_of_a_task_in_an_epoch_and_resumes_exactly(
     source: Path, tmp_path: Path
 ) -> None:
     build(source, tmp_path / "d", num_aug=30, augment="online")

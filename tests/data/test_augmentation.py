@@ -46,26 +46,26 @@ def test_every_copy_is_a_true_puzzle_with_its_answer(size: int, copies: int) -> 
         assert len(set(domain.canonical(inputs[:20]))) == 1
 
 
-def test_a_puzzle_with_few_images_gets_all_of_them() -> None:
+def test_a_puzzle_with_few_copies_gets_all_of_them() -> None:
     (block,) = blocks(4, 2, 5000)
-    # The group of 4×4 Sudoku has 24 · 128 = 3072 elements, so a puzzle has that many images or a divisor of it.
+    # The group of 4×4 Sudoku has 24 · 128 = 3072 elements, so a puzzle has that many copies or a divisor of it.
     for size, (inputs, _) in zip(block.group_sizes, groups(block), strict=True):
         assert 3072 % size == 0
         assert len({row.tobytes() for row in inputs}) == size
 
 
-def test_exactly_as_many_copies_as_there_are_images_can_be_had() -> None:
-    (all_images,) = blocks(4, 1, 5000)
-    wanted = len(all_images.inputs) - 1
+def test_exactly_as_many_copies_as_there_are_copies_can_be_had() -> None:
+    (all_copies,) = blocks(4, 1, 5000)
+    wanted = len(all_copies.inputs) - 1
     (again,) = blocks(4, 1, wanted)
-    assert {row.tobytes() for row in again.inputs} == {row.tobytes() for row in all_images.inputs}
+    assert {row.tobytes() for row in again.inputs} == {row.tobytes() for row in all_copies.inputs}
 
 
 def test_held_out_puzzles_never_come_up_as_copies() -> None:
-    (all_images,) = blocks(4, 1, 5000)
-    held_out = all_images.inputs[1:1001]
+    (all_copies,) = blocks(4, 1, 5000)
+    held_out = all_copies.inputs[1:1001]
     (rest,) = blocks(4, 1, 5000, np.sort(fingerprints(held_out)))
-    assert len(rest.inputs) == len(all_images.inputs) - 1000
+    assert len(rest.inputs) == len(all_copies.inputs) - 1000
     assert not {row.tobytes() for row in rest.inputs} & {row.tobytes() for row in held_out}
 
 

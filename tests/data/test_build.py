@@ -81,7 +81,7 @@ def test_a_strict_split_holds_up_to_symmetry(config: dict[str, int], tmp_path: P
     assert not train & test
 
 
-def test_a_strict_split_drops_training_puzzles_that_are_images_of_test_puzzles(
+def test_a_strict_split_drops_training_puzzles_that_are_copies_of_test_puzzles(
     csv_file: CsvWriter, tmp_path: Path
 ) -> None:
     train = csv_file("both/train.csv")

@@ -18,20 +18,20 @@ from hrm_cli.puzzles.domain import Grid
 INPUT = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
 RIGHT = np.array([[7, 8], [9, 0], [1, 1]], np.uint8)
 WRONG = np.array([[7, 8], [9, 0], [1, 2]], np.uint8)
-IMAGES = [ArcSymmetry(), *(ArcSymmetry(t, (0, 9, 1, 2, 3, 4, 5, 6, 7, 8)) for t in range(8))]
+COPIES = [ArcSymmetry(), *(ArcSymmetry(t, (0, 9, 1, 2, 3, 4, 5, 6, 7, 8)) for t in range(8))]
 
 
 def votes_for(*answers: tuple[int, Grid, float]) -> Votes:
-    """Votes of images `(number, answer in the task's own terms, halt value)`."""
-    votes = Votes.of(["<blank>", *(image.name("a") for image in IMAGES)])
+    """Votes of copies `(number, answer in the task's own terms, halt value)`."""
+    votes = Votes.of(["<blank>", *(copy.name("a") for copy in COPIES)])
     add(votes, *answers)
     return votes
 
 
 def add(votes: Votes, *answers: tuple[int, Grid, float]) -> None:
     numbers = np.array([number for number, _, _ in answers])
-    inputs = Fields.draw([IMAGES[number].apply(INPUT) for number, _, _ in answers]).tokens
-    given = Fields.draw([IMAGES[number].apply(answer) for number, answer, _ in answers]).tokens
+    inputs = Fields.draw([COPIES[number].apply(INPUT) for number, _, _ in answers]).tokens
+    given = Fields.draw([COPIES[number].apply(answer) for number, answer, _ in answers]).tokens
     votes.add(numbers + 1, inputs, given, np.array([q for _, _, q in answers], np.float32))
 
 
@@ -39,9 +39,9 @@ def task(*outputs: Grid | None, name: str = "a") -> Task:
     return Task(name, (Pair(INPUT, RIGHT),), tuple(Pair(INPUT, output) for output in outputs))
 
 
-@pytest.mark.parametrize("image", range(len(IMAGES)))
-def test_every_image_votes_in_the_tasks_own_terms(image: int) -> None:
-    (best,) = votes_for((image, RIGHT, 0.0)).candidates("a", INPUT)
+@pytest.mark.parametrize("copy", range(len(COPIES)))
+def test_every_image_votes_in_the_tasks_own_terms(copy: int) -> None:
+    (best,) = votes_for((copy, RIGHT, 0.0)).candidates("a", INPUT)
     assert np.array_equal(best.grid, RIGHT)
     assert (best.votes, best.confidence) == (1, 0.5)
 

@@ -1,4 +1,4 @@
-"""Several tries at once: rows of a solved puzzle leave, small groups give no image twice, figures side by side."""
+"""Several tries at once: rows of a solved puzzle leave, small groups give no copy twice, figures side by side."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Scripted:
                 return
 
 
-def test_all_images_of_a_puzzle_leave_at_once_when_one_of_them_is_right() -> None:
+def test_all_copies_of_a_puzzle_leave_at_once_when_one_of_them_is_right() -> None:
     first = PUZZLES[0].tobytes()
 
     def respond(tokens: np.ndarray, step: int) -> np.ndarray:
@@ -109,32 +109,32 @@ def test_a_model_that_keeps_dropped_rows_changes_nothing() -> None:
     assert [(index, one.faults) for index, one in found] == [(0, 0), (1, 0)]
 
 
-def test_a_puzzle_is_tried_first_as_it_is_and_never_twice_as_the_same_image() -> None:
+def test_a_puzzle_is_tried_first_as_it_is_and_never_twice_as_the_same_copy() -> None:
     model = Scripted(lambda tokens, step: tokens)
     maze = MazeDomain(size=3)
     tokens = maze.encode(maze.parse("S #  ## G").grid)
     ((_, found),) = try_copies(model, maze, tokens[None], Tries(50, 1), [7])
     assert found.of == 8, "a square has eight symmetries"
-    (images,) = model.tokens
-    assert np.array_equal(images[0], tokens)
-    assert len({row.tobytes() for row in images}) == 8
+    (copies,) = model.tokens
+    assert np.array_equal(copies[0], tokens)
+    assert len({row.tobytes() for row in copies}) == 8
 
 
-def test_memory_is_bounded_by_the_batch_size_and_images_follow_from_the_stream_alone() -> None:
+def test_memory_is_bounded_by_the_batch_size_and_copies_follow_from_the_stream_alone() -> None:
     puzzles = np.repeat(PUZZLES, 5, axis=0)
 
-    def images(batch_size: int) -> tuple[int, set[bytes]]:
+    def copies(batch_size: int) -> tuple[int, set[bytes]]:
         model = Scripted(lambda tokens, step: wrong(tokens))
         list(try_copies(model, FOUR, puzzles, Tries(4, 1, batch_size=batch_size), range(10)))
         return max(map(len, model.tokens)), {row.tobytes() for batch in model.tokens for row in batch}
 
-    (small, one), (large, other) = images(8), images(100)
+    (small, one), (large, other) = copies(8), copies(100)
     assert (small, large) == (8, 40)
     assert one == other
 
 
 def sure_of_all_but(known: set[bytes]) -> ACTModel:
-    """Right on images, wrong on the puzzles `known`; always sure."""
+    """Right on copies, wrong on the puzzles `known`; always sure."""
 
     def respond(tokens: np.ndarray, step: int) -> tuple[np.ndarray, float]:
         tokens = tokens.astype(np.uint8)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hrm_cli.accounting.components import anatomy
+from hrm_cli.accounting.components import components
 from hrm_cli.accounting.flops import step_flops
 from hrm_cli.config.schema import ArchConfig, EvalConfig
 from hrm_cli.data.format import Dataset

@@ -112,7 +112,7 @@ def test_altered_predictions_of_the_arc_recording_are_noticed_with_exit_status_1
     shutil.copytree(shared / "golden" / "arc_vote", copy)
     with np.load(copy / "predictions.npz") as stored:
         arrays = {name: stored[name] for name in stored}
-    # Answers in another order, or believed in the other way round: the same votes from other images.
+    # Answers in another order, or believed in the other way round: the same votes from other copies.
     arrays[quantity] = arrays[quantity][::-1] if quantity == "preds" else -arrays[quantity]
     np.savez(copy / "predictions.npz", **arrays)
     assert program.main([str(copy)]) == 1

@@ -7,7 +7,7 @@ import torch
 
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.registry import build_model
-from hrm_cli.models.rng import Draws
+from hrm_cli.models.rng import StepRNG
 
 
 def set_q_head(model: ACTModel, halt: float, going_on: float) -> None:
@@ -74,8 +74,8 @@ def test_exploration_keeps_some_rows_going_that_want_to_halt_at_once(model: ACTM
         torch.ones(rows, 20, dtype=torch.int32),
         torch.zeros(rows, dtype=torch.int32),
     )
-    draws = Draws(torch.Generator().manual_seed(0), rows)
-    carry, _ = model.train_step(model.initial_carry(many), many, draws)
+    rng = StepRNG(torch.Generator().manual_seed(0), rows)
+    carry, _ = model.train_step(model.initial_carry(many), many, rng)
     # halt_exploration_prob is 0.1, and the least number drawn is 2.
     assert 0.07 < (~carry.halted).float().mean().item() < 0.13
 

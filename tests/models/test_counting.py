@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hrm_cli.accounting.components import ANATOMIES, Part, anatomy, trainable_in_closed_form
+from hrm_cli.accounting.components import COMPONENTS, Part, components, trainable_in_closed_form
 from hrm_cli.accounting.counting import GroupCount, count_exactly, count_stored
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.presets import load_preset
@@ -64,13 +64,13 @@ def test_every_count_is_that_of_the_real_model(arch, vocabulary, cells, identifi
         assert sum(group.trainable + group.buffers for group in groups) == count.state_dict
     # A file does not say what is trained: the tensors' names must tell the same as the modules.
     assert count_stored({name: t.shape for name, t in model.state_dict().items()}) == count
-    parts = anatomy(arch, vocabulary, cells, identifiers)
+    parts = components(arch, vocabulary, cells, identifiers)
     assert sums(parts, "module") == counted(count.modules)
     assert sums(parts, "kind") == counted(count.kinds)
 
 
 def test_no_tensor_of_any_core_is_of_an_unknown_kind() -> None:
-    assert set(ANATOMIES) == set(CORES), "a new core needs its anatomy"
+    assert set(COMPONENTS) == set(CORES), "a new core needs its components"
     for core in CORES:
         for positions in ("rope", "learned"):
             arch = ArchConfig(core=core, hidden_size=16, num_heads=2, pos_encodings=positions)

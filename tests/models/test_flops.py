@@ -9,7 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from hrm_cli.accounting.components import anatomy
+from hrm_cli.accounting.components import components
 from hrm_cli.accounting.flops import run_flops, step_flops, step_flops_by_kind, training_flops
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.train import TrainConfig
@@ -43,7 +43,7 @@ def test_a_step_takes_the_flops_that_torch_counts(settings: dict[str, Any], dtyp
     model = build_model(arch, VOCABULARY, CELLS, 5, generator=torch.Generator().manual_seed(0)).train()
     inputs = torch.randint(1, VOCABULARY, (ROWS, CELLS), dtype=torch.int32)
     batch = PuzzleBatch(inputs, inputs, torch.zeros(ROWS, dtype=torch.int32))
-    expected = step_flops(anatomy(arch, VOCABULARY, CELLS, 5))
+    expected = step_flops(components(arch, VOCABULARY, CELLS, 5))
 
     # Torch counts no fused attention on a CPU: it is told to write the products out.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as training:
@@ -79,7 +79,7 @@ def test_under_rsm_a_step_takes_the_flops_that_torch_counts_at_every_stage(core:
 
 
 def test_kinds_sum_to_the_step_and_steps_to_the_run() -> None:
-    parts = anatomy(ArchConfig(**SMALL), VOCABULARY, CELLS)
+    parts = components(ArchConfig(**SMALL), VOCABULARY, CELLS)
     step, kinds = step_flops(parts), step_flops_by_kind(parts)
     assert set(kinds) == {"attention", "SwiGLU", "heads"}
     assert sum(kind.forward for kind in kinds.values()) == step.forward

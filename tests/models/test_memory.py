@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrm_cli.accounting.components import anatomy
+from hrm_cli.accounting.components import components
 from hrm_cli.accounting.memory import _PASSING, activation_bytes, activation_bytes_on_cpu, training_memory
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models import layers, nova
@@ -69,7 +69,7 @@ def test_activations_are_estimated_within_the_promised_tolerance(
     for module in (layers, nova):
         monkeypatch.setattr(module, "attend", fused)
     arch = ArchConfig(**{**SMALL, **settings, "forward_dtype": dtype})
-    parts = anatomy(arch, VOCABULARY, CELLS)
+    parts = components(arch, VOCABULARY, CELLS)
     copies = training_memory(parts, ROWS, dtype).working_copy // 2
     assert activation_bytes(parts, ROWS, dtype) + copies == pytest.approx(kept_bytes(arch), rel=TOLERANCE)
 
@@ -82,7 +82,7 @@ def test_a_cpu_which_computes_in_its_own_way_keeps_what_is_said_of_it(
     settings: dict[str, Any], dtype: str
 ) -> None:
     arch = ArchConfig(**{**SMALL, **settings, "forward_dtype": dtype})
-    parts = anatomy(arch, VOCABULARY, CELLS)
+    parts = components(arch, VOCABULARY, CELLS)
     copies = training_memory(parts, ROWS, dtype).working_copy // 2
     assert activation_bytes_on_cpu(parts, ROWS, dtype) + copies == pytest.approx(
         kept_bytes(arch), rel=TOLERANCE
@@ -97,7 +97,7 @@ def test_weights_gradients_and_moments_are_those_of_the_optimizer() -> None:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     moments = [t for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
-    said = training_memory(anatomy(arch, VOCABULARY, CELLS, 9), 1, "float32", averages_weights=True)
+    said = training_memory(components(arch, VOCABULARY, CELLS, 9), 1, "float32", averages_weights=True)
     assert said.weights == sum(p.nbytes for p in model.parameters())
     assert said.gradients == sum(p.grad.nbytes for p in model.parameters())
     assert said.optimizer == sum(t.nbytes for t in moments)
@@ -109,7 +109,7 @@ def test_weights_gradients_and_moments_are_those_of_the_optimizer() -> None:
 
 
 def test_gradients_come_while_activations_go_unless_micro_batches_follow() -> None:
-    parts = anatomy(ArchConfig(hidden_size=256, num_heads=4), VOCABULARY, CELLS)
+    parts = components(ArchConfig(hidden_size=256, num_heads=4), VOCABULARY, CELLS)
     few, many = (training_memory(parts, rows, "bfloat16") for rows in (1, 1000))
     copy = few.working_copy // 2
     assert few.activations + copy < few.gradients < many.activations

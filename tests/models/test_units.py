@@ -17,7 +17,7 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.core import CoreOutput
 from hrm_cli.models.registry import build_model
-from hrm_cli.models.rng import Draws
+from hrm_cli.models.rng import StepRNG
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.training.objectives import Progress, deep_supervision
 
@@ -110,7 +110,7 @@ def test_the_gradient_reaches_all_updates_of_the_last_cycle_or_only_the_last_one
     gradients = []
     for rule in ("last_updates", "last_cycle"):
         config = TrainConfig(gradient=rule)
-        _, out = deep_supervision(model, None, batch, config, Draws(None, 2), Progress())
+        _, out = deep_supervision(model, None, batch, config, StepRNG(None, 2), Progress())
         model.zero_grad()
         out.loss.backward()
         gradients.append(model.inner.L_level.layers[0].mlp.down_proj.weight.grad.clone())
@@ -129,7 +129,7 @@ def test_staggered_rows_take_new_puzzles_at_different_steps() -> None:
         carry = None
         config, rows = TrainConfig(stagger=stagger), []
         for _ in range(8):
-            carry, _ = deep_supervision(model, carry, batch, config, Draws(generator, 32), Progress())
+            carry, _ = deep_supervision(model, carry, batch, config, StepRNG(generator, 32), Progress())
             rows.append(int((carry.steps >= 8).sum()))
         halted[stagger] = rows
     assert halted[False] == [0] * 7 + [32]

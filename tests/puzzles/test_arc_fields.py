@@ -38,9 +38,9 @@ def slow_crop(tokens: np.ndarray) -> Grid:
 
 @given(GRIDS, SYMMETRIES)
 def test_every_symmetry_is_undone_by_its_inverse(grid: Grid, symmetry: ArcSymmetry) -> None:
-    image = symmetry.apply(grid)
-    assert np.array_equal(symmetry.inverse().apply(image), grid)
-    assert np.array_equal(image == 0, ArcSymmetry(symmetry.transform).apply(grid) == 0)
+    copy = symmetry.apply(grid)
+    assert np.array_equal(symmetry.inverse().apply(copy), grid)
+    assert np.array_equal(copy == 0, ArcSymmetry(symmetry.transform).apply(grid) == 0)
 
 
 @given(SYMMETRIES)
@@ -109,16 +109,16 @@ def test_crop_of_nothing_but_padding_is_an_empty_grid_and_of_nothing_but_colors_
 
 @settings(max_examples=40)
 @given(st.lists(st.tuples(GRIDS, SYMMETRIES), min_size=1, max_size=4), st.integers(0, 2**32))
-def test_images_in_the_field_are_those_of_the_grids_wherever_they_are_put(
+def test_copies_in_the_field_are_those_of_the_grids_wherever_they_are_put(
     pairs: list[tuple[Grid, ArcSymmetry]], seed: int
 ) -> None:
     fields = Fields.draw([grid for grid, _ in pairs])
     symmetries = ArcSymmetries.of([symmetry for _, symmetry in pairs])
     owners = np.arange(len(pairs))
     expected = [symmetry.apply(grid) for grid, symmetry in pairs]
-    assert np.array_equal(fields.images(owners, symmetries), Fields.draw(expected).tokens)
+    assert np.array_equal(fields.copies(owners, symmetries), Fields.draw(expected).tokens)
     tops, lefts = random_places(fields, fields, owners, symmetries.transforms, np.random.default_rng(seed))
-    moved = fields.images(owners, symmetries, tops, lefts).reshape(-1, 30, 30)
+    moved = fields.copies(owners, symmetries, tops, lefts).reshape(-1, 30, 30)
     for field, grid, top, left in zip(moved, expected, tops, lefts, strict=True):
         rows, columns = grid.shape
         assert np.array_equal(field[top : top + rows, left : left + columns], grid + 2)

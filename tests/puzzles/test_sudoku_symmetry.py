@@ -131,7 +131,7 @@ def test_images_share_their_canonical_form(size, seed, extra):
     assert domain.canonical(tokens) == domain.canonical(moved)
 
 
-def test_canonical_forms_are_images_of_their_puzzles():
+def test_canonical_forms_are_copies_of_their_puzzles():
     domain = SudokuDomain(9)
     puzzles, _ = some(9, 20, 5)
     forms = np.frombuffer(b"".join(domain.canonical(puzzles)), np.uint8).reshape(20, 81)

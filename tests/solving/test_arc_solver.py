@@ -60,7 +60,7 @@ def effort(**changes: object) -> Effort:
     return Effort(**{"max_steps": 1, "adaptive": False, "batch_size": 2, **changes})  # type: ignore[arg-type]
 
 
-def test_a_known_task_is_voted_on_by_all_its_images_and_by_no_more_than_asked_for() -> None:
+def test_a_known_task_is_voted_on_by_all_its_copies_and_by_no_more_than_asked_for() -> None:
     (solution,) = ArcSolver(model(), card(), effort()).solve([task("known")])
     assert (solution.attempts, solution.steps, solution.answer is None) == (3, 1, False)
     (solution,) = ArcSolver(model(), card(), effort(votes=2)).solve([task("known")])
@@ -89,7 +89,7 @@ def test_a_task_never_seen_gets_no_answer_but_the_reason() -> None:
 
 
 def test_adapting_answers_a_task_never_seen_and_tells_of_demonstrations_held_out() -> None:
-    adaptation = Adaptation(steps=1, images=2, batch_size=1)
+    adaptation = Adaptation(steps=1, copies=2, batch_size=1)
     (solution,) = ArcSolver(model(), card(), effort(adaptation=adaptation)).solve([task("new")])
     assert solution.answer is not None
     assert solution.attempts == 2
@@ -102,7 +102,7 @@ def test_adapting_moves_embeddings_of_a_copy_and_its_weights_only_when_asked_to(
     original = model()
     before = {name: tensor.clone() for name, tensor in original.state_dict().items()}
     adapted = adapt(
-        original, Preset().train, "new", task("new").train, Adaptation(2, weights, images=4, batch_size=4)
+        original, Preset().train, "new", task("new").train, Adaptation(2, weights, copies=4, batch_size=4)
     )
     after = adapted.model.state_dict()
     assert all(torch.equal(before[name], tensor) for name, tensor in original.state_dict().items())
@@ -120,7 +120,7 @@ def test_adapting_learns_its_demonstrations_better_and_better() -> None:
     pair = Pair(np.full((1, 2), 3, np.uint8), np.full((1, 2), 5, np.uint8))
     losses = []
     for steps in (1, 15):
-        learned = adapt(model(), config, "new", [pair], Adaptation(steps, True, images=1, batch_size=1))
+        learned = adapt(model(), config, "new", [pair], Adaptation(steps, True, copies=1, batch_size=1))
         inputs = torch.zeros(1, 900, dtype=torch.int32)
         inputs[0, :2] = 5
         step = next(iter(learned.model.infer(inputs, torch.ones(1, dtype=torch.int32), 1, adaptive=False)))

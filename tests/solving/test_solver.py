@@ -114,18 +114,18 @@ def test_retry_under_a_symmetry_solves_and_maps_the_answer_back(
 ) -> None:
     originals = {domain.encode(p.grid).tobytes() for p in puzzles}
 
-    def right_on_images_only(tokens: np.ndarray, step: int) -> tuple[np.ndarray, float]:
+    def right_on_copies_only(tokens: np.ndarray, step: int) -> tuple[np.ndarray, float]:
         if tokens.tobytes() in originals:
             return wrong_answer(tokens), 1.0
         return right_model.respond(tokens, step)
 
-    solutions = solve(scripted(right_on_images_only), domain, puzzles, attempts=5)
+    solutions = solve(scripted(right_on_copies_only), domain, puzzles, attempts=5)
     assert {s.status for s in solutions} == {"solved"}
     assert {s.attempts for s in solutions} == {5}
     assert all(s.attempt > 1 and not s.one_pass for s in solutions)
 
 
-def test_verified_puzzles_are_not_tried_again_and_the_others_have_all_their_images_in_one_batch(
+def test_verified_puzzles_are_not_tried_again_and_the_others_have_all_their_copies_in_one_batch(
     domain: SudokuDomain, scripted: Any, right_model: Any, puzzles: list[Puzzle]
 ) -> None:
     hard = domain.encode(puzzles[1].grid).tobytes()
@@ -186,13 +186,13 @@ def test_attempts_go_deeper_than_the_first_answer_until_one_verifies(
 def test_tries_depend_on_the_seed_and_not_on_the_batch_so_that_results_repeat(
     domain: SudokuDomain, scripted: Any, puzzles: list[Puzzle]
 ) -> None:
-    def images(batch_size: int, seed: int) -> set[bytes]:
+    def copies(batch_size: int, seed: int) -> set[bytes]:
         model = scripted(lambda tokens, step: (wrong_answer(tokens), 0.0))
         solve(model, domain, puzzles, attempts=3, seed=seed, batch_size=batch_size)
         return {row.tobytes() for run in model.runs for row in run}
 
-    assert images(1, seed=7) == images(3, seed=7)
-    assert images(3, seed=7) != images(3, seed=8)
+    assert copies(1, seed=7) == copies(3, seed=7)
+    assert copies(3, seed=7) != copies(3, seed=8)
 
 
 def test_puzzles_halt_on_their_own_step_and_full_halting_takes_all(

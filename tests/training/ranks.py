@@ -88,7 +88,7 @@ def trained(
 
 
 def voted(world: World, file: Path, data: Path) -> None:
-    """Every image of ARC tasks answers, and rank 0 writes down all candidates and the submission."""
+    """Every copy of ARC tasks answers, and rank 0 writes down all candidates and the submission."""
     dataset = Dataset.open(data, "test")
     voting = Voting.of(dataset)
     result = voting.run(
@@ -110,7 +110,7 @@ def voted(world: World, file: Path, data: Path) -> None:
 
 
 def model_that_paints_over(identifiers: int) -> ACTModel:
-    """Answers the puzzle with every color replaced by the next: another answer for each recolored image."""
+    """Answers the puzzle with every color replaced by the next: another answer for each recolored copy."""
     arch = ArchConfig(**ARCH, hidden_size=16, H_cycles=1, L_cycles=1, halt_max_steps=1, puzzle_emb_ndim=0)
     model = build_model(arch, 12, 900, identifiers, initialize=False)
     tensors = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}

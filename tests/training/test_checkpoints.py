@@ -16,7 +16,7 @@ import hrm_cli.training.checkpointing as checkpoints
 from hrm_cli.checkpoints.checksums import agrees, checksum_of, is_intact, sealed
 from hrm_cli.checkpoints.model_files import find_model_file, load_model, read_model_card
 from hrm_cli.errors import CheckpointError
-from hrm_cli.models.rng import Draws
+from hrm_cli.models.rng import StepRNG
 from hrm_cli.training.loggers import MetricsFile
 from hrm_cli.training.loop import train
 from hrm_cli.training.resuming import load_training_state
@@ -204,7 +204,7 @@ def test_exploration_is_drawn_on_the_host_whatever_the_device_of_the_model(make_
     _, state = make_run(5)
     assert state.generator.device.type == "cpu"
     arch = state.model.arch.model_copy(update={"halt_exploration_prob": 0.5})
-    here, there = (Draws(torch.Generator().manual_seed(7), 64) for _ in range(2))
+    here, there = (StepRNG(torch.Generator().manual_seed(7), 64) for _ in range(2))
     # A device without storage stands for any accelerator: what it cannot do is draw the same numbers.
     assert there.minimum_steps(arch, torch.device("meta")).device.type == "meta"
     assert here.minimum_steps(arch, torch.device("cpu")).any()

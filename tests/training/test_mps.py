@@ -155,7 +155,7 @@ def test_what_is_computed_twice_gets_the_random_numbers_of_the_first_time(mps: A
         return x * x
 
     x = torch.ones(3, device=standin.MPS, requires_grad=True)
-    out = recomputed(part, x, draws=True)
+    out = recomputed(part, x, uses_rng=True)
     mps.generator.state += 5
     out.sum().backward()
     assert seen == [0, 0]

@@ -7,7 +7,7 @@ import torch
 
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.core import Depth
-from hrm_cli.models.rng import Draws
+from hrm_cli.models.rng import StepRNG
 from hrm_cli.training.loop import train
 from hrm_cli.training.objectives import OBJECTIVES, Progress
 from hrm_cli.training.prefetch import as_tensors
@@ -90,9 +90,9 @@ def test_rows_that_go_on_keep_their_puzzle_and_start_from_the_state_they_were_le
     core, config, step = state.model.inner, run.preset.train, OBJECTIVES["rsm"]
     first, second = (as_tensors(next(run.batches)) for _ in range(2))
     with torch.no_grad():
-        carry, out = step(state.model, None, first, config, Draws(state.generator, 8), Progress())
+        carry, out = step(state.model, None, first, config, StepRNG(state.generator, 8), Progress())
         assert bool(out.fresh.all()), "there is nothing yet to go on with"
-        after, out = step(state.model, carry, second, config, Draws(state.generator, 8), Progress())
+        after, out = step(state.model, carry, second, config, StepRNG(state.generator, 8), Progress())
         went_on = ~out.fresh
         assert 0 < int(went_on.sum()) < 8
         puzzles = torch.where(went_on[:, None], first.inputs, second.inputs)
@@ -114,7 +114,7 @@ def test_a_model_with_a_q_head_learns_whether_its_answer_is_right_under_rsm_too(
         None,
         as_tensors(next(run.batches)),
         run.preset.train,
-        Draws(state.generator, 8),
+        StepRNG(state.generator, 8),
         Progress(),
     )
     out.loss.backward()
@@ -152,14 +152,14 @@ def test_cgar_weighs_earlier_supervision_steps_more_and_keeps_the_mean(make_run)
     plain = run.preset.train.model_copy(update={"supervision_decay": 1.0, "depth_schedule": None})
     batch = as_tensors(next(run.batches))
     _, weighted = deep(
-        state.model, None, batch, run.preset.train, Draws(state.generator, 8), Progress(29, 30)
+        state.model, None, batch, run.preset.train, StepRNG(state.generator, 8), Progress(29, 30)
     )
     state.generator.manual_seed(run.preset.train.seed + 1)
     # One cycle each in this model: at the schedule's first stage only the second L update differs.
-    _, even = deep(state.model, None, batch, plain, Draws(state.generator, 8), Progress(0, 30))
+    _, even = deep(state.model, None, batch, plain, StepRNG(state.generator, 8), Progress(0, 30))
     # Three supervision steps: 1, ½ and ¼ scaled to a mean of 1 make 12/7 of the first.
     shallow = run.preset.train.model_copy(update={"depth_schedule": "1x1@0"})
     state.generator.manual_seed(run.preset.train.seed + 1)
-    _, first = deep(state.model, None, batch, shallow, Draws(state.generator, 8), Progress(0, 30))
+    _, first = deep(state.model, None, batch, shallow, StepRNG(state.generator, 8), Progress(0, 30))
     assert first.metrics["lm_loss"].item() == pytest.approx(even.metrics["lm_loss"].item() * 12 / 7, rel=1e-5)
     assert weighted.metrics["lm_loss"].item() != pytest.approx(first.metrics["lm_loss"].item(), rel=1e-6)

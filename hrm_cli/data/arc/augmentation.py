@@ -1,4 +1,4 @@
-"""Images of ARC tasks: symmetries that make different tasks of one, and their grids in the field.
+"""Copies of ARC tasks: symmetries that make different tasks of one, and their grids in the field.
 
 Which symmetries a task gets follows from the dataset's seed, the task's name and its grids alone: another selection
 of tasks, or `augment: online`, gives the same task the same names.
@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.puzzles.arc.fields import Fields, random_places
-from hrm_cli.puzzles.arc.kernels import FIRST_COLOR, hash_images
+from hrm_cli.puzzles.arc.kernels import FIRST_COLOR, hash_copies
 from hrm_cli.puzzles.arc.symmetry import COLORS, ArcSymmetries
 from hrm_cli.puzzles.arc.tasks import Pair
 from hrm_cli.puzzles.dihedral import SYMMETRIES
 from hrm_cli.puzzles.domain import Tokens
 
 _SURPLUS = 64
-"""Symmetries drawn beyond those wanted: enough for the few images that most tasks repeat."""
+"""Symmetries drawn beyond those wanted: enough for the few copies that most tasks repeat."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Examples:
         """Fields of pairs; an output that is not known is an empty field."""
         return cls(Fields.draw([p.input for p in pairs]), Fields.draw([p.output for p in pairs]))
 
-    def images(
+    def copies(
         self, symmetries: ArcSymmetries, rng: np.random.Generator | None = None
     ) -> tuple[Tokens, Tokens]:
         """Inputs and labels `[n·e, F]`: all examples under the first symmetry, then under the next, …
@@ -57,15 +57,15 @@ class Examples:
             unmoved = np.arange(len(symmetries)) * count + rng.integers(0, count, len(symmetries))
             tops[unmoved] = lefts[unmoved] = 0
         return (
-            self.inputs.images(owners, repeated, tops, lefts),
-            self.outputs.images(owners, repeated, tops, lefts),
+            self.inputs.copies(owners, repeated, tops, lefts),
+            self.outputs.copies(owners, repeated, tops, lefts),
         )
 
 
 def distinct_symmetries(splits: Sequence[Examples], count: int, rng: np.random.Generator) -> ArcSymmetries:
     """The identity and up to `count` more symmetries, no two of which make the same task of these examples.
 
-    Drawn uniformly; fewer only where the task has no more different images.
+    Drawn uniformly; fewer only where the task has no more different copies.
     """
     inputs = Fields.join([part.inputs for part in splits])
     outputs = Fields.join([part.outputs for part in splits])
@@ -79,7 +79,7 @@ def distinct_symmetries(splits: Sequence[Examples], count: int, rng: np.random.G
     while count:
         drawn = _numbered(rng.choice(total, size, replace=False), used, rng)
         candidates = ArcSymmetries.identity().followed_by(drawn)
-        hashes = hash_images(
+        hashes = hash_copies(
             pairs.tokens, pairs.rows, pairs.columns, roles, candidates.transforms, candidates.permutations
         )
         first = np.sort(np.unique(hashes, return_index=True)[1])

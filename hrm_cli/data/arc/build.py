@@ -1,10 +1,10 @@
-"""Builds ARC datasets: every task with its named images, streamed to disk in bounded memory on all processors.
+"""Builds ARC datasets: every task with its named copies, streamed to disk in bounded memory on all processors.
 
-The layout is the reference's: a group for each task, in it a puzzle for each image with an identifier of its own,
+The layout is the reference's: a group for each task, in it a puzzle for each copy with an identifier of its own,
 in it the pairs. With `augment: online` the identifiers are the same, but only the tasks as they are get stored:
-`hrm_cli.data.arc.online` makes the images from the identifiers' names.
+`hrm_cli.data.arc.online` makes the copies from the identifiers' names.
 
-Letters in shapes: n images of a task, e examples of a puzzle.
+Letters in shapes: n copies of a task, e examples of a puzzle.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from hrm_cli.puzzles.arc.tasks import Task
 from hrm_cli.puzzles.domain import PAD, Tokens
 
 _PIECE = 512
-"""Images of a task made at once: some ten megabytes."""
+"""Copies of a task made at once: some ten megabytes."""
 
 _CHOOSE, _PLACE = 0, 1
 """What a task's random numbers are drawn for."""
@@ -59,7 +59,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some images of a task."""
+    """Some copies of a task."""
 
     job: _Job
     start: int
@@ -180,9 +180,9 @@ def _paint(job: _Job, start: int, seed: int) -> _Piece:
     return _Piece(
         job,
         start,
-        job.train.images(symmetries, rng),
+        job.train.copies(symmetries, rng),
         # Test grids stay at the corner, as those to be solved do.
-        None if job.test is None else job.test.images(symmetries),
+        None if job.test is None else job.test.copies(symmetries),
         start + len(symmetries) == len(job.symmetries),
     )
 

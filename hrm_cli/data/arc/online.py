@@ -1,7 +1,7 @@
-"""ARC images made when they are expected, from the names of the puzzle identifiers.
+"""ARC copies made when they are expected, from the names of the puzzle identifiers.
 
 A dataset built with `augment: online` holds every task once. Its identifiers are those of the stored form: a task's
-own, and behind it those of its named images. Training visits a task under one of these names at a time, evaluation
+own, and behind it those of its named copies. Training visits a task under one of these names at a time, evaluation
 under all of them.
 
 Letters in shapes: B rows of a batch, G tasks, I identifiers, F = 900 cells of a field.
@@ -49,8 +49,8 @@ def read_identifiers(dataset: Dataset) -> list[str]:
 
 
 @dataclass(frozen=True)
-class ArcImages:
-    """The named images of every task of an online dataset."""
+class ArcCopies:
+    """The named copies of every task of an online dataset."""
 
     dataset: Dataset
     symmetries: ArcSymmetries
@@ -61,8 +61,8 @@ class ArcImages:
     """Names of each task, its own included, `[G]`."""
 
     @classmethod
-    def of(cls, dataset: Dataset) -> ArcImages:
-        """The images of an online dataset. Raises DatasetError where its names are malformed."""
+    def of(cls, dataset: Dataset) -> ArcCopies:
+        """The copies of an online dataset. Raises DatasetError where its names are malformed."""
         names = read_identifiers(dataset)
         try:
             symmetries = ArcSymmetries.parse(names)
@@ -83,7 +83,7 @@ class ArcImages:
     def draw(
         self, examples: NDArray[np.int64], epochs: NDArray[np.int64], seed: int, rng: np.random.Generator
     ) -> tuple[Grids, NDArray[np.int32]]:
-        """Images of examples `[B]` visited in `epochs` `[B]`: grids `[B, F]` each, and identifiers `[B]`.
+        """Copies of examples `[B]` visited in `epochs` `[B]`: grids `[B, F]` each, and identifiers `[B]`.
 
         All examples of one visit get the same symmetry and all but one of them are moved within the field, as the
         examples of a stored puzzle are. Which these are follows from seed, epoch and task; `rng` draws the places.
@@ -103,10 +103,10 @@ class ArcImages:
         tops, lefts = random_places(inputs, outputs, owners, symmetries.transforms, rng)
         stays = examples - self.dataset.puzzle_indices[puzzles] == unmoved
         tops[stays] = lefts[stays] = 0
-        images = tuple(
-            fields.images(owners, symmetries, tops, lefts).astype(np.int32) for fields in (inputs, outputs)
+        copies = tuple(
+            fields.copies(owners, symmetries, tops, lefts).astype(np.int32) for fields in (inputs, outputs)
         )
-        return (images[0], images[1]), identifiers.astype(np.int32)
+        return (copies[0], copies[1]), identifiers.astype(np.int32)
 
     def every(
         self, batch_size: int, limit: int | None = None, *, own: slice | None = None
@@ -116,7 +116,7 @@ class ArcImages:
         `limit`: only the first so many; `own`: of each batch only these rows.
         """
         sizes = np.diff(self.dataset.puzzle_indices)
-        # Ends of the tasks in the order of images: one row for each example of each image.
+        # Ends of the tasks in the order of copies: one row for each example of each copy.
         ends = np.cumsum(self.counts * sizes)
         total = int(ends[-1]) if limit is None else min(limit, int(ends[-1]))
         for start in range(0, total, batch_size):
@@ -124,16 +124,16 @@ class ArcImages:
             if not len(rows):
                 continue
             task = np.searchsorted(ends, rows, side="right")
-            image, example = np.divmod(rows - (ends - self.counts * sizes)[task], sizes[task])
-            identifiers = self.first[task] + image
+            copy, example = np.divmod(rows - (ends - self.counts * sizes)[task], sizes[task])
+            identifiers = self.first[task] + copy
             inputs, outputs = (
                 Fields.crop(grid) for grid in self.dataset.gather(self.dataset.puzzle_indices[task] + example)
             )
             owners, symmetries = np.arange(len(rows)), self.symmetries[identifiers]
             yield (
                 (
-                    inputs.images(owners, symmetries).astype(np.int32),
-                    outputs.images(owners, symmetries).astype(np.int32),
+                    inputs.copies(owners, symmetries).astype(np.int32),
+                    outputs.copies(owners, symmetries).astype(np.int32),
                 ),
                 identifiers.astype(np.int32),
             )

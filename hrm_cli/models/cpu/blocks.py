@@ -1,9 +1,9 @@
 """The blocks of `hrm_cli.models.layers` for a CPU: the same mathematics in fewer passes over memory, no compiler.
 
 What is done differently, each because it was measured (benchmarks/results/cpu_speed.txt):
-- what lies between two products is one pass over memory each, a kernel of `hrm_cli.kernels` on torch's own threads;
-- weights are laid out for oneDNN once per step, for all forward products (`hrm_cli.models.cpu.pieces`);
-- attention's weights are padded to whole vectors, for torch's products are slow on odd lengths;
+- the elementwise operations between two matmuls are one fused pass over memory, by kernels on torch's own threads;
+- weights are prepacked by oneDNN once per step, for all forward matmuls (`hrm_cli.models.cpu.pieces`);
+- attention's weights are padded to whole vectors, because torch's matmuls are slow on odd lengths;
 - backward keeps a block's outputs, not float32 copies of them, and opens the gates again.
 
 Letters in shapes: B batch, S positions (puzzle positions first), P positions padded, H hidden size, N heads,

@@ -30,7 +30,7 @@ class LaidOut:
         usable = weight.device.type == "cpu" and prepacking_unavailable(weight.dtype) is None
         self._packed = prepack(self._weight) if usable else None
 
-    def product(self, x: Tensor) -> Tensor:
+    def matmul(self, x: Tensor) -> Tensor:
         """x·weightᵀ for `[…, in]`."""
         return F.linear(x, self._weight) if self._packed is None else prepacked_linear(x, self._packed)
 
@@ -47,7 +47,7 @@ class CPUWeight(NamedTuple):
     plain: Tensor
     """Gradients flow back through it."""
     fixed: LaidOut
-    """The same numbers, laid out for the forward products."""
+    """The same numbers, prepacked for the forward matmuls."""
 
 
 class CPUSwiGLU(NamedTuple):
@@ -92,7 +92,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, plain: Tensor, fixed: LaidOut) -> Tensor:
         ctx.save_for_backward(x, plain)
-        return fixed.product(x)
+        return fixed.matmul(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
@@ -111,11 +111,11 @@ class _SwiGLU(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, gate_up: Tensor, down: Tensor, gate_up_fixed: LaidOut, down_fixed: LaidOut
     ) -> Tensor:
-        both, size = gate_up_fixed.product(x), down.shape[1]
+        both, size = gate_up_fixed.matmul(x), down.shape[1]
         ctx.save_for_backward(x, gate_up, down, both)
         opened = x.new_empty(*x.shape[:-1], size)
         _open_gate(opened.numel() // size, 3 * size * x.element_size(), x.dtype, size, both, opened)
-        return down_fixed.product(opened)
+        return down_fixed.matmul(opened)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:

@@ -1,6 +1,6 @@
 """Fused kernels on CUDA for passes without gradient: which of them run is settled when a model is built.
 
-Without gradient neither the rotated queries and keys nor the gate and up products of a SwiGLU need be written down.
+Without gradient neither the rotated queries and keys nor the gate and up projections of a SwiGLU need to be stored.
 `HRM_CUDA_KERNELS` names what may be used: off (the default), on, attention, or swiglu.
 """
 

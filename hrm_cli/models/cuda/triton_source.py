@@ -81,7 +81,7 @@ def _gated(  # type: ignore[no-untyped-def]
     inner: tl.constexpr, width: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    # silu(x·gateᵀ) · (x·upᵀ), both products in one program: neither is written down.
+    # silu(x·gateᵀ) · (x·upᵀ), both matmuls in one program: neither result is stored.
     program = tl.program_id(0)
     columns = tl.cdiv(inner, BN)
     down = tl.cdiv(rows, BM)

@@ -1,6 +1,6 @@
 """ARC grids in their 30×30 field of tokens, many at a time: drawn, moved, recolored, cropped.
 
-Letters in shapes: g fields, n images, F = 900 cells of a field.
+Letters in shapes: g fields, n copies, F = 900 cells of a field.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Fields:
         rows, columns = self.rows[number], self.columns[number]
         return self.tokens[number].reshape(SIDE, SIDE)[:rows, :columns] - np.uint8(FIRST_COLOR)
 
-    def images(
+    def copies(
         self,
         owners: NDArray[np.int64],
         symmetries: ArcSymmetries,
@@ -90,19 +90,19 @@ class Fields:
         lefts: NDArray[np.int64] | None = None,
     ) -> Tokens:
         """Fields `[n, F]`: grid `owners[i]` under symmetry i, its corner at row `tops[i]` and column `lefts[i]`."""
-        images = np.empty((len(owners), CELLS), np.uint8)
+        copies = np.empty((len(owners), CELLS), np.uint8)
         corner = np.zeros(len(owners), np.int64)
         paint(
             self.tokens, self.rows, self.columns, owners, symmetries.transforms, symmetries.permutations,
-            corner if tops is None else tops, corner if lefts is None else lefts, images,
+            corner if tops is None else tops, corner if lefts is None else lefts, copies,
         )  # fmt: skip
-        return images
+        return copies
 
 
 def free_places(
     inputs: Fields, outputs: Fields, owners: NDArray[np.int64], transforms: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many rows and columns an image of pair `owners[i]` can be moved by, input and output alike, `[n]` each."""
+    """How many rows and columns a copy of pair `owners[i]` can be moved by, input and output alike, `[n]` each."""
     rows = np.maximum(inputs.rows, outputs.rows)[owners]
     columns = np.maximum(inputs.columns, outputs.columns)[owners]
     swapped = SWAPS_SIDES[transforms]
@@ -116,6 +116,6 @@ def random_places(
     transforms: NDArray[np.uint8],
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """A corner for each image, drawn uniformly from where both of its grids fit: tops and lefts, `[n]` each."""
+    """A corner for each copy, drawn uniformly from where both of its grids fit: tops and lefts, `[n]` each."""
     down, right = free_places(inputs, outputs, owners, transforms)
     return rng.integers(0, down + 1), rng.integers(0, right + 1)

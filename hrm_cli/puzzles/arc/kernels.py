@@ -1,6 +1,6 @@
-"""Compiled loops over ARC fields: images under symmetries, their hashes, and the crop of a prediction.
+"""Compiled loops over ARC fields: copies under symmetries, their hashes, and the crop of a prediction.
 
-Letters in shapes: g fields, n images or symmetries, F = 900 cells of a field.
+Letters in shapes: g fields, n copies or symmetries, F = 900 cells of a field.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SEED, _MULTIPLIER, _SHIFT = np.uint64(0x51ED270B4D8F3A1D), np.uint64(0x9E3779B9
 
 @compiled
 def walk(transform: int, rows: int, columns: int) -> tuple[int, int, int, int, int]:
-    """The image's shape, the cell of the field that goes to its corner, and the steps down and right from there."""
+    """The copy's shape, the cell of the field that goes to its corner, and the steps down and right from there."""
     last_row = (rows - 1) * SIDE
     if transform == 0:
         return rows, columns, 0, SIDE, 1
@@ -49,13 +49,13 @@ def paint(
     permutations: NDArray[np.uint8],
     tops: NDArray[np.int64],
     lefts: NDArray[np.int64],
-    images: NDArray[np.uint8],
+    copies: NDArray[np.uint8],
 ) -> None:
-    """Fills `images` `[n, F]`: field `owners[i]` of `[g, F]` under symmetry i, its corner at (tops, lefts)[i]."""
+    """Fills `copies` `[n, F]`: field `owners[i]` of `[g, F]` under symmetry i, its corner at (tops, lefts)[i]."""
     for i in range(len(owners)):
         owner = owners[i]
-        source, image, permutation = fields[owner], images[i], permutations[i]
-        image[:] = PAD
+        source, copy, permutation = fields[owner], copies[i], permutations[i]
+        copy[:] = PAD
         height, width, start, down, right = walk(transforms[i], rows[owner], columns[owner])
         if height == 0 or width == 0:
             continue
@@ -64,14 +64,14 @@ def paint(
             place = (top + row) * SIDE + left
             cell = start + row * down
             for column in range(width):
-                image[place + column] = permutation[source[cell] - FIRST_COLOR] + FIRST_COLOR
+                copy[place + column] = permutation[source[cell] - FIRST_COLOR] + FIRST_COLOR
                 cell += right
         if top + height < SIDE:
             place = (top + height) * SIDE + left
-            image[place : place + width] = END
+            copy[place : place + width] = END
         if left + width < SIDE:
             for row in range(top, top + height):
-                image[row * SIDE + left + width] = END
+                copy[row * SIDE + left + width] = END
 
 
 @compiled
@@ -83,7 +83,7 @@ def hash_grid(
     permutation: NDArray[np.uint8],
     seed: np.uint64,
 ) -> np.uint64:
-    """A 64-bit hash of the grid's image: shape and colors."""
+    """A 64-bit hash of the grid's copy: shape and colors."""
     height, width, start, down, right = walk(transform, rows, columns)
     mixed = (seed ^ np.uint64(height * (SIDE + 1) + width)) * _MULTIPLIER
     for row in range(height):
@@ -99,7 +99,7 @@ def hash_grid(
 
 
 @compiled
-def hash_images(
+def hash_copies(
     fields: NDArray[np.uint8],
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],

@@ -1,6 +1,6 @@
 """The names of puzzle identifiers as one short text, so that a model file can carry them.
 
-A million names of ARC images are 30 MB as JSON; packed they are about a quarter of that, 0.4 % of the embeddings of
+A million names of ARC copies are 30 MB as JSON; packed they are about a quarter of that, 0.4 % of the embeddings of
 512 numbers that they belong to.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from hrm_cli.json_text import parse_json
 
 _LARGEST = 128 << 20
-"""Bytes of the names, unpacked: four million names of ARC images."""
+"""Bytes of the names, unpacked: four million names of ARC copies."""
 
 
 def pack_names(names: Sequence[str]) -> str:

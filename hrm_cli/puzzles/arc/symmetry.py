@@ -1,6 +1,6 @@
 """The symmetries of ARC grids: the eight of the square and the permutations of colors 1 to 9, under stable names.
 
-A grid is recolored first, then transformed. A task's image is called `TASK|||tN|||PERMUTATION`: digit i of
+A grid is recolored first, then transformed. A task's copy is called `TASK|||tN|||PERMUTATION`: digit i of
 PERMUTATION is the new color of color i (color 0, the background, stays), and tN is t0 for the identity, t1 to t3
 for quarter turns counter-clockwise, t4 left-right flip, t5 up-down flip, t6 transposition, t7 the other diagonal.
 
@@ -37,7 +37,7 @@ class ArcSymmetry:
     """New color of each color; color 0 stays."""
 
     def apply(self, grid: Grid) -> Grid:
-        """The image of a grid."""
+        """The copy of a grid."""
         recolored = np.array(self.permutation, np.uint8)[grid]
         return transform(recolored, self.transform).astype(np.uint8)
 
@@ -46,7 +46,7 @@ class ArcSymmetry:
         return ArcSymmetry(INVERSES[self.transform], tuple(int(i) for i in np.argsort(self.permutation)))
 
     def name(self, task: str) -> str:
-        """What the image of `task` is called; the task's own name for the identity."""
+        """What the copy of `task` is called; the task's own name for the identity."""
         if self.transform == 0 and self.permutation == _IDENTITY:
             return task
         return f"{task}{SEPARATOR}t{self.transform}{SEPARATOR}{''.join(map(str, self.permutation))}"
@@ -106,7 +106,7 @@ class ArcSymmetries:
         )
 
     def names(self, task: str) -> list[str]:
-        """What the images of `task` are called."""
+        """What the copies of `task` are called."""
         digits = (self.permutations + ord("0")).tobytes().decode("ascii")
         plain = "".join(map(str, _IDENTITY))
         names = []

@@ -124,16 +124,17 @@ class MazeDomain:
 
     def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
         """`count` of the 8 rotations and reflections of a square, or of the 4 that keep another rectangle."""
-        images = cell_permutations(self.rows, self.columns)
+        orientations = cell_permutations(self.rows, self.columns)
         tokens = np.arange(self.vocab_size, dtype=np.uint8)
         return TokenSymmetries(
-            images[rng.integers(0, len(images), count)], np.broadcast_to(tokens, (count, self.vocab_size))
+            orientations[rng.integers(0, len(orientations), count)],
+            np.broadcast_to(tokens, (count, self.vocab_size)),
         )
 
     def canonical(self, tokens: Tokens) -> list[bytes]:
-        """A name for each maze `[n, S]`: the least of its images."""
-        images = cell_permutations(self.rows, self.columns)
-        return [min(image.tobytes() for image in row[images]) for row in tokens.astype(np.uint8)]
+        """A name for each maze `[n, S]`: the least of its orientations."""
+        orientations = cell_permutations(self.rows, self.columns)
+        return [min(one.tobytes() for one in row[orientations]) for row in tokens.astype(np.uint8)]
 
     def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
         """Whether the marks of `answer` are one unbroken path; the note says whether there is a shorter one.

@@ -1,4 +1,4 @@
-"""Where the rows, columns and boxes of a Sudoku lie, for every size that the product knows.
+"""Where the rows, columns and boxes of a Sudoku lie, for every size that hrm knows.
 
 Letters in shapes: N size (digits, rows, columns), S = N² cells, U = 3N units, P peers of a cell.
 """

@@ -52,7 +52,7 @@ class Kernel:
         least = _LEAST_BYTES if _gnu_parallel() else _LEAST_BYTES_OF_A_POOL
         threads = torch.get_num_threads() if rows * row_bytes >= least else 1
         # All threads or one, as torch does: a team of another size would have to be made anew. Each takes a stretch of
-        # rows, about the one whose numbers torch's products have left in that thread's cache.
+        # rows, about the one whose numbers torch's matmuls have left in that thread's cache.
         per_task = max(-(-rows // threads), 1)
         arguments = (ctypes.c_int64 * (4 + len(given)))(
             0, -(-rows // per_task), rows, per_task, *map(_bits, given)

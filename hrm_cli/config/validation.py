@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, all of it, in words: where, what was found, what is accepted."""
+"""Validation errors of a configuration: every problem with its key, the value found and the values accepted."""
 
 from __future__ import annotations
 
