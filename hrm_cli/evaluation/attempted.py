@@ -34,7 +34,7 @@ class AttemptedEvaluation:
 
     effort: Effort
     exact_accuracy: float
-    """Share of puzzles with every labelled cell right, in the first pass or later."""
+    """Share of puzzles with every labeled cell right, in the first pass or later."""
     tried_again: int
     """Puzzles whose first answer broke a rule."""
     seconds: float

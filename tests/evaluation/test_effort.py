@@ -146,7 +146,7 @@ def test_an_interruption_loses_nothing_that_was_found() -> None:
 
 
 def test_work_is_counted_in_steps_whose_flops_are_known() -> None:
-    assert forward_flops(UNITS, 11, 81) == step_flops(anatomy(UNITS, 11, 81)).forward > 0
+    assert forward_flops(UNITS, 11, 81) == step_flops(components(UNITS, 11, 81)).forward > 0
 
 
 def test_an_evaluation_says_which_stage_solved_how_many_and_what_it_took(tmp_path: Path) -> None:
