@@ -143,11 +143,14 @@ def evaluate(
     batch_size: int | None = None,
     max_puzzles: int | None = None,
     attempts: int | None = None,
+    ablate_puzzle_id: bool = False,
     device: str = "auto",
     seed: int = 0,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """The figures of `hrm eval --json` on a dataset folder; without `data` that of the checkpoint's run.
+
+    `ablate_puzzle_id` replaces every puzzle identifier by the blank one.
 
     Raises CheckpointError, ConfigError or DatasetError.
     """
@@ -170,6 +173,7 @@ def evaluate(
             attempts=attempts,
             device=device,
             seed=seed,
+            ablate_puzzle_id=ablate_puzzle_id,
         ),
         reporter,
     )

@@ -67,6 +67,13 @@ def evaluate(
     noise: NoiseOption = None,
     max_seconds: SecondsOption = None,
     submission: SubmissionOption = None,
+    ablate_puzzle_id: Annotated[
+        bool,
+        typer.Option(
+            "--ablate-puzzle-id",
+            help="ARC: replace every puzzle identifier by the blank one, as an ablation.",
+        ),
+    ] = False,
     baselines_only: Annotated[
         bool,
         typer.Option(
@@ -119,7 +126,7 @@ def evaluate(
             "CHECKPOINT": checkpoint, "--max-steps": max_steps, "--halt": halt, "--batch-size": batch_size,
             "--attempts": attempts, "--effort": effort, "--search": search, "--restarts": restarts,
             "--submission": submission, "--backend": backend,
-            "--fail-under": fail_under,
+            "--fail-under": fail_under, "--ablate-puzzle-id": ablate_puzzle_id or None,
         }  # fmt: skip
         unused = [name for name, value in of_models.items() if value is not None]
         if unused:
@@ -169,6 +176,7 @@ def evaluate(
         noise_init,
         noise,
         max_seconds,
+        ablate_puzzle_id,
     )
     if processes.are_launched:
         raise typer.Exit(

@@ -24,6 +24,7 @@ from hrm_cli.evaluation.effort import AskedEffort
 from hrm_cli.evaluation.evaluate import Evaluation, check_fit, evaluate
 from hrm_cli.evaluation.request import EvalRequest
 from hrm_cli.files import whole_file
+from hrm_cli.models.act import ACTModel
 from hrm_cli.models.compiling import compile_inference
 from hrm_cli.models.device import resolve_device
 from hrm_cli.models.out_of_memory import told_as_exhausted
@@ -46,6 +47,8 @@ class Measurement:
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
     arc: Mapping[str, float] | None = None
     """pass@K by name; None where there was no vote."""
+    ablate_puzzle_id: bool = False
+    """Whether every puzzle identifier was replaced by the blank one."""
 
     def headline(self) -> tuple[str, float | None]:
         """The name and value of the accuracy that counts; None where the split has no answers.
@@ -71,6 +74,7 @@ class Measurement:
             "split": self.split,
             "halt": self.halt,
             "max_steps": self.max_steps,
+            "ablate_puzzle_id": self.ablate_puzzle_id,
             **self.result.figures(),
             **_attempted_figures(self.result, self.attempted),
             **_baseline_figures(self.baselines),
@@ -143,6 +147,8 @@ def measure(
     config = card.preset.eval.model_copy(update={k: v for k, v in asked.items() if v is not None})
     model, card = load_model(checkpoint, find_device(request.device) if device is None else device)
     check_fit(model, dataset)
+    if request.ablate_puzzle_id:
+        _ablate_puzzle_ids(model, card.path)
     voting = Voting.of(dataset) if votes else None
     rows = dataset.num_examples if voting is None else voting.rows()
     compile_inference(model, request.compile, min(rows, config.max_puzzles or rows) // world.size)
@@ -173,8 +179,9 @@ def measure(
     if result.puzzles and world.is_first:
         baselines = measure_baselines(dataset, limit=config.max_puzzles)
     return Measurement(
-        card.path, card.step, request.split, config.halt, max_steps, result, attempted, baselines, arc
-    )
+        card.path, card.step, request.split, config.halt, max_steps, result, attempted, baselines, arc,
+        request.ablate_puzzle_id,
+    )  # fmt: skip
 
 
 def measure_trivial(dataset: Dataset, limit: int | None) -> BaselineMeasurement:
@@ -193,6 +200,17 @@ def measure_trivial(dataset: Dataset, limit: int | None) -> BaselineMeasurement:
         outputs,
         on_outputs,
     )
+
+
+def _ablate_puzzle_ids(model: ACTModel, path: Path) -> None:
+    """Raises ConfigError where the model does not tell puzzles apart anyway."""
+    table = getattr(model.inner, "puzzle_emb", None)
+    if table is None or len(table.weights) == 1:
+        lacks = "no puzzle embeddings" if table is None else "the blank puzzle identifier alone"
+        raise ConfigError(
+            f"--ablate-puzzle-id: {path} has {lacks}, so there is nothing to replace; omit the option"
+        )
+    table.ablate()
 
 
 def _voted(voting: Voting, file: Path | None) -> dict[str, float]:

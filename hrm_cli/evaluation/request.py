@@ -35,6 +35,8 @@ class EvalRequest:
     noise_init: float | None = None
     noise: float | None = None
     seconds: float | None = None
+    ablate_puzzle_id: bool = False
+    """Every puzzle identifier is replaced by the blank one."""
 
 
 def parse_depths(text: str | None) -> tuple[int, ...]:

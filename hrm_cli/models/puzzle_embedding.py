@@ -25,6 +25,11 @@ class PuzzleEmbedding(nn.Module):
         """Copies of the rows of `puzzle_identifiers` `[B]`: `[B, puzzle_emb_ndim]` float32, a leaf of the graph."""
         return self.weights[puzzle_identifiers.long()].detach().requires_grad_(requires_grad)
 
+    @torch.no_grad()
+    def ablate(self) -> None:
+        """Gives every puzzle identifier the vector of the blank one, row 0: the puzzles are told apart no more."""
+        self.weights[1:] = self.weights[0].clone()
+
 
 def as_positions(rows: Tensor, positions: int, hidden_size: int) -> Tensor:
     """Rows `[B, puzzle_emb_ndim]`, zero-padded to P·H and laid out as P positions `[B, P, H]`."""

@@ -107,6 +107,19 @@ def test_a_model_no_better_than_a_trivial_predictor_is_told_so_in_words(
     assert "it says nothing about solving puzzles" in lines[-1]
 
 
+def test_an_ablation_is_named_in_the_title_and_refused_without_a_model(
+    run_hrm: Callable[..., Any], dataset: Path, checkpoint: Path
+) -> None:
+    done = run_hrm(
+        "eval", checkpoint, "--data", dataset, "--ablate-puzzle-id", "--device", "cpu", env=ONE_THREAD
+    )
+    assert done.status == 2
+    assert "has no puzzle embeddings, so there is nothing to replace" in done.stderr
+    done = run_hrm("eval", "--baselines-only", "--data", dataset, "--ablate-puzzle-id")
+    assert done.status == 2
+    assert "--baselines-only and --ablate-puzzle-id" in done.stderr
+
+
 def test_baselines_need_no_checkpoint(run_hrm: Callable[..., Any], dataset: Path) -> None:
     done = run_hrm("eval", "--baselines-only", "--data", dataset, "--json")
     assert done.status == 0, done.stderr

@@ -132,9 +132,9 @@ def render(measured: Measurement) -> None:
         ),
         ("puzzles per second", f"{result.puzzles_per_second:,.0f}", ""),
     ]
-    console.print_table(
-        ("figure", "value", "meaning"), rows, title=f"{path}: {counted(result.puzzles, 'puzzle')} of {split}"
-    )
+    ablated = ", every puzzle identifier replaced by the blank one" if measured.ablate_puzzle_id else ""
+    title = f"{path}: {counted(result.puzzles, 'puzzle')} of {split}{ablated}"
+    console.print_table(("figure", "value", "meaning"), rows, title=title)
     if result.by_depth:
         depths = [
             (
