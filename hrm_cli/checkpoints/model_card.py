@@ -219,8 +219,8 @@ def _training(model: ModelCard, publication: Publication) -> str:
     said += [f" {does} {_checkpoint_name(other)}." for does, other in others.items() if other is not None]
     settings = f" with {len(changes)} settings of its own" if changes else ""
     return (
-        f"Preset `{name}`{settings}, step {model.step:,} of the run.{''.join(said)} `config.yaml` has every setting; "
-        f"the same run again:\n\n```sh\n{' '.join(words)}\n```"
+        f"Preset `{name}`{settings}, step {model.step:,} of the run.{''.join(said)} `config.yaml` has "
+        f"every setting. To repeat the run:\n\n```sh\n{' '.join(words)}\n```"
     )
 
 

@@ -131,7 +131,7 @@ def evaluate(
         unused = [name for name, value in of_models.items() if value is not None]
         if unused:
             raise ConfigError(
-                f"--baselines-only and {', '.join(unused)}: baselines need no model; leave one of them out"
+                f"--baselines-only and {', '.join(unused)}: baselines need no model; omit one of them"
             )
         from hrm_cli.data.format import Dataset
         from hrm_cli.evaluation.measuring import measure_trivial

@@ -97,7 +97,7 @@ EffortOption = Annotated[
     Literal["low", "medium", "high"] | None,
     option(
         "--effort",
-        "What follows where the first answer breaks a rule. low: augmented copies; medium: also a search of at most "
+        "What to try if the first answer breaks a rule. low: augmented copies; medium: also a search of at most "
         "64 nodes; high: of 512.",
         "only the stages asked for; hrm solve with bundled models: medium",
     ),
@@ -116,11 +116,11 @@ SearchStepsOption = Annotated[
     int | None, option("--search-steps", "Reasoning steps at each node.", "24", min=1)
 ]
 SearchRulesOption = Annotated[
-    bool, typer.Option("--search-rules", help="Leave out nodes that the rules refute by themselves.")
+    bool, typer.Option("--search-rules", help="Discard nodes that already violate the rules.")
 ]
 RestartsOption = Annotated[
     int | None,
-    option("--restarts", "Further starts from noisy states.", "by --effort", metavar="K", min=0),
+    option("--restarts", "Additional starts from noisy states.", "by --effort", metavar="K", min=0),
 ]
 NoiseInitOption = Annotated[
     float | None, option("--noise-init", "Noise on the states at each start.", "1", min=0)
@@ -128,5 +128,5 @@ NoiseInitOption = Annotated[
 NoiseOption = Annotated[float | None, option("--noise", "Noise on the states at every step.", "0", min=0)]
 SecondsOption = Annotated[
     float | None,
-    option("--max-seconds", "Time for all that follows first answers.", "no limit", min=0),
+    option("--max-seconds", "Time limit for everything after the first answers.", "no limit", min=0),
 ]

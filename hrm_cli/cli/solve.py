@@ -127,7 +127,7 @@ def solve(
     seed: SeedOption = 0,
     quiet: QuietOption = False,
     json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON record a line on stdout, and nothing else there.")
+        bool, typer.Option("--json", help="Print one JSON record per line on stdout, and nothing else there.")
     ] = False,
 ) -> None:
     """Solve puzzles from a file and verify every answer by the rules.

@@ -144,7 +144,7 @@ class ArchConfig(Section):
             )
         if self.pos_encodings != "none":
             raise ValueError(
-                f"mixer units knows cells by their relations alone, but pos_encodings is {self.pos_encodings}; set "
+                f"mixer units knows cells only by their relations, but pos_encodings is {self.pos_encodings}; set "
                 "pos_encodings=none"
             )
         if self.tied_output:

@@ -74,7 +74,7 @@ def plan_and_measure(
     ConfigError for a run that is resumed.
     """
     if request.resume is not None:
-        raise ConfigError("--dry-run: plans a new run; leave --resume out")
+        raise ConfigError("--dry-run: plans a new run; omit --resume")
     with (
         tempfile.TemporaryDirectory(prefix="hrm-dry-run-") as scratch,
         prepare_run(replace(request, output_dir=Path(scratch) / "run"), reporter) as prepared,

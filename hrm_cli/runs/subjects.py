@@ -73,7 +73,7 @@ def report_of_checkpoint(checkpoint: Path, assumed: Assumed) -> Report:
         batch_size=assumed.batch_size or train.global_batch_size,
         train=train,
         steps=card.step,
-        run_words="those behind this checkpoint",
+        run_words="the steps of this checkpoint",
     )
 
 

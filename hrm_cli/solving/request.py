@@ -107,7 +107,7 @@ class SolveRequest:
                     f"{name}: a saved state belongs to one pass over the original puzzle; omit {name}"
                 )
         if self.adapt_weights and self.adapt is None:
-            raise ConfigError("--adapt-weights: say for how many steps with --adapt STEPS")
+            raise ConfigError("--adapt-weights: give the number of steps with --adapt STEPS")
 
 
 class Watcher:

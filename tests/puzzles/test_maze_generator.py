@@ -93,7 +93,7 @@ def test_what_no_maze_can_meet_is_refused_at_once(options, message):
 def test_a_path_beyond_reach_ends_in_an_error_that_tells_the_longest_met(style):
     bound = longest_possible(20, style)
     started = time.process_time()
-    with pytest.raises(PuzzleError, match=r"0 found.*longest path met: \d+ moves"):
+    with pytest.raises(PuzzleError, match=r"0 found.*longest path found: \d+ moves"):
         some(20, 1, style=style, min_path=bound)
     assert time.process_time() - started < 30
 

@@ -158,5 +158,5 @@ def _exhausted(size: int, count: int, found: int, min_path: int, style: str, lon
     return PuzzleError(
         f"{count:,} different {style} mazes of {size}×{size} with a shortest path of {min_path} moves or "
         f"more were requested and {found:,} found; the last {PATIENCE[style]:,} attempts gave none "
-        f"(longest path met: {longest} moves). Ask for fewer, a shorter path, a larger size or another style."
+        f"(longest path found: {longest} moves). Ask for fewer, a shorter path, a larger size or another style."
     )
