@@ -39,7 +39,7 @@ class DepthCurve:
         if len(at):
             assert out.logits is not None
             result = compare(out.logits[at].argmax(-1), rows.puzzles.labels[at])
-            exact = (result.correct & (result.labelled > 0)).cpu().double()
+            exact = (result.correct & (result.labeled > 0)).cpu().double()
             self.sums[:, 0].index_add_(0, torch.searchsorted(self._depths, rows.steps[at].cpu()), exact)
 
     def finished(self, exact: Tensor, counted: Tensor, steps: Tensor) -> None:
