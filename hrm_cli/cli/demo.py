@@ -107,7 +107,7 @@ def _solve(checkpoint: Path, puzzle_file: Path, *, quiet: bool) -> None:
 
     # A puzzle left unsolved is shown as such; the demo has done its work.
     with contextlib.suppress(typer.Exit):
-        solve(str(puzzle_file), checkpoint=checkpoint, trace=True, quiet=quiet)
+        solve([str(puzzle_file)], checkpoint=checkpoint, trace=True, quiet=quiet)
 
 
 _BUILDING = (

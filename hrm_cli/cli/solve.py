@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 
 
 def solve(
-    puzzle_file: Annotated[
-        str | None,
+    puzzle_files: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="PUZZLE_FILE",
-            help="A file of puzzles (lines, grids, .sdk, CSV; ARC tasks in .json), or - for standard input.",
-            show_default=False,
+            metavar="PUZZLE_FILE...",
+            help="Files of puzzles (lines, grids, .sdk, CSV; ARC tasks in .json), - for standard input, or a puzzle "
+            "typed on one line.",
+            show_default="standard input, unless that is a terminal",
         ),
     ] = None,
     checkpoint: AnyModelOption = None,
@@ -141,6 +142,7 @@ def solve(
     \b
     Examples:
       hrm solve puzzles.txt
+      hrm solve monday.txt tuesday.sdk --output answers.txt
       hrm solve puzzles.txt --effort high
       hrm solve puzzles.txt --checkpoint runs/demo
       hrm solve - --checkpoint runs/demo --attempts 8 --json < puzzles.txt
@@ -154,10 +156,11 @@ def solve(
     from hrm_cli.solving.request import STDIN, SolveRequest
     from hrm_cli.solving.session import solve_request
 
-    if puzzle_file is None and resume_carry is None and not sys.stdin.isatty():
-        puzzle_file = STDIN
+    sources = tuple(puzzle_files or ())
+    if not sources and resume_carry is None and not sys.stdin.isatty():
+        sources = (STDIN,)
     request = SolveRequest(
-        puzzle_file, checkpoint, max_steps, attempts, halt, output, trace, picture, save_carry, resume_carry,
+        sources, checkpoint, max_steps, attempts, halt, output, trace, picture, save_carry, resume_carry,
         votes, adapt, adapt_weights, submission, batch_size, device, seed or 0, effort, search, search_steps,
         search_rules, restarts, noise_init, noise, max_seconds,
     )  # fmt: skip

@@ -26,9 +26,9 @@ def solve_tasks(
     request: SolveRequest, watcher: Watcher, stdin: IO[bytes] | None, find_device: FindDevice | None
 ) -> None:
     """Solves the tasks of a file. Raises PuzzleError, ConfigError or CheckpointError."""
-    tasks = _open_tasks(request.source or STDIN, stdin)
+    tasks = [task for source in request.sources for task in _open_tasks(source, stdin)]
     with (
-        answer_files(request.file, request.output) as write,
+        answer_files(request.files, request.output) as write,
         _submission_file(request.submission) as attempts,
     ):
         from hrm_cli.checkpoints.model_files import load_model

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from hrm_cli.files import refuse_unwritable, whole_file
 from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable
 from hrm_cli.puzzles.reading import read_puzzles
 from hrm_cli.puzzles.skipped import SkippedLines
+from hrm_cli.solving.request import STDIN, standard_input
 from hrm_cli.solving.solution import Solution
 
 FEW = 12
@@ -57,11 +58,7 @@ def open_text(text: str) -> OpenedPuzzles:
     """
     is_one_line = "\n" not in text
     path = Path(text)
-    try:
-        exists = is_one_line and path.exists()
-    except (OSError, ValueError):  # longer than a name may be
-        exists = False
-    if exists:
+    if _exists(text):
         return open_puzzles(path)
     stream = io.BytesIO(text.encode())
     stream.name = "the given text"
@@ -77,6 +74,48 @@ def open_text(text: str) -> OpenedPuzzles:
     return opened
 
 
+def _exists(text: str) -> bool:
+    """Whether there is a file or folder of that name."""
+    try:
+        return "\n" not in text and Path(text).exists()
+    except (OSError, ValueError):  # longer than a name may be
+        return False
+
+
+def open_sources(sources: Sequence[str], stdin: IO[bytes] | None) -> OpenedPuzzles:
+    """The puzzles of all sources, one after the other: files, texts of puzzles, or `-` for standard input.
+
+    One source is looked at as `open_text` does. Of several, all have to exist, and a file that holds no puzzle is an
+    Unreadable: the others are still solved. Raises PuzzleError.
+    """
+    if len(sources) == 1:
+        source = sources[0]
+        return open_puzzles(standard_input(stdin)) if source == STDIN else open_text(source)
+    skipped = SkippedLines(names_files=True)
+    # Files are opened when it is their turn; what is wrong with a name is told before the first puzzle is solved.
+    streams = [_stream(source, stdin) for source in sources]
+    return OpenedPuzzles(chain.from_iterable(_items(stream, skipped) for stream in streams), skipped)
+
+
+def _stream(source: str, stdin: IO[bytes] | None) -> Path | IO[bytes]:
+    if source == STDIN:
+        return standard_input(stdin)
+    if _exists(source) and not Path(source).is_dir():
+        return Path(source)
+    open_text(source)  # raises what is wrong with it
+    stream = io.BytesIO(source.encode())
+    stream.name = "the given text"
+    return stream
+
+
+def _items(source: Path | IO[bytes], skipped: SkippedLines) -> Iterator[Puzzle | Unreadable]:
+    name = str(source) if isinstance(source, Path) else str(getattr(source, "name", ""))
+    try:
+        yield from read_puzzles(source, skipped=skipped)
+    except PuzzleError as error:
+        yield Unreadable(name, str(error).removeprefix(f"{name}: "))
+
+
 def first_puzzle(items: Iterable[Puzzle | Unreadable]) -> Puzzle:
     """The first that is one. Raises PuzzleError with what is wrong where none is."""
     unreadable: Unreadable | None = None
@@ -90,7 +129,7 @@ def first_puzzle(items: Iterable[Puzzle | Unreadable]) -> Puzzle:
 
 @contextmanager
 def answer_files(
-    source: Path | None,
+    sources: Sequence[Path],
     output: Path | None,
     picture: Path | None = None,
     *,
@@ -103,7 +142,7 @@ def answer_files(
     records, `with_trace` or without.
     `picture` holds what `draw` makes of the first solved puzzle, or the first answered one where none is solved.
     """
-    _refuse_collisions(source, output, picture)
+    _refuse_collisions(sources, output, picture)
     with ExitStack() as stack:
         writers: list[WriteSolution] = []
         if output is not None:
@@ -120,14 +159,13 @@ def answer_files(
         yield write
 
 
-def _refuse_collisions(source: Path | None, output: Path | None, picture: Path | None) -> None:
+def _refuse_collisions(sources: Sequence[Path], output: Path | None, picture: Path | None) -> None:
     if picture is not None:
         if picture.suffix.lower() != ".svg":
             raise ConfigError(f"--picture {picture}: the picture is SVG text; its name ends in .svg")
         refuse_unwritable(picture)
-    named = {"PUZZLE_FILE": source, "--output": output, "--picture": picture}
-    seen: dict[Path, str] = {}
-    for name, path in named.items():
+    seen: dict[Path, str] = {source.resolve(): "PUZZLE_FILE" for source in sources}
+    for name, path in {"--output": output, "--picture": picture}.items():
         if path is None:
             continue
         if path.resolve() in seen:

@@ -20,8 +20,8 @@ STDIN = "-"
 class SolveRequest:
     """Puzzles, a model, and how hard it tries; None leaves a value to the model."""
 
-    source: str | None = None
-    """A puzzle file, `-`, or the text of a puzzle; None with `resume_carry`."""
+    sources: tuple[str, ...] = ()
+    """Puzzle files, `-`, or texts of puzzles; none with `resume_carry`."""
     checkpoint: Path | None = None
     """None: the bundled model for the size of each puzzle."""
     max_steps: int | None = None
@@ -53,14 +53,16 @@ class SolveRequest:
     """For all further effort together."""
 
     @property
-    def file(self) -> Path | None:
-        """The puzzle file; None for standard input or a saved state."""
-        return None if self.source in (STDIN, None) else Path(str(self.source))
+    def files(self) -> tuple[Path, ...]:
+        """The puzzle files, without standard input."""
+        return tuple(Path(source) for source in self.sources if source != STDIN)
 
-    def check_source(self) -> None:
-        """Raises ConfigError unless exactly one source of puzzles is named."""
-        if (self.source is None) == (self.resume_carry is None):
+    def check_sources(self) -> None:
+        """Raises ConfigError unless puzzle files or a saved state are named, and standard input at most once."""
+        if bool(self.sources) == (self.resume_carry is not None):
             raise ConfigError("name either a PUZZLE_FILE or a saved state (--resume-carry FILE)")
+        if self.sources.count(STDIN) > 1:
+            raise ConfigError("-: standard input can be read only once")
 
     def check(self, *, has_tasks: bool) -> None:
         """Raises ConfigError or CheckpointError for options that do not go together, or with these puzzles.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from hrm_cli.errors import ConfigError
 from hrm_cli.puzzles.domain import Domain
 from hrm_cli.puzzles.skipped import SkippedLines
 from hrm_cli.solving.files import (
@@ -16,10 +17,9 @@ from hrm_cli.solving.files import (
     OpenedPuzzles,
     answer_files,
     first_puzzle,
-    open_puzzles,
-    open_text,
+    open_sources,
 )
-from hrm_cli.solving.request import STDIN, SolveRequest, Watcher, standard_input
+from hrm_cli.solving.request import STDIN, SolveRequest, Watcher
 from hrm_cli.solving.solution import Solution
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def solve_request(
     `stdin` is read where the source is `-`; `draw` makes the picture. What is wrong with the files or the options is
     raised before torch is loaded: PuzzleError, ConfigError, CheckpointError.
     """
-    request.check_source()
-    has_tasks = request.source is not None and holds_tasks(request.source, stdin)
+    request.check_sources()
+    has_tasks = _hold_tasks(request.sources, stdin)
     request.check(has_tasks=has_tasks)
     if has_tasks:
         from hrm_cli.solving.arc_session import solve_tasks
@@ -54,8 +54,7 @@ def solve_request(
         return None
     puzzles = None
     if request.resume_carry is None:
-        is_stream = request.source in (STDIN, None)
-        puzzles = open_puzzles(standard_input(stdin)) if is_stream else open_text(str(request.source))
+        puzzles = open_sources(request.sources, stdin)
     if request.checkpoint is None and puzzles is not None and request.save_carry is not None:
         from hrm_cli.checkpoints.bundled import SCHEME, model_for
 
@@ -63,7 +62,7 @@ def solve_request(
         request = replace(request, checkpoint=Path(f"{SCHEME}{name}"))
     watcher.begin(are_few=puzzles is None or puzzles.are_few, are_tasks=False)
     with answer_files(
-        request.file, request.output, request.picture, draw=draw, with_trace=request.trace
+        request.files, request.output, request.picture, draw=draw, with_trace=request.trace
     ) as write:
 
         def found(domain: Domain, solution: Solution) -> None:
@@ -128,6 +127,15 @@ def _solve_grids(
             request.save_carry, loaded.card, loaded.domain, steps, batches, out_of_steps
         )
         watcher.note(f"{count:,} puzzles ran out of steps; their state is in {request.save_carry}.")
+
+
+def _hold_tasks(sources: Sequence[str], stdin: IO[bytes] | None) -> bool:
+    kinds = {holds_tasks(source, stdin): source for source in sources}
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"{kinds[True]} holds ARC tasks and {kinds[False]} puzzles of one grid: solve them one after the other"
+        )
+    return True in kinds
 
 
 def holds_tasks(source: str, stdin: IO[bytes] | None = None) -> bool:

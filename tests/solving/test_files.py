@@ -31,7 +31,7 @@ def solutions(domain: SudokuDomain, scripted: Any, right_model: Any, puzzles: li
 def test_text_output_keeps_one_line_a_puzzle_and_holds_verified_answers_only(
     domain: SudokuDomain, solutions: list[Solution], tmp_path: Path
 ) -> None:
-    with answer_files(None, tmp_path / "answers.txt", None) as write:
+    with answer_files((), tmp_path / "answers.txt", None) as write:
         for solution in solutions:
             write(domain, solution)
     answer = solutions[1].answer
@@ -43,7 +43,7 @@ def test_text_output_keeps_one_line_a_puzzle_and_holds_verified_answers_only(
 def test_jsonl_output_holds_every_record(
     domain: SudokuDomain, solutions: list[Solution], tmp_path: Path, with_trace: bool
 ) -> None:
-    with answer_files(None, tmp_path / "answers.jsonl", None, with_trace=with_trace) as write:
+    with answer_files((), tmp_path / "answers.jsonl", None, with_trace=with_trace) as write:
         for solution in solutions:
             write(domain, solution)
     records = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
@@ -54,17 +54,17 @@ def test_jsonl_output_holds_every_record(
 def test_picture_shows_the_first_solved_puzzle_rather_than_the_first(
     domain: SudokuDomain, solutions: list[Solution], tmp_path: Path
 ) -> None:
-    with answer_files(None, None, tmp_path / "solve.svg", draw=solve_picture) as write:
+    with answer_files((), None, tmp_path / "solve.svg", draw=solve_picture) as write:
         for solution in solutions:
             write(domain, solution)
     assert "solved in 1 reasoning step" in (tmp_path / "solve.svg").read_text(encoding="utf-8")
-    with answer_files(None, None, tmp_path / "wrong.svg", draw=solve_picture) as write:
+    with answer_files((), None, tmp_path / "wrong.svg", draw=solve_picture) as write:
         write(domain, solutions[0])
     assert "not solved" in (tmp_path / "wrong.svg").read_text(encoding="utf-8")
 
 
 def test_no_answer_no_picture(domain: SudokuDomain, solutions: list[Solution], tmp_path: Path) -> None:
-    with answer_files(None, None, tmp_path / "solve.svg", draw=solve_picture) as write:
+    with answer_files((), None, tmp_path / "solve.svg", draw=solve_picture) as write:
         write(domain, solutions[2])
     assert list(tmp_path.iterdir()) == []
 
@@ -73,14 +73,14 @@ def test_output_may_not_replace_the_puzzles_or_the_picture(tmp_path: Path) -> No
     puzzles = tmp_path / "puzzles.svg"
     puzzles.write_text("kept")
     for output, picture in ((puzzles, None), (None, puzzles), (tmp_path / "a.svg", tmp_path / "a.svg")):
-        with pytest.raises(ConfigError, match="same file"), answer_files(puzzles, output, picture):
+        with pytest.raises(ConfigError, match="same file"), answer_files([puzzles], output, picture):
             pass
     assert puzzles.read_text() == "kept"
 
 
 @pytest.mark.parametrize("name", ["picture.png", "picture"])
 def test_picture_that_would_not_be_svg_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match=r"\.svg"), answer_files(None, None, tmp_path / name):
+    with pytest.raises(ConfigError, match=r"\.svg"), answer_files((), None, tmp_path / name):
         pass
 
 
