@@ -230,7 +230,7 @@ def headings(page: Path) -> set[str]:
         "hrm train --preset tinny",
         "hrm train --preset tiny arch.hiden_size=3",
         "hrm train --preset tiny num_heads=7",
-        "hrm eval runs/demo --max-steps zero",
+        "hrm eval runs/demo --batch-size zero",
         "hrm presets shaw tiny",
         "hrm build-dataset sudoku",
     ],
