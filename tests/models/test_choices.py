@@ -24,7 +24,7 @@ def test_a_model_tells_its_attention_blocks_and_compilation(arch: ArchConfig, mo
     for mode, words in (("on", "single blocks"), ("cudagraphs", "all cycles of a step, with CUDA graphs")):
         compile_updates(model, mode)
         assert choices(model)["compiled"] == words
-        assert choices(model)["blocks"].startswith("portable in training")
+        assert choices(model)["blocks"].startswith("portable in compiled training")
     line = choices_line(model, optimizer="AdamATan2")
     assert line.startswith("device cpu; dtype float32; ")
     assert line.endswith("; optimizer AdamATan2")
