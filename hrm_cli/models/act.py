@@ -87,7 +87,7 @@ class Carry:
 
 @dataclass
 class TrainOutput:
-    """What one ACT step of training hands to the loss and the optimizers."""
+    """What one ACT step of training passes to the loss and the optimizers."""
 
     logits: Tensor
     """`[B, S, V]`"""
@@ -96,14 +96,14 @@ class TrainOutput:
     q_continue: Tensor
     """`[B]` float32"""
     target_q_continue: Tensor | None
-    """`[B]` float32 in 0..1; None where the value of going on is not learned, or halt_max_steps is 1."""
+    """`[B]` float32 in 0..1; None where Q-continue is not trained, or halt_max_steps is 1."""
     puzzle_rows: Tensor | None
     """The puzzle embeddings in use, `[B, puzzle_emb_ndim]`, a leaf that gets their gradient."""
 
 
 @dataclass
 class InferenceStep:
-    """One ACT step of inference, for the rows that were still being worked on."""
+    """One ACT step of inference, for the rows that have not finished."""
 
     step: int
     """Counted from 1."""
@@ -114,13 +114,13 @@ class InferenceStep:
     q_halt: Tensor
     """`[b]` float32"""
     finished: Tensor
-    """Rows that leave here, `[b]` bool; all of them at the last step."""
+    """Rows that finish here, `[b]` bool; all of them at the last step."""
     logits: Tensor | None = None
     """`[b, S, V]` in the forward dtype."""
     carry: InnerCarry | None = None
     """The recurrent state after the step, of these rows."""
     halts: Tensor | None = None
-    """Rows that leave because the model says so, `[b]` bool: at the last step the others merely ran out of steps."""
+    """Rows that the model halts, `[b]` bool: at the last step the others merely ran out of steps."""
     before: InnerCarry | None = None
     """The recurrent state before the step, of these rows, with its noise."""
 
@@ -221,11 +221,11 @@ class ACTModel(nn.Module):
     ) -> Generator[InferenceStep, Tensor | None, None]:
         """ACT steps on `inputs` `[B, S]` until every row has finished, at most `max_steps` of them.
 
-        `max_steps` may exceed training's. With `adaptive`, a row leaves once the core says that it halts.
-        `paused` goes on from where an earlier call stopped: its carry and the number of steps it had taken.
+        `max_steps` may exceed training's. With `adaptive`, a row finishes once the core halts it.
+        `paused` continues from where an earlier call stopped: its carry and the number of steps it had taken.
         `noise` is added to the states of its rows. `weights` are those of `core.cast_weights`, which it takes itself
         where None.
-        Whoever knows better may send, in answer to a step, which more of its rows shall leave, `[b]` bool.
+        A caller may send, in answer to a step, further rows to finish, `[b]` bool.
         """
         self.eval()
         weights = weights or self.core.cast_weights()

@@ -26,10 +26,10 @@ _HALF = (torch.bfloat16, torch.float16)
 
 
 def choose_attention(device: torch.device, dtype: torch.dtype, head_size: int) -> str:
-    """Settles what `attend` uses for such tensors; returns its name, with the reason where flash-attn fails.
+    """Chooses what `attend` uses for such tensors; returns its name, and the reason if flash-attn fails.
 
     flash-attn is tried with a small forward and backward: it may be built for another torch or another GPU, and it
-    knows neither float32 nor head sizes above 256.
+    supports neither float32 nor head sizes above 256.
     """
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())

@@ -1,4 +1,4 @@
-"""What a model computes with here: settled once, when it is built, and said in one line."""
+"""What a model computes with on this machine: chosen once, when it is built, and printed in one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hrm_cli.models.sizes import swiglu_width
 
 
 def choices(model: ACTModel) -> dict[str, str]:
-    """Device, number format, attention, blocks and compilation of a model, in words."""
+    """Device, number format, attention, blocks and compilation of a model, as text."""
     core, device = model.inner, model.device
     found = {
         "device": device_name(device),
@@ -33,7 +33,7 @@ def choices(model: ACTModel) -> dict[str, str]:
 
 
 def choose_kernels(core: nn.Module, device: torch.device) -> str:
-    """Settles which fused kernels the blocks of a core use on `device`; in words."""
+    """Chooses the fused kernels that the blocks of a core use on `device`; returns their names as text."""
     if not isinstance(core, RecurrentCore):
         return "torch's own"
     if device.type == "cpu":

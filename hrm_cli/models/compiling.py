@@ -1,7 +1,8 @@
 """torch.compile for a recurrence: the update of a module, all cycles of a step, or nothing.
 
-By default only the update is compiled, not the step around it: that is where the time goes, it has few graphs whatever
-the cycles (with gradient and without), and so it is ready in seconds. `cudagraphs` takes all cycles of an ACT step as
+By default only the update is compiled, not the step around it: most of the time is spent there, and it has few
+graphs for any number of cycles (with gradient and without), so it compiles in seconds. `cudagraphs` takes all cycles
+of an ACT step as
 one graph and replays its launches, for models so small that launching takes longer than computing.
 """
 
@@ -28,7 +29,8 @@ _MOST_GRAPHS = 64
 class Compiled:
     """`function`, compiled. Each kind of call is tried out before it counts, its backward included.
 
-    Where that fails, mode `auto` warns and goes on with the function as it is; other modes raise ConfigError. Out of
+    Where that fails, mode `auto` warns and continues with the uncompiled function; other modes raise ConfigError.
+    Out of
     memory is raised as such. `any_rows` makes one graph serve every number of rows (the first axis).
     """
 
@@ -88,7 +90,7 @@ class Compiled:
         return result
 
     def _give_up(self, error: Exception, plainly: Callable[[], Any]) -> Any:
-        """What the function gives without a compiler, if that works: otherwise its error is the one to tell of."""
+        """What the function gives without a compiler, if that works: otherwise its error is the one to report."""
         if (exhausted := out_of_memory(error)) is not None:
             if exhausted is error:
                 raise error
@@ -105,7 +107,7 @@ class Compiled:
 
 
 def out_of_memory(error: BaseException) -> BaseException | None:
-    """The error that tells of exhausted memory, where `error` is it or was caused by it."""
+    """The out-of-memory error, if `error` is one or was caused by one."""
     chain: list[BaseException] = []
     at: BaseException | None = error
     while at is not None and at not in chain:
@@ -132,7 +134,7 @@ def _first_words(error: Exception) -> str:
 
 
 def _allow_graphs() -> None:
-    # What it warns of when it looks at a tensor that is no leaf is of no concern here.
+    # Its warning about reading .grad of a non-leaf tensor does not matter here.
     warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf")
     # Beyond the limit torch raises: a run of many kinds of calls would end there.
     config = torch._dynamo.config
@@ -183,10 +185,10 @@ _INDUCTOR_MODES = {"max-autotune": "max-autotune-no-cudagraphs", "cudagraphs": "
 
 
 def compile_updates(model: ACTModel, mode: str, *, backend: str = "inductor") -> None:
-    """Has a recurrent core compiled in training. `auto` compiles on CUDA; `off` goes back.
+    """Has a recurrent core compiled in training. `auto` compiles on CUDA; `off` undoes it.
 
     On CUDA the loss and the evaluation are compiled as well. Where compiling fails (no C++ compiler, no Triton),
-    `auto` goes on without and warns; the others raise ConfigError at the first step.
+    `auto` warns and continues without; the others raise ConfigError at the first step.
     """
     core = model.inner
     model.compiled_loss = None

@@ -47,12 +47,12 @@ class Depth:
     reaches_back: bool = False
     """Gradient also through the update of z_H before the last cycle."""
     only_values: bool = False
-    """The last update may leave out every position but the first, which is all that the Q head reads."""
+    """The last update may compute only the first position, which is all that the Q head reads."""
 
 
 @dataclass
 class CoreOutput:
-    """What one ACT step says."""
+    """The outputs of one ACT step."""
 
     logits: Tensor | None
     """`[B, S, V]` in the forward dtype; None where the caller did not ask."""
@@ -60,7 +60,7 @@ class CoreOutput:
     """Value of halting now, `[B]` float32; without a Q head, how settled the state or how certain the least
     certain cell is, on the same scale."""
     q_continue: Tensor
-    """Value of going on, `[B]` float32; 0 without a Q head."""
+    """Q-continue, `[B]` float32; 0 without a Q head."""
 
 
 class Core(Protocol):
@@ -74,17 +74,17 @@ class Core(Protocol):
     dtype: torch.dtype
     """The forward dtype, resolved for the device by `build_model`."""
     recomputes_activations: bool
-    """Whether training keeps only the borders of blocks for the backward pass, and computes the rest again."""
+    """Activation checkpointing: training stores block inputs only and recomputes the rest in the backward pass."""
 
     def initialize(self, generator: torch.Generator | None) -> None:
-        """Draws every parameter and fixed vector anew."""
+        """Initializes every parameter and fixed vector at random."""
 
     def cast_weights(self) -> Any:
-        """The weights in the forward dtype, made once per step and handed to every call of that step."""
+        """The weights in the forward dtype, made once per step and passed to every call of that step."""
 
     @property
     def learns_to_continue(self) -> bool:
-        """Whether the value of going on is trained, and so means something."""
+        """Whether Q-continue is trained."""
 
     def initial_carry(self, inputs: Tensor) -> InnerCarry:
         """The states with which the puzzles `inputs` `[B, S]` start."""
@@ -97,7 +97,7 @@ class Core(Protocol):
         """Whether rows halt by what is true of their batch, and so must have begun together."""
 
     def halts(self, step: int | Tensor, out: CoreOutput) -> Tensor:
-        """Rows that leave at inference after step `step`, counted from 1, theirs all or `[b]`; `[b]` bool."""
+        """Rows that finish at inference after step `step` (from 1; one number, or one per row `[b]`); `[b]` bool."""
 
     def __call__(
         self,

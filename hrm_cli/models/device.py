@@ -12,8 +12,8 @@ from hrm_cli.models.cpu.kernels.availability import cpu_multiplies_bfloat16
 def resolve_device(name: str) -> torch.device:
     """`auto` → CUDA, else MPS, else CPU; any other name as torch knows it. Raises ConfigError where it is not there.
 
-    A CUDA device that is named becomes the current one: what a library allocates by itself lies there, and no context
-    is opened on device 0 beside it.
+    A CUDA device that is named becomes the current one: libraries allocate there, and no additional context is
+    opened on device 0.
     """
     device = find_device(name)
     if name == "auto" and device.type == "cuda" and not torch.cuda.is_available():
@@ -28,7 +28,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def find_device(name: str) -> torch.device:
-    """The same from what the system says of its devices, none of which is touched: for processes that launch others."""
+    """The same from the system's list of devices, without touching one: for processes that launch others."""
     if name == "auto":
         return torch.device("cuda") if torch.cuda.device_count() else _without_cuda()
     try:
@@ -79,7 +79,7 @@ def pinned_for(tensor: Tensor, device: torch.device) -> Tensor:
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on `device`; a float64 one is narrowed where the device has no float64.
 
-    Only a copy from pinned memory to CUDA goes on while the host does other things. Another device may read the host's
+    Only a copy from pinned memory to CUDA runs asynchronously. Another device may read the host's
     memory after the tensor there is gone: MPS does.
     """
     if tensor.dtype == torch.float64:

@@ -45,17 +45,17 @@ class FixedModel:
         )
 
     def no_rows(self) -> RowsAtWork:
-        """Nothing at work yet."""
+        """No rows yet."""
         return RowsAtWork(self._model, self._weights)
 
 
 @dataclass
 class Finished:
-    """Puzzles that have left, with their answers."""
+    """Finished puzzles, with their answers."""
 
     puzzles: PuzzleBatch
     numbers: Tensor
-    """As they were handed in, `[b]`."""
+    """In the order in which they were added, `[b]`."""
     predictions: Tensor
     """Most likely tokens, `[b, S]`."""
     q_halt: Tensor
@@ -65,12 +65,12 @@ class Finished:
 
 
 class RowsAtWork:
-    """Puzzles that a model works on, each in its own step: rows join whenever they like, and leave so too."""
+    """The rows of a continuous batch, each at its own step: rows join and finish at any time."""
 
     puzzles: PuzzleBatch
     """Of the rows, in the order in which they joined; undefined while there are none."""
     numbers: Tensor
-    """Whatever tells whoever added a row which one it is, `[b]`."""
+    """The caller's number of each row, `[b]`."""
     steps: Tensor
     """ACT steps that each row has had, `[b]` int64."""
 
@@ -139,9 +139,9 @@ def infer_stream(
 ) -> Iterator[Finished]:
     """Answers to all puzzles of `portions` (puzzles and their numbers `[n]`), in the order in which they finish.
 
-    A portion joins the rows at work once all of it fits among at most `capacity` rows, or none is at work. With
-    `adaptive`, a puzzle leaves when the core says that it halts, else after `max_steps` ACT steps.
-    `watch` sees every step: the rows, what the model says of them, and which are done, `[b]` bool.
+    A portion joins once all of it fits among at most `capacity` rows, or there are no rows. With `adaptive`, a
+    puzzle finishes when the core halts it, else after `max_steps` ACT steps.
+    `watch` sees every step: the rows, the model's outputs, and which rows are done, `[b]` bool.
     """
     running = RowsAtWork(model)
     waiting = iter(portions)

@@ -1,7 +1,7 @@
 """The blocks that every core is made of (hrm-spec "Blocks").
 
 Modules hold parameters under the reference's names; the maths are pure functions of tensors. A core casts its
-weights to the forward dtype once per step (`cast`), and hands the cast tensors to the functions as often as its
+weights to the forward dtype once per step (`cast`), and passes the cast tensors to the functions as often as its
 recurrence uses them.
 
 Letters in shapes: B batch, S positions (puzzle positions first), H hidden size, N heads, D head size,
@@ -45,7 +45,7 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
 
     def initialize(self, generator: torch.Generator | None) -> None:
-        """Draws the weight; the bias starts at zero."""
+        """Initializes the weight at random; the bias starts at zero."""
         truncated_normal_(self.weight.data, 1 / math.sqrt(self.weight.shape[1]), generator)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
@@ -59,7 +59,7 @@ class Embedding(nn.Module):
         self.embedding_weight = nn.Parameter(torch.empty(entries, hidden_size))
 
     def initialize(self, generator: torch.Generator | None) -> None:
-        """Draws the table."""
+        """Initializes the table at random."""
         truncated_normal_(
             self.embedding_weight.data, 1 / math.sqrt(self.embedding_weight.shape[1]), generator
         )

@@ -64,7 +64,7 @@ class RowResults:
 
 
 def compare(predictions: Tensor, labels: Tensor) -> RowResults:
-    """Compares predictions `[B, S]` with labels `[B, S]`, ignored labels left out."""
+    """Compares predictions `[B, S]` with labels `[B, S]`, except ignored labels."""
     mask = labels != IGNORED_LABEL
     labeled = mask.sum(-1)
     right = (mask & (predictions == labels)).sum(-1)
@@ -86,8 +86,8 @@ def act_loss(
 
     The metrics `count`, `accuracy`, `exact_accuracy`, `q_halt_accuracy` and `steps` are sums over the rows that have
     halted at this step and have labels; the losses are sums over all rows. The caller divides the loss by the
-    global batch size. `target_q_continue` None leaves its term out (halt_max_steps 1: there is nothing to continue),
-    `q_halt` None that of halting (a core without a Q head). `row_weights` `[B]` weigh the rows' losses.
+    global batch size. `target_q_continue` None omits its term (halt_max_steps 1: there is nothing to continue),
+    `q_halt` None omits the halting term (a core without a Q head). `row_weights` `[B]` weigh the rows' losses.
     """
     with torch.no_grad():
         rows = compare(logits.argmax(-1), labels)

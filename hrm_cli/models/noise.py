@@ -1,7 +1,7 @@
-"""Noise on the recurrent states at inference: other starts, and other ways from the same start.
+"""Noise on the recurrent states at inference: different initial states, and different trajectories from the same state.
 
-Every row draws from a generator of its own, in the host's memory: what a row gets depends on its seed and on nothing
-else, neither on its neighbors in the batch nor on the device.
+Every row has its own generator on the host: its noise depends only on its seed, not on its neighbors in the batch
+and not on the device.
 
 Letters in shapes: B rows, P+S positions, H hidden size.
 """
@@ -40,7 +40,7 @@ NO_NOISE = NoiseScales()
 
 
 class RowNoise:
-    """The noise of the rows of a batch, drawn as they go."""
+    """The noise of the rows of a batch, generated step by step."""
 
     def __init__(self, scales: NoiseScales, seeds: Seeds) -> None:
         self._scales = scales
@@ -50,7 +50,7 @@ class RowNoise:
         ]
 
     def select(self, rows: Tensor) -> RowNoise:
-        """The noise of some rows (indices), which go on drawing where they are."""
+        """The noise of some rows (indices), whose generators continue."""
         chosen = RowNoise(self._scales, ())
         chosen._generators = [self._generators[row] for row in rows.tolist()]
         return chosen

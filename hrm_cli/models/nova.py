@@ -98,7 +98,7 @@ class Nova(nn.Module):
         return False
 
     def initialize(self, generator: torch.Generator | None) -> None:
-        """Draws every parameter as torch's own layers do, from `generator`, and fills the position table."""
+        """Initializes every parameter as torch's own layers do, from `generator`, and fills the position table."""
         seed = torch.randint(2**62, (), generator=generator).item()
         with forked_rng(torch.device("cpu"), int(seed)):
             for module in self.modules():
@@ -182,7 +182,7 @@ class Nova(nn.Module):
             steps = torch.zeros(len(inputs), dtype=torch.int32, device=inputs.device)
             for step in range(1, self.arch.halt_max_steps + 1):
                 following, logit = self.cycle(carry)
-                # A row that has halted keeps its states: it would have left the batch.
+                # A row that has halted keeps its states, as if it had been removed from the batch.
                 mask = running.view(-1, 1, 1)
                 carry = InnerCarry(
                     torch.where(mask, following.z_H, carry.z_H), torch.where(mask, following.z_L, carry.z_L)
@@ -190,7 +190,7 @@ class Nova(nn.Module):
                 halt = torch.where(running, logit, halt)
                 steps = steps + running
                 running = running & ~self.halts(step, CoreOutput(None, logit.detach(), logit.detach()))
-                # On an accelerator the host would wait for the answer, and what halted rows compute is thrown away.
+                # On an accelerator the host would wait for the answer; the results of halted rows are discarded.
                 if running.device.type == "cpu" and not running.any():
                     break
             logits = self.output(carry.z_L)

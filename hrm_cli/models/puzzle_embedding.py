@@ -27,7 +27,7 @@ class PuzzleEmbedding(nn.Module):
 
     @torch.no_grad()
     def ablate(self) -> None:
-        """Gives every puzzle identifier the vector of the blank one, row 0: the puzzles are told apart no more."""
+        """Gives every puzzle identifier the vector of the blank one, row 0: puzzles are no longer distinguished."""
         self.weights[1:] = self.weights[0].clone()
 
 

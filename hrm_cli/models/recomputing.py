@@ -15,7 +15,7 @@ from hrm_cli.models.rng import same_numbers_twice
 def recomputed(part: Callable[..., Tensor], *given: Any, uses_rng: bool = False) -> Tensor:
     """`part(*given)`, with the same gradient from less memory and one more forward pass of the part.
 
-    `uses_rng`: the part takes numbers from torch's generators (dropout), which are put back for the second time.
+    `uses_rng`: the part takes numbers from torch's generators (dropout), which are restored for the second pass.
     """
     options: dict[str, Any] = {"preserve_rng_state": uses_rng}
     if uses_rng and (device := _device(given)).type == "mps":

@@ -43,9 +43,10 @@ from hrm_cli.models.units import (
 )
 from hrm_cli.puzzles.relations import Relations
 
-# sigmoid(-5): at the start the model neither halts early nor pretends to know anything.
+# sigmoid(-5): at the start of training the model does not halt early.
 _Q_HEAD_BIAS = -5.0
-# logit(0.98). On 4×4 Sudoku it cost no accuracy against full steps, at 2.1 steps in place of 8 (docs/first-results.md).
+# logit(0.98). On 4×4 Sudoku it cost no accuracy against full steps, at 2.1 steps in place of 8
+# (docs/first-results.md).
 _SURE = math.log(0.98 / 0.02)
 # ‖z_H − previous z_H‖ ÷ ‖z_H‖ below which a state counts as settled, and how fast belief falls above it: a change
 # of 5 % is as likely as not.
@@ -57,7 +58,7 @@ ModuleWeights = Sequence[BlockWeights | CPUBlockWeights]
 
 
 class CompiledUpdate(Protocol):
-    """What stands in for `RecurrentCore.module_update` (`hrm_cli.models.compiling`)."""
+    """The replacement for `RecurrentCore.module_update` (`hrm_cli.models.compiling`)."""
 
     def __call__(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, /) -> Tensor:
         """One update of a state."""
@@ -156,7 +157,7 @@ class RecurrentCore(nn.Module):
 
     @property
     def learns_to_continue(self) -> bool:
-        """Whether the value of going on is trained."""
+        """Whether Q-continue is trained."""
         return self.arch.q_continue and self.arch.halting == "q_learning"
 
     @abstractmethod
@@ -194,7 +195,7 @@ class RecurrentCore(nn.Module):
         return z_H, z_L
 
     def initialize(self, generator: torch.Generator | None) -> None:
-        """Draws every parameter and the two fixed initial states; the Q head starts at zero with bias −5."""
+        """Initializes parameters and the two fixed initial states at random; the Q head starts at zero, bias −5."""
         for module in self.modules():
             if isinstance(module, Linear | Embedding):
                 module.initialize(generator)
@@ -245,11 +246,11 @@ class RecurrentCore(nn.Module):
         )
 
     def halts(self, step: int | Tensor, out: CoreOutput) -> Tensor:
-        """Rows that leave at inference: those that are sure of their answer, σ(q_halt) ≥ 0.98.
+        """Rows that finish at inference: those with halt probability σ(q_halt) ≥ 0.98.
 
-        Stricter than the rule of training (q_halt > q_continue), which leaves puzzles that one more step would
-        solve, and yet spends more steps on those that are solved: both values rise together then. Without a Q head
-        those leave whose state has settled, or every cell of which has a token of probability 0.98 (`arch.halting`).
+        Stricter than the rule of training (q_halt > q_continue), which stops puzzles that one more step would solve,
+        and yet spends more steps on solved ones, where both values rise together. Without a Q head, rows finish when
+        their state has settled, or when every cell has a token of probability 0.98 (`arch.halting`).
         """
         return out.q_halt >= _SURE
 
@@ -379,7 +380,7 @@ class RecurrentCore(nn.Module):
         return F.linear(z_H[:, self.arch.puzzle_positions :], weights.lm_head)
 
     def _q_values(self, z_H: Tensor, head: Tensor, bias: Tensor | None) -> Tensor:
-        """Q-halt and Q-continue, `[B, 2]` float32: of the first position; with relations of the least sure one."""
+        """Q-halt and Q-continue, `[B, 2]` float32: of the first position; with relations, of the least confident."""
         if self.relations is None:
             return F.linear(z_H[:, 0], head, bias).float()
         return least(F.linear(z_H, head, bias).float())
@@ -388,12 +389,12 @@ class RecurrentCore(nn.Module):
 def _settledness(before: Tensor, after: Tensor) -> Tensor:
     """How little a step has changed the slow state `[B, P+S, H]`: at `_SURE` or above it has settled, `[B]` float32.
 
-    A logit, so that σ of it reads like the surety of a learned halt value: logit(0.98) + 4·ln(0.02 ÷ change).
+    A logit, so that its σ compares with a learned halt probability: logit(0.98) + 4·ln(0.02 ÷ change).
     """
     return _SURE + _SETTLED_SLOPE * (math.log(_SETTLED) - relative_change(before, after).log())
 
 
 def _certainty(logits: Tensor) -> Tensor:
-    """How sure the answer's least sure cell is of its token, as a logit, from `[B, S, V]`: `[B]` float32."""
+    """Confidence of the answer's least confident cell, as a logit, from `[B, S, V]`: `[B]` float32."""
     best = F.log_softmax(logits.float(), dim=-1).amax(-1).amin(-1)
     return best - torch.log(-torch.expm1(best.clamp(max=-1e-7)))

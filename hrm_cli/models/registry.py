@@ -45,8 +45,8 @@ def build_model(
 ) -> ACTModel:
     """The model of `arch`, initialized from `generator` (on the CPU, so that every device starts alike).
 
-    `initialize=False` leaves the weights undefined, for who loads them: drawing takes seconds. On the meta device
-    nothing is drawn and no memory is taken. Raises ConfigError for an unknown core.
+    `initialize=False` leaves the weights undefined, because the caller loads them: initializing takes seconds. On
+    the meta device no memory is used. Raises ConfigError for an unknown core.
     """
     import torch
 

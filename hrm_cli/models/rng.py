@@ -1,7 +1,8 @@
 """Random numbers of a training step, and torch's global generators: seeded, restored, repeated.
 
-A step draws its numbers once for the whole global batch, from a generator in the host's memory whatever the model's
-device. So a run explores alike on every device and with any number of ranks, and its checkpoint resumes on any of them.
+A step draws its random numbers once for the whole global batch, from a generator on the host. So a run explores the
+same way on every device and with any number of ranks, and its checkpoint resumes on any of
+them.
 Dropout takes its numbers from torch's global generators. torch's own `fork_rng` and `checkpoint` restore those of the
 host and of CUDA; in the versions in use they fail on MPS, or forget its generator.
 """
@@ -77,7 +78,7 @@ def same_numbers_twice(
 
 
 class StepRNG:
-    """What one step draws for its `count` rows; `of` hands out those of some rows.
+    """The random numbers of one step for its `count` rows; `of` gives those of some rows.
 
     Micro-batches and ranks see slices of the same numbers, so that neither changes what is explored.
     """
@@ -91,7 +92,7 @@ class StepRNG:
         self._shares: Tensor | None = None
 
     def of(self, rows: slice) -> StepRNG:
-        """The same draws as some of these rows see them."""
+        """The same random numbers, for some of these rows."""
         part = StepRNG(self.generator, self._count)
         own = range(self._count)[self._rows][rows]
         part._rows, part._whole = slice(own.start, own.stop), self._whole
@@ -121,7 +122,7 @@ class StepRNG:
         return self._whole._shares[self._rows]
 
     def seed(self) -> int:
-        """A seed for what a core draws by itself (dropout); every call draws another, and ranks get different ones."""
+        """A seed for a core's own random numbers (dropout); every call and every rank gets a new one."""
         return int(torch.randint(2**62, (), generator=self.generator).item()) + self._rows.start
 
 

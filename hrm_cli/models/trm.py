@@ -12,9 +12,9 @@ from hrm_cli.puzzles.relations import Relations
 
 
 class TRM(RecurrentCore):
-    """One shared module of L_layers blocks, stored as `L_level`; H_layers is ignored, no value of going on is learned.
+    """One shared module of L_layers blocks, stored as `L_level`; H_layers is ignored, Q-continue is not trained.
 
-    With `arch.mlp_t` a token-mixing MLP over the positions takes the place of attention.
+    With `arch.mlp_t` a token-mixing MLP over the positions replaces attention.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class UnitsWeights(NamedTuple):
     """One mixer's weights in the forward dtype."""
 
     into: Tensor
-    """`[2·M + 3·M, H]`: what units are told, what the cell is told, query, key, value; `[2·M, H]` without attention."""
+    """`[2·M + 3·M, H]`: the messages to units and to the cell, query, key, value; `[2·M, H]` without attention."""
     units: tuple[SwiGLUWeights, ...]
     """What a unit makes of its average, for each class of units: M → H."""
     cell: SwiGLUWeights
@@ -127,7 +127,7 @@ def mix_units(x: Tensor, weights: UnitsWeights, tables: RelationTables) -> Tenso
 
 
 def _from_units(told: Tensor, weights: UnitsWeights, tables: RelationTables, cells: int) -> Tensor:
-    """What the units of each cell say of each symbol: `[B, T, M]` → `[B, S, D·H]`."""
+    """The messages from the units of each cell about each symbol: `[B, T, M]` → `[B, S, D·H]`."""
     batch = len(told)
     averages = torch.bmm(tables.averages.expand(batch, -1, -1), F.silu(told).reshape(batch, cells, -1))
     said = [
@@ -138,7 +138,7 @@ def _from_units(told: Tensor, weights: UnitsWeights, tables: RelationTables, cel
 
 
 def _from_symbols(told: Tensor, weights: UnitsWeights, cells: int, symbols: int) -> Tensor:
-    """What a cell says of all its symbols together: `[B, T, M]` → `[B, S, 1, H]`."""
+    """The message of a cell about all its symbols: `[B, T, M]` → `[B, S, 1, H]`."""
     average = F.silu(told).view(len(told), cells, symbols, -1).mean(2)
     return swiglu(average, weights.cell).unsqueeze(2)
 

@@ -47,9 +47,9 @@ def save_checkpoint(
 ) -> Path:
     """Writes the state as a checkpoint, moves `latest` (and `best`) to it, and prunes. Returns its folder.
 
-    Where `latest` is at this step already, only what has become known since is written: how its evaluation came out.
-    Every rank of `world` calls it, and rank 0 writes: the rows of all ranks, so that any number of ranks can go on.
-    Raises CheckpointNotWritten, on every rank, when it cannot be (a full disk); nothing half-written is left.
+    If `latest` is already at this step, only what is new is written: the result of its evaluation.
+    Every rank of `world` calls it, and rank 0 writes: the rows of all ranks, so that any number of ranks can resume.
+    Raises CheckpointNotWritten, on every rank, when it cannot be (a full disk); no partial files are left.
     """
     folder = checkpoint_folder(run, state.step)
     is_new = world.first_says(lambda: pointed_to(run / "latest") != folder)
@@ -94,7 +94,7 @@ def _write(
         (partial / FACTS_FILE).write_text(_facts_text(state, sampler, preset), encoding="utf-8")
         for name in (MODEL_FILE, TENSORS_FILE, FACTS_FILE):
             sync(partial / name)
-        # No run goes on from a folder that `latest` does not name: one that is here was left by a killed process.
+        # No run resumes from a folder that `latest` does not name: one that is here was left by a killed process.
         shutil.rmtree(folder, ignore_errors=True)
         replace(partial, folder)
     except BaseException:
@@ -151,7 +151,7 @@ def _training_tensors(state: TrainState, shared: dict[str, Tensor]) -> dict[str,
 def _prune(run: Path, keep: int, latest: Path) -> None:
     parent = run / "checkpoints"
     folders = checkpoints_of(run)
-    # Behind the latest there is only what a killed process left, or a run that went back.
+    # After the latest there are only leftovers of a killed process, or of a run that was rolled back.
     behind = [folder for folder in folders if folder.name > latest.name]
     old = folders[: len(folders) - len(behind)][:-keep]
     best = pointed_to(run / "best")

@@ -1,6 +1,6 @@
-"""A trained model as the teacher of a smaller one: KL on its logits beside the usual loss.
+"""A trained model as the teacher of a smaller one: KL on its logits, in addition to the usual loss.
 
-The teacher reasons about every new puzzle once, to its own end; its last answer stands as the target for all steps
+The teacher reasons about every new puzzle once, to its own end; its last answer is the target for all steps
 that the student takes on that puzzle.
 """
 
@@ -38,7 +38,7 @@ class Teacher:
         return per_row.sum()
 
     def forget(self) -> None:
-        """Drops all targets; the next step makes them anew."""
+        """Drops all targets; the next step computes them again."""
         self._targets = {}
 
     def _current_targets(self, current: PuzzleBatch, fresh: Tensor, first_row: int) -> Tensor:

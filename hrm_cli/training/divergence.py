@@ -1,6 +1,7 @@
-"""Training that has gone wrong: what tells it, and what follows: the end, or a rollback to the best checkpoint.
+"""Divergence of training: how it is detected, and what follows: a stop, or a rollback to the best checkpoint.
 
-A run that is killed during a rollback goes on as if it had not been: until the rollback is written into the
+A run that is killed during a rollback continues as if the rollback had not happened: until the rollback is written
+into the
 checkpoint that `latest` names, the run diverges again and is rolled back again, the same way.
 """
 
@@ -18,11 +19,11 @@ from hrm_cli.training.run import Run
 from hrm_cli.training.state import TrainState
 
 _SMALL_LOSS = 0.01
-"""Loss in nats below which a model is right nearly everywhere: what a factor is of such a number says nothing."""
+"""Loss in nats below which nearly every token is correct: a ratio of such small losses is meaningless."""
 
 
 class Divergence(Exception):  # noqa: N818 - the event's name in this field
-    """Training has diverged; the text says by what sign. The loop decides what follows."""
+    """Training has diverged; the text names the sign. The loop decides what follows."""
 
 
 def check_loss(state: TrainState, loss: float, config: TrainConfig) -> None:
@@ -41,9 +42,9 @@ def check_loss(state: TrainState, loss: float, config: TrainConfig) -> None:
 
 
 def check_weights(state: TrainState) -> None:
-    """Raises Divergence where weights or puzzle embeddings are not finite: none such may reach a checkpoint.
+    """Raises Divergence where weights or puzzle embeddings are not finite: such values must not reach a checkpoint.
 
-    Between two logged lines the loss is not read, so that this is no repetition of `check_loss`.
+    Between two logged lines the loss is not read, so that this does not repeat `check_loss`.
     """
     for name, tensor in state.model.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
@@ -74,7 +75,8 @@ def check_scale(state: TrainState) -> None:
 def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
     """Puts the best checkpoint (the latest, where none was evaluated) into `state`, and lowers the learning rates.
 
-    Raises TrainingDiverged where `train.on_divergence` says stop, the rollbacks are used up, or there is no checkpoint.
+    Raises TrainingDiverged where `train.on_divergence` says stop, the rollbacks are used up, or there is no
+    checkpoint.
     """
     config, world = run.preset.train, run.world
     step, seconds, wall_seconds = state.step, state.seconds, state.wall_seconds
@@ -90,7 +92,7 @@ def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
     assert run.ahead is not None
     run.ahead.go_on_from(position)
     state.rollbacks, state.lr_factor = rollbacks, lr_factor
-    # Time that was lost was spent all the same.
+    # Lost time still counts as spent.
     state.seconds, state.wall_seconds = seconds, wall_seconds
     if state.teacher is not None:
         state.teacher.forget()
@@ -112,7 +114,7 @@ def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
             "lr_factor": lr_factor,
         }
     )
-    # Last of all: what was told above is told once more if the run is killed before.
+    # Last: if the run is killed before this, the messages above are printed once more.
     if world.is_first:
         try:
             record_rollback(run.folder, rollbacks, lr_factor, seconds, wall_seconds)

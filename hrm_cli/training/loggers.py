@@ -1,4 +1,4 @@
-"""Where a run's figures go: metrics.jsonl always, and whoever else listens."""
+"""Where a run's figures go: metrics.jsonl always, and further loggers."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ class Listener:
     """Receives what happens in a run; a subclass overrides what it needs, and the rest does nothing."""
 
     def begin(self, plan: Plan, step: int) -> None:
-        """The run starts, or goes on, at `step`."""
+        """The run starts, or resumes, at `step`."""
 
     def stepped(self, step: int) -> None:
         """A step was taken."""
 
     def logged(self, record: dict[str, Any]) -> None:
-        """A line of figures: `kind` says whether of training (`train`) or of an evaluation (`eval`)."""
+        """A line of figures: `kind` is `train` for training or `eval` for an evaluation."""
 
     def warned(self, message: str) -> None:
         """Something went wrong that does not end the run."""
 
     def rewound(self, step: int) -> None:
-        """The run goes on from an earlier `step`: what was logged behind it no longer holds."""
+        """The run continues from an earlier `step`: lines logged after it are no longer valid."""
 
     def end(self) -> None:
         """The run is over, however it ended."""
 
 
 class MetricsFile(Listener):
-    """metrics.jsonl: one JSON object a line, on its way to the disk before the next step begins.
+    """metrics.jsonl: one JSON object per line, flushed before the next step begins.
 
-    While the disk is full, lines wait in memory and are written later, in order; `warn` is told once.
+    While the disk is full, lines wait in memory and are written later, in order; `warn` is called once.
     """
 
     def __init__(self, path: Path, warn: Callable[[str], None] = lambda message: None) -> None:
@@ -49,7 +49,7 @@ class MetricsFile(Listener):
         self._last_line = ""
 
     def begin(self, plan: Plan, step: int) -> None:
-        """Drops lines behind `step`: a resumed run writes them again."""
+        """Drops lines after `step`: a resumed run writes them again."""
         self._drop_behind(step)
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
@@ -62,7 +62,7 @@ class MetricsFile(Listener):
             self._write()
 
     def _is_evaluated_again(self, record: dict[str, Any]) -> bool:
-        # An evaluation whose result had been told, but not saved: it differs in its speed alone.
+        # An evaluation whose result was printed but not saved: only its speed differs.
         last = _json_or_none(self._last_line)
         return (
             last is not None
@@ -71,7 +71,7 @@ class MetricsFile(Listener):
         )
 
     def rewound(self, step: int) -> None:
-        """Drops lines behind `step`."""
+        """Drops lines after `step`."""
         self._close()
         self._drop_behind(step)
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)

@@ -1,6 +1,6 @@
 """The training loop: take a batch, step, log, save, evaluate, mark the best, in this order.
 
-Evaluation is handed in as a function, so that this floor knows nothing of the one above.
+Evaluation is passed in as a function, so that training does not import evaluation.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _begin(listeners: Iterable[Listener], plan: Plan, step: int, stack: ExitStac
 
 
 class Agreement:
-    """The ranks tell one another of signals and time, about twice a second, at the same steps on all of them.
+    """The ranks exchange signals and time, about twice a second, at the same steps on all of them.
 
     Not at every step: a rank that asks waits for the slowest, and the steps of small models take a millisecond.
     """
@@ -157,13 +157,13 @@ class Agreement:
         self._step, self._seconds, self._next = 0, 0.0, 0
 
     def told(self, state: TrainState, signal_number: int, *, now: bool) -> tuple[float, float] | None:
-        """A signal that some rank was sent, else 0, and the longest training time; None where nobody asks yet.
+        """A signal that some rank was sent, else 0, and the longest training time; None if it is not yet time to ask.
 
         `now` must be the same on all ranks.
         """
         if self._world.size == 1:
             return signal_number, state.wall_seconds
-        # A run that was rolled back is behind the step that it asked at last.
+        # After a rollback the run is before the step at which it last asked.
         if self._step <= state.step < self._next and not now:
             return None
         told, seconds = self._world.largest(signal_number, state.wall_seconds)

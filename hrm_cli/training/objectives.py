@@ -66,7 +66,7 @@ def deep_supervision(
     rng: StepRNG,
     progress: Progress,
 ) -> tuple[Carry, Supervised]:
-    """A loss after every ACT step; rows go on from step to step until they halt (HRM, TRM).
+    """A loss after every ACT step; rows continue from step to step until they halt (HRM, TRM).
 
     CGAR (arXiv 2511.08653) is this with a depth schedule and `supervision_decay`.
     """
@@ -112,9 +112,9 @@ def rsm(
     All but the last outer step run without gradient. A Q head, where the core has one, learns whether the answer
     at the end is right.
 
-    With `carry_over` p, a share p of the rows goes on with its puzzle instead, from the (detached) state of the step
-    before: such a row has come n steps with probability pⁿ. The one loss then meets states of every depth, solved
-    ones among them, and what is learned holds at depths that no step recurs to by itself.
+    With `carry_over` p, a fraction p of the rows keeps its puzzle and continues from the (detached) state of the
+    previous step: a row has taken n steps with probability pⁿ. So the loss covers states of every depth, including
+    solved ones, and the model learns to work at depths beyond one step's own recursion.
     """
     core = model.core
     every = torch.ones(len(batch.inputs), dtype=torch.bool, device=batch.inputs.device)
@@ -140,7 +140,7 @@ def rsm(
 
 
 def _rsm_depth(model: ACTModel, config: TrainConfig, progress: Progress) -> Depth:
-    # Drawn on the processor: reading a number off the accelerator would make every step wait for it.
+    # On the host: reading a number from the accelerator would make every step wait for it.
     reaches_back = np.random.default_rng([config.seed, progress.step]).random() < _REACHING_BACK
     cycles = depth_at(progress.share, config.depth_schedule) or (model.arch.H_cycles, model.arch.L_cycles)
     return Depth(*cycles, trains_last_cycle=True, reaches_back=bool(reaches_back))
@@ -158,7 +158,7 @@ def whole_forward(
     core = model.inner
     assert isinstance(core, Nova)
     device = batch.inputs.device
-    # Dropout draws from torch's global generator: seeded here from ours, and put back, so that runs resume exactly.
+    # Dropout draws from torch's global generator: seeded here from ours and restored, so that runs resume exactly.
     with forked_rng(device, rng.seed()):
         loss, metrics, logits = core.training_loss(batch.inputs, batch.labels, config.loss)
     fresh = torch.ones(len(batch.inputs), dtype=torch.bool, device=device)

@@ -1,7 +1,8 @@
 """Optimizers, learning-rate schedules (hrm-spec "Optimization") and the loss scale of float16.
 
 AdamATan2 trains the network, sign descent the puzzle embeddings. In float16 small gradients underflow: the loss is
-multiplied by a scale before the backward pass, and the gradients are divided by it afterwards, in float32. A step whose
+multiplied by a scale before the backward pass, and the gradients are divided by it afterwards, in float32. A step
+whose
 gradients are not finite is skipped and halves the scale; many good steps in a row double it.
 """
 
@@ -26,7 +27,7 @@ SHAPES: dict[str, Callable[[float], float]] = {
     "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
     "linear": lambda progress: 1 - progress,
 }
-"""Share of the way between the full rate and the last one, by progress 0..1 behind the warm-up."""
+"""Fraction of the way between the full rate and the last one, by progress 0..1 after the warm-up."""
 
 
 def learning_rate(
@@ -48,7 +49,7 @@ def rate_factor(step: int, total_steps: int, config: TrainConfig) -> float:
     schedule, min_ratio = config.schedule
     warmup_steps = config.lr_warmup_steps
     if config.max_minutes is not None:
-        # Nobody knows beforehand how many steps there will be: the warm-up is a tenth of them at most.
+        # The number of steps is not known in advance: the warm-up is a tenth of them at most.
         warmup_steps = min(warmup_steps, total_steps // 10)
     return learning_rate(
         step,
@@ -156,7 +157,8 @@ class AdamATan2(torch.optim.Optimizer):
 def foreach_atan2(y: list[Tensor], x: list[Tensor]) -> list[Tensor]:
     """atan2(y, x) for x ≥ 0, float32, in a few launches for all tensors; overwrites x.
 
-    It is atan(y ÷ x): torch has no atan2 for lists. √v of float32 is 0 or above 10⁻²³, so that a bound of 10⁻³⁰ changes
+    It is atan(y ÷ x): torch has no atan2 for lists. √v of float32 is 0 or above 10⁻²³, so that a bound of 10⁻³⁰
+    changes
     zeros alone: 0 ÷ 0 becomes 0, as it should, and y ÷ 0 stays a quarter turn.
     """
     torch._foreach_clamp_min_(x, 1e-30)

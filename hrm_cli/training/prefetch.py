@@ -30,21 +30,21 @@ class BatchStream(Protocol):
         """The position, as JSON."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from where `state_dict` was taken."""
+        """Continues from where `state_dict` was taken."""
 
 
 @dataclass(frozen=True)
 class _Ready:
     batch: PuzzleBatch
     position: dict[str, Any]
-    """The stream's position behind this batch."""
+    """The stream's position after this batch."""
 
 
 class Prefetcher:
-    """Hands out a stream's batches on a device; a thread draws them ahead.
+    """Gives a stream's batches on a device; a thread prefetches them.
 
-    `state_dict` tells the position behind the last batch *handed out*, whatever lies ready. An error of the stream
-    is raised where its batch would have been handed out. Close it when done, or use it as a context manager.
+    `state_dict` gives the position after the last batch *returned*, regardless of prefetched ones. An error of the
+    stream is raised where its batch would have been returned. Close it when done, or use it as a context manager.
     """
 
     def __init__(self, stream: BatchStream, device: torch.device) -> None:
@@ -77,13 +77,13 @@ class Prefetcher:
         return self._position
 
     def go_on_from(self, position: dict[str, Any]) -> None:
-        """Drops what lies ready and goes on from another position of the stream."""
+        """Drops prefetched batches and continues from another position of the stream."""
         self.close()
         self._stream.load_state_dict(position)
         self._start()
 
     def close(self) -> None:
-        """Stops the thread; what lies ready is dropped."""
+        """Stops the thread; prefetched batches are dropped."""
         self._stopped.set()
         while self._thread.is_alive():
             try:

@@ -1,7 +1,7 @@
 """Resuming a run: which checkpoint, whether it is what was written, and the state that it holds.
 
-What `training.json` states is checked before anything is put back. In place of a damaged checkpoint the one before it
-is taken, with a warning, unless the user named it. The state fits another device, another number of processes and
+`training.json` is checked before anything is restored. A damaged checkpoint is replaced by the previous one, with a
+warning, unless the user named it. The state fits another device, another number of processes and
 another global batch size than those it was saved with.
 """
 
@@ -77,7 +77,7 @@ class _ResumeFacts(_Facts):
 def check_resume_facts(document: Any) -> dict[str, Any]:
     """The document as it is, where every entry has its type and range. Raises ValueError naming the first that has not.
 
-    Entries that are not known here are left alone.
+    Unknown entries are kept.
     """
     try:
         _ResumeFacts.model_validate(document)
@@ -105,13 +105,11 @@ def load_training_state(
     rows: int | None = None,
     warn: Tell = lambda message: None,
 ) -> dict[str, Any]:
-    """Puts a checkpoint of the run into `state`: `named`, or the latest that is whole. Returns the sampler's state.
+    """Loads a checkpoint of the run into `state`: `named`, or the latest that is whole. Returns the sampler's state.
 
     Rank 0 of `world` reads it, and every rank takes its rows: their number need not be that of the ranks that saved.
-    `rows` is the global batch size, the checkpoint's own unless given: of more rows the first are kept, and where
-    there
-    are too few, the others begin with new puzzles. Nothing is written. `warn` is told, on rank 0, what is not as
-    usual.
+    `rows` is the global batch size, the checkpoint's own unless given: extra rows are dropped, and missing rows
+    start with new puzzles. Nothing is written. `warn` is called, on rank 0, with anything unusual.
     Raises CheckpointError where the checkpoint is damaged or of another architecture.
     """
     folder, device = named or run, state.model.device
@@ -149,7 +147,7 @@ def load_training_state(
                 warn(_other_batch_size(saved_rows, rows, has_carry=bool(carry)))
         own = world.rows(len(next(iter(carry.values()), ())))
         state.carry = _load_carry({name: tensor[own] for name, tensor in carry.items()}, device)
-        # The sums of all ranks: one of them goes on with these, the others begin anew.
+        # The sums of all ranks: one rank continues with these, the others start from zero.
         state.sums = {
             name: to_device(tensor if world.is_first else torch.zeros_like(tensor), device)
             for name, tensor in groups.get("sums", {}).items()
@@ -173,8 +171,8 @@ def load_training_state(
 def go_on_from(run: Path, state: TrainState, world: World = ALONE) -> None:
     """Points `latest` to the checkpoint that `state` was loaded from, and `best` to the best one that it knows.
 
-    To be called on every rank once the run is sure to go on. A best checkpoint from behind the one gone on from is
-    given up: the next evaluation is the best then.
+    To be called on every rank once the run will certainly continue. A best checkpoint later than the one resumed
+    from is discarded: the next evaluation is then the best.
     """
     if not world.first_says(lambda: _settle_pointers(run, state)):
         state.best = None
@@ -279,7 +277,7 @@ def _load_generator(generator: torch.Generator, saved: Tensor, step: int) -> Non
     if saved.numel() == generator.get_state().numel():
         generator.set_state(saved)
     else:
-        # Earlier versions kept the generator of a GPU: this one begins anew, at a place that seed and step name.
+        # Earlier versions kept the generator of a GPU: this version starts a new one, seeded by seed and step.
         generator.manual_seed((generator.initial_seed() + step) % 2**63)
 
 

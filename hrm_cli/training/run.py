@@ -35,7 +35,7 @@ class Run:
     world: World = ALONE
     """The processes that train together; ranks but the first have no listeners."""
     ahead: Prefetcher | None = None
-    """Draws `batches` ahead while the run trains; it knows which of them have been used."""
+    """Prefetches `batches` while the run trains; it knows which of them have been used."""
 
     def save(self, state: TrainState, *, best: bool = False) -> Path:
         """Writes a checkpoint of `state`, with the rows and sums of all ranks."""
@@ -50,7 +50,7 @@ class Run:
         )
 
     def save_if_possible(self, state: TrainState, *, best: bool = False) -> Path | None:
-        """Writes a checkpoint; where that cannot be done the run goes on with a warning, and the next one is tried."""
+        """Writes a checkpoint; if that fails, the run continues with a warning and tries the next one."""
         try:
             return self.save(state, best=best)
         except CheckpointNotWritten as error:
@@ -58,11 +58,11 @@ class Run:
             return None
 
     def warn(self, message: str) -> None:
-        """Tells every listener of something wrong that does not end the run."""
+        """Warns every listener of a problem that does not end the run."""
         for listener in self.listeners:
             listener.warned(message)
 
     def tell(self, record: dict[str, Any]) -> None:
-        """Hands a line of figures to every listener."""
+        """Passes a line of figures to every listener."""
         for listener in self.listeners:
             listener.logged(record)

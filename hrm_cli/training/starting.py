@@ -1,4 +1,4 @@
-"""What a run starts from other than freshly drawn weights: those of a checkpoint, all trained or some frozen."""
+"""Starting a run from the weights of a checkpoint, with all of them trained or some frozen."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def start_new(state: TrainState, config: TrainConfig, facts: DatasetFacts) -> No
 
 
 def freeze(state: TrainState, config: TrainConfig) -> None:
-    """Freezes what `train.freeze` names; averaged weights then stand in for the last ones, for good.
+    """Freezes what `train.freeze` names; averaged weights then replace the last ones permanently.
 
     Raises ConfigError where nothing would be left to train.
     """

@@ -76,7 +76,7 @@ class Teacher(Protocol):
     """What the loop needs of a teacher (`hrm_cli.training.distillation`)."""
 
     def loss(self, out: Supervised, student_token_loss: str, first_row: int = 0) -> Tensor:
-        """How far the student's answers are from the teacher's, summed over rows.
+        """Distance of the student's answers from the teacher's, summed over rows.
 
         `out` may be of a part of the batch, which begins at `first_row` and is cut alike at every step.
         """
@@ -87,7 +87,7 @@ class Teacher(Protocol):
 
 @dataclass
 class TrainState:
-    """The list of resume state: all of it is saved in a checkpoint, and nothing else is needed to go on."""
+    """The list of resume state: all of it is saved in a checkpoint, and nothing else is needed to resume."""
 
     model: ACTModel
     network: torch.optim.Optimizer

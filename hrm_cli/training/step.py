@@ -24,8 +24,8 @@ def train_one_step(
 
     `batch` holds the rows of this rank of `world`, and the sums are over them; the update is the global batch's.
 
-    With `train.accumulation_steps` the rows are worked on in that many micro-batches, one after the other, whose
-    gradients add up to those of the whole batch.
+    With `train.accumulation_steps` the rows are processed in that many micro-batches, whose gradients add up to
+    those of the whole batch.
 
     In float16, a step whose gradients overflow is skipped: it counts, and its batch is used up, but nothing is
     updated, the average included, and there are no sums. Rows whose states have broken take a new puzzle next.

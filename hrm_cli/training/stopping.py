@@ -57,7 +57,7 @@ class Interruption:
 
 
 _MEASURED_STEPS = 3
-"""Steps behind the first one, which warms up, that an estimate rests on at least."""
+"""Minimum number of steps, after a first warm-up step, for an estimate."""
 _EVALUATIONS = 10
 """In the whole time, where `train.eval_interval` says nothing."""
 
@@ -81,7 +81,7 @@ class TimeLimit:
         self.evaluated_step: int | None = None
 
     def follow(self, state: TrainState, wall_seconds: float) -> bool:
-        """Takes in how far the run is; whether its time is over, but for the last evaluation."""
+        """Records the progress of the run; returns whether its time is over, except for the last evaluation."""
         if self.seconds == math.inf:
             return False
         if self._first is None or state.step < self._first[0]:

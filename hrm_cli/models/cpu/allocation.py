@@ -1,4 +1,4 @@
-"""Memory that a CPU's tensors give back is kept for the next ones.
+"""Disables malloc trimming: memory freed by tensors on the CPU is kept for the next ones.
 
 The C library returns large blocks to the system as soon as they are freed, and gets them back page by page, zeroed:
 with activations of many megabytes at every step that takes 4 to 5 % of the time (benchmarks/results).
@@ -19,10 +19,10 @@ _GROWS_BY = 64 << 20
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Has the C library keep what is freed, up to 2 GB; whether it can be told so (glibc only).
+    """Tells the C library to keep up to 2 GB of freed memory; returns whether it accepted (glibc only).
 
-    It holds for the whole process: a command may call it, a library may not.
-    Settings of the user's own (MALLOC_… or GLIBC_TUNABLES in the environment) are left alone.
+    It affects the whole process: a command may call it, a library may not.
+    The user's own settings (MALLOC_… or GLIBC_TUNABLES in the environment) are kept.
     """
     own = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
     if own or not sys.platform.startswith("linux"):

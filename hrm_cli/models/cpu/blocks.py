@@ -4,7 +4,7 @@ What is done differently, each because it was measured (benchmarks/results/cpu_s
 - the elementwise operations between two matmuls are one fused pass over memory, by kernels on torch's own threads;
 - weights are prepacked by oneDNN once per step, for all forward matmuls (`hrm_cli.models.cpu.pieces`);
 - attention's weights are padded to whole vectors, because torch's matmuls are slow on odd lengths;
-- backward keeps a block's outputs, not float32 copies of them, and opens the gates again.
+- backward keeps a block's outputs, not float32 copies of them, and recomputes SiLU(gate) · up.
 
 Letters in shapes: B batch, S positions (puzzle positions first), P positions padded, H hidden size, N heads,
 D head size.
@@ -58,7 +58,7 @@ class CPUBlockWeights(NamedTuple):
 def ordered_for_cpu(
     weights: BlockWeights, turns: Rotary, tables: RelationTables | None = None
 ) -> CPUBlockWeights:
-    """The weights of a block, laid out; `turns` as `rotations` gives them, `tables` for the `units` mixer."""
+    """The prepacked weights of a block; `turns` as `rotations` gives them, `tables` for the `units` mixer."""
     qkv, out = weights.attention or (None, None)
     return CPUBlockWeights(
         None if qkv is None else laid_out(qkv),
@@ -152,7 +152,7 @@ def _turned(kernel: Kernel, heads: Tensor, parts: tuple[Tensor, ...], turns: Rot
 
 
 class _WrittenOut(torch.autograd.Function):
-    """softmax(q kᵀ) v for q `[B·N, s, D]` and k and v `[B·N, P, D]`, of which `positions` are no padding."""
+    """softmax(q kᵀ) v for q `[B·N, s, D]` and k and v `[B·N, P, D]`, of which the first `positions` are not padding."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, positions: int) -> Tensor:

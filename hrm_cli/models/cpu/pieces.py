@@ -2,7 +2,7 @@
 
 Each is an autograd function of its own that stores as little as it can; the fused elementwise operations between the
 matrix multiplications are kernels of `hrm_cli.models.cpu.kernels`. Weights are prepacked for oneDNN once for all
-forward calls of a step: worth 15 % of a multiplication (benchmarks/results/cpu_speed.txt). Not in backward, where the
+forward calls of a step: which saves 15 % of a matmul (benchmarks/results/cpu_speed.txt). Not in backward, where the
 transposed layout costs twice as much and is used once or a few times. In bfloat16 only, and only where a call has
 shown that it works.
 

@@ -1,10 +1,10 @@
 """The `units` mixer of `hrm_cli.models.units` for a CPU: the same mathematics in fewer passes over memory.
 
-One kernel opens what positions tell, averages it along units and over symbols, and takes attention's heads apart;
-another adds what units, cells and other cells say, and norms the sum. Nothing of a position is kept between them but
-the projection.
+One kernel applies SiLU to the messages of positions, averages them along units and over symbols, and splits
+attention's heads; another adds the messages of units, cells and other cells, and norms the sum. Between them only
+the projection of a position is stored.
 
-Letters in shapes as there, and P cells padded; units come before puzzles, so that the units of a class lie together.
+Letters in shapes as there, and P cells padded; units come before puzzles, so that the units of a class are contiguous.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def units_weights(weights: UnitsWeights, tables: RelationTables) -> CPUUnits:
     if weights.bias is not None:
         heads = len(weights.bias)
         padded += -cells % CPU_VECTOR if weights.bias.dtype == torch.bfloat16 else 0
-        # Once per step, not at every use: gradients meet here.
+        # Once per step, not at every use: gradients are summed here.
         bias = F.pad((weights.bias @ tables.pairs).view(heads, cells, cells), (0, padded - cells))
     shares = tables.membership.float()
     shares = shares / shares.sum(1, keepdim=True)

@@ -1,1 +1,1 @@
-"""Kernels of our own for CUDA, in Triton."""
+"""Triton kernels for CUDA."""

@@ -1,4 +1,4 @@
-"""Fused kernels on CUDA for passes without gradient: which of them run is settled when a model is built.
+"""Fused kernels on CUDA for passes without gradient: which of them run is chosen when a model is built.
 
 Without gradient neither the rotated queries and keys nor the gate and up projections of a SwiGLU need to be stored.
 `HRM_CUDA_KERNELS` names what may be used: off (the default), on, attention, or swiglu.
@@ -136,7 +136,7 @@ def _try_attention(
 
 
 def _numbers(*shape: int, device: torch.device) -> Tensor:
-    # Of a generator of its own: what a run draws must not depend on what was tried out.
+    # Of a generator of its own: a run's random numbers must not depend on which kernels were tried.
     return torch.randn(*shape, device=device, generator=torch.Generator(device).manual_seed(0))
 
 

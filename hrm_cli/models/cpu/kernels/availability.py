@@ -1,6 +1,6 @@
-"""What this process can use on its CPU. Every choice is made once, by a call of the operator in question.
+"""What this process can use on its CPU. Every choice is made once, by calling the operator.
 
-Flags of the processor do not tell: torch's, oneDNN's (`ONEDNN_MAX_CPU_ISA`) and a hypervisor's may differ.
+CPU flags are not reliable: torch's, oneDNN's (`ONEDNN_MAX_CPU_ISA`) and a hypervisor's may differ.
 """
 
 from __future__ import annotations

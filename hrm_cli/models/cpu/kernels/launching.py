@@ -82,7 +82,7 @@ def _compiled(name: str, dtype: torch.dtype) -> Callable[..., None]:
 
     module, function = name.split(".")
     body = getattr(importlib.import_module(f"hrm_cli.models.cpu.kernels.{module}"), function)
-    # Numbers of bfloat16 are known by their bits. The type of its only parameter is all that tells a kernel.
+    # Numbers of bfloat16 are known by their bits. A kernel's only parameter carries its type.
     numbers = {torch.bfloat16: types.uint16, torch.float32: types.float32}
     if dtype not in numbers:
         raise ValueError(f"kernel {name}: exists in bfloat16 and float32, not in {dtype}")

@@ -1,4 +1,4 @@
-"""What each kernel takes. Kernels get addresses: whatever does not fit is refused before they are called.
+"""The arguments of each kernel. Kernels get addresses, so wrong arguments are refused before the call.
 
 A signature names the numbers and the tensors of a kernel, in order, and says how many elements each tensor has.
 """

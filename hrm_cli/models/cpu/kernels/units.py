@@ -1,6 +1,6 @@
-"""Passes over what the `units` mixer tells and hears: averages along units and over symbols, and their backwards.
+"""Kernels for the messages of the `units` mixer: averages along units and over symbols, and their backward passes.
 
-Letters: B puzzles, S cells, D symbols, T = S·D positions, U units, M width of what is told, H hidden size, N heads of
+Letters: B puzzles, S cells, D symbols, T = S·D positions, U units, M width of a message, H hidden size, N heads of
 A = M/N numbers for each symbol, P cells padded. `shares` is `[U, S]` float32: what a cell counts in a unit's average,
 0 where it does not belong to it. Numbers are stored in the kernel's own type, computed in float32.
 """
@@ -26,7 +26,7 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 def average(data: Any) -> None:
-    """silu of what is told, averaged: along units `[U, B, D, M]`, over a cell's symbols `[B, S, M]`; and heads.
+    """SiLU of the messages, averaged: along units `[U, B, D, M]`, over a cell's symbols `[B, S, M]`; and heads.
 
     The projection is `[B, T, 2·M]`, with attention `[B, T, 5·M]`: then q is `[B, N, S, D·A]`, scaled, k and v are
     `[B, N, P, D·A]`, padded with zeros. A row is one puzzle.
@@ -151,7 +151,7 @@ def average_backward(data: Any) -> None:
 
 
 def hear_and_norm(data: Any) -> None:
-    """The RMS norm of x `[B, T, H]` plus what is heard of the units, of the cell and, where it attends, of other cells.
+    """The RMS norm of x `[B, T, H]` plus the messages from units, from the cell and, with attention, from other cells.
 
     Units say `[U, B, D, H]`, cells `[B, S, H]`, other cells `[B, T, H]`. Keeps the factors of the norm. A row is one
     cell of a puzzle.
@@ -201,7 +201,7 @@ def hear_and_norm(data: Any) -> None:
 
 
 def hear_backward(data: Any) -> None:
-    """From a gradient of the norm that of x, and its sums: for what units and cells said. A row is one puzzle."""
+    """From the gradient of the norm: that of x, and its sums for the messages. A row is one puzzle."""
     given = arguments(data)
     cells, symbols, units, size = given[4], given[5], given[6], given[7]
     puzzles = given[2]
