@@ -28,6 +28,17 @@ from hrm_cli.cli.options import (
 )
 
 
+def _refuse_other_depths(text: str | None) -> str | None:
+    from hrm_cli.errors import ConfigError
+    from hrm_cli.evaluation.request import parse_depths
+
+    try:
+        parse_depths(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
 def evaluate(
     checkpoint: AnyModelArgument = None,
     data: Annotated[
@@ -36,11 +47,12 @@ def evaluate(
     split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
     max_steps: Annotated[
         str | None,
-        option(
+        typer.Option(
             "--max-steps",
-            "Reasoning (ACT) steps at most; several, as in 16,64,256, give the accuracy at each.",
-            "as trained",
+            help="Reasoning (ACT) steps at most; several, as in 16,64,256, give the accuracy at each.",
+            show_default="as trained",
             metavar="N[,N…]",
+            callback=_refuse_other_depths,
         ),
     ] = None,
     halt: HaltOption = None,
