@@ -126,5 +126,5 @@ _DONE = (
     "\nDone in {seconds:.0f} s. The same with single commands:\n"
     "  hrm eval {run}\n"
     "  hrm solve {file} --checkpoint {run} --trace\n"
-    "Bigger puzzles: hrm train --preset small"
+    "Bigger puzzles, 9×9, in minutes: hrm train --preset sudoku-9x9-quick"
 )
