@@ -1,6 +1,6 @@
 """HRM, TRM and RSM at an equal time budget on 6×6 and 9×9 Sudoku: exact accuracy over minutes and over steps.
 
-RSM stands there twice: as published, and with rows that go on from the step before (`train.carry_over`).
+RSM stands there twice: as published, and with rows that continue from the step before (`train.carry_over`).
 
     python benchmarks/architectures.py --minutes 8 --seeds 0 1 2 --jobs 16 --output architectures.json
     python benchmarks/architectures.py --show architectures.json --svg docs/pictures/architectures.svg

@@ -88,7 +88,7 @@ class StepLoss(nn.Module):
 
 
 def ddp_step(state: TrainState, preset: Preset, world: World) -> Callable[[PuzzleBatch], None]:
-    """Our step with torch's DistributedDataParallel in place of our sums."""
+    """Our step with torch's DistributedDataParallel instead of our sums."""
     whole = StepLoss(state, preset, world)
     parallel = DistributedDataParallel(whole, gradient_as_bucket_view=True)
     config = preset.train

@@ -1,4 +1,4 @@
-"""Is a solved grid a fixed point? Models trained with and without hints, asked to go on after they are done.
+"""Is a solved grid a fixed point? Models trained with and without hints, asked to continue after they are done.
 
     python benchmarks/fixed_point.py --size 6 --minutes 8 --seeds 0 1 2 --jobs 2 --output fixed_point.json
     python benchmarks/fixed_point.py --show fixed_point.json --svg docs/pictures/fixed-point.svg

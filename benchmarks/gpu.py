@@ -8,7 +8,7 @@ speed   steps/s, achieved TFLOP/s and memory of training and evaluation; a profi
 train   recipes, one after the other; weights and figures are copied to OUT while they train
 
 OUT gets results.txt (to read), results.jsonl (a line for each row, as soon as it is known), pytest.txt, profile.txt
-and what `train` leaves. A second call goes on where the first one ended: rows that are ok are not run again. Give
+and what `train` leaves. A second call continues where the first one ended: rows that are ok are not run again. Give
 `--earlier FILE` where the first call's results.jsonl lies elsewhere.
 
 `--device cpu --small` runs all of it without a GPU, on models of no size: a test of the script itself.
@@ -53,7 +53,7 @@ def header() -> str:
 
 
 def main() -> None:
-    """Runs the stages asked for."""
+    """Runs the stages requested."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

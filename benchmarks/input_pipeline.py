@@ -1,7 +1,7 @@
-"""How many training examples one core makes ready per second, beside a loader that takes them one at a time.
+"""How many training examples one core makes ready per second, next to a loader that takes them one at a time.
 
-Batches as training takes them: drawn in random order from the arrays on disk, augmented where that is asked for, as
-int32 tensors. The loader beside them is torch's, with a dataset of single examples and no worker processes.
+Batches as training takes them: drawn in random order from the arrays on disk, augmented where that is requested, as
+int32 tensors. The loader next to them is torch's, with a dataset of single examples and no worker processes.
 Seconds are those that the processor worked for this program, all threads together.
 
     python benchmarks/input_pipeline.py [--seconds 2] [--runs 5] [--save FILE]

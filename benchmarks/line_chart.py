@@ -1,4 +1,4 @@
-"""Panels of lines as SVG text: means with the range of the seeds behind them. Only strings are built."""
+"""Panels of lines as SVG text: means with the range of the seeds after them. Only strings are built."""
 
 from __future__ import annotations
 

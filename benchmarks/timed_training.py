@@ -1,7 +1,7 @@
 """What the comparisons share: training for a given time, and what a model answers after each of many steps.
 
 Time is processor time of one thread, so that what else the machine does changes nothing; evaluation is left out.
-Learning rates and depths follow the share of the time that is gone, as they follow the share of the steps elsewhere.
+Learning rates and depths follow the fraction of the time that is gone, as they follow the share of the steps elsewhere.
 
 Letters in shapes: n puzzles, S cells.
 """

@@ -257,7 +257,7 @@ class _Refused(Exception):  # noqa: N818
 _held: set[str] = set()
 """Locks of this process."""
 _LOCKED_BYTE = 1 << 30
-"""Windows keeps others from reading the bytes that are locked: this one is behind the text."""
+"""Windows keeps others from reading the bytes that are locked: this one is after the text."""
 _SECONDS_TO_WRITE = 10.0
 
 

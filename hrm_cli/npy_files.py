@@ -1,6 +1,6 @@
 """NumPy's `.npy` files of whole numbers, mapped from disk: the only reader of such files.
 
-The header decides how much memory is asked for, so it is checked against the file's own size before anything is
+The header decides how much memory is requested, so it is checked against the file's own size before anything is
 mapped. Neither pickles nor archives (`.npz`) are read.
 """
 

@@ -27,7 +27,7 @@ class Reporter:
         """One line about what is being done."""
 
     def warn(self, text: str) -> None:
-        """Something is wrong, and the job goes on."""
+        """Something is wrong, and the job continues."""
         warnings.warn(text, stacklevel=3)
 
     def progress(

@@ -1,7 +1,7 @@
 """The header of a safetensors file: eight bytes of its length, then JSON. Read without torch and without the tensors.
 
 Every entry is checked against the file's own size, so that what a header states can be believed before memory is
-asked for.
+requested.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def environment(env: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def checked(words: list[str], status: int, stdout: str, stderr: str) -> Finished:
-    """A traceback that nobody asked for fails the test."""
+    """A traceback that nobody requested fails the test."""
     if "--debug" not in words:
         assert "Traceback" not in stderr, stderr
     return Finished(status, stdout, stderr)

@@ -23,7 +23,7 @@ def longest_first(items: list[pytest.Item]) -> None:
 
 def stealing_scheduler(config: Any, log: Any) -> Any:
     """Each worker has a stretch of the tests, so that it sets up a file's fixtures once. At its end it helps others."""
-    if config.getoption("dist") != "load":  # another way was asked for
+    if config.getoption("dist") != "load":  # another way was requested
         return None
     from xdist.scheduler import WorkStealingScheduling
 

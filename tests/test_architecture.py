@@ -31,7 +31,7 @@ FLOORS = (
 )
 ENTRANCE = "hrm_cli.__main__"
 FACE = ("hrm_cli", "hrm_cli.api")
-"""What Python users import: it lies above the floors, beside the commands."""
+"""What Python users import: it lies above the floors, next to the commands."""
 WITHOUT_TORCH = ("config", "puzzles")
 
 

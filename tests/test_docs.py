@@ -1,8 +1,8 @@
 """The documentation holds: its Python runs, its commands parse, its output is real, its links lead somewhere.
 
 In the Markdown files
-- a ```python block runs; blocks of one page share their names. A ```text block right behind it is its output.
-- a ```console block holds commands behind `$ `. With the word `run` behind `console` they are run for real, in an empty
+- a ```python block runs; blocks of one page share their names. A ```text block right after it is its output.
+- a ```console block holds commands after `$ `. With the word `run` after `console` they are run for real, in an empty
   folder, and their output must be the lines shown.
 - every `hrm …` elsewhere, in blocks and in running text, must name commands, options and settings that exist.
 """

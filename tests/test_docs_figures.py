@@ -72,7 +72,7 @@ COUNTED = re.compile(
     r"`hrm params (--preset (?:(?!--puzzle-identifiers)[^`])+)`(?: (?:counts|has|is)| \|(?: [\d,]+ \|)*?) "
     + MANY
 )
-"""A command and, right behind it or in the columns of its row, the count that it prints."""
+"""A command and, right after it or in the columns of its row, the count that it prints."""
 NAMED = re.compile(MANY + " trainable")
 """A count in the comment of a preset."""
 

@@ -1,4 +1,4 @@
-"""Results that are on disk as soon as they are known: JSON lines to go on from, and a text to read."""
+"""Results that are on disk as soon as they are known: JSON lines to continue from, and a text to read."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Recipe:
     name: str
     preset: str
     seconds: float | None
-    """None shares what is left with the recipes behind it."""
+    """None shares what is left with the recipes after it."""
     overrides: tuple[str, ...]
 
 

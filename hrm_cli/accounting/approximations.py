@@ -30,7 +30,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Approximation:
-    """A hand formula beside the exact count."""
+    """A hand formula compared with the exact count."""
 
     name: str
     parameters: int
@@ -78,7 +78,7 @@ def rule_of_thumb_terms(arch: ArchConfig, vocab_size: int) -> dict[str, int]:
 def approximate(
     arch: ArchConfig, vocab_size: int, num_puzzle_identifiers: int, trainable: Mapping[str, int]
 ) -> tuple[Approximation, Approximation]:
-    """The guide's function and the rule of thumb beside the exact trainable parameters, given by kind."""
+    """The guide's function and the rule of thumb compared with the exact trainable parameters, given by kind."""
     guide = guide_terms(arch, vocab_size, num_puzzle_identifiers)
     rule = rule_of_thumb_terms(arch, vocab_size)
     return (

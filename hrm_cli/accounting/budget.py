@@ -40,7 +40,7 @@ class Candidate:
     error: float
     """Trainable ÷ budget − 1."""
     overrides: tuple[str, ...]
-    """What to write behind the preset to get it, as `KEY=VALUE`."""
+    """What to write after the preset to get it, as `KEY=VALUE`."""
 
 
 def parse_amount(text: str) -> int:

@@ -207,7 +207,7 @@ def _unit_blocks(module: str, arch: ArchConfig, relations: Relations, layers: in
     numbers = T * H + (2 + 3 * A) * T * M + T * M + U * D * (M + 5 * H) + S * (M + 4 * H)
     numbers += A * (4 * T * M + N * S * S)
     wide = T * H + T
-    # A CPU keeps the projection as a whole, beside it q, k and v (the last two padded), of messages their inputs, gates
+    # A CPU keeps the projection as a whole, also q, k and v (the last two padded), of messages their inputs, gates
     # and ups, and the normed sum's factors (the sum itself is the next part's input).
     on_cpu = T * H + (2 + 3 * A) * T * M + U * D * (M + 2 * H) + S * (M + 2 * H)
     in_bfloat16, in_float32 = (
@@ -303,7 +303,7 @@ def _encoder(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Run
         0,
         layers * (2 * seq_len * 4 * hidden**2 + 2 * 2 * seq_len**2 * hidden),
         runs,
-        # Kept: the input, q, k and v, the output, and the mask of the dropout behind it. Written out, attention keeps
+        # Kept: the input, q, k and v, the output, and the mask of the dropout after it. Written out, attention keeps
         # the softmax as well; with dropout on the weights also its mask and their product.
         Kept(
             layers * (5 + drops) * activation,

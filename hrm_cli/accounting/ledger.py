@@ -1,7 +1,7 @@
 """The ledger: every published figure on HRM's size, what it counted, and what is right.
 
 Published figures are data. Everything else (the computed figure, what the published one counted, the verdict) is
-worked out from presets and formulas each time it is asked for.
+worked out from presets and formulas each time it is requested.
 """
 
 from __future__ import annotations

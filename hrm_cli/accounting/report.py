@@ -38,7 +38,7 @@ class Report:
     name: str
     """A preset's name, or a file."""
     puzzles: str
-    """What the model is counted for, in words: `9×9 Sudoku`."""
+    """What the model is counted for, as text: `9×9 Sudoku`."""
     exact: ExactCount
     shape: Shape | None = None
     """None for a file that does not say what it holds: then only its tensors are counted."""
@@ -113,7 +113,7 @@ def make_report(
     steps: int | None,
     run_words: str,
 ) -> Report:
-    """All that follows from a model's configuration, beside its exact count."""
+    """All that follows from a model's configuration, in addition to its exact count."""
     parts = components(
         shape.arch,
         shape.vocab_size,

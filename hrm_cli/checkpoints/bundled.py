@@ -3,7 +3,7 @@
 `hrm_cli/bundled/NAME.safetensors` is a model file like any other (`hrm_cli.checkpoints.model_files`); one more
 entry of
 its header, `bundled`, says what it was trained on and how accurate it is. No second table of these facts exists.
-HRM_BUNDLED names another folder in place of the package's. Nothing here needs torch.
+HRM_BUNDLED names another folder instead of the package's. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Measured:
     """How accurate a model is on some puzzles; shares are 0..1."""
 
     on: str
-    """Which puzzles, in words."""
+    """Which puzzles, as text."""
     puzzles: int
     exact_accuracy: float
     """In one pass."""

@@ -1,4 +1,4 @@
-"""Facts of a dataset as a file states them, checked before any of them decides how much memory is asked for."""
+"""Facts of a dataset as a file states them, checked before any of them decides how much memory is requested."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The page that goes with a published model: what it is, what it was trained on, what it scores, how to use it.
 
-All of it comes from the model file's header and the figures handed in; nothing is claimed that is not in them.
+All of it comes from the model file's header and the figures passed in; nothing is claimed that is not in them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FIGURES = (
 
 @dataclass(frozen=True)
 class Publication:
-    """What a card says beside the model file's own header."""
+    """What a card states in addition to the model file's own header."""
 
     title: str
     checkpoint: str

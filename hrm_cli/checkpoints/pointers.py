@@ -47,7 +47,7 @@ def checkpoints_of(run: Path) -> list[Path]:
 
 
 def has_checkpoint(run: Path) -> bool:
-    """Whether there is one to go on from; points `latest` to it where a killed process had not come to that."""
+    """Whether there is one to continue from; points `latest` to it where a killed process had not come to that."""
     folders = checkpoints_of(run)
     if folders and not (run / "latest").is_file():
         point(run / "latest", folders[-1])
@@ -63,7 +63,7 @@ def go_back_to_best(run: Path) -> bool:
 
 
 def withdraw(run: Path, folder: Path) -> None:
-    """Points `latest` back to the best checkpoint and removes `folder`, which no run is to go on from."""
+    """Points `latest` back to the best checkpoint and removes `folder`, which no run is to continue from."""
     if go_back_to_best(run) and pointed_to(run / "latest") != folder:
         shutil.rmtree(folder, ignore_errors=True)
 

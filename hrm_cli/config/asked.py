@@ -59,7 +59,7 @@ def asked_of_each(config: DataConfig, asked: Asked) -> list[Asked]:
 
 
 def check_effect(config: DataConfig, asked: Asked) -> None:
-    """Raises ConfigError where a setting that was asked for has no effect, with the one that does it."""
+    """Raises ConfigError where a setting that was requested has no effect, with the one that does it."""
     if config.path is not None:
         _refuse(
             asked.names - {"path", "seed"},  # --seed sets that of the dataset as well

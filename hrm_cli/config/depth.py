@@ -1,4 +1,4 @@
-"""Depth schedules: how deep a step of training recurs, by the share of the run that is done."""
+"""Depth schedules: how deep a step of training recurs, by the fraction of the run that is done."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ DEPTH_SCHEDULES = {
     # arXiv 2511.08653.
     "cgar": "1x2@0 2x4@0.3 3x6@0.6",
 }
-"""The published schedules: stages of H_cycles x L_cycles @ share of the run."""
+"""The published schedules: stages of H_cycles x L_cycles @ fraction of the run."""
 
 _STAGE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})@(0|0?\.\d+)")
 
 
 class DepthStage(NamedTuple):
-    """A depth, and the share of the run from which it holds."""
+    """A depth, and the fraction of the run from which it holds."""
 
     share: float
     H_cycles: int
@@ -50,7 +50,7 @@ def checked_schedule(value: Any) -> Any:
 
 
 def depth_shares(schedule: str) -> list[tuple[int, int, float]]:
-    """Every stage's H_cycles and L_cycles, and the share of the run that it takes."""
+    """Every stage's H_cycles and L_cycles, and the fraction of the run that it takes."""
     stages = parse_schedule(schedule)
     ends = [*(stage.share for stage in stages[1:]), 1.0]
     return [(s.H_cycles, s.L_cycles, end - s.share) for s, end in zip(stages, ends, strict=True)]

@@ -49,7 +49,7 @@ def load_preset(
 ) -> Preset:
     """The resolved preset: the chain of `extends` merged, overrides on top, every value checked.
 
-    `name_checks` maps keys such as `arch.core` to checks of registries that this floor may not know.
+    `name_checks` maps keys such as `arch.core` to checks of registries that this layer may not know.
     Raises ConfigError; for wrong values it is an InvalidConfigError that lists them all.
     """
     document, origins = _merged_chain(name_or_path)
@@ -161,7 +161,7 @@ def _packaged() -> Traversable:
     inside_wheel = package / "presets"
     if inside_wheel.is_dir():
         return inside_wheel
-    # A checkout, or an editable installation of one: the presets lie beside the package.
+    # A checkout, or an editable installation of one: the presets lie next to the package.
     return Path(str(package)).parent / "presets"
 
 

@@ -1,4 +1,4 @@
-"""A resolved preset written down again: as YAML, as YAML that explains itself, as a difference."""
+"""A resolved preset written out: as YAML, as YAML that explains itself, as a difference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def resolved_yaml(preset: Preset) -> str:
 
 
 def explained_yaml(preset: Preset) -> str:
-    """`resolved_yaml` with the meaning and the accepted values behind each setting: a file to edit."""
+    """`resolved_yaml` with the meaning and the accepted values after each setting: a file to edit."""
     lines = [_line("purpose", preset.purpose)]
     for section, values in SECTIONS.items():
         lines += ["", f"{section}:"]

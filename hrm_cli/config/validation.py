@@ -50,13 +50,13 @@ def stated_preset(document: Any) -> Preset:
 
 
 def located(key: str, message: str, origins: Mapping[str, str]) -> str:
-    """`message` behind the file that `key` came from; a key given as an override needs no file."""
+    """`message` with the file that `key` came from in front; a key given as an override needs no file."""
     origin = origins.get(key) or origins.get(key.partition(".")[0], "")
     return f"{origin}: {message}" if origin else message
 
 
 def accepted_values(field: FieldInfo) -> str:
-    """What a field takes, in words: `a whole number, at least 2, or null`."""
+    """What a field takes, as text: `a whole number, at least 2, or null`."""
     annotation, nullable = _without_none(field.annotation)
     if get_origin(annotation) is tuple and get_origin(get_args(annotation)[0]) is Literal:
         return f"a list of {_choices(get_args(annotation)[0])}"

@@ -24,7 +24,7 @@ from hrm_cli.puzzles.domain import Domain, Tokens, make_domain
 
 
 def check_hints(domain: Domain, share: float) -> None:
-    """Raises ConfigError where hints are asked for of a domain that has no blank cells to fill."""
+    """Raises ConfigError where hints are requested of a domain that has no blank cells to fill."""
     if share and domain.blank_token is None:
         raise ConfigError(
             f"data.hints: {domain.describe()} has no empty cells that the answer fills, so there is "
@@ -85,7 +85,7 @@ def with_copies(
     """Puzzles `[n, S]` with `copies` different symmetric copies each, in blocks of whole groups.
 
     No copy equals its original, another copy of it, or a puzzle whose fingerprint is in the sorted
-    `held_out`. A puzzle that has fewer such copies than asked for gets all that were found. The share `hints` of the
+    `held_out`. A puzzle that has fewer such copies than requested gets all that were found. The share `hints` of the
     copies is replaced by easier versions of these, which may come up twice but never in `held_out`.
     """
     if copies == 0:
@@ -183,7 +183,7 @@ class OnlineAugmentation:
     held_out: Fingerprints
     """Fingerprints of the inputs of test and validation split, sorted."""
     hints: float = 0.0
-    """Share of the visits at which the puzzle is made easier."""
+    """Fraction of the visits at which the puzzle is made easier."""
 
     @classmethod
     def of(cls, dataset: Dataset) -> OnlineAugmentation:

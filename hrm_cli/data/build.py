@@ -28,7 +28,7 @@ from hrm_cli.puzzles.domain import PAD
 
 
 def check_sources(sources: Sequence[Source], config: DataConfig, asked: Asked) -> list[str]:
-    """Raises ConfigError where a setting that was asked for has no effect; notes on those that a preset has."""
+    """Raises ConfigError where a setting that was requested has no effect; notes on those that a preset has."""
     notes: list[str] = []
     for source, own, of_source in zip(sources, config.sources, asked_of_each(config, asked), strict=True):
         unused = ""
@@ -70,11 +70,11 @@ def build_dataset(
     report: Report | None = None,
     asked: Asked = NOTHING_ASKED,
 ) -> BuildSummary:
-    """Builds the dataset of `config` in `output_dir` and tells what it holds.
+    """Builds the dataset of `config` in `output_dir` and returns a summary.
 
-    The same configuration makes the same files. `report` is told of progress by stage. `force` replaces a
+    The same configuration makes the same files. `report` gets the progress of each stage. `force` replaces a
     dataset that is there. What was `asked` for and has no effect is an error.
-    Raises ConfigError, PuzzleError or DatasetError, and then leaves nothing behind.
+    Raises ConfigError, PuzzleError or DatasetError, and then leaves no files.
     """
     report = report or (lambda stage, done, total: None)
     if config.domain == "arc":

@@ -56,7 +56,7 @@ class ExampleSet:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One split of a dataset on disk, with its sets one behind the other."""
+    """One split of a dataset on disk, with its sets one after the other."""
 
     directory: Path
     """The dataset's folder, the parent of the split's."""

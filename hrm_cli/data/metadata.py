@@ -105,7 +105,7 @@ def read_metadata(directory: Path, split: str) -> SplitMetadata:
 
 
 def _check_domain(file: Path, metadata: SplitMetadata) -> None:
-    """Raises DatasetError where a stated domain is none, or has another vocabulary or length than stated beside it."""
+    """Raises DatasetError where a stated domain is none, or has another vocabulary or length than stated next to it."""
     try:
         domain = stated_domain(metadata.domain)
     except ConfigError as error:

@@ -105,7 +105,7 @@ class Mixture:
         self._said.append(note)
 
     def notes(self) -> list[str]:
-        """What was left out or could not be had, in words; with the source's name where there are several."""
+        """What was left out or could not be had, as text; with the source's name where there are several."""
         several = len(self._all) > 1
         found = [
             f"{name}: {note}" if several else note

@@ -53,7 +53,7 @@ class BuildRequest:
 
 
 def build_request(request: BuildRequest, reporter: Reporter | None = None) -> BuildSummary:
-    """Builds what is asked for. Raises ConfigError, PuzzleError or DatasetError, and then leaves nothing behind."""
+    """Builds what is requested. Raises ConfigError, PuzzleError or DatasetError, and then leaves no files."""
     config = request.configuration()
     from hrm_cli.data.build import build_dataset
 

@@ -24,7 +24,7 @@ from hrm_cli.puzzles.sudoku.domain import BLANK, SudokuDomain
 
 _CHUNK = 2048
 _ROUNDS = 8
-"""How often a generator is asked for more where too few training puzzles are left."""
+"""How often a generator is run again if too few training puzzles are left."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Selection:
 
 @dataclass
 class _Apart:
-    """What is no longer to be had, over all sources."""
+    """What is no longer available, over all sources."""
 
     held_out: Fingerprints = field(default_factory=lambda: np.empty(0, np.uint64))
     """Test and validation puzzles, sorted."""
@@ -104,7 +104,7 @@ class _Chooser:
         """Fingerprints of rows of `source.train` that were held out from here."""
 
     def notes(self) -> list[str]:
-        """What was left out, in words."""
+        """What was left out, as text."""
         return [f"left out {count:,} {what}" for what, count in self._left_out.items() if count]
 
     def test(self) -> Rows:

@@ -1,4 +1,4 @@
-"""Names of the sets of a split: each becomes part of file names, and no two are alike on any file system."""
+"""Names of the sets of a split: each becomes part of file names, and no two are the same on any file system."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hrm_cli.data.sources import BUILTIN
 from hrm_cli.errors import ConfigError
 
 LONGEST = 150
-"""Bytes of a name: file systems take 255 with the name of the array behind it."""
+"""Bytes of a name: file systems take 255 with the name of the array after it."""
 
 
 class UniqueNames:
@@ -25,7 +25,7 @@ class UniqueNames:
         self._taken = {same_file(name) for name in taken}
 
     def take(self, wanted: str) -> str:
-        """`wanted`, or with a number behind it where that is taken: hard, hard-2, hard-3, …"""
+        """`wanted`, or with a number after it where that is taken: hard, hard-2, hard-3, …"""
         numbered = (wanted if n == 1 else f"{wanted}-{n}" for n in count(1))
         name = next(free for free in numbered if same_file(free) not in self._taken)
         self._taken.add(same_file(name))

@@ -109,7 +109,7 @@ class Source:
     more: Callable[[int], None] | None = None
     """Adds puzzles to `train`, where the source is inexhaustible."""
     notes: list[str] = field(default_factory=list)
-    """What was left out, in words."""
+    """What was left out, as text."""
 
 
 def load(config: DataConfig, scratch: Path, rng: np.random.Generator, report: Report) -> Source:

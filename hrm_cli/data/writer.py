@@ -1,6 +1,6 @@
 """Writes datasets piece by piece in bounded memory; a dataset appears whole or not at all.
 
-Everything goes into a hidden folder beside the target, which is renamed at the end. A build that is killed
+Everything goes into a hidden folder next to the target, which is renamed at the end. A build that is killed
 leaves only such a folder and the file that locked it while its build lived, so that the next build can tell that it is
 dead and remove it.
 """
@@ -112,11 +112,11 @@ class DatasetWriter:
         return writer
 
     def set_identifiers(self, names: list[str]) -> None:
-        """Names of the puzzle identifiers in order; `["<blank>"]` unless said."""
+        """Names of the puzzle identifiers in order; `["<blank>"]` by default."""
         self._identifiers = names
 
     def add_file(self, name: str, text: str) -> None:
-        """A file beside the splits, such as the test tasks of ARC."""
+        """A file next to the splits, such as the test tasks of ARC."""
         (self._folder / name).write_text(text, encoding="utf-8")
 
     def commit(self, facts: dict[str, Any]) -> int:

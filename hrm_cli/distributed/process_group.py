@@ -80,7 +80,7 @@ def choose_device(name: str, place: Place) -> torch.device:
 
 
 def choose_backend(name: str | None, device: torch.device) -> str:
-    """`nccl` on CUDA and `gloo` elsewhere, unless another is asked for. Raises ConfigError where it cannot serve."""
+    """`nccl` on CUDA and `gloo` elsewhere, unless another is requested. Raises ConfigError where it cannot serve."""
     if name is None:
         return "nccl" if device.type == "cuda" and dist.is_nccl_available() else "gloo"
     if name == "nccl" and device.type != "cuda":

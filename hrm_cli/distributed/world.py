@@ -199,7 +199,7 @@ class World:
 
     @torch.no_grad()
     def start_alike(self, *groups: Mapping[str, Tensor]) -> None:
-        """Writes rank 0's numbers into these tensors: equal seeds need not draw alike on processors of two kinds."""
+        """Writes rank 0's numbers into these tensors: equal seeds need not draw the same on processors of two kinds."""
         if self.size > 1:
             for tensors in groups:
                 for name, tensor in self.share_tensors(tensors).items():

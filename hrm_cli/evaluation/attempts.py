@@ -97,7 +97,7 @@ class Try:
     faults: int
     """As `BulkDomain.faults` counts them: 0 where the rules verify it."""
     q_halt: float
-    """How sure the model was, as a logit."""
+    """How confident the model was, as a logit."""
     steps: int
     attempt: int
     """1 is the puzzle itself, the others its augmented copies, or itself with noise."""

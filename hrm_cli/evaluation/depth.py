@@ -34,7 +34,7 @@ class DepthCurve:
         """Exact answers and steps at each depth, `[D, 2]`."""
 
     def unfinished(self, rows: RowsAtWork, out: CoreOutput, done: Tensor) -> None:
-        """Counts the answers of rows that go on, and would have ended here: all but `done` `[b]`."""
+        """Counts the answers of rows that continue, and would have ended here: all but `done` `[b]`."""
         at = (~done & torch.isin(rows.steps, self._depths.to(done.device))).nonzero().squeeze(-1)
         if len(at):
             assert out.logits is not None

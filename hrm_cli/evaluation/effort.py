@@ -98,7 +98,7 @@ class AskedEffort:
     """What a user says of further effort; None leaves it to the level, and the level to the model."""
 
     level: Level | None = None
-    """None: medium for bundled models; else, or where a stage is asked for by name, only what is asked for."""
+    """None: medium for bundled models; else, or where a stage is requested by name, only what is requested."""
     copies: int | None = None
     nodes: int | None = None
     node_steps: int | None = None
@@ -156,7 +156,7 @@ class Outcome:
     steps: int
     """ACT steps of the attempt, or at the node, that found it."""
     q_halt: float = -math.inf
-    """How sure the model was, as a logit; of search it is not known."""
+    """How confident the model was, as a logit; of search it is not known."""
     attempt: int = 1
     """Which copy or restart it was; 1 is the puzzle itself."""
     attempts: int = 0

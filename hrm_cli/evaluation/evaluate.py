@@ -76,7 +76,7 @@ class Evaluation:
     by_set: Mapping[str, SetFigures] = field(default_factory=dict)
     """The figures of each set of the split; empty where there is only one."""
     by_depth: tuple[DepthFigures, ...] = ()
-    """Accuracy at fewer steps, and at these, where that was asked for."""
+    """Accuracy at fewer steps, and at these, where that was requested."""
 
     @property
     def efficiency(self) -> float:
@@ -138,7 +138,7 @@ def evaluate(
 ) -> Evaluation:
     """Runs every example of the split until it halts. `progress` is told how many puzzles are done.
 
-    `batches` takes the place of the split's own examples; `on_answers` is handed every row's answer as it finishes.
+    `batches` takes the place of the split's own examples; `on_answers` is passed every row's answer as it finishes.
     `depths` are numbers of steps at most, up to the configured one, for which accuracy is told too. The ranks of
     `world` share the examples, each of which one rank takes, and all get the figures of the whole.
     Raises DatasetError when the dataset does not fit the model.

@@ -231,7 +231,7 @@ def _baseline_figures(baselines: Mapping[str, Baseline]) -> dict[str, dict[str, 
 
 
 def _attempted_figures(result: Evaluation, attempted: AttemptedEvaluation | None) -> dict[str, Any]:
-    """What attempts reach, beside the one pass; without any, they reach what the one pass does."""
+    """Accuracy with attempts, in addition to that of one pass; without attempts, the two are equal."""
     if attempted is None:
         reached = result.exact_accuracy if result.puzzles else None
         return {"attempts": 1, "exact_accuracy_with_attempts": reached}

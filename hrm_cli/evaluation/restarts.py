@@ -23,7 +23,7 @@ from hrm_cli.models.core import relative_change
 from hrm_cli.puzzles.domain import BulkDomain, Domain, Tokens
 
 NOISE_INIT = 1.0
-"""Standard deviation of the noise on initial states, unless said otherwise: as much as the states themselves have."""
+"""Standard deviation of the noise on initial states, by default: as much as the states themselves have."""
 
 
 def gather_candidates(

@@ -5,10 +5,10 @@ ends the puzzle. A node that fails is opened at one cell: the one whose token th
 takes to try them, that is the greatest entropy for each plausible token. Each of its tokens makes a node, and the
 next node is always the one whose pins are most probable together, as the model saw them. Nothing else guides it: of
 failed nodes neither the halt value nor confidence tells those that have a solution from those that have none
-(docs/inference.md). The rules only verify answers, unless `rules` is asked for.
+(docs/inference.md). The rules only verify answers, unless `rules` is requested.
 
 Nodes of many puzzles share a batch. A puzzle's nodes go by rounds, which join whole: what is found does not depend on
-which puzzles are searched beside it.
+which other puzzles are searched with it.
 
 Letters in shapes: n puzzles, b rows at work, S tokens of a puzzle, V vocabulary.
 """
@@ -34,9 +34,9 @@ from hrm_cli.models.inference import FixedModel, RowsAtWork
 from hrm_cli.puzzles.domain import PAD, Domain, PinningDomain, Tokens, can_pin
 
 NODES = 64
-"""Nodes of a puzzle, unless said otherwise."""
+"""Nodes of a puzzle, by default."""
 NODE_STEPS = 24
-"""ACT steps at each node, unless said otherwise."""
+"""ACT steps at each node, by default."""
 ROUND = 4
 """Nodes of a puzzle that are at work together at most."""
 PLAUSIBLE = 0.02
@@ -51,12 +51,12 @@ _ROWS_ON_CPU, _ROWS = 32, 256
 
 
 def rows_at_once(device: torch.device) -> int:
-    """Rows of a batch, unless said otherwise: a CPU's caches are small."""
+    """Rows of a batch, by default: a CPU's caches are small."""
     return _ROWS_ON_CPU if device.type == "cpu" else _ROWS
 
 
 def cannot_pin(domain: Domain) -> str:
-    """Why a domain is not searched, in words."""
+    """Why a domain is not searched, as text."""
     return f"{domain.describe()} has no open cells that could be filled in one by one and checked by rules"
 
 

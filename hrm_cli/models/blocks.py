@@ -32,7 +32,7 @@ class BlockWeights(NamedTuple):
     mixing: SwiGLUWeights | None
     mlp: SwiGLUWeights
     units: UnitsWeights | None = None
-    """The `units` mixer in place of both."""
+    """The `units` mixer instead of both."""
 
 
 class Block(nn.Module):

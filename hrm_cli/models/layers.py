@@ -37,7 +37,7 @@ def truncated_normal_(tensor: Tensor, std: float, generator: torch.Generator | N
 
 
 class Linear(nn.Module):
-    """A linear layer's parameters, float32: weight `[out, in]` of std 1/√in, no bias unless asked for."""
+    """A linear layer's parameters, float32: weight `[out, in]` of std 1/√in, no bias unless requested."""
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ class OutOfMemory(HRMError):  # noqa: N818 - the event's name
 
 @contextmanager
 def told_as_exhausted(device: torch.device, settings: Callable[[], tuple[str, str]]) -> Iterator[None]:
-    """Raises OutOfMemory in place of torch's error when `device` has no memory left.
+    """Raises OutOfMemory instead of torch's error when `device` has no memory left.
 
     `settings` says what was being done, and what would need less.
     """

@@ -45,7 +45,7 @@ from hrm_cli.puzzles.relations import Relations
 
 # sigmoid(-5): at the start of training the model does not halt early.
 _Q_HEAD_BIAS = -5.0
-# logit(0.98). On 4×4 Sudoku it cost no accuracy against full steps, at 2.1 steps in place of 8
+# logit(0.98). On 4×4 Sudoku it cost no accuracy against full steps, at 2.1 steps instead of 8
 # (docs/first-results.md).
 _SURE = math.log(0.98 / 0.02)
 # ‖z_H − previous z_H‖ ÷ ‖z_H‖ below which a state counts as settled, and how fast belief falls above it: a change
@@ -270,7 +270,7 @@ class RecurrentCore(nn.Module):
         return embedding * math.sqrt(hidden)
 
     def update(self, z: Tensor, injection: Tensor, blocks: ModuleWeights) -> Tensor:
-        """One update of a state `[B, P+S, H]` by a module, compiled in training where that is asked for."""
+        """One update of a state `[B, P+S, H]` by a module, compiled in training where that is requested."""
         compiled = self.compiled_update if self.training else self.compiled_inference
         if not (self.recomputes_activations and torch.is_grad_enabled()):
             return (compiled or self.module_update)(z, injection, blocks)

@@ -27,7 +27,7 @@ from hrm_cli.puzzles.relations import Relations
 KINDS_OF_GIVENS = 3
 """Entries of the token embedding: the cell is blank; it is given, and another symbol; it is given, and this symbol."""
 EXCLUDED = -30.0
-"""Logit of tokens that are no symbols: blank and padding are never answers."""
+"""Logit of tokens that are not symbols: blank and padding are never answers."""
 _UNRELATED = -3.0
 """Attention bias at the start between cells that share no unit."""
 
@@ -169,7 +169,7 @@ def embed_givens(inputs: Tensor, table: Tensor, first_symbol: int, num_symbols: 
 
 
 def symbol_logits(z: Tensor, head: Tensor, relations: Relations) -> Tensor:
-    """Logits `[B, S, V]` of a state `[B, T, H]` by the head `[1, H]`; tokens that are no symbols get `EXCLUDED`."""
+    """Logits `[B, S, V]` of a state `[B, T, H]` by the head `[1, H]`; tokens that are not symbols get `EXCLUDED`."""
     scores = F.linear(z, head).view(len(z), relations.seq_len, relations.num_symbols)
     behind = relations.vocab_size - relations.first_symbol - relations.num_symbols
     return F.pad(scores, (relations.first_symbol, behind), value=EXCLUDED)

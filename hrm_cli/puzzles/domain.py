@@ -42,12 +42,12 @@ class Puzzle:
     rating: float | None = None
     """The source's own difficulty figure, if any."""
     domain: str = ""
-    """Name of the domain whose reader made it: a 9×9 maze is no Sudoku."""
+    """Name of the domain whose reader made it: a 9×9 maze is not a Sudoku."""
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A piece of a puzzle file that is not a puzzle: reading goes on behind it."""
+    """A piece of a puzzle file that is not a puzzle: reading continues after it."""
 
     where: str
     reason: str
@@ -79,7 +79,7 @@ class Diagnosis:
     solutions: int
     """0, 1, or 2 for several."""
     reason: str = ""
-    """Why there is not exactly one solution, in words (the first contradiction among the givens, …)."""
+    """Why there is not exactly one solution, as text (the first contradiction among the givens, …)."""
     difficulty: int = 0
     """How hard it is, in the domain's own figure (Sudoku: branches explored; mazes: moves of the shortest path)."""
     solution: Grid | None = field(default=None, compare=False)
@@ -156,7 +156,7 @@ class Domain(Protocol):
         """The options that make this domain again (Sudoku: `{"size": 9}`), kept with datasets."""
 
     def describe(self) -> str:
-        """The domain in words for messages: `9×9 Sudoku`."""
+        """The domain as text for messages: `9×9 Sudoku`."""
 
     def parse(self, text: str, where: str = "") -> Puzzle:
         """One puzzle from its one-line text. Raises PuzzleError naming `where`."""

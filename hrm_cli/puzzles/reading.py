@@ -1,7 +1,7 @@
 """Puzzle files of every domain, read piece by piece in constant memory.
 
 This module finds out whether a file is CSV, and of which domain; what a puzzle looks like in text, each domain's
-`TextReader` knows. A bad puzzle becomes an `Unreadable` and reading goes on. Lines that belong to no puzzle are
+`TextReader` knows. A bad puzzle becomes an `Unreadable` and reading continues. Lines that belong to no puzzle are
 counted. A file that cannot be read at all, or holds no puzzle, is a PuzzleError.
 """
 
@@ -64,7 +64,7 @@ def read_puzzles(
 
     `domain` names the domain, None finds it by the first lines; `size` refuses puzzles of another size; `skipped`
     counts the lines that are no part of a puzzle. Raises PuzzleError naming the file when it is missing, a folder,
-    unreadable or binary, and ConfigError for an unknown domain or size, when the first item is asked for; and
+    unreadable or binary, and ConfigError for an unknown domain or size, when the first item is requested; and
     PuzzleError after the last line when no item was found.
     """
     if isinstance(source, Path):

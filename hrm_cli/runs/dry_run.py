@@ -68,7 +68,7 @@ def plan_and_measure(
     on_plan: Callable[[RunPlan], None] | None = None,
     find_device: FindDevice = resolve_device,
 ) -> DryRun:
-    """Plans the run and measures its first steps; `on_plan` is handed the plan before that.
+    """Plans the run and measures its first steps; `on_plan` is passed the plan before that.
 
     A dataset that is built for it lies in a temporary folder meanwhile. Raises what `prepare_run` raises, and
     ConfigError for a run that is resumed.

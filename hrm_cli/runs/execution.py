@@ -68,7 +68,7 @@ class RunOutcome:
 def train_run(
     request: TrainRequest, reporter: Reporter | None = None, *, find_device: FindDevice = resolve_device
 ) -> RunOutcome:
-    """Prepares the run that is asked for and trains it in this process."""
+    """Prepares the run that is requested and trains it in this process."""
     with prepare_run(request, reporter) as prepared:
         return run_training(prepared, reporter, find_device=find_device)
 

@@ -125,7 +125,7 @@ def plan_run(
 def seconds_left(
     step_seconds: float, first_step: int, plan: Plan, preset: Preset, facts: DatasetFacts
 ) -> float:
-    """Training time behind `first_step`, from the seconds that a step took there.
+    """Training time after `first_step`, from the seconds that a step took there.
 
     Steps that go deeper later on are reckoned by their arithmetic.
     """

@@ -54,7 +54,7 @@ class PreparedRun:
     """What is evaluated while training: the validation split where there is one, else the test split."""
     resumed: bool = False
     named: Path | None = None
-    """The checkpoint to go on from; None means the latest."""
+    """The checkpoint to continue from; None means the latest."""
     fitting: Fitting | None = None
     """How ranks compare the run with their GPUs; None where it has been compared."""
     claim: RunFolder | None = None
@@ -73,7 +73,7 @@ class PreparedRun:
 def prepare_run(
     request: TrainRequest, reporter: Reporter | None = None, *, world_size: int = 1, processes_here: int = 1
 ) -> PreparedRun:
-    """The run that is asked for, new or resumed, ready to start: its folder is locked, its dataset is there.
+    """The run that is requested, new or resumed, ready to start: its folder is locked, its dataset is there.
 
     Raises ConfigError, DatasetError or CheckpointError; a new run's folder is then removed again.
     """

@@ -1,4 +1,4 @@
-"""What a run says while it trains: the model at the start, figures beside a bar, evaluations, warnings."""
+"""What a run says while it trains: the model at the start, figures next to a bar, evaluations, warnings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hrm_cli.training.state import Plan, TrainState
 
 
 class ProgressListener(Listener):
-    """Shows loss, exact accuracy and speed beside the bar, and a line for every evaluation."""
+    """Shows loss, exact accuracy and speed next to the bar, and a line for every evaluation."""
 
     def __init__(self, display: Progress, state: TrainState, reporter: Reporter) -> None:
         self._display, self._state, self._reporter = display, state, reporter

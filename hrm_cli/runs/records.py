@@ -1,6 +1,6 @@
 """A run read from its folder: configuration, state, and the curves of metrics.jsonl.
 
-Lines that are no records (a killed run may leave half a line) are counted and passed over. Of several lines for the
+Lines that are not records (a killed run may leave half a line) are counted and passed over. Of several lines for the
 same step, as a run resumed from an earlier checkpoint may leave them, the last one holds. Nothing here needs torch.
 """
 

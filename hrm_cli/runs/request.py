@@ -23,7 +23,7 @@ class TrainRequest:
     checkpoint: Path | None = None
     """Weights to start from."""
     resume: str | None = None
-    """A run, one of its checkpoints, or `latest`: the run goes on from there."""
+    """A run, one of its checkpoints, or `latest`: the run continues from there."""
     seed: int | None = None
     force: bool = False
     """Train although the plan does not fit the machine."""
@@ -35,7 +35,7 @@ class TrainRequest:
         return [*self.overrides, *seeds]
 
     def check(self) -> None:
-        """Raises ConfigError where a resumed run is asked for what it has already."""
+        """Raises ConfigError for settings that a resumed run keeps."""
         if self.resume is None:
             return
         own = {

@@ -23,7 +23,7 @@ from hrm_cli.runs.configuration import domain_of
 from hrm_cli.runs.plan import RunCost, cost_of_run
 
 PROCESS = 500_000_000
-"""What a process holds beside a model: Python, torch, its libraries, in bytes."""
+"""What a process holds in addition to a model: Python, torch, its libraries, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def resources_of(device: torch.device, folder: Path, processes: int = 1) -> Reso
     """What a run in `folder` can use on `device`; `processes` of this machine share its memory."""
     disk = free_disk(folder)
     if disk is not None:
-        # A run that goes on replaces its checkpoints.
+        # A run that continues replaces its checkpoints.
         disk += sum(file.stat().st_size for file in (folder / "checkpoints").rglob("*") if file.is_file())
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)

@@ -64,7 +64,7 @@ class TensorBoard(Listener):
         self._folder = folder / TENSORBOARD_FOLDER
 
     def begin(self, plan: Plan, step: int) -> None:
-        """Opens a new event file, which takes back what earlier ones hold behind `step`."""
+        """Opens a new event file, which takes back what earlier ones hold after `step`."""
         from tensorboardX import SummaryWriter
 
         # Files are named by the second: one opened within the same second must not replace another.
@@ -96,14 +96,14 @@ class TensorBoard(Listener):
 class WeightsAndBiases(Listener):
     """A run of Weights & Biases in RUN/wandb, offline unless WANDB_MODE says otherwise.
 
-    A resumed run goes on under the same id, which is kept in the folder.
+    A resumed run continues under the same id, which is kept in the folder.
     """
 
     def __init__(self, folder: Path, preset: Preset) -> None:
         self._folder, self._preset = folder, preset
 
     def begin(self, plan: Plan, step: int) -> None:
-        """Starts it, or goes on with it."""
+        """Starts it, or continues with it."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         mode = os.environ.get("WANDB_MODE", "offline")
         import wandb

@@ -46,7 +46,7 @@ class OpenedPuzzles:
 
 
 def open_puzzles(source: Path | IO[bytes]) -> OpenedPuzzles:
-    """The puzzles of a file or of standard input. Raises PuzzleError when it is no puzzle file at all."""
+    """The puzzles of a file or of standard input. Raises PuzzleError when it is not a puzzle file at all."""
     skipped = SkippedLines()
     return OpenedPuzzles(read_puzzles(source, skipped=skipped), skipped)
 

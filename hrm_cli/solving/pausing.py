@@ -1,7 +1,7 @@
 """A solve that is put down and taken up again: the recurrent carry on disk.
 
 What a key-value cache is to a language model, the carry is to a recurrent reasoner: all that it knows of a puzzle so
-far. A resumed solve goes on bit-exactly where it stopped, because the same rows meet in the same batch.
+far. A resumed solve continues bit-exactly where it stopped, because the same rows meet in the same batch.
 
 Letters in shapes: k rows of a batch that ran out of steps, S tokens of a puzzle.
 """
@@ -84,7 +84,7 @@ class ResumedModel:
     def infer(
         self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
     ) -> Generator[InferenceStep, Tensor | None, None]:
-        """The steps behind those already taken."""
+        """The steps after those already taken."""
         paused = (self._carry, self._taken)
         return self._model.infer(inputs, puzzle_identifiers, max_steps, adaptive=adaptive, paused=paused)
 
@@ -109,7 +109,7 @@ def save_carry(
     batches: list[PausedBatch],
     solutions: list[Solution],
 ) -> int:
-    """Writes what is needed to go on; returns how many puzzles that are.
+    """Writes what is needed to continue; returns how many puzzles that are.
 
     `solutions` are those of the same solve that took all its steps, in order: the paused rows are among them.
     """

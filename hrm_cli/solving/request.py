@@ -41,7 +41,7 @@ class SolveRequest:
     device: str = "auto"
     seed: int = 0
     effort: Literal["low", "medium", "high"] | None = None
-    """What follows a failed first answer; None: medium for bundled models, else only what is asked for below."""
+    """What follows a failed first answer; None: medium for bundled models, else only what is requested below."""
     search: int | None = None
     """Nodes of the search at most."""
     search_steps: int | None = None

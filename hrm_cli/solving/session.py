@@ -1,4 +1,4 @@
-"""From a request to verified answers: opens the files, loads the model, solves, writes what was asked for."""
+"""From a request to verified answers: opens the files, loads the model, solves, writes what was requested."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def solve_request(
     draw: Draw | None = None,
     find_device: FindDevice | None = None,
 ) -> SkippedLines | None:
-    """Solves what is asked for and returns the lines of the file that belong to no puzzle, where it is one of grids.
+    """Solves what is requested and returns the lines of the file that belong to no puzzle, where it is one of grids.
 
     `stdin` is read where the source is `-`; `draw` makes the picture. What is wrong with the files or the options is
     raised before torch is loaded: PuzzleError, ConfigError, CheckpointError.

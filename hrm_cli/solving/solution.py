@@ -113,7 +113,7 @@ class Tally:
     tried_harder: bool = False
     """Whether more than one pass was made at any puzzle."""
     unreadable: int = 0
-    """Those of the invalid that are no puzzles at all."""
+    """Those of the invalid that are not puzzles at all."""
     first_unreadable: Solution | None = None
 
     @property

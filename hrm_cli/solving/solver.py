@@ -156,7 +156,7 @@ def _solve_batch(
                 if work.later_is_better:
                     work.trace = trace
         except KeyboardInterrupt as error:
-            # What has been found is handed out before the interruption takes its course.
+            # What has been found is yielded before the interruption is raised.
             interruption = error
     for one in examined:
         yield _conclude(domain, one, how.flops) if isinstance(one, _Work) else one

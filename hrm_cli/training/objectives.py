@@ -46,7 +46,7 @@ class Progress:
 
     @property
     def share(self) -> float:
-        """Share of the run that is done, 0..1."""
+        """Fraction of the run that is done, 0..1."""
         return self.step / self.total_steps
 
 

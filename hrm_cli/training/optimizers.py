@@ -103,7 +103,7 @@ _BYTES_PER_NUMBER = 7 * 4
 
 
 class AdamATan2(torch.optim.Optimizer):
-    """Adam with atan2(m, √v) in place of m ÷ (√v + ε): no epsilon, and an update that cannot exceed lr·π/2.
+    """Adam with atan2(m, √v) instead of m ÷ (√v + ε): no epsilon, and an update that cannot exceed lr·π/2.
 
     p ← p·(1 − lr·wd); m ← lerp(m, g, 1−β1); v ← lerp(v, g², 1−β2); p ← p − lr/(1−β1^t) · atan2(m, √v/√(1−β2^t)).
     """

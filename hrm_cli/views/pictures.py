@@ -16,7 +16,7 @@ from hrm_cli.views.drawing import BLANK, DOT, SOLID, Drawing, changed_cells, dra
 from hrm_cli.views.trace import Frame, frames, given_cells, wrong_cells
 
 MOST_STEPS = 4
-"""Reasoning steps shown beside the puzzle; the last is the answer."""
+"""Reasoning steps shown next to the puzzle; the last is the answer."""
 
 MARGIN, GAP = 32, 40
 TOP, BOTTOM = 124, 96
@@ -112,7 +112,7 @@ def _panels(domain: Domain, solution: Solution) -> list[Panel]:
                 f"step {frame.step}",
                 frame.drawing,
                 "right" if is_answer and solution.verified else "model",
-                # Since the grid beside it: steps in between are not shown.
+                # Since the grid next to it: steps in between are not shown.
                 changed_cells(shown, frame.drawing),
                 frame.wrong,
                 frame.probability,

@@ -1,4 +1,4 @@
-"""The grid after every reasoning step, for people: what changed, what is wrong, how sure the model is."""
+"""The grid after every reasoning step, for people: what changed, what is wrong, how confident the model is."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 CHANGE_MARK = "*"
-"""Stands behind a changed cell where there is no color."""
+"""Stands after a changed cell where there is no color."""
 
 EMPTY, GIVEN, ANSWERED, CHANGED, WRONG = "dim", "bold", "cyan", "black on yellow", "bold red"
 """Rich styles of cells; a changed cell keeps the red of a wrong one."""
 FILLED = "bright_black on bright_black"
-"""Of a wall, which takes the space behind it as well: cells become nearly square."""
+"""Of a wall, which takes the space after it as well: cells become nearly square."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Frame:
     wrong: set[int]
     """Cells that differ from the only solution; where there are several, givens that were altered."""
     probability: float
-    """How sure the model is that this answer is right: sigmoid of the halt value."""
+    """How confident the model is that this answer is right: sigmoid of the halt value."""
 
     @property
     def title(self) -> str:
@@ -79,7 +79,7 @@ def halt_probability(q_halt: float) -> float:
 
 
 def plain_lines(frame: Frame) -> list[str]:
-    """A step for pipes: its title, then the grid with a star behind every changed cell."""
+    """A step for pipes: its title, then the grid with a star after every changed cell."""
     lines = [f"{line} " for line in frame.drawing.lines]
     for cell in frame.changed:
         row, column = frame.drawing.cells[cell]

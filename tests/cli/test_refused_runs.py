@@ -1,4 +1,4 @@
-"""`hrm train` refuses what it cannot do, with the reason, and leaves nothing behind."""
+"""`hrm train` refuses what it cannot do, with the reason, and leaves no files."""
 
 from __future__ import annotations
 

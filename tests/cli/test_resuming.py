@@ -327,7 +327,7 @@ def test_a_run_is_resumed_from_any_folder_and_after_it_has_moved(
     assert command("train", "--resume", home / "run", "train.max_steps=8", cwd=elsewhere).status == 0
     (home / "run").rename(elsewhere / "moved")
     assert command("train", "--resume", "moved", "train.max_steps=10", cwd=elsewhere).status == 0
-    # Where the dataset has moved as well, its new place is asked for once.
+    # Where the dataset has moved as well, its new place is requested once.
     (home / "data").rename(elsewhere / "data")
     done = command("train", "--resume", "moved", "train.max_steps=12", cwd=elsewhere)
     assert done.status == 2

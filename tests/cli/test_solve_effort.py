@@ -1,4 +1,4 @@
-"""`hrm solve` tries harder: the stages that are asked for, and what cannot be."""
+"""`hrm solve` tries harder: the stages that are requested, and what cannot be."""
 
 from __future__ import annotations
 

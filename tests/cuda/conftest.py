@@ -55,7 +55,7 @@ def quick_compiler(accelerator: torch.device, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """The recordings of the reference: `HRM_GOLDEN`, or `shared/golden` beside the checkout."""
+    """The recordings of the reference: `HRM_GOLDEN`, or `shared/golden` next to the checkout."""
     folder = Path(os.environ.get("HRM_GOLDEN") or Path(__file__).resolve().parents[3] / "shared" / "golden")
     if not folder.is_dir():
         pytest.skip("no recordings: neither HRM_GOLDEN nor ../shared/golden is a folder")

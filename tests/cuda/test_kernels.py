@@ -1,4 +1,4 @@
-"""Triton's kernels on the device give what the portable way gives, and are taken where asked for."""
+"""Triton's kernels on the device give what the portable way gives, and are taken where requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model trained with hints leaves solved grids alone, however long it goes on (hrm-spec, "Known weaknesses")."""
+"""A model trained with hints leaves solved grids alone, however long it continues (hrm-spec, "Known weaknesses")."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A run that is stopped again and again ends exactly as one that never was.
 
 The command trains on a CPU in float32 and is stopped at random moments: by SIGINT and SIGTERM, which save first, and
-by kill -9, also in the middle of writing a checkpoint. After every stop it goes on with `--resume`. This is the short
+by kill -9, also in the middle of writing a checkpoint. After every stop it continues with `--resume`. This is the short
 form, whose lives are forked from one process that has imported torch; `kills.py` is the long one.
 """
 

@@ -104,7 +104,7 @@ def test_search_ends_when_no_node_is_left() -> None:
         return sure_of(np.where(puzzle == BLANK, 2, puzzle))
 
     found, _ = searched(hopeless, [PUZZLE], nodes=10_000)
-    # One node for every open cell: each is sure of one digit.
+    # One node for every open cell: each is confident of one digit.
     assert found[0].nodes == 1 + (PUZZLE == BLANK).sum()
     assert found[0].faults > 0
 

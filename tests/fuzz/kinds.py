@@ -25,7 +25,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {}
 SHOWN: list[str] = []
-"""What the input being read has led to on the screen, beside the error that it ended with."""
+"""What the input being read has led to on the screen, next to the error that it ended with."""
 STATE: dict[str, Any] = {}
 """What is made once and used by many inputs: models, a run."""
 

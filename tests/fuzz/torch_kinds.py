@@ -1,4 +1,4 @@
-"""Torch files, and the files beside them that `hrm convert` reads."""
+"""Torch files, and the files next to them that `hrm convert` reads."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def reference_config(r: random.Random) -> bytes:
 
 
 def companion(r: random.Random) -> bytes:
-    """A damaged file of ours beside a torch file."""
+    """A damaged file of ours next to a torch file."""
     from safetensors import safe_open
 
     with safe_open(

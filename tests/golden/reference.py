@@ -1,4 +1,4 @@
-"""HRM and TRM once more, as plainly as the papers state them: the independent computation behind `small/`.
+"""HRM and TRM once more, as plainly as the papers state them: the independent computation after `small/`.
 
 Nothing here comes from `hrm_cli`; weights are a dictionary of tensors by name. A test shows that it reproduces the
 recordings of the reference implementations; what it computes in float64 is recorded (record.py) for the tests of

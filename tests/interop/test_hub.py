@@ -171,7 +171,7 @@ print(json.dumps(answers))
 def answers_of(
     environment: dict[str, str], *commands: list[str], folder: Path | None = None
 ) -> list[tuple[int, str, str]]:
-    """The commands one behind the other in one process of their own, whose client reads the environment anew."""
+    """The commands one after the other in one process of their own, whose client reads the environment anew."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(commands)],
         env=environment, cwd=folder, capture_output=True, text=True, check=True, timeout=300,

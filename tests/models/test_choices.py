@@ -1,4 +1,4 @@
-"""What a model computes with, in words."""
+"""What a model computes with, as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The inputs of people's bug reports, where they lie beside the checkout; `test_text_kinds` has their kinds without."""
+"""The inputs of people's bug reports, if they are next to the checkout; `test_text_kinds` has their kinds without."""
 
 from __future__ import annotations
 

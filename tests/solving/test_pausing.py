@@ -1,4 +1,4 @@
-"""A paused solve goes on bit-exactly, and a carry is refused where it means nothing."""
+"""A paused solve continues bit-exactly, and a carry is refused where it means nothing."""
 
 from __future__ import annotations
 

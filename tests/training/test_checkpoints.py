@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, enough to go on exactly, and refused with a reason when they do not fit."""
+"""Checkpoints: whole or not at all, enough to continue exactly, and refused with a reason when they do not fit."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_a_checkpoint_with_the_generator_of_a_gpu_resumes_on_the_host(make_run) 
 def test_a_carry_is_cut_or_filled_up_with_rows_that_take_new_puzzles(make_run, rows: int) -> None:
     run, state = make_run(7, checkpoint_interval=6)
     train(run, state)
-    # One step behind a logged line, so that there are sums.
+    # One step after a logged line, so that there are sums.
     named = checkpoints.checkpoint_folder(run.folder, 6)
     saved = everything(named)
     told: list[str] = []

@@ -1,4 +1,4 @@
-"""Several processes compute what one does: worlds of two and three gloo processes beside this process by itself."""
+"""Several processes compute what one does: worlds of two and three gloo processes next to this process by itself."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_a_rollback_goes_on_from_the_best_checkpoint_at_a_lower_rate_and_says_so
 def test_the_run_rolled_back_is_the_one_that_the_checkpoint_held(make_run) -> None:
     once, state = make_run(40, folder="rolled", evaluate=Scores(0.6, 0.1, 0.6, 0.7, 0.8), **ROLLBACK)
     rolled = load_file(train(once, state).checkpoint / "training.safetensors")
-    # The same run, stopped at its best and gone on with at half the rates: batches, carry and draws alike.
+    # The same run, stopped at its best and continued with at half the rates: batches, carry and draws alike.
     first, state = make_run(10, folder="halved", evaluate=Scores(0.6))
     train(first, state)
     second, state = make_run(40, folder="halved", evaluate=Scores(0.6, 0.7, 0.8))
@@ -171,7 +171,7 @@ def test_a_run_killed_in_the_middle_of_a_rollback_ends_as_if_it_had_not_been(
 
     def run_named(name: str, *scores: float):
         listeners = (MetricsFile(tmp_path / f"{name}.jsonl"),)
-        # Steps behind the best have checkpoints too, which the rollback leaves behind.
+        # Steps after the best have checkpoints too, which the rollback leaves behind.
         return make_run(
             30, folder=name, evaluate=Scores(*scores), checkpoint_interval=4, listeners=listeners, **ROLLBACK
         )

@@ -1,4 +1,4 @@
-"""A disk that is full, or may not be written to: training goes on while it can, and nothing that was good is lost."""
+"""A disk that is full, or may not be written to: training continues while it can, and nothing that was good is lost."""
 
 from __future__ import annotations
 

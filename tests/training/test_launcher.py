@@ -41,7 +41,7 @@ if why_not_to_start(folder) is not None:
 def launched(tmp_path: Path, monkeypatch) -> Callable[..., int]:
     """`launched(body)` runs two workers without torch, whose module is `body`."""
 
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # put back at the end: the launcher hands it to its workers
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # restored at the end: the launcher hands it to its workers
 
     def run(body: str, *, max_restarts: int = 0, processes: int = 2) -> int:
         (tmp_path / "worker_of_test.py").write_text(HEAD + body, encoding="utf-8")

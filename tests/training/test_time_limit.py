@@ -51,7 +51,7 @@ def test_a_run_ends_in_time_with_its_evaluations_counted(make_run, monkeypatch) 
     evaluations = [record["step"] for record in clock.records if record["kind"] == "eval"]
     assert 6 <= len(evaluations) <= 10
     assert evaluations[-1] == result.step == state.step
-    # What passes behind a step is counted to the next one, or to an evaluation.
+    # What passes after a step is counted to the next one, or to an evaluation.
     assert state.seconds == pytest.approx(0.5 * (state.step - len(evaluations)), abs=1)
     assert state.wall_seconds == pytest.approx(clock.now, abs=1)
 

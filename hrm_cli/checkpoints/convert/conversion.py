@@ -124,10 +124,10 @@ def to_ours(checkpoint: ReferenceCheckpoint, destination: Path, wishes: Wishes) 
 def to_reference(
     model_file: Path, destination: Path, *, rows: int | None = None, force: bool = False
 ) -> Conversion:
-    """Writes one of our model files as the reference would have: a torch file, and `all_config.yaml` beside it.
+    """Writes one of our model files as the reference would have: a torch file, and `all_config.yaml` next to it.
 
     `rows` resizes the puzzle table. Raises CheckpointError where the reference has no such model, or where another
-    `all_config.yaml` lies beside the destination and `force` is not given.
+    `all_config.yaml` lies next to the destination and `force` is not given.
     """
     header = read_header(model_file)
     card = model_card(header)

@@ -23,7 +23,7 @@ TENSORS = "the tensors"
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user says beside the checkpoint."""
+    """What the user states in addition to the checkpoint."""
 
     settings: Document = field(default_factory=dict)
     """`KEY=VALUE`, by section."""

@@ -1,4 +1,4 @@
-"""`all_config.yaml`, which the reference implementations of HRM and TRM write beside their checkpoints.
+"""`all_config.yaml`, which the reference implementations of HRM and TRM write next to their checkpoints.
 
 Their architecture and training settings have the names of ours; this module knows what surrounds them.
 """

@@ -1,6 +1,7 @@
-"""A checkpoint of the reference on disk: the torch file, `all_config.yaml` beside it, and our own small file.
+"""A checkpoint of the reference on disk: the torch file, `all_config.yaml` next to it, and our own small file.
 
-The reference saves a state dict by `torch.save` as `step_N`, its names behind `_orig_mod.` (torch's compiler) and
+The reference saves a state dict by `torch.save` as `step_N`, its names with the prefix `_orig_mod.` (torch's
+compiler) and
 `model.` (its loss head). Behind these they are ours.
 """
 
@@ -81,7 +82,7 @@ def find_reference_file(checkpoint: Path) -> Path | None:
 
 
 def read_reference(path: Path, config_path: Path | None = None) -> ReferenceCheckpoint:
-    """Reads a checkpoint of the reference and what lies beside it, its configuration unless another is named.
+    """Reads a checkpoint of the reference and what lies next to it, its configuration unless another is named.
 
     Raises CheckpointError or ConfigError.
     """
@@ -101,12 +102,12 @@ def read_reference(path: Path, config_path: Path | None = None) -> ReferenceChec
 
 
 def companion_file(path: Path) -> Path:
-    """Where what the reference has no place for is kept: `step_100.hrm.json` beside `step_100`."""
+    """Where what the reference has no place for is kept: `step_100.hrm.json` next to `step_100`."""
     return path.with_name(f"{path.name}.hrm.json")
 
 
 def write_companion(path: Path, companion: Companion) -> None:
-    """Writes the small file beside the torch file `path`."""
+    """Writes the small file next to the torch file `path`."""
     states = {
         name: base64.b64encode(state.detach().cpu().float().numpy().tobytes()).decode("ascii")
         for name, state in companion.initial_states.items()
@@ -122,7 +123,7 @@ def write_companion(path: Path, companion: Companion) -> None:
 
 
 def read_companion(path: Path) -> Companion | None:
-    """What lies beside the torch file `path`; None where nothing does. Raises CheckpointError for a damaged one."""
+    """What lies next to the torch file `path`; None where nothing does. Raises CheckpointError for a damaged one."""
     file = companion_file(path)
     if not file.is_file():
         return None

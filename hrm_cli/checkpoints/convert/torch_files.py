@@ -36,7 +36,7 @@ class TorchFile:
     """Under the names of the file."""
     step: int
     averaged: bool
-    """Whether the file also held averaged weights, which then stand here in place of the others."""
+    """Whether the file also held averaged weights, which then stand here instead of the others."""
 
 
 def is_torch_file(path: Path) -> bool:
@@ -56,7 +56,7 @@ def is_torch_file(path: Path) -> bool:
 
 
 def read_torch_file(path: Path) -> TorchFile:
-    """The tensors of a checkpoint file: a plain state dict, or one under the key `model` beside its optimizers.
+    """The tensors of a checkpoint file: a plain state dict, or one under the key `model` next to its optimizers.
 
     Raises CheckpointError for a file that would run code, that is damaged, or that holds something else.
     """
@@ -177,7 +177,7 @@ def _wanted_calls(path: Path) -> list[str]:
             with path.open("rb") as file:
                 content = file.read(_LARGEST_PICKLE)
         stream = io.BytesIO(content)
-        # An old file is several pickles, one behind the other, then raw numbers, which end the reading.
+        # An old file is several pickles, one after the other, then raw numbers, which end the reading.
         while stream.tell() < len(content):
             for code, argument, _ in pickletools.genops(stream):
                 if code.name == "GLOBAL":

@@ -69,9 +69,9 @@ class _Piece:
 
 
 def build_arc_dataset(config: DataConfig, output_dir: Path, *, force: bool, report: Report) -> BuildSummary:
-    """Builds the dataset of `config`, whose domain is arc, in `output_dir` and tells what it holds.
+    """Builds the dataset of `config`, whose domain is arc, in `output_dir` and returns a summary.
 
-    Raises ConfigError, PuzzleError or DatasetError, and then leaves nothing behind.
+    Raises ConfigError, PuzzleError or DatasetError, and then leaves no files.
     """
     started = time.perf_counter()
     check_target(output_dir, force=force)

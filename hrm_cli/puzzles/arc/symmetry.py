@@ -92,7 +92,7 @@ class ArcSymmetries:
 
     @classmethod
     def of(cls, symmetries: Sequence[ArcSymmetry]) -> ArcSymmetries:
-        """Symmetries one behind the other."""
+        """Symmetries one after the other."""
         return cls(
             np.array([one.transform for one in symmetries], np.uint8),
             np.array([one.permutation for one in symmetries], np.uint8).reshape(-1, COLORS),

@@ -137,7 +137,7 @@ def read_json(file: Path) -> Any:
 
 
 def read_tasks(file: Path) -> list[Task]:
-    """The tasks of a file: one task, or Kaggle's challenges with the solutions beside them, if they are there."""
+    """The tasks of a file: one task, or Kaggle's challenges with the solutions next to them, if they are there."""
     solutions = None
     if file.name.endswith(CHALLENGES):
         beside = file.with_name(f"{file.name.removesuffix(CHALLENGES)}{SOLUTIONS}")

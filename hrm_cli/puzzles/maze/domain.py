@@ -2,7 +2,7 @@
 
 A path goes up, down, left and right from S to G through free cells; an answer marks its cells. An answer is right when
 its marks are one unbroken path, and the verdict says whether there is none shorter. What models learn is the shortest
-path: datasets hold no other. A path never touches itself, since marks would not say how it goes on; shortest paths
+path: datasets hold no other. A path never touches itself, since marks would not say how it continues; shortest paths
 never do.
 
 Letters in shapes: R rows, C columns, S = R·C cells, n mazes.
@@ -30,7 +30,7 @@ FREE_IN_DRAWINGS = "."
 """Also read as a free cell: spaces at the ends of lines get lost in editors."""
 
 FIRST_TOKEN = 1
-"""Token of a wall, behind padding: tokens are cells plus this."""
+"""Token of a wall, after padding: tokens are cells plus this."""
 
 USUAL_SIZE = 30
 LARGEST = 1_000_000
@@ -43,7 +43,7 @@ _CELLS[ord(FREE_IN_DRAWINGS)] = FREE
 
 
 class MazeDomain:
-    """Mazes of `rows` × `columns` cells, or of `size` × `size`; 30×30 unless said. Raises ConfigError."""
+    """Mazes of `rows` × `columns` cells, or of `size` × `size`; 30×30 by default. Raises ConfigError."""
 
     name = "maze"
     blank_token = None
@@ -113,7 +113,7 @@ class MazeDomain:
         return cells.astype(np.uint8).reshape(self.rows, self.columns)
 
     def text(self, grid: Grid) -> str:
-        """The R·C characters in one line, rows behind each other, a space for a free cell."""
+        """The R·C characters in one line, rows after each other, a space for a free cell."""
         return "".join(CHARACTERS[cell] for cell in self._cells(grid))
 
     def lines(self, grid: Grid) -> Sequence[str]:
@@ -223,7 +223,7 @@ class MazeDomain:
         """0 for shortest paths `[n, S]`, 1 for longer ones, else one more than the cells that are wrong.
 
         Wrong are changed cells, cells of the path with other than two neighbors on it (S and G: one), and marks
-        that form rings beside the path.
+        that form rings next to the path.
         """
         mark, free = MARK + FIRST_TOKEN, FREE + FIRST_TOKEN
         changed = ((puzzles != answers) & ~((puzzles == free) & (answers == mark))).sum(axis=1)

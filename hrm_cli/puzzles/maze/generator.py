@@ -56,7 +56,7 @@ def generate(
     `min_path` counts moves from S to G. `allow_ties` lets other paths be as short as the one that is marked.
     What comes out depends on the arguments and the state of `rng` alone, not on `chunk` and `threads`.
 
-    Raises ConfigError at once for arguments that no maze can meet, and PuzzleError behind the last pair when
+    Raises ConfigError at once for arguments that no maze can meet, and PuzzleError after the last pair when
     fewer than `count` are found.
     """
     if style not in STYLES:

@@ -46,7 +46,7 @@ class Batch(NamedTuple):
     answers: NDArray[np.uint8]
     """The same with the shortest path marked, `[n, S]`."""
     made: NDArray[np.bool_]
-    """Whether the attempt gave a maze as wanted, `[n]`."""
+    """Whether the attempt gave a maze as requested, `[n]`."""
     longest: NDArray[np.int32]
     """Moves of the longest of all shortest paths that the attempt met, `[n]`."""
 

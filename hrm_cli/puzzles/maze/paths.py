@@ -124,7 +124,7 @@ def solve_mazes(
 def follow(answer: NDArray[np.uint8], columns: int, start: int) -> tuple[int, int]:
     """Walks along the marks of `answer` `[S]` as long as there is one way to go: moves made, and the last cell.
 
-    The walk ends at the goal, where no mark goes on, or where several do.
+    The walk ends at the goal, where no mark continues, or where several do.
     """
     cell, before, moves = start, NOWHERE, 0
     while True:
@@ -136,6 +136,6 @@ def follow(answer: NDArray[np.uint8], columns: int, start: int) -> tuple[int, in
 
 
 def onward_cells(answer: NDArray[np.uint8], columns: int, cell: int) -> list[int]:
-    """The cells beside `cell` that belong to the path of `answer`."""
+    """The cells next to `cell` that belong to the path of `answer`."""
     beside = neighbors(cell, columns, len(answer))
     return [other for other in beside if other >= 0 and answer[other] in (MARK, GOAL, START)]

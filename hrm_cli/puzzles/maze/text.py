@@ -38,7 +38,7 @@ class MazeText:
         return len(line) >= _SHORTEST_ROW and _ROW.issuperset(line) and any(c in _TELLING for c in line)
 
     def is_comment(self, line: str) -> bool:
-        """Whether the line begins with # but is no row of walls."""
+        """Whether the line begins with # but is not a row of walls."""
         return line.startswith("#") and not _ROW.issuperset(line.rstrip())
 
     def is_puzzle(self, text: str) -> bool:
@@ -47,7 +47,7 @@ class MazeText:
         return is_maze and text.count("S") == text.count("G") == 1
 
     def piece(self, text: str) -> Grid:
-        """The grid of a square maze, row behind row. Raises PuzzleError."""
+        """The grid of a square maze, row after row. Raises PuzzleError."""
         grid = self._square(text)
         refuse_unsolvable_text(grid)
         return grid

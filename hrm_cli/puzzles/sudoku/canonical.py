@@ -163,7 +163,7 @@ def write_row(
 
 @compiled
 def fits(at: int, row: int, thick: int, scratch: Scratch) -> bool:
-    """Whether old row `row` may stand at row `at` of the form, behind the rows chosen so far."""
+    """Whether old row `row` may stand at row `at` of the form, after the rows chosen so far."""
     if scratch.rows[row] != scratch.best_rows[at]:
         return False
     start = at - at % thick

@@ -4,7 +4,7 @@ One row with blanks does not show its columns, so a grid is understood as a whol
 distances between its digits, and from its number of rows, which is its number of columns. Every layout that explains
 all rows is considered. Where two of them give different puzzles, or leading spaces have been lost, nothing is guessed.
 
-Letters: N size; a layout is a stride (columns from cell to cell), the spaces before the first and behind the last cell
+Letters: N size; a layout is a stride (columns from cell to cell), the spaces before the first and after the last cell
 of a box, and without bars the additional gap between boxes.
 """
 
@@ -36,7 +36,7 @@ HELP = "write blanks as dots"
 
 
 def cells_of_drawing(rows: Sequence[str]) -> list[str] | str:
-    """The cells of N drawn rows, `.` for blanks; or why they are not known, in words."""
+    """The cells of N drawn rows, `.` for blanks; or why they are not known, as text."""
     size = len(rows)
     rows = [row.expandtabs() for row in rows]
     readings = set(_readings(rows, size))

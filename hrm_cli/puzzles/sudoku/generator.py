@@ -35,7 +35,7 @@ PATIENCE = 20_000
 """Attempts in a row without a new puzzle after which a number of clues counts as exhausted."""
 
 PATIENCE_WHEN_HARD = 500
-"""The same where a difficulty is asked for: each attempt is hundreds of puzzles then."""
+"""The same where a difficulty is requested: each attempt is hundreds of puzzles then."""
 
 
 def generate(
@@ -55,7 +55,7 @@ def generate(
 
     A number of clues for which nothing new is found leaves its share to the other numbers of the range.
 
-    Raises ConfigError at once for arguments that no puzzle can meet, and PuzzleError behind the last pair when
+    Raises ConfigError at once for arguments that no puzzle can meet, and PuzzleError after the last pair when
     fewer than `count` are found.
     """
     wanted = _clue_counts(size, clues)
@@ -65,7 +65,7 @@ def generate(
 
 
 def _clue_counts(size: int, clues: int | tuple[int, int] | None) -> list[int]:
-    """The numbers of clues asked for; 0 alone stands for minimal."""
+    """The numbers of clues requested; 0 alone stands for minimal."""
     cells = layout(size).size ** 2
     if size not in FEWEST_CLUES:
         raise ConfigError(f"Sudoku size {size}: puzzles are generated of {', '.join(map(str, FEWEST_CLUES))}")

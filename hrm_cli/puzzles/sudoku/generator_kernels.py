@@ -133,7 +133,7 @@ class Batch(NamedTuple):
     solutions: NDArray[np.uint8]
     """`[n, S]`"""
     made: NDArray[np.bool_]
-    """Whether the attempt gave a puzzle as wanted, `[n]`."""
+    """Whether the attempt gave a puzzle as requested, `[n]`."""
 
 
 def bench(size: int) -> Bench:

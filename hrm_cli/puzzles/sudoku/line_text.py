@@ -201,7 +201,7 @@ def _is_nearly_cells(word: str) -> bool:
 
 
 def _puzzle_in(line: str, lengths: Collection[int]) -> str:
-    """The puzzle among the words of a line (behind a number, in quotes, under a name), or nothing."""
+    """The puzzle among the words of a line (after a number, in quotes, under a name), or nothing."""
     match = _NUMBERED.match(line)
     words: Iterable[str] = _WORD_ENDS.split(line)
     for word in [match[1], *words] if match else words:

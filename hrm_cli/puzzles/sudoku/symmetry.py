@@ -19,7 +19,7 @@ from hrm_cli.puzzles.domain import TokenSymmetries
 from hrm_cli.puzzles.sudoku.layout import layout
 
 FIRST_DIGIT = 2
-"""Token of the digit 1, behind padding and blank."""
+"""Token of the digit 1, after padding and blank."""
 
 
 @lru_cache(maxsize=8)

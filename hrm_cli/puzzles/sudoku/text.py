@@ -19,7 +19,7 @@ _SEPARATORS = str.maketrans("", "", " \t\r\n\f\v|:!,;'\"[](){}")
 _PLAIN = DIGITS + BLANKS
 _OWN_SECTION = "puzzle"
 _OTHER_SECTIONS = frozenset({"state", "pencilmarks", "pencil marks", "marks", "candidates", "solution"})
-"""What stands beside `[Puzzle]` in SadMan's files: a state of play and notes, which are no further puzzles."""
+"""What stands next to `[Puzzle]` in SadMan's files: a state of play and notes, which are no further puzzles."""
 _LONGEST_SECTION = 25
 
 
@@ -34,7 +34,7 @@ class SudokuText:
         self._grids = Grids(self._domains)
         self._has_own_section = False
         self._left_of_section = 0
-        """Lines that still belong to a section beside the puzzle's."""
+        """Lines that still belong to a section next to the puzzle's."""
 
     def claims(self, line: str) -> bool:
         """Whether a line with a digit has the form of a puzzle or of a row."""

@@ -56,7 +56,7 @@ def vary(
     All given puzzles are varied equally often, and half of the time a variation is varied further.
     `allowed` says of puzzles `[n, S]` which may be had. What comes out depends on neither `threads` nor `chunk`.
 
-    Raises PuzzleError behind the last pair when fewer than `count` are found.
+    Raises PuzzleError after the last pair when fewer than `count` are found.
     """
     from hrm_cli.puzzles.sudoku import generator_kernels as sudoku_kernels
     from hrm_cli.puzzles.sudoku import variation_kernels as sudoku_variation_kernels
