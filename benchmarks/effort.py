@@ -1,0 +1,147 @@
+"""What each kind of further effort gains and costs: one pass, depth × 4, copies, restarts, search, on the same puzzles.
+
+    python benchmarks/effort.py bundled:sudoku-9x9-units PUZZLES.csv [--sample 60] [--kinds pass,depth,search-64]
+        [--save benchmarks/results/effort.txt]
+
+The pass is made once; every other kind works by itself on what the pass failed. Solved means verified by the rules.
+Seconds are those of the processor, for the first pass and what follows it. A CSV's sources are told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from reporting import keep, machine_line
+
+from hrm_cli.evaluation.attempts import deeper
+from hrm_cli.evaluation.effort import Effort, forward_flops, try_harder
+from hrm_cli.evaluation.intervals import wilson_interval
+from hrm_cli.models.inference import FixedModel
+from hrm_cli.puzzles.domain import Puzzle
+from hrm_cli.puzzles.reading import read_puzzles
+from hrm_cli.solving.choosing import Asked, LoadedModel
+
+RESTART_STEPS = 64
+BATCH = 32
+
+
+def kinds(steps: int) -> dict[str, Effort]:
+    """Effort by name, for a model whose pass takes so many steps."""
+    copies = Effort(deeper(steps), batch_size=BATCH)
+    return {
+        "pass": replace(copies, copies=1),
+        # A single start, without noise: the puzzle itself, deeper.
+        "depth": Effort(4 * steps, copies=1, batch_size=BATCH),
+        "copies-8": replace(copies, copies=8),
+        "restarts-32": Effort(RESTART_STEPS, restarts=31, batch_size=BATCH),
+        "search-64": replace(copies, nodes=64),
+        "search-64-rules": replace(copies, nodes=64, rules=True),
+        "search-512": replace(copies, nodes=512),
+    }
+
+
+class Trial:
+    """A model and puzzles, with its first answers."""
+
+    def __init__(self, loaded: LoadedModel, puzzles: list[Puzzle]) -> None:
+        self.model, self.domain = FixedModel(loaded.model), loaded.domain
+        self.max_steps = loaded.steps(Asked())
+        self.tokens = np.stack([self.domain.encode(puzzle.grid) for puzzle in puzzles])
+        self.sources = np.array([puzzle.source or "all" for puzzle in puzzles])
+        self.solved, self.steps, self.seconds = self.one_pass(self.max_steps, np.arange(len(puzzles)))
+
+    def one_pass(self, steps: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """Whether the model's answers to some puzzles obey the rules, the steps of each, and seconds."""
+        solved, taken = np.zeros(len(rows), np.bool_), np.zeros(len(rows), np.int64)
+        started = time.process_time()
+        for start in range(0, len(rows), BATCH):
+            own = rows[start : start + BATCH]
+            inputs = torch.from_numpy(self.tokens[own].astype(np.int32))
+            identifiers = torch.zeros(len(own), dtype=torch.int32)
+            for step in self.model.infer(inputs, identifiers, steps, adaptive=True):
+                ended = step.finished.numpy()
+                at = step.rows.numpy()[ended]
+                answers = step.predictions.numpy()[ended].astype(np.uint8)
+                solved[start + at] = self.domain.faults(self.tokens[own[at]], answers) == 0
+                taken[start + at] = step.step
+        return solved, taken, time.process_time() - started
+
+    def with_effort(self, name: str, effort: Effort) -> tuple[np.ndarray, np.ndarray, float]:
+        """Solved, steps of each puzzle, and seconds, of the pass and what follows it."""
+        solved, steps, failed = self.solved.copy(), self.steps.copy(), np.flatnonzero(~self.solved)
+        started = time.process_time()
+        if name == "depth":
+            again, taken, _ = self.one_pass(effort.attempt_steps, failed)
+            solved[failed], steps[failed] = again, taken
+        else:
+            for place, outcome in try_harder(
+                self.model, self.domain, self.tokens[failed], effort, failed.tolist()
+            ):
+                solved[failed[place]] = outcome.faults == 0
+                steps[failed[place]] += outcome.work
+        return solved, steps, self.seconds + time.process_time() - started
+
+
+def sampled(puzzles: list[Puzzle], count: int | None) -> list[Puzzle]:
+    """Some of the puzzles, chosen by a fixed seed, in their order."""
+    if count is None or count >= len(puzzles):
+        return puzzles
+    return [puzzles[index] for index in sorted(random.Random(0).sample(range(len(puzzles)), count))]
+
+
+def row(name: str, solved: np.ndarray, steps: np.ndarray, seconds: float, trial: Trial, flops: int) -> str:
+    """A line of the table."""
+    low, high = wilson_interval(float(solved.mean()), len(solved))
+    cost = f"{steps.mean():8.1f} {flops * steps.mean():9.2g} {seconds / len(solved):8.2f}"
+    by_source: Mapping[str, str] = {
+        source: f"{solved[trial.sources == source].mean():.1%}" for source in np.unique(trial.sources)
+    }
+    sources = "  ".join(f"{source} {share}" for source, share in by_source.items())
+    return f"{name:<16} {solved.mean():7.1%} ({low:.1%} to {high:.1%}) {cost}   {sources}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("puzzles", type=Path)
+    parser.add_argument("--sample", type=int)
+    parser.add_argument("--kinds", help="names, separated by commas; all unless given")
+    parser.add_argument("--save", type=Path)
+    options = parser.parse_args()
+    loaded = LoadedModel.load(Path(options.model), torch.device("cpu"))
+    readable = [item for item in read_puzzles(options.puzzles) if isinstance(item, Puzzle)]
+    size = loaded.domain.seq_len
+    puzzles = sampled([puzzle for puzzle in readable if puzzle.grid.size == size], options.sample)
+    if not puzzles:
+        parser.error(f"{options.puzzles}: no puzzle in it is one of {loaded.domain.describe()}")
+    trial = Trial(loaded, puzzles)
+    flops = forward_flops(loaded.model.arch, loaded.domain.vocab_size, loaded.domain.seq_len)
+    counts = ", ".join(f"{source} {count:,}" for source, count in Counter(trial.sources.tolist()).items())
+    lines = [
+        f"{options.model}, {len(puzzles):,} puzzles ({counts}); pass of at most {trial.max_steps} steps",
+        machine_line(),
+        f"{'kind':<16} {'solved':>7} {'(95 %)':<18} {'steps':>8} {'FLOPs':>9} {'seconds':>8}   per puzzle",
+    ]
+    print("\n".join(lines), flush=True)
+    every = kinds(trial.max_steps)
+    for name in options.kinds.split(",") if options.kinds else every:
+        if name.startswith("copies") and loaded.model.arch.is_equivariant:
+            lines.append(f"{name:<16} the model gives copies the same answer")
+        elif name == "pass":
+            lines.append(row(name, trial.solved, trial.steps, trial.seconds, trial, flops))
+        else:
+            lines.append(row(name, *trial.with_effort(name, every[name]), trial, flops))
+        print(lines[-1], flush=True)
+    keep("\n".join(lines), options.save)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""benchmarks/effort.py: a table of what each kind of effort reaches, saved as it was printed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "effort.py"
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+
+
+def test_every_kind_has_a_line_and_none_solves_less_than_the_pass(tmp_path: Path) -> None:
+    (tmp_path / "puzzles.csv").write_text(
+        "source,question\na,..1..4...3....2.\nb,123412..........\nb,....41.....33.4.\n"
+    )
+    done = run("bundled:sudoku-4x4", tmp_path / "puzzles.csv", "--save", tmp_path / "table.txt")
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "table.txt").read_text().splitlines()
+    assert lines == done.stdout.splitlines()
+    kinds = ["pass", "depth", "copies-8", "restarts-32", "search-64", "search-64-rules", "search-512"]
+    assert [line.split()[0] for line in lines[3:]] == kinds
+    solved = [float(line.split()[1].rstrip("%")) for line in lines[3:]]
+    assert min(solved) == solved[0] > 0
+    assert all("b " in line for line in lines[3:])
+
+
+def test_puzzles_of_another_size_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "puzzles.txt").write_text("1" + "." * 80)
+    done = run("bundled:sudoku-4x4", tmp_path / "puzzles.txt")
+    assert done.returncode == 2
+    assert "no puzzle in it is one of 4×4 Sudoku" in done.stderr
