@@ -42,7 +42,7 @@ class Approximation:
     """Whether the model is of another architecture than the formula is for."""
 
     def words(self) -> str:
-        """The reasons in words, without those too small to matter."""
+        """The reasons as text, without those too small to matter."""
         exact = self.parameters / (1 + self.error)
         worth = [reason.words for reason in self.reasons if abs(reason.difference) >= _WORTH_WORDS * exact]
         if self.is_foreign:

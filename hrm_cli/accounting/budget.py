@@ -57,9 +57,9 @@ def parse_amount(text: str) -> int:
 
 
 def parse_vary(text: str, given: ArchConfig) -> list[str]:
-    """`hidden_size,H_layers` as fields of `arch`; those that change no count of its core are left out.
+    """`hidden_size,H_layers` as fields of `arch`; those that do not change its core's count are left out.
 
-    TRM, say, has no H_layers. Raises ConfigError for a name that is none, or where nothing is left.
+    TRM, say, has no H_layers. Raises ConfigError for an unknown name, or if nothing is left.
     """
     accepted = [field for field in VARIABLE if _changes_count(given, field)]
     words = f"accepted: {', '.join(accepted)} (num_heads follows hidden_size)"

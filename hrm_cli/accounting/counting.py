@@ -47,7 +47,7 @@ def count_exactly(
 
 
 def count_stored(shapes: Mapping[str, Sequence[int]]) -> ExactCount:
-    """Counts the tensors of a model file, which does not say what is trained: their names tell."""
+    """Counts the tensors of a model file; their names show which are trained."""
     return count_tensors(shapes, {name for name in shapes if kind_of(name) not in NEVER_TRAINED})
 
 

@@ -1,4 +1,4 @@
-"""What the numbers of a model are for: a kind for every tensor, told from its name.
+"""What the numbers of a model are for: a kind for every tensor, by its name.
 
 The names are those of this project's cores and of the reference implementation, whose state dicts agree.
 """

@@ -49,7 +49,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """What computing says of a claim."""
+    """The computed result for a claim."""
 
     computed: float
     """The figure as it is: trainable parameters, unless the claim is of something else."""

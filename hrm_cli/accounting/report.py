@@ -1,4 +1,4 @@
-"""Everything that `hrm params` says of one model, as one document."""
+"""Everything that `hrm params` prints about one model, as one document."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Report:
-    """What is said of one model."""
+    """The report on one model."""
 
     name: str
     """A preset's name, or a file."""

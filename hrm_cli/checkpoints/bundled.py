@@ -31,7 +31,7 @@ SUFFIX = ".safetensors"
 ENTRY = "bundled"
 """Of the header."""
 ATTEMPTS = 8
-"""Augmented copies tried of a puzzle whose first answer breaks a rule, unless a user says otherwise."""
+"""Augmented copies tried of a puzzle whose first answer breaks a rule, by default."""
 
 _RANGES = {
     "puzzles": (1, 1e15),
@@ -44,7 +44,7 @@ _FIGURES: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float
 
 
 def default_attempts(arch: ArchConfig, *, is_bundled: bool) -> int:
-    """Augmented copies tried unless a user says otherwise: for bundled models, where copies can get other answers."""
+    """Augmented copies tried by default: for bundled models, where copies can get other answers."""
     return ATTEMPTS if is_bundled and not arch.is_equivariant else 1
 
 
@@ -105,7 +105,7 @@ class BundledFacts:
     """The header's entry."""
 
     trained_on: str
-    """In words: which puzzles, how many."""
+    """As text: which puzzles, how many."""
     licence: str = "Apache-2.0"
     measured: tuple[Measured, ...] = ()
 
@@ -165,7 +165,7 @@ class BundledModel:
 
 
 def describe(domain: Mapping[str, Any]) -> str:
-    """A domain's name and options in words. Raises ConfigError where it is none."""
+    """A domain's name and options as text. Raises ConfigError if it is not a domain."""
     found = stated_domain(domain)
     if found is None:
         raise ConfigError("the domain is missing")
@@ -173,7 +173,7 @@ def describe(domain: Mapping[str, Any]) -> str:
 
 
 def bundled_folder() -> Path:
-    """Where the models lie; need not exist."""
+    """The folder of the models; need not exist."""
     given = os.environ.get(FOLDER_VARIABLE)
     return Path(given) if given else Path(__file__).resolve().parent.parent / "bundled"
 

@@ -49,7 +49,7 @@ class Publication:
     figures: Mapping[str, Any] = field(default_factory=dict)
     """As in metrics.jsonl and `hrm eval --json`; `baselines` may hold cell accuracies of trivial predictors."""
     splits: Mapping[str, SplitMetadata] = field(default_factory=dict)
-    """What the dataset says of itself, by split; empty where it is not at hand."""
+    """The dataset's metadata, by split; empty if it is not available."""
     training_seconds: float | None = None
     license: str | None = None
     converted: bool = False
@@ -95,9 +95,10 @@ def run_figures(run: Path, step: int) -> tuple[dict[str, Any], float | None]:
 
 
 def nearest_preset(preset: Preset) -> tuple[str, list[str]]:
-    """The packaged preset that a configuration came from, and what was set otherwise, as `KEY=VALUE`.
+    """The packaged preset that a configuration came from, and the settings that differ, as `KEY=VALUE`.
 
-    It is the one with the same purpose, else the one with the fewest differences. Places of one machine are left out.
+    It is the one with the same purpose, else the one with the fewest differences. Machine-specific settings are left
+    out.
     """
     preset = redacted(preset)
     candidates = [(name, load_preset(name)) for name in list_presets()]

@@ -39,7 +39,7 @@ OWN_ENTRIES = ("format", "hrm_format_version", "config", "step", "dataset", CHEC
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the header of a model file says."""
+    """The header of a model file."""
 
     path: Path
     preset: Preset
@@ -167,7 +167,7 @@ def read_model_card(checkpoint: Path) -> ModelCard:
 
 
 def model_card(header: Header) -> ModelCard:
-    """What a header says, understood. Raises CheckpointError."""
+    """A header, parsed. Raises CheckpointError."""
     path, metadata = header.path, header.metadata
     version = metadata.get("hrm_format_version")
     if version is None:
@@ -230,7 +230,7 @@ def refuse_other_shapes(card: ModelCard) -> None:
 
 
 def check_intact(header: Header, tensors: Mapping[str, Tensor]) -> None:
-    """Raises CheckpointError where a model file is not what was written. Files of earlier versions cannot tell."""
+    """Raises CheckpointError where a model file is not what was written. Files of earlier versions have no checksum."""
     if not agrees(_checksum(tensors, header.metadata), header.metadata.get(CHECKSUM)):
         raise CheckpointError(
             f"{header.path}: damaged: its checksum does not match its content; use another checkpoint, or copy "

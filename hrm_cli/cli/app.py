@@ -62,7 +62,7 @@ class LazyGroup(TyperGroup):
             self.add_command(_plain_command(name, _stand_in, summary), name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Finds the command that `args` start with and puts the real one in the place of its stand-in."""
+        """Finds the command that `args` start with and replaces its stand-in by the real one."""
         name, stub, rest = super().resolve_command(ctx, args)
         return name, stub if name is None else _load(name), rest
 

@@ -92,7 +92,7 @@ def build_and_show(request: BuildRequest, *, json: bool, quiet: bool = False) ->
 
 
 def further_sources(texts: list[str] | None) -> list[Any] | None:
-    """What the options `--also` hold. Raises ConfigError for what is no YAML."""
+    """What the options `--also` hold. Raises ConfigError if it is not YAML."""
     if not texts:
         return None
     from hrm_cli.config.documents import parse_yaml

@@ -161,10 +161,10 @@ def be_quiet() -> None:
 def progress(
     description: str, total: float | None = None, *, start: float = 0, quiet: bool = False
 ) -> Iterator[Progress]:
-    """Progress on stderr: a bar with the time left on a terminal, a plain line now and then elsewhere.
+    """Progress on stderr: a bar with the time left on a terminal, occasional plain lines elsewhere.
 
-    `start` of the total was done before: the time left is reckoned from what is done here.
-    stdout stays untouched, so `--json` and pipes keep it to themselves; `quiet` shows nothing at all.
+    `start` of the total was done before: the time left is estimated from what is done here.
+    stdout stays untouched for `--json` and pipes; `quiet` shows nothing.
     """
     if quiet:
         yield Progress()
@@ -214,7 +214,7 @@ def renamed_settings_as_notes() -> Iterator[None]:
 
 
 class ConsoleReporter(Reporter):
-    """Shows on stderr what a job tells. `quiet` leaves only warnings."""
+    """Shows a job's notes, warnings and progress on stderr. `quiet` keeps only warnings."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -227,13 +227,13 @@ class ConsoleReporter(Reporter):
             print_message(text)
 
     def warn(self, text: str) -> None:
-        """A warning on stderr, whoever reads stdout."""
+        """A warning on stderr, independent of stdout."""
         print_message(f"Warning: {text}")
 
     def progress(
         self, description: str, total: float | None = None, *, start: float = 0
     ) -> AbstractContextManager[Progress]:
-        """A bar on a terminal, a plain line now and then elsewhere."""
+        """A bar on a terminal, occasional plain lines elsewhere."""
         return progress(description, total, start=start, quiet=self._quiet)
 
 

@@ -1,4 +1,4 @@
-"""`hrm eval`: a checkpoint's figures on a dataset, beside what trivial predictors score there."""
+"""`hrm eval`: a checkpoint's figures on a dataset, compared with trivial predictors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hrm info`: what this machine offers and what hrm makes of it, as a block for a bug report."""
+"""`hrm info`: versions, hardware and the kernels in use, as a block for a bug report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hrm runs`: which runs there are and how they stand; `hrm runs show`: the curves of one."""
+"""`hrm runs`: runs and their state; `hrm runs show`: the curves of one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The standard streams of a command that may be closed or full: nothing of theirs ends up elsewhere, or as a traceback.
 
-A closed stream is as good as `/dev/null`. What cannot be written to stdout is an error of its own; what cannot be
+A closed stream acts like `/dev/null`. What cannot be written to stdout is an error of its own; what cannot be
 written to stderr is lost, for there is nowhere to say so.
 """
 
@@ -15,7 +15,7 @@ from hrm_cli.errors import HRMError
 
 
 class OutputLost(HRMError):  # noqa: N818 - what happened
-    """Standard output cannot be written to: the disk behind it is full."""
+    """Standard output cannot be written to: for example, its disk is full."""
 
 
 def open_missing_streams() -> None:

@@ -141,7 +141,7 @@ def _show_plan(request: TrainRequest, processes: Processes, *, json: bool, quiet
 
 
 def show_outcome(outcome: RunOutcome, *, json: bool) -> None:
-    """Says how a run ended."""
+    """Prints how a run ended."""
     from hrm_cli.cli import console
 
     if json:

@@ -1,7 +1,7 @@
 """One process of a job: `python -m hrm_cli.cli.worker TASK.json`, started by `hrm_cli.distributed.launcher`.
 
-It lies on the uppermost floor because a worker does what its command does (data, model, evaluation, output), and that
-is put together here. Whatever ends it is written down as a report, which the launcher turns into one message.
+It is in the top layer because a worker does what its command does (data, model, evaluation, output). However it
+ends, it writes a report, which the launcher turns into one message.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ class ArchConfig(Section):
 
     @property
     def is_equivariant(self) -> bool:
-        """Whether augmented copies of a puzzle get the same answer as the puzzle, so that trying them is in vain."""
+        """Whether augmented copies of a puzzle get the same answer as the puzzle, so that trying them is useless."""
         return self.mixer == "units"
 
     @property

@@ -1,4 +1,4 @@
-"""YAML text → plain mappings, and what is wrong with the text in words that name the file and the line."""
+"""YAML text → plain mappings, and errors that name the file and the line."""
 
 from __future__ import annotations
 

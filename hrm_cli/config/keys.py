@@ -56,11 +56,11 @@ def _closest_keys(key: str) -> list[str]:
     section, dot, field = key.lower().partition(".")
     if not dot:
         section, field = "", section
-    # A field of that very name elsewhere is meant more surely than a similar one here.
+    # A field of exactly that name elsewhere is more likely meant than a similar one here.
     homes = [name for name in dotted_keys() if name.partition(".")[2].lower() == field]
     if homes:
         return homes
-    # Compared without the section, whose letters would make any two of its keys look alike.
+    # Compared without the section, whose letters would make any two of its keys look similar.
     near_section = section if section in SECTIONS else nearest(section, list(SECTIONS))
     if near_section:
         names = {name.lower(): f"{near_section}.{name}" for name in SECTIONS[near_section].model_fields}

@@ -21,7 +21,7 @@ from hrm_cli.config.validation import InvalidConfigError, explain, located
 from hrm_cli.errors import ConfigError, closest
 
 NameCheck = Callable[[str], None]
-"""Raises ConfigError when a name is in no registry; the registries live on floors above this one."""
+"""Raises ConfigError when a name is in no registry; the registries are in layers above this one."""
 
 
 def list_presets() -> list[str]:

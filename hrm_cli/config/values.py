@@ -15,9 +15,9 @@ LARGEST_SEED = 2**63
 
 
 def number_from_text(value: Any) -> Any:
-    """A number written as text, as a number; anything else as it is. Raises ValueError for a truth value."""
+    """A number written as text, as a number; anything else as it is. Raises ValueError for true or false."""
     if isinstance(value, bool):
-        # Python counts true as 1; nobody who writes `epochs: true` means one epoch.
+        # Python counts true as 1, but `epochs: true` does not mean one epoch.
         raise ValueError("expected a number, got true or false")
     # YAML 1.1 reads 1e-4 as text (it wants 1.0e-4); people mean the number.
     if isinstance(value, str):

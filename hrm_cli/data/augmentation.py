@@ -1,8 +1,8 @@
 """Augmented copies of puzzles (stored ones that all differ, and fresh ones while training), and hints.
 
 Hints are easier versions of puzzles: givens added from the answer, from one of them up to all. They exist only for
-domains in which an input is its answer with cells left blank (`Domain.blank_token`). A model that meets nearly solved
-and solved puzzles in training learns to leave them alone: otherwise a solved state need not be a fixed point
+domains in which an input is its answer with cells left blank (`Domain.blank_token`). A model that sees nearly solved
+and solved puzzles in training learns not to change them: otherwise a solved state need not be a fixed point
 (arXiv 2601.10679).
 
 Letters in shapes: n puzzles, S tokens of a puzzle.
@@ -59,7 +59,7 @@ _ROUND = 1 << 16
 """Copies between two looks for repetitions, at most: bounds the memory of puzzles with very many copies."""
 
 _PATIENCE = 20
-"""Tries per wanted copy after which a puzzle counts as having no more: e⁻²⁰ of them remain unseen."""
+"""Tries per wanted copy after which a puzzle counts as exhausted: e⁻²⁰ of its copies remain unseen."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _block(
         filled += np.bincount(owner[fresh], minlength=count)
         tries += wanted
         missing = copies + 1 - filled
-        # More than is missing, since what is left to find grows rarer; the surplus is dropped above.
+        # More than is missing, because remaining copies get rarer; extra ones are dropped above.
         again = np.minimum(np.minimum(4 * missing, missing + copies // 4) + 16, most)
         wanted = np.where((missing > 0) & (tries < _PATIENCE * copies + 200), again, 0)
     if (filled > copies).all():

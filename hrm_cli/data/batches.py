@@ -30,9 +30,9 @@ class ExpectedExamples:
     """Examples that an epoch visits: groups × mean examples of a puzzle."""
 
     groups: int | None
-    """None where only the built dataset can tell."""
+    """None if only the built dataset shows it."""
     words: str
-    """What is assumed, or why it cannot be told."""
+    """What is assumed, or why it is unknown."""
     mean_examples: float = 1.0
     """Examples of a puzzle, on average."""
 
@@ -130,7 +130,7 @@ class TrainingBatches(Iterator[Batch]):
         own = self._rows
         if self._augmentation is None and self._copies is None:
             return _batch(self._dataset, examples[own], self._owner)
-        # Drawn for the whole global batch, so that the number of ranks makes no difference.
+        # Sampled for the whole global batch, so that the number of ranks makes no difference.
         rng = self._generator(*start, purpose=1)
         if self._augmentation is not None:
             grids = self._augmentation.apply(*self._dataset.gather_bytes(examples), rng)
@@ -151,7 +151,7 @@ class TrainingBatches(Iterator[Batch]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where `state_dict` was taken; the global batch and the world may have another size.
+        """Continues where `state_dict` was taken; the global batch and the world may have another size.
 
         Raises DatasetError when the state belongs to another dataset.
         """
@@ -256,7 +256,7 @@ def steps_per_epoch(dataset: Dataset, global_batch_size: int) -> float:
 
 
 def _owners(dataset: Dataset) -> NDArray[np.int32] | None:
-    # Where every puzzle has the same identifier (Sudoku), a table of a million entries is not worth making.
+    # Where every puzzle has the same identifier (Sudoku), a table of a million entries is not needed.
     identifiers = dataset.puzzle_identifiers
     if (identifiers == identifiers[0]).all():
         return None

@@ -1,6 +1,6 @@
-"""Builds a dataset: a source, puzzles drawn from it, augmented copies, streamed to disk in bounded memory.
+"""Builds a dataset: puzzles sampled from a source, augmented copies, streamed to disk in bounded memory.
 
-Settings that have no effect, by what the source turned out to hold (a test set of its own, collections), are refused.
+Settings that have no effect for the source (its own test set, collections) are refused.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def build_dataset(
 ) -> BuildSummary:
     """Builds the dataset of `config` in `output_dir` and returns a summary.
 
-    The same configuration makes the same files. `report` gets the progress of each stage. `force` replaces a
-    dataset that is there. What was `asked` for and has no effect is an error.
+    The same configuration makes the same files. `report` gets the progress of each stage. `force` replaces an
+    existing dataset. A setting in `asked` that has no effect is an error.
     Raises ConfigError, PuzzleError or DatasetError, and then leaves no files.
     """
     report = report or (lambda stage, done, total: None)
@@ -85,7 +85,7 @@ def build_dataset(
     started = time.perf_counter()
     check_target(output_dir, force=force)
     configs = config.sources
-    # Three generators for each source: what the first draws does not depend on the others.
+    # Three generators for each source: the numbers of the first do not depend on the others.
     rngs = [
         np.random.default_rng(seed) for seed in np.random.SeedSequence(config.seed).spawn(3 * len(configs))
     ]

@@ -54,13 +54,13 @@ class Checked:
     places: NDArray[np.int64]
     """Which of the puzzles given these are, `[n]`."""
     several: int
-    """Puzzles left out because they have several solutions."""
+    """Puzzles left out because they have more than one solution."""
     too_easy: int
-    """Puzzles left out because they are below the wanted difficulty."""
+    """Puzzles left out because they are below the requested difficulty."""
 
 
 def solutions(puzzles: Tokens, domain: BulkDomain) -> Solved:
-    """What the exact solver says of each puzzle `[n, S]`, on all processors."""
+    """The exact solver's result for each puzzle `[n, S]`, on all processors."""
     pieces = [puzzles[start : start + _PIECE] for start in range(0, len(puzzles), _PIECE)]
     if len(pieces) < 2:
         return domain.solve_all(puzzles)
@@ -83,9 +83,9 @@ def check(
 ) -> Checked:
     """Answers verified or found; what cannot be used goes into `problems`.
 
-    Where solving is slow, a given answer is verified by the rules, and that there is no other is checked later, of
-    the puzzles that are drawn; difficulty is the source's own rating then or, without one, the solver's. With
-    `keep_several`, puzzles with several solutions keep the one given, or get one.
+    Where solving is slow, a given answer is verified by the rules, and uniqueness is checked later, only for sampled
+    puzzles; difficulty is then the source's own rating or, without one, the solver's. With `keep_several`, puzzles
+    with more than one solution keep the given one, or get one.
     """
     tokens = domain.encode_all(np.stack([puzzle.grid.reshape(-1) for puzzle in puzzles]).astype(np.uint8))
     has_answer = np.array([puzzle.solution is not None for puzzle in puzzles])
@@ -95,7 +95,7 @@ def check(
         answers[given] = domain.encode_all(
             np.stack([p.solution.reshape(-1) for p in puzzles if p.solution is not None]).astype(np.uint8)
         )
-    # Mazes are rated by their shortest path: a figure of the source's own would say something else.
+    # Mazes are rated by their shortest path: a rating of the source would mean something else.
     ratings = np.array(
         [np.nan if puzzle.rating is None or domain.solver_is_fast else puzzle.rating for puzzle in puzzles]
     )

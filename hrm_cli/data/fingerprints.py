@@ -1,7 +1,7 @@
-"""64-bit fingerprints of token rows: how builders and samplers tell puzzles apart without keeping them.
+"""64-bit fingerprints of token rows: how builders and samplers distinguish puzzles without storing them.
 
-Two different rows share a fingerprint with a probability of about 2⁻⁶⁴, and then one puzzle too many is left
-out; equal rows always share theirs, so nothing equal slips through.
+Two different rows share a fingerprint with a probability of about 2⁻⁶⁴, and then one puzzle is left out needlessly;
+equal rows always share theirs, so nothing equal slips through.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def occurs_in(values: Fingerprints, known: Fingerprints) -> NDArray[np.bool_]:
 
 
 def first_occurrences(values: Fingerprints) -> NDArray[np.bool_]:
-    """True where a value stands for the first time, `[n]`."""
+    """True where a value occurs for the first time, `[n]`."""
     if len(values) < 2:
         return np.ones(len(values), dtype=bool)
     ordered = np.sort(values)

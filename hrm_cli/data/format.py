@@ -248,7 +248,7 @@ def _check_tokens(folder: Path, examples: ExampleSet, metadata: SplitMetadata) -
         if ignored is not None and not 0 <= ignored < metadata.vocab_size:
             piece = np.where(piece == ignored, np.zeros((), piece.dtype), piece)  # noqa: PLW2901
         _check_range(file, piece, metadata.vocab_size, "vocab_size")
-    # A test split may be without answers (a competition's); whoever trains needs some.
+    # A test split may have no answers (in a competition); training needs some.
     if not labeled and folder.name != "test":
         raise DatasetError(
             f"{file}: every label is {metadata.ignore_label_id}, the ignore_label_id of {METADATA_FILE}; "

@@ -127,7 +127,7 @@ def _client(what: str, error_type: type[HRMError]) -> Any:
     return huggingface_hub
 
 
-# Told by their names: which module defines them, and which of them there are, differs between the client's versions.
+# Recognized by name: which module defines them, and which exist, differs between versions of the client.
 _REASONS: Mapping[str, str] = {
     "GatedRepoError": "its owner asks to accept terms first: do so on its page, then log in with `hf auth login`",
     "RepositoryNotFoundError": "no repository {repository}, or a private one that your token may not read; check the "

@@ -1,4 +1,4 @@
-"""The dataset layout of the reference implementation: names of files, and what `dataset.json` says of a split."""
+"""The dataset layout of the reference implementation: names of files, and the fields of `dataset.json`."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class SplitMetadata(BaseModel):
     domain: Annotated[dict[str, Any] | None, AfterValidator(lambda stated: stated or None)] = None
     """The domain's name and facts, such as `{"name": "sudoku", "size": 9}`; None in foreign datasets."""
     augment: Literal["stored", "online"] = "stored"
-    """`online`: the copies are not on disk, training draws a fresh symmetry at every visit."""
+    """`online`: the copies are not on disk, training samples a new symmetry at every visit."""
     hints: float = 0.0
-    """Of a dataset whose copies are drawn while training: the share of visits at which the puzzle is made easier."""
+    """Of a dataset whose copies are made during training: the fraction of visits at which the puzzle is made easier."""
     split: str | None = None
     source: str | None = None
     seed: int | None = None

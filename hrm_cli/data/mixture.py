@@ -1,4 +1,4 @@
-"""Several sources in one dataset: loaded side by side, named, and handed to the writer split by split."""
+"""Several sources in one dataset: loaded side by side, named, and passed to the writer split by split."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Part:
 
 
 class Mixture:
-    """Sources with what was drawn from each."""
+    """Sources with the puzzles sampled from each."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Mixture:
         self._said.append(note)
 
     def notes(self) -> list[str]:
-        """What was left out or could not be had, as text; with the source's name where there are several."""
+        """What was left out or missing, as text; with the source's name if there is more than one."""
         several = len(self._all) > 1
         found = [
             f"{name}: {note}" if several else note

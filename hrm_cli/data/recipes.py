@@ -41,7 +41,7 @@ class Recipe(Protocol):
         """Whether puzzles with several solutions are expected too."""
 
     def domain(self) -> BulkDomain:
-        """The domain of built-in puzzles. Raises ConfigError for a size that there is not."""
+        """The domain of built-in puzzles. Raises ConfigError for a size that does not exist."""
 
     def domain_of_grid(self, grid: Grid) -> BulkDomain:
         """The domain that a puzzle of a file belongs to."""
@@ -72,7 +72,7 @@ class SudokuRecipe:
         return SudokuDomain(size)
 
     def domain_of_grid(self, grid: Grid) -> SudokuDomain:
-        """Sudoku of the size of `grid`. Raises ConfigError for a size that is read but not trained on."""
+        """Sudoku of the size of `grid`. Raises ConfigError for a size that can be read but not trained on."""
         if len(grid) not in BOXES:
             raise ConfigError(
                 f"puzzles of {len(grid)}×{len(grid)} cells: datasets are built of the sizes "
@@ -144,7 +144,7 @@ RECIPES: dict[str, Callable[[DataConfig], Recipe]] = {"sudoku": SudokuRecipe, "m
 
 
 def recipe_of(config: DataConfig) -> Recipe:
-    """The recipe of `config.domain`. Raises ConfigError for a domain whose puzzles have none."""
+    """The recipe of `config.domain`. Raises ConfigError for a domain without one."""
     recipe = RECIPES.get(config.domain)
     if recipe is None:
         raise ConfigError(f"data.domain {config.domain!r}: {' and '.join(RECIPES)} can be built so")

@@ -1,8 +1,8 @@
-"""Which puzzles a build takes: drawn from its sources, kept apart between splits; and variations of those.
+"""Which puzzles a build takes: sampled from its sources, disjoint between splits; and variations of those.
 
-Variations are training puzzles made from a source's own: more of what is too rare to generate, such as the hardest
-Sudoku. They are made from puzzles already chosen for training, so nothing of a held-out puzzle gets into them; those
-that come out equal to one (or symmetric to one, with a strict split) are left out.
+Variations are training puzzles made from a source's own: more puzzles of a kind that is too rare to generate, such
+as the hardest Sudoku. They are made from puzzles already chosen for training, so no held-out puzzle leaks into them;
+variations equal to a held-out puzzle (or symmetric to one, with a strict split) are left out.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def select(
     rngs: Sequence[np.random.Generator],
     report: Report,
 ) -> list[Selection]:
-    """Draws the test puzzles of all sources, then validation puzzles apart from them, then training puzzles.
+    """Samples the test puzzles of all sources, then disjoint validation puzzles, then training puzzles.
 
-    No puzzle is drawn twice, whatever the source and the split. `strict_split` keeps splits apart up to symmetry.
+    No puzzle is taken twice, across all sources and splits. `strict_split` keeps splits apart up to symmetry.
     Raises DatasetError when too few puzzles are left.
     """
     apart = _Apart()
@@ -89,7 +89,7 @@ def _class_by_class(classes: Fingerprints, order: Rows, rng: np.random.Generator
 
 
 class _Chooser:
-    """Draws from one source."""
+    """Samples from one source."""
 
     def __init__(
         self, source: Source, config: DataConfig, rng: np.random.Generator, apart: _Apart, report: Report
@@ -108,12 +108,12 @@ class _Chooser:
         return [f"left out {count:,} {what}" for what, count in self._left_out.items() if count]
 
     def test(self) -> Rows:
-        """Test puzzles; settles the order in which the others are drawn."""
+        """Test puzzles; fixes the order in which the others are sampled."""
         source, config, rng = self._source, self._config, self._rng
         if source.test is not None:
             wanted = config.test_subsample_size
             test = self.take(source.test, _order(len(source.test), wanted, rng), wanted, "test")
-            # A validation set is drawn at random even where all the rest is trained on.
+            # A validation set is sampled at random even if all the rest is trained on.
             least = config.subsample_size if not config.num_validation else config.num_validation
             self._order = _order(len(source.train), least, rng)
             self._hold_out(source.test, test)
@@ -138,7 +138,7 @@ class _Chooser:
         return rows
 
     def training(self) -> Rows:
-        """Training puzzles, none of which another source gave already."""
+        """Training puzzles that no other source has given."""
         source, config = self._source, self._config
         wanted = config.num_train if config.source == BUILTIN else config.subsample_size
         if wanted == 0:

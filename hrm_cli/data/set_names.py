@@ -19,7 +19,7 @@ LONGEST = 150
 
 
 class UniqueNames:
-    """Hands out names that differ also where upper and lower case, or two spellings of an accent, are one."""
+    """Gives names that differ even on file systems that ignore case or the encoding of accents."""
 
     def __init__(self, taken: Sequence[str] = ()) -> None:
         self._taken = {same_file(name) for name in taken}

@@ -28,7 +28,7 @@ Rows = NDArray[np.int64]
 
 
 _MOST_COLLECTIONS = 1000
-"""Beyond that a column does not say collections, but something of each puzzle's own."""
+"""With more values, a column does not name collections but single puzzles."""
 
 
 class PuzzlePool:
@@ -98,7 +98,7 @@ _CHUNK = 4096
 
 @dataclass
 class Source:
-    """Puzzles to draw a dataset from."""
+    """Puzzles to build a dataset from."""
 
     domain: BulkDomain
     train: PuzzlePool

@@ -54,7 +54,7 @@ class BuildSummary:
     peak_memory_mb: float | None
     """The most that the process held so far."""
     notes: list[str] = field(default_factory=list)
-    """What was left out, or could not be had, as text."""
+    """What was left out or missing, as text."""
     validation: SplitSize = SplitSize()
     sources: list[SourceSummary] = field(default_factory=list)
     """What came from each, where there are several."""

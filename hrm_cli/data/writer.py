@@ -1,8 +1,7 @@
 """Writes datasets piece by piece in bounded memory; a dataset appears whole or not at all.
 
 Everything goes into a hidden folder next to the target, which is renamed at the end. A build that is killed
-leaves only such a folder and the file that locked it while its build lived, so that the next build can tell that it is
-dead and remove it.
+leaves only such a folder and its lock file, so that the next build can see that it is dead and remove it.
 """
 
 from __future__ import annotations
@@ -97,7 +96,7 @@ class DatasetWriter:
     def split(self, name: str, set_name: str = "all", *, seq_len: int) -> SplitWriter:
         """A new set of a split, to be written and finished before `commit`.
 
-        Raises DatasetError for a set that there is already, also by a name that differs in upper and lower case only.
+        Raises DatasetError for a set that already exists, also under a name that differs only in case.
         """
         for other in self._splits:
             if other.name == name and same_file(other.set_name) == same_file(set_name):
@@ -129,7 +128,7 @@ class DatasetWriter:
         (self._folder / IDENTIFIERS_FILE).write_text(json.dumps(self._identifiers), encoding="utf-8")
         shutil.rmtree(self._folder / "scratch", ignore_errors=True)
         size = sum(file.stat().st_size for file in self._folder.rglob("*") if file.is_file())
-        # Checked again: a long build leaves time for something else to appear there.
+        # Checked again: during a long build something else may have appeared there.
         check_target(self.directory, force=self._force)
         replaced = self.directory.with_name(f".{self.directory.name}{_REPLACED}{os.getpid()}")
         if self.directory.exists():

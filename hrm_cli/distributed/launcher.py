@@ -1,4 +1,4 @@
-"""Starts the processes of a job on torch's elastic launcher, passes signals on, and says once why a job failed.
+"""Starts the processes of a job on torch's elastic launcher, passes signals on, and reports once why a job failed.
 
 The launcher itself does no work on tensors. It leaves the signals to its main thread: a worker may take as long to
 save as it needs, and what it then says about itself decides the exit status.
@@ -61,7 +61,7 @@ class JobFailed(HRMError):  # noqa: N818 - the event's name in this field
 def launch(job: Job) -> int:
     """Runs the job's processes of this host to their end; returns its exit status: 0, or that of a signal.
 
-    Raises JobFailed with the message of the process that failed first, and ConfigError where the hosts do not meet.
+    Raises JobFailed with the message of the process that failed first, and ConfigError where the rendezvous fails.
     A signal that came before there was anything to save takes its ordinary course: KeyboardInterrupt, SystemExit.
     """
     place = job.place
@@ -118,7 +118,7 @@ def _run_agent(job: Job, folder: Path, outcome: list[BaseException | None]) -> N
 
 
 def _quieten() -> None:
-    # Its warnings tell of closed workers and child threads: this job's message says what there is to say.
+    # Its warnings tell of closed workers and child threads: this job's own message replaces them.
     for name in logging.root.manager.loggerDict:
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

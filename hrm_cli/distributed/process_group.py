@@ -1,4 +1,4 @@
-"""How processes come together: which device each takes, which backend carries their tensors, and where they meet.
+"""The process group: device and rank of each process, the communication backend, and the rendezvous.
 
 The launcher (`hrm_cli.distributed.launcher`) gives each process its `Place`; a `Meeting` makes a `World` of them.
 """
@@ -34,7 +34,7 @@ _ENDED = "ended"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a process stands among those of a job."""
+    """The rank of a process, and the size of its job."""
 
     processes: int
     """On each host."""
@@ -122,13 +122,13 @@ class Meeting:
 
     @contextmanager
     def world(self, backend: str, device: torch.device) -> Iterator[World]:
-        """The world of all these processes; left where the block ends well."""
+        """The world of all these processes; destroyed if the block ends without an error."""
         if device.type == "cuda":
             torch.cuda.set_device(device)
         place = self.place
         with _as_peers_lost():
             dist.init_process_group(
-                # Small numbers and bytes stay in the host's memory: gloo carries them beside NCCL.
+                # Small numbers and bytes stay in the host's memory: gloo handles them next to NCCL.
                 "cpu:gloo,cuda:nccl" if backend == "nccl" else backend,
                 store=self._store,
                 rank=place.rank,
@@ -162,7 +162,7 @@ def _as_peers_lost() -> Iterator[None]:
 def meet(store: dist.Store, rank: int, size: int, patience: timedelta = MEETING_PATIENCE) -> dist.Store:
     """A part of `store` for the processes that are there now.
 
-    The store outlives a restart, and what dead processes have left in it must not be taken for the living.
+    The store outlives a restart, and entries of dead processes must not be taken for live ones.
     Raises PeerLost when not all of them come, JobEnded when one has ended the job.
     """
     until = time.monotonic() + patience.total_seconds()
@@ -177,7 +177,7 @@ def meet(store: dist.Store, rank: int, size: int, patience: timedelta = MEETING_
         return dist.PrefixStore(meeting, store)
     own = uuid.uuid4().hex
     while True:
-        # Asked anew every time: at first this may still be a meeting of dead processes, which never answer.
+        # Read again every time: at first this may still be the rendezvous of dead processes, which never answer.
         meeting = store.get("meeting").decode()
         store.set(f"{meeting}/{rank}", own)
         if store.check([f"{meeting}/{own}"]):

@@ -1,6 +1,6 @@
-"""What the processes of a job say about their end, one small file each, and which of it is the cause.
+"""Reports of how the processes of a job ended, one small file each, and which of them is the cause.
 
-Knows no torch: a worker that must not start again finds that out before it loads anything.
+Does not import torch: a worker that must not start again finds that out before it loads anything.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class Report:
 
     @property
     def is_consequence(self) -> bool:
-        """Whether the cause lies with another process."""
+        """Whether another process is the cause."""
         return self.kind == "lost"
 
     def write(self, folder: Path) -> None:
-        """Leaves the report in the job's folder."""
+        """Writes the report into the job's folder."""
         write_text(folder / f"report-{self.attempt}-{self.rank}.json", json.dumps(asdict(self)))
 
 
@@ -59,7 +59,7 @@ def read_reports(folder: Path) -> list[Report]:
 
 
 def first_cause(reports: Sequence[Report]) -> Report | None:
-    """The report that explains the others: the first one that is no consequence."""
+    """The report that explains the others: the first one that is not a consequence."""
     return min(reports, key=lambda report: (report.is_consequence, report.time), default=None)
 
 

@@ -55,7 +55,7 @@ def _chunks(parameters: Sequence[Tensor], chunk_bytes: int) -> Iterator[list[Ten
 
 
 class _ChunkSum:
-    """The sum of some gradients on its way. Behind them, for each, stands how many ranks have one."""
+    """An all-reduce of some gradients in progress. After them, for each, comes the number of ranks that have one."""
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         self._parameters = parameters
@@ -71,7 +71,7 @@ class _ChunkSum:
         self._work = work
 
     def finish(self) -> None:
-        """Waits for the sum and makes its parts the gradients."""
+        """Waits for the sum and writes its parts to the gradients."""
         self._work.wait()
         sizes = [p.numel() for p in self._parameters]
         *gradients, owners = self._flat.split([*sizes, len(sizes)])
@@ -105,7 +105,7 @@ class World:
         return rank_rows(global_batch_size, self.rank, self.size)
 
     def step_rng(self, generator: torch.Generator, rows: int) -> StepRNG:
-        """What a step draws for this rank's `rows` rows of the global batch; every rank's generator advances alike."""
+        """A step's random numbers for this rank's `rows` rows of the global batch; all generators advance equally."""
         whole = StepRNG(generator, rows * self.size)
         return whole.of(slice(self.rank * rows, (self.rank + 1) * rows))
 
@@ -142,7 +142,7 @@ class World:
         """The rows of all ranks, `[b, …]` each → `[B, …]` in the order of the global batch, on every rank."""
         if self.size == 1:
             return rows
-        # As bytes: gloo knows neither bool nor, in all versions, bfloat16.
+        # As bytes: gloo does not support bool or, in some versions, bfloat16.
         own = rows.detach().contiguous()
         sent = (own.cpu() if self.through_host else own).reshape(-1).view(torch.uint8)
         parts = [torch.empty_like(sent) for _ in range(self.size)]
@@ -199,7 +199,7 @@ class World:
 
     @torch.no_grad()
     def start_alike(self, *groups: Mapping[str, Tensor]) -> None:
-        """Writes rank 0's numbers into these tensors: equal seeds need not draw the same on processors of two kinds."""
+        """Writes rank 0's numbers into these tensors: equal seeds may give other numbers on another processor."""
         if self.size > 1:
             for tensors in groups:
                 for name, tensor in self.share_tensors(tensors).items():

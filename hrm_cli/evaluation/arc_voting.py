@@ -79,7 +79,7 @@ class Votes:
         """Counts answers: identifiers `[b]`, fields `[b, 900]` of inputs and predictions, halt values `[b]`.
 
         `places` `[b]` in an order of all answers, which decides between equals; without it they come as given.
-        Rows of the blank identifier are padding and left out.
+        Rows of the blank identifier are padding and ignored.
         """
         if places is None:
             places = np.arange(self._given, self._given + len(identifiers))
@@ -176,7 +176,7 @@ def pass_at(votes: Votes, tasks: Iterable[Task], ks: Sequence[int] = PASS_AT) ->
 def submission(votes: Votes, tasks: Iterable[Task]) -> dict[str, list[dict[str, Any]]]:
     """Kaggle's `submission.json`: two attempts for each test input, the same one twice where there is no other.
 
-    A test input that nobody voted on gets its own grid back: the layout wants an answer.
+    A test input without votes gets its own grid as the answer: the format requires one.
     """
     document: dict[str, list[dict[str, Any]]] = {}
     for task in tasks:

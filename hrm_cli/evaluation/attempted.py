@@ -117,7 +117,7 @@ class _Unsolved:
     identifiers: list[NDArray[np.int32]] = field(default_factory=list)
     examples: list[NDArray[np.int64]] = field(default_factory=list)
     were_exact: list[NDArray[np.bool_]] = field(default_factory=list)
-    """Whether the dataset called the answer right all the same."""
+    """Whether the dataset's own answer agrees."""
 
     def add(self, answers: Answers) -> None:
         """Keeps those that the rules refuse."""
@@ -144,7 +144,8 @@ def evaluate_with_effort(
 ) -> tuple[Evaluation, AttemptedEvaluation]:
     """One pass over the split as `evaluate` does it, then the stages of `effort` on what the rules refuse.
 
-    `progress` is told of the pass, `trying` of the stages; `depths` as in `evaluate`. Raises DatasetError or
+    `progress` gets the progress of the pass, `trying` that of the stages; `depths` as in `evaluate`. Raises
+    DatasetError or
     ConfigError where the dataset does not fit the model, or has no rules.
     """
     unsolved = _Unsolved(dataset_domain(dataset))

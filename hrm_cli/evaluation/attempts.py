@@ -1,10 +1,10 @@
 """Several tries at a puzzle at once: augmented copies of it or other starts, until the rules verify an answer.
 
 All copies of all puzzles reason in one batch. After every step each answer is brought back to its puzzle and checked
-by the rules; a puzzle whose answer is right leaves with all its copies. A row does not leave because the model says
-that it is done, for the rules know that it is not; it leaves when its answer has stood still for long.
+by the rules; a puzzle whose answer is right finishes with all its copies. A row does not finish when the model halts
+it, because the rules have refused its answer; it finishes when its answer has not changed for long.
 
-Letters in shapes: n puzzles, b rows still at work, S tokens of a puzzle, V vocabulary.
+Letters in shapes: n puzzles, b unfinished rows, S tokens of a puzzle, V vocabulary.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hrm_cli.models.noise import NO_NOISE, NoiseScales, RowNoise
 from hrm_cli.puzzles.domain import BulkDomain, Domain, Tokens, TokenSymmetries
 
 DRAWS = 4
-"""Symmetries drawn for each one wanted: small groups, as that of mazes, give the same one again and again."""
+"""Symmetries sampled for each one needed: small groups, as that of mazes, give the same one again and again."""
 
 
 STILL = 8
@@ -36,7 +36,7 @@ DEEPER = 2
 
 
 def deeper(steps: int) -> int:
-    """How many steps an attempt may take where nobody says."""
+    """Default maximum steps of an attempt."""
     return DEEPER * steps
 
 
@@ -70,7 +70,7 @@ class NoisyReasoner(Reasoner, Protocol):
 
 @dataclass(frozen=True)
 class Tries:
-    """What a puzzle is worth."""
+    """Budget for one puzzle."""
 
     count: int
     """Attempts at a puzzle at most, itself included."""
@@ -115,13 +115,13 @@ class Try:
 
 def rank(faults: int, q_halt: float) -> tuple[int, float]:
     """Orders answers, the best first: fewer faults, then surer."""
-    # A model that diverged says NaN, which compares with nothing.
+    # A diverged model gives NaN, which cannot be compared.
     return faults, -q_halt if math.isfinite(q_halt) else math.inf
 
 
 @dataclass(frozen=True)
 class StepOfTries:
-    """What all attempts at work answered after a step, for traces."""
+    """The answers of all running attempts after a step, for traces."""
 
     step: int
     puzzles: NDArray[np.int64]
@@ -154,7 +154,7 @@ def try_copies(
 ) -> Iterator[tuple[int, Try]]:
     """The best try at each of `puzzles` `[n, S]` with its index: as soon as one is right, else when steps run out.
 
-    A puzzle for which no time is left has none. A puzzle's symmetries follow from the seed and from its number in
+    A puzzle for which no time is left gets none. A puzzle's symmetries follow from the seed and from its number in
     `streams`, whatever its neighbors are.
     """
     together = max(1, tries.batch_size // tries.count)
@@ -230,7 +230,7 @@ class Copies:
 
 
 def _distinct(domain: Domain, tries: Tries, stream: int) -> TokenSymmetries:
-    """The identity first, then symmetries that differ; fewer than wanted where the group has no more."""
+    """The identity first, then symmetries that differ; fewer than requested if the group has no more."""
     cells, tokens = np.arange(domain.seq_len, dtype=np.int32), np.arange(domain.vocab_size, dtype=np.uint8)
     identity = TokenSymmetries(cells[None], tokens[None])
     if tries.count == 1 or not tries.copies:

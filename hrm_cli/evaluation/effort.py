@@ -31,7 +31,7 @@ from hrm_cli.puzzles.domain import Domain, Tokens, can_pin
 Level = Literal["low", "medium", "high"]
 How = Literal["pass", "copies", "search", "restarts"]
 Progress = Callable[[How, int], None]
-"""Told what works, and how many puzzles are still open."""
+"""Called with the current stage and the number of open puzzles."""
 
 COPIES = 8
 """Augmented copies of a puzzle, where copies can get other answers."""
@@ -42,7 +42,7 @@ NODES_AT_HIGH = 512
 
 @dataclass(frozen=True)
 class Effort:
-    """What a puzzle is worth once its first answer has failed."""
+    """Budget for a puzzle once its first answer has failed."""
 
     attempt_steps: int
     """ACT steps of each copy and restart at most."""
@@ -52,7 +52,7 @@ class Effort:
     """Of the search at most; 0: none."""
     node_steps: int = NODE_STEPS
     rules: bool = False
-    """Whether search leaves out nodes that plain propagation of the rules refutes."""
+    """Whether search discards nodes that plain propagation of the rules refutes."""
     restarts: int = 0
     """Noisy starts; 0: none."""
     noise: NoiseScales = NoiseScales(initial=NOISE_INIT)  # noqa: RUF009
@@ -95,7 +95,7 @@ def effort_of_level(
 
 @dataclass(frozen=True)
 class AskedEffort:
-    """What a user says of further effort; None leaves it to the level, and the level to the model."""
+    """The user's request for further effort; None leaves it to the level, and the level to the model."""
 
     level: Level | None = None
     """None: medium for bundled models; else, or where a stage is requested by name, only what is requested."""

@@ -25,7 +25,7 @@ from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.inference import Finished, infer_stream
 from hrm_cli.models.losses import compare
 
-# Puzzles that have left are replaced once there is room for this share of a batch: each time all states are copied.
+# Finished rows are replaced once they make up this fraction of a batch, because all states are copied each time.
 _PORTIONS = 8
 
 
@@ -71,7 +71,7 @@ class Evaluation:
     mean_steps: float
     """ACT steps until a puzzle halted, on average."""
     q_halt_accuracy: float
-    """Share of puzzles whose halt value (≥ 0 or not) says rightly whether the answer is right."""
+    """Fraction of puzzles whose halt decision (halt value ≥ 0) matches whether the answer is right."""
     seconds: float
     by_set: Mapping[str, SetFigures] = field(default_factory=dict)
     """The figures of each set of the split; empty where there is only one."""
@@ -85,7 +85,7 @@ class Evaluation:
 
     @property
     def puzzles_per_second(self) -> float:
-        """Throughput, loading left out."""
+        """Throughput without loading."""
         return self.puzzles / self.seconds if self.seconds else 0.0
 
     def figures(self) -> dict[str, Any]:
@@ -136,10 +136,10 @@ def evaluate(
     depths: Sequence[int] = (),
     world: World = ALONE,
 ) -> Evaluation:
-    """Runs every example of the split until it halts. `progress` is told how many puzzles are done.
+    """Runs every example of the split until it halts. `progress` gets the number of finished puzzles.
 
-    `batches` takes the place of the split's own examples; `on_answers` is passed every row's answer as it finishes.
-    `depths` are numbers of steps at most, up to the configured one, for which accuracy is told too. The ranks of
+    `batches` replaces the split's own examples; `on_answers` is passed every row's answer as it finishes.
+    `depths` are numbers of steps at most, up to the configured one, for which accuracy is reported too. The ranks of
     `world` share the examples, each of which one rank takes, and all get the figures of the whole.
     Raises DatasetError when the dataset does not fit the model.
     """
@@ -184,7 +184,7 @@ def evaluate(
         owners = dataset.set_of(numbers) if len(sets) > 1 else np.zeros_like(numbers)
         sums.index_add_(0, torch.from_numpy(owners), figures.cpu().double())
         if progress is not None:
-            # Of all ranks, as far as one can tell from here.
+            # An estimate for all ranks.
             progress(int(sums[:, 0].sum()) * world.size)
     shared = {"sums": sums} if curve is None else {"sums": sums, "depths": curve.sums}
     summed = world.sum(shared)

@@ -203,7 +203,7 @@ def measure_trivial(dataset: Dataset, limit: int | None) -> BaselineMeasurement:
 
 
 def _ablate_puzzle_ids(model: ACTModel, path: Path) -> None:
-    """Raises ConfigError where the model does not tell puzzles apart anyway."""
+    """Raises ConfigError if the model does not distinguish puzzles anyway."""
     table = getattr(model.inner, "puzzle_emb", None)
     if table is None or len(table.weights) == 1:
         lacks = "no puzzle embeddings" if table is None else "the blank puzzle identifier alone"

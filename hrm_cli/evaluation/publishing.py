@@ -115,7 +115,7 @@ def _described(dataset: Path) -> tuple[dict[str, SplitMetadata], dict[str, float
         test = Dataset.open(dataset, "test", check_tokens=False)
         found = measure_baselines(test, limit=_BASELINE_PUZZLES)
     except DatasetError:
-        # The page says less, and the model is none the worse.
+        # The page then has fewer sections.
         return {}, {}
     return splits, {name: baseline.cell_accuracy for name, baseline in found.items()}
 

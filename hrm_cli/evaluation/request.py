@@ -25,9 +25,9 @@ class EvalRequest:
     seed: int = 0
     compile: str = "auto"
     depths: tuple[int, ...] = ()
-    """Fewer steps at which accuracy is told too; `max_steps` is the most."""
+    """Fewer steps at which accuracy is reported too, up to `max_steps`."""
     effort: Literal["low", "medium", "high"] | None = None
-    """What follows a failed first answer; None: only what `attempts` and those below say."""
+    """What follows a failed first answer; None: only what `attempts` and the fields below request."""
     search: int | None = None
     search_steps: int | None = None
     search_rules: bool = False

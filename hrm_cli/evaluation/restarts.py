@@ -1,9 +1,9 @@
 """All candidates of a puzzle: the last answers of attempts from noisy starts or on augmented copies, for selection.
 
 Where the rules alone decide, `hrm_cli.evaluation.attempts.try_copies` stops at the first verified answer; here every
-attempt runs to its end, so that one can choose among what they say, and count how often a selector chooses well.
+attempt runs to its end, so that a selector can choose among the answers, and its accuracy can be measured.
 
-Letters in shapes: n puzzles, b rows still at work, S tokens of a puzzle.
+Letters in shapes: n puzzles, b unfinished rows, S tokens of a puzzle.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def gather_candidates(
 ) -> Iterator[tuple[int, list[Candidate]]]:
     """Every attempt's last answer to each of `puzzles` `[n, S]` with its index, in the order of the attempts.
 
-    With `adaptive` an attempt ends once the model says that it is done. What a puzzle's attempts are follows from the
+    With `adaptive` an attempt ends when the model halts it. What a puzzle's attempts are follows from the
     seed and from its number in `streams`, whatever its neighbors are.
     """
     together = max(1, tries.batch_size // tries.count)

@@ -1,16 +1,16 @@
 """Search guided by the model: puzzles with some cells pinned, the most probable first, until an answer obeys the rules.
 
 A node is a puzzle with pinned cells. The model reasons on it from its initial states; an answer that the rules verify
-ends the puzzle. A node that fails is opened at one cell: the one whose token the model is least sure of for what it
-takes to try them, that is the greatest entropy for each plausible token. Each of its tokens makes a node, and the
-next node is always the one whose pins are most probable together, as the model saw them. Nothing else guides it: of
-failed nodes neither the halt value nor confidence tells those that have a solution from those that have none
+ends the puzzle. A node that fails is expanded at one cell: the one with the greatest entropy per plausible token.
+Each of its tokens makes a child node, and the next node is always the one whose pins are most probable together
+according to the model. Nothing else guides the search: among failed nodes, neither the halt value nor confidence
+separates those with a solution from those without
 (docs/inference.md). The rules only verify answers, unless `rules` is requested.
 
-Nodes of many puzzles share a batch. A puzzle's nodes go by rounds, which join whole: what is found does not depend on
+Nodes of many puzzles share a batch. A puzzle's nodes are evaluated in whole rounds, so the result does not depend on
 which other puzzles are searched with it.
 
-Letters in shapes: n puzzles, b rows at work, S tokens of a puzzle, V vocabulary.
+Letters in shapes: n puzzles, b unfinished rows, S tokens of a puzzle, V vocabulary.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NODES = 64
 NODE_STEPS = 24
 """ACT steps at each node, by default."""
 ROUND = 4
-"""Nodes of a puzzle that are at work together at most."""
+"""Maximum number of a puzzle's nodes in a batch."""
 PLAUSIBLE = 0.02
 """Probability above which a token counts as one that would have to be tried."""
 IMPOSSIBLE = 1e-4
@@ -62,7 +62,7 @@ def cannot_pin(domain: Domain) -> str:
 
 @dataclass(frozen=True)
 class SearchLimits:
-    """What a puzzle is worth, and what may be known of the rules."""
+    """Budget for one puzzle, and how far rules may be used."""
 
     nodes: int = NODES
     """Of each puzzle at most; the first is the puzzle itself."""
@@ -73,7 +73,7 @@ class SearchLimits:
     batch_size: int | None = None
     """Nodes that the model works on at once; None: as the device likes it."""
     rules: bool = False
-    """Whether nodes that plain propagation of the rules refutes are left out, before the model sees them."""
+    """Whether nodes that plain propagation of the rules refutes are discarded before the model sees them."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,11 @@ class _Tree:
         self.best: Searched | None = None
 
     def round_size(self) -> int:
-        """Nodes of the next round; 0 where there is nothing left to try."""
+        """Nodes of the next round; 0 if there is nothing left to try."""
         return min(ROUND, len(self._frontier), self._limits.nodes - self.nodes)
 
     def next_round(self) -> list[_Node]:
-        """The most probable nodes, which are now at work."""
+        """The most probable nodes, which now join the batch."""
         nodes = [heapq.heappop(self._frontier) for _ in range(self.round_size())]
         self.nodes += len(nodes)
         self.at_work += len(nodes)
@@ -153,15 +153,16 @@ class _Tree:
                 self._made += 1
 
     def outcome(self) -> Searched:
-        """What there is to say at the end."""
+        """The outcome at the end."""
         nothing = Searched(self.puzzle, NO_ANSWER, 0, 0, self.puzzle, 0, 0)
         return replace(self.best or nothing, nodes=self.nodes, steps=self.steps)
 
 
 def cell_to_open(tokens: Tokens, beliefs: NDArray[np.float64], blank: int | None) -> int | None:
-    """The open cell of `[S]` with most entropy for each token worth a try, by probabilities `[S, V]`; None if none is.
+    """The open cell of `[S]` with the greatest entropy per plausible token, by probabilities `[S, V]`, or None.
 
-    A cell of three equal tokens tells most for what it costs: log 3 ÷ 3; of two or four hardly less.
+    A cell with three equally probable tokens gives the most information per try, log 3 ÷ 3; two or four give hardly
+    less.
     """
     open_cells = np.flatnonzero(tokens == blank)
     if len(open_cells) == 0:
@@ -173,7 +174,7 @@ def cell_to_open(tokens: Tokens, beliefs: NDArray[np.float64], blank: int | None
 
 
 class _Nodes:
-    """The nodes at work, with what the model has believed at each since its states settled."""
+    """The nodes in the batch, with the model's mean probabilities at each since its states settled."""
 
     def __init__(self, rows: RowsAtWork, settles_after: int) -> None:
         self.rows = rows
@@ -231,7 +232,7 @@ def search_puzzles(
 ) -> Iterator[tuple[int, Searched]]:
     """What search makes of each of `puzzles` `[n, S]`, with its index, as soon as it is known.
 
-    `on_step` is told after every step how many puzzles are still searched. Raises ConfigError for a domain whose
+    `on_step` gets after every step how many puzzles are still searched. Raises ConfigError for a domain whose
     cells cannot be pinned.
     """
     if not can_pin(domain):
@@ -267,7 +268,7 @@ def search_puzzles(
 
 
 def _step(nodes: _Nodes, domain: PinningDomain) -> list[_Tree]:
-    """One step of all nodes at work: the trees that it solved."""
+    """One step of all nodes in the batch: the trees that it solved."""
     answers = nodes.step()
     faults = domain.faults(np.stack([tree.puzzle for tree, _ in nodes.members]), answers)
     steps = nodes.rows.steps.tolist()
@@ -283,7 +284,7 @@ def _step(nodes: _Nodes, domain: PinningDomain) -> list[_Tree]:
 
 
 def _open_failed(nodes: _Nodes, limits: SearchLimits, solved: list[_Tree], blank: int | None) -> list[_Tree]:
-    """Opens the nodes that have had all their steps: the trees whose round is over. Those of solved puzzles leave."""
+    """Expands the nodes that have taken all steps; returns the trees whose round is over, without solved ones."""
     done = {tree.index for tree in solved}
     failed: list[int] = []
     staying: list[int] = []

@@ -21,7 +21,7 @@ Select = Literal["verify", "confidence", "q_halt", "residual", "agreement"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """One attempt's last answer, and what may speak for it."""
+    """One attempt's last answer, and the features to select by."""
 
     tokens: Tokens
     """In the puzzle's own frame, `[S]`."""
@@ -34,7 +34,7 @@ class Candidate:
     residual: float
     """How much the last step changed the slow state: ‖after − before‖ ÷ ‖after‖."""
     steps: int
-    """ACT steps after which the attempt left."""
+    """ACT steps after which the attempt finished."""
     attempt: int
     """1 is the puzzle itself."""
 
@@ -127,5 +127,5 @@ def _best(keys: Sequence[tuple[float, ...]]) -> int:
 
 
 def _number(value: float) -> float:
-    # A model that diverged says NaN, which compares with nothing.
+    # A diverged model gives NaN, which cannot be compared.
     return -math.inf if math.isnan(value) else value

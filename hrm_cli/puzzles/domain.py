@@ -36,7 +36,7 @@ class Puzzle:
     solution: Grid | None = None
     """The answer that the source gives, if any; not verified."""
     where: str = ""
-    """Where it stands, for messages: `file.txt:3`."""
+    """Where it is, for messages: `file.txt:3`."""
     source: str = ""
     """The collection it came from (a CSV's `source` column), for figures by source."""
     rating: float | None = None
@@ -69,12 +69,12 @@ class Verdict:
     ok: bool
     reason: str = ""
     note: str = ""
-    """What else is to be said of an answer that is ok, such as that its path is not the shortest."""
+    """A remark on an answer that is ok, such as that its path is not the shortest."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the exact solver says of a puzzle."""
+    """The exact solver's result for a puzzle."""
 
     solutions: int
     """0, 1, or 2 for several."""
@@ -174,7 +174,7 @@ class Domain(Protocol):
         """`count` symmetries drawn uniformly from the domain's whole group."""
 
     def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
-        """Whether `answer` solves `puzzle` by the rules, whatever a source says the solution is."""
+        """Whether `answer` solves `puzzle` by the rules, independent of a stored solution."""
 
     def diagnose(self, puzzle: Grid) -> Diagnosis:
         """How many solutions a puzzle has, by exact search."""
@@ -185,7 +185,7 @@ class Domain(Protocol):
 
 @dataclass(frozen=True)
 class Solved:
-    """What the exact solver says of n puzzles at once."""
+    """The exact solver's results for n puzzles at once."""
 
     counts: NDArray[np.int32]
     """Solutions of each: 0, 1, or 2 for several, `[n]`."""
@@ -196,7 +196,7 @@ class Solved:
 
 
 class BulkDomain(Domain, Protocol):
-    """What datasets are built with beside: the same things for n puzzles at once."""
+    """A domain for which datasets are built: the same operations for n puzzles at once."""
 
     solver_is_fast: bool
     """Whether solving every puzzle of a source costs no more than reading it."""
@@ -208,7 +208,7 @@ class BulkDomain(Domain, Protocol):
         """Solves puzzles `[n, S]`; releases the interpreter lock, so that threads can share them."""
 
     def verify_all(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.bool_]:
-        """Which answers `[n, S]` are what a model shall learn: right, and where answers differ in worth, best."""
+        """Which answers `[n, S]` a model should learn: correct, and optimal if some answers are better than others."""
 
     def faults(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
         """How far answers `[n, S]`, of any tokens, are from right: 0 where `verify_all` holds, 1 where `verify` is ok
@@ -219,7 +219,7 @@ class BulkDomain(Domain, Protocol):
 
 
 class PinningDomain(BulkDomain, Protocol):
-    """A domain whose open cells can be filled in one by one: what search at inference needs beside."""
+    """A domain whose open cells can be filled in one by one: what search at inference needs in addition."""
 
     def pin(self, tokens: Tokens, cell: int, token: int) -> Tokens:
         """The puzzle `[S]` with one more given; `tokens` stays as it is."""
@@ -284,7 +284,7 @@ def stated_domain(stated: Any) -> Domain | None:
 
 
 def infer_domain(vocab_size: int, seq_len: int) -> Domain | None:
-    """The first registered domain with this vocabulary and length: for datasets that do not say theirs."""
+    """The first registered domain with this vocabulary and length: for datasets that do not state theirs."""
     for entry in DOMAINS.values():
         module = importlib.import_module(entry.factory.partition(":")[0])
         found: Domain | None = module.from_shape(vocab_size, seq_len)

@@ -1,7 +1,7 @@
 """Puzzle files of every domain, read piece by piece in constant memory.
 
-This module finds out whether a file is CSV, and of which domain; what a puzzle looks like in text, each domain's
-`TextReader` knows. A bad puzzle becomes an `Unreadable` and reading continues. Lines that belong to no puzzle are
+This module finds out whether a file is CSV, and its domain; the text formats of puzzles are in each domain's
+`TextReader`. A bad puzzle becomes an `Unreadable` and reading continues. Lines that belong to no puzzle are
 counted. A file that cannot be read at all, or holds no puzzle, is a PuzzleError.
 """
 

@@ -1,7 +1,7 @@
-"""Which cells of a puzzle belong together, and which tokens stand for the same kind of thing: what rules are made of.
+"""Relations of a puzzle: which cells belong together, and which tokens are symbols.
 
-A domain that declares its relations can be worked on by mixers that know them (`arch.mixer: units`). Nothing here says
-what the rule of a unit is; that is learned.
+A domain that declares its relations can be worked on by mixers that know them (`arch.mixer: units`). The rule of a
+unit is not stated here; it is learned.
 
 Letters in shapes: S cells, D symbols, U units, N cells of a unit, C classes of units.
 """
@@ -43,7 +43,7 @@ class Relations:
         return matrix
 
     def kinds_of_pairs(self) -> NDArray[np.int64]:
-        """How two cells are related, `[S, S]`: a number that tells, class by class, how many units they share.
+        """How two cells are related, `[S, S]`: a number that encodes, class by class, how many units they share.
 
         0 where they share none. The numbers mean the same for every size of a domain, and so can have weights.
         """

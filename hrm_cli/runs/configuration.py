@@ -1,4 +1,4 @@
-"""Presets whose names are checked against the registries, which the configuration floor may not know."""
+"""Presets whose names are checked against the registries, which the configuration layer must not import."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def configuration_of_run(
     """The configuration of a new run, and a name for its folder.
 
     Where a checkpoint to start from is named and no preset, its own configuration is taken. Raises ConfigError, and
-    CheckpointError where there is no such checkpoint: before a dataset is built in vain.
+    CheckpointError where there is no such checkpoint: before a dataset is built.
     """
     from hrm_cli.checkpoints.model_files import read_model_card
 

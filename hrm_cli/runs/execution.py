@@ -81,7 +81,7 @@ def run_training(
     device: torch.device | None = None,
     find_device: FindDevice = resolve_device,
 ) -> RunOutcome:
-    """Trains, with metrics.jsonl in the run's folder; `reporter` is told how it goes.
+    """Trains, with metrics.jsonl in the run's folder; `reporter` gets notes and progress.
 
     Every rank of `world` calls it, with a device of its own; rank 0 alone reports and writes.
     """

@@ -1,4 +1,4 @@
-"""What a run will take, told before it begins: steps, tokens, arithmetic, memory, disk; and its time, once measured.
+"""What a run will take, printed before it begins: steps, tokens, arithmetic, memory, disk; and its time, once measured.
 
 Steps, arithmetic and memory are those of `hrm params`: `hrm_cli.data.batches`, `hrm_cli.accounting.flops` and
 `hrm_cli.accounting.memory` have one formula for each. Evaluations are not counted.
@@ -56,7 +56,7 @@ class RunPlan:
         return self.free_disk is None or self.disk <= self.free_disk
 
     def document(self) -> dict[str, Any]:
-        """As `hrm train --dry-run --json` says it."""
+        """As `hrm train --dry-run --json` prints it."""
         return {**asdict(self), "fits_on_disk": self.fits_on_disk}
 
 

@@ -44,7 +44,7 @@ _OF_NEW_RUNS = {"seed": "its original seed", "init_from": "its own weights"}
 class PreparedRun:
     """A run that can start: `with prepare_run(request) as prepared:`. Its folder is locked until the block ends.
 
-    An error that is the user's to mend, before training has started, leaves nothing of a new run.
+    If the user's input is wrong, the error comes before training starts and no files of a new run are left.
     """
 
     folder: Path
@@ -196,7 +196,7 @@ def dataset_facts(dataset: Dataset) -> DatasetFacts:
         metadata.seq_len,
         metadata.num_puzzle_identifiers,
         domain or {},
-        # Whoever solves an ARC task needs to know which embedding is its own: the model file says so itself.
+        # Solving an ARC task needs the embedding of the task: the model file lists them.
         pack_names(read_identifiers(dataset)) if is_arc(dataset) else "",
     )
 
@@ -213,7 +213,7 @@ def _check_world(preset: Preset, world_size: int) -> None:
 
 
 def _check_before_building(preset: Preset) -> None:
-    """Refuses what does not fit the dataset that is going to be built, as far as its configuration tells."""
+    """Refuses what does not fit the dataset that is going to be built, as far as its configuration shows."""
     if preset.data.source != BUILTIN or preset.data.domain == "arc":
         return
     domain = domain_of(preset.data)

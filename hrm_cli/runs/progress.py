@@ -1,4 +1,4 @@
-"""What a run says while it trains: the model at the start, figures next to a bar, evaluations, warnings."""
+"""What a run prints while it trains: the model at the start, figures next to a bar, evaluations, warnings."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ProgressListener(Listener):
             )
 
     def warned(self, message: str) -> None:
-        """Hands it to the reporter."""
+        """Passes it to the reporter."""
         self._reporter.warn(message)
 
     def rewound(self, step: int) -> None:
@@ -68,7 +68,7 @@ def describe_run(preset: Preset, state: TrainState, plan: Plan, reporter: Report
 
 
 class TimeEstimate(Listener):
-    """Says how long the run will take after its first steps. The very first warms up and is not counted."""
+    """Prints how long the run will take after its first steps. The very first warms up and is not counted."""
 
     def __init__(self, state: TrainState, preset: Preset, facts: DatasetFacts, reporter: Reporter) -> None:
         self._state, self._preset, self._facts, self._reporter = state, preset, facts, reporter

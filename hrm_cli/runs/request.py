@@ -11,7 +11,7 @@ from hrm_cli.errors import ConfigError
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What a user asks of a training run; None leaves a value to the preset."""
+    """The options of a training run; None takes the preset's value."""
 
     preset: str | None = None
     """A packaged preset or a YAML file; without it that of `checkpoint`, else `tiny`."""

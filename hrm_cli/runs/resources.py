@@ -28,7 +28,7 @@ PROCESS = 500_000_000
 
 @dataclass(frozen=True)
 class Resources:
-    """What there is, in bytes; None where the system does not tell."""
+    """What there is, in bytes; None where the system does not say."""
 
     memory: int | None
     """Of one process: a GPU's, or its share of the machine's."""

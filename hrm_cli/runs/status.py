@@ -1,4 +1,4 @@
-"""How a run stands: running, finished, interrupted, diverged or failed, written next to its figures.
+"""The state of a run: running, finished, interrupted, diverged or failed, written next to its figures.
 
 `status.json` says how the run ended. A run that was killed could not say so: it held a lock on `.running` while it
 lived, which the operating system has taken back.

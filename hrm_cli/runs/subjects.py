@@ -17,7 +17,7 @@ from hrm_cli.runs.configuration import domain_of, load_configuration
 
 @dataclass(frozen=True)
 class Assumed:
-    """What a user says of the dataset and the batch; None takes the configuration's."""
+    """What the user states about the dataset and the batch; None takes the configuration's."""
 
     vocab_size: int | None = None
     puzzle_identifiers: int | None = None
@@ -78,7 +78,7 @@ def report_of_checkpoint(checkpoint: Path, assumed: Assumed) -> Report:
 
 
 def _described(domain: dict[str, Any]) -> str:
-    """A dataset's domain in words; nothing for one that does not say."""
+    """A dataset's domain as text; empty if it does not state one."""
     from hrm_cli.puzzles.domain import make_domain
 
     options = dict(domain)
@@ -92,7 +92,7 @@ def shape_of_preset(name: str, overrides: Sequence[str], assumed: Assumed) -> Sh
 
 
 def _shape(preset: Preset, assumed: Assumed) -> tuple[Shape, str]:
-    """Beside the shape, the puzzles in words."""
+    """The shape, and the puzzles as text."""
     if preset.data.path is not None:
         metadata = read_metadata(Path(preset.data.path), "train")
         vocab_size, seq_len = metadata.vocab_size, metadata.seq_len

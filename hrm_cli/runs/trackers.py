@@ -84,7 +84,7 @@ class TensorBoard(Listener):
         self._writer.add_text("warning", message)
 
     def rewound(self, step: int) -> None:
-        """Goes on in another event file."""
+        """Continues in another event file."""
         self._writer.close()
         self.begin(Plan(0, 1.0, 1), step)
 
@@ -94,7 +94,7 @@ class TensorBoard(Listener):
 
 
 class WeightsAndBiases(Listener):
-    """A run of Weights & Biases in RUN/wandb, offline unless WANDB_MODE says otherwise.
+    """A run of Weights & Biases in RUN/wandb, offline unless WANDB_MODE is set.
 
     A resumed run continues under the same id, which is kept in the folder.
     """
@@ -140,7 +140,7 @@ class WeightsAndBiases(Listener):
         return file.read_text(encoding="utf-8", errors="replace").strip()
 
     def logged(self, record: dict[str, Any]) -> None:
-        """Hands over the figures."""
+        """Passes the figures on."""
         self._run.log({"step": record["step"], **scalars(record)})
 
     def rewound(self, step: int) -> None:
@@ -153,7 +153,7 @@ class WeightsAndBiases(Listener):
 
 
 class Harmless(Listener):
-    """A listener whose failure is told once and ends it, not the run."""
+    """A listener whose failure is reported once and stops the listener, not the run."""
 
     def __init__(self, name: str, listener: Listener, warn: Callable[[str], None]) -> None:
         self._name, self._listener, self._warn = name, listener, warn

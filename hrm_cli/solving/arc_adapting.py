@@ -1,6 +1,6 @@
-"""Fits puzzle embeddings to a task that a checkpoint has never seen, from its demonstrations alone.
+"""Fits puzzle embeddings to a task that a checkpoint has never seen, using only its demonstrations.
 
-The checkpoint itself is left as it is: a copy of the model gets a new table of embeddings, one for each copy of the
+The checkpoint itself is not changed: a copy of the model gets a new table of embeddings, one for each copy of the
 task, which training then moves exactly as it moved those of the training tasks. With `weights` the copy's weights
 are trained too.
 """
@@ -31,12 +31,12 @@ from hrm_cli.training.state import TrainState
 from hrm_cli.training.step import train_one_step
 
 _CHOOSE = 0
-"""What the copies of a task are drawn for, as when a dataset is built."""
+"""Seeds the copies of a task, as when a dataset is built."""
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """How much is done for a task that the checkpoint does not know."""
+    """Budget of adapting to a task that the checkpoint does not know."""
 
     steps: int
     """Training steps on its demonstrations."""

@@ -1,7 +1,8 @@
 """ARC tasks → votes of all their copies → answers.
 
 A task that the checkpoint was trained on has embeddings of its own, one for each copy. For another task there are
-none: it is said so, unless adapting fits some to its demonstrations first. ARC has no rules: an answer is verified
+none: the record says so, unless adapting fits some to its demonstrations first. ARC has no rules: an answer is
+verified
 only where the file gives a solution.
 """
 
@@ -32,7 +33,7 @@ from hrm_cli.solving.solution import Solution
 
 @dataclass(frozen=True)
 class Effort:
-    """What a task is worth."""
+    """Budget for one task."""
 
     max_steps: int
     adaptive: bool

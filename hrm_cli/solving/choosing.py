@@ -30,7 +30,7 @@ MOST_WAITING = 1_000
 
 @dataclass(frozen=True)
 class Asked:
-    """What a user wants of a solve; None leaves it to the model."""
+    """The options of a solve; None takes the model's default."""
 
     max_steps: int | None = None
     halt: Literal["adaptive", "full"] | None = None
@@ -60,7 +60,7 @@ class LoadedModel:
         return asked.max_steps or self.card.preset.eval.max_steps or self.model.arch.halt_max_steps
 
     def adaptive(self, asked: Asked) -> bool:
-        """Whether a puzzle is done when the model says so."""
+        """Whether a puzzle ends when the model halts it."""
         return (asked.halt or self.card.preset.eval.halt) == "adaptive"
 
     def solve(

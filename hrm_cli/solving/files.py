@@ -1,6 +1,6 @@
 """The files of a solve: puzzles in, answers and a picture out.
 
-Both are looked at before a model is loaded: what is wrong with them is told at once.
+Both are checked before a model is loaded, so that errors appear at once.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def open_sources(sources: Sequence[str], stdin: IO[bytes] | None) -> OpenedPuzzl
         source = sources[0]
         return open_puzzles(standard_input(stdin)) if source == STDIN else open_text(source)
     skipped = SkippedLines(names_files=True)
-    # Files are opened when it is their turn; what is wrong with a name is told before the first puzzle is solved.
+    # Files are opened when it is their turn; errors in names are raised before the first puzzle is solved.
     streams = [_stream(source, stdin) for source in sources]
     return OpenedPuzzles(chain.from_iterable(_items(stream, skipped) for stream in streams), skipped)
 
@@ -136,7 +136,7 @@ def answer_files(
     draw: Draw | None = None,
     with_trace: bool = False,
 ) -> Iterator[WriteSolution]:
-    """What to hand every solution to, so that `output` and `picture` get written. Raises ConfigError.
+    """A function to call with every solution, which writes `output` and `picture`. Raises ConfigError.
 
     `output` holds one answer a line, empty where none obeys the rules; where its name ends in .jsonl it holds
     records, `with_trace` or without.

@@ -1,4 +1,4 @@
-"""A solve that is put down and taken up again: the recurrent carry on disk.
+"""A solve that is paused and resumed: the recurrent carry on disk.
 
 What a key-value cache is to a language model, the carry is to a recurrent reasoner: all that it knows of a puzzle so
 far. A resumed solve continues bit-exactly where it stopped, because the same rows meet in the same batch.
@@ -143,7 +143,7 @@ def save_carry(
 
 
 def load_carry(path: Path, card: ModelCard, domain: Domain) -> PausedSolve:
-    """Raises CheckpointError when the file is no carry, or was made with another checkpoint."""
+    """Raises CheckpointError when the file is not a carry, or was made with another checkpoint."""
     try:
         metadata = read_safetensors_header(path).metadata
         with safe_open(path, framework="pt") as file:
@@ -229,7 +229,7 @@ def resume_puzzles(
     trace: bool = False,
     paused_again: list[PausedBatch] | None = None,
 ) -> Iterator[Solution]:
-    """Goes on with every paused puzzle up to `max_steps` in all. Raises ConfigError when those are spent.
+    """Continues every paused puzzle up to `max_steps` in total. Raises ConfigError when those are used up.
 
     Rows that run out of steps once more are appended to `paused_again`, where that is given.
     """

@@ -66,7 +66,7 @@ def solve_request(
     ) as write:
 
         def found(domain: Domain, solution: Solution) -> None:
-            # Kept before it is shown: an interruption between the two loses nothing that was said.
+            # Stored before it is shown, so that an interruption between the two loses no printed answer.
             write(domain, solution)
             watcher.show(domain, solution)
 

@@ -1,4 +1,4 @@
-"""What solving a puzzle leaves behind: the answer, what the rules say of it, and how it came about."""
+"""The result of solving a puzzle: the answer, its verification, and how it was found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Solution:
     index: int
     """Place among the puzzles of the file, counted from 1."""
     where: str
-    """Where the puzzle stands: `file.txt:3`."""
+    """Where the puzzle is: `file.txt:3`."""
     status: Status
     """solved: the answer obeys the rules. unsolved: it does not. multiple: the puzzle has more than one solution,
     whatever the answer. invalid: there was nothing to solve."""

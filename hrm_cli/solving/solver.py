@@ -1,10 +1,10 @@
 """Puzzles → model → answers verified by the rules, batch by batch and in order.
 
-The puzzles of a batch are solved as they are at first; those whose answer breaks a rule are tried harder
+A batch first gets one pass; puzzles whose answer breaks a rule get further effort
 (`hrm_cli.evaluation.effort`). Memory is bounded by one batch, however long the file is. What a puzzle's copies and
 restarts are depends on the seed and on its place in the file, not on the batch it falls into.
 
-Letters in shapes: b rows still at work, S tokens of a puzzle.
+Letters in shapes: b unfinished rows, S tokens of a puzzle.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from hrm_cli.puzzles.domain import (
 from hrm_cli.solving.solution import Solution, TraceStep
 
 StepListener = Callable[[int, int], None]
-"""Told after every reasoning step: the step, and how many puzzles were still at work."""
+"""Called after every reasoning step with the step and the number of unfinished puzzles."""
 
 
 def trained_domain(card: ModelCard) -> Domain:
@@ -74,9 +74,9 @@ def solve_puzzles(
 ) -> Iterator[Solution]:
     """One `Solution` for every item of `puzzles`, in order; those of a batch come as soon as the batch is done.
 
-    A puzzle whose answer breaks a rule is tried harder, as `effort` says (None: it is not). Where no answer obeys the
-    rules, the best one is given: the one with the fewest faults, the surest of these. `progress` is told of
-    further effort as it goes. `done` puzzles of the file were dealt with before.
+    A puzzle whose answer breaks a rule gets further effort, as `effort` says (None: it does not). If no answer obeys
+    the rules, the best one is given: the one with the fewest rule violations, then with the highest confidence.
+    `progress` gets the progress of further effort. `done` puzzles of the file were solved before.
     """
     flops = None
     if isinstance(model, ACTModel):
@@ -165,7 +165,7 @@ def _solve_batch(
 
 
 def _examine(domain: Domain, item: Puzzle | Unreadable, index: int, started: float) -> Solution | _Work:
-    """What can be said of a puzzle without the model: why there is nothing to solve, or what the work is."""
+    """The checks of a puzzle that need no model: why there is nothing to solve, or what there is to do."""
     if isinstance(item, Unreadable):
         return unreadable(index, item, time.perf_counter() - started)
     try:

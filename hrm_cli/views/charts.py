@@ -29,7 +29,7 @@ def chart(
 ) -> list[str]:
     """The lines of a chart of `width` × `height` cells: `line` as dots, `points` as circles on top of it.
 
-    `share` sets the axis to 0..100 %. Without any value the chart says so.
+    `share` sets the axis to 0..100 %. A chart without values says so.
     """
     values = [*line.values, *points.values]
     if not values:
@@ -112,7 +112,7 @@ FIGURES = (
         True,
     ),
 )
-"""What `hrm runs show` draws."""
+"""The charts of `hrm runs show`."""
 
 
 def draw_run(run: RunRecords, figures: Sequence[Figure], path: Path) -> None:

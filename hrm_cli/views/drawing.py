@@ -1,4 +1,4 @@
-"""Where the cells of a domain's plain drawing stand, so that traces and pictures can mark them.
+"""Positions of the cells in a domain's plain drawing, so that traces and pictures can mark them.
 
 In a drawing, spaces and the characters of rules separate; every other character is a cell, in reading order.
 """

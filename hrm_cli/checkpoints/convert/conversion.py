@@ -1,8 +1,8 @@
-"""The reference's checkpoints into ours and back, bit for bit.
+"""Converts the reference's checkpoints to ours and back, bit for bit.
 
 Tensors keep their number format in either direction, but for one thing: the reference holds the two initial states in
-the forward dtype, and its attention takes nothing else. Ours, in float32, are rounded on their way there, and kept as
-they were in a small file beside (`reference_files.Companion`).
+the forward dtype, and its attention takes nothing else. Ours, in float32, are rounded on their way there, and stored
+unrounded in a small file next to it (`reference_files.Companion`).
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def reference_shapes(arch: ArchConfig, facts: DatasetFacts) -> dict[str, tuple[i
 
 
 def _note_not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    # Every bit is kept, of such weights too; whoever uses them is told.
+    # Such weights are kept bit for bit too; a note says so.
     broken = not_finite(tensors)
     return [f"weights: {broken} hold NaN or infinity; this model cannot produce an answer"] if broken else []
 

@@ -1,7 +1,7 @@
 """What a checkpoint of the reference was trained on: the length of its puzzles, their domain, their identifiers.
 
 None of it is in the file, but for the tokens, the rows of the puzzle table and, where positions have a table, their
-number. A dataset tells the rest, or the user, or the one usual kind of puzzle with so many tokens.
+number. The rest comes from a dataset, from the user, or from the one usual kind of puzzle with that vocabulary.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _check_dataset(
 
 
 def _said_domain(wishes: Wishes, preset: Preset) -> tuple[Domain, str] | None:
-    """The domain that a preset or `data.*` names, and in whose words; None where nobody names one."""
+    """The domain that a preset or `data.*` names, and which of the two; None if neither does."""
     data = wishes.settings.get("data", {})
     if not wishes.preset and not {"domain", "size"} & data.keys():
         return None

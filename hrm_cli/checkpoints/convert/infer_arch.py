@@ -1,6 +1,7 @@
-"""The architecture of a checkpoint whose configuration is lost: read off the names and shapes of its tensors.
+"""The architecture of a checkpoint whose configuration is lost: inferred from the names and shapes of its tensors.
 
-What leaves no trace in shapes is not here: heads, cycles, steps, and the length of a puzzle where positions are rotary.
+What shapes do not show is not here: heads, cycles, steps, and the length of a puzzle where positions are
+rotary.
 
 Letters in shapes: H hidden size, V vocabulary, I inner width of a SwiGLU, P puzzle positions, S tokens of a puzzle.
 """
@@ -27,7 +28,7 @@ _HALVES = [step / 2 for step in range(1, 129)]
 
 @dataclass(frozen=True)
 class Inferred:
-    """What the tensors say."""
+    """What the tensors show."""
 
     arch: dict[str, Any]
     """Fields of `ArchConfig`."""
@@ -45,7 +46,7 @@ class CannotInferError(ValueError):
 def infer_architecture(shapes: Shapes) -> Inferred:
     """Reads core, widths, depths and tables off tensors named as in this project. Raises CannotInferError.
 
-    Every width is what most of the tensors that have it say, so that a single misshaped one does not decide; whether
+    Every width is that of most of the tensors that have it, so that a single misshaped one does not decide; whether
     all of them fit is for the caller to compare.
     """
     layers = _layers(shapes)

@@ -1,7 +1,7 @@
 """What a checkpoint of the reference means as a configuration of ours, and where each setting came from.
 
 Shapes decide what they show. The rest is said by the user, by `all_config.yaml`, by a preset, or taken as published;
-whoever converts is told which.
+the command prints which.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How `hrm eval` shows its figures: exact accuracy first, trivial predictors beside every cell accuracy."""
+"""How `hrm eval` shows its figures: exact accuracy first, trivial predictors next to every cell accuracy."""
 
 from __future__ import annotations
 
@@ -104,7 +104,8 @@ def render(measured: Measurement) -> None:
             (
                 "  solved by",
                 ", ".join(f"{how} {count:,}" for how, count in attempted.solved_by.items()),
-                f"in all {attempted.steps_per_puzzle:,.1f} steps and {attempted.flops_per_puzzle:.2g} FLOPs per puzzle",
+                f"in all {attempted.steps_per_puzzle:,.1f} steps and {attempted.flops_per_puzzle:.2g} "
+                f"FLOPs per puzzle",
             )
         )
     rows += [

@@ -15,7 +15,7 @@ from hrm_cli.cli.render.paragraphs import print_gap, print_paragraph, right_alig
 from hrm_cli.printable import amount, counted
 
 _WORTH_WORDS = 0.01
-"""Error from which a formula's reasons are told."""
+"""Error from which a formula's reasons are printed."""
 
 _HELD = {
     "weights": "weights (float32)",
@@ -57,7 +57,7 @@ def _counted_for(report: Report) -> str:
 
 
 def show_candidates(preset: str, budget: int, candidates: Sequence[Candidate]) -> None:
-    """Configurations near a budget, with what to write behind the preset."""
+    """Configurations near a budget, with what to write after the preset."""
     rows = [
         (candidate.trainable, f"{candidate.error:+.2%}", " ".join(candidate.overrides))
         for candidate in candidates
@@ -139,7 +139,7 @@ _BETWEEN = 3
 
 
 def show_comparison(reports: Sequence[Report]) -> None:
-    """A column for each model, as many beside each other as the terminal holds; lines that none has are left out."""
+    """A column for each model, as many side by side as fit the terminal; empty lines are left out."""
     lines = [(label, [value(report) for report in reports]) for label, value in _lines(reports)]
     lines = [(label, cells) for label, cells in lines if any(cells)]
     labels = [label for label, _ in lines]

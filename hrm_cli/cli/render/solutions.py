@@ -76,7 +76,7 @@ class Report(Watcher):
         self._draws, self._are_tasks = are_few and not self._is_plain, are_tasks
 
     def show(self, domain: Domain, solution: Solution) -> None:
-        """One puzzle. Flushed, so that an interruption loses nothing that was said."""
+        """One puzzle. Flushed, so that an interruption loses no printed answer."""
         self._stop_trying()
         self._tally.add(solution)
         if self._json:

@@ -23,7 +23,7 @@ from hrm_cli.puzzles.dihedral import SYMMETRIES
 from hrm_cli.puzzles.domain import Tokens
 
 _SURPLUS = 64
-"""Symmetries drawn beyond those wanted: enough for the few copies that most tasks repeat."""
+"""Additional symmetries to sample: enough for the few copies that most tasks repeat."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def distinct_symmetries(splits: Sequence[Examples], count: int, rng: np.random.G
     pairs = Fields.interleave(inputs, outputs)
     present = np.unique(pairs.tokens)
     used = present[present > FIRST_COLOR] - FIRST_COLOR
-    # Colors that do not occur make no difference: only what becomes of the others is drawn.
+    # Colors that do not occur make no difference: only the mapping of the others is sampled.
     total = SYMMETRIES * math.perm(COLORS - 1, len(used))
     chosen, size = ArcSymmetries.identity(), min(total, count + _SURPLUS)
     while count:

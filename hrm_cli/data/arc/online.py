@@ -1,4 +1,4 @@
-"""ARC copies made when they are expected, from the names of the puzzle identifiers.
+"""Augmented copies of ARC tasks made on demand, from the names of the puzzle identifiers.
 
 A dataset built with `augment: online` holds every task once. Its identifiers are those of the stored form: a task's
 own, and after it those of its named copies. Training visits a task under one of these names at a time, evaluation
@@ -27,7 +27,7 @@ Grids = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 
 def is_arc(dataset: Dataset) -> bool:
-    """Whether a dataset says that it holds ARC tasks, or has their vocabulary and size."""
+    """Whether a dataset states that it holds ARC tasks, or has their vocabulary and size."""
     metadata = dataset.metadata
     if metadata.domain is not None:
         return bool(metadata.domain.get("name") == ArcDomain.name)
@@ -86,7 +86,7 @@ class ArcCopies:
         """Copies of examples `[B]` visited in `epochs` `[B]`: grids `[B, F]` each, and identifiers `[B]`.
 
         All examples of one visit get the same symmetry and all but one of them are moved within the field, as the
-        examples of a stored puzzle are. Which these are follows from seed, epoch and task; `rng` draws the places.
+        examples of a stored puzzle are. The symmetry follows from seed, epoch and task; `rng` samples the positions.
         """
         puzzles = np.searchsorted(self.dataset.puzzle_indices, examples, side="right") - 1
         offset, unmoved = np.empty_like(puzzles), np.empty_like(puzzles)

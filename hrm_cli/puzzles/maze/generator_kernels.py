@@ -1,8 +1,8 @@
 """The compiled part of the maze generator: start and goal, lengthening, and making the shortest path the only one.
 
 Three styles. Perfect: corridors one cell wide that form a tree. Braided: a perfect maze whose dead ends are opened
-as far as the wanted path bears it. Walls: cells walled up at random, then changed one by one until the way is long
-enough.
+as far as the requested path allows. Walls: random cells made into walls, then changed one by one until the path is
+long enough.
 
 Letters in shapes: n mazes, N size, S = N² cells.
 """
@@ -89,7 +89,7 @@ def choose_goal(maze: NDArray[np.uint8], size: int, start: int, least: int, ties
 
 @compiled
 def farthest(maze: NDArray[np.uint8], size: int, start: int, space: Search) -> int:
-    """One of the cells that lie farthest from `start`, maybe `start` itself."""
+    """One of the cells farthest from `start`, possibly `start` itself."""
     return int(space.queue[explore(maze, size, start, NOWHERE, space) - 1])
 
 

@@ -20,7 +20,7 @@ NOWHERE = -1
 
 
 class Search(NamedTuple):
-    """What a search leaves of every cell, `[S]` each."""
+    """The results of a search for every cell, `[S]` each."""
 
     distances: NDArray[np.int32]
     """Moves from the start, or NOWHERE."""

@@ -172,7 +172,7 @@ def fits(at: int, row: int, thick: int, scratch: Scratch) -> bool:
             return False
     if at > start and scratch.chosen[start] // thick != row // thick:
         return False
-    # Rows without clues are alike: the first that is free stands for all of its band.
+    # Rows without clues are equal: the first free one represents all of its band.
     if scratch.rows[row] == 0:
         for twin in range(row - row % thick, row):
             if scratch.rows[twin] == 0:
@@ -209,7 +209,7 @@ def least_digits(
             scratch.chosen[at] = -1
         elif scratch.less[size]:
             best[:] = scratch.form
-            # What stands before each row is now the best's own.
+            # The prefix of each row is now that of the best.
             scratch.less[:] = False
 
 

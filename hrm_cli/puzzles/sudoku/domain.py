@@ -1,4 +1,4 @@
-"""Sudoku as a domain: its tokens, its one-line text, its rules, and what the exact solver says of a puzzle.
+"""Sudoku as a domain: its tokens, its one-line text, its rules, and its exact solver.
 
 A grid holds digits, 0 for blank. Tokens: 0 padding, 1 blank, d + 1 for the digit d.
 """
@@ -177,7 +177,7 @@ class SudokuDomain:
         return [row.tobytes() for row in canonical_cells(cells, self.size)]
 
     def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
-        """Whether `answer` fills the puzzle by the rules; the reason is the first violation in words.
+        """Whether `answer` fills the puzzle by the rules; the reason names the first violation.
 
         Raises PuzzleError when `puzzle` is not of this size.
         """

@@ -1,4 +1,4 @@
-"""Grids drawn with spaces for blanks, as newspapers print them: where a character stands says which cell it is.
+"""Grids drawn with spaces for blanks, as newspapers print them: the position of a character shows its cell.
 
 One row with blanks does not show its columns, so a grid is understood as a whole: from where its bars stand, from the
 distances between its digits, and from its number of rows, which is its number of columns. Every layout that explains

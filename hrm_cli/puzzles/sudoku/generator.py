@@ -1,7 +1,7 @@
-"""Sudoku puzzles made here: one solution each, no two alike, the same for the same seed.
+"""The Sudoku generator: puzzles with one solution each, all different, the same for the same seed.
 
-Every attempt has a seed of its own and is made by compiled code; this module says what is expected of each attempt,
-keeps what is new and stops when nothing new comes.
+Every attempt has its own seed and is made by compiled code; this module sets the target of each attempt, keeps new
+puzzles and stops when no new one comes.
 
 Letters in shapes: n puzzles, S cells.
 """
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 Cells = NDArray[np.uint8]
 
 BATCH = 64
-"""Attempts between two looks at what is still wanted; results depend on it."""
+"""Attempts between two checks of what is still missing; results depend on it."""
 
 _AHEAD = 16
-"""Batches made at once, where so many puzzles of one number of clues are still wanted: work for many processors."""
+"""Batches made at once while many puzzles of one number of clues are still missing: work for many processors."""
 
 PATIENCE = 20_000
 """Attempts in a row without a new puzzle after which a number of clues counts as exhausted."""
@@ -51,9 +51,9 @@ def generate(
 
     Cells hold digits, 0 for blank. `clues` is a number, a (low, high) range over which puzzles are spread evenly, or
     None for minimal puzzles (no clue can go). `min_difficulty` counts the branches of the exact solver.
-    What comes out depends on the arguments and the state of `rng` alone, not on `chunk` and `threads`.
+    The result depends only on the arguments and the state of `rng`, not on `chunk` and `threads`.
 
-    A number of clues for which nothing new is found leaves its share to the other numbers of the range.
+    If no new puzzle is found for a number of clues, the other numbers of the range get its share.
 
     Raises ConfigError at once for arguments that no puzzle can meet, and PuzzleError after the last pair when
     fewer than `count` are found.
