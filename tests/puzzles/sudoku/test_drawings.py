@@ -1,6 +1,6 @@
 """A puzzle is read as it is drawn, or refused: random puzzles in every style, with what editors and mails do to them.
 
-HRM_DRAWINGS=20000 pytest tests/puzzles/test_drawings.py    # the long run
+HRM_DRAWINGS=20000 pytest tests/puzzles/sudoku/test_drawings.py    # the long run
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import random
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -20,9 +19,7 @@ from hrm_cli.puzzles.reading import read_puzzles
 from hrm_cli.puzzles.skipped import SkippedLines
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from drawings import Drawn, draw
+from .drawings import Drawn, draw
 
 DRAWINGS = int(os.environ.get("HRM_DRAWINGS", "2000"))
 PIECES = 10
