@@ -23,7 +23,7 @@ from hrm_cli.printable import printable
 # Command → where it is defined (a function with a Typer signature, or a Typer app) and its line in
 # `hrm --help`. The modules are imported when their command runs: help must not wait for torch.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("hrm_cli.cli.demo:demo", "Build a dataset, train a model and solve puzzles, in two minutes."),
+    "demo": ("hrm_cli.cli.demo:demo", "Build, train, evaluate and solve once, in about a minute."),
     "presets": ("hrm_cli.cli.presets:app", "List, show, copy, compare and check configurations."),
     "build-dataset": ("hrm_cli.cli.build_dataset:app", "Build a dataset of puzzles."),
     "params": ("hrm_cli.cli.params:params", "Count a model's parameters, exactly and by formula."),

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
@@ -96,28 +96,50 @@ def print_json(document: Any, *, indent: int | None = 2) -> None:
     print_line(json.dumps(plain, indent=indent, ensure_ascii=False))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    title: str = "",
+    folds: Collection[str] | None = None,
+    drops: Sequence[str] = (),
+    prose: bool = False,
+) -> None:
     """A table on stdout. Columns whose cells are all numbers are set to the right.
 
-    Plain tables have two spaces between columns and are never cut: `awk` and `grep` find whole values.
+    On a terminal it fits the width (`hrm_cli.cli.render.layout`): the columns `folds` wrap at words (by default the
+    last one, if it is text), those of `drops` are left out, the first of them first, and with `prose` the last column
+    may stand below its row. Plain tables have two spaces between columns and are never cut: `awk` and `grep` find
+    whole values.
     """
     cells = [[_cell(value) for value in row] for row in rows]
     numeric = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
     if is_plain(sys.stdout):
         _print_plain_table(columns, cells, numeric, title)
         return
-    from rich import box
-    from rich.table import Table
+    from rich.cells import cell_len
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, (name, is_number) in enumerate(zip(columns, numeric, strict=True)):
-        # Words wrap in the last column only: names and numbers stay whole at 80 columns.
-        last = i == len(columns) - 1 and not is_number
-        table.add_column(name, justify="right" if is_number else "left", no_wrap=not last, overflow="fold")
-    for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
-    console(sys.stdout).print(table)
+    from hrm_cli.cli.render.layout import Columns, fit, wrapped
+
+    if folds is None:
+        folds = () if numeric[-1] else columns[-1:]
+    terminal = console(sys.stdout)
+    layout = fit(Columns(columns, numeric, folds, drops, prose), cells, terminal.width, cell_len)
+
+    def show(line: str, style: str = "") -> None:
+        terminal.print(Text(line, style=style), no_wrap=True, overflow="ignore", crop=False)
+
+    for line in wrapped(title, terminal.width):
+        print_line(line)
+    for line in layout.head:
+        show(line, "bold")
+    if layout.head:
+        show("─" * max(cell_len(line) for line in (*layout.head, *layout.body)), "dim")
+    for line in layout.body:
+        show(line)
+    if dropped := ", ".join(filter(None, layout.dropped)):
+        print_line(f"Left out to fit the terminal: {dropped}.")
 
 
 @contextmanager

@@ -29,13 +29,14 @@ def demo(
     Example:
       hrm demo
 
-    Takes about two minutes on two CPU cores.
+    Takes about a minute on two CPU cores.
     """
     import time
 
     from hrm_cli.checkpoints.model_files import load_model
     from hrm_cli.cli import console
     from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.render.paragraphs import message_lines
     from hrm_cli.data.format import Dataset
     from hrm_cli.evaluation.evaluate import evaluate
     from hrm_cli.runs.execution import run_training
@@ -43,7 +44,10 @@ def demo(
     from hrm_cli.runs.request import TrainRequest
 
     reporter = console.ConsoleReporter(quiet=quiet)
-    say = reporter.note
+
+    def say(text: str) -> None:
+        for line in ("", *message_lines(text)):
+            reporter.note(line)
 
     started = time.perf_counter()
     folder = output_dir or _free_folder()
@@ -52,7 +56,7 @@ def demo(
         say(_TRAINING)
         outcome = run_training(prepared, reporter, find_device=device_of_command)
     if outcome.result.signal_number is not None:
-        say(f"\nInterrupted and saved. Continue with: hrm train --resume {folder}")
+        reporter.note(f"\nInterrupted and saved. Continue with: hrm train --resume {folder}")
         raise typer.Exit(128 + outcome.result.signal_number)
 
     model, card = load_model(folder, device_of_command(prepared.preset.train.device))
@@ -74,8 +78,9 @@ def demo(
         )
         return
     say(_SOLVING.format(count=SHOWN_PUZZLES, file=puzzle_file))
+    reporter.note("")
     _solve(folder, puzzle_file, quiet=quiet)
-    say(_DONE.format(seconds=time.perf_counter() - started, run=folder, file=puzzle_file))
+    reporter.note(_DONE.format(seconds=time.perf_counter() - started, run=folder, file=puzzle_file))
 
 
 def _free_folder() -> Path:
@@ -85,10 +90,10 @@ def _free_folder() -> Path:
 
 def _evaluated(result: Evaluation) -> str:
     return (
-        f"\n3. Evaluation. {result.puzzles} puzzles that do not occur in training: "
-        f"{result.exact_accuracy:.1%} are solved completely,\nin {result.mean_steps:.1f} reasoning steps "
+        f"3. Evaluation. {result.puzzles} puzzles that do not occur in training: "
+        f"{result.exact_accuracy:.1%} are solved completely, in {result.mean_steps:.1f} reasoning steps "
         f"on average. The model decides when to halt; the decision matches the correctness of its "
-        f"answer\nin {result.q_halt_accuracy:.1%} of the cases."
+        f"answer in {result.q_halt_accuracy:.1%} of the cases."
     )
 
 
@@ -111,20 +116,18 @@ def _solve(checkpoint: Path, puzzle_file: Path, *, quiet: bool) -> None:
 
 
 _BUILDING = (
-    "1. Dataset. The built-in generator makes 4×4 Sudoku puzzles, each with exactly one solution:\n"
+    "1. Dataset. The built-in generator makes 4×4 Sudoku puzzles, each with exactly one solution: "
     "30,000 to train on and 500 to test with, none in both."
 )
 _TRAINING = (
-    "\n2. Training. A Hierarchical Reasoning Model with half a million parameters. Two modules take "
-    "turns: a fast one\n"
-    "(L) works on the cells, a slow one (H) sums up. After every reasoning step the model answers, learns from it,\n"
-    "and learns when to halt. 'exact' is the fraction of puzzles with every cell correct: zero for a "
-    "while, then it climbs."
+    "2. Training. A Hierarchical Reasoning Model with half a million parameters. Two modules take turns: a fast "
+    "one (L) works on the cells, a slow one (H) sums up. After every reasoning step the model answers, learns from "
+    "it, and learns when to halt. 'exact' is the fraction of puzzles with every cell correct: zero for a while, "
+    "then it climbs."
 )
-_SOLVING = "\n4. Solving. {count} of the test puzzles, from the file {file}; the grid after every step:\n"
-_DONE = (
-    "\nDone in {seconds:.0f} s. The same with single commands:\n"
-    "  hrm eval {run}\n"
-    "  hrm solve {file} --checkpoint {run} --trace\n"
-    "Bigger puzzles, 9×9, in minutes: hrm train --preset sudoku-9x9-quick"
-)
+_SOLVING = "4. Solving. {count} of the test puzzles, from the file {file}; the grid after every step:"
+_DONE = """
+Done in {seconds:.0f} s. The same with single commands:
+  hrm eval {run}
+  hrm solve {file} --checkpoint {run} --trace
+Bigger puzzles, 9×9, in minutes: hrm train --preset sudoku-9x9-quick"""

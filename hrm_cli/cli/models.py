@@ -17,6 +17,7 @@ from hrm_cli.checkpoints.bundled import (
 )
 from hrm_cli.cli import console
 from hrm_cli.cli.options import JsonOption, OwnModelArgument
+from hrm_cli.cli.render.paragraphs import print_paragraph
 from hrm_cli.errors import ConfigError
 from hrm_cli.json_text import load_json
 from hrm_cli.regular_files import read_text
@@ -49,10 +50,11 @@ def list_all(context: typer.Context, json: JsonOption = False) -> None:
         console.print_message(f"No model is bundled with this installation ({bundled_folder()} holds none).")
         return
     columns = ("model", "puzzles", "parameters", "MB", "measured on", "one pass", "with attempts")
-    console.print_table(columns, [row for model in models for row in _rows(model)])
+    rows = [row for model in models for row in _rows(model)]
+    console.print_table(columns, rows, folds=("measured on",), drops=("MB", "parameters", "puzzles"))
     for model in models:
-        console.print_line(f"{model.name}: trained on {model.facts.trained_on}")
-    console.print_line(
+        print_paragraph(f"{model.name}: trained on {model.facts.trained_on}", hanging=2)
+    print_paragraph(
         "Use one: hrm solve FILE (chosen by size), or bundled:NAME wherever a CHECKPOINT is expected."
     )
 

@@ -49,7 +49,9 @@ def list_all(context: typer.Context, json: JsonOption = False) -> None:
         )
         for name, preset, trainable in by_size
     ]
-    console.print_table(("preset", "parameters", "hidden", "heads", "layers", "cycles", "purpose"), rows)
+    console.print_table(
+        ("preset", "parameters", "hidden", "heads", "layers", "cycles", "purpose"), rows, prose=True
+    )
 
 
 @app.command()

@@ -66,7 +66,8 @@ def _list(parent: Path, *, json: bool) -> None:
         console.print_message(f"{parent}: no run in it")
         return
     columns = ("run", "state", "step", "of", "best exact", "at step", "loss", "time")
-    console.print_table(columns, [_row(run) for run in found])
+    drops = ("loss", "at step", "of", "time")
+    console.print_table(columns, [_row(run) for run in found], folds=(), drops=drops)
     for run in found:
         for problem in run.problems:
             console.print_message(f"{run.folder}: {problem}")

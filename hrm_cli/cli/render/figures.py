@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hrm_cli.cli import console
+from hrm_cli.cli.render.paragraphs import print_gap, print_paragraph, terminal_width
 from hrm_cli.evaluation.intervals import wilson_interval
 from hrm_cli.printable import counted
 
@@ -40,7 +41,9 @@ def render_baselines(measured: BaselineMeasurement) -> None:
             columns, _predictors(rows), title=f"{measured.outputs:,} test outputs as they are"
         )
     rows = [(name, b.cell_accuracy, b.exact_accuracy) for name, b in measured.baselines.items()]
-    console.print_table(columns, _predictors(rows), title=f"{measured.data}: cells of {measured.split}")
+    console.print_table(
+        columns, _predictors(rows), title=f"{measured.data}: cells of {measured.split}", prose=True
+    )
 
 
 def _predictors(rows: list[tuple[str, float, float]]) -> list[tuple[str, str, str, str]]:
@@ -135,8 +138,9 @@ def render(measured: Measurement) -> None:
     ]
     ablated = ", every puzzle identifier replaced by the blank one" if measured.ablate_puzzle_id else ""
     title = f"{path}: {counted(result.puzzles, 'puzzle')} of {split}{ablated}"
-    console.print_table(("figure", "value", "meaning"), rows, title=title)
+    console.print_table(("figure", "value", "meaning"), rows, title=title, prose=True)
     if result.by_depth:
+        _gap_on_terminal()
         depths = [
             (
                 f"{one.max_steps:,}",
@@ -146,8 +150,11 @@ def render(measured: Measurement) -> None:
             )
             for one in result.by_depth
         ]
-        console.print_table(("steps at most", "exact accuracy", "mean steps", ""), depths)
+        console.print_table(
+            ("steps at most", "exact accuracy", "mean steps", ""), depths, folds=(), drops=("",)
+        )
     if result.by_set:
+        _gap_on_terminal()
         tried = attempted.by_set if attempted is not None else {}
         sets = [
             (
@@ -161,8 +168,17 @@ def render(measured: Measurement) -> None:
             for name, part in result.by_set.items()
         ]
         more = ("with effort",) if tried else ()
-        console.print_table(("set", "puzzles", "exact accuracy", *more, "cell accuracy", "mean steps"), sets)
-    console.print_line(compared_with_baselines(result.cell_accuracy, baselines))
+        console.print_table(
+            ("set", "puzzles", "exact accuracy", *more, "cell accuracy", "mean steps"),
+            sets,
+            drops=("mean steps", "cell accuracy"),
+        )
+    print_paragraph(compared_with_baselines(result.cell_accuracy, baselines))
+
+
+def _gap_on_terminal() -> None:
+    if terminal_width() is not None:
+        print_gap()
 
 
 def compared_with_baselines(cell_accuracy: float, baselines: Mapping[str, Baseline]) -> str:

@@ -1,4 +1,4 @@
-"""How `hrm params` sets text: paragraphs that fit the terminal, gaps between tables."""
+"""Text between tables: paragraphs that fit the terminal, gaps."""
 
 from __future__ import annotations
 
@@ -17,18 +17,37 @@ def terminal_width() -> int | None:
     return None if console.is_plain(sys.stdout) else shutil.get_terminal_size().columns
 
 
-def print_paragraph(text: str, indent: int = 0) -> None:
-    """Lines that fit the terminal; one whole line where there is none, for `grep`."""
+def print_paragraph(text: str, indent: int = 0, *, hanging: int = 0) -> None:
+    """Lines that fit the terminal; one whole line where there is none, for `grep`.
+
+    `indent` moves all lines to the right, `hanging` those after the first.
+    """
     width = terminal_width()
-    lines = [text] if width is None else textwrap.wrap(text, min(max(width, 40), _LONGEST_LINE) - indent)
-    for line in lines:
-        console.print_line(" " * indent + line)
+    for line in (
+        [" " * indent + text] if width is None else fitting_lines(text, width, indent, hanging=hanging)
+    ):
+        console.print_line(line)
+
+
+def message_lines(text: str) -> list[str]:
+    """A paragraph for stderr: lines that fit the terminal there, or one whole line."""
+    if console.is_plain(sys.stderr):
+        return [text]
+    return fitting_lines(text, console.console(sys.stderr).width)
+
+
+def fitting_lines(text: str, width: int, indent: int = 0, *, hanging: int = 0) -> list[str]:
+    """The text in lines of at most `width` characters, broken between words only."""
+    return textwrap.wrap(
+        text, min(max(width, 40), _LONGEST_LINE),
+        initial_indent=" " * indent, subsequent_indent=" " * (indent + hanging),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def print_gap() -> None:
-    """An empty line between tables; on a terminal they bring their own."""
-    if terminal_width() is None:
-        console.print_line()
+    """An empty line between tables."""
+    console.print_line()
 
 
 def right_aligned(cells: list[str]) -> list[str]:

@@ -82,7 +82,7 @@ def _print_formulas(report: Report) -> None:
     assert report.rule_of_thumb is not None
     rows = [("exact", report.exact.trainable, "", "")]
     rows += [_formula_row(formula) for formula in (report.guide, report.rule_of_thumb)]
-    console.print_table(("published formula", "parameters", "error", "why"), rows)
+    console.print_table(("published formula", "parameters", "error", "why"), rows, prose=True)
     print_gap()
 
 
@@ -234,7 +234,7 @@ def show_ledger(entries: Sequence[Entry]) -> None:
     _print_table(entries, with_source=width is None or width >= _WIDE)
     print_gap()
     for number, entry in enumerate(entries, 1):
-        console.print_line(f"{f'{number}.':<4}{entry.claim} ({entry.source}): {entry.verdict}")
+        print_paragraph(f"{f'{number}.':<4}{entry.claim} ({entry.source}): {entry.verdict}", hanging=4)
         print_paragraph(f"It counted {entry.counted}.", indent=4)
         console.print_line(f"    {entry.command}")
         if number < len(entries):
@@ -257,7 +257,7 @@ def _print_table(entries: Sequence[Entry], *, with_source: bool) -> None:
         for head, cells in columns.items()
     ]
     heads, *rows = zip(*table, strict=True)
-    console.print_table(heads, rows)
+    console.print_table(heads, rows, folds=("claim", "where", "verdict"))
 
 
 def _figure(entry: Entry) -> str:

@@ -1,0 +1,154 @@
+"""How a table fits a terminal: columns fold at words, move below their row, or are dropped in a given order.
+
+Names and numbers are never cut: a table that fits in no other way is set as one block for each row.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+GAP = 2
+"""Characters between two columns."""
+_INDENT = 4
+"""Characters before text below its row."""
+_READABLE = 30
+"""Characters from which running text may stand in a column of its own."""
+_FOLDED = 16
+"""Characters that a folded column has at least, if its text is that long."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The lines of a table."""
+
+    head: list[str]
+    body: list[str]
+    dropped: list[str] = field(default_factory=list)
+    """Names of the columns that had to be left out."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table, and which of them may give way."""
+
+    names: Sequence[str]
+    right: Sequence[bool]
+    """Whether a column is set to the right."""
+    folds: Collection[str] = ()
+    """Columns whose text may wrap at words."""
+    drops: Sequence[str] = ()
+    """Columns that may be left out, the first of them first."""
+    prose: bool = False
+    """Whether the last column is running text, which may stand below its row."""
+
+    def without(self, dropped: Collection[str]) -> list[int]:
+        """The numbers of the columns that are left."""
+        return [i for i, name in enumerate(self.names) if name not in dropped]
+
+
+def fit(
+    columns: Columns, rows: Sequence[Sequence[str]], width: int, measure: Callable[[str], int] = len
+) -> Layout:
+    """The table within `width` characters; `measure` counts the cells of a terminal that a text takes."""
+    table = _Table(columns, rows, width, measure)
+    everything = columns.without(())
+    if table.natural_width(everything) <= width:
+        return table.side_by_side(everything, [table.natural(i) for i in everything])
+    for count in range(len(columns.drops) + 1):
+        dropped = list(columns.drops[:count])
+        kept = columns.without(dropped)
+        if (widths := table.folded(kept)) is not None:
+            return table.side_by_side(kept, widths, dropped)
+        if columns.prose and (widths := table.folded(kept[:-1])) is not None:
+            return table.side_by_side(kept[:-1], widths, dropped, below=kept[-1])
+    return table.stacked(everything)
+
+
+class _Table:
+    def __init__(
+        self, columns: Columns, rows: Sequence[Sequence[str]], width: int, measure: Callable[[str], int]
+    ) -> None:
+        self._columns, self._rows, self._width, self._measure = columns, rows, width, measure
+
+    def natural(self, i: int) -> int:
+        return max(map(self._measure, (self._columns.names[i], *(row[i] for row in self._rows))))
+
+    def natural_width(self, kept: list[int]) -> int:
+        return sum(map(self.natural, kept)) + GAP * (len(kept) - 1)
+
+    def _least(self, i: int) -> int:
+        cells = [row[i] for row in self._rows]
+        is_prose = self._columns.prose and i == len(self._columns.names) - 1
+        if not is_prose and self._columns.names[i] not in self._columns.folds:
+            return max(map(self._measure, [*self._columns.names[i].split(), *cells]), default=0)
+        words = [word for text in (self._columns.names[i], *cells) for word in text.split()]
+        wanted = _READABLE if is_prose else _FOLDED
+        return max([min(self.natural(i), wanted), *map(self._measure, words)])
+
+    def folded(self, kept: list[int]) -> list[int] | None:
+        """Widths within the terminal's; None where words and numbers do not fit."""
+        widths = [self._least(i) for i in kept]
+        left = self._width - sum(widths) - GAP * (len(kept) - 1)
+        if left < 0:
+            return None
+        # What is left goes to the columns that are folded most.
+        while left and (
+            short := [
+                (self.natural(i) - widths[n], n) for n, i in enumerate(kept) if self.natural(i) > widths[n]
+            ]
+        ):
+            widths[max(short)[1]] += 1
+            left -= 1
+        return widths
+
+    def side_by_side(
+        self, kept: list[int], widths: list[int], dropped: Sequence[str] = (), below: int | None = None
+    ) -> Layout:
+        head = self._row([self._columns.names[i] for i in kept], kept, widths)
+        body = []
+        for row in self._rows:
+            body += self._row([row[i] for i in kept], kept, widths)
+            if below is not None:
+                body += wrapped(row[below], self._width - _INDENT, " " * _INDENT)
+        return Layout(head, body, list(dropped))
+
+    def _row(self, cells: list[str], kept: list[int], widths: list[int]) -> list[str]:
+        parts = [self._cell(text, width) for text, width in zip(cells, widths, strict=True)]
+        height = max(map(len, parts), default=0)
+        lines = []
+        for number in range(height):
+            texts = [part[number] if number < len(part) else "" for part in parts]
+            lines.append((" " * GAP).join(
+                self._padded(text, width, right=self._columns.right[i])
+                for text, width, i in zip(texts, widths, kept, strict=True)
+            ).rstrip())  # fmt: skip
+        return lines
+
+    def _cell(self, text: str, width: int) -> list[str]:
+        return [text] if self._measure(text) <= width else wrapped(text, width) or [""]
+
+    def _padded(self, text: str, width: int, *, right: bool) -> str:
+        space = " " * max(width - self._measure(text), 0)
+        return space + text if right else text + space
+
+    def stacked(self, kept: list[int]) -> Layout:
+        """One block for each row: the first cell, and below it the others with their names."""
+        names = [self._columns.names[i] for i in kept]
+        label = max(map(self._measure, names[1:]), default=0)
+        body: list[str] = []
+        for row in self._rows:
+            body += [row[kept[0]]] if row[kept[0]] else []
+            for name, i in zip(names[1:], kept[1:], strict=True):
+                if row[i]:
+                    begin = f"{' ' * GAP}{name}{' ' * (label - self._measure(name) + GAP)}"
+                    text = wrapped(row[i], max(self._width - len(begin), 1), " " * len(begin))
+                    body += [begin + text[0].lstrip(), *text[1:]] if text else [begin.rstrip()]
+        return Layout([], body)
+
+
+def wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """Lines of at most `width` characters behind `indent`; words are never cut."""
+    lines = textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False)
+    return [indent + line for line in lines]
