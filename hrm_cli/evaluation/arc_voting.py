@@ -46,6 +46,8 @@ class Candidate:
     votes: int
     confidence: float
     """Mean probability with which the model halted on it."""
+    first: int = 0
+    """The first of all answers that was this one, by its place among them."""
 
 
 @dataclass
@@ -114,7 +116,10 @@ class Votes:
     def candidates(self, task: str, test_input: Grid) -> list[Candidate]:
         """The answers to a test input, best first: by votes, then by mean halt probability, then the first given."""
         answers = self._tallies.get((task, _key(test_input)), {})
-        return [Candidate(_grid(key), tally.votes, tally.confidence) for key, tally in ranked(answers)]
+        return [
+            Candidate(_grid(key), tally.votes, tally.confidence, tally.first)
+            for key, tally in ranked(answers)
+        ]
 
 
 def _originals(fields: NDArray[np.integer], symmetries: ArcSymmetries) -> list[bytes]:

@@ -13,7 +13,7 @@ from hrm_cli.files import refuse_unwritable, whole_file
 from hrm_cli.json_text import LARGEST_DOCUMENT, parse_json
 from hrm_cli.puzzles.arc.domain import ArcDomain
 from hrm_cli.puzzles.arc.tasks import Task, parse_tasks, read_tasks
-from hrm_cli.solving.files import FEW, answer_files
+from hrm_cli.solving.files import FEW, Draw, answer_files
 from hrm_cli.solving.request import STDIN, SolveRequest, Watcher, standard_input
 
 if TYPE_CHECKING:
@@ -23,12 +23,18 @@ if TYPE_CHECKING:
 
 
 def solve_tasks(
-    request: SolveRequest, watcher: Watcher, stdin: IO[bytes] | None, find_device: FindDevice | None
+    request: SolveRequest,
+    watcher: Watcher,
+    stdin: IO[bytes] | None,
+    draw: Draw | None,
+    find_device: FindDevice | None,
 ) -> None:
     """Solves the tasks of a file. Raises PuzzleError, ConfigError or CheckpointError."""
     tasks = [task for source in request.sources for task in _open_tasks(source, stdin)]
     with (
-        answer_files(request.files, request.output) as write,
+        answer_files(
+            request.files, request.output, request.picture, draw=draw, with_trace=request.trace
+        ) as write,
         _submission_file(request.submission) as attempts,
     ):
         from hrm_cli.checkpoints.model_files import load_model
@@ -49,6 +55,7 @@ def solve_tasks(
             request.votes,
             request.batch_size,
             adaptation,
+            request.trace or request.picture is not None,
         )
         solver = ArcSolver(model, card, effort)
         watcher.begin(are_few=len(tasks) <= FEW, are_tasks=True)

@@ -20,15 +20,16 @@ from numpy.typing import NDArray
 from hrm_cli.checkpoints.model_files import ModelCard
 from hrm_cli.data.arc.augmentation import Examples
 from hrm_cli.errors import CheckpointError
-from hrm_cli.evaluation.arc_voting import Votes, submission
+from hrm_cli.evaluation.arc_voting import Candidate, Votes, submission
 from hrm_cli.models.act import ACTModel
 from hrm_cli.puzzles.arc.domain import NO_RULES, ArcDomain
 from hrm_cli.puzzles.arc.names import unpack_names
-from hrm_cli.puzzles.arc.symmetry import ArcSymmetries, parse_name
+from hrm_cli.puzzles.arc.symmetry import ArcSymmetries, ArcSymmetry, parse_name
 from hrm_cli.puzzles.arc.tasks import Pair, Task
 from hrm_cli.puzzles.domain import Puzzle
 from hrm_cli.solving.arc_adapting import Adaptation, adapt, check_adaptable
-from hrm_cli.solving.solution import Solution
+from hrm_cli.solving.arc_tracing import StepRecorder
+from hrm_cli.solving.solution import Solution, TraceStep
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Effort:
     """Copies that vote at most, the task as it is among them; None: all that the checkpoint knows."""
     batch_size: int = 256
     adaptation: Adaptation | None = None
+    trace: bool = False
+    """Keep the reasoning steps of the copy whose answer wins."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,37 @@ class _Known:
 
     def limited(self, count: int | None) -> _Known:
         return _Known(self.model, self.symmetries[: count or None], self.identifiers[: count or None])
+
+
+@dataclass(frozen=True)
+class _Vote:
+    """What the copies of a task answered."""
+
+    votes: Votes
+    inputs: int = 1
+    """Test inputs; row i of the vote is copy i // inputs."""
+    steps: int = 0
+    """Of the copy that took longest."""
+    symmetries: ArcSymmetries | None = None
+    """The copies; None where the model knows none."""
+    recorder: StepRecorder | None = None
+
+    @property
+    def copies(self) -> int:
+        return 0 if self.symmetries is None else len(self.symmetries)
+
+    def copy_of(self, candidate: Candidate) -> int:
+        """The first copy that gave this answer."""
+        return candidate.first // self.inputs
+
+    def trace(self, candidate: Candidate) -> tuple[TraceStep, ...]:
+        """The steps of that copy, if they were kept."""
+        if self.recorder is None or self.symmetries is None:
+            return ()
+        copy = self.copy_of(candidate)
+        permutation = tuple(self.symmetries.permutations[copy].tolist())
+        symmetry = ArcSymmetry(int(self.symmetries.transforms[copy]), permutation)
+        return self.recorder.trace(candidate.first, symmetry)
 
 
 @dataclass(frozen=True)
@@ -87,18 +121,14 @@ class ArcSolver:
             elif self._effort.adaptation is not None:
                 held_out = self._held_out(task, self._effort.adaptation)
                 known = self._adapted(task.name, task.train, self._effort.adaptation)
-            if known is None:
-                votes, steps = Votes.of([""]), 0
-            else:
-                votes, steps = self._vote(known, task.name, task.test)
-            self.submission |= submission(votes, [task])
+            vote = _Vote(Votes.of([""])) if known is None else self._vote(known, task.name, task.test)
+            self.submission |= submission(vote.votes, [task])
             seconds = (time.perf_counter() - started) / len(task.test)
             for number, pair in enumerate(task.test, start=1):
                 where = f"{task.where}: task {task.name}, test {number}"
                 puzzle = Puzzle(pair.input, solution=pair.output, where=where, domain=ArcDomain.name)
-                copies = 0 if known is None else len(known.symmetries)
-                facts = _Facts(task, puzzle, copies, steps, held_out, seconds)
-                yield _solution(index, facts, votes, self._effort.adaptation)
+                facts = _Facts(task, puzzle, vote, held_out, seconds)
+                yield _solution(index, facts, self._effort.adaptation)
                 index += 1
 
     def _adapted(self, task: str, demonstrations: Sequence[Pair], adaptation: Adaptation) -> _Known:
@@ -111,13 +141,13 @@ class ArcSolver:
         right = 0
         for number, pair in enumerate(task.train):
             others = [*task.train[:number], *task.train[number + 1 :]]
-            votes, _ = self._vote(self._adapted(task.name, others, adaptation), task.name, [pair])
-            best = votes.candidates(task.name, pair.input)[:1]
+            vote = self._vote(self._adapted(task.name, others, adaptation), task.name, [pair])
+            best = vote.votes.candidates(task.name, pair.input)[:1]
             right += bool(best) and np.array_equal(best[0].grid, np.asarray(pair.output))
         return _HeldOut(right, len(task.train))
 
-    def _vote(self, known: _Known, task: str, pairs: Sequence[Pair]) -> tuple[Votes, int]:
-        """The votes of all copies on some inputs, and the reasoning steps of the longest."""
+    def _vote(self, known: _Known, task: str, pairs: Sequence[Pair]) -> _Vote:
+        """The votes of all copies on some inputs."""
         effort, model = self._effort, known.model
         examples = Examples.draw([Pair(pair.input) for pair in pairs])
         tokens, _ = examples.copies(known.symmetries)
@@ -125,11 +155,16 @@ class ArcSolver:
         rows = known.identifiers[local - 1]
         symmetries = ArcSymmetries.identity().followed_by(known.symmetries)
         votes, longest = Votes(["", *[task] * len(known.symmetries)], symmetries), 0
+        recorder = StepRecorder() if effort.trace else None
         for start in range(0, len(tokens), effort.batch_size):
             part = slice(start, start + effort.batch_size)
             inputs = torch.from_numpy(tokens[part].astype(np.int32)).to(model.device)
             identifiers = torch.from_numpy(rows[part].astype(np.int32)).to(model.device)
             for step in model.infer(inputs, identifiers, effort.max_steps, adaptive=effort.adaptive):
+                if recorder is not None:
+                    rows_of_all = start + step.rows.cpu().numpy()
+                    values = step.q_halt.float().cpu().numpy()
+                    recorder.add(step.step, rows_of_all, step.predictions.cpu().numpy(), values)
                 done = step.rows[step.finished].cpu().numpy()
                 if not len(done):
                     continue
@@ -138,9 +173,11 @@ class ArcSolver:
                     tokens[part][done],
                     step.predictions[step.finished].cpu().numpy(),
                     step.q_halt[step.finished].float().cpu().numpy(),
+                    # Of equal answers the one of the task itself comes first, whichever halts sooner.
+                    start + done,
                 )
                 longest = max(longest, step.step)
-        return votes, longest
+        return _Vote(votes, len(examples), longest, known.symmetries, recorder)
 
 
 def known_copies(model: ACTModel, card: ModelCard) -> dict[str, _Known]:
@@ -169,15 +206,15 @@ def known_copies(model: ACTModel, card: ModelCard) -> dict[str, _Known]:
 class _Facts:
     task: Task
     puzzle: Puzzle
-    copies: int
-    steps: int
+    vote: _Vote
     held_out: _HeldOut | None
     seconds: float
 
 
-def _solution(index: int, facts: _Facts, votes: Votes, adaptation: Adaptation | None) -> Solution:
-    puzzle = facts.puzzle
-    ranked = votes.candidates(facts.task.name, puzzle.grid)
+def _solution(index: int, facts: _Facts, adaptation: Adaptation | None) -> Solution:
+    puzzle, vote = facts.puzzle, facts.vote
+    ranked = vote.votes.candidates(facts.task.name, puzzle.grid)
+    demonstrations = tuple((pair.input, pair.output) for pair in facts.task.train if pair.output is not None)
     if not ranked:
         return Solution(
             index,
@@ -187,6 +224,8 @@ def _solution(index: int, facts: _Facts, votes: Votes, adaptation: Adaptation | 
             "--adapt STEPS fits some to its demonstrations",
             puzzle,
             seconds=facts.seconds,
+            how="votes",
+            demonstrations=demonstrations,
         )
     right = [puzzle.solution is not None and np.array_equal(c.grid, puzzle.solution) for c in ranked[:2]]
     if puzzle.solution is None:
@@ -196,11 +235,12 @@ def _solution(index: int, facts: _Facts, votes: Votes, adaptation: Adaptation | 
     else:
         second = ", but the second candidate equals it" if any(right) else ""
         said = f"differs from the solution in the file{second}"
-    reasons = [said, f"{ranked[0].votes} of {facts.copies} votes"]
+    reasons = [said, f"{ranked[0].votes} of {vote.copies} votes"]
+    second_answer = ranked[min(1, len(ranked) - 1)].grid
     details: dict[str, Any] = {
         "task": facts.task.name,
         "votes": ranked[0].votes,
-        "attempt_2": ranked[min(1, len(ranked) - 1)].grid.tolist(),
+        "attempt_2": second_answer.tolist(),
     }
     held_out = facts.held_out
     if held_out is not None and adaptation is not None:
@@ -215,9 +255,14 @@ def _solution(index: int, facts: _Facts, votes: Votes, adaptation: Adaptation | 
         puzzle=puzzle,
         answer=ranked[0].grid,
         verified=right[0],
-        steps=facts.steps,
-        attempts=facts.copies,
+        steps=vote.steps,
+        attempts=vote.copies,
+        attempt=vote.copy_of(ranked[0]) + 1,
+        how="votes",
         seconds=facts.seconds,
         truth=puzzle.solution,
+        trace=vote.trace(ranked[0]),
+        demonstrations=demonstrations,
+        second=second_answer,
         details=details,
     )

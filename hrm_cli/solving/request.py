@@ -82,8 +82,6 @@ class SolveRequest:
             "--noise-init": self.noise_init is not None,
             "--noise": self.noise is not None,
             "--max-seconds": self.seconds is not None,
-            "--trace": self.trace,
-            "--picture": self.picture,
             "--save-carry": self.save_carry,
             "--resume-carry": self.resume_carry,
         }

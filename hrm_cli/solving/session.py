@@ -50,7 +50,7 @@ def solve_request(
     if has_tasks:
         from hrm_cli.solving.arc_session import solve_tasks
 
-        solve_tasks(request, watcher, stdin, find_device)
+        solve_tasks(request, watcher, stdin, draw, find_device)
         return None
     puzzles = None
     if request.resume_carry is None:

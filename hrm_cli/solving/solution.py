@@ -57,13 +57,17 @@ class Solution:
     one_pass: bool = False
     """Whether the first answer to the puzzle as it is was verified."""
     how: str = "pass"
-    """What gave the answer: the first pass, copies, search or restarts."""
+    """What gave the answer: the first pass, copies, search or restarts; for ARC tasks votes."""
     nodes: int = 0
     """Nodes of the search begun."""
     total_steps: int = 0
     """Reasoning steps of everything that was tried."""
     flops: int | None = None
     """What these take; None where the model is not known."""
+    demonstrations: tuple[tuple[Grid, Grid], ...] = ()
+    """Of an ARC task: its inputs with their outputs."""
+    second: Grid | None = None
+    """ARC: the second of the two answers that count."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """What else the JSON record says, such as an ARC task's votes."""
 
@@ -124,7 +128,9 @@ class Tally:
     def add(self, solution: Solution) -> None:
         """Counts one more."""
         self.statuses[solution.status] += 1
-        self.tried_harder |= (solution.attempt > 0 and solution.attempts > 1) or solution.nodes > 0
+        # Votes are no further effort: all copies of an ARC task answer, whatever the first of them does.
+        is_further = solution.how != "votes" and solution.attempt > 0 and solution.attempts > 1
+        self.tried_harder |= is_further or solution.nodes > 0
         if solution.status == "solved":
             self.solved_by[solution.how] = self.solved_by.get(solution.how, 0) + 1
         if solution.puzzle is None:

@@ -5,8 +5,8 @@ In a drawing, spaces and the characters of rules separate; every other character
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from hrm_cli.puzzles.domain import Domain, Grid
 
@@ -26,6 +26,8 @@ class Drawing:
     lines: Sequence[str]
     cells: Sequence[tuple[int, int]]
     """Line and column of the character of each cell."""
+    palette: Mapping[str, str] = field(default_factory=dict)
+    """The color of each character, in domains whose cells are colored (ARC); empty in others."""
 
     @property
     def symbols(self) -> list[str]:
@@ -67,15 +69,19 @@ def draw(domain: Domain, grid: Grid) -> Drawing:
         for column, character in enumerate(line)
         if character not in _SEPARATORS
     ]
-    return Drawing(lines, cells)
+    return Drawing(lines, cells, getattr(domain, "palette", {}))
 
 
 def changed_cells(before: Drawing | None, after: Drawing) -> set[int]:
-    """Cells whose characters differ; none where there is nothing before."""
+    """Cells of `after` whose characters differ; none where there is nothing before.
+
+    Grids of ARC may differ in size: a cell that was not there differs too.
+    """
     if before is None:
         return set()
-    pairs = zip(before.symbols, after.symbols, strict=True)
-    return {cell for cell, (old, new) in enumerate(pairs) if old != new}
+    old = dict(zip(before.cells, before.symbols, strict=True))
+    places = zip(after.cells, after.symbols, strict=True)
+    return {cell for cell, (place, symbol) in enumerate(places) if old.get(place) != symbol}
 
 
 def _after_gaps(positions: list[int], usual: int) -> list[int]:

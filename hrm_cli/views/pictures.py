@@ -1,60 +1,27 @@
-"""A solve as a picture: the puzzle, some reasoning steps and the answer, as SVG text.
-
-Only strings are built; every text is escaped. All lengths are pixels.
-"""
+"""A solve as a picture: the puzzle, some reasoning steps and the answer, as SVG text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
 
 from hrm_cli.printable import counted
 from hrm_cli.puzzles.domain import Domain
 from hrm_cli.solving.solution import Solution
 from hrm_cli.views.drawing import BLANK, DOT, SOLID, Drawing, changed_cells, draw
+from hrm_cli.views.svg import MARGIN, box_at, document, text_at
+from hrm_cli.views.task_pictures import task_picture
 from hrm_cli.views.trace import Frame, frames, given_cells, wrong_cells
 
 MOST_STEPS = 4
 """Reasoning steps shown next to the puzzle; the last is the answer."""
 
-MARGIN, GAP = 32, 40
+GAP = 40
 TOP, BOTTOM = 124, 96
 GRID_SIDE = 216
 LARGEST_DIGIT = 28
 DIGIT_MIDDLE = 0.36
 """Height of a digit's middle above its baseline, in font sizes: not every viewer centers text by itself."""
-
-STYLE = """
-  text { font-family: ui-sans-serif, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif }
-  .card { fill: #ffffff; stroke: #e4e7ec }
-  .title { font-size: 20px; font-weight: 700; fill: #101828 }
-  .sub { font-size: 13px; fill: #667085 }
-  .label { font-size: 14px; font-weight: 600; fill: #344054 }
-  .small { font-size: 12px; fill: #667085 }
-  .verdict { font-size: 13px; text-anchor: end }
-  .cell { text-anchor: middle }
-  .given { fill: #101828; font-weight: 700 }
-  .model { fill: #2563eb; font-weight: 500 }
-  .right { fill: #067647; font-weight: 500 }
-  .wrong { fill: #d92d20; font-weight: 700 }
-  .givenbox { fill: #f2f4f7 }
-  .plainbox { fill: #ffffff; stroke: #e4e7ec }
-  .changedbox { fill: #fde68a }
-  .solidbox { fill: #475467; shape-rendering: crispEdges }
-  .endbox { fill: #7c3aed }
-  .end { fill: #ffffff; font-weight: 700 }
-  circle.model { fill: #2563eb }
-  circle.right { fill: #12b76a }
-  circle.wrong { fill: #d92d20 }
-  circle.missed { fill: none; stroke: #d92d20 }
-  .thin { stroke: #d0d5dd; stroke-width: 1 }
-  .thick { stroke: #475467; stroke-width: 2 }
-  .frame { fill: none; stroke: #475467; stroke-width: 2 }
-  .track { fill: #eaecf0 }
-  .bar { fill: #7c3aed }
-  .arrow { fill: none; stroke: #98a2b3; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round }
-"""
 
 
 @dataclass(frozen=True)
@@ -74,21 +41,15 @@ def solve_picture(domain: Domain, solution: Solution) -> str:
     """The SVG of a solution that has an answer; with the steps between, where they were traced."""
     assert solution.puzzle is not None
     assert solution.answer is not None
+    if solution.demonstrations:
+        return task_picture(domain, solution)
     given = given_cells(domain, solution.puzzle.grid)
     panels = _panels(domain, solution)
     width = 2 * MARGIN + len(panels) * GRID_SIDE + (len(panels) - 1) * GAP
     height = TOP + GRID_SIDE + BOTTOM
     steps = counted(solution.steps, "reasoning step")
     title = f"{domain.describe()}: {'solved' if solution.verified else 'not solved'} in {steps}"
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}" role="img">',
-        f"<title>{escape(title)}</title>",
-        f"<style>{STYLE}</style>",
-        f'<rect class="card" x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="16"/>',
-        _text(MARGIN, 44, "title", title),
-        _text(MARGIN, 68, "sub", _subtitle(solution)),
-    ]
+    parts: list[str] = []
     for number, panel in enumerate(panels):
         left = MARGIN + number * (GRID_SIDE + GAP)
         parts += _panel(panel, left, given)
@@ -96,7 +57,7 @@ def solve_picture(domain: Domain, solution: Solution) -> str:
             middle, x = TOP + GRID_SIDE // 2, left - GAP // 2
             parts.append(f'<path class="arrow" d="M{x - 5} {middle - 8}l8 8l-8 8"/>')
     parts += _legend(panels, height - 24)
-    return "\n".join([*parts, "</svg>", ""])
+    return document(width, height, title, _subtitle(solution), parts)
 
 
 def _panels(domain: Domain, solution: Solution) -> list[Panel]:
@@ -151,10 +112,10 @@ def _panel(panel: Panel, left: int, given: Set[int]) -> list[str]:
     columns = {column: number for number, column in enumerate(drawing.columns)}
     cell_height, cell_width = GRID_SIDE / len(rows), GRID_SIDE / len(columns)
     size = min((0.9 if drawing.is_plan else 0.62) * min(cell_width, cell_height), LARGEST_DIGIT)
-    parts = [_text(left, TOP - 14, "label", panel.label)]
+    parts = [text_at(left, TOP - 14, "label", panel.label)]
     if panel.verdict:
         verdict_class = "right" if panel.model_class == "right" else "wrong"
-        parts.append(_text(left + GRID_SIDE, TOP - 14, f"verdict {verdict_class}", panel.verdict))
+        parts.append(text_at(left + GRID_SIDE, TOP - 14, f"verdict {verdict_class}", panel.verdict))
     boxes, symbols = [], []
     for cell, (line, column) in enumerate(drawing.cells):
         x, y = left + columns[column] * cell_width, TOP + rows[line] * cell_height
@@ -164,7 +125,7 @@ def _panel(panel: Panel, left: int, given: Set[int]) -> list[str]:
         if symbol == SOLID:
             box = "solidbox"
         if box or cell in panel.changed:
-            boxes.append(_box(box or "changedbox", x, y, cell_width, cell_height))
+            boxes.append(box_at(box or "changedbox", x, y, cell_width, cell_height))
         kind = "wrong" if cell in panel.wrong else "given" if cell in given else panel.model_class
         if symbol == DOT or (symbol == BLANK and kind == "wrong" and drawing.is_plan):
             dot = kind if symbol == DOT else "missed"
@@ -172,13 +133,9 @@ def _panel(panel: Panel, left: int, given: Set[int]) -> list[str]:
         elif is_written:
             middle = y + cell_height / 2 + DIGIT_MIDDLE * size
             text_class = "end" if box == "endbox" else kind
-            symbols.append(_text(x + cell_width / 2, middle, f"cell {text_class}", symbol))
+            symbols.append(text_at(x + cell_width / 2, middle, f"cell {text_class}", symbol))
     parts += [*boxes, *_lines(drawing, left, cell_width, cell_height)]
     return [*parts, f'<g font-size="{size:.3g}">', *symbols, "</g>", *_footer(panel, left)]
-
-
-def _box(style: str, x: float, y: float, width: float, height: float) -> str:
-    return f'<rect class="{style}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"/>'
 
 
 def _dot(style: str, x: float, y: float, cell: float) -> str:
@@ -208,7 +165,7 @@ def _footer(panel: Panel, left: int) -> list[str]:
     return [
         f'<rect class="track" x="{left}" y="{y}" width="{GRID_SIDE}" height="6" rx="3"/>',
         f'<rect class="bar" x="{left}" y="{y}" width="{filled:.4g}" height="6" rx="3"/>',
-        _text(left, y + 24, "small", f"halt probability {panel.probability:.0%}"),
+        text_at(left, y + 24, "small", f"halt probability {panel.probability:.0%}"),
     ]
 
 
@@ -227,18 +184,14 @@ def _legend(panels: Sequence[Panel], y: int) -> list[str]:
     parts, x = [], MARGIN
     for symbol_class, box_class, meaning in entries:
         sample = (
-            f'<g font-size="12">{_text(x + 9, y - 5 + 12 * DIGIT_MIDDLE, f"cell {symbol_class}", "5")}</g>'
+            f'<g font-size="12">{text_at(x + 9, y - 5 + 12 * DIGIT_MIDDLE, f"cell {symbol_class}", "5")}</g>'
         )
         if is_plan:
             sample = "" if box_class == "solidbox" else _dot(symbol_class, x + 9, y - 5, 18)
         parts += [
             f'<rect class="{box_class or "plainbox"}" x="{x}" y="{y - 14}" width="18" height="18" rx="3"/>',
             sample,
-            _text(x + 25, y, "small", meaning),
+            text_at(x + 25, y, "small", meaning),
         ]
         x += 25 + 20 + round(6.2 * len(meaning))
     return parts
-
-
-def _text(x: float, y: float, style: str, text: str) -> str:
-    return f'<text class="{style}" x="{x:g}" y="{y:g}">{escape(text)}</text>'

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hrm_cli.puzzles.domain import Domain, Grid
 from hrm_cli.solving.solution import Solution
+from hrm_cli.views.colored import painted
 from hrm_cli.views.drawing import BLANK, SOLID, Drawing, changed_cells, draw
 
 if TYPE_CHECKING:
@@ -88,21 +89,31 @@ def plain_lines(frame: Frame) -> list[str]:
     return [frame.title, *(f"  {line}".rstrip() for line in lines)]
 
 
-def rich_frame(frame: Frame, given: Set[int]) -> RenderableType:
-    """A step for terminals: givens bold, changed cells on yellow, wrong ones red."""
+def rich_frame(frame: Frame, given: Set[int], *, has_digits: bool = False) -> RenderableType:
+    """A step for terminals: givens bold, changed cells on yellow, wrong ones red.
+
+    Colored domains show their colors, with digits where `has_digits`.
+    """
     from rich.console import Group
     from rich.text import Text
 
-    grid = styled_grid(frame.drawing, given, frame.changed, frame.wrong)
+    grid = styled_grid(frame.drawing, given, frame.changed, frame.wrong, has_digits=has_digits)
     return Group(Text(frame.title.replace(": ", "\n", 1), style="dim"), grid, "")
 
 
 def styled_grid(
-    drawing: Drawing, given: Set[int], changed: Set[int] = frozenset(), wrong: Set[int] = frozenset()
+    drawing: Drawing,
+    given: Set[int],
+    changed: Set[int] = frozenset(),
+    wrong: Set[int] = frozenset(),
+    *,
+    has_digits: bool = False,
 ) -> Text:
     """A drawing in colors."""
     from rich.text import Text
 
+    if drawing.palette:
+        return painted(drawing, wrong, has_digits=has_digits)
     text = Text("\n".join(drawing.lines), no_wrap=True)
     starts = [sum(len(line) + 1 for line in drawing.lines[:i]) for i in range(len(drawing.lines))]
     for cell, (row, column) in enumerate(drawing.cells):
@@ -122,4 +133,8 @@ def styled_grid(
 
 def given_cells(domain: Domain, puzzle: Grid) -> set[int]:
     """The cells that the puzzle itself fills."""
-    return {cell for cell, symbol in enumerate(draw(domain, puzzle).symbols) if symbol != BLANK}
+    drawing = draw(domain, puzzle)
+    if drawing.palette:
+        # An ARC input is no part of its answer.
+        return set()
+    return {cell for cell, symbol in enumerate(drawing.symbols) if symbol != BLANK}

@@ -162,9 +162,28 @@ def test_known_tasks_are_solved_by_votes_and_checked_against_the_solutions_besid
         json.dumps(ROUND, separators=(",", ":")),
     )
     assert copied["attempts"] == copied["votes"] == 3
+    assert (copied["attempt"], copied["how"]) == (1, "votes")
     assert (other["status"], other["verified"]) == ("unsolved", False)
     assert other["reason"].startswith("differs from the solution in the file")
     assert set(json.loads(submission.read_text())) == {"copy", "other"}
+
+
+def test_a_traced_task_shows_the_copy_that_won_and_its_picture_the_whole_task(
+    run_hrm: Callable[..., Any], tasks: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    file, picture = tasks.with_name("arc_evaluation_challenges.json"), tmp_path / "task.svg"
+    _, (copied, _), _ = solve(run_hrm, file, checkpoint, "--trace", "--picture", picture)
+    assert [step["grid"] for step in copied["trace"]] == [copied["answer"]]
+    drawn = picture.read_text()
+    for text in ("ARC task copy, test 1: solved", "Demonstrations", "answer, 2×2: right", "expected, 2×2"):
+        assert text in drawn
+    assert str(tmp_path) not in drawn
+    done = run_hrm("solve", file, "--checkpoint", checkpoint, "--trace", "--device", "cpu", env=ONE_THREAD)
+    lines = done.stdout.splitlines()
+    assert lines[0].endswith("task copy, test 1, copy 1 of 3)")
+    assert lines[2:4] == ["  1 2", "  2 1"]
+    assert "attempt" not in done.stdout
+    assert "in one pass" not in done.stderr
 
 
 def test_one_task_from_standard_input_is_one_the_checkpoint_has_never_seen(
@@ -193,7 +212,6 @@ def test_adapting_weights_says_that_a_single_demonstration_cannot_be_held_out(
         ("{", (), "cannot be read as JSON"),
         ('{"train": [], "test": []}', (), "no demonstration"),
         (json.dumps({**COPY, "test": [{"input": [[1], [1, 2]]}]}), (), "task new, test pair 1, input: row 2"),
-        (json.dumps(COPY), ("--trace",), "--trace: only for puzzles of one grid"),
         (json.dumps(COPY), ("--attempts", 2), "--attempts: only for puzzles of one grid"),
         (json.dumps(COPY), ("--adapt-weights",), "--adapt STEPS"),
         (json.dumps(COPY), ("--adapt", 1), "no puzzle embeddings"),

@@ -79,6 +79,31 @@ def test_an_answer_is_verified_only_against_a_solution_because_there_are_no_rule
     assert "differs from the solution" in wrong.reason
 
 
+def test_the_trace_is_of_the_first_copy_that_gave_the_answer_and_ends_with_it() -> None:
+    attempts = set()
+    for seed in range(6):
+        made = build_model(ARCH, 12, 900, len(NAMES), generator=torch.Generator().manual_seed(seed))
+        made.inner.puzzle_emb.weights.normal_(generator=torch.Generator().manual_seed(seed))  # type: ignore[union-attr]
+        two = Task("known", task("known").train, (Pair(GRID), Pair(GRID[:1])), "file.json")
+        solver = ArcSolver(made, card(), effort(trace=True, max_steps=2))
+        for solution in solver.solve([two]):
+            assert solution.answer is not None
+            assert [step.step for step in solution.trace] == [1, 2]
+            np.testing.assert_array_equal(solution.trace[-1].grid, solution.answer)
+            attempts.add(solution.attempt)
+    assert attempts <= {1, 2, 3}
+    assert len(attempts) > 1, "answers of other copies than the task itself are brought back to it"
+
+
+def test_a_solution_holds_the_demonstrations_and_both_answers() -> None:
+    (solution,) = ArcSolver(model(), card(), effort()).solve([task("known")])
+    assert len(solution.demonstrations) == 2
+    np.testing.assert_array_equal(solution.demonstrations[1][1], GRID[::-1] + np.uint8(1))
+    assert solution.second is not None
+    assert solution.details["attempt_2"] == solution.second.tolist()
+    assert solution.trace == ()
+
+
 def test_a_task_never_seen_gets_no_answer_but_the_reason() -> None:
     solver = ArcSolver(model(), card(), effort())
     (solution,) = solver.solve([task("new")])

@@ -13,14 +13,13 @@ import typer
 from hrm_cli.cli import console
 from hrm_cli.errors import PuzzleError
 from hrm_cli.printable import counted
-from hrm_cli.puzzles.domain import Domain, Grid
+from hrm_cli.puzzles.domain import Domain
 from hrm_cli.reporting import Progress
 from hrm_cli.solving.request import Watcher
 from hrm_cli.solving.solution import Solution, Status, Tally
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.text import Text
 
     from hrm_cli.puzzles.skipped import SkippedLines
 
@@ -32,11 +31,6 @@ NAMES: dict[Status, str] = {
     "invalid": "invalid",
 }
 
-
-ARC_COLORS = (
-    "#000000", "#0074d9", "#ff4136", "#2ecc40", "#ffdc00", "#aaaaaa", "#f012be", "#ff851b", "#7fdbff", "#870c25"
-)  # fmt: skip
-"""Of the corpus's own viewer."""
 
 _BETWEEN_GRIDS = 5
 """Columns that the arrow between two grids takes with its margins."""
@@ -84,7 +78,7 @@ class Report(Watcher):
         else:
             if self._trace and solution.trace:
                 self._show_trace(domain, solution)
-            if self._draws and solution.answer is not None:
+            if self._draws and (solution.answer is not None or solution.demonstrations):
                 self._show_grids(domain, solution)
             else:
                 console.print_line(_line(domain, solution))
@@ -137,7 +131,8 @@ class Report(Watcher):
 
         assert solution.puzzle is not None
         steps = frames(domain, solution)
-        console.print_line(f"puzzle {solution.index} ({solution.where})")
+        copy = f", copy {solution.attempt} of {solution.attempts}" if solution.how == "votes" else ""
+        console.print_line(f"puzzle {solution.index} ({solution.where}{copy})")
         if self._is_plain:
             for frame in steps:
                 for line in plain_lines(frame):
@@ -145,14 +140,17 @@ class Report(Watcher):
             return
         from rich.columns import Columns
 
+        from hrm_cli.views.colored import needs_digits
+
         given = given_cells(domain, solution.puzzle.grid)
-        console.console(sys.stdout).print(
-            Columns([rich_frame(frame, given) for frame in steps], padding=(0, 3))
-        )
+        terminal = console.console(sys.stdout)
+        has_digits = needs_digits(terminal)
+        drawn = [rich_frame(frame, given, has_digits=has_digits) for frame in steps]
+        terminal.print(Columns(drawn, padding=(0, 3)))
 
     def _show_grids(self, domain: Domain, solution: Solution) -> None:
         if self._are_tasks:
-            _print_task(solution)
+            _show_task(domain, solution)
         else:
             console.console(sys.stdout).print(_grids(domain, solution))
 
@@ -171,7 +169,7 @@ def _effort(solution: Solution) -> str:
     steps = counted(solution.steps, "step")
     if solution.how == "search":
         return f"{steps}, search of {counted(solution.nodes, 'node')}"
-    if solution.attempts <= 1:
+    if solution.attempts <= 1 or solution.how == "votes":
         return steps
     return f"{steps}, attempt {solution.attempt} of {solution.attempts}"
 
@@ -227,25 +225,18 @@ def _summary(tally: Tally, seconds: float) -> str:
     return f"Solved {tally.statuses['solved']:,} of {tally.total:,} {noun}{how}{listed} in {seconds:.1f} s{rate}."
 
 
-def _print_task(solution: Solution) -> None:
-    from rich.table import Table
+def _show_task(domain: Domain, solution: Solution) -> None:
     from rich.text import Text
 
-    assert solution.puzzle is not None
-    assert solution.answer is not None
-    side_by_side = Table.grid(padding=(0, 3))
-    side_by_side.add_row(_painted(solution.puzzle.grid), Text("→"), _painted(solution.answer))
+    from hrm_cli.views.colored import needs_digits
+    from hrm_cli.views.tasks import task_view
+
     terminal = console.console(sys.stdout)
-    terminal.print(Text(f"{solution.index} {solution.status}: {solution.where}", style="bold"))
-    terminal.print(Text(solution.reason), side_by_side)
-
-
-def _painted(grid: Grid) -> Text:
-    from rich.text import Text
-
-    text = Text(no_wrap=True)
-    for row in grid.tolist():
-        for color in row:
-            text.append("  ", style=f"on {ARC_COLORS[color]}")
-        text.append("\n")
-    return text
+    title = Text.assemble(
+        (f"{solution.index} ", "bold"),
+        (solution.status, f"bold {COLORS[solution.status]}"),
+        f" in {_effort(solution)}, {solution.seconds:.2f} s  ",
+        (solution.where, "dim"),
+    )
+    terminal.print(title, Text(solution.reason), sep="\n")
+    terminal.print(task_view(domain, solution, terminal.width, has_digits=needs_digits(terminal)))

@@ -7,8 +7,8 @@ There are no rules to verify an answer by: only a task's own solution shows whet
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,13 @@ from hrm_cli.puzzles.arc.kernels import FIRST_COLOR, LAST_COLOR, SIDE
 from hrm_cli.puzzles.arc.symmetry import COLORS
 from hrm_cli.puzzles.arc.tasks import parse_grid
 from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Tokens, TokenSymmetries, Verdict
+
+PALETTE = (
+    "#000000", "#0074d9", "#ff4136", "#2ecc40", "#ffdc00", "#aaaaaa", "#f012be", "#ff851b", "#7fdbff", "#870c25"
+)  # fmt: skip
+"""The ten colors as the corpus's own viewer shows them."""
+SYMBOLS = (".", *map(str, range(1, COLORS)))
+"""What stands for them in plain text."""
 
 NO_RULES = "ARC has no rules to verify an answer by, only a task's own solution"
 
@@ -34,6 +41,9 @@ class ArcDomain:
     def __init__(self, size: int | None = None) -> None:
         if size not in (None, SIDE):
             raise ConfigError(f"size {size}: ARC grids are of every size up to {SIDE}×{SIDE}; omit it")
+
+    palette: ClassVar[Mapping[str, str]] = dict(zip(SYMBOLS, PALETTE, strict=True))
+    """The color of each symbol of `lines`."""
 
     def facts(self) -> dict[str, Any]:
         """Nothing: there is one ARC."""
@@ -81,8 +91,7 @@ class ArcDomain:
 
     def lines(self, grid: Grid) -> Sequence[str]:
         """A row a line, `.` for the background, digits for the other colors."""
-        symbols = [".", *map(str, range(1, COLORS))]
-        return [" ".join(symbols[color] for color in row) for row in np.asarray(grid).tolist()]
+        return [" ".join(SYMBOLS[color] for color in row) for row in np.asarray(grid).tolist()]
 
 
 def from_shape(vocab_size: int, seq_len: int) -> ArcDomain | None:
