@@ -240,6 +240,8 @@ class DomainEntry:
     factory: str
     purpose: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    lists: tuple[str, ...] = ()
+    """Options that are lists of texts; the others are whole numbers."""
 
 
 DOMAINS: dict[str, DomainEntry] = {
@@ -248,6 +250,11 @@ DOMAINS: dict[str, DomainEntry] = {
     ),
     "arc": DomainEntry("hrm_cli.puzzles.arc.domain:ArcDomain", "ARC tasks, grids up to 30×30"),
     "maze": DomainEntry("hrm_cli.puzzles.maze.domain:MazeDomain", "mazes of any rectangle, 30×30 by default"),
+    "grids": DomainEntry(
+        "hrm_cli.puzzles.grids.domain:GridsDomain",
+        "own puzzles: pairs of grids up to 64×64 over any symbols",
+        lists=("symbols", "symmetries"),
+    ),
 }
 
 
@@ -264,7 +271,10 @@ def make_domain(name: str, **facts: Any) -> Domain:
     for option, value in facts.items():
         if option not in accepted:
             raise ConfigError(f"domain {name}: unknown option {option!r:.80}; it takes {', '.join(accepted)}")
-        if value is not None and type(value) is not int:
+        if option in entry.lists:
+            if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+                raise ConfigError(f"domain {name}: {option} is {value!r:.40}; a list of texts is expected")
+        elif value is not None and type(value) is not int:
             raise ConfigError(f"domain {name}: {option} is {value!r:.40}; a whole number is expected")
     domain: Domain = factory(**{**entry.defaults, **facts})
     return domain

@@ -1,0 +1,1 @@
+"""Own puzzles: pairs of grids over any symbols."""

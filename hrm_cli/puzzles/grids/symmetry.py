@@ -1,0 +1,78 @@
+"""Rotated, reflected and relabeled copies of own puzzles, many at a time.
+
+A grid keeps to the corner of its canvas: what turns is the grid, whatever its size.
+
+Letters in shapes: n fields, S cells of a canvas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.puzzles.domain import PAD
+from hrm_cli.puzzles.grids.domain import END, GridsDomain, corner_sizes
+
+_SWAPS, _FLIPS_ROWS, _FLIPS_COLUMNS = 1, 2, 4
+"""Bits of a transform: mirror in the main diagonal, after that turn upside down, and swap left and right."""
+
+TRANSFORMS = {
+    frozenset[str](): (0,),
+    frozenset({"rotations"}): (
+        0,
+        _SWAPS | _FLIPS_COLUMNS,
+        _FLIPS_ROWS | _FLIPS_COLUMNS,
+        _SWAPS | _FLIPS_ROWS,
+    ),
+    frozenset({"reflections"}): (0, _FLIPS_ROWS, _FLIPS_COLUMNS, _FLIPS_ROWS | _FLIPS_COLUMNS),
+    frozenset({"rotations", "reflections"}): tuple(range(8)),
+}
+"""The group of transforms that each claim makes."""
+
+
+def transforms_of(symmetries: Sequence[str]) -> tuple[int, ...]:
+    """The transforms that are claimed, the identity first."""
+    return TRANSFORMS[frozenset(symmetries) & {"rotations", "reflections"}]
+
+
+def turned(grid: NDArray[np.integer], transform: int) -> NDArray[np.integer]:
+    """One grid `[rows, columns]` under a transform."""
+    moved = grid.T if transform & _SWAPS else grid
+    moved = moved[::-1] if transform & _FLIPS_ROWS else moved
+    return moved[:, ::-1] if transform & _FLIPS_COLUMNS else moved
+
+
+def turn_fields(
+    fields: NDArray[np.integer], domain: GridsDomain, transforms: NDArray[np.integer]
+) -> NDArray[np.integer]:
+    """Fields `[n, S]` whose grids are under `transforms` `[n]`, at the corner again, with their end marks."""
+    count, rows, columns = len(fields), domain.rows, domain.columns
+    is_symbol = (fields >= domain.first).reshape(count, rows, columns)
+    height, width = (size[:, None, None] for size in corner_sizes(is_symbol))
+    chosen = np.asarray(transforms)[:, None, None]
+    swaps, flips_rows, flips_columns = ((chosen & bit) > 0 for bit in (_SWAPS, _FLIPS_ROWS, _FLIPS_COLUMNS))
+    new_height, new_width = np.where(swaps, width, height), np.where(swaps, height, width)
+    row, column = np.arange(rows)[None, :, None], np.arange(columns)[None, None, :]
+    inside = (row < new_height) & (column < new_width)
+    before_row = np.where(flips_rows, new_height - 1 - row, row)
+    before_column = np.where(flips_columns, new_width - 1 - column, column)
+    source_row = np.where(swaps, before_column, before_row)
+    source_column = np.where(swaps, before_row, before_column)
+    source = np.where(inside, source_row * columns + source_column, 0).reshape(count, -1)
+    moved = np.take_along_axis(fields, source, axis=1)
+    below = (row == new_height) & (column < new_width)
+    right = (column == new_width) & (row < new_height)
+    ends = (below | right) & domain.marked
+    outside = np.where(ends, END, PAD).reshape(count, -1)
+    return np.where(inside.reshape(count, -1), moved, outside).astype(fields.dtype)
+
+
+def relabel_fields(
+    fields: Sequence[NDArray[np.integer]], domain: GridsDomain, rng: np.random.Generator
+) -> list[NDArray[np.integer]]:
+    """Fields `[n, S]` with symbols exchanged, row i of all of them in the same way."""
+    tokens = domain.sample_symmetries(rng, len(fields[0])).tokens
+    rows = np.arange(len(tokens))[:, None]
+    return [tokens[rows, field].astype(field.dtype) for field in fields]

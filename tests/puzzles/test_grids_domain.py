@@ -1,0 +1,187 @@
+"""Own puzzles as a domain: symbols, text, tokens, sizes, symmetries."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hrm_cli.errors import ConfigError, PuzzleError
+from hrm_cli.puzzles.domain import make_domain
+from hrm_cli.puzzles.grids.domain import SYMMETRIES, GridsDomain
+from hrm_cli.puzzles.grids.symbols import cells_of_json, cells_of_text, graphemes, holds_words
+from hrm_cli.puzzles.grids.symmetry import transforms_of, turn_fields, turned
+
+EMOJI = ("🟥", "🟦", "👩‍🚀", "🇩🇪", "👍🏽", "❤️", "é")
+SYMBOL_SETS = (("0", "1", "2"), EMOJI, ("red", "blue", "10"), ("a/b", "c d", "[", ","), ("[", "x"))
+
+
+@st.composite
+def domains(draw) -> GridsDomain:
+    symbols = draw(st.sampled_from(SYMBOL_SETS))
+    words = int(any(len(graphemes(symbol)) > 1 for symbol in symbols))
+    rows, columns = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    if draw(st.booleans()):
+        return GridsDomain(rows, columns, symbols, words)
+    sizes = [draw(st.integers(1, limit)) for limit in (rows, columns, rows, columns)]
+    return GridsDomain(rows, columns, symbols, words, *sizes)
+
+
+def some_grid(draw, domain: GridsDomain, rows: int, columns: int) -> np.ndarray:
+    height = rows or draw(st.integers(1, domain.rows))
+    width = columns or draw(st.integers(1, domain.columns))
+    cells = st.lists(
+        st.integers(0, len(domain.symbols) - 1), min_size=height * width, max_size=height * width
+    )
+    return np.array(draw(cells), domain.token_type).reshape(height, width)
+
+
+@given(domains(), st.data())
+def test_an_output_comes_back_from_its_tokens_and_from_its_text(domain, data):
+    output = some_grid(data.draw, domain, domain.output_rows, domain.output_columns)
+    decoded = domain.decode(domain.encode_output(output))
+    assert decoded.tolist() == output.tolist()
+    read = domain.grid_of(cells_of_text(domain.text(output), words=bool(domain.words)))
+    assert read.tolist() == output.tolist()
+    assert domain.fault(decoded) == ""
+    assert len(domain.lines(output)) == len(output)
+    again = domain.grid_of(cells_of_json(json.loads(json.dumps(domain.record(output))), words=False))
+    assert again.tolist() == output.tolist()
+
+
+@given(domains(), st.data())
+def test_what_is_behind_the_end_of_an_output_changes_nothing(domain, data):
+    output = some_grid(data.draw, domain, domain.output_rows, domain.output_columns)
+    tokens = domain.encode_output(output)
+    ignored = tokens == 0
+    garbage = data.draw(
+        st.lists(st.integers(0, domain.vocab_size - 1), min_size=len(tokens), max_size=len(tokens))
+    )
+    tokens[ignored] = np.array(garbage)[ignored]
+    assert domain.decode(tokens).tolist() == output.tolist()
+
+
+@given(domains(), st.data())
+def test_the_facts_make_the_domain_again_also_through_json(domain, data):
+    again = make_domain("grids", **json.loads(json.dumps(domain.facts())))
+    assert again == domain
+    grid = some_grid(data.draw, domain, domain.input_rows, domain.input_columns)
+    assert again.encode(grid).tolist() == domain.encode(grid).tolist()
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 7), st.data())
+def test_grids_turn_at_the_corner_of_their_canvas(rows, columns, transform, data):
+    domain = GridsDomain(5, 5, ("a", "b", "c"))
+    grid = some_grid(data.draw, domain, rows, columns)
+    moved = turn_fields(domain.encode(grid)[None], domain, np.array([transform]))
+    assert moved[0].tolist() == domain.encode(turned(grid, transform)).tolist()
+
+
+@pytest.mark.parametrize("claim", [["rotations"], ["reflections"], ["rotations", "reflections"], ["symbols"]])
+def test_claimed_transforms_form_a_group(claim):
+    grid = np.arange(9).reshape(3, 3)
+    made = {turned(grid, t).tobytes() for t in transforms_of(claim)}
+    twice = {turned(turned(grid, s), t).tobytes() for s in transforms_of(claim) for t in transforms_of(claim)}
+    assert made == twice
+    assert len(made) == len(transforms_of(claim))
+    if claim == ["rotations"]:
+        assert made == {np.rot90(grid, k).tobytes() for k in range(4)}
+
+
+def test_one_thousand_symbols_take_two_bytes_each():
+    symbols = tuple(f"s{n}" for n in range(1000))
+    domain = GridsDomain(64, 64, symbols, 1)
+    grid = np.arange(4096).reshape(64, 64) % 1000
+    tokens = domain.encode_output(grid)
+    assert tokens.dtype == np.uint16
+    assert domain.decode(tokens).tolist() == grid.tolist()
+    assert domain.sample_symmetries(np.random.default_rng(0), 2).tokens.dtype == np.uint16
+
+
+def test_same_sizes_need_no_end_marks_and_others_do():
+    assert GridsDomain(2, 3, ("a", "b"), 0, 2, 3, 2, 3).encode(np.array([[0, 1, 0], [1, 1, 1]])).tolist() == [
+        1, 2, 1, 2, 2, 2
+    ]  # fmt: skip
+    assert GridsDomain(2, 3, ("a", "b")).encode(np.array([[0, 1]])).tolist() == [2, 3, 1, 1, 1, 0]
+
+
+def test_what_a_model_leaves_without_a_symbol_is_null_and_a_fault():
+    domain = GridsDomain(1, 2, ("a", "b"), 0, 1, 2, 1, 2)
+    answer = domain.decode(np.array([0, 2], np.uint8))
+    assert domain.text(answer) == '[[null,"b"]]'
+    assert domain.fault(answer) == "1 cells of the answer have no symbol"
+    assert GridsDomain(1, 2, ("a", "b")).fault(GridsDomain(1, 2, ("a", "b")).decode(np.array([1, 2]))) != ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "cells"),
+    [
+        ("012/345", False, [["0", "1", "2"], ["3", "4", "5"]]),
+        ("ab\r\ncd", False, [["a", "b"], ["c", "d"]]),
+        ("a/b\nc/d", False, [["a", "/", "b"], ["c", "/", "d"]]),
+        ("10 2,3 / 4 5 6", True, [["10", "2", "3"], ["4", "5", "6"]]),
+        ("[[1, 2], [3, 4]]", False, [["1", "2"], ["3", "4"]]),
+        ("[1, 2]", False, [["1", "2"]]),
+        ("🟥👩‍🚀🇩🇪🇫🇷👍🏽", False, [["🟥", "👩‍🚀", "🇩🇪", "🇫🇷", "👍🏽"]]),
+    ],
+)
+def test_rows_and_cells_are_found_in_text(text, words, cells):
+    assert cells_of_text(text, words=words) == cells
+
+
+def test_spaces_and_commas_between_symbols_make_words_of_them():
+    assert holds_words("1 2/3 4")
+    assert holds_words("red,blue")
+    assert not any(map(holds_words, ["12/34", " 12 ", "[[1, 2]]", "12 / 34", ""]))
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("12/3", "ragged: row 2 has 1 cells"),
+        ("", "empty grid"),
+        ([], "empty grid"),
+        ([[1, 2], 3], "row 2 is 3, the others are lists"),
+        ([[1, None]], "a cell is null"),
+        ([[1, True]], "a cell is true"),
+        ([[1.5]], "a cell is 1.5"),
+        ([[1, ""]], "row 1, column 2 is empty"),
+        ("[[1, 2], [3", "not a JSON list"),
+        ([[0] * 65], "at most 64×64"),
+        ([["x" * 65]], "has 65 characters"),
+        ({"a": 1}, "a cell is"),
+    ],
+)
+def test_what_is_no_grid_is_named(value, reason):
+    with pytest.raises(PuzzleError, match=reason.replace("(", r"\(")):
+        cells_of_json(value, words=False)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({}, "are missing"),
+        ({"rows": 65, "columns": 1, "symbols": ["a"]}, "rows is 65"),
+        ({"rows": 1, "columns": 1, "symbols": ["a", "a"]}, "appears twice"),
+        ({"rows": 1, "columns": 1, "symbols": "ab"}, "a list of texts"),
+        ({"rows": 1, "columns": 1, "symbols": [1]}, "a list of texts"),
+        ({"rows": 1, "columns": 1, "symbols": [str(n) for n in range(1001)]}, "at most 1,000"),
+        ({"rows": 1, "columns": 1, "symbols": ["a"], "input_rows": 1}, "together"),
+        ({"rows": 1, "columns": 1, "symbols": ["a"], "symmetries": ["time"]}, "unknown symmetry"),
+        ({"rows": True, "columns": 1, "symbols": ["a"]}, "whole number"),
+    ],
+)
+def test_facts_that_make_no_domain_are_refused(facts, reason):
+    with pytest.raises(ConfigError, match=reason):
+        make_domain("grids", **facts)
+
+
+def test_puzzles_of_another_size_or_symbol_are_refused_with_what_is_expected():
+    domain = GridsDomain(2, 2, ("a", "b"), 0, 2, 2, 2, 2, list(SYMMETRIES))
+    with pytest.raises(PuzzleError, match="x:1: the symbol 'c' is not one of the 2 that are known"):
+        domain.parse("ac/ab", "x:1")
+    with pytest.raises(PuzzleError, match="an input of 1×2 cells; 2×2 are expected"):
+        domain.checked([["a", "b"]], "x:1")
