@@ -1,12 +1,15 @@
 """NumPy's `.npy` files of whole numbers, mapped from disk: the only reader of such files.
 
-The header decides how much memory is requested, so it is checked against the file's own size before anything is
-mapped. Neither pickles nor archives (`.npz`) are read.
+The header decides how much memory is asked for, so it is checked against the file's own size before anything is
+mapped. Pickles are never read; archives (`.npz`) are unpacked to files first, within limits.
 """
 
 from __future__ import annotations
 
 import math
+import shutil
+import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 
 LONGEST_HEADER = 10_000
 """Characters."""
+MOST_ARRAYS = 64
+"""Of an archive."""
+LARGEST_ARRAY = 8 << 30
+"""Bytes of an array of an archive, unpacked."""
 
 
 def map_integers(path: Path) -> NDArray[np.integer]:
@@ -61,3 +68,38 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
             f"its header cannot be read: {lines[0] if lines else type(error).__name__}"
         ) from None
     return shape, bool(fortran), dtype
+
+
+def unpack_arrays(path: Path, folder: Path) -> dict[str, Path]:
+    """Unpacks an `.npz` archive into `folder`: the files of its arrays by name, none of them read yet.
+
+    Raises OSError, or UnusableFile with the reason.
+    """
+    found: dict[str, Path] = {}
+    try:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            members = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
+            if len(members) > MOST_ARRAYS:
+                raise UnusableFile(f"holds {len(members):,} arrays; at most {MOST_ARRAYS} are read")
+            for number, entry in enumerate(members):
+                if entry.file_size > LARGEST_ARRAY:
+                    raise UnusableFile(
+                        f"{entry.filename} has {entry.file_size:,} bytes; at most {LARGEST_ARRAY:,} are read"
+                    )
+                # A name of our own: the archive's may lead out of the folder.
+                target = folder / f"{path.stem}-{number}.npy"
+                with archive.open(entry) as source, target.open("wb") as sink:
+                    shutil.copyfileobj(source, sink)
+                found[entry.filename.removesuffix(".npy")] = target
+    except (
+        zipfile.BadZipFile,
+        zipfile.LargeZipFile,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        zlib.error,
+    ) as error:
+        raise UnusableFile(f"not a whole .npz archive ({error})") from None
+    if not found:
+        raise UnusableFile("an archive without arrays")
+    return found

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hrm_cli.cli.build_arc import arc
+from hrm_cli.cli.build_grids import grids
 from hrm_cli.cli.build_maze import maze
 from hrm_cli.cli.building import (
     AlsoOption,
@@ -147,3 +148,4 @@ def sudoku(
 
 app.command()(maze)
 app.command()(arc)
+app.command()(grids)

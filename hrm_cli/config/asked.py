@@ -18,12 +18,17 @@ _OF_DOMAIN = {
     "min_path": ("maze",),
     "style": ("maze",),
     "allow_ties": ("maze",),
+    "symmetries": ("grids",),
+    "input_column": ("grids",),
+    "output_column": ("grids",),
+    **dict.fromkeys(("augment", "num_aug"), ("sudoku", "maze", "arc")),
     "subsets": ("arc",),
     "test_subset": ("arc",),
     **dict.fromkeys(
-        ("size", "num_train", "num_test", "num_validation", "by_collection", "also", "strict_split"),
+        ("size", "num_train", "by_collection", "also", "strict_split"),
         ("sudoku", "maze"),
     ),
+    **dict.fromkeys(("num_test", "num_validation"), ("sudoku", "maze", "grids")),
 }
 
 

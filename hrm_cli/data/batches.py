@@ -21,6 +21,7 @@ from hrm_cli.config.values import LARGEST_SEED
 from hrm_cli.data.arc.online import ArcCopies, is_arc
 from hrm_cli.data.augmentation import OnlineAugmentation
 from hrm_cli.data.format import Dataset
+from hrm_cli.data.grids.online import GridCopies
 from hrm_cli.data.metadata import IGNORED_LABEL, read_metadata
 from hrm_cli.errors import ConfigError, DatasetError
 
@@ -113,7 +114,9 @@ class TrainingBatches(Iterator[Batch]):
         self._seed = seed
         is_online = dataset.metadata.augment == "online"
         self._copies = ArcCopies.of(dataset) if is_online and is_arc(dataset) else None
-        self._augmentation = OnlineAugmentation.of(dataset) if is_online and self._copies is None else None
+        self._grids = GridCopies.of(dataset) if is_online else None
+        other = self._copies is None and self._grids is None
+        self._augmentation = OnlineAugmentation.of(dataset) if is_online and other else None
         self._owner = _owners(dataset)
         self._epoch = 0
         self._position = 0
@@ -128,10 +131,13 @@ class TrainingBatches(Iterator[Batch]):
         start = (self._epoch, self._position)
         examples, epochs = self._take(self._global_batch_size)
         own = self._rows
-        if self._augmentation is None and self._copies is None:
+        if self._augmentation is None and self._copies is None and self._grids is None:
             return _batch(self._dataset, examples[own], self._owner)
         # Sampled for the whole global batch, so that the number of ranks makes no difference.
         rng = self._generator(*start, purpose=1)
+        if self._grids is not None:
+            inputs, labels = self._grids.apply(*self._dataset.gather(examples), rng)
+            return _batch(self._dataset, examples[own], self._owner, (inputs[own], labels[own]))
         if self._augmentation is not None:
             grids = self._augmentation.apply(*self._dataset.gather_bytes(examples), rng)
             inputs, labels = (grid[own].astype(np.int32) for grid in grids)

@@ -82,6 +82,10 @@ def build_dataset(
         from hrm_cli.data.arc.build import build_arc_dataset
 
         return build_arc_dataset(config, output_dir, force=force, report=report)
+    if config.domain == "grids":
+        from hrm_cli.data.grids.build import build_grids_dataset
+
+        return build_grids_dataset(config, output_dir, force=force, report=report, asked=asked)
     started = time.perf_counter()
     check_target(output_dir, force=force)
     configs = config.sources

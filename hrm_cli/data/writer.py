@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from hrm_cli.data.metadata import (
     BUILDING,
@@ -38,6 +38,7 @@ from hrm_cli.files import AlreadyLocked, FileLock, replace
 _OWN_FILES = {*SPLITS, IDENTIFIERS_FILE, TEST_PUZZLES_FILE}
 _REPLACED = ".replaced-"
 _LOCK = ".lock"
+_BYTES = np.dtype(np.uint8)
 
 
 class DatasetWriter:
@@ -93,8 +94,10 @@ class DatasetWriter:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def split(self, name: str, set_name: str = "all", *, seq_len: int) -> SplitWriter:
-        """A new set of a split, to be written and finished before `commit`.
+    def split(
+        self, name: str, set_name: str = "all", *, seq_len: int, dtype: DTypeLike = np.uint8
+    ) -> SplitWriter:
+        """A new set of a split, to be written and finished before `commit`; its tokens are stored as `dtype`.
 
         Raises DatasetError for a set that already exists, also under a name that differs only in case.
         """
@@ -106,7 +109,7 @@ class DatasetWriter:
                 )
         folder = self._folder / name
         folder.mkdir(exist_ok=True)
-        writer = SplitWriter(folder, name, set_name, seq_len)
+        writer = SplitWriter(folder, name, set_name, seq_len, np.dtype(dtype))
         self._splits.append(writer)
         return writer
 
@@ -161,15 +164,17 @@ class DatasetWriter:
 
 
 class SplitWriter:
-    """One set of one split, appended to piece by piece; grids go to disk as uint8 at once."""
+    """One set of one split, appended to piece by piece; grids go to disk at once."""
 
-    def __init__(self, folder: Path, name: str, set_name: str, seq_len: int) -> None:
+    def __init__(
+        self, folder: Path, name: str, set_name: str, seq_len: int, dtype: np.dtype[Any] = _BYTES
+    ) -> None:
         self.name = name
         self.set_name = set_name
         self.seq_len = seq_len
         self.examples = 0
         self._folder = folder
-        self._grids = [_GridFile(array_file(folder, set_name, grid), seq_len) for grid in GRIDS]
+        self._grids = [_GridFile(array_file(folder, set_name, grid), seq_len, dtype) for grid in GRIDS]
         self._identifiers = array("i")
         self._puzzle_indices = array("i", [0])
         self._group_indices = array("i", [0])
@@ -186,8 +191,8 @@ class SplitWriter:
 
     def append(
         self,
-        inputs: NDArray[np.uint8],
-        labels: NDArray[np.uint8],
+        inputs: NDArray[np.integer],
+        labels: NDArray[np.integer],
         *,
         group_sizes: NDArray[np.integer],
         puzzle_sizes: NDArray[np.integer] | None = None,
@@ -224,22 +229,23 @@ class SplitWriter:
 
 
 class _GridFile:
-    """A uint8 `.npy` file `[rows, seq_len]` that grows; its header says 0 rows until it is finished."""
+    """A `.npy` file `[rows, seq_len]` that grows; its header says 0 rows until it is finished."""
 
-    def __init__(self, file: Path, seq_len: int) -> None:
+    def __init__(self, file: Path, seq_len: int, dtype: np.dtype[Any]) -> None:
         self._seq_len = seq_len
+        self._dtype = dtype.newbyteorder("<")
         self._rows = 0
         self._stream: BinaryIO = file.open("wb")
         self._header_size = self._write_header()
 
     def _write_header(self) -> int:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (self._rows, self._seq_len)}
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (self._rows, self._seq_len)}
         self._stream.seek(0)
         np.lib.format.write_array_header_1_0(self._stream, header)
         return self._stream.tell()
 
-    def append(self, grid: NDArray[np.uint8]) -> None:
-        self._stream.write(np.ascontiguousarray(grid, dtype=np.uint8).data)
+    def append(self, grid: NDArray[np.integer]) -> None:
+        self._stream.write(np.ascontiguousarray(grid, dtype=self._dtype).data)
         self._rows += len(grid)
 
     def finish(self) -> None:

@@ -15,7 +15,10 @@ OF_THE_COMMAND = {
     "--max-steps", "--output-dir", "--preset", "--quiet",
 }  # fmt: skip
 """Options whose object differs: `--data` is trained on, evaluated, or asked for names."""
-OF_THE_DOMAIN = {"--augment", "--num-aug", "--size", "--source", "--subsample-size", "--test-subsample-size"}
+OF_THE_DOMAIN = {
+    "--augment", "--num-aug", "--size", "--source", "--subsample-size", "--test-subsample-size",
+    "--num-test", "--num-validation",
+}  # fmt: skip
 
 
 def options() -> Iterator[tuple[str, str, Any]]:

@@ -1,0 +1,93 @@
+"""`hrm build-dataset grids`: your own pairs of grids, from a file or a folder."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hrm_cli.cli.building import OutputDirOption, build_and_show
+from hrm_cli.cli.options import ForceOption, JsonOption, QuietOption, SeedOption, option
+
+
+def grids(
+    output_dir: OutputDirOption,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source",
+            metavar="FILE|DIR",
+            help="Your pairs: .csv, .tsv, .jsonl, .json or .npz, or a folder with train, validation and test files.",
+        ),
+    ],
+    input_column: Annotated[
+        str | None,
+        option("--input-column", "Column or key of the input.", "input, question or puzzle", metavar="NAME"),
+    ] = None,
+    output_column: Annotated[
+        str | None,
+        option(
+            "--output-column", "Column or key of the output.", "output, answer or solution", metavar="NAME"
+        ),
+    ] = None,
+    symmetries: Annotated[
+        str | None,
+        option(
+            "--symmetries",
+            "What may be done to input and output alike without making a pair wrong; training then draws augmented "
+            "copies.",
+            "none",
+            metavar="rotations,reflections,symbols",
+        ),
+    ] = None,
+    num_test: Annotated[
+        int | None,
+        option("--num-test", "Test pairs, if the source has none of its own.", "a tenth, at most 500"),
+    ] = None,
+    num_validation: Annotated[
+        int | None,
+        option(
+            "--num-validation",
+            "Pairs for evaluation during training, if the source has none.",
+            "a tenth, at most 500",
+        ),
+    ] = None,
+    subsample_size: Annotated[
+        int | None, option("--subsample-size", "Training pairs sampled from the source.", "all")
+    ] = None,
+    test_subsample_size: Annotated[
+        int | None,
+        option("--test-subsample-size", "Test pairs sampled from the source's own test split.", "all"),
+    ] = None,
+    seed: SeedOption = None,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Build a dataset of your own puzzles: pairs of an input grid and an output grid.
+
+    \b
+    Examples:
+      hrm build-dataset grids --output-dir data/mine --source mine.csv
+      hrm build-dataset grids --output-dir data/mine --source mine.jsonl --symmetries rotations,reflections
+      hrm build-dataset grids --output-dir data/mine --source pairs.csv --input-column before --output-column after
+
+    In text, / or line ends separate rows. A row is a symbol for each character (012/345), or symbols separated by
+    spaces or commas (red blue/blue red). Train, validation and test never share an input. Duplicates, conflicting
+    outputs and leaks between splits are left out and named with their lines.
+    """
+    from hrm_cli.data.request import BuildRequest
+
+    given = {
+        "source": source,
+        "input_column": input_column,
+        "output_column": output_column,
+        "symmetries": [name.strip() for name in symmetries.split(",")] if symmetries else None,
+        "num_test": num_test,
+        "num_validation": num_validation,
+        "subsample_size": subsample_size,
+        "test_subsample_size": test_subsample_size,
+        "seed": seed,
+    }
+    request = BuildRequest("grids", output_dir, given, force=force, as_options=True)
+    build_and_show(request, json=json, quiet=quiet)

@@ -1,0 +1,246 @@
+"""The pairs of a source, read once and kept on disk: cells in a scratch file, some 60 bytes a pair in memory.
+
+Letters in shapes: n pairs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.errors import DatasetError, PuzzleError
+from hrm_cli.puzzles.grids.domain import GridsDomain
+from hrm_cli.puzzles.grids.reading import ACCEPTED, ENDINGS, SPLIT_NAMES, Columns, Pair, read_pairs
+from hrm_cli.puzzles.grids.symbols import MOST_SYMBOLS, Cells, cells_of_json, graphemes, holds_words
+from hrm_cli.puzzles.grids.symmetry import transforms_of, turned
+
+Report = Callable[[str, int, int | None], None]
+SPLIT_IDS = ("", "train", "validation", "test")
+_SHOWN = 5
+_REPORT_EVERY = 4096
+_MOST_LOOKED_AT = 100_000
+"""Pairs in which it is looked for spaces between symbols."""
+
+
+@dataclass
+class PairPool:
+    """All pairs of a source."""
+
+    scratch: Path
+    symmetries: tuple[str, ...] = ()
+    symbols: list[str] = field(default_factory=list)
+    """In the order in which they were found; cells on disk are their numbers."""
+    words: bool = False
+    names_splits: bool = False
+    files: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._first_places: list[str] = []
+        self._offsets = array("q")
+        self._shapes = array("B")
+        self._hashes = array("Q")
+        """Of each input, output, and of the input up to the claimed symmetries."""
+        self._splits = array("b")
+        self._wheres: list[tuple[int, str]] = []
+        self._places = array("q")
+        self._prefixes: dict[str, int] = {}
+        self._end = 0
+        self._spelled = False
+        """Whether a text was read in which every character is a symbol."""
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def read(self, files: list[tuple[str, Path]], columns: Columns, report: Report) -> None:
+        """Reads files, each with the split it belongs to (empty where it does not say).
+
+        Raises DatasetError naming the first lines that are no pairs.
+        """
+        self.words = any(
+            holds_words(value)
+            for _, path in files
+            if path.is_file() and path.suffix.lower() != ".npz"
+            for pair in islice(read_pairs(path, columns, self.scratch), _MOST_LOOKED_AT)
+            for value in (pair.given, pair.wanted)
+            if isinstance(value, str)
+        )
+        wrong: list[str] = []
+        count = 0
+        with (self.scratch / "cells").open("wb") as stream:
+            for split, path in files:
+                self.files.append(str(path))
+                for pair in read_pairs(path, columns, self.scratch):
+                    try:
+                        self._append(pair, split or pair.split, stream)
+                    except PuzzleError as error:
+                        count += 1
+                        if count <= _SHOWN:
+                            wrong.append(f"  {pair.where}: {error}")
+                    if len(self) % _REPORT_EVERY == 0:
+                        report(f"reading {path.name}", len(self), None)
+        if wrong:
+            more = f"\n  and {count - _SHOWN:,} more" if count > _SHOWN else ""
+            raise DatasetError(
+                f"{count:,} of {count + len(self):,} pairs cannot be used:\n"
+                + "\n".join(wrong)
+                + f"{more}\nFix or remove these lines."
+            )
+
+    def _append(self, pair: Pair, split: str, stream: BinaryIO) -> None:
+        if pair.wanted is None:
+            raise PuzzleError("there is no output; training needs input and output of every pair")
+        grids = []
+        for name, value in (("input", pair.given), ("output", pair.wanted)):
+            self._spelled |= isinstance(value, str) and not self.words
+            try:
+                grids.append(self._numbered(cells_of_json(value, words=self.words), pair.where))
+            except PuzzleError as error:
+                raise PuzzleError(f"{name}: {error}") from None
+        given, wanted = grids
+        key = given_hash = _hash(given)
+        if self.symmetries:
+            key = min(self._names(given))
+        self._offsets.append(self._end)
+        self._shapes.extend((*given.shape, *wanted.shape))
+        self._hashes.extend((given_hash, _hash(wanted), key))
+        self._splits.append(SPLIT_IDS.index(split))
+        self.names_splits |= bool(split)
+        self._place(pair.where)
+        for grid in grids:
+            stream.write(grid.tobytes())
+            self._end += grid.nbytes
+
+    def _numbered(self, cells: Cells, where: str) -> NDArray[np.uint16]:
+        for row in cells:
+            for cell in row:
+                if cell not in self._numbers:
+                    if len(self._numbers) == MOST_SYMBOLS:
+                        raise PuzzleError(
+                            f"{cell!r:.80} is symbol {MOST_SYMBOLS + 1:,}; at most {MOST_SYMBOLS:,} are possible"
+                        )
+                    self._numbers[cell] = len(self._numbers)
+                    self.symbols.append(cell)
+        return np.array([[self._numbers[cell] for cell in row] for row in cells], np.uint16)
+
+    def _names(self, grid: NDArray[np.uint16]) -> Iterator[int]:
+        for transform in transforms_of(self.symmetries):
+            moved = turned(grid, transform)
+            yield _hash(_relabeled(moved) if "symbols" in self.symmetries else moved)
+
+    def _place(self, where: str) -> None:
+        # `file.csv:12` and `file.json: pair 12` are kept as a beginning and a number.
+        text = where.rstrip("0123456789")
+        prefix = self._prefixes.setdefault(text, len(self._prefixes))
+        self._places.append(prefix << 48 | int(where[len(text) :] or 0))
+
+    def where(self, number: int) -> str:
+        """Where a pair stands."""
+        place = self._places[number]
+        return f"{list(self._prefixes)[place >> 48]}{place & (1 << 48) - 1}"
+
+    @property
+    def splits(self) -> NDArray[np.int8]:
+        """The place in `SPLIT_IDS` of the split that each pair is said to belong to, `[n]`."""
+        return np.frombuffer(self._splits, np.int8)
+
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        """Of inputs, outputs, and inputs up to symmetry, `[n, 3]`."""
+        return np.frombuffer(self._hashes, np.uint64).reshape(-1, 3)
+
+    @property
+    def shapes(self) -> NDArray[np.int64]:
+        """Rows and columns of inputs and outputs, `[n, 4]`."""
+        return np.frombuffer(self._shapes, np.uint8).reshape(-1, 4).astype(np.int64)
+
+    def pair(self, stream: BinaryIO, number: int) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+        """The cells of a pair, from the scratch file."""
+        shape = self._shapes[4 * number : 4 * number + 4]
+        sizes = shape[0] * shape[1], shape[2] * shape[3]
+        stream.seek(self._offsets[number])
+        cells = np.frombuffer(stream.read(2 * sum(sizes)), np.uint16)
+        return cells[: sizes[0]].reshape(shape[0], shape[1]), cells[sizes[0] :].reshape(shape[2], shape[3])
+
+    def open(self) -> BinaryIO:
+        """The scratch file."""
+        return (self.scratch / "cells").open("rb")
+
+    def domain(self) -> tuple[GridsDomain, NDArray[np.int64]]:
+        """The domain of these pairs, and for the symbols in the order of finding their numbers in it."""
+        order = sorted(range(len(self.symbols)), key=lambda number: _natural(self.symbols[number]))
+        ranks = np.empty(len(order), np.int64)
+        ranks[order] = np.arange(len(order))
+        shapes = self.shapes
+        rows, columns = int(shapes[:, 0::2].max()), int(shapes[:, 1::2].max())
+        fixed = shapes[0].tolist() if (shapes == shapes[0]).all() else [0] * 4
+        if "rotations" in self.symmetries:
+            rows = columns = max(rows, columns)
+            if fixed[0] != fixed[1] or fixed[2] != fixed[3]:
+                fixed = [0] * 4
+        facts: dict[str, Any] = dict(
+            zip(("input_rows", "input_columns", "output_rows", "output_columns"), fixed, strict=True)
+        )
+        symbols = [self.symbols[number] for number in order]
+        # Of JSON and arrays, answers are written with spaces between symbols of several characters.
+        words = self.words or (not self._spelled and any(len(graphemes(symbol)) > 1 for symbol in symbols))
+        return GridsDomain(rows, columns, symbols, int(words), **facts, symmetries=self.symmetries), ranks
+
+
+def _natural(symbol: str) -> tuple[int, int, str]:
+    digits = symbol.removeprefix("-")
+    if digits.isascii() and digits.isdigit():
+        return 0, int(symbol), symbol
+    return 1, 0, symbol
+
+
+def _hash(grid: NDArray[np.integer]) -> int:
+    shape = np.array(grid.shape, np.uint16).tobytes()
+    return int.from_bytes(hashlib.blake2b(shape + grid.tobytes(), digest_size=8).digest(), "little")
+
+
+def _relabeled(grid: NDArray[np.integer]) -> NDArray[np.uint16]:
+    """The same for all grids that differ by an exchange of symbols."""
+    _, first, inverse = np.unique(grid, return_index=True, return_inverse=True)
+    ranks = np.empty(len(first), np.uint16)
+    ranks[np.argsort(first)] = np.arange(len(first))
+    return ranks[inverse].reshape(grid.shape)
+
+
+def find_files(source: str) -> list[tuple[str, Path]]:
+    """The files that a source names, each with its split (empty where it has none). Raises DatasetError."""
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise DatasetError(f"source {source}: does not exist; accepted: {ACCEPTED}")
+    if not path.is_dir():
+        return [("", path)]
+    found: dict[str, Path] = {}
+    whole: list[Path] = []
+    for entry in sorted(path.iterdir()):
+        split = SPLIT_NAMES.get(entry.stem.lower() if entry.is_file() else entry.name.lower())
+        is_data = entry.suffix.lower() in ENDINGS if entry.is_file() else any(entry.glob("*.npy"))
+        if is_data and split is not None:
+            if split in found:
+                raise DatasetError(
+                    f"source {source}: {found[split].name} and {entry.name} are both the {split} split"
+                )
+            found[split] = entry
+        elif is_data and entry.is_file():
+            whole.append(entry)
+    if found and "train" not in found:
+        raise DatasetError(f"source {source}: there are {', '.join(found)}, but no train file")
+    if found:
+        return [(split, found[split]) for split in SPLIT_IDS if split in found]
+    if any(path.glob("*.npy")):
+        return [("", path)]
+    if not whole:
+        raise DatasetError(f"source {source}: the folder holds no pairs; accepted: {ACCEPTED}")
+    return [("", entry) for entry in whole]

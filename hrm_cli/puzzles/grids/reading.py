@@ -1,0 +1,263 @@
+"""Files of own puzzles, read pair by pair: CSV and TSV, JSON lines, JSON, NumPy arrays.
+
+A value is a text or what JSON or an array holds; `symbols` makes cells of it. Memory holds one line of CSV, TSV or
+JSON lines at a time.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from hrm_cli.errors import PuzzleError, closest
+from hrm_cli.json_text import load_json, parse_json
+from hrm_cli.npy_files import map_integers, unpack_arrays
+from hrm_cli.puzzles.text_lines import LONGEST_LINE, TooLong
+from hrm_cli.puzzles.text_lines import lines as lines_of
+from hrm_cli.regular_files import open_regular
+
+SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation",
+               "val": "validation", "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
+"""How files and records may call the splits."""
+INPUTS = ("input", "question", "puzzle", "inputs", "x")
+OUTPUTS = ("output", "answer", "solution", "outputs", "labels", "target", "y")
+ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".npz")
+ACCEPTED = (
+    "a .csv or .tsv file with columns input and output, .jsonl, .json, .npz, or a folder with train, validation and "
+    "test files of these, or with inputs.npy and outputs.npy"
+)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What input and output are called; None finds them by their usual names."""
+
+    input: str | None = None
+    output: str | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An input and its output, as a file states them."""
+
+    where: str
+    given: Any
+    wanted: Any = None
+    """None where the file has no output."""
+    split: str = ""
+    """The split that the file says it belongs to."""
+
+
+def read_pairs(path: Path, columns: Columns, scratch: Path | None = None) -> Iterator[Pair]:
+    """The pairs of a file, in order. Raises PuzzleError naming the file and the line.
+
+    `scratch` is where archives of arrays are unpacked.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None and not path.is_dir():
+        known = ", ".join(ENDINGS)
+        raise PuzzleError(f"{path}: own puzzles are read from files whose names end in {known}")
+    try:
+        yield from (
+            _arrays_of_folder(path, columns, scratch) if reader is None else reader(path, columns, scratch)
+        )
+    except FileNotFoundError:
+        raise PuzzleError(f"{path}: no such file; accepted: {ACCEPTED}") from None
+    except OSError as error:
+        raise PuzzleError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def stream_pairs(stream: IO[bytes], name: str, columns: Columns) -> Iterator[Pair]:
+    """The pairs of JSON lines. Raises PuzzleError naming `name` and the line."""
+    for number, line in _numbered(stream, name):
+        if line.strip():
+            where = f"{name}:{number}"
+            try:
+                record = parse_json(line)
+            except ValueError as error:
+                raise PuzzleError(f"{where}: {error}") from None
+            yield _pair(record, where, columns)
+
+
+def _numbered(stream: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
+    number = 0
+    try:
+        for number, line in enumerate(lines_of(stream, name), start=1):
+            if isinstance(line, TooLong):
+                raise PuzzleError(
+                    f"{name}:{number}: a line of {line.length:,} characters; at most {LONGEST_LINE:,} are read"
+                )
+            yield number, line
+    except PuzzleError as error:
+        text = str(error)
+        # What ends the reading itself, binary data or a line without end, is in the line after the last.
+        raise PuzzleError(text.replace(f"{name}: ", f"{name}:{number + 1}: ", 1)) from None
+
+
+def _json_lines(path: Path, columns: Columns, scratch: Path | None) -> Iterator[Pair]:
+    with _opened(path) as stream:
+        yield from stream_pairs(stream, str(path), columns)
+
+
+def _table(path: Path, columns: Columns, scratch: Path | None) -> Iterator[Pair]:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    with _opened(path) as stream:
+        lines = (f"{line}\n" for _, line in _numbered(stream, str(path)))
+        rows = csv.reader(lines, delimiter=delimiter, strict=True)
+        header: list[str] = []
+        places = (0, 0)
+        while True:
+            start = rows.line_num + 1
+            where = f"{path}:{start}"
+            try:
+                row = next(rows, None)
+            except csv.Error as error:
+                raise PuzzleError(f"{where}: not a row of CSV ({error})") from None
+            if row is None:
+                break
+            if not any(cell.strip() for cell in row):
+                continue
+            if not header:
+                header = [cell.strip() for cell in row]
+                places = _places(header, columns, where)
+                split = [at for at, name in enumerate(header) if name.lower() == "split"]
+                continue
+            if len(row) != len(header):
+                raise PuzzleError(
+                    f"{where}: {len(row)} columns; the header has {len(header)} ({', '.join(header)})"
+                )
+            named = row[split[0]] if split else ""
+            wanted = row[places[1]] if places[1] >= 0 else None
+            yield Pair(where, row[places[0]], wanted, _split(named, where) if named.strip() else "")
+
+
+def _places(header: Sequence[str], columns: Columns, where: str) -> tuple[int, int]:
+    names = [name.lower() for name in header]
+    found = []
+    for kind, asked, usual in (("input", columns.input, INPUTS), ("output", columns.output, OUTPUTS)):
+        accepted = usual if asked is None else (asked.lower(),)
+        at = next((names.index(name) for name in accepted if name in names), -1)
+        if at < 0 and (kind == "input" or asked is not None):
+            near = closest((asked or "input").lower(), names)
+            raise PuzzleError(
+                f"{where}: the columns are {', '.join(header):.200}; "
+                f"none is called {' or '.join(accepted[:3])}{near or '.'} (--{kind}-column names another when building)"
+            )
+        found.append(at)
+    return found[0], found[1]
+
+
+def _json(path: Path, columns: Columns, scratch: Path | None) -> Iterator[Pair]:
+    try:
+        document = load_json(path)
+    except ValueError as error:
+        raise PuzzleError(f"{path}: {error}") from None
+    if isinstance(document, list):
+        for number, record in enumerate(document, start=1):
+            yield _pair(record, f"{path}: pair {number}", columns)
+        return
+    if not isinstance(document, dict) or not document:
+        raise PuzzleError(
+            f"{path}: a list of pairs, or an object with train and test lists of pairs, is expected"
+        )
+    for name, records in document.items():
+        if isinstance(records, dict) and {"train", "test"} & set(records):
+            raise PuzzleError(
+                f"{path}: holds ARC tasks; hrm build-dataset arc reads these. Own puzzles are one task: an object with "
+                "train and test lists of pairs"
+            )
+        if name.lower() not in SPLIT_NAMES or not isinstance(records, list):
+            raise PuzzleError(
+                f"{path}: key {name!r:.40}; train, validation and test with lists of pairs are expected"
+            )
+        for number, record in enumerate(records, start=1):
+            pair = _pair(record, f"{path}: {name} {number}", columns)
+            yield Pair(pair.where, pair.given, pair.wanted, SPLIT_NAMES[name.lower()])
+
+
+def _pair(record: Any, where: str, columns: Columns) -> Pair:
+    if isinstance(record, list):
+        if len(record) == 2:
+            return Pair(where, record[0], record[1])
+        raise PuzzleError(f"{where}: a list of {len(record)}; a pair [input, output] is expected")
+    if not isinstance(record, dict):
+        raise PuzzleError(f"{where}: an object with input and output is expected")
+    at = _places(list(record), columns, where)
+    values = list(record.values())
+    split = record.get("split")
+    return Pair(
+        where,
+        values[at[0]],
+        values[at[1]] if at[1] >= 0 else None,
+        "" if split is None else _split(split, where),
+    )
+
+
+def _split(name: Any, where: str) -> str:
+    known = SPLIT_NAMES.get(str(name).strip().lower())
+    if known is None:
+        raise PuzzleError(f"{where}: split {name!r:.40}; train, validation or test is expected")
+    return known
+
+
+def _archive(path: Path, columns: Columns, scratch: Path | None) -> Iterator[Pair]:
+    if scratch is None:
+        raise PuzzleError(
+            f"{path}: arrays can be built into a dataset; new puzzles are read from .jsonl or .csv"
+        )
+    try:
+        arrays = unpack_arrays(path, scratch)
+    except ValueError as error:
+        raise PuzzleError(f"{path}: {error}") from None
+    at = _places(list(arrays), columns, str(path))
+    files = list(arrays.values())
+    yield from _array_pairs(path, files[at[0]], files[at[1]] if at[1] >= 0 else None)
+
+
+def _arrays_of_folder(path: Path, columns: Columns, scratch: Path | None) -> Iterator[Pair]:
+    files = {file.stem: file for file in sorted(path.glob("*.npy"))}
+    at = _places(list(files), columns, str(path))
+    chosen = list(files.values())
+    yield from _array_pairs(path, chosen[at[0]], chosen[at[1]] if at[1] >= 0 else None)
+
+
+def _array_pairs(path: Path, given: Path, wanted: Path | None) -> Iterator[Pair]:
+    arrays = []
+    for file in (given, wanted):
+        if file is None:
+            continue
+        try:
+            array = map_integers(file)
+        except ValueError as error:
+            raise PuzzleError(f"{path}: {file.name}: {error}") from None
+        if array.ndim not in (2, 3):
+            raise PuzzleError(
+                f"{path}: {file.name} has the shape {array.shape}; pairs × columns, or pairs × rows × columns, "
+                "is expected"
+            )
+        arrays.append(array)
+    if len(arrays) == 2 and len(arrays[0]) != len(arrays[1]):
+        raise PuzzleError(f"{path}: {len(arrays[0]):,} inputs, but {len(arrays[1]):,} outputs")
+    for number in range(len(arrays[0])):
+        values = [array[number].tolist() for array in arrays]
+        yield Pair(f"{path}: pair {number + 1}", values[0], values[1] if len(values) == 2 else None)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return open_regular(path)
+    except ValueError as error:
+        raise PuzzleError(f"{path}: {error}") from None
+
+
+_READERS: dict[str, Callable[[Path, Columns, Path | None], Iterator[Pair]]] = {
+    ".csv": _table,
+    ".tsv": _table,
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".npz": _archive,
+}
