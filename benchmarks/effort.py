@@ -70,7 +70,7 @@ class Trial:
                 ended = step.finished.numpy()
                 at = step.rows.numpy()[ended]
                 answers = step.predictions.numpy()[ended].astype(np.uint8)
-                solved[start + at] = self.domain.faults(self.tokens[own[at]], answers) == 0
+                solved[start + at] = self.domain.violations(self.tokens[own[at]], answers) == 0
                 taken[start + at] = step.step
         return solved, taken, time.process_time() - started
 
@@ -85,7 +85,7 @@ class Trial:
             for place, outcome in try_harder(
                 self.model, self.domain, self.tokens[failed], effort, failed.tolist()
             ):
-                solved[failed[place]] = outcome.faults == 0
+                solved[failed[place]] = outcome.violations == 0
                 steps[failed[place]] += outcome.work
         return solved, steps, self.seconds + time.process_time() - started
 

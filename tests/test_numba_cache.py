@@ -22,7 +22,7 @@ import torch
 from hrm_cli.models.cpu.kernels.launching import Kernel
 from hrm_cli.puzzles.sudoku.solver import digit_of
 both, opened = torch.ones(1, 2), torch.empty(1, 1)
-Kernel("blocks.open_gate")(1, 12, both.dtype, 1, both, opened)
+Kernel("blocks.silu_mul")(1, 12, both.dtype, 1, both, opened)
 print(f"{opened.item():.4f}", digit_of(4))
 """
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))\n"

@@ -106,10 +106,10 @@ def train_on_processes(processes: Processes, request: TrainRequest, *, json: boo
     from hrm_cli.checkpoints.pointers import pointed_to
     from hrm_cli.cli import console
     from hrm_cli.distributed.launcher import Job, launch
-    from hrm_cli.distributed.process_group import Place, choose_backend, choose_device
+    from hrm_cli.distributed.process_group import RankInfo, choose_backend, choose_device
     from hrm_cli.runs.preparing import prepare_run
 
-    place = Place(processes.per_host, processes.hosts, processes.host)
+    place = RankInfo(processes.per_host, processes.hosts, processes.host)
     data = None if request.data is None else str(request.data)
 
     def launched(run: dict[str, Any] | None) -> int:
@@ -150,10 +150,10 @@ def evaluate_on_processes(
     """Evaluates on several processes of this host; returns the exit status."""
     from hrm_cli.cli import console
     from hrm_cli.distributed.launcher import Job, launch
-    from hrm_cli.distributed.process_group import Place, choose_backend, choose_device
+    from hrm_cli.distributed.process_group import RankInfo, choose_backend, choose_device
 
     console.be_quiet()
-    place = Place(processes.per_host)
+    place = RankInfo(processes.per_host)
     choose_backend(processes.backend, choose_device(request.device, place))
     task = {
         "what": "evaluate", "request": asdict(request), "json": json, "quiet": quiet,

@@ -20,7 +20,7 @@ from hrm_cli.distributed.reports import Report, why_not_to_start
 from hrm_cli.errors import EXIT_FAULT, HRMError, fault
 
 if TYPE_CHECKING:
-    from hrm_cli.distributed.process_group import Meeting, Place
+    from hrm_cli.distributed.process_group import RankInfo, Rendezvous
 
 _PR_SET_PDEATHSIG = 1
 
@@ -83,18 +83,18 @@ def _end_with_the_launcher() -> None:
 
 
 def _work(task: dict[str, Any], attempt: int, local_rank: int) -> int:
-    from hrm_cli.distributed.process_group import Meeting, Place
+    from hrm_cli.distributed.process_group import RankInfo, Rendezvous
 
-    place = Place(**task["place"], local_rank=local_rank)
-    meeting = Meeting(place)
+    place = RankInfo(**task["place"], local_rank=local_rank)
+    rendezvous = Rendezvous(place)
     try:
-        return _train(task, attempt, meeting) if task["what"] == "train" else _evaluate(task, meeting)
+        return _train(task, attempt, rendezvous) if task["what"] == "train" else _evaluate(task, rendezvous)
     except HRMError as error:
-        meeting.end_job(str(error), error.exit_status)
+        rendezvous.end_job(str(error), error.exit_status)
         raise
 
 
-def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
+def _train(task: dict[str, Any], attempt: int, rendezvous: Rendezvous) -> int:
     from hrm_cli.cli import console
     from hrm_cli.cli.devices import device_of_command
     from hrm_cli.cli.train import show_outcome
@@ -105,13 +105,13 @@ def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
     from hrm_cli.runs.preparing import check_same_dataset, reopened_run
     from hrm_cli.runs.resources import Fitting
 
-    place = meeting.place
+    place = rendezvous.place
     # Rank 0's configuration holds on every host.
-    agreed = meeting.agree(task["run"] if place.rank == 0 else None)
+    agreed = rendezvous.agree(task["run"] if place.rank == 0 else None)
     preset = Preset.model_validate(agreed["preset"])
     device = choose_device(preset.train.device, place)
     backend = choose_backend(agreed["backend"], device)
-    with meeting.world(backend, device) as world, _heartbeat(place, "hrm train"):
+    with rendezvous.world(backend, device) as world, _heartbeat(place, "hrm train"):
         reporter = console.ConsoleReporter(quiet=agreed["quiet"]) if world.is_first else Silent()
         prepared = reopened_run(
             Path(agreed["folder"]),
@@ -133,13 +133,13 @@ def _train(task: dict[str, Any], attempt: int, meeting: Meeting) -> int:
     return 0 if outcome.result.signal_number is None else 128 + outcome.result.signal_number
 
 
-def _heartbeat(place: Place, command: str) -> AbstractContextManager[None]:
+def _heartbeat(place: RankInfo, command: str) -> AbstractContextManager[None]:
     from hrm_cli.cli.console import heartbeat
 
     return contextlib.nullcontext() if place.rank else heartbeat(command)
 
 
-def _reads_the_dataset_first(place: Place, attempt: int) -> bool:
+def _reads_the_dataset_first(place: RankInfo, attempt: int) -> bool:
     """Whether this process is the one that checks its host's dataset: on host 0 the launcher has done so."""
     return place.host > 0 and place.local_rank == 0 and attempt == 0
 
@@ -154,7 +154,7 @@ def _named_checkpoint(agreed: dict[str, Any], attempt: int) -> Path | None:
     return None if has_gone_on else Path(agreed["checkpoint"])
 
 
-def _evaluate(task: dict[str, Any], meeting: Meeting) -> int:
+def _evaluate(task: dict[str, Any], rendezvous: Rendezvous) -> int:
     from hrm_cli.cli.console import ConsoleReporter
     from hrm_cli.cli.devices import device_of_command
     from hrm_cli.cli.render import figures
@@ -163,9 +163,9 @@ def _evaluate(task: dict[str, Any], meeting: Meeting) -> int:
     from hrm_cli.evaluation.request import EvalRequest
 
     request, json = EvalRequest(**task["request"]), task["json"]
-    device = choose_device(request.device, meeting.place)
+    device = choose_device(request.device, rendezvous.place)
     backend = choose_backend(task["backend"], device)
-    with meeting.world(backend, device) as world, _heartbeat(meeting.place, "hrm eval"):
+    with rendezvous.world(backend, device) as world, _heartbeat(rendezvous.place, "hrm eval"):
         own = device_of_command(device.type, device)
         measured = measure(request, ConsoleReporter(quiet=task["quiet"]), world=world, device=own)
         if world.is_first:

@@ -90,13 +90,13 @@ def validated(
 
 def _without(document: Document, error: ValidationError) -> Document:
     """The document less the keys complained about."""
-    faults = {tuple(map(str, problem["loc"][:2])) for problem in error.errors()}
+    wrong = {tuple(map(str, problem["loc"][:2])) for problem in error.errors()}
     kept: Document = {}
     for key, value in document.items():
-        if (key,) in faults and not isinstance(value, dict):
+        if (key,) in wrong and not isinstance(value, dict):
             continue
         inner = (
-            {k: v for k, v in value.items() if (key, str(k)) not in faults}
+            {k: v for k, v in value.items() if (key, str(k)) not in wrong}
             if isinstance(value, dict)
             else value
         )

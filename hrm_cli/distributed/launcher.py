@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hrm_cli.distributed.process_group import Place, own_address
+from hrm_cli.distributed.process_group import RankInfo, own_address
 from hrm_cli.distributed.reports import Report, first_cause, read_reports
 from hrm_cli.errors import ConfigError, HRMError
 from hrm_cli.files import is_alive
@@ -39,7 +39,7 @@ class Job:
     """Run as `python -m MODULE TASK`."""
     task: dict[str, Any]
     """What the module is to do, as JSON."""
-    place: Place
+    place: RankInfo
     """Of this launcher."""
     endpoint: str | None = None
     """`HOST:PORT` of host 0, where there are several."""
@@ -161,7 +161,7 @@ def _failure(job: Job, folder: Path, error: BaseException, cause: Report | None)
             default=(0, None),
         )
         if failure is not None and (cause is None or failure.exitcode != -signal.SIGTERM):
-            rank = Place(job.place.processes, job.place.hosts, job.place.host, local_rank).rank
+            rank = RankInfo(job.place.processes, job.place.hosts, job.place.host, local_rank).rank
             return JobFailed(
                 f"process {rank} of {job.place.world_size} {_death(failure.exitcode)}"
                 f"{_last_words(folder, local_rank)}",
@@ -178,8 +178,8 @@ def _failure(job: Job, folder: Path, error: BaseException, cause: Report | None)
     return JobFailed(f"the launcher failed: {error!r}", 1)
 
 
-def _has_reported(folder: Path, place: Place, local_rank: int) -> bool:
-    rank = Place(place.processes, place.hosts, place.host, local_rank).rank
+def _has_reported(folder: Path, place: RankInfo, local_rank: int) -> bool:
+    rank = RankInfo(place.processes, place.hosts, place.host, local_rank).rank
     return any(report.rank == rank for report in read_reports(folder))
 
 

@@ -1,6 +1,6 @@
 """The process group: device and rank of each process, the communication backend, and the rendezvous.
 
-The launcher (`hrm_cli.distributed.launcher`) gives each process its `Place`; a `Meeting` makes a `World` of them.
+The launcher (`hrm_cli.distributed.launcher`) gives each process its `RankInfo`; a `Rendezvous` makes a `World` of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ENDED = "ended"
 
 
 @dataclass(frozen=True)
-class Place:
+class RankInfo:
     """The rank of a process, and the size of its job."""
 
     processes: int
@@ -55,7 +55,7 @@ class Place:
         return self.hosts * self.processes
 
 
-def choose_device(name: str, place: Place) -> torch.device:
+def choose_device(name: str, place: RankInfo) -> torch.device:
     """The device of a process: with CUDA, each process of a host has its own. Raises ConfigError where it has none.
 
     Touches no device: the launcher asks as well, and must not hold memory on one.
@@ -92,10 +92,10 @@ def choose_backend(name: str | None, device: torch.device) -> str:
     return name
 
 
-class Meeting:
+class Rendezvous:
     """The processes of a job that have found one another, by way of the launcher's store."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: RankInfo) -> None:
         """Waits for all of them. Raises PeerLost when some do not come, JobEnded when a host has given up.
 
         Expects what torch's elastic launcher sets in the environment.
@@ -167,21 +167,21 @@ def meet(store: dist.Store, rank: int, size: int, patience: timedelta = MEETING_
     """
     until = time.monotonic() + patience.total_seconds()
     if rank == 0:
-        meeting = uuid.uuid4().hex
-        store.set("meeting", meeting)
-        arrivals = [f"{meeting}/{other}" for other in range(1, size)]
+        rendezvous = uuid.uuid4().hex
+        store.set("rendezvous", rendezvous)
+        arrivals = [f"{rendezvous}/{other}" for other in range(1, size)]
         while missing := [i for i, key in enumerate(arrivals, start=1) if not store.check([key])]:
             _wait(store, until, f"processes {', '.join(map(str, missing))} of {size}")
         for key in arrivals:
-            store.set(f"{meeting}/{store.get(key).decode()}", "")
-        return dist.PrefixStore(meeting, store)
+            store.set(f"{rendezvous}/{store.get(key).decode()}", "")
+        return dist.PrefixStore(rendezvous, store)
     own = uuid.uuid4().hex
     while True:
         # Read again every time: at first this may still be the rendezvous of dead processes, which never answer.
-        meeting = store.get("meeting").decode()
-        store.set(f"{meeting}/{rank}", own)
-        if store.check([f"{meeting}/{own}"]):
-            return dist.PrefixStore(meeting, store)
+        rendezvous = store.get("rendezvous").decode()
+        store.set(f"{rendezvous}/{rank}", own)
+        if store.check([f"{rendezvous}/{own}"]):
+            return dist.PrefixStore(rendezvous, store)
         _wait(store, until, f"process 0 of {size}")
 
 

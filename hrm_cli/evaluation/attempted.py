@@ -123,13 +123,13 @@ class _Unsolved:
         """Keeps those that the rules refuse."""
         labeled = answers.labels != IGNORED_LABEL
         inputs = answers.inputs.astype(np.uint8)
-        faulty = self.domain.faults(inputs, answers.predictions.astype(np.uint8)) > 0
-        faulty &= labeled.any(axis=1)
-        self.inputs.append(inputs[faulty])
-        self.labels.append(answers.labels[faulty])
-        self.identifiers.append(answers.puzzle_identifiers[faulty])
-        self.examples.append(answers.examples[faulty])
-        self.were_exact.append(_exact(answers.predictions, answers.labels)[faulty])
+        wrong = self.domain.violations(inputs, answers.predictions.astype(np.uint8)) > 0
+        wrong &= labeled.any(axis=1)
+        self.inputs.append(inputs[wrong])
+        self.labels.append(answers.labels[wrong])
+        self.identifiers.append(answers.puzzle_identifiers[wrong])
+        self.examples.append(answers.examples[wrong])
+        self.were_exact.append(_exact(answers.predictions, answers.labels)[wrong])
 
 
 def evaluate_with_effort(
@@ -177,7 +177,7 @@ def evaluate_with_effort(
             progress=trying,
         ):
             work += found.work
-            if found.faults == 0:
+            if found.violations == 0:
                 solved_by[found.how] = solved_by.get(found.how, 0) + 1
             if found.how != "pass":
                 is_exact = bool(_exact(found.tokens[None].astype(np.int64), labels[index][None])[0])

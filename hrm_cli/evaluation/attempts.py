@@ -94,8 +94,8 @@ class Try:
 
     tokens: Tokens
     """The answer in the puzzle's own frame, `[S]`."""
-    faults: int
-    """As `BulkDomain.faults` counts them: 0 where the rules verify it."""
+    violations: int
+    """As `BulkDomain.violations` counts them: 0 where the rules verify it."""
     q_halt: float
     """How confident the model was, as a logit."""
     steps: int
@@ -107,16 +107,16 @@ class Try:
     """Reasoning steps of all attempts together."""
 
     def is_better_than(self, other: Try | None) -> bool:
-        """Fewer faults, then surer."""
+        """Fewer rule violations, then higher confidence."""
         if other is None:
             return True
-        return rank(self.faults, self.q_halt) < rank(other.faults, other.q_halt)
+        return rank(self.violations, self.q_halt) < rank(other.violations, other.q_halt)
 
 
-def rank(faults: int, q_halt: float) -> tuple[int, float]:
-    """Orders answers, the best first: fewer faults, then surer."""
+def rank(violations: int, q_halt: float) -> tuple[int, float]:
+    """Orders answers, the best first: fewer rule violations, then higher confidence."""
     # A diverged model gives NaN, which cannot be compared.
-    return faults, -q_halt if math.isfinite(q_halt) else math.inf
+    return violations, -q_halt if math.isfinite(q_halt) else math.inf
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ Watch = Callable[[StepOfTries], None]
 
 def has_rules(domain: Domain) -> bool:
     """Whether answers can be checked by rules; of ARC they cannot, and trying again would never end well."""
-    return hasattr(domain, "faults")
+    return hasattr(domain, "violations")
 
 
 def try_copies(
@@ -276,18 +276,18 @@ def _try_batch(
         mine = rows[open_rows]
         answers = back[mine].apply(step.predictions.cpu().numpy().astype(np.uint8)[open_rows])
         q_halt = step.q_halt.float().cpu().numpy()[open_rows]
-        faults = judged.faults(mine, answers)
+        violations = judged.violations(mine, answers)
         for owner, count in zip(*np.unique(owners[mine], return_counts=True), strict=True):
             work[int(owner)] += int(count)
         if watch is not None:
             watch(StepOfTries(step.step, owners[mine], copies.attempts[mine], answers, q_halt))
-        for place in _worth_a_look(owners[mine], faults, best):
+        for place in _worth_a_look(owners[mine], violations, best):
             owner, attempt = int(owners[mine[place]]), int(copies.attempts[mine[place]])
-            found, sure = int(faults[place]), float(q_halt[place])
+            found, sure = int(violations[place]), float(q_halt[place])
             one = Try(answers[place], found, sure, step.step, attempt, int(totals[owner]))
             if one.is_better_than(best.get(owner)):
                 best[owner] = one
-        solved = [owner for owner in np.unique(owners[mine]).tolist() if best[owner].faults == 0]
+        solved = [owner for owner in np.unique(owners[mine]).tolist() if best[owner].violations == 0]
         yield from ((owner, replace(best.pop(owner), work=work[owner])) for owner in solved)
         done |= np.isin(owners, solved)
         done[mine[judged.stand_still(mine)]] = True
@@ -302,22 +302,22 @@ def _try_batch(
 
 
 class _Judge:
-    """Counts the faults of answers, again only where an answer has changed since the step before."""
+    """Counts the violations of answers, again only where an answer has changed since the step before."""
 
     def __init__(self, domain: BulkDomain, puzzles: Tokens) -> None:
         self._domain, self._puzzles = domain, puzzles
         self._answers = np.full_like(puzzles, 255)
-        self._faults = np.zeros(len(puzzles), np.int64)
+        self._violations = np.zeros(len(puzzles), np.int64)
         self._unchanged = np.zeros(len(puzzles), np.int64)
 
-    def faults(self, rows: NDArray[np.int64], answers: Tokens) -> NDArray[np.int64]:
+    def violations(self, rows: NDArray[np.int64], answers: Tokens) -> NDArray[np.int64]:
         changed = (self._answers[rows] != answers).any(axis=1)
         self._unchanged[rows] = np.where(changed, 0, self._unchanged[rows] + 1)
         if changed.any():
             fresh = rows[changed]
             self._answers[fresh] = answers[changed]
-            self._faults[fresh] = self._domain.faults(self._puzzles[fresh], answers[changed])
-        return self._faults[rows]
+            self._violations[fresh] = self._domain.violations(self._puzzles[fresh], answers[changed])
+        return self._violations[rows]
 
     def stand_still(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Rows whose answer has not changed for long, `[b]`."""
@@ -325,10 +325,10 @@ class _Judge:
 
 
 def _worth_a_look(
-    owners: NDArray[np.int64], faults: NDArray[np.int64], best: dict[int, Try]
+    owners: NDArray[np.int64], violations: NDArray[np.int64], best: dict[int, Try]
 ) -> NDArray[np.intp]:
     """Rows that may beat the best try so far: all others are passed over without a Python object each."""
     bound = np.array(
-        [best[owner].faults if owner in best else np.iinfo(np.int64).max for owner in owners.tolist()]
+        [best[owner].violations if owner in best else np.iinfo(np.int64).max for owner in owners.tolist()]
     )
-    return np.flatnonzero(faults <= bound)
+    return np.flatnonzero(violations <= bound)

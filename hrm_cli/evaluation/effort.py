@@ -145,12 +145,12 @@ class AskedEffort:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What further effort made of a puzzle; of several failed answers the one with the fewest faults and the surest."""
+    """The result of further effort for a puzzle; of failed answers the one with the fewest rule violations."""
 
     tokens: Tokens
     """`[S]`"""
-    faults: int
-    """As `BulkDomain.faults` counts them: 0 where the rules verify it."""
+    violations: int
+    """As `BulkDomain.violations` counts them: 0 where the rules verify it."""
     how: How
     """The stage that found it."""
     steps: int
@@ -170,7 +170,7 @@ class Outcome:
 
     def then(self, later: Outcome) -> Outcome:
         """This and what a later stage found, with the efforts of both."""
-        best = later if rank(later.faults, later.q_halt) < rank(self.faults, self.q_halt) else self
+        best = later if rank(later.violations, later.q_halt) < rank(self.violations, self.q_halt) else self
         return replace(
             best,
             attempts=self.attempts + later.attempts,
@@ -220,7 +220,7 @@ def try_harder(
         for place, found in stage(rows, seconds):
             index = int(rows[place])
             outcome = open_puzzles[index].then(found)
-            if outcome.faults == 0:
+            if outcome.violations == 0:
                 del open_puzzles[index]
                 yield index, outcome
             else:
@@ -276,7 +276,7 @@ class _Stages:
                 place,
                 Outcome(
                     found.tokens,
-                    found.faults,
+                    found.violations,
                     how,
                     found.steps,
                     found.q_halt,
@@ -295,7 +295,7 @@ class _Stages:
             on_step=None if progress is None else lambda left: progress("search", left),
         ):  # fmt: skip
             yield place, Outcome(
-                found.tokens, found.faults, "search", found.node_steps, nodes=found.nodes,
+                found.tokens, found.violations, "search", found.node_steps, nodes=found.nodes,
                 pinned=found.pinned, work=found.steps,
             )  # fmt: skip
 

@@ -54,8 +54,8 @@ def gather_candidates(
             mine = step.rows.cpu().numpy()[ended]
             owners = copies.puzzles[mine]
             answers = back[mine].apply(step.predictions.cpu().numpy().astype(np.uint8)[ended])
-            faults = (
-                cast(BulkDomain, domain).faults(puzzles[owners], answers).tolist()
+            violations = (
+                cast(BulkDomain, domain).violations(puzzles[owners], answers).tolist()
                 if has_rules(domain)
                 else [None] * len(mine)
             )
@@ -63,7 +63,7 @@ def gather_candidates(
             for place, owner in enumerate(owners.tolist()):
                 candidate = Candidate(
                     tokens=answers[place],
-                    faults=faults[place],
+                    violations=violations[place],
                     q_halt=q_halt[place],
                     confidence=confidence[place],
                     residual=residual[place],
@@ -104,7 +104,7 @@ class SelectorFigures:
             right = [bool((one.tokens == labels[index]).all()) for one in candidates]
             figures.puzzles += 1
             figures.among += any(right)
-            knows_rules = all(one.faults is not None for one in candidates)
+            knows_rules = all(one.violations is not None for one in candidates)
             for name, selector in SELECTORS.items():
                 if knows_rules or name != "verify":
                     figures.chosen[name] = figures.chosen.get(name, 0) + right[selector(candidates)]

@@ -81,9 +81,9 @@ class Searched:
     """What became of a puzzle."""
 
     tokens: Tokens
-    """The answer, `[S]`: verified, or the one with the fewest faults."""
-    faults: int
-    """As `BulkDomain.faults` counts them: 0 where the rules verify it."""
+    """The answer, `[S]`: verified, or the one with the fewest violations."""
+    violations: int
+    """As `BulkDomain.violations` counts them: 0 where the rules verify it."""
     nodes: int
     """Begun."""
     steps: int
@@ -129,10 +129,10 @@ class _Tree:
         self.at_work += len(nodes)
         return nodes
 
-    def answered(self, node: _Node, tokens: Tokens, faults: int, steps: int) -> None:
-        """Keeps an answer if none before it had as few faults."""
-        if self.best is None or faults < self.best.faults:
-            self.best = Searched(tokens, faults, 0, 0, node.tokens, node.pins, steps)
+    def answered(self, node: _Node, tokens: Tokens, violations: int, steps: int) -> None:
+        """Keeps an answer if none before it had as few violations."""
+        if self.best is None or violations < self.best.violations:
+            self.best = Searched(tokens, violations, 0, 0, node.tokens, node.pins, steps)
 
     def open(self, node: _Node, beliefs: NDArray[np.float64]) -> None:
         """Makes the children of a node that failed, by the probabilities `[S, V]` that the model gave there."""
@@ -270,11 +270,11 @@ def search_puzzles(
 def _step(nodes: _Nodes, domain: PinningDomain) -> list[_Tree]:
     """One step of all nodes in the batch: the trees that it solved."""
     answers = nodes.step()
-    faults = domain.faults(np.stack([tree.puzzle for tree, _ in nodes.members]), answers)
+    violations = domain.violations(np.stack([tree.puzzle for tree, _ in nodes.members]), answers)
     steps = nodes.rows.steps.tolist()
     solved: dict[int, _Tree] = {}
     for (tree, node), answer, found, taken in zip(
-        nodes.members, answers, faults.tolist(), steps, strict=True
+        nodes.members, answers, violations.tolist(), steps, strict=True
     ):
         tree.steps += 1
         tree.answered(node, answer, found, taken)

@@ -25,8 +25,8 @@ class Candidate:
 
     tokens: Tokens
     """In the puzzle's own frame, `[S]`."""
-    faults: int | None
-    """As `BulkDomain.faults` counts them, 0 where the rules verify it; None where there are no rules."""
+    violations: int | None
+    """As `BulkDomain.violations` counts them, 0 where the rules verify it; None where there are no rules."""
     q_halt: float
     """The value of halting with it, as a logit."""
     confidence: float
@@ -75,10 +75,10 @@ def ranked(tallies: Mapping[bytes, Tally]) -> list[tuple[bytes, Tally]]:
 
 
 def by_rules(candidates: Sequence[Candidate]) -> int:
-    """The answer with the fewest faults; of equals the one with the greatest halt value. Verified answers have none."""
-    if any(candidate.faults is None for candidate in candidates):
+    """The answer with the fewest violations (0 if verified); of equals the one with the greatest halt value."""
+    if any(candidate.violations is None for candidate in candidates):
         raise ValueError("answers without rules cannot be verified")
-    return _best([(-_number(float(one.faults or 0)), _number(one.q_halt)) for one in candidates])
+    return _best([(-_number(float(one.violations or 0)), _number(one.q_halt)) for one in candidates])
 
 
 def by_confidence(candidates: Sequence[Candidate]) -> int:

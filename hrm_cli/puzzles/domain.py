@@ -210,7 +210,7 @@ class BulkDomain(Domain, Protocol):
     def verify_all(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.bool_]:
         """Which answers `[n, S]` a model should learn: correct, and optimal if some answers are better than others."""
 
-    def faults(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
+    def violations(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
         """How far answers `[n, S]`, of any tokens, are from right: 0 where `verify_all` holds, 1 where `verify` is ok
         but there is a better answer, and one more than the broken rules elsewhere, `[n]`."""
 
@@ -230,7 +230,7 @@ class PinningDomain(BulkDomain, Protocol):
 
 def can_pin(domain: Domain) -> bool:
     """Whether search works on a domain: answers are puzzles with their open cells filled in, and rules check them."""
-    return domain.blank_token is not None and hasattr(domain, "pin") and hasattr(domain, "faults")
+    return domain.blank_token is not None and hasattr(domain, "pin") and hasattr(domain, "violations")
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class _Work:
         """Whether further effort gave the best answer."""
         if self.later is None or self.first is None:
             return False
-        return rank(self.later.faults, self.later.q_halt) < rank(self.first.faults, self.first.q_halt)
+        return rank(self.later.violations, self.later.q_halt) < rank(self.first.violations, self.first.q_halt)
 
 
 def _solve_batch(
@@ -146,7 +146,7 @@ def _solve_batch(
         for work, result, trace in _try_once(model, domain, works, how):
             work.first, work.trace = result, trace
             work.seconds = time.perf_counter() - started
-    refused = [work for work in works if work.first is not None and work.first.faults]
+    refused = [work for work in works if work.first is not None and work.first.violations]
     interruption: KeyboardInterrupt | None = None
     if refused and not effort.is_one_pass:
         try:
@@ -218,15 +218,15 @@ def _try_once(
                 if how.trace:
                     traces[row].append(TraceStep(step.step, domain.decode(answer), value))
                 if is_last:
-                    faults = _faults(domain, works[row], answer)
-                    yield works[row], Try(answer, faults, value, step.step, 1), tuple(traces[row])
+                    violations = _violations(domain, works[row], answer)
+                    yield works[row], Try(answer, violations, value, step.step, 1), tuple(traces[row])
         if how.on_step is not None:
             how.on_step(step.step, len(rows))
 
 
-def _faults(domain: Domain, work: _Work, answer: Tokens) -> int:
+def _violations(domain: Domain, work: _Work, answer: Tokens) -> int:
     if has_rules(domain):
-        return int(cast(BulkDomain, domain).faults(work.tokens[None], answer[None])[0])
+        return int(cast(BulkDomain, domain).violations(work.tokens[None], answer[None])[0])
     return 0 if domain.verify(work.puzzle.grid, domain.decode(answer)).ok else 2
 
 
@@ -297,7 +297,7 @@ def _conclude(domain: Domain, work: _Work, flops: int | None) -> Solution:
         steps=best.steps,
         attempts=max(1, later.attempts) if later is not None else 1,
         attempt=best.attempt,
-        one_pass=first.faults <= 1,
+        one_pass=first.violations <= 1,
         how=best.how if isinstance(best, Outcome) else "pass",
         nodes=later.nodes if later is not None else 0,
         total_steps=total,

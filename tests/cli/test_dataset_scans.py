@@ -11,7 +11,7 @@ import hrm_cli.data.format as data_format
 from hrm_cli.cli.worker import _reads_the_dataset_first
 from hrm_cli.config.data import DataConfig
 from hrm_cli.data.build import build_dataset
-from hrm_cli.distributed.process_group import Place
+from hrm_cli.distributed.process_group import RankInfo
 from hrm_cli.distributed.world import ALONE
 from hrm_cli.evaluation import measuring
 from hrm_cli.evaluation.measuring import measure
@@ -58,7 +58,7 @@ def test_who_prepares_a_run_reads_its_dataset_and_its_workers_do_not(
 
 
 def test_one_worker_of_every_other_host_reads_that_hosts_dataset() -> None:
-    places = [Place(2, 2, host, local) for host in (0, 1) for local in (0, 1)]
+    places = [RankInfo(2, 2, host, local) for host in (0, 1) for local in (0, 1)]
     assert [_reads_the_dataset_first(place, 0) for place in places] == [False, False, True, False]
     assert not any(_reads_the_dataset_first(place, 1) for place in places)
 

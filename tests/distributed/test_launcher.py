@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hrm_cli.distributed.launcher import Job, JobFailed, launch, threads_for_each
-from hrm_cli.distributed.process_group import Place
+from hrm_cli.distributed.process_group import RankInfo
 from hrm_cli.training.stopping import Interruption
 
 HEAD = """
@@ -47,7 +47,7 @@ def launched(tmp_path: Path, monkeypatch) -> Callable[..., int]:
         (tmp_path / "worker_of_test.py").write_text(HEAD + body, encoding="utf-8")
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
         task = {"started": str(tmp_path / "started")}
-        return launch(Job("worker_of_test", task, Place(processes), max_restarts=max_restarts))
+        return launch(Job("worker_of_test", task, RankInfo(processes), max_restarts=max_restarts))
 
     return run
 

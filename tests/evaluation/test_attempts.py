@@ -74,8 +74,8 @@ def test_all_copies_of_a_puzzle_leave_at_once_when_one_of_them_is_right() -> Non
 
     model = Scripted(respond)
     found = dict(try_copies(model, FOUR, PUZZLES, Tries(3, 9), [1, 2]))
-    assert (found[0].steps, found[0].attempt, found[0].of, found[0].faults) == (2, 1, 3, 0)
-    assert (found[1].steps, found[1].faults) == (4, 0)
+    assert (found[0].steps, found[0].attempt, found[0].of, found[0].violations) == (2, 1, 3, 0)
+    assert (found[1].steps, found[1].violations) == (4, 0)
     assert np.array_equal(np.stack([found[0].tokens, found[1].tokens]), ANSWERS), "brought back to the puzzle"
     assert model.at_work == [6, 6, 3, 3]
 
@@ -91,7 +91,7 @@ def test_an_image_whose_answer_stands_still_leaves_and_one_that_moves_goes_on() 
 
     model = Scripted(respond)
     ((_, found),) = try_copies(model, FOUR, PUZZLES[:1], Tries(3, 40), [1])
-    assert (found.steps, found.attempt, found.faults) == (20, 1, 0)
+    assert (found.steps, found.attempt, found.violations) == (20, 1, 0)
     assert (model.at_work[STILL], model.at_work[STILL + 1]) == (3, 1)
 
 
@@ -106,7 +106,7 @@ def test_a_model_that_keeps_dropped_rows_changes_nothing() -> None:
         return right(tokens) if step == 1 else wrong(tokens)
 
     found = list(try_copies(Stubborn(respond), FOUR, PUZZLES, Tries(2, 3), [1, 2]))
-    assert [(index, one.faults) for index, one in found] == [(0, 0), (1, 0)]
+    assert [(index, one.violations) for index, one in found] == [(0, 0), (1, 0)]
 
 
 def test_a_puzzle_is_tried_first_as_it_is_and_never_twice_as_the_same_copy() -> None:

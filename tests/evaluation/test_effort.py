@@ -69,7 +69,7 @@ def test_a_level_has_the_stages_that_can_help(
 
 def test_an_answer_that_copies_find_needs_no_search() -> None:
     found = tried(solver(2, of_copies_only=True), replace(EFFORT, copies=4, nodes=9), PUZZLE)[0]
-    assert (found.how, found.faults, found.steps, found.nodes) == ("copies", 0, 2, 0)
+    assert (found.how, found.violations, found.steps, found.nodes) == ("copies", 0, 2, 0)
     assert found.attempt > 1
     assert found.work == 2 * found.attempts == 8
     assert np.array_equal(found.tokens, solution(PUZZLE))
@@ -84,7 +84,7 @@ def test_search_takes_over_what_copies_leave_and_efforts_add_up() -> None:
         assert ((one.pinned != puzzle).sum(), one.steps) == (1, 1)
     # A model that knows nothing of copies' digits fails there, so only identity copies are asked of it.
     restarted = tried(ACTModel(Believer(needs(9))), replace(EFFORT, nodes=5, restarts=2), PUZZLE)[0]
-    assert restarted.faults > 0
+    assert restarted.violations > 0
     assert (restarted.nodes, restarted.attempts) == (5, 3)
     assert restarted.work == 5 * 2 + 3 * 2
 
@@ -98,14 +98,14 @@ def test_of_failed_answers_the_one_with_the_fewest_faults_is_kept() -> None:
     bad = Outcome(PUZZLE, 9, "copies", steps=2, attempts=4, work=8)
     worse = Outcome(OTHER, 12, "search", steps=2, nodes=5, work=10)
     both = bad.then(worse)
-    assert (both.faults, both.how, both.attempts, both.nodes, both.work) == (9, "copies", 4, 5, 18)
-    assert worse.then(replace(bad, faults=3)).how == "copies"
+    assert (both.violations, both.how, both.attempts, both.nodes, both.work) == (9, "copies", 4, 5, 18)
+    assert worse.then(replace(bad, violations=3)).how == "copies"
 
 
 def test_without_any_stage_nothing_is_done() -> None:
     core = Believer(unsure)
     found = tried(ACTModel(core), EFFORT, PUZZLE)[0]
-    assert (found.how, found.work, found.faults > 0) == ("pass", 0, True)
+    assert (found.how, found.work, found.violations > 0) == ("pass", 0, True)
     assert core.at_work == []
 
 
@@ -124,7 +124,7 @@ def test_a_stage_stops_when_its_time_is_up(stage: dict[str, int], monkeypatch: p
     core = Believer(unsure)
     effort = replace(EFFORT, seconds=30.0, attempt_steps=10**6, node_steps=10**6, **stage)  # type: ignore[arg-type]
     found = tried(ACTModel(core), effort, PUZZLE)[0]
-    assert found.faults > 0
+    assert found.violations > 0
     assert 0 < len(core.at_work) <= 30
 
 
@@ -142,7 +142,7 @@ def test_an_interruption_loses_nothing_that_was_found() -> None:
     found: list[tuple[int, Outcome]] = []
     with pytest.raises(KeyboardInterrupt):
         found.extend(try_harder(model, FOUR, both, effort, [1, 2], progress=stop))
-    assert [(index, outcome.faults) for index, outcome in found] == [(0, 0)]
+    assert [(index, outcome.violations) for index, outcome in found] == [(0, 0)]
 
 
 def test_work_is_counted_in_steps_whose_flops_are_known() -> None:

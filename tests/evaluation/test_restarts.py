@@ -72,7 +72,7 @@ def test_noise_at_every_step_is_another_source_of_candidates(untrained: FixedMod
 
 def test_candidates_say_what_speaks_for_them(untrained: FixedModel) -> None:
     for one in gathered(untrained, PUZZLES, [1, 2])[1]:
-        assert one.faults == FOUR.faults(PUZZLES[1:], one.tokens[None])[0]
+        assert one.violations == FOUR.violations(PUZZLES[1:], one.tokens[None])[0]
         assert one.confidence < 0
         assert one.residual > 0
         assert one.steps == 2
@@ -93,7 +93,7 @@ def test_augmented_copies_are_candidates_in_the_puzzles_own_frame() -> None:
 
     model = FixedModel(scripted(respond, FOUR.vocab_size, 16))
     ((_, candidates),) = gather_candidates(model, FOUR, PUZZLES[:1], Tries(4, 2), [1])
-    assert [one.faults for one in candidates] == [0] * 4
+    assert [one.violations for one in candidates] == [0] * 4
     assert all(np.array_equal(one.tokens, ANSWERS[0]) for one in candidates)
 
 
@@ -102,7 +102,7 @@ def test_where_there_are_no_rules_candidates_have_no_faults() -> None:
     model = FixedModel(scripted(lambda row, step: (row, 1.0), arc.vocab_size, arc.seq_len))
     puzzles = np.full((1, arc.seq_len), 2, np.uint8)
     ((_, candidates),) = gather_candidates(model, arc, puzzles, Tries(2, 2, copies=False), [1])
-    assert [one.faults for one in candidates] == [None, None]
+    assert [one.violations for one in candidates] == [None, None]
     assert SELECTORS["agreement"](candidates) == 0
 
 
@@ -111,14 +111,14 @@ def test_verified_restarts_stop_at_once_and_count_the_steps_of_all_attempts() ->
         scripted(lambda row, step: (ANSWERS[0] if step == 3 else row, 0.0), FOUR.vocab_size, 16)
     )
     ((_, found),) = try_copies(model, FOUR, PUZZLES[:1], Tries(4, 9, copies=False), [1])
-    assert (found.faults, found.steps, found.of, found.work) == (0, 3, 4, 12)
+    assert (found.violations, found.steps, found.of, found.work) == (0, 3, 4, 12)
 
 
 def test_figures_say_how_often_a_selector_takes_a_right_answer_that_is_there() -> None:
     right, wrong = ANSWERS[0], PUZZLES[0]
 
-    def one(tokens: np.ndarray, q_halt: float, faults: int | None) -> Candidate:
-        return Candidate(tokens, faults, q_halt, -1.0, 0.1, 1, 1)
+    def one(tokens: np.ndarray, q_halt: float, violations: int | None) -> Candidate:
+        return Candidate(tokens, violations, q_halt, -1.0, 0.1, 1, 1)
 
     with_rules = [(0, [one(wrong, 2.0, 5), one(right, 1.0, 0)]), (0, [one(wrong, 0.0, 5)])]
     figures = SelectorFigures.of(with_rules, ANSWERS)

@@ -35,7 +35,7 @@ def searched(
 @pytest.mark.parametrize("pins", [0, 1, 2])
 def test_a_puzzle_is_solved_once_enough_right_digits_are_pinned(pins: int) -> None:
     found, _ = searched(needs(pins), [PUZZLE])
-    assert found[0].faults == 0
+    assert found[0].violations == 0
     assert np.array_equal(found[0].tokens, solution(PUZZLE))
     assert found[0].pins == pins
     assert found[0].node_steps == 1
@@ -53,7 +53,7 @@ def test_the_budget_is_kept_and_the_best_answer_is_given_where_it_does_not_suffi
     assert [one.nodes for one in found.values()] == [7, 7]
     assert sum(core.at_work) == sum(one.steps for one in found.values()) == 2 * 7 * 2
     for index, puzzle in enumerate((PUZZLE, OTHER)):
-        assert found[index].faults == FOUR.faults(puzzle[None], found[index].tokens[None])[0] > 0
+        assert found[index].violations == FOUR.violations(puzzle[None], found[index].tokens[None])[0] > 0
 
 
 def test_the_most_probable_pins_come_first() -> None:
@@ -88,7 +88,7 @@ def test_rules_leave_out_nodes_that_naked_singles_refute() -> None:
     pruned, with_rules = searched(needs(2), [PUZZLE], rules=True)
     assert not FOUR.refuted(np.stack(with_rules.seen)).any()
     assert FOUR.refuted(np.stack(with_plain.seen)).any()
-    assert pruned[0].faults == plain[0].faults == 0
+    assert pruned[0].violations == plain[0].violations == 0
     assert pruned[0].nodes < plain[0].nodes
 
 
@@ -96,7 +96,7 @@ def test_a_puzzle_without_a_solution_is_never_solved() -> None:
     impossible = tokens("123....4........")
     assert FOUR.solve_all(impossible[None]).counts[0] == 0
     found, _ = searched(unsure, [impossible], nodes=50)
-    assert found[0].faults > 0
+    assert found[0].violations > 0
 
 
 def test_search_ends_when_no_node_is_left() -> None:
@@ -106,12 +106,12 @@ def test_search_ends_when_no_node_is_left() -> None:
     found, _ = searched(hopeless, [PUZZLE], nodes=10_000)
     # One node for every open cell: each is confident of one digit.
     assert found[0].nodes == 1 + (PUZZLE == BLANK).sum()
-    assert found[0].faults > 0
+    assert found[0].violations > 0
 
 
 def test_a_model_that_diverged_finds_nothing_and_does_not_fail() -> None:
     found, _ = searched(lambda puzzle: np.full((16, FOUR.vocab_size), np.nan), [PUZZLE])
-    assert (found[0].nodes, found[0].faults > 0) == (1, True)
+    assert (found[0].nodes, found[0].violations > 0) == (1, True)
 
 
 def test_time_that_is_up_gives_every_puzzle_its_best_answer() -> None:

@@ -13,15 +13,19 @@ NAN = math.nan
 
 
 def candidate(answer: int, **facts: float | None) -> Candidate:
-    known: dict[str, float | None] = {"faults": 3, "q_halt": 0.0, "confidence": -1.0, "residual": 0.5}
+    known: dict[str, float | None] = {"violations": 3, "q_halt": 0.0, "confidence": -1.0, "residual": 0.5}
     return Candidate(np.full(4, answer, np.uint8), steps=1, attempt=1, **{**known, **facts})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("select", "candidates", "expected"),
     [
-        ("verify", [{"faults": 2}, {"faults": 0, "q_halt": -9.0}, {"faults": 1, "q_halt": 9.0}], 1),
-        ("verify", [{"faults": 2}, {"faults": 2, "q_halt": 1.0}], 1),
+        (
+            "verify",
+            [{"violations": 2}, {"violations": 0, "q_halt": -9.0}, {"violations": 1, "q_halt": 9.0}],
+            1,
+        ),
+        ("verify", [{"violations": 2}, {"violations": 2, "q_halt": 1.0}], 1),
         ("q_halt", [{"q_halt": NAN}, {"q_halt": -3.0}, {"q_halt": 2.0}], 2),
         ("confidence", [{"confidence": -0.5}, {"confidence": -0.1}, {"confidence": NAN}], 1),
         ("residual", [{"residual": NAN}, {"residual": 0.2}, {"residual": 0.1}], 2),
@@ -53,7 +57,7 @@ def test_agreement_asks_for_confidence_where_votes_are_equal() -> None:
 
 
 def test_answers_without_rules_are_not_verified_but_may_agree() -> None:
-    without = [candidate(1, faults=None), candidate(1, faults=None)]
+    without = [candidate(1, violations=None), candidate(1, violations=None)]
     with pytest.raises(ValueError, match="without rules"):
         SELECTORS["verify"](without)
     assert SELECTORS["agreement"](without) == 0

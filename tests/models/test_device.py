@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from hrm_cli.distributed.process_group import Place, choose_device
+from hrm_cli.distributed.process_group import RankInfo, choose_device
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.device import find_device, resolve_device
 
@@ -26,7 +26,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.parametrize("name", ["auto", "cuda"])
 def test_a_launcher_touches_no_gpu_and_every_rank_finds_its_own(name: str, two_gpus: list[Any]) -> None:
     for rank in (0, 1):
-        assert choose_device(name, Place(2, local_rank=rank)) == torch.device("cuda", rank)
+        assert choose_device(name, RankInfo(2, local_rank=rank)) == torch.device("cuda", rank)
     assert two_gpus == []
 
 
@@ -40,7 +40,7 @@ def test_a_gpu_beyond_the_last_is_refused_with_how_many_there_are(two_gpus: list
     with pytest.raises(ConfigError, match=r"'cuda:2' cannot be used \(there are 2, numbered from 0\)"):
         find_device("cuda:2")
     with pytest.raises(ConfigError, match="it has 2 CUDA devices; use --nproc-per-node 2"):
-        choose_device("cuda", Place(3))
+        choose_device("cuda", RankInfo(3))
 
 
 def test_a_driver_that_does_not_serve_is_passed_over_by_auto(two_gpus: list[Any], monkeypatch) -> None:

@@ -26,9 +26,9 @@ def test_sudoku_without_faults_is_what_the_rules_verify(changes: list[tuple[int,
     answer = ANSWER.copy()
     for cell, token in changes:
         answer[cell] = token
-    faults = int(SUDOKU.faults(PUZZLE[None], answer[None])[0])
-    assert (faults == 0) == SUDOKU.verify(SUDOKU.decode(PUZZLE), SUDOKU.decode(answer)).ok
-    assert faults != 1
+    violations = int(SUDOKU.violations(PUZZLE[None], answer[None])[0])
+    assert (violations == 0) == SUDOKU.verify(SUDOKU.decode(PUZZLE), SUDOKU.decode(answer)).ok
+    assert violations != 1
 
 
 @settings(max_examples=300)
@@ -38,10 +38,10 @@ def test_maze_faults_tell_shortest_from_longer_from_broken_paths(which: int, mar
     answer = maze.copy()
     free = 2
     answer[[cell for cell in range(12) if marks >> cell & 1 and maze[cell] == free]] = 5
-    faults = int(MAZE.faults(maze[None], answer[None])[0])
+    violations = int(MAZE.violations(maze[None], answer[None])[0])
     verdict = MAZE.verify(MAZE.decode(maze), MAZE.decode(answer))
-    assert (faults <= 1) == verdict.ok
-    assert (faults == 0) == bool(MAZE.verify_all(maze[None], answer[None])[0])
+    assert (violations <= 1) == verdict.ok
+    assert (violations == 0) == bool(MAZE.verify_all(maze[None], answer[None])[0])
 
 
 def test_every_path_through_small_mazes_is_judged_as_the_rules_do() -> None:
@@ -51,7 +51,7 @@ def test_every_path_through_small_mazes_is_judged_as_the_rules_do() -> None:
         for number in range(len(answers)):
             answers[number, places[[bool(number >> i & 1) for i in range(len(places))]]] = 5
         mazes = np.repeat(maze[None], len(answers), axis=0)
-        assert np.array_equal(MAZE.faults(mazes, answers) == 0, MAZE.verify_all(mazes, answers))
+        assert np.array_equal(MAZE.violations(mazes, answers) == 0, MAZE.verify_all(mazes, answers))
 
 
 @pytest.mark.parametrize(("wrong_cells", "least"), [(1, 2), (2, 3)])
@@ -60,7 +60,7 @@ def test_more_wrong_cells_never_count_fewer_faults(wrong_cells: int, least: int)
     counts = []
     for cell in np.flatnonzero(PUZZLE == 1)[:wrong_cells]:
         answer[cell] = answer[cell] % 5 + 1 if answer[cell] != 5 else 2
-        counts.append(int(SUDOKU.faults(PUZZLE[None], answer[None])[0]))
+        counts.append(int(SUDOKU.violations(PUZZLE[None], answer[None])[0]))
     assert counts == sorted(counts)
     assert counts[-1] >= least
 
@@ -71,7 +71,7 @@ def test_a_ring_of_marks_beside_a_path_is_a_fault() -> None:
     answer = grid.copy()
     path = [8, 16, 17, 18, 19, 20, 21, 22]
     answer[path] = 5
-    assert maze.faults(grid[None], answer[None])[0] == 0
+    assert maze.violations(grid[None], answer[None])[0] == 0
     rings = MazeDomain(rows=5, columns=9)
     drawn = rings.encode(
         rings.parse("S    ####" + "     ####" + "     #   " + "     # # " + "G    #   ").grid
@@ -79,5 +79,5 @@ def test_a_ring_of_marks_beside_a_path_is_a_fault() -> None:
     marked = drawn.copy()
     marked[[9, 18, 27]] = 5
     marked[[24, 25, 26, 33, 35, 42, 43, 44]] = 5
-    assert rings.faults(drawn[None], marked[None])[0] > 1
+    assert rings.violations(drawn[None], marked[None])[0] > 1
     assert not rings.verify(rings.decode(drawn), rings.decode(marked)).ok

@@ -26,8 +26,8 @@ from hrm_cli.models.cpu.pieces import (
     CPUWeight,
     add_and_norm,
     applied,
-    laid_out,
     linear,
+    prepacked,
     swiglu,
     swiglu_weights,
 )
@@ -61,8 +61,8 @@ def ordered_for_cpu(
     """The prepacked weights of a block; `turns` as `rotations` gives them, `tables` for the `units` mixer."""
     qkv, out = weights.attention or (None, None)
     return CPUBlockWeights(
-        None if qkv is None else laid_out(qkv),
-        None if out is None else laid_out(out),
+        None if qkv is None else prepacked(qkv),
+        None if out is None else prepacked(out),
         turns,
         None if weights.mixing is None else swiglu_weights(weights.mixing),
         swiglu_weights(weights.mlp),

@@ -22,7 +22,7 @@ from hrm_cli.models.cpu.kernels.launching import Kernel
 from hrm_cli.models.layers import SwiGLUWeights
 
 
-class LaidOut:
+class Prepacked:
     """A weight `[out, in]`, in oneDNN's own layout where this process can use it."""
 
     def __init__(self, weight: Tensor) -> None:
@@ -37,8 +37,8 @@ class LaidOut:
 
 _add_and_norm = Kernel("blocks.add_and_norm")
 _norm_backward = Kernel("blocks.norm_backward")
-_open_gate = Kernel("blocks.open_gate")
-_open_gate_backward = Kernel("blocks.open_gate_backward")
+_silu_mul = Kernel("blocks.silu_mul")
+_silu_mul_backward = Kernel("blocks.silu_mul_backward")
 
 
 class CPUWeight(NamedTuple):
@@ -46,7 +46,7 @@ class CPUWeight(NamedTuple):
 
     plain: Tensor
     """Gradients flow back through it."""
-    fixed: LaidOut
+    fixed: Prepacked
     """The same numbers, prepacked for the forward matmuls."""
 
 
@@ -57,14 +57,14 @@ class CPUSwiGLU(NamedTuple):
     down: CPUWeight
 
 
-def laid_out(weight: Tensor) -> CPUWeight:
+def prepacked(weight: Tensor) -> CPUWeight:
     """A weight as the functions here want it."""
-    return CPUWeight(weight, LaidOut(weight.detach()))
+    return CPUWeight(weight, Prepacked(weight.detach()))
 
 
 def swiglu_weights(weights: SwiGLUWeights) -> CPUSwiGLU:
     """A SwiGLU's weights as the functions here want them."""
-    return CPUSwiGLU(laid_out(weights.gate_up), laid_out(weights.down))
+    return CPUSwiGLU(prepacked(weights.gate_up), prepacked(weights.down))
 
 
 class _Forgetful:
@@ -90,7 +90,7 @@ def linear(x: Tensor, weight: CPUWeight) -> Tensor:
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, plain: Tensor, fixed: LaidOut) -> Tensor:
+    def forward(ctx: Any, x: Tensor, plain: Tensor, fixed: Prepacked) -> Tensor:
         ctx.save_for_backward(x, plain)
         return fixed.matmul(x)
 
@@ -109,12 +109,12 @@ def swiglu(x: Tensor, weights: CPUSwiGLU) -> Tensor:
 class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, gate_up: Tensor, down: Tensor, gate_up_fixed: LaidOut, down_fixed: LaidOut
+        ctx: Any, x: Tensor, gate_up: Tensor, down: Tensor, gate_up_fixed: Prepacked, down_fixed: Prepacked
     ) -> Tensor:
         both, size = gate_up_fixed.matmul(x), down.shape[1]
         ctx.save_for_backward(x, gate_up, down, both)
         opened = x.new_empty(*x.shape[:-1], size)
-        _open_gate(opened.numel() // size, 3 * size * x.element_size(), x.dtype, size, both, opened)
+        _silu_mul(opened.numel() // size, 3 * size * x.element_size(), x.dtype, size, both, opened)
         return down_fixed.matmul(opened)
 
     @staticmethod
@@ -125,7 +125,7 @@ class _SwiGLU(torch.autograd.Function):
         size = down.shape[1]
         rows, row_bytes = opened.numel() // size, 6 * size * x.element_size()
         # Takes the gradient of what was opened, and leaves in its place what was opened.
-        _open_gate_backward(rows, row_bytes, x.dtype, size, both, opened, for_both)
+        _silu_mul_backward(rows, row_bytes, x.dtype, size, both, opened, for_both)
         return for_both @ gate_up, _outer(for_both, x), _outer(gradient, opened), None, None
 
 

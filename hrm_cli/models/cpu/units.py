@@ -21,8 +21,8 @@ from hrm_cli.models.cpu.pieces import (
     CPUSwiGLU,
     CPUWeight,
     applied,
-    laid_out,
     linear,
+    prepacked,
     swiglu,
     swiglu_weights,
 )
@@ -79,10 +79,10 @@ def units_weights(weights: UnitsWeights, tables: RelationTables) -> CPUUnits:
     shares = tables.membership.float()
     shares = shares / shares.sum(1, keepdim=True)
     return CPUUnits(
-        laid_out(weights.into),
+        prepacked(weights.into),
         tuple(swiglu_weights(one) for one in weights.units),
         swiglu_weights(weights.cell),
-        None if weights.out is None else laid_out(weights.out),
+        None if weights.out is None else prepacked(weights.out),
         bias,
         Along(shares, tables.sizes, tables.num_symbols, heads, padded),
     )

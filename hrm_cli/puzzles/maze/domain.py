@@ -218,7 +218,7 @@ class MazeDomain:
         as_many = (answers == mark).sum(axis=1) == found.difficulties - 1
         return unchanged & as_many & (along == found.difficulties)
 
-    def faults(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
+    def violations(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
         """0 for shortest paths `[n, S]`, 1 for longer ones, else one more than the cells that are wrong.
 
         Wrong cells are: changed cells, cells of the path without exactly two neighbors on it (S and G: one), and

@@ -149,7 +149,7 @@ class SudokuDomain:
         agrees = ((puzzles == BLANK) | (puzzles == answers)).all(axis=1)
         return (answers != BLANK).all(axis=1) & (self.solve_all(answers).counts == 1) & agrees
 
-    def faults(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
+    def violations(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
         """0 for right answers `[n, S]`, else one more than the givens changed and the units without every digit."""
         changed = ((puzzles > BLANK) & (puzzles != answers)).sum(axis=1)
         of_units = np.sort(answers[:, self.layout.units], axis=2)

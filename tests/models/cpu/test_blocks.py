@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.act import ACTModel, PuzzleBatch
-from hrm_cli.models.cpu.pieces import LaidOut
+from hrm_cli.models.cpu.pieces import Prepacked
 from hrm_cli.models.recurrent import RecurrentCore
 from hrm_cli.models.registry import build_model
 

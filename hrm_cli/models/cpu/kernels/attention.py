@@ -15,12 +15,12 @@ from hrm_cli.models.cpu.kernels.numbers import (
     exp,
     floats,
     from_ordered,
-    narrow,
     ordered,
     own_rows,
     real,
+    round_to_bf16,
     stored,
-    wide,
+    to_fp32,
 )
 
 
@@ -47,13 +47,13 @@ def split_heads(data: Any) -> None:
                 to_first = stored(data, to, (place + position) * size, half)
                 to_second = stored(data, to, (place + position) * size + half, half)
                 for i in range(half):
-                    x, y, c, s = wide(first[i]), wide(second[i]), cos[i] * by, sin[i] * by
-                    to_first[i] = narrow(x * c - y * s, first[i])
-                    to_second[i] = narrow(y * c + x * s, first[i])
+                    x, y, c, s = to_fp32(first[i]), to_fp32(second[i]), cos[i] * by, sin[i] * by
+                    to_first[i] = round_to_bf16(x * c - y * s, first[i])
+                    to_second[i] = round_to_bf16(y * c + x * s, first[i])
                 if size % 2:
                     last = stored(data, projection, start + size - 1, 1)
-                    stored(data, to, (place + position + 1) * size - 1, 1)[0] = narrow(
-                        wide(last[0]) * by, last[0]
+                    stored(data, to, (place + position + 1) * size - 1, 1)[0] = round_to_bf16(
+                        to_fp32(last[0]) * by, last[0]
                     )
         for position in range(positions):
             start = (((puzzle * positions + position) * 3 + 2) * heads + head) * size
@@ -65,8 +65,8 @@ def split_heads(data: Any) -> None:
         spare_key = stored(data, k, (row * padded + positions) * size, spare)
         spare_value = stored(data, v, (row * padded + positions) * size, spare)
         for i in range(spare):
-            spare_key[i] = narrow(zero, spare_key[i])
-            spare_value[i] = narrow(zero, spare_key[i])
+            spare_key[i] = round_to_bf16(zero, spare_key[i])
+            spare_value[i] = round_to_bf16(zero, spare_key[i])
 
 
 def join_heads(data: Any) -> None:
@@ -92,12 +92,14 @@ def join_heads(data: Any) -> None:
                 first = stored(data, projection, start, half)
                 second = stored(data, projection, start + half, half)
                 for i in range(half):
-                    x, y, c, s = wide(from_first[i]), wide(from_second[i]), cos[i] * by, sin[i] * by
-                    first[i] = narrow(x * c + y * s, from_first[i])
-                    second[i] = narrow(y * c - x * s, from_first[i])
+                    x, y, c, s = to_fp32(from_first[i]), to_fp32(from_second[i]), cos[i] * by, sin[i] * by
+                    first[i] = round_to_bf16(x * c + y * s, from_first[i])
+                    second[i] = round_to_bf16(y * c - x * s, from_first[i])
                 if size % 2:
                     last = stored(data, source, place + size - 1, 1)
-                    stored(data, projection, start + size - 1, 1)[0] = narrow(wide(last[0]) * by, last[0])
+                    stored(data, projection, start + size - 1, 1)[0] = round_to_bf16(
+                        to_fp32(last[0]) * by, last[0]
+                    )
         for head in range(heads):
             value = stored(data, projection, ((row * 3 + 2) * heads + head) * size, size)
             from_value = stored(data, v, ((puzzle * heads + head) * padded + position) * size, size)
@@ -112,15 +114,15 @@ def softmax(data: Any) -> None:
     scratch = np.empty(size, np.float32)
     for row in own_rows(given):
         scores = stored(data, given[6], row * size, size)
-        highest = ordered(wide(scores[0]))
+        highest = ordered(to_fp32(scores[0]))
         for i in range(count):
-            highest = max(highest, ordered(wide(scores[i])))
+            highest = max(highest, ordered(to_fp32(scores[i])))
         shift = from_ordered(highest)
         for i in range(size):
-            scratch[i] = exp(wide(scores[i]) - shift) if i < count else np.float32(0)
+            scratch[i] = exp(to_fp32(scores[i]) - shift) if i < count else np.float32(0)
         total = np.float32(0)
         for i in range(size):
             total += scratch[i]
         share = np.float32(1) / total
         for i in range(size):
-            scores[i] = narrow(scratch[i] * share, scores[0])
+            scores[i] = round_to_bf16(scratch[i] * share, scores[0])

@@ -1,4 +1,4 @@
-"""Passes over the rows of a block: sums and their RMS norm, SwiGLU's opening, and both backwards.
+"""Passes over the rows of a block: sums and their RMS norm, fused SiLU-mul, and both backward passes.
 
 Every kernel takes tasks: so many rows each, of the tensors whose addresses it is given. Numbers are stored in the
 kernel's own type, computed in float32.
@@ -13,12 +13,12 @@ import numpy as np
 from hrm_cli.models.cpu.kernels.numbers import (
     arguments,
     floats,
-    narrow,
     own_rows,
     real,
+    round_to_bf16,
     sigmoid,
     stored,
-    wide,
+    to_fp32,
 )
 
 _ONE = np.float32(1)
@@ -34,12 +34,12 @@ def add_and_norm(data: Any) -> None:
         normed = stored(data, given[8], row * size, size)
         squares = np.float32(0)
         for i in range(size):
-            both = wide(x[i]) + wide(y[i])
+            both = to_fp32(x[i]) + to_fp32(y[i])
             squares += both * both
         factor = _ONE / np.sqrt(squares / np.float32(size) + eps)
         floats(given[9], row, 1)[0] = factor
         for i in range(size):
-            normed[i] = narrow((wide(x[i]) + wide(y[i])) * factor, x[i])
+            normed[i] = round_to_bf16((to_fp32(x[i]) + to_fp32(y[i])) * factor, x[i])
 
 
 def norm_backward(data: Any) -> None:
@@ -53,13 +53,13 @@ def norm_backward(data: Any) -> None:
         out = stored(data, given[8], row * size, size)
         along = np.float32(0)
         for i in range(size):
-            along += wide(gradient[i]) * wide(normed[i])
+            along += to_fp32(gradient[i]) * to_fp32(normed[i])
         along /= np.float32(size)
         for i in range(size):
-            out[i] = narrow((wide(gradient[i]) - wide(normed[i]) * along) * factor, normed[i])
+            out[i] = round_to_bf16((to_fp32(gradient[i]) - to_fp32(normed[i]) * along) * factor, normed[i])
 
 
-def open_gate(data: Any) -> None:
+def silu_mul(data: Any) -> None:
     """opened = silu(gate)·up, gate and up the halves of a row of 2·`size` numbers."""
     given = arguments(data)
     size = given[4]
@@ -68,11 +68,11 @@ def open_gate(data: Any) -> None:
         up = stored(data, given[5], (2 * row + 1) * size, size)
         opened = stored(data, given[6], row * size, size)
         for i in range(size):
-            g = wide(gate[i])
-            opened[i] = narrow(g * sigmoid(g) * wide(up[i]), gate[i])
+            g = to_fp32(gate[i])
+            opened[i] = round_to_bf16(g * sigmoid(g) * to_fp32(up[i]), gate[i])
 
 
-def open_gate_backward(data: Any) -> None:
+def silu_mul_backward(data: Any) -> None:
     """From the gradient of `opened` those of gate and up; where the gradient was, `opened` is put again."""
     given = arguments(data)
     size = given[4]
@@ -83,9 +83,9 @@ def open_gate_backward(data: Any) -> None:
         for_gate = stored(data, given[7], 2 * row * size, size)
         for_up = stored(data, given[7], (2 * row + 1) * size, size)
         for i in range(size):
-            g, u, d = wide(gate[i]), wide(up[i]), wide(gradient[i])
+            g, u, d = to_fp32(gate[i]), to_fp32(up[i]), to_fp32(gradient[i])
             share = sigmoid(g)
             silu = g * share
-            for_gate[i] = narrow(d * u * share * (_ONE + g - silu), gate[i])
-            for_up[i] = narrow(d * silu, gate[i])
-            gradient[i] = narrow(silu * u, gate[i])
+            for_gate[i] = round_to_bf16(d * u * share * (_ONE + g - silu), gate[i])
+            for_up[i] = round_to_bf16(d * silu, gate[i])
+            gradient[i] = round_to_bf16(silu * u, gate[i])

@@ -32,7 +32,7 @@ _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 class Kernel:
     """A kernel by its name, compiled when it is first called, once for every type of stored numbers.
 
-    `Kernel("blocks.open_gate")(rows, bytes_per_row, dtype, …)` is `open_gate` of `hrm_cli.models.cpu.kernels.blocks`.
+    `Kernel("blocks.silu_mul")(rows, bytes_per_row, dtype, …)` is `silu_mul` of `hrm_cli.models.cpu.kernels.blocks`.
     """
 
     def __init__(self, name: str) -> None:

@@ -40,22 +40,22 @@ def _intrinsic(function: Callable[..., Any]) -> Any:
     return intrinsic(function)
 
 
-def wide(x: Any) -> Any:
+def to_fp32(x: Any) -> Any:
     """A stored number, bfloat16's bits or float32, as float32."""
 
 
-def narrow(x: Any, like: Any) -> Any:
+def round_to_bf16(x: Any, like: Any) -> Any:
     """A float32 as a stored number of the type of `like`, rounded to nearest even."""
 
 
-@overload(wide, strict=False, inline="always")
+@overload(to_fp32, strict=False, inline="always")
 def _wide(x: Any) -> Any:
     if x == types.uint16:
         return lambda x: np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
     return lambda x: x
 
 
-@overload(narrow, strict=False, inline="always")
+@overload(round_to_bf16, strict=False, inline="always")
 def _narrow(x: Any, like: Any) -> Any:
     if like == types.uint16:
 

@@ -152,10 +152,10 @@ SIGNATURES = {
         ("size",), (), ("gradient", "normed", "factor", "out"),
         lambda rows, size: (rows * size, rows * size, rows, rows * size), always_float32=("factor",),
     ),
-    "blocks.open_gate": Signature(
+    "blocks.silu_mul": Signature(
         ("size",), (), ("both", "opened"), lambda rows, size: (2 * rows * size, rows * size),
     ),
-    "blocks.open_gate_backward": Signature(
+    "blocks.silu_mul_backward": Signature(
         ("size",), (), ("both", "gradient", "for_both"),
         lambda rows, size: (2 * rows * size, rows * size, 2 * rows * size),
     ),

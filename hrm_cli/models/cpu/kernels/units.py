@@ -14,12 +14,12 @@ import numpy as np
 from hrm_cli.models.cpu.kernels.numbers import (
     arguments,
     floats,
-    narrow,
     own_rows,
     real,
+    round_to_bf16,
     sigmoid,
     stored,
-    wide,
+    to_fp32,
 )
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
@@ -53,10 +53,10 @@ def average(data: Any) -> None:
                 to_cell = stored(data, projection, start + symbol * length + width, width)
                 own = opened[symbol * width : (symbol + 1) * width]
                 for i in range(width):
-                    x = wide(to_units[i])
+                    x = to_fp32(to_units[i])
                     own[i] = x * sigmoid(x)
                 for i in range(width):
-                    x = wide(to_cell[i])
+                    x = to_fp32(to_cell[i])
                     of_cell[i] += x * sigmoid(x)
             for unit in range(units):
                 share = table[unit * cells + cell]
@@ -66,7 +66,7 @@ def average(data: Any) -> None:
                         total[i] += share * opened[i]
             out = stored(data, given[14], (puzzle * cells + cell) * width, width)
             for i in range(width):
-                out[i] = narrow(of_cell[i] / np.float32(symbols), out[i])
+                out[i] = round_to_bf16(of_cell[i] / np.float32(symbols), out[i])
             if heads:
                 for part in range(3):
                     to = given[15 + part]
@@ -79,20 +79,20 @@ def average(data: Any) -> None:
                             source = stored(data, projection, first, size)
                             target = stored(data, to, place + symbol * size, size)
                             for i in range(size):
-                                target[i] = narrow(wide(source[i]) * by, source[i])
+                                target[i] = round_to_bf16(to_fp32(source[i]) * by, source[i])
         for unit in range(units):
             out = stored(data, given[13], (unit * puzzles + puzzle) * each, each)
             total = sums[unit * each : (unit + 1) * each]
             for i in range(each):
-                out[i] = narrow(total[i], out[i])
+                out[i] = round_to_bf16(total[i], out[i])
         spare = (padded - cells) * symbols * size
         for head in range(heads):
             place = ((puzzle * heads + head) * padded + cells) * symbols * size
             spare_key = stored(data, given[16], place, spare)
             spare_value = stored(data, given[17], place, spare)
             for i in range(spare):
-                spare_key[i] = narrow(_ZERO, spare_key[i])
-                spare_value[i] = narrow(_ZERO, spare_value[i])
+                spare_key[i] = round_to_bf16(_ZERO, spare_key[i])
+                spare_value[i] = round_to_bf16(_ZERO, spare_value[i])
 
 
 def average_backward(data: Any) -> None:
@@ -117,7 +117,7 @@ def average_backward(data: Any) -> None:
             if share != _ZERO:
                 of_unit = stored(data, given[13], (unit * puzzles + puzzle) * each, each)
                 for i in range(each):
-                    sums[i] += share * wide(of_unit[i])
+                    sums[i] += share * to_fp32(of_unit[i])
         of_cell = stored(data, given[14], row * width, width)
         for symbol in range(symbols):
             start = (row * symbols + symbol) * length
@@ -127,14 +127,14 @@ def average_backward(data: Any) -> None:
             for_units = stored(data, out, start, width)
             for_cell = stored(data, out, start + width, width)
             for i in range(width):
-                x = wide(to_units[i])
+                x = to_fp32(to_units[i])
                 s = sigmoid(x)
-                for_units[i] = narrow(own[i] * s * (_ONE + x - x * s), to_units[i])
+                for_units[i] = round_to_bf16(own[i] * s * (_ONE + x - x * s), to_units[i])
             for i in range(width):
-                x = wide(to_cell[i])
+                x = to_fp32(to_cell[i])
                 s = sigmoid(x)
-                for_cell[i] = narrow(
-                    wide(of_cell[i]) / np.float32(symbols) * s * (_ONE + x - x * s), to_cell[i]
+                for_cell[i] = round_to_bf16(
+                    to_fp32(of_cell[i]) / np.float32(symbols) * s * (_ONE + x - x * s), to_cell[i]
                 )
         if heads:
             for part in range(3):
@@ -147,7 +147,7 @@ def average_backward(data: Any) -> None:
                         source = stored(data, given[15 + part], place + symbol * size, size)
                         target = stored(data, out, first, size)
                         for i in range(size):
-                            target[i] = narrow(wide(source[i]) * by, source[i])
+                            target[i] = round_to_bf16(to_fp32(source[i]) * by, source[i])
 
 
 def hear_and_norm(data: Any) -> None:
@@ -177,16 +177,16 @@ def hear_and_norm(data: Any) -> None:
             own = sums[symbol * size : (symbol + 1) * size]
             own_x = x[symbol * size : (symbol + 1) * size]
             for i in range(size):
-                own[i] = wide(own_x[i]) + wide(of_cell[i])
+                own[i] = to_fp32(own_x[i]) + to_fp32(of_cell[i])
         if attends:
             of_others = stored(data, given[14], row * each, each)
             for i in range(each):
-                sums[i] += wide(of_others[i])
+                sums[i] += to_fp32(of_others[i])
         for unit in range(units):
             if table[unit * cells + cell] != _ZERO:
                 of_unit = stored(data, given[12], (unit * puzzles + puzzle) * each, each)
                 for i in range(each):
-                    sums[i] += wide(of_unit[i])
+                    sums[i] += to_fp32(of_unit[i])
         factors = floats(given[16], row * symbols, symbols)
         for symbol in range(symbols):
             own = sums[symbol * size : (symbol + 1) * size]
@@ -197,7 +197,7 @@ def hear_and_norm(data: Any) -> None:
             factors[symbol] = factor
             normed = stored(data, given[15], (row * symbols + symbol) * size, size)
             for i in range(size):
-                normed[i] = narrow(own[i] * factor, normed[i])
+                normed[i] = round_to_bf16(own[i] * factor, normed[i])
 
 
 def hear_backward(data: Any) -> None:
@@ -226,17 +226,17 @@ def hear_backward(data: Any) -> None:
                 mine = own[symbol * size : (symbol + 1) * size]
                 along = _ZERO
                 for i in range(size):
-                    along += wide(gradient[i]) * wide(normed[i])
+                    along += to_fp32(gradient[i]) * to_fp32(normed[i])
                 along /= np.float32(size)
                 factor = factors[symbol]
                 for i in range(size):
-                    g = (wide(gradient[i]) - wide(normed[i]) * along) * factor
+                    g = (to_fp32(gradient[i]) - to_fp32(normed[i]) * along) * factor
                     mine[i] = g
                     of_cell[i] += g
-                    out[i] = narrow(g, normed[i])
+                    out[i] = round_to_bf16(g, normed[i])
             for_cell = stored(data, given[14], row * size, size)
             for i in range(size):
-                for_cell[i] = narrow(of_cell[i], for_cell[i])
+                for_cell[i] = round_to_bf16(of_cell[i], for_cell[i])
             for unit in range(units):
                 if table[unit * cells + cell] != _ZERO:
                     total = sums[unit * each : (unit + 1) * each]
@@ -246,4 +246,4 @@ def hear_backward(data: Any) -> None:
             for_unit = stored(data, given[13], (unit * puzzles + puzzle) * each, each)
             total = sums[unit * each : (unit + 1) * each]
             for i in range(each):
-                for_unit[i] = narrow(total[i], for_unit[i])
+                for_unit[i] = round_to_bf16(total[i], for_unit[i])

@@ -19,7 +19,7 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.cpu.kernels import availability
 from hrm_cli.models.cpu.kernels.launching import Kernel
-from hrm_cli.models.cpu.pieces import LaidOut
+from hrm_cli.models.cpu.pieces import Prepacked
 from hrm_cli.models.device import resolve_dtype
 from hrm_cli.models.registry import build_model
 from hrm_cli.training.optimizers import AdamATan2

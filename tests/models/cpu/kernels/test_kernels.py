@@ -26,7 +26,7 @@ def drawn(*shape: int, dtype: torch.dtype, seed: int = 0, scale: float = 1.0) ->
 def opened(both: Tensor) -> Tensor:
     size = both.shape[1] // 2
     out = both.new_empty(len(both), size)
-    Kernel("blocks.open_gate")(len(both), 6 * size, both.dtype, size, both, out)
+    Kernel("blocks.silu_mul")(len(both), 6 * size, both.dtype, size, both, out)
     return out
 
 

@@ -23,8 +23,8 @@ from hrm_cli.models.cpu.kernels.sizes import NUMBERS_PER_ROW
 NUMBERS: dict[str, tuple[int, tuple[int, ...], tuple[float, ...]]] = {
     "blocks.add_and_norm": (6, (16,), (1e-5,)),
     "blocks.norm_backward": (6, (16,), ()),
-    "blocks.open_gate": (6, (16,), ()),
-    "blocks.open_gate_backward": (6, (16,), ()),
+    "blocks.silu_mul": (6, (16,), ()),
+    "blocks.silu_mul_backward": (6, (16,), ()),
     "attention.split_heads": (6, (5, 8, 3, 4), (0.5,)),
     "attention.join_heads": (10, (5, 8, 3, 4), (0.5,)),
     "attention.softmax": (6, (16, 11), ()),
@@ -110,17 +110,17 @@ def test_rows_and_sizes_that_do_not_fit_the_tensors_are_refused(name: str) -> No
 
 
 def test_a_missing_argument_and_a_fraction_of_a_size_are_refused() -> None:
-    rows, numbers, tensors = arguments("blocks.open_gate", torch.float32)
+    rows, numbers, tensors = arguments("blocks.silu_mul", torch.float32)
     with pytest.raises(TypeError, match="expected 3 arguments"):
-        Kernel("blocks.open_gate")(rows, 1 << 20, torch.float32, *numbers, *tensors[:-1])
+        Kernel("blocks.silu_mul")(rows, 1 << 20, torch.float32, *numbers, *tensors[:-1])
     with pytest.raises(TypeError):
-        Kernel("blocks.open_gate")(rows, 1 << 20, torch.float32, 16.0, *tensors)
+        Kernel("blocks.silu_mul")(rows, 1 << 20, torch.float32, 16.0, *tensors)
 
 
 def test_a_format_without_kernels_is_refused() -> None:
-    rows, numbers, tensors = arguments("blocks.open_gate", torch.float64)
+    rows, numbers, tensors = arguments("blocks.silu_mul", torch.float64)
     with pytest.raises(ValueError, match="bfloat16 and float32"):
-        Kernel("blocks.open_gate")(rows, 1 << 20, torch.float64, *numbers, *tensors)
+        Kernel("blocks.silu_mul")(rows, 1 << 20, torch.float64, *numbers, *tensors)
 
 
 def test_an_integer_for_a_float_means_that_number() -> None:
@@ -139,7 +139,7 @@ def test_the_checks_also_hold_where_python_leaves_out_asserts() -> None:
         "from hrm_cli.models.cpu.kernels.launching import Kernel\n"
         "assert False, 'asserts are on'\n"
         "x = torch.ones(6, 64)[:, ::2]\n"
-        "try: Kernel('blocks.open_gate')(6, 100, x.dtype, 16, x, torch.ones(6, 16))\n"
+        "try: Kernel('blocks.silu_mul')(6, 100, x.dtype, 16, x, torch.ones(6, 16))\n"
         "except ValueError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-O", "-c", program], check=True, capture_output=True, text=True)
