@@ -102,7 +102,7 @@ def test_weights_laid_out_multiply_as_plain_ones(dtype: torch.dtype) -> None:
     x, weight = (torch.randn(shape, generator=generator).to(dtype) for shape in ((2, 5, 64), (96, 64)))
     tolerance = {"rtol": 2e-2, "atol": 2e-2} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-5}
     exact = x.double() @ weight.double().T
-    torch.testing.assert_close(LaidOut(weight).matmul(x).double(), exact, **tolerance)
+    torch.testing.assert_close(Prepacked(weight).matmul(x).double(), exact, **tolerance)
 
 
 @pytest.mark.parametrize("settings", [ARRANGEMENTS[one] for one in ("rope", "several blocks", "units")])

@@ -60,7 +60,7 @@ def test_a_refused_operator_gives_way_to_the_public_one(monkeypatch: pytest.Monk
     assert reason == "this path needs the cpu support of another machine"
     assert reason in availability.cpu_kernels_choice()
     x, weight = torch.randn(3, 16).bfloat16(), torch.randn(8, 16).bfloat16()
-    torch.testing.assert_close(LaidOut(weight).matmul(x), F.linear(x, weight))
+    torch.testing.assert_close(Prepacked(weight).matmul(x), F.linear(x, weight))
 
 
 @pytest.mark.usefixtures("probed_anew")
