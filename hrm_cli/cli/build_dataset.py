@@ -24,8 +24,9 @@ from hrm_cli.cli.building import (
     further_sources,
 )
 from hrm_cli.cli.options import ForceOption, JsonOption, QuietOption, SeedOption, option
+from hrm_cli.cli.render.help import PlainCommand, PlainGroup
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(cls=PlainGroup, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
 
 @app.callback()
@@ -34,12 +35,12 @@ def build() -> None:
 
     \b
     Example:
-      hrm build-dataset sudoku --output-dir data/sudoku --num-train 1000 --num-aug 1000
+      hrm build-dataset sudoku -o data/sudoku --num-train 1000 --num-aug 1000
       hrm build-dataset arc --output-dir data/arc-1 --num-aug 1000
     """
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def sudoku(
     output_dir: OutputDirOption,
     source: Annotated[
@@ -110,13 +111,16 @@ def sudoku(
 
     \b
     Examples:
-      hrm build-dataset sudoku --output-dir data/sudoku-4 --size 4 --num-train 30000
-      hrm build-dataset sudoku --output-dir data/mine --source puzzles.csv --subsample-size 1000 --num-aug 1000
-      hrm build-dataset sudoku --output-dir data/extreme --source hf:sapientinc/sudoku-extreme \\
-        --subsample-size 1000 --augment online
-      hrm build-dataset sudoku --output-dir data/mixed --clues 22-46 --augment online --hints 0.2 \\
-        --also '{clues: minimal, num_train: 500, num_test: 100}' --also '{source: hard.csv, subsample_size: 300}'
-      hrm build-dataset sudoku --output-dir data/hard --source hardest.csv --variations 20000 --strict-split
+      hrm build-dataset sudoku -o data/sudoku-4 --size 4 --num-train 30000
+      hrm build-dataset sudoku -o data/mine --source puzzles.csv \\
+        --subsample-size 1000 --num-aug 1000
+      hrm build-dataset sudoku -o data/extreme --augment online \\
+        --source hf:sapientinc/sudoku-extreme --subsample-size 1000
+      hrm build-dataset sudoku -o data/mixed --clues 22-46 --hints 0.2 \\
+        --also '{clues: minimal, num_train: 500, num_test: 100}' \\
+        --also '{source: hard.csv, subsample_size: 300}'
+      hrm build-dataset sudoku -o data/hard --source hardest.csv \\
+        --variations 20000 --strict-split
 
     Train and test never share a puzzle. Puzzles with more than one solution are left out. A line that is not a
     puzzle, and a puzzle without a solution, are errors.
@@ -146,6 +150,6 @@ def sudoku(
     build_and_show(request, json=json, quiet=quiet)
 
 
-app.command()(maze)
-app.command()(arc)
-app.command()(grids)
+app.command(cls=PlainCommand)(maze)
+app.command(cls=PlainCommand)(arc)
+app.command(cls=PlainCommand)(grids)

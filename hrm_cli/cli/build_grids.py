@@ -69,8 +69,10 @@ def grids(
     \b
     Examples:
       hrm build-dataset grids --output-dir data/mine --source mine.csv
-      hrm build-dataset grids --output-dir data/mine --source mine.jsonl --symmetries rotations,reflections
-      hrm build-dataset grids --output-dir data/mine --source pairs.csv --input-column before --output-column after
+      hrm build-dataset grids --output-dir data/mine --source mine.jsonl \\
+        --symmetries rotations,reflections
+      hrm build-dataset grids --output-dir data/mine --source pairs.csv \\
+        --input-column before --output-column after
 
     In text, / or line ends separate rows. A row is a symbol for each character (012/345), or symbols separated by
     spaces or commas (red blue/blue red). Train, validation and test never share an input. Duplicates, conflicting

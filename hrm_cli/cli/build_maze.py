@@ -90,9 +90,11 @@ def maze(
     \b
     Examples:
       hrm build-dataset maze --output-dir data/maze --min-path 110 --aug
-      hrm build-dataset maze --output-dir data/maze-10 --size 10 --min-path 18 --style braided --num-train 20000
-      hrm build-dataset maze --output-dir data/mine --source mazes.csv --num-test 100 --aug
-      hrm build-dataset maze --output-dir data/maze-hard --source hf:sapientinc/maze-30x30-hard-1k --allow-ties
+      hrm build-dataset maze -o data/maze-10 --size 10 --min-path 18 \\
+        --style braided --num-train 20000
+      hrm build-dataset maze -o data/mine --source mazes.csv --num-test 100 --aug
+      hrm build-dataset maze -o data/maze-hard --allow-ties \\
+        --source hf:sapientinc/maze-30x30-hard-1k
 
     Answers are shortest paths, checked or found by breadth-first search. Train and test never share a maze. Mazes
     with more than one shortest path are left out unless --allow-ties is given. A line that is not a maze, a maze

@@ -9,6 +9,7 @@ import typer
 
 from hrm_cli.cli.launching import BackendOption, Processes, ProcessesOption, evaluate_on_processes
 from hrm_cli.cli.options import (
+    SEARCH,
     AnyModelArgument,
     DeviceOption,
     EffortOption,
@@ -68,6 +69,7 @@ def evaluate(
             help="Also report the accuracy with test-time augmentation: if an answer breaks a rule, try "
             "up to N augmented copies.",
             show_default="8 for bundled models, 1 for others",
+            rich_help_panel=SEARCH,
         ),
     ] = None,
     effort: EffortOption = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from hrm_cli.cli.options import PROCESSES
 from hrm_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,14 +16,34 @@ if TYPE_CHECKING:
     from hrm_cli.runs.request import TrainRequest
 
 ProcessesOption = Annotated[
-    int, typer.Option("--nproc-per-node", min=1, metavar="N", help="Processes on this host, one per GPU.")
+    int,
+    typer.Option(
+        "--nproc-per-node",
+        min=1,
+        metavar="N",
+        help="Processes on this host, one per GPU.",
+        rich_help_panel=PROCESSES,
+    ),
 ]
 HostsOption = Annotated[
     int,
-    typer.Option("--nnodes", min=1, metavar="M", help="Number of hosts; start the same command on each."),
+    typer.Option(
+        "--nnodes",
+        min=1,
+        metavar="M",
+        help="Number of hosts; start the same command on each.",
+        rich_help_panel=PROCESSES,
+    ),
 ]
 HostOption = Annotated[
-    int, typer.Option("--node-rank", min=0, metavar="R", help="Rank of this host, counted from 0.")
+    int,
+    typer.Option(
+        "--node-rank",
+        min=0,
+        metavar="R",
+        help="Rank of this host, counted from 0.",
+        rich_help_panel=PROCESSES,
+    ),
 ]
 EndpointOption = Annotated[
     str | None,
@@ -31,6 +52,7 @@ EndpointOption = Annotated[
         metavar="HOST:PORT",
         help="Address of host 0 and a free port, the same on every host.",
         show_default=False,
+        rich_help_panel=PROCESSES,
     ),
 ]
 RestartsOption = Annotated[
@@ -40,11 +62,17 @@ RestartsOption = Annotated[
         min=0,
         metavar="K",
         help="Restarts from the latest checkpoint after a process fails.",
+        rich_help_panel=PROCESSES,
     ),
 ]
 BackendOption = Annotated[
     Literal["nccl", "gloo"] | None,
-    typer.Option("--backend", help="Communication backend.", show_default="nccl on CUDA, gloo on CPU"),
+    typer.Option(
+        "--backend",
+        help="Communication backend.",
+        show_default="nccl on CUDA, gloo on CPU",
+        rich_help_panel=PROCESSES,
+    ),
 ]
 
 _WORKER = "hrm_cli.cli.worker"

@@ -17,6 +17,7 @@ from hrm_cli.checkpoints.bundled import (
 )
 from hrm_cli.cli import console
 from hrm_cli.cli.options import JsonOption, OwnModelArgument
+from hrm_cli.cli.render.help import PlainCommand, PlainGroup
 from hrm_cli.cli.render.paragraphs import print_paragraph
 from hrm_cli.errors import ConfigError
 from hrm_cli.json_text import load_json
@@ -25,7 +26,7 @@ from hrm_cli.regular_files import read_text
 _LARGEST_TEXT = 1 << 20
 """Bytes of a model card."""
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = typer.Typer(cls=PlainGroup, add_completion=False, rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
@@ -59,7 +60,7 @@ def list_all(context: typer.Context, json: JsonOption = False) -> None:
     )
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model that `hrm models` lists.")],
     json: JsonOption = False,
@@ -81,7 +82,7 @@ def show(
         console.print_line(card_text(model, "").rstrip("\n"))
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def add(
     checkpoint: OwnModelArgument,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the model, as in sudoku-9x9.")],
@@ -129,10 +130,10 @@ def add(
 
     \b
     Examples:
-      hrm models add runs/four --name sudoku-4x4 --trained-on "50,000 generated puzzles"
+      hrm models add runs/four --name sudoku-4x4 --trained-on "50,000 puzzles"
       hrm eval bundled:sudoku-4x4 --data data/four --json > four.json
-      hrm models add bundled:sudoku-4x4 --name sudoku-4x4 --trained-on "50,000 generated puzzles" \\
-        --measured "1,000 held-out puzzles=four.json" --notes four.md
+      hrm models add bundled:sudoku-4x4 --name sudoku-4x4 \\
+        --trained-on "50,000 puzzles" --measured "1,000 held-out=four.json"
     """
     from hrm_cli.checkpoints.bundling import add_bundled
     from hrm_cli.evaluation.publishing import card_text

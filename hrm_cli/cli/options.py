@@ -10,6 +10,13 @@ import typer
 OWN_MODEL = "A run folder, a checkpoint folder or a .safetensors file."
 ANY_MODEL = "A run folder, a checkpoint folder, a .safetensors file, bundled:NAME or hf:OWNER/NAME."
 
+SEARCH = "Effort after a first answer that breaks a rule"
+ARC = "ARC tasks"
+PAUSE = "Pause and resume"
+START = "Start and resume"
+PROCESSES = "Several processes"
+"""Groups of options in a help."""
+
 
 def option(
     name: str | tuple[str, str],
@@ -19,10 +26,13 @@ def option(
     metavar: str | None = None,
     min: int | None = None,
     max: int | None = None,
+    panel: str | None = None,
 ) -> Any:
     """An option that stays None where it is not given; `default` says in the help what None means."""
     names = (name,) if isinstance(name, str) else name
-    return typer.Option(*names, help=text, show_default=default, metavar=metavar, min=min, max=max)
+    return typer.Option(
+        *names, help=text, show_default=default, metavar=metavar, min=min, max=max, rich_help_panel=panel
+    )
 
 
 def preset_option(default: str) -> Any:
@@ -91,6 +101,7 @@ SubmissionOption = Annotated[
         "--submission",
         "ARC: also write Kaggle's submission.json, two attempts for each test input.",
         metavar="FILE",
+        panel=ARC,
     ),
 ]
 EffortOption = Annotated[
@@ -100,6 +111,7 @@ EffortOption = Annotated[
         "What to try if the first answer breaks a rule. low: augmented copies; medium: also a search of at most "
         "64 nodes; high: of 512.",
         "only the stages asked for; hrm solve with bundled models: medium",
+        panel=SEARCH,
     ),
 ]
 SearchOption = Annotated[
@@ -110,23 +122,33 @@ SearchOption = Annotated[
         "by --effort",
         metavar="NODES",
         min=0,
+        panel=SEARCH,
     ),
 ]
 SearchStepsOption = Annotated[
-    int | None, option("--search-steps", "Reasoning steps at each node.", "24", min=1)
+    int | None, option("--search-steps", "Reasoning steps at each node.", "24", min=1, panel=SEARCH)
 ]
 SearchRulesOption = Annotated[
-    bool, typer.Option("--search-rules", help="Discard nodes that already violate the rules.")
+    bool,
+    typer.Option(
+        "--search-rules", help="Discard nodes that already violate the rules.", rich_help_panel=SEARCH
+    ),
 ]
 RestartsOption = Annotated[
     int | None,
-    option("--restarts", "Additional starts from noisy states.", "by --effort", metavar="K", min=0),
+    option(
+        "--restarts", "Additional starts from noisy states.", "by --effort", metavar="K", min=0, panel=SEARCH
+    ),
 ]
 NoiseInitOption = Annotated[
-    float | None, option("--noise-init", "Noise on the states at each start.", "1", min=0)
+    float | None, option("--noise-init", "Noise on the states at each start.", "1", min=0, panel=SEARCH)
 ]
-NoiseOption = Annotated[float | None, option("--noise", "Noise on the states at every step.", "0", min=0)]
+NoiseOption = Annotated[
+    float | None, option("--noise", "Noise on the states at every step.", "0", min=0, panel=SEARCH)
+]
 SecondsOption = Annotated[
     float | None,
-    option("--max-seconds", "Time limit for everything after the first answers.", "no limit", min=0),
+    option(
+        "--max-seconds", "Time limit for everything after the first answers.", "no limit", min=0, panel=SEARCH
+    ),
 ]

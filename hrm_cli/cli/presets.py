@@ -9,6 +9,7 @@ import typer
 
 from hrm_cli.cli import console
 from hrm_cli.cli.options import ForceOption, JsonOption, Overrides, PresetArgument
+from hrm_cli.cli.render.help import PlainCommand, PlainGroup
 from hrm_cli.config.presets import list_presets
 from hrm_cli.config.resolved import diff_presets, explained_yaml, resolved_yaml
 from hrm_cli.config.schema import Preset
@@ -17,7 +18,7 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.files import whole_file
 from hrm_cli.runs.configuration import domain_of, load_configuration
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = typer.Typer(cls=PlainGroup, add_completion=False, rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
@@ -54,7 +55,7 @@ def list_all(context: typer.Context, json: JsonOption = False) -> None:
     )
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def show(name: PresetArgument, overrides: Overrides = None, json: JsonOption = False) -> None:
     """Print a configuration with everything resolved.
 
@@ -69,7 +70,7 @@ def show(name: PresetArgument, overrides: Overrides = None, json: JsonOption = F
         console.print_line(resolved_yaml(preset).rstrip("\n"))
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def copy(
     name: PresetArgument,
     destination: Annotated[
@@ -98,7 +99,7 @@ def copy(
     console.print_line(f"{path} written; train with: hrm train --preset {path}")
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def diff(a: PresetArgument, b: PresetArgument, json: JsonOption = False) -> None:
     """Show the settings in which two configurations differ.
 
@@ -115,7 +116,7 @@ def diff(a: PresetArgument, b: PresetArgument, json: JsonOption = False) -> None
         console.print_line(f"{a} and {b} have the same settings.")
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def validate(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="YAML files, or names of presets.")],
     json: JsonOption = False,

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hrm_cli.cli.options import (
+    ARC,
+    PAUSE,
+    SEARCH,
     AnyModelOption,
     DeviceOption,
     EffortOption,
@@ -35,7 +38,7 @@ def solve(
     puzzle_files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PUZZLE_FILE...",
+            metavar="PUZZLE_FILE",
             help="Files of puzzles (lines, grids, .sdk, CSV; ARC tasks in .json), - for standard input, or a puzzle "
             "typed on one line.",
             show_default="standard input, unless that is a terminal",
@@ -50,6 +53,7 @@ def solve(
             min=1,
             help="Test-time augmentation: if the first answer breaks a rule, try up to N augmented copies.",
             show_default="8 for bundled models, 1 for others",
+            rich_help_panel=SEARCH,
         ),
     ] = None,
     effort: EffortOption = None,
@@ -89,6 +93,7 @@ def solve(
             metavar="FILE",
             help="Save the reasoning state of the puzzles that run out of steps, to continue later.",
             show_default=False,
+            rich_help_panel=PAUSE,
         ),
     ] = None,
     resume_carry: Annotated[
@@ -98,6 +103,7 @@ def solve(
             metavar="FILE",
             help="Continue the puzzles of a saved state (instead of PUZZLE_FILE), up to --max-steps in total.",
             show_default=False,
+            rich_help_panel=PAUSE,
         ),
     ] = None,
     votes: Annotated[
@@ -107,6 +113,7 @@ def solve(
             min=1,
             help="ARC: augmented copies of a task that vote, including the task itself.",
             show_default="all that the checkpoint knows, 32 after --adapt",
+            rich_help_panel=ARC,
         ),
     ] = None,
     adapt: Annotated[
@@ -117,10 +124,14 @@ def solve(
             metavar="STEPS",
             help="ARC: fit puzzle embeddings to the demonstrations of tasks that the checkpoint has never seen.",
             show_default=False,
+            rich_help_panel=ARC,
         ),
     ] = None,
     adapt_weights: Annotated[
-        bool, typer.Option("--adapt-weights", help="With --adapt: train a copy of the weights too.")
+        bool,
+        typer.Option(
+            "--adapt-weights", help="With --adapt: train a copy of the weights too.", rich_help_panel=ARC
+        ),
     ] = False,
     submission: SubmissionOption = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Batch size.")] = 256,
@@ -146,9 +157,11 @@ def solve(
       hrm solve puzzles.txt --effort high
       hrm solve puzzles.txt --checkpoint runs/demo
       hrm solve - --checkpoint runs/demo --attempts 8 --json < puzzles.txt
-      hrm solve puzzles.txt --checkpoint runs/demo --max-steps 4 --save-carry state.safetensors
-      hrm solve --resume-carry state.safetensors --checkpoint runs/demo --max-steps 16
-      hrm solve arc-agi_evaluation_challenges.json --checkpoint runs/arc-1 --submission submission.json
+      hrm solve hard.txt --checkpoint runs/demo --save-carry carry.safetensors
+      hrm solve --resume-carry carry.safetensors --checkpoint runs/demo \\
+        --max-steps 16
+      hrm solve arc-agi_evaluation_challenges.json --checkpoint runs/arc-1 \\
+        --submission submission.json
       hrm solve new_task.json --checkpoint runs/arc-1 --adapt 500
     """
     from hrm_cli.cli.devices import device_of_command

@@ -18,6 +18,7 @@ from hrm_cli.cli.launching import (
     train_on_processes,
 )
 from hrm_cli.cli.options import (
+    START,
     JsonOption,
     Overrides,
     QuietOption,
@@ -25,6 +26,7 @@ from hrm_cli.cli.options import (
     run_folder_option,
     seed_option,
 )
+from hrm_cli.errors import ConfigError
 from hrm_cli.printable import counted
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def train(
             metavar="CHECKPOINT",
             help="Start from these weights: a run, a checkpoint, a .safetensors file, hf:OWNER/NAME.",
             show_default=False,
+            rich_help_panel=START,
         ),
     ] = None,
     data: Annotated[
@@ -57,6 +60,7 @@ def train(
             "--resume",
             metavar="RUN|CHECKPOINT|latest",
             help="Resume a run from its latest checkpoint, or from one of its checkpoints.",
+            rich_help_panel=START,
         ),
     ] = None,
     seed: Annotated[int | None, seed_option("the preset's")] = None,
@@ -86,7 +90,7 @@ def train(
     \b
     Examples:
       hrm train --preset tiny
-      hrm train --preset small --data data/sudoku epochs=100 lr=5e-4 global_batch_size=128
+      hrm train --preset small --data data/sudoku epochs=100 lr=5e-4
       hrm train --checkpoint hf:someone/sudoku --data data/sudoku train.epochs=50
       hrm train --preset small --dry-run
       hrm train --resume latest
@@ -94,6 +98,8 @@ def train(
 
     Ctrl-C saves a checkpoint and stops; --resume continues from there.
     """
+    if not any((overrides, preset, checkpoint, data, resume, dry_run)):
+        raise ConfigError(_what_to_train())
     processes = Processes(nproc_per_node, nnodes, node_rank, rdzv_endpoint, max_restarts, backend)
     processes.check()
     processes.keep_torch_quiet()
@@ -116,10 +122,24 @@ def train(
             raise typer.Exit(128 + outcome.result.signal_number)
 
 
+def _what_to_train() -> str:
+    """What `hrm train` alone answers: a run takes minutes, so nothing is started by accident."""
+    from hrm_cli.runs.configuration import DEFAULT_PRESET, load_configuration
+
+    preset = load_configuration(DEFAULT_PRESET)
+    steps = preset.data.num_train * preset.train.epochs // preset.train.global_batch_size
+    return f"""say what to train. Without a preset it would be `{DEFAULT_PRESET}`:
+  {preset.purpose}; about {steps:,} steps, some ten minutes on two CPU cores
+Start one of them:
+  hrm train --preset {DEFAULT_PRESET}
+  hrm train --preset {DEFAULT_PRESET} --dry-run  (measures the time that it needs here)
+  hrm train --preset demo            (4×4 Sudoku, solved in about a minute)
+`hrm presets` lists all presets, `hrm train --help` the options."""
+
+
 def _show_plan(request: TrainRequest, processes: Processes, *, json: bool, quiet: bool) -> None:
     from hrm_cli.cli import console
     from hrm_cli.cli.devices import device_of_command
-    from hrm_cli.errors import ConfigError
     from hrm_cli.runs.dry_run import plan_and_measure
     from hrm_cli.runs.plan import RunPlan, plan_lines
 
