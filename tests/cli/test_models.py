@@ -193,7 +193,7 @@ def test_eval_of_a_bundled_model_reports_one_pass_and_attempts_side_by_side(hrm:
     )
     assert document["tried_again"] == 20
     again = hrm("eval", "bundled:sudoku-4x4", "--data", tmp_path / "four", "--attempts", 2)
-    assert "with 2 attempts" in again.stdout
+    assert "with 2 copies" in again.stdout
     one = json.loads(
         hrm("eval", "bundled:sudoku-4x4", "--data", tmp_path / "four", "--attempts", 1, "--json").stdout
     )

@@ -20,7 +20,7 @@ from .copying import BLANKS, COMPLETE, records
         (("--search", 1), ("pass", 1, 1)),
         (("--search", 0, "--restarts", 2), ("pass", 3, 0)),
         (("--effort", "medium", "--attempts", 1, "--restarts", 0), ("search", 1, 9)),
-        (("--effort", "high", "--seconds", 0), ("pass", 1, 0)),
+        (("--effort", "high", "--max-seconds", 0), ("pass", 1, 0)),
     ],
 )
 def test_other_checkpoints_get_the_effort_that_is_asked_for(

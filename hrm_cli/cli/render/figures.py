@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hrm_cli.cli import console
 from hrm_cli.cli.render.paragraphs import print_gap, print_paragraph, terminal_width
 from hrm_cli.evaluation.intervals import wilson_interval
-from hrm_cli.printable import counted
+from hrm_cli.printable import amount, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,8 +107,8 @@ def render(measured: Measurement) -> None:
             (
                 "  solved by",
                 ", ".join(f"{how} {count:,}" for how, count in attempted.solved_by.items()),
-                f"in all {attempted.steps_per_puzzle:,.1f} steps and {attempted.flops_per_puzzle:.2g} "
-                f"FLOPs per puzzle",
+                f"in all {attempted.steps_per_puzzle:,.1f} steps and "
+                f"{amount(attempted.flops_per_puzzle, 'FLOP')} per puzzle",
             )
         )
     rows += [
