@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import typer
+
 from hrm_cli.cli.building import OutputDirOption, build_and_show
 from hrm_cli.cli.options import ForceOption, JsonOption, QuietOption, SeedOption, option
 
@@ -53,6 +55,13 @@ def arc(
     test_subsample_size: Annotated[
         int | None, option("--test-subsample-size", "Number of tasks sampled from the test subset.", "all")
     ] = None,
+    strict_split: Annotated[
+        bool,
+        typer.Option(
+            "--strict-split",
+            help="Exclude training tasks and pairs that are symmetric to those tested, not only identical ones.",
+        ),
+    ] = False,
     seed: SeedOption = None,
     force: ForceOption = False,
     quiet: QuietOption = False,
@@ -69,7 +78,8 @@ def arc(
         --subsets training,evaluation,concept --test-subset evaluation
 
     The model trains on the demonstrations of a test task, never on its test pairs. A pair of another task that
-    repeats a test pair is left out. Every grid is checked: rectangular, 1 to 30 rows and columns, whole numbers from
+    repeats a test pair is left out. Tasks and pairs that repeat one as an augmented copy are named; --strict-split
+    leaves them out. Every grid is checked: rectangular, 1 to 30 rows and columns, whole numbers from
     0 to 9.
     """
     from hrm_cli.data.request import BuildRequest
@@ -82,6 +92,7 @@ def arc(
         "augment": augment,
         "subsample_size": subsample_size,
         "test_subsample_size": test_subsample_size,
+        "strict_split": strict_split or None,
         "seed": seed,
     }
     request = BuildRequest("arc", output_dir, given, force=force, as_options=True)

@@ -25,9 +25,10 @@ _OF_DOMAIN = {
     "subsets": ("arc",),
     "test_subset": ("arc",),
     **dict.fromkeys(
-        ("size", "num_train", "by_collection", "also", "strict_split"),
+        ("size", "num_train", "by_collection", "also"),
         ("sudoku", "maze"),
     ),
+    "strict_split": ("sudoku", "maze", "arc"),
     **dict.fromkeys(("num_test", "num_validation"), ("sudoku", "maze", "grids")),
 }
 

@@ -121,7 +121,8 @@ class DataConfig(Section):
     )
     strict_split: bool = Field(
         False,
-        description="exclude training puzzles that are symmetric to a test puzzle, not only identical ones",
+        description="exclude training puzzles that are symmetric to a test puzzle, not only identical ones; for ARC "
+        "tasks and pairs",
     )
     name: str | None = Field(
         None,

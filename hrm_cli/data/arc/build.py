@@ -22,6 +22,7 @@ import numpy as np
 
 from hrm_cli.config.data import DataConfig
 from hrm_cli.data.arc.augmentation import Examples, distinct_symmetries, task_rng
+from hrm_cli.data.arc.leaks import find_leaks
 from hrm_cli.data.arc.sources import ArcTasks, load_tasks
 from hrm_cli.data.augmentation import check_hints
 from hrm_cli.data.metadata import TEST_PUZZLES_FILE
@@ -83,6 +84,7 @@ def build_arc_dataset(config: DataConfig, output_dir: Path, *, force: bool, repo
         )
     with DatasetWriter(output_dir, force=force) as writer, ThreadPoolExecutor(granted_cores()) as threads:
         tasks = load_tasks(config)
+        tasks.notes.extend(find_leaks(tasks.train, tasks.test, report).notes())
         writing = time.perf_counter()
         train, test, names = _write(writer, threads, tasks, config, report)
         writer.set_identifiers(names)

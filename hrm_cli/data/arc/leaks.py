@@ -1,0 +1,175 @@
+"""Leaks between training and test tasks of ARC: a pair or a whole task that occurs in both, perhaps as a copy.
+
+The symmetries are those that augmented copies are made with: eight of the square and permutations of colors 1 to 9.
+A training task that is a copy of a test task shows its answers, under whatever name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrm_cli.data.sources import Report
+from hrm_cli.printable import counted
+from hrm_cli.puzzles.arc.symmetry import COLORS
+from hrm_cli.puzzles.arc.tasks import Pair, Task
+from hrm_cli.puzzles.dihedral import SYMMETRIES, transform
+
+_NAMED = 3
+"""Tasks that a note names."""
+_FREE = -1
+"""A color that nothing has been mapped to yet."""
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What training and test have in common, as names of the task trained on and of the test task."""
+
+    same_tasks: tuple[tuple[str, str], ...] = ()
+    """One symmetry makes every pair of the smaller task one of the larger: at least two different pairs."""
+    answers: tuple[tuple[str, str], ...] = ()
+    """The test task has a test pair that another task, which is trained on, has under some symmetry."""
+
+    def notes(self) -> list[str]:
+        """Each kind with its count and the first names; nothing where there is none."""
+        kinds = (
+            (self.same_tasks, "training task", "the same as a test task"),
+            (self.answers, "task", "trained on with a pair that is a test pair of another task"),
+        )
+        return [
+            f"leak check: {counted(len(found), noun)} {'is' if len(found) == 1 else 'are'} {what}, up to rotation, "
+            f"reflection and recoloring ({_named(found)})"
+            for found, noun, what in kinds
+            if found
+        ]
+
+
+def _named(found: Sequence[tuple[str, str]]) -> str:
+    more = ", …" if len(found) > _NAMED else ""
+    return ", ".join(f"{trained} of test task {tested}" for trained, tested in found[:_NAMED]) + more
+
+
+def find_leaks(train: Sequence[Task], test: Sequence[Task], report: Report | None = None) -> Leaks:
+    """Compares what is trained on, the pairs of `train` and the demonstrations of `test`, with the tasks of `test`.
+
+    Pairs without an output are left out. A test pair that repeats a demonstration of its own task is no leak.
+    """
+    total, done = len(train) + len(test), 0
+    keys: dict[str, list[bytes]] = {}
+    owners: dict[bytes, dict[str, None]] = {}
+    for tasks, is_test in ((train, False), (test, True)):
+        for task in tasks:
+            trained = task.train if is_test else _known(task)
+            for pair in trained:
+                owners.setdefault(canonical_pair(pair), {})[task.name] = None
+            if is_test:
+                keys[task.name] = [canonical_pair(pair) for pair in task.test if pair.output is not None]
+            done += 1
+            if report is not None:
+                report("checking for leaks", done, total)
+    answers = [
+        (name, task.name)
+        for task in test
+        for name in dict.fromkeys(name for key in keys[task.name] for name in owners.get(key, ()))
+        if name != task.name
+    ]
+    by_name = {task.name: task for task in train}
+    same: list[tuple[str, str]] = []
+    for task in test:
+        pairs = _known(task)
+        sharing = dict.fromkeys(name for pair in pairs for name in owners.get(canonical_pair(pair), ()))
+        same += [
+            (name, task.name)
+            for name in sharing
+            if name in by_name and is_same_task(_known(by_name[name]), pairs)
+        ]
+    return Leaks(tuple(same), tuple(answers))
+
+
+def without_leaks(train: Sequence[Task], test: Sequence[Task]) -> list[Task]:
+    """`train` without the tasks and pairs that are copies of what is tested; tasks that have no pair left go too."""
+    same = {name for name, _ in find_leaks(train, test).same_tasks}
+    tested = {canonical_pair(pair) for task in test for pair in task.test if pair.output is not None}
+
+    def kept(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
+        return tuple(pair for pair in pairs if pair.output is None or canonical_pair(pair) not in tested)
+
+    cleaned = [
+        replace(task, train=kept(task.train), test=kept(task.test)) for task in train if task.name not in same
+    ]
+    return [task for task in cleaned if _known(task)]
+
+
+def canonical_pair(pair: Pair) -> bytes:
+    """The same bytes for a pair and all its copies, and for no other pair."""
+    assert pair.output is not None
+    return min(_numbered(pair.input, pair.output, number) for number in range(SYMMETRIES))
+
+
+def _numbered(given: NDArray[np.uint8], output: NDArray[np.uint8], number: int) -> bytes:
+    """A pair transformed, its colors numbered in the order in which they occur; color 0 stays."""
+    one, other = transform(given, number), transform(output, number)
+    cells = np.concatenate([one.reshape(-1), other.reshape(-1)])
+    values, first = np.unique(cells, return_index=True)
+    order = values[np.argsort(first)]
+    order = order[order != 0]
+    table = np.zeros(COLORS, np.uint8)
+    table[order] = np.arange(1, len(order) + 1)
+    return bytes((*one.shape, *other.shape)) + table[cells].tobytes()
+
+
+def is_same_task(first: Sequence[Pair], second: Sequence[Pair]) -> bool:
+    """Whether one symmetry makes every pair of the smaller set, in which at least two differ, one of the larger."""
+    small, large = sorted(
+        ({canonical_pair(p) + _key(p): p for p in pairs} for pairs in (first, second)), key=len
+    )
+    if len(small) < 2:
+        return False
+    identity = np.full(COLORS, _FREE, np.int16)
+    identity[0] = 0
+    return any(
+        _match(list(small.values()), list(large.values()), number, identity) for number in range(SYMMETRIES)
+    )
+
+
+def _match(small: list[Pair], large: list[Pair], number: int, colors: NDArray[np.int16]) -> bool:
+    if not small:
+        return True
+    pair = small[0]
+    for place, other in enumerate(large):
+        extended = _recolored(pair, other, number, colors)
+        if extended is not None and _match(
+            small[1:], [*large[:place], *large[place + 1 :]], number, extended
+        ):
+            return True
+    return False
+
+
+def _recolored(pair: Pair, other: Pair, number: int, colors: NDArray[np.int16]) -> NDArray[np.int16] | None:
+    """The new color of each color with which `pair`, transformed, becomes `other`; None where there is no such."""
+    assert pair.output is not None
+    assert other.output is not None
+    extended = colors.copy()
+    for grid, wanted in ((pair.input, other.input), (pair.output, other.output)):
+        moved = transform(grid, number)
+        if moved.shape != wanted.shape:
+            return None
+        codes = np.unique(moved.reshape(-1).astype(np.int16) * COLORS + wanted.reshape(-1))
+        for old, new in zip((codes // COLORS).tolist(), (codes % COLORS).tolist(), strict=True):
+            if extended[old] == _FREE and new not in extended:
+                extended[old] = new
+            elif extended[old] != new:
+                return None
+    return extended
+
+
+def _known(task: Task) -> list[Pair]:
+    return [pair for pair in (*task.train, *task.test) if pair.output is not None]
+
+
+def _key(pair: Pair) -> bytes:
+    assert pair.output is not None
+    return bytes((*pair.input.shape, *pair.output.shape)) + pair.input.tobytes() + pair.output.tobytes()
