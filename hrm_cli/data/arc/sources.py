@@ -215,13 +215,13 @@ def _apart(train: list[Task], test: list[Task], notes: list[str]) -> list[Task]:
             ]
             left_out += len(task.train) + len(task.test) - sum(map(len, shown))
             kept[task.name] = replace(task, train=shown[0], test=shown[1])
-    for count, what in (
-        (as_test, "training tasks with the name of a test task"),
-        (repeated, "training tasks with the name of a task in an earlier subset"),
-        (left_out, "training pairs that are test pairs of another task"),
+    for count, noun, what in (
+        (as_test, "training task", "with the name of a test task"),
+        (repeated, "training task", "with the name of a task in an earlier subset"),
+        (left_out, "training pair", "identical to a test pair of another task"),
     ):
         if count:
-            notes.append(f"left out {count:,} {what}")
+            notes.append(f"left out {counted(count, noun)} {what}")
     return [task for task in kept.values() if any(pair.output is not None for pair in task.train + task.test)]
 
 

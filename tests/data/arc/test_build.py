@@ -135,8 +135,8 @@ def test_a_pair_that_is_a_test_pair_elsewhere_is_left_out_of_training(tmp_path: 
     summary = build(path, tmp_path / "d")
     assert summary.train.groups == 2
     assert sorted(summary.notes) == [
-        "left out 1 training pairs that are test pairs of another task",
-        "left out 1 training tasks with the name of a test task",
+        "left out 1 training pair identical to a test pair of another task",
+        "left out 1 training task with the name of a test task",
     ]
     train, test = (Dataset.open(tmp_path / "d", split) for split in ("train", "test"))
     assert summary.train.examples == 4 + 3
