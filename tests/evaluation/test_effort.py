@@ -94,7 +94,7 @@ def test_restarts_come_last() -> None:
     assert (found.how, found.steps, found.nodes, found.attempts) == ("restarts", 3, 1, 3)
 
 
-def test_of_failed_answers_the_one_with_the_fewest_faults_is_kept() -> None:
+def test_of_failed_answers_the_one_with_the_fewest_violations_is_kept() -> None:
     bad = Outcome(PUZZLE, 9, "copies", steps=2, attempts=4, work=8)
     worse = Outcome(OTHER, 12, "search", steps=2, nodes=5, work=10)
     both = bad.then(worse)

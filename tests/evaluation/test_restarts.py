@@ -97,7 +97,7 @@ def test_augmented_copies_are_candidates_in_the_puzzles_own_frame() -> None:
     assert all(np.array_equal(one.tokens, ANSWERS[0]) for one in candidates)
 
 
-def test_where_there_are_no_rules_candidates_have_no_faults() -> None:
+def test_where_there_are_no_rules_candidates_have_no_violations() -> None:
     arc = make_domain("arc")
     model = FixedModel(scripted(lambda row, step: (row, 1.0), arc.vocab_size, arc.seq_len))
     puzzles = np.full((1, arc.seq_len), 2, np.uint8)

@@ -140,7 +140,7 @@ def test_verified_puzzles_are_not_tried_again_and_the_others_have_all_their_copi
     assert [len(run) for run in model.runs] == [3, 4]
 
 
-def test_attempts_used_up_leave_the_answer_with_the_fewest_faults_and_say_so(
+def test_attempts_used_up_leave_the_answer_with_the_fewest_violations_and_say_so(
     domain: SudokuDomain, scripted: Any, right_model: Any, puzzles: list[Puzzle]
 ) -> None:
     original = domain.encode(puzzles[0].grid).tobytes()
