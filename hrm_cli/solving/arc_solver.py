@@ -225,6 +225,7 @@ def _solution(index: int, facts: _Facts, adaptation: Adaptation | None) -> Solut
             puzzle,
             seconds=facts.seconds,
             how="votes",
+            truth=puzzle.solution,
             demonstrations=demonstrations,
         )
     right = [puzzle.solution is not None and np.array_equal(c.grid, puzzle.solution) for c in ranked[:2]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -60,6 +60,7 @@ class Report(Watcher):
             console.be_quiet()
         self._is_plain = console.is_plain(sys.stdout)
         self._draws = self._are_tasks = False
+        self._shown_task = ""
         self._tally = Tally()
         self._started = time.perf_counter()
         self._display = ExitStack()
@@ -150,7 +151,9 @@ class Report(Watcher):
 
     def _show_grids(self, domain: Domain, solution: Solution) -> None:
         if self._are_tasks:
-            _show_task(domain, solution)
+            task = solution.where.rpartition(", test ")[0]
+            _show_task(domain, solution, with_demonstrations=task != self._shown_task)
+            self._shown_task = task
         else:
             console.console(sys.stdout).print(_grids(domain, solution))
 
@@ -225,7 +228,8 @@ def _summary(tally: Tally, seconds: float) -> str:
     return f"Solved {tally.statuses['solved']:,} of {tally.total:,} {noun}{how}{listed} in {seconds:.1f} s{rate}."
 
 
-def _show_task(domain: Domain, solution: Solution) -> None:
+def _show_task(domain: Domain, solution: Solution, *, with_demonstrations: bool) -> None:
+    """A test input and its answers; the demonstrations are shown once for each task."""
     from rich.text import Text
 
     from hrm_cli.views.colored import needs_digits
@@ -239,4 +243,6 @@ def _show_task(domain: Domain, solution: Solution) -> None:
         (solution.where, "dim"),
     )
     terminal.print(title, Text(solution.reason), sep="\n")
+    if not with_demonstrations:
+        solution = replace(solution, demonstrations=())
     terminal.print(task_view(domain, solution, terminal.width, has_digits=needs_digits(terminal)))
