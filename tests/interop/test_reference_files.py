@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from hrm_cli.checkpoints.convert.reference_files import find_reference_file, read_reference
+from hrm_cli.checkpoints.convert.torch_files import is_torch_file
 from hrm_cli.errors import CheckpointError, ConfigError
 
 from .conftest import CONFIG, PREFIX, reference_state, same_bits
@@ -122,3 +123,12 @@ def test_a_configuration_that_cannot_be_understood_is_named(write_reference, tex
     (source.parent / "all_config.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         converted(source, seq_len=16)
+
+
+@pytest.mark.parametrize("length", [0x80, 0x280, 0x480, 0x1480])
+def test_a_safetensors_file_whose_header_length_begins_like_a_pickle_is_no_torch_file(
+    tmp_path: Path, length: int
+) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(length.to_bytes(8, "little") + b"{}".ljust(length))
+    assert not is_torch_file(file)

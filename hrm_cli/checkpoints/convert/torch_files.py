@@ -40,11 +40,11 @@ class TorchFile:
 
 
 def is_torch_file(path: Path) -> bool:
-    """Whether a file looks like one that `torch.save` wrote (or any pickle), told from its first bytes."""
+    """Whether a file looks like one that `torch.save` wrote (or any pickle), judged by its first bytes."""
     try:
         with path.open("rb") as file:
-            start = file.read(4)
-        if start == _ZIP:
+            start = file.read(9)
+        if start.startswith(_ZIP):
             with zipfile.ZipFile(path) as archive:
                 return any(name.endswith("data.pkl") for name in archive.namelist())
     except zipfile.BadZipFile:
@@ -52,7 +52,8 @@ def is_torch_file(path: Path) -> bool:
         return True
     except OSError:
         return False
-    return start.startswith(_PICKLE)
+    # A safetensors file begins with the length of its header, whose low byte may be that of a pickle.
+    return start.startswith(_PICKLE) and not (start[4:8] == bytes(4) and start.endswith(b"{"))
 
 
 def read_torch_file(path: Path) -> TorchFile:
