@@ -152,6 +152,7 @@ def _run(arguments: list[str]) -> int:
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except typer.TyperException as error:
+        _say_what_was_meant(error, arguments)
         if hasattr(error, "show"):  # the usage line of the command, then the message
             with suppress(OSError):
                 error.show(_PrintableErrors())
@@ -159,6 +160,23 @@ def _run(arguments: list[str]) -> int:
             console.print_error(str(error))
         return error.exit_code
     return 0
+
+
+def _say_what_was_meant(error: Any, arguments: list[str]) -> None:
+    """Adds to the parser's message what the user probably wanted."""
+    params = getattr(getattr(getattr(error, "ctx", None), "command", None), "params", ())
+    option = getattr(error, "option_name", None)
+    if option and any(param.metavar == "KEY=VALUE" for param in params):
+        from hrm_cli.config.overrides import setting_meant
+
+        given = next((word for word in arguments if word.partition("=")[0] == option), option)
+        following = arguments[arguments.index(given) + 1 :] if given in arguments else []
+        value = given.partition("=")[2] or next(iter(following), "")
+        if setting := setting_meant(option, value):
+            error.message = f"No such option: {option}. Settings have no dashes: {setting}"
+            error.possibilities = None
+    elif "--attempts" in getattr(getattr(error, "param", None), "opts", ()):
+        error.message += "; 1 is a single pass, without augmented copies"
 
 
 def _take_debug(arguments: list[str]) -> tuple[bool, list[str]]:

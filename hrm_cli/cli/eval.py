@@ -40,6 +40,13 @@ def _refuse_other_depths(text: str | None) -> str | None:
     return text
 
 
+SPLITS = {"train", "validation", "test"}
+SPLITS_MEANT = {
+    "valid": "validation", "val": "validation", "dev": "validation", "eval": "validation", "training": "train",
+    "testing": "test",
+}  # fmt: skip
+
+
 def evaluate(
     checkpoint: AnyModelArgument = None,
     data: Annotated[
@@ -133,6 +140,9 @@ def evaluate(
     from hrm_cli.evaluation.request import EvalRequest, parse_depths
     from hrm_cli.files import refuse_unwritable
 
+    if split.lower() in SPLITS_MEANT or split.lower() in SPLITS - {split}:
+        meant = SPLITS_MEANT.get(split.lower(), split.lower())
+        raise ConfigError(f"--split {split}: did you mean {meant}? The splits are train, validation and test")
     if baselines_only:
         if data is None:
             raise ConfigError("--baselines-only: name the dataset with --data DIR")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+
+from hrm_cli.errors import ConfigError
 
 OWN_MODEL = "A run folder, a checkpoint folder or a .safetensors file."
 ANY_MODEL = "A run folder, a checkpoint folder, a .safetensors file, bundled:NAME or hf:OWNER/NAME."
@@ -38,6 +41,15 @@ def option(
 def preset_option(default: str) -> Any:
     """`--preset` of a command that can tell whether it was given."""
     return option("--preset", _PRESET, default, metavar="NAME")
+
+
+def refuse_preset_names(words: Sequence[str]) -> None:
+    """Raises ConfigError where a preset stands among the settings: `hrm train tiny`."""
+    from hrm_cli.config.presets import list_presets
+
+    for word in words:
+        if word in list_presets() or ("=" not in word and word.endswith((".yaml", ".yml"))):
+            raise ConfigError(f"{word!r}: a preset is named by an option: --preset {word}")
 
 
 def seed_option(default: str | bool) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hrm_cli.cli import console
-from hrm_cli.cli.options import JsonOption, preset_option
+from hrm_cli.cli.options import JsonOption, preset_option, refuse_preset_names
 from hrm_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def params(
     elif budget is not None:
         _search(preset or DEFAULT_PRESET, given, budget, vary, assumed, json)
     else:
+        refuse_preset_names(given)
         _count(given, preset, checkpoint, assumed, json)
 
 

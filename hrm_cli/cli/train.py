@@ -23,6 +23,7 @@ from hrm_cli.cli.options import (
     Overrides,
     QuietOption,
     preset_option,
+    refuse_preset_names,
     run_folder_option,
     seed_option,
 )
@@ -100,6 +101,10 @@ def train(
     """
     if not any((overrides, preset, checkpoint, data, resume, dry_run)):
         raise ConfigError(_what_to_train())
+    refuse_preset_names(overrides or ())
+    for word in overrides or ():
+        if "=" not in word and Path(word, "config.yaml").is_file():
+            raise ConfigError(f"{word!r}: a run is continued with --resume {word}")
     processes = Processes(nproc_per_node, nnodes, node_rank, rdzv_endpoint, max_restarts, backend)
     processes.check()
     processes.keep_torch_quiet()

@@ -31,6 +31,16 @@ def parse_overrides(overrides: Sequence[str]) -> Document:
     return document
 
 
+def setting_meant(option: str, value: str) -> str | None:
+    """`lr=1e-3` for the option `--lr` and what follows it, where that is a setting; else None."""
+    name = option.lstrip("-").replace("-", "_")
+    try:
+        find_key(name)
+    except ConfigError:
+        return None
+    return f"{name}={value or 'VALUE'}"
+
+
 def _parse(override: str) -> tuple[str, object]:
     # Only the first = separates: a value may hold more of them.
     name, equals, text = override.partition("=")

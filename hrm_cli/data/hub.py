@@ -5,15 +5,26 @@ Its client, the package huggingface_hub, is an extra. All that can go wrong ther
 
 from __future__ import annotations
 
+import functools
+import importlib
+import os
 import re
+import socket
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from hrm_cli.errors import ConfigError, DatasetError, HRMError
 
 PREFIX = "hf:"
+
+REACHABLE_SECONDS = 5.0
+"""Within which the hub has to take a connection."""
 
 _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _Result = TypeVar("_Result")
@@ -77,6 +88,8 @@ def download(
     asked: dict[str, Any] = {"repo_type": repo_type} if repo_type else {}
     if address.revision:
         asked["revision"] = address.revision
+    if not _is_reachable(hub):
+        asked["local_files_only"] = True  # the client would try for a minute, with a warning for each attempt
     try:
         return Path(hub.hf_hub_download(address.repository, name, **asked))
     except Exception as error:
@@ -117,6 +130,33 @@ def push_folder(
     return str(getattr(commit, "commit_url", commit))
 
 
+def _is_reachable(hub: Any) -> bool:
+    """Whether the hub's host takes a connection within 5 s; behind a proxy only the client can tell."""
+    constants = None
+    with suppress(ImportError):
+        constants = importlib.import_module(f"{hub.__name__}.constants")
+    endpoint = urlsplit(getattr(constants, "ENDPOINT", "") or "")
+    is_offline = getattr(constants, "HF_HUB_OFFLINE", False)
+    if is_offline or not endpoint.hostname or getproxies():
+        return True
+    return _takes_connections(endpoint.hostname, endpoint.port or (80 if endpoint.scheme == "http" else 443))
+
+
+@functools.cache
+def _takes_connections(host: str, port: int) -> bool:
+    # In a thread: looking up a name has no timeout of its own.
+    answers: list[bool] = []
+
+    def connect() -> None:
+        with suppress(OSError), socket.create_connection((host, port), REACHABLE_SECONDS):
+            answers.append(True)
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(REACHABLE_SECONDS)
+    return bool(answers)
+
+
 def _client(what: str, error_type: type[HRMError]) -> Any:
     try:
         import huggingface_hub
@@ -140,9 +180,15 @@ _REASONS: Mapping[str, str] = {
 }
 
 
+_TRUE = {"1", "ON", "YES", "TRUE"}
+"""What the client takes for a yes in a variable."""
+
+
 def _reason(error: Exception, address: HubAddress, advice: str) -> str:
     """What a refusal of the client means where that is known; else its own words and the advice."""
     kinds = _kinds(error)
+    if "LocalEntryNotFoundError" in kinds and os.environ.get("HF_HUB_OFFLINE", "0").upper() in _TRUE:
+        kinds = {"OfflineModeIsEnabled"}
     for kind, reason in _REASONS.items():
         if kind in kinds:
             return f": {reason.format(repository=address.repository, revision=address.revision)}"

@@ -1,0 +1,91 @@
+"""Errors that know what was meant."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RunHrm = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["train", "--preset", "tiny", "--lr", "1e-3"],
+            "No such option: --lr. Settings have no dashes: lr=1e-3",
+        ),
+        (["train", "--preset", "tiny", "--global-batch-size=64"], "dashes: global_batch_size=64"),
+        (["params", "--arch.hidden_size", "64"], "dashes: arch.hidden_size=64"),
+        (["train", "--epochs"], "dashes: epochs=VALUE"),
+        (["train", "--preset", "tiny", "--frobnicate"], "No such option: --frobnicate"),
+        (["solve", "--lr", "1e-3"], "No such option: --lr"),
+        (["train", "tiny"], "'tiny': a preset is named by an option: --preset tiny"),
+        (["train", "mine.yaml", "lr=1"], "--preset mine.yaml"),
+        (["params", "small"], "--preset small"),
+        (["train", "run"], "'run': a run is continued with --resume run"),
+        (["solve", "1.3..4.12.4.4..2", "--device", "gpu"], "device 'gpu': did you mean cuda?"),
+        (["train", "--preset", "tiny", "train.device=gpu:1"], "did you mean cuda:1?"),
+        (["eval", "bundled:sudoku-4x4", "--split", "valid"], "--split valid: did you mean validation?"),
+        (["eval", "bundled:sudoku-4x4", "--split", "TEST"], "--split TEST: did you mean test?"),
+        (["solve", "--attempts", "0"], "1 is a single pass, without augmented copies"),
+    ],
+)
+def test_the_message_says_what_was_meant(
+    run_hrm: RunHrm, tmp_path: Path, words: list[str], message: str
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("")
+    done = run_hrm(*words, cwd=tmp_path)
+    assert (done.status, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+UNREACHABLE = "http://127.0.0.1:9"
+"""Nobody listens there."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [({}, "the hub cannot be reached"), ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set")],
+)
+def test_an_unreachable_hub_is_told_in_one_line_and_soon(
+    tmp_path: Path, settings: dict[str, str], reason: str
+) -> None:
+    pytest.importorskip("huggingface_hub")
+    program = (
+        "import time; from hrm_cli.data.hub import *; from hrm_cli.errors import DatasetError\n"
+        "import huggingface_hub.constants\n"
+        "begun = time.monotonic()\n"
+        "try: fetch('hf:someone/puzzles', 'train.csv')\n"
+        "except DatasetError as error: print(f'{time.monotonic() - begun:.3f}', error)"
+    )
+    plain = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+        env=plain | {"HF_ENDPOINT": UNREACHABLE, "HF_HOME": str(tmp_path)} | settings,
+    )  # fmt: skip
+    seconds, _, message = done.stdout.partition(" ")
+    assert reason in message
+    assert done.stderr == ""
+    assert float(seconds) < 10
+
+
+def test_a_host_that_does_not_answer_is_given_up_after_the_time_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from hrm_cli.data import hub
+
+    monkeypatch.setattr(hub, "REACHABLE_SECONDS", 0.2)
+    monkeypatch.setattr(hub.socket, "create_connection", lambda *_: time.sleep(5))
+    begun = time.monotonic()
+    assert not hub._takes_connections("silent.invalid", 443)
+    assert time.monotonic() - begun < 3
