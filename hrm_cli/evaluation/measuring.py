@@ -154,24 +154,28 @@ def measure(
     compile_inference(model, request.compile, min(rows, config.max_puzzles or rows) // world.size)
     max_steps = config.max_steps or model.arch.halt_max_steps
     attempted: AttemptedEvaluation | None = None
+    total = min(rows, config.max_puzzles or rows)
     with (
         told_as_exhausted(model.device, lambda: _smaller_batch(config.batch_size)),
-        reporter.progress("evaluating", min(rows, config.max_puzzles or rows)) as display,
+        reporter.progress("evaluating", total) as display,
     ):
+
+        def finished(count: int) -> None:
+            # The first of several processes guesses for the others, which may have had fewer puzzles.
+            display.update(min(count, total))
+
         if tries_again:
             effort = asked_effort.of(
                 model.arch, dataset_domain(dataset), request.max_steps or deeper(max_steps),
                 seed=request.seed, batch_size=config.batch_size,
             )  # fmt: skip
             result, attempted = evaluate_with_effort(
-                model, dataset, config, effort, depths=request.depths, progress=display.update
+                model, dataset, config, effort, depths=request.depths, progress=finished
             )
         elif voting is None:
-            result = evaluate(
-                model, dataset, config, progress=display.update, depths=request.depths, world=world
-            )
+            result = evaluate(model, dataset, config, progress=finished, depths=request.depths, world=world)
         else:
-            result = voting.run(model, config, progress=display.update, world=world)
+            result = voting.run(model, config, progress=finished, world=world)
     arc = None
     if voting is not None and world.is_first:
         arc = _voted(voting, submission_file)

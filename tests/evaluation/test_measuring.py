@@ -1,8 +1,10 @@
-"""Evaluation without puzzle identifiers: every one replaced by the blank one."""
+"""What `hrm eval` measures: with every puzzle identifier replaced by the blank one, and how it tells its progress."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,13 @@ from hrm_cli.checkpoints.model_files import write_model_file
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.request import BuildRequest, build_request
+from hrm_cli.distributed.world import World
 from hrm_cli.errors import ConfigError
+from hrm_cli.evaluation.measuring import measure
+from hrm_cli.evaluation.request import EvalRequest
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.arc.names import pack_names
+from hrm_cli.reporting import Progress, Reporter
 
 ARCH = ArchConfig(
     hidden_size=16, num_heads=2, H_layers=1, L_layers=1, H_cycles=1, L_cycles=1, expansion=1, puzzle_emb_ndim=16,
@@ -78,6 +84,38 @@ def test_a_model_that_does_not_tell_puzzles_apart_is_refused(
         api.evaluate(path, data, device="cpu", ablate_puzzle_id=True)
     with pytest.raises(ConfigError, match="has the blank puzzle identifier alone"):
         api.evaluate(_sudoku_model(tmp_path), _sudoku_data(tmp_path), device="cpu", ablate_puzzle_id=True)
+
+
+def test_the_progress_of_several_processes_never_exceeds_all_puzzles(
+    tmp_path: Path, data: Path, tensors: dict[str, Tensor]
+) -> None:
+    class Two(World):
+        """The first of two processes, in which the other had no puzzle."""
+
+        def rows(self, global_batch_size: int) -> slice:
+            return slice(0, global_batch_size)
+
+        def sum(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return dict(figures)
+
+        def gather_bytes(self, data: bytes) -> list[bytes]:
+            return [data]
+
+    seen: list[float] = []
+
+    class Display(Progress):
+        def update(self, completed: float, note: str = "", total: float | None = None) -> None:
+            seen.append(completed)
+
+    class Watching(Reporter):
+        def progress(
+            self, description: str, total: float | None = None, *, start: float = 0
+        ) -> AbstractContextManager[Progress]:
+            return nullcontext(Display())
+
+    path = model_file(tmp_path / "own.safetensors", tensors, data)
+    measured = measure(EvalRequest(str(path), str(data), device="cpu"), Watching(), world=Two(size=2))
+    assert seen[-1] == measured.result.puzzles == 8
 
 
 def _sudoku_model(folder: Path) -> Path:
