@@ -142,6 +142,7 @@ def evaluate(
     halt: Literal["adaptive", "full"] | None = None,
     batch_size: int | None = None,
     max_puzzles: int | None = None,
+    sample: int | None = None,
     attempts: int | None = None,
     ablate_puzzle_id: bool = False,
     device: str = "auto",
@@ -150,7 +151,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """The figures of `hrm eval --json` on a dataset folder; without `data` that of the checkpoint's run.
 
-    `ablate_puzzle_id` replaces every puzzle identifier by the blank one.
+    `max_puzzles` takes the first ones, `sample` so many chosen by `seed`. `ablate_puzzle_id` replaces every puzzle
+    identifier by the blank one.
 
     Raises CheckpointError, ConfigError or DatasetError.
     """
@@ -174,6 +176,7 @@ def evaluate(
             device=device,
             seed=seed,
             ablate_puzzle_id=ablate_puzzle_id,
+            sample=sample,
         ),
         reporter,
     )

@@ -68,6 +68,12 @@ def evaluate(
     max_puzzles: Annotated[
         int | None, typer.Option("--max-puzzles", min=1, help="Only the first N puzzles.")
     ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            "--sample", min=1, help="Only N puzzles chosen by --seed, always the same ones.", metavar="N"
+        ),
+    ] = None,
     attempts: Annotated[
         int | None,
         typer.Option(
@@ -160,7 +166,7 @@ def evaluate(
         from hrm_cli.data.format import Dataset
         from hrm_cli.evaluation.measuring import measure_trivial
 
-        scores = measure_trivial(Dataset.open(data, split), max_puzzles)
+        scores = measure_trivial(Dataset.open(data, split), max_puzzles, sample, seed or 0)
         if json:
             console.print_json(scores.document())
         else:
@@ -201,6 +207,7 @@ def evaluate(
         noise,
         max_seconds,
         ablate_puzzle_id,
+        sample,
     )
     if processes.are_launched:
         raise typer.Exit(

@@ -223,25 +223,30 @@ def evaluation_batches(
     batch_size: int,
     *,
     limit: int | None = None,
+    among: NDArray[np.int64] | None = None,
     pad: bool = False,
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[EvaluationBatch]:
     """Every example once, in order; `batch_size` rows over all ranks, of which this rank gets its slice.
 
-    `limit`: only the first examples. `pad`: fills the last batch with blank rows, so that all ranks get
-    batches of equal size. Raises ConfigError when the batch cannot be divided among the ranks.
+    `among`: only the examples of these numbers `[n]`. `limit`: only the first of them. `pad`: fills the last batch
+    with blank rows, so that all ranks get batches of equal size. Raises ConfigError when the batch cannot be divided
+    among the ranks.
     """
     own = rank_rows(batch_size, rank, world_size)
-    count = dataset.num_examples if limit is None else min(limit, dataset.num_examples)
+    total = dataset.num_examples if among is None else len(among)
+    count = total if limit is None else min(limit, total)
     owner = _owners(dataset)
     for start in range(0, count, batch_size):
-        examples = np.arange(start + own.start, start + own.stop)
-        real = examples[examples < count]
+        places = np.arange(start + own.start, start + own.stop)
+        real = places[places < count]
+        if among is not None:
+            real = among[real]
         batch = _batch(dataset, real, owner)
-        if pad and len(real) < len(examples):
-            batch = _padded(batch, len(examples) - len(real), dataset)
-            real = np.concatenate([real, np.full(len(examples) - len(real), -1)])
+        if pad and len(real) < len(places):
+            batch = _padded(batch, len(places) - len(real), dataset)
+            real = np.concatenate([real, np.full(len(places) - len(real), -1)])
         yield EvaluationBatch(batch.inputs, batch.labels, batch.puzzle_identifiers, real)
 
 

@@ -139,17 +139,19 @@ def evaluate_with_effort(
     effort: Effort,
     *,
     depths: Sequence[int] = (),
+    among: NDArray[np.int64] | None = None,
     progress: Callable[[int], None] | None = None,
     trying: Progress | None = None,
 ) -> tuple[Evaluation, AttemptedEvaluation]:
     """One pass over the split as `evaluate` does it, then the stages of `effort` on what the rules refuse.
 
-    `progress` gets the progress of the pass, `trying` that of the stages; `depths` as in `evaluate`. Raises
-    DatasetError or
-    ConfigError where the dataset does not fit the model, or has no rules.
+    `progress` gets the progress of the pass, `trying` that of the stages; `depths` and `among` as in `evaluate`.
+    Raises DatasetError or ConfigError where the dataset does not fit the model, or has no rules.
     """
     unsolved = _Unsolved(dataset_domain(dataset))
-    one_pass = evaluate(model, dataset, config, progress=progress, on_answers=unsolved.add, depths=depths)
+    one_pass = evaluate(
+        model, dataset, config, progress=progress, on_answers=unsolved.add, depths=depths, among=among
+    )
     started = time.perf_counter()
     names = [part.name for part in dataset.sets]
     gained = np.zeros(len(names), np.int64)

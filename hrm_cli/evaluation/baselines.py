@@ -74,13 +74,15 @@ class TokenCounts:
         return int(self.counts.argmax())
 
 
-def measure_baselines(dataset: Dataset, *, limit: int | None = None) -> Mapping[str, Baseline]:
+def measure_baselines(
+    dataset: Dataset, *, limit: int | None = None, among: NDArray[np.int64] | None = None
+) -> Mapping[str, Baseline]:
     """Scores of `most_frequent` (one token everywhere) and `copy_input` (the puzzle as its own answer).
 
-    Of ARC also `all_background` (color 0 everywhere).
+    Of ARC also `all_background` (color 0 everywhere). `limit` and `among` as in `evaluation_batches`.
     """
     tokens = TokenCounts(dataset.metadata.vocab_size)
-    for batch in evaluation_batches(dataset, _CHUNK, limit=limit):
+    for batch in evaluation_batches(dataset, _CHUNK, limit=limit, among=among):
         tokens.add(batch.labels)
     predictors: dict[str, Callable[[NDArray[np.int32]], NDArray[np.int32]]] = {
         "most_frequent": lambda inputs: np.full_like(inputs, tokens.most_frequent),
@@ -89,7 +91,7 @@ def measure_baselines(dataset: Dataset, *, limit: int | None = None) -> Mapping[
     if is_arc(dataset):
         predictors["all_background"] = lambda inputs: np.full_like(inputs, FIRST_COLOR)
     tallies = {name: _Tally() for name in predictors}
-    for batch in evaluation_batches(dataset, _CHUNK, limit=limit):
+    for batch in evaluation_batches(dataset, _CHUNK, limit=limit, among=among):
         for name, predict in predictors.items():
             tallies[name].add(predict(batch.inputs), batch.labels)
     return {name: tally.result() for name, tally in tallies.items()}

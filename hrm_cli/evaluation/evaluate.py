@@ -134,11 +134,13 @@ def evaluate(
     batches: Iterable[EvaluationBatch] | None = None,
     on_answers: Callable[[Answers], None] | None = None,
     depths: Sequence[int] = (),
+    among: NDArray[np.int64] | None = None,
     world: World = ALONE,
 ) -> Evaluation:
     """Runs every example of the split until it halts. `progress` gets the number of finished puzzles.
 
-    `batches` replaces the split's own examples; `on_answers` is passed every row's answer as it finishes.
+    `batches` replaces the split's own examples, `among` `[n]` are the numbers of those to take; `on_answers` is passed
+    every row's answer as it finishes.
     `depths` are numbers of steps at most, up to the configured one, for which accuracy is reported too. The ranks of
     `world` share the examples, each of which one rank takes, and all get the figures of the whole.
     Raises DatasetError when the dataset does not fit the model.
@@ -151,7 +153,7 @@ def evaluate(
     size = shared_batch_size(config.batch_size, world)
     if batches is None:
         batches = evaluation_batches(
-            dataset, size, limit=config.max_puzzles, rank=world.rank, world_size=world.size
+            dataset, size, limit=config.max_puzzles, among=among, rank=world.rank, world_size=world.size
         )
     curve = DepthCurve(depths) if depths else None
     capacity = size // world.size

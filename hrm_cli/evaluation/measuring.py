@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hrm_cli.checkpoints.bundled import SCHEME, default_attempts
 from hrm_cli.checkpoints.model_files import load_model, read_model_card
@@ -23,6 +25,7 @@ from hrm_cli.evaluation.baselines import Baseline, measure_baselines, measure_ou
 from hrm_cli.evaluation.effort import AskedEffort
 from hrm_cli.evaluation.evaluate import Evaluation, check_fit, evaluate
 from hrm_cli.evaluation.request import EvalRequest
+from hrm_cli.evaluation.sampling import sample_examples
 from hrm_cli.files import whole_file
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.compiling import compile_inference
@@ -30,6 +33,16 @@ from hrm_cli.models.device import resolve_device
 from hrm_cli.models.out_of_memory import told_as_exhausted
 from hrm_cli.printable import counted
 from hrm_cli.reporting import Reporter, Silent
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A random subset of a split."""
+
+    puzzles: int
+    of: int
+    """Puzzles of the split."""
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,8 @@ class Measurement:
     """pass@K by name; None where there was no vote."""
     ablate_puzzle_id: bool = False
     """Whether every puzzle identifier was replaced by the blank one."""
+    sample: Sample | None = None
+    """None: the whole split, or its beginning."""
 
     def headline(self) -> tuple[str, float | None]:
         """The name and value of the accuracy that counts; None where the split has no answers.
@@ -75,6 +90,7 @@ class Measurement:
             "halt": self.halt,
             "max_steps": self.max_steps,
             "ablate_puzzle_id": self.ablate_puzzle_id,
+            **({} if self.sample is None else {"sample": asdict(self.sample)}),
             **self.result.figures(),
             **_attempted_figures(self.result, self.attempted),
             **_baseline_figures(self.baselines),
@@ -135,6 +151,8 @@ def measure(
         request.effort, tried, request.search, request.search_steps, request.search_rules,
         request.restarts, request.noise_init, request.noise, request.seconds,
     )  # fmt: skip
+    if request.sample is not None and request.max_puzzles is not None:
+        raise ConfigError("--sample and --max-puzzles: both choose some of the puzzles; omit one of them")
     tries_again = names_stages or (tried is not None and tried > 1)
     if tries_again and world.size > 1:
         stages = "--effort, --search, --restarts" if names_stages else f"--attempts {tried}"
@@ -143,26 +161,29 @@ def measure(
         raise ConfigError("--max-steps: one number of steps where augmented copies vote (ARC)")
     if submission_file is not None and not votes:
         raise ConfigError(f"--submission {submission_file}: only for the test split of an ARC dataset")
+    among, sample = _sampled(dataset, request, votes=votes)
     asked = {name: getattr(request, name) for name in ("max_steps", "halt", "batch_size", "max_puzzles")}
     config = card.preset.eval.model_copy(update={k: v for k, v in asked.items() if v is not None})
+    if request.sample is not None:
+        config = config.model_copy(update={"max_puzzles": None})
     model, card = load_model(checkpoint, find_device(request.device) if device is None else device)
     check_fit(model, dataset)
     if request.ablate_puzzle_id:
         _ablate_puzzle_ids(model, card.path)
     voting = Voting.of(dataset) if votes else None
     rows = dataset.num_examples if voting is None else voting.rows()
-    compile_inference(model, request.compile, min(rows, config.max_puzzles or rows) // world.size)
+    rows = min(rows, config.max_puzzles or rows) if among is None else len(among)
+    compile_inference(model, request.compile, rows // world.size)
     max_steps = config.max_steps or model.arch.halt_max_steps
     attempted: AttemptedEvaluation | None = None
-    total = min(rows, config.max_puzzles or rows)
     with (
         told_as_exhausted(model.device, lambda: _smaller_batch(config.batch_size)),
-        reporter.progress("evaluating", total) as display,
+        reporter.progress("evaluating", rows) as display,
     ):
 
         def finished(count: int) -> None:
             # The first of several processes guesses for the others, which may have had fewer puzzles.
-            display.update(min(count, total))
+            display.update(min(count, rows))
 
         if tries_again:
             effort = asked_effort.of(
@@ -170,10 +191,18 @@ def measure(
                 seed=request.seed, batch_size=config.batch_size,
             )  # fmt: skip
             result, attempted = evaluate_with_effort(
-                model, dataset, config, effort, depths=request.depths, progress=finished
+                model, dataset, config, effort, depths=request.depths, among=among, progress=finished
             )
         elif voting is None:
-            result = evaluate(model, dataset, config, progress=finished, depths=request.depths, world=world)
+            result = evaluate(
+                model,
+                dataset,
+                config,
+                progress=finished,
+                depths=request.depths,
+                among=among,
+                world=world,
+            )
         else:
             result = voting.run(model, config, progress=finished, world=world)
     arc = None
@@ -181,15 +210,21 @@ def measure(
         arc = _voted(voting, submission_file)
     baselines: Mapping[str, Baseline] = {}
     if result.puzzles and world.is_first:
-        baselines = measure_baselines(dataset, limit=config.max_puzzles)
+        baselines = measure_baselines(dataset, limit=config.max_puzzles, among=among)
     return Measurement(
         card.path, card.step, request.split, config.halt, max_steps, result, attempted, baselines, arc,
-        request.ablate_puzzle_id,
+        request.ablate_puzzle_id, sample,
     )  # fmt: skip
 
 
-def measure_trivial(dataset: Dataset, limit: int | None) -> BaselineMeasurement:
-    """What trivial predictors score on a split; of ARC's test split also on the outputs as they are."""
+def measure_trivial(
+    dataset: Dataset, limit: int | None, sample: int | None = None, seed: int = 0
+) -> BaselineMeasurement:
+    """What trivial predictors score on a split; of ARC's test split also on the outputs as they are.
+
+    `limit`: on the first examples; `sample`: on so many chosen by `seed`.
+    """
+    among = None if sample is None else sample_examples(dataset.num_examples, sample, seed)
     if not dataset.has_answers:
         return BaselineMeasurement(dataset.directory, dataset.split, 0)
     outputs, on_outputs = 0, dict[str, Baseline]()
@@ -199,11 +234,25 @@ def measure_trivial(dataset: Dataset, limit: int | None) -> BaselineMeasurement:
     return BaselineMeasurement(
         dataset.directory,
         dataset.split,
-        min(dataset.num_examples, limit or dataset.num_examples),
-        measure_baselines(dataset, limit=limit),
+        min(dataset.num_examples if among is None else len(among), limit or dataset.num_examples),
+        measure_baselines(dataset, limit=limit, among=among),
         outputs,
         on_outputs,
     )
+
+
+def _sampled(
+    dataset: Dataset, request: EvalRequest, *, votes: bool
+) -> tuple[NDArray[np.int64] | None, Sample | None]:
+    """The numbers of the examples that the sample consists of, and its figures; None for all. Raises ConfigError."""
+    if request.sample is None:
+        return None, None
+    if votes:
+        raise ConfigError(
+            "--sample: the copies of an ARC task vote together, and a sample would tear them apart; omit it"
+        )
+    among = sample_examples(dataset.num_examples, request.sample, request.seed)
+    return among, Sample(len(among), dataset.num_examples, request.seed)
 
 
 def _ablate_puzzle_ids(model: ACTModel, path: Path) -> None:

@@ -37,6 +37,8 @@ class EvalRequest:
     seconds: float | None = None
     ablate_puzzle_id: bool = False
     """Every puzzle identifier is replaced by the blank one."""
+    sample: int | None = None
+    """Only so many examples, chosen by the seed."""
 
 
 def parse_depths(text: str | None) -> tuple[int, ...]:

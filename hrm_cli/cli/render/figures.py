@@ -137,7 +137,7 @@ def render(measured: Measurement) -> None:
         ("puzzles per second", f"{result.puzzles_per_second:,.0f}", ""),
     ]
     ablated = ", every puzzle identifier replaced by the blank one" if measured.ablate_puzzle_id else ""
-    title = f"{path}: {counted(result.puzzles, 'puzzle')} of {split}{ablated}"
+    title = f"{path}: {counted(result.puzzles, 'puzzle')} of {split}{_sampled(measured)}{ablated}"
     console.print_table(("figure", "value", "meaning"), rows, title=title, prose=True)
     if result.by_depth:
         _gap_on_terminal()
@@ -174,6 +174,11 @@ def render(measured: Measurement) -> None:
             drops=("mean steps", "cell accuracy"),
         )
     print_paragraph(compared_with_baselines(result.cell_accuracy, baselines))
+
+
+def _sampled(measured: Measurement) -> str:
+    sample = measured.sample
+    return "" if sample is None else f" (a sample of its {sample.of:,}, seed {sample.seed})"
 
 
 def _gap_on_terminal() -> None:
