@@ -6,7 +6,7 @@ A training task that is a copy of a test task shows its answers, under whatever 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,8 @@ from hrm_cli.puzzles.dihedral import SYMMETRIES, transform
 
 _NAMED = 3
 """Tasks that a note names."""
+_MOST_TRIES = 5_000
+"""Pairs tried against each other for two tasks: dozens are enough, except where many tiny grids resemble each other."""
 _FREE = -1
 """A color that nothing has been mapped to yet."""
 
@@ -130,19 +132,26 @@ def is_same_task(first: Sequence[Pair], second: Sequence[Pair]) -> bool:
         return False
     identity = np.full(COLORS, _FREE, np.int16)
     identity[0] = 0
+    tries = iter(range(_MOST_TRIES))
     return any(
-        _match(list(small.values()), list(large.values()), number, identity) for number in range(SYMMETRIES)
+        _match(list(small.values()), list(large.values()), number, identity, tries)
+        for number in range(SYMMETRIES)
     )
 
 
-def _match(small: list[Pair], large: list[Pair], number: int, colors: NDArray[np.int16]) -> bool:
+def _match(
+    small: list[Pair], large: list[Pair], number: int, colors: NDArray[np.int16], tries: Iterator[int]
+) -> bool:
+    """Whether the rest of the pairs can be matched as well, given the colors found so far; no once `tries` ends."""
     if not small:
         return True
     pair = small[0]
     for place, other in enumerate(large):
+        if next(tries, None) is None:
+            return False
         extended = _recolored(pair, other, number, colors)
         if extended is not None and _match(
-            small[1:], [*large[:place], *large[place + 1 :]], number, extended
+            small[1:], [*large[:place], *large[place + 1 :]], number, extended, tries
         ):
             return True
     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,18 @@ def test_tasks_are_the_same_only_under_one_symmetry_for_all_their_pairs() -> Non
     assert not is_same_task(first[:2], [copy(first[0], QUARTER), copy(first[1], MIRROR)])
     assert not is_same_task(first[:1], [copy(first[0], QUARTER)]), "one pair makes no task"
     assert not is_same_task(first, [pair(1), pair(2), pair(4)])
+
+
+def test_many_tiny_pairs_that_resemble_each_other_do_not_take_forever() -> None:
+    def tiny(*edges: tuple[int, int]) -> list[Pair]:
+        """Each color becomes black: nothing tells which is which. Then two pairs that a color connects, or does not."""
+        cells = [(color, 0) for color in range(1, 10)] + list(edges)
+        return [Pair(np.array([[a]], np.uint8), np.array([[b]], np.uint8)) for a, b in cells]
+
+    started = time.perf_counter()
+    assert is_same_task(tiny((1, 2), (2, 3)), tiny((1, 2), (2, 3)))
+    assert not is_same_task(tiny((1, 2), (2, 3)), tiny((1, 2), (3, 4)))
+    assert time.perf_counter() - started < 10
 
 
 def test_copies_of_test_tasks_and_of_test_pairs_are_named() -> None:
