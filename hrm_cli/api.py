@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from hrm_cli.errors import PuzzleError
-from hrm_cli.puzzles.domain import Domain, Grid, Puzzle, Unreadable
+from hrm_cli.puzzles.domain import OWN_PUZZLES, Domain, Grid, Puzzle, Unreadable
 from hrm_cli.solving.files import open_puzzles, open_text
 from hrm_cli.solving.solution import Solution
 
@@ -54,7 +54,12 @@ class PuzzleSolution(Solution):
         return solve_picture(self.domain, self)
 
     def _repr_svg_(self) -> str | None:
-        return None if self.answer is None else self.svg()
+        # Symbols of own puzzles have no drawing.
+        return (
+            None
+            if self.answer is None or (self.domain is not None and self.domain.name == OWN_PUZZLES)
+            else self.svg()
+        )
 
 
 class Model:
@@ -110,7 +115,14 @@ class Model:
 
         further = AskedEffort(effort, attempts, search, restarts=restarts, seconds=seconds)
         asked = Asked(max_steps, halt, further, seed, batch_size, trace)
-        items = _items(puzzles, "sudoku" if self.name is None else self.loaded.domain.name)
+        own = None if self.name is None else self.loaded.domain
+        items = _items(puzzles, "sudoku" if own is None else own.name)
+        if own is not None and own.name == OWN_PUZZLES:
+            from hrm_cli.puzzles.grids.domain import GridsDomain
+            from hrm_cli.solving.own_puzzles import given_puzzles
+
+            assert isinstance(own, GridsDomain)
+            items = given_puzzles(puzzles, own)
         if self.name is None:
             found = solve_with_bundled(items, asked, resolve_device(self._device))
         else:

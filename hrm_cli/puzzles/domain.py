@@ -244,13 +244,16 @@ class DomainEntry:
     """Options that are lists of texts; the others are whole numbers."""
 
 
+OWN_PUZZLES = "grids"
+"""The domain of puzzles without rules: answers are given, not verified."""
+
 DOMAINS: dict[str, DomainEntry] = {
     "sudoku": DomainEntry(
         "hrm_cli.puzzles.sudoku.domain:SudokuDomain", "Sudoku of 4×4, 6×6 and 9×9 cells", {"size": 9}
     ),
     "arc": DomainEntry("hrm_cli.puzzles.arc.domain:ArcDomain", "ARC tasks, grids up to 30×30"),
     "maze": DomainEntry("hrm_cli.puzzles.maze.domain:MazeDomain", "mazes of any rectangle, 30×30 by default"),
-    "grids": DomainEntry(
+    OWN_PUZZLES: DomainEntry(
         "hrm_cli.puzzles.grids.domain:GridsDomain",
         "own puzzles: pairs of grids up to 64×64 over any symbols",
         lists=("symbols", "symmetries"),

@@ -183,7 +183,8 @@ def _record_writer(stream: IO[str], with_trace: bool) -> WriteSolution:
 
 def _answer_writer(stream: IO[str]) -> WriteSolution:
     def write(domain: Domain, solution: Solution) -> None:
-        answer = solution.answer if solution.verified else None
+        is_given = solution.verified or solution.status == "answered"
+        answer = solution.answer if is_given else None
         stream.write("\n" if answer is None else f"{domain.text(answer)}\n")
 
     return write

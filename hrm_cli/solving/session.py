@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from hrm_cli.errors import ConfigError
-from hrm_cli.puzzles.domain import Domain
+from hrm_cli.puzzles.domain import OWN_PUZZLES, Domain
 from hrm_cli.puzzles.skipped import SkippedLines
 from hrm_cli.solving.files import (
+    FEW,
     Draw,
     OpenedPuzzles,
     answer_files,
@@ -45,6 +46,9 @@ def solve_request(
     raised before torch is loaded: PuzzleError, ConfigError, CheckpointError.
     """
     request.check_sources()
+    if _answers_own(request):
+        solve_own(request, watcher, stdin, find_device)
+        return None
     has_tasks = _hold_tasks(request.sources, stdin)
     request.check(has_tasks=has_tasks)
     if has_tasks:
@@ -72,6 +76,39 @@ def solve_request(
 
         _solve_grids(request, puzzles, found, watcher, find_device)
     return None if puzzles is None else puzzles.skipped
+
+
+def _answers_own(request: SolveRequest) -> bool:
+    """Whether the checkpoint was trained on own puzzles. One that cannot be read is refused later, after the files."""
+    if request.checkpoint is None:
+        return False
+    from hrm_cli.checkpoints.peeking import trained_on
+
+    return trained_on(request.checkpoint) == OWN_PUZZLES
+
+
+def solve_own(
+    request: SolveRequest, watcher: Watcher, stdin: IO[bytes] | None, find_device: FindDevice | None
+) -> None:
+    """Answers own puzzles with a checkpoint trained on such. Raises PuzzleError, ConfigError or CheckpointError."""
+    from hrm_cli.models.device import resolve_device
+    from hrm_cli.puzzles.grids.domain import GridsDomain
+    from hrm_cli.solving.choosing import Asked, LoadedModel
+    from hrm_cli.solving.own_puzzles import counted_ahead, own_puzzles, refuse_options
+
+    refuse_options(request)
+    request.check(has_tasks=False)
+    assert request.checkpoint is not None
+    loaded = LoadedModel.load(request.checkpoint, (find_device or resolve_device)(request.device))
+    domain = loaded.domain
+    assert isinstance(domain, GridsDomain)
+    items, are_few = counted_ahead(own_puzzles(request.sources, domain, stdin), FEW)
+    watcher.begin(are_few=are_few, are_tasks=False)
+    asked = Asked(request.max_steps, request.halt, seed=request.seed, batch_size=request.batch_size)
+    with answer_files(request.files, request.output) as write:
+        for solution in loaded.solve(items, asked):
+            write(domain, solution)
+            watcher.show(domain, solution)
 
 
 def _solve_grids(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from hrm_cli.puzzles.domain import Domain, Grid, Puzzle
 
-Status = Literal["solved", "unsolved", "invalid", "multiple"]
+Status = Literal["solved", "answered", "unsolved", "invalid", "multiple"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class Solution:
     where: str
     """Where the puzzle is: `file.txt:3`."""
     status: Status
-    """solved: the answer obeys the rules. unsolved: it does not. multiple: the puzzle has more than one solution,
-    whatever the answer. invalid: there was nothing to solve."""
+    """solved: the answer obeys the rules. answered: there are no rules to tell (own puzzles). unsolved: it
+    does not. multiple: the puzzle has more than one solution, whatever the answer. invalid: there was nothing to
+    solve."""
     reason: str = ""
     """The first violated rule, or what is wrong with the puzzle; when solved, what else the domain says of the answer
     (mazes: whether its path is the shortest), mostly nothing."""
@@ -110,7 +111,7 @@ class Tally:
     """How many puzzles ended how."""
 
     statuses: dict[Status, int] = field(
-        default_factory=lambda: {"solved": 0, "unsolved": 0, "multiple": 0, "invalid": 0}
+        default_factory=lambda: {"solved": 0, "answered": 0, "unsolved": 0, "multiple": 0, "invalid": 0}
     )
     solved_by: dict[str, int] = field(default_factory=dict)
     """The solved, by what gave the answer: `Solution.how`."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -25,9 +25,11 @@ from hrm_cli.evaluation.effort import Effort, Outcome, Progress, forward_flops, 
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.inference import FixedModel
 from hrm_cli.puzzles.domain import (
+    OWN_PUZZLES,
     BulkDomain,
     Diagnosis,
     Domain,
+    Grid,
     Puzzle,
     Tokens,
     Unreadable,
@@ -35,6 +37,9 @@ from hrm_cli.puzzles.domain import (
     make_domain,
 )
 from hrm_cli.solving.solution import Solution, TraceStep
+
+if TYPE_CHECKING:
+    from hrm_cli.puzzles.grids.domain import GridsDomain
 
 StepListener = Callable[[int, int], None]
 """Called after every reasoning step with the step and the number of unfinished puzzles."""
@@ -210,7 +215,7 @@ def _try_once(
         finished = step.finished.cpu().numpy()
         wanted = np.ones_like(finished) if how.trace else finished
         if wanted.any():
-            answers = step.predictions.cpu().numpy()[wanted].astype(np.uint8)
+            answers = step.predictions.cpu().numpy()[wanted].astype(tokens.dtype)
             values = step.q_halt.float().cpu().numpy()[wanted].tolist()
             for row, answer, value, is_last in zip(
                 rows[wanted], answers, values, finished[wanted], strict=True
@@ -225,6 +230,8 @@ def _try_once(
 
 
 def _violations(domain: Domain, work: _Work, answer: Tokens) -> int:
+    if domain.name == OWN_PUZZLES:
+        return 0  # nothing can be said against an answer, so that nothing follows it
     if has_rules(domain):
         return int(cast(BulkDomain, domain).violations(work.tokens[None], answer[None])[0])
     return 0 if domain.verify(work.puzzle.grid, domain.decode(answer)).ok else 2
@@ -275,6 +282,8 @@ def _conclude(domain: Domain, work: _Work, flops: int | None) -> Solution:
     assert first is not None  # `infer` finishes every row
     best: Try | Outcome = later if later is not None and work.later_is_better else first
     answer = domain.decode(best.tokens)
+    if domain.name == OWN_PUZZLES:
+        return _answered(cast("GridsDomain", domain), work, answer, flops)
     verdict = domain.verify(puzzle.grid, answer)
     is_unique = diagnosis.solutions == 1
     reason = verdict.reason or verdict.note
@@ -305,6 +314,31 @@ def _conclude(domain: Domain, work: _Work, flops: int | None) -> Solution:
         seconds=work.seconds,
         truth=diagnosis.solution,
         trace=work.trace,
+    )
+
+
+def _answered(domain: GridsDomain, work: _Work, answer: Grid, flops: int | None) -> Solution:
+    """The answer to a puzzle without rules, in the user's symbols; with what its file gives as output, if anything."""
+    first, expected = work.first, work.puzzle.solution
+    assert first is not None
+    details: dict[str, Any] = {"output": domain.record(answer)}
+    if expected is not None:
+        details["as_expected"] = bool(np.array_equal(answer, expected))
+    fault = domain.fault(answer)
+    return Solution(
+        index=work.index,
+        where=work.puzzle.where,
+        status="unsolved" if fault else "answered",
+        reason=fault or ("the file gives another output" if details.get("as_expected") is False else ""),
+        puzzle=work.puzzle,
+        answer=answer,
+        steps=first.steps,
+        attempts=1,
+        attempt=1,
+        total_steps=first.steps,
+        flops=None if flops is None else flops * first.steps,
+        seconds=work.seconds,
+        details=details,
     )
 
 

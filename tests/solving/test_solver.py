@@ -327,7 +327,7 @@ def test_tally_counts_by_status_and_keeps_the_first_unreadable(
     tally = Tally()
     for solution in solve(right_model, domain, items):
         tally.add(solution)
-    assert tally.statuses == {"solved": 3, "unsolved": 0, "multiple": 1, "invalid": 2}
+    assert tally.statuses == {"solved": 3, "answered": 0, "unsolved": 0, "multiple": 1, "invalid": 2}
     assert (tally.total, tally.unreadable) == (6, 2)
     assert tally.first_unreadable is not None
     assert tally.first_unreadable.reason == "f:4: first"

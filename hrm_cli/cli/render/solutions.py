@@ -13,7 +13,7 @@ import typer
 from hrm_cli.cli import console
 from hrm_cli.errors import PuzzleError
 from hrm_cli.printable import counted
-from hrm_cli.puzzles.domain import Domain
+from hrm_cli.puzzles.domain import OWN_PUZZLES, Domain
 from hrm_cli.reporting import Progress
 from hrm_cli.solving.request import Watcher
 from hrm_cli.solving.solution import Solution, Status, Tally
@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 
     from hrm_cli.puzzles.skipped import SkippedLines
 
-COLORS: dict[Status, str] = {"solved": "green", "unsolved": "red", "multiple": "yellow", "invalid": "red"}
+COLORS: dict[Status, str] = {
+    "solved": "green",
+    "answered": "green",
+    "unsolved": "red",
+    "multiple": "yellow",
+    "invalid": "red",
+}
 NAMES: dict[Status, str] = {
     "solved": "solved",
+    "answered": "answered",
     "unsolved": "unsolved",
     "multiple": "with more than one solution",
     "invalid": "invalid",
@@ -124,7 +131,7 @@ class Report(Watcher):
             count = tally.unreadable
             others = "" if count == 1 else f"; {count - 1:,} more puzzles of the file cannot be read"
             raise PuzzleError(f"{tally.first_unreadable.reason}{others}")
-        if tally.statuses["solved"] < tally.total:
+        if tally.statuses["solved"] + tally.statuses["answered"] < tally.total:
             raise typer.Exit(1)
 
     def _show_trace(self, domain: Domain, solution: Solution) -> None:
@@ -150,7 +157,9 @@ class Report(Watcher):
         terminal.print(Columns(drawn, padding=(0, 3)))
 
     def _show_grids(self, domain: Domain, solution: Solution) -> None:
-        if self._are_tasks:
+        if domain.name == OWN_PUZZLES:
+            _show_own(domain, solution)
+        elif self._are_tasks:
             task = solution.where.rpartition(", test ")[0]
             _show_task(domain, solution, with_demonstrations=task != self._shown_task)
             self._shown_task = task
@@ -225,7 +234,29 @@ def _summary(tally: Tally, seconds: float) -> str:
     by = [f"{tally.solved_by.get('pass', 0):,} in one pass"]
     by += [f"{count:,} by {how}" for how, count in tally.solved_by.items() if how != "pass"]
     how = f", {', '.join(by)}" if tally.tried_harder else ""
+    if tally.statuses["answered"]:
+        others = [part for part in others if not part.endswith(" answered")]
+        listed = f" ({', '.join(others)})" if others else ""
+        return f"Answered {tally.statuses['answered']:,} of {tally.total:,} {noun}{listed} in {seconds:.1f} s{rate}."
     return f"Solved {tally.statuses['solved']:,} of {tally.total:,} {noun}{how}{listed} in {seconds:.1f} s{rate}."
+
+
+def _show_own(domain: Domain, solution: Solution) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    assert solution.puzzle is not None
+    assert solution.answer is not None
+    question, answer = ("\n".join(domain.lines(grid)) for grid in (solution.puzzle.grid, solution.answer))
+    side_by_side = Table.grid(padding=(0, 3))
+    side_by_side.add_row(Text(question), Text("→"), Text(answer))
+    title = Text.assemble(
+        (f"{solution.index} ", "bold"),
+        (solution.status, f"bold {COLORS[solution.status]}"),
+        f": {solution.where}",
+    )
+    reason = [Text(solution.reason)] if solution.reason else []
+    console.console(sys.stdout).print(title, *reason, side_by_side, "", sep="\n")
 
 
 def _show_task(domain: Domain, solution: Solution, *, with_demonstrations: bool) -> None:

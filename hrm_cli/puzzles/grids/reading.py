@@ -70,16 +70,13 @@ def read_pairs(path: Path, columns: Columns, scratch: Path | None = None) -> Ite
         raise PuzzleError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def stream_pairs(stream: IO[bytes], name: str, columns: Columns) -> Iterator[Pair]:
-    """The pairs of JSON lines. Raises PuzzleError naming `name` and the line."""
-    for number, line in _numbered(stream, name):
-        if line.strip():
-            where = f"{name}:{number}"
-            try:
-                record = parse_json(line)
-            except ValueError as error:
-                raise PuzzleError(f"{where}: {error}") from None
-            yield _pair(record, where, columns)
+def pair_of_line(line: str, where: str, columns: Columns = Columns()) -> Pair:
+    """The pair of a line of JSON lines. Raises PuzzleError naming `where`."""
+    try:
+        record = parse_json(line)
+    except ValueError as error:
+        raise PuzzleError(f"{where}: {error}") from None
+    return _pair(record, where, columns)
 
 
 def _numbered(stream: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
@@ -99,7 +96,9 @@ def _numbered(stream: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
 
 def _json_lines(path: Path, columns: Columns, scratch: Path | None) -> Iterator[Pair]:
     with _opened(path) as stream:
-        yield from stream_pairs(stream, str(path), columns)
+        for number, line in _numbered(stream, str(path)):
+            if line.strip():
+                yield pair_of_line(line, f"{path}:{number}", columns)
 
 
 def _table(path: Path, columns: Columns, scratch: Path | None) -> Iterator[Pair]:

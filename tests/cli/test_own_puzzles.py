@@ -1,0 +1,133 @@
+"""Own puzzles on the command line: from a file to a dataset, a trained model, its figures and its answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from .conftest import MODEL
+
+SYMBOLS = ("🟥", "🟦", "🟩")
+TINY = [
+    *MODEL,
+    "train.global_batch_size=32",
+    "train.lr=5e-3",
+    "arch.pos_encodings=learned",
+    "arch.halt_max_steps=2",
+]
+
+
+def row(numbers: list[int]) -> str:
+    return "".join(SYMBOLS[number] for number in numbers)
+
+
+def pairs() -> list[tuple[str, str]]:
+    """Sequences of 1 to 4 symbols, each replaced by the next one."""
+    rng = np.random.default_rng(3)
+    made = [rng.integers(0, 3, rng.integers(1, 5)).tolist() for _ in range(400)]
+    return [(row(numbers), row([(number + 1) % 3 for number in numbers])) for numbers in made]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("own") / "shift.csv"
+    path.write_text("question,answer\n" + "\n".join(",".join(pair) for pair in pairs()), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def dataset(run_hrm, source) -> Path:
+    folder = source.parent / "data"
+    done = run_hrm("build-dataset", "grids", "--source", source, "--output-dir", folder, "--num-test", "20")
+    assert done.status == 0, done.stderr
+    assert "duplicates left out" in done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(run_hrm, dataset) -> Path:
+    folder = dataset.parent / "run"
+    done = run_hrm(
+        "train", "--preset", "tiny", "--data", dataset, "--output-dir", folder, *TINY,
+        "train.max_steps=150", "train.epochs=2000", "train.eval_interval=null",
+    )  # fmt: skip
+    assert done.status == 0, done.stderr
+    return folder
+
+
+def solved(run_hrm, run: Path, *sources: object, options: tuple[object, ...] = ()) -> tuple[list[dict], int]:
+    done = run_hrm("solve", *sources, "--checkpoint", run, "--json", *options)
+    return [json.loads(line) for line in done.stdout.splitlines()], done.status
+
+
+@pytest.mark.slow(seconds=20)
+def test_a_model_learns_own_puzzles_and_answers_new_ones_in_their_symbols(run_hrm, run, tmp_path):
+    done = run_hrm("eval", run, "--json")
+    figures = json.loads(done.stdout)
+    assert figures["exact_accuracy"] > 0.9
+    assert figures["baselines_exact"]["copy_input"] == 0
+    new = tmp_path / "new.jsonl"
+    new.write_text(
+        json.dumps({"question": "🟥🟦🟩"}) + "\n" + json.dumps({"input": [["🟩", "🟩"]], "output": "🟥🟥"})
+    )
+    records, status = solved(run_hrm, run, new, options=("--output", tmp_path / "answers.txt"))
+    assert status == 0
+    assert [record["status"] for record in records] == ["answered", "answered"]
+    assert [record["verified"] for record in records] == [False, False]
+    assert records[0]["output"] == [["🟦", "🟩", "🟥"]]
+    assert records[0]["answer"] == "🟦🟩🟥"
+    assert "as_expected" not in records[0]
+    assert records[1]["as_expected"] is True
+    assert (tmp_path / "answers.txt").read_text(encoding="utf-8") == "🟦🟩🟥\n🟥🟥\n"
+
+
+@pytest.mark.slow(seconds=5)
+def test_text_files_typed_puzzles_and_standard_input_are_answered_too(run_hrm, run, tmp_path):
+    (tmp_path / "new.txt").write_text("🟥🟦\n\n🟩\n", encoding="utf-8")
+    records, status = solved(run_hrm, run, tmp_path / "new.txt", "🟥🟥🟥")
+    assert status == 0
+    assert [len(record["output"][0]) for record in records] == [2, 1, 3]
+    done = run_hrm("solve", tmp_path / "new.txt", "--checkpoint", run)
+    assert re.search(r"Answered 2 of 2 puzzles in", done.stderr)
+
+
+@pytest.mark.slow(seconds=5)
+def test_what_is_no_input_of_the_model_is_named_and_the_others_are_answered(run_hrm, run, tmp_path):
+    new = tmp_path / "new.csv"
+    new.write_text("input\n🟥\n🟥x\n🟥🟥🟥🟥🟥\n🟦\n", encoding="utf-8")
+    records, status = solved(run_hrm, run, new)
+    assert status == 2
+    assert [record["status"] for record in records] == ["answered", "invalid", "invalid", "answered"]
+    assert "the symbol 'x' is not one of the 3 that are known (🟥 🟦 🟩)" in records[1]["reason"]
+    assert "an input of 1×5 cells; at most 1×4 are expected" in records[2]["reason"]
+    (tmp_path / "cut.jsonl").write_text('{"input": "🟥"}\n{"inp', encoding="utf-8")
+    records, status = solved(run_hrm, run, tmp_path / "cut.jsonl")
+    assert status == 2
+    assert [record["status"] for record in records] == ["answered", "invalid"]
+    assert "cut.jsonl:2: not valid JSON" in records[1]["reason"]
+
+
+@pytest.mark.slow(seconds=5)
+def test_options_that_need_rules_are_refused(run_hrm, run):
+    for options in (("--attempts", "8"), ("--search", "4"), ("--effort", "high"), ("--trace",)):
+        done = run_hrm("solve", "🟥", "--checkpoint", run, *options)
+        assert done.status == 2
+        assert f"{options[0]}: not for own puzzles" in done.stderr
+    done = run_hrm("solve", "absent.jsonl", "--checkpoint", run)
+    assert done.status == 2
+    assert "absent.jsonl: no such file" in done.stderr
+
+
+@pytest.mark.slow(seconds=5)
+def test_own_puzzles_are_answered_from_python(run):
+    import hrm_cli as hrm
+
+    model = hrm.load(run)
+    found = list(model.solve(["🟥🟦", [["🟩"]], "🟥x"]))
+    assert [one.status for one in found] == ["answered", "answered", "invalid"]
+    assert [None if one.text is None else len(one.text) for one in found] == [2, 1, None]
+    assert found[0]._repr_svg_() is None
