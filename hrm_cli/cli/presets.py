@@ -107,11 +107,16 @@ def diff(a: PresetArgument, b: PresetArgument, json: JsonOption = False) -> None
     Example:
       hrm presets diff base sudoku-extreme
     """
+    from hrm_cli.cli.render.comparing import json_value, setting_value
+
     differences = diff_presets(load_configuration(a), load_configuration(b))
     if json:
-        console.print_json({"differences": [{"key": key, "a": x, "b": y} for key, x, y in differences]})
+        documents = [{"key": key, "a": json_value(x), "b": json_value(y)} for key, x, y in differences]
+        console.print_json({"differences": documents})
     elif differences:
-        console.print_table(("setting", a, b), [(key, _shown(x), _shown(y)) for key, x, y in differences])
+        console.print_table(
+            ("setting", a, b), [(key, setting_value(x), setting_value(y)) for key, x, y in differences]
+        )
     else:
         console.print_line(f"{a} and {b} have the same settings.")
 
@@ -166,7 +171,3 @@ def _summary(name: str, preset: Preset, trainable: int) -> dict[str, Any]:
         include={"hidden_size", "num_heads", "H_layers", "L_layers", "H_cycles", "L_cycles"}
     )
     return {"name": name, "purpose": preset.purpose, "trainable": trainable, **shape}
-
-
-def _shown(value: Any) -> str:
-    return "null" if value is None else str(value)

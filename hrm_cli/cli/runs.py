@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from hrm_cli.cli import console
-from hrm_cli.cli.options import JsonOption
+from hrm_cli.cli.options import JsonOption, option
+from hrm_cli.cli.render.paragraphs import terminal_width
 from hrm_cli.errors import ConfigError
 from hrm_cli.printable import clock
+from hrm_cli.runs.listing import Order, filtered, ordered
 from hrm_cli.runs.records import Curve, RunRecords, find_runs, read_run
 from hrm_cli.views.charts import FIGURES, POINT, chart
+
+_AXIS = 8
+"""Columns left of a chart."""
+MOST_COMPARED = 26
+"""Runs that have a letter of their own in a chart."""
 
 _DATA = {"train": "training", "eval": "evaluations"}
 
@@ -21,8 +28,8 @@ def runs(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[DIR | show RUN]",
-            help="Folder that contains runs, or `show` and a run.",
+            metavar="[DIR | show RUN | compare RUN RUN…]",
+            help="Folder that contains runs; or `show` and a run; or `compare` and several runs.",
             show_default="runs",
         ),
     ] = None,
@@ -32,38 +39,70 @@ def runs(
             "--png", metavar="FILE.png", help="show: also write the curves as a picture.", show_default=False
         ),
     ] = None,
-    width: Annotated[int, typer.Option("--width", min=16, max=400, help="show: columns of a chart.")] = 64,
+    width: Annotated[
+        int, typer.Option("--width", min=16, max=400, help="show, compare: columns of a chart.")
+    ] = 64,
+    sort: Annotated[
+        Literal["best", "time", "step", "name"] | None,
+        option(
+            "--sort",
+            "best: the highest exact accuracy first; time, step: the most training first; name.",
+            "the newest last",
+        ),
+    ] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="state=STATE|preset=NAME|PATTERN",
+            help="Only runs in that state, of that preset, or whose name matches, as in 'tiny-*'; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """List runs with their state and best figures, or plot the curves of one.
+    """List runs with their state and best figures, plot the curves of one, or compare several.
 
     \b
     Examples:
       hrm runs
       hrm runs runs/sudoku --json
+      hrm runs --sort best --filter state=finished
       hrm runs show runs/demo
       hrm runs show runs/demo --png demo.png
+      hrm runs compare runs/demo runs/demo-2
     """
     words = list(what or ["runs"])
+    if words[0] in ("show", "compare") and (sort or filters):
+        raise ConfigError(f"--sort and --filter: only for the list of runs, not for {words[0]}")
+    if (columns := terminal_width()) is not None:
+        width = min(width, max(columns - _AXIS, 16))
+    if words[0] == "compare":
+        _compare([Path(word) for word in words[1:]], png, width, json=json)
+        return
     if words[0] == "show":
         if len(words) != 2:
             raise ConfigError("hrm runs show RUN: name one run")
         _show(Path(words[1]), png, width, json=json)
         return
     if len(words) > 1:
-        raise ConfigError(f"hrm runs {' '.join(words)}: expected one folder, or show and a run")
+        raise ConfigError(
+            f"hrm runs {' '.join(words)}: expected one folder, show and a run, or compare and runs"
+        )
     if png is not None:
         raise ConfigError("--png: only with show and a run")
-    _list(Path(words[0]), json=json)
+    _list(Path(words[0]), sort, filters or [], json=json)
 
 
-def _list(parent: Path, *, json: bool) -> None:
-    found = find_runs(parent)
+def _list(parent: Path, sort: Order | None, filters: list[str], *, json: bool) -> None:
+    everything = find_runs(parent)
+    found = ordered(filtered(everything, filters), sort)
     if json:
         console.print_json({"runs": [run.document() for run in found]})
         return
     if not found:
-        console.print_message(f"{parent}: no run in it")
+        none = f"none of its {len(everything):,} runs passes --filter" if everything else "no run in it"
+        console.print_message(f"{parent}: {none}")
         return
     columns = ("run", "state", "step", "of", "best exact", "at step", "loss", "time")
     drops = ("loss", "at step", "of", "time")
@@ -86,6 +125,25 @@ def _row(run: RunRecords) -> tuple[object, ...]:
         f"{losses[-1]:.3f}" if losses else "",
         "" if run.seconds is None else clock(run.seconds),
     )
+
+
+def _compare(folders: list[Path], png: Path | None, width: int, *, json: bool) -> None:
+    from hrm_cli.cli.render.comparing import comparison_document, show_comparison
+
+    if png is not None:
+        raise ConfigError("--png: only with show and a run")
+    if not 2 <= len(folders) <= MOST_COMPARED:
+        raise ConfigError(f"hrm runs compare A B…: name 2 to {MOST_COMPARED} runs; {len(folders)} given")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ConfigError("hrm runs compare: a run is named twice")
+    compared = [read_run(folder) for folder in folders]
+    if json:
+        console.print_json(comparison_document(compared))
+    else:
+        show_comparison(compared, width)
+    for run in compared:
+        for problem in run.problems:
+            console.print_message(f"{run.folder}: {problem}")
 
 
 def _show(folder: Path, png: Path | None, width: int, *, json: bool) -> None:

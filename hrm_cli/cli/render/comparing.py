@@ -1,0 +1,98 @@
+"""How `hrm runs compare` shows several runs: best figures, settings that differ, curves in one chart per figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from hrm_cli.cli import console
+from hrm_cli.cli.render.paragraphs import print_gap
+from hrm_cli.printable import clock
+from hrm_cli.runs.listing import differing_settings
+from hrm_cli.runs.records import Curve, RunRecords
+from hrm_cli.views.charts import FIGURES, Figure
+from hrm_cli.views.overlay import SEVERAL, letter, overlay
+
+
+def setting_value(value: Any) -> str:
+    """A setting as YAML writes it on one line: null, true, [1, 2], text without quotes."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, default=_plain, ensure_ascii=False)
+
+
+def json_value(value: Any) -> Any:
+    """A setting in JSON's types: tuples become lists, sections become objects."""
+    return json.loads(json.dumps(value, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump() if hasattr(value, "model_dump") else str(value)
+
+
+def comparison_document(runs: Sequence[RunRecords]) -> dict[str, Any]:
+    """The JSON document of `hrm runs compare`."""
+    return {
+        "runs": [run.document() for run in runs],
+        "settings": [{"key": key, "values": values} for key, values in differing_settings(runs)],
+        "curves": [
+            {
+                "figure": figure.title,
+                "runs": [
+                    {"run": str(run.folder), "steps": curve.steps, "values": curve.values}
+                    for run, curve in zip(runs, _curves(runs, figure), strict=True)
+                ],
+            }
+            for figure in FIGURES
+        ],
+    }
+
+
+def show_comparison(runs: Sequence[RunRecords], width: int) -> None:
+    """Best figures side by side, the settings that differ, and the curves of each figure in one chart."""
+    names = [letter(number) for number in range(len(runs))]
+    rows = [(name, *_figures(run)) for name, run in zip(names, runs, strict=True)]
+    columns = ("", "run", "state", "step", "best exact", "at step", "cells", "loss", "time")
+    console.print_table(columns, rows, folds=(), drops=("loss", "cells", "at step", "state"))
+    print_gap()
+    settings = differing_settings(runs)
+    if settings:
+        console.print_table(
+            ("setting", *names), [(key, *map(setting_value, values)) for key, values in settings]
+        )
+    else:
+        console.print_line("The runs have the same settings.")
+    for figure in FIGURES:
+        curves = _curves(runs, figure)
+        if any(curve.values for curve in curves):
+            print_gap()
+            for line in overlay(figure.title, curves, width=width, share=figure.is_share):
+                console.print_line(line)
+    print_gap()
+    for name, run in zip(names, runs, strict=True):
+        console.print_line(f"{name} {run.folder}")
+    console.print_line(f"{SEVERAL} more than one of them")
+
+
+def _curves(runs: Sequence[RunRecords], figure: Figure) -> list[Curve]:
+    """Evaluations where all runs have them, else what training logged: curves of one kind can be compared."""
+    evaluated = [run.curve("eval", figure.evaluation) if figure.evaluation else Curve([], []) for run in runs]
+    if all(curve.values for curve in evaluated):
+        return evaluated
+    return [run.curve("train", figure.training) for run in runs]
+
+
+def _figures(run: RunRecords) -> tuple[object, ...]:
+    best, losses = run.best or {}, run.curve("train", "loss").values
+    cells = best.get("cell_accuracy")
+    return (
+        str(run.folder),
+        run.state,
+        run.step,
+        f"{best['exact_accuracy']:.2%}" if best else "",
+        f"{best['step']:,}" if best else "",
+        f"{cells:.2%}" if isinstance(cells, int | float) else "",
+        f"{losses[-1]:.3f}" if losses else "",
+        "" if run.seconds is None else clock(run.seconds),
+    )
