@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hrm_cli.cli import console
@@ -17,18 +17,18 @@ from hrm_cli.views.overlay import SEVERAL, letter, overlay
 
 def setting_value(value: Any) -> str:
     """A setting as YAML writes it on one line: null, true, [1, 2], text without quotes."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, default=_plain, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(json_value(value), ensure_ascii=False)
 
 
 def json_value(value: Any) -> Any:
     """A setting in JSON's types: tuples become lists, sections become objects."""
-    return json.loads(json.dumps(value, default=_plain))
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump() if hasattr(value, "model_dump") else str(value)
+    if hasattr(value, "model_dump"):
+        value = value.model_dump()
+    if isinstance(value, Mapping):
+        return {str(key): json_value(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(one) for one in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def comparison_document(runs: Sequence[RunRecords]) -> dict[str, Any]:
