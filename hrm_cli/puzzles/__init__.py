@@ -1,1 +1,1 @@
-"""One folder per domain: rules, tokens, text formats, symmetries, generators. Knows no torch and no models."""
+"""One folder per domain: rules, tokens, text formats, symmetries, generators. Independent of torch and of models."""

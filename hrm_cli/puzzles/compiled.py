@@ -1,4 +1,4 @@
-"""Numba kernels of the puzzles."""
+"""The numba decorator of the puzzle kernels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` as a numba kernel in nopython mode that releases the interpreter lock while it runs."""
+    """Compiles `function` with numba in nopython mode. The kernel releases the GIL while it runs."""
     import numba
 
     return keep_on_disk(numba.njit(nogil=True)(function))

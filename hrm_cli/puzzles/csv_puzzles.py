@@ -1,4 +1,4 @@
-"""Puzzles in CSV files: which column holds what, and a row at a time."""
+"""Puzzles in CSV files: finds the columns and reads the rows one at a time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ COLUMNS = {
     "rating": ("rating", "difficulty"),
     "source": ("source",),
 }
-"""Names under which CSV files hold what a puzzle has, the preferred one first."""
+"""Accepted column names for each property of a puzzle, the preferred name first."""
 
 LONGEST_FIELD = LONGEST_LINE
-"""Characters of a cell; the largest maze has a million."""
+"""Largest number of characters in a CSV cell; the largest maze has a million."""
 csv.field_size_limit(2 * LONGEST_FIELD)
 
 NumberedLine = tuple[int, str | TooLong]
@@ -31,7 +31,7 @@ _NAME = re.compile("[a-z_][a-z_0-9 -]*")
 
 
 class CellReader(Protocol):
-    """What reads the cells of a row: a domain's `TextReader`."""
+    """Reads the cells of a CSV row. Each domain's `TextReader` is one."""
 
     @property
     def domain(self) -> str:
@@ -44,7 +44,7 @@ class CellReader(Protocol):
         """The solution of `puzzle` in a cell. Raises PuzzleError."""
 
     def is_puzzle(self, text: str) -> bool:
-        """Whether a text is a whole puzzle by its length and characters."""
+        """Whether length and characters of a text are those of a complete puzzle."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Header:
 
     delimiter: str
     width: int
-    """Columns."""
+    """Number of columns."""
     columns: dict[str, int]
-    """Where the keys of `COLUMNS` stand, those that the file has."""
+    """Column index of each key of `COLUMNS` that the file has."""
 
     def questions(self, lines: list[str]) -> Iterator[str]:
-        """The puzzles in rows of the file, as far as they are there."""
+        """The puzzle cells of some rows; rows that are too short are skipped."""
         column = self.columns["question"]
         for line in lines:
             row = cells_of(line, self.delimiter)
@@ -74,9 +74,9 @@ def cells_of(line: str, delimiter: str) -> list[str]:
 def find_header(
     line: str, following: Sequence[str], name: str, readers: Sequence[CellReader]
 ) -> Header | None:
-    """What a line says when it is a CSV's first one; None for a title, which the lines below tell apart.
+    """Parses a line as the header of a CSV file. Returns None if the lines that follow show that it is only a title.
 
-    Raises PuzzleError when it names columns, but no puzzle's.
+    Raises PuzzleError if the line names columns but none of them holds puzzles.
     """
     for delimiter in ",;\t":
         names = [cell.strip().lower() for cell in cells_of(line.removeprefix("#"), delimiter)]
@@ -90,7 +90,7 @@ def find_header(
             puzzles = sum(any(reader.is_puzzle(row) for reader in readers) for row in following)
             is_header = 0 < len(following) <= 2 * puzzles
         else:
-            # A single digit below is the first cell of a grid, not a puzzle.
+            # A single digit in the row below is the first cell of a grid, not a puzzle.
             question = columns.get("question", len(names))
             is_header = not following or (
                 len(below) > 1 and (question >= len(below) or len(below[question].strip()) != 1)
@@ -110,7 +110,7 @@ def find_header(
 def csv_puzzles(
     lines: Iterator[NumberedLine], header: Header, reader: CellReader, name: str
 ) -> Iterator[Puzzle | Unreadable]:
-    """The puzzles of the rows below the header, with an `Unreadable` for each row that holds none."""
+    """The puzzles of the rows below the header, and an `Unreadable` for each row without a valid puzzle."""
     for at, text in _rows(lines, header):
         where = f"{name}:{at}"
         try:
@@ -126,7 +126,7 @@ def csv_puzzles(
 
 
 def _rows(lines: Iterator[NumberedLine], header: Header) -> Iterator[NumberedLine]:
-    """The text of each row with the number of its last line: cells in quotation marks may go over several lines."""
+    """The text of each row with the number of its last line. Quoted cells may span several lines."""
     number, row, length, is_open = 0, list[str](), 0, False
     for at, line in lines:
         if is_open and (
@@ -134,7 +134,7 @@ def _rows(lines: Iterator[NumberedLine], header: Header) -> Iterator[NumberedLin
             or length + len(line) > LONGEST_FIELD
             or 1 < header.width == len(cells_of(line, header.delimiter))
         ):
-            # A quotation mark that nobody closes takes no further rows along.
+            # An unclosed quotation mark must not swallow the rows that follow.
             yield number, "\n".join(row)
             is_open = False
         if isinstance(line, TooLong):
@@ -153,7 +153,7 @@ def _rows(lines: Iterator[NumberedLine], header: Header) -> Iterator[NumberedLin
 
 
 def _puzzle(row: list[str], columns: dict[str, int], reader: CellReader, where: str) -> Puzzle:
-    """The puzzle of a row. Raises PuzzleError."""
+    """Parses one row. Raises PuzzleError if it holds no valid puzzle."""
     cells = {key: row[column] for key, column in columns.items() if column < len(row)}
     if "question" not in cells:
         raise PuzzleError(f"{len(row)} columns; the puzzle is expected in column {columns['question'] + 1}")

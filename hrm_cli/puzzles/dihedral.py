@@ -1,6 +1,6 @@
-"""Rotations and reflections of rectangles: the symmetries that grids have whatever is drawn in them.
+"""Rotations and reflections of rectangular grids (the dihedral group).
 
-Letters in shapes: D symmetries (8 of a square, 4 of another rectangle), S = rows × columns cells.
+Letters in shapes: D symmetries (8 for a square, 4 for other rectangles), S = rows × columns cells.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 SYMMETRIES = 8
-"""Of a square, numbered as the reference implementation does; see `transform`."""
+"""Number of symmetries of a square. The reference implementation uses the same numbering; see `transform`."""
 
 
 def transform(grid: NDArray[np.generic], number: int) -> NDArray[np.generic]:
     """The copy of a grid `[rows, columns]` under a symmetry of the square.
 
-    0 leaves it, 1 to 3 turn it by 90°, 180° and 270° to the left, 4 mirrors left and right, 5 up and down,
-    6 transposes, 7 mirrors along the other diagonal. Raises ValueError for another number.
+    0 is the identity; 1 to 3 rotate counter-clockwise by 90°, 180° and 270°; 4 flips left-right, 5 flips up-down,
+    6 transposes, 7 mirrors in the other diagonal. Raises ValueError for another number.
     """
     if not 0 <= number < SYMMETRIES:
         raise ValueError(f"symmetry {number}; there are those from 0 to {SYMMETRIES - 1}")
@@ -33,7 +33,7 @@ def transform(grid: NDArray[np.generic], number: int) -> NDArray[np.generic]:
 
 @lru_cache(maxsize=16)
 def cell_permutations(rows: int, columns: int) -> NDArray[np.int32]:
-    """Where each cell comes from under every symmetry that keeps the shape, the identity first, `[D, S]`."""
+    """Source cell of each cell under every symmetry that keeps the shape, the identity first, `[D, S]`."""
     cells = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
     orientations = [transform(cells, number) for number in range(SYMMETRIES)]
     return np.stack([one.reshape(-1) for one in orientations if one.shape == cells.shape])

@@ -1,8 +1,8 @@
-"""What a puzzle domain is: the one interface through which hrm sees Sudoku, ARC and mazes.
+"""The interface of a puzzle domain. All other code handles Sudoku, ARC, mazes and own puzzles through it.
 
-A domain knows everything about its puzzles and nothing about models. Tokens are uint8 arrays of `seq_len`
-cells, 0 is always padding. Symmetries map solvable puzzles to solvable puzzles; augmentation, test-time
-attempts and evaluation all use them through `TokenSymmetries`.
+A domain knows everything about its puzzles and nothing about models. Tokens are uint8 arrays of length `seq_len`;
+0 is always padding. Symmetries map solvable puzzles to solvable puzzles. Augmentation, test-time augmentation and
+evaluation all apply them through `TokenSymmetries`.
 
 Letters in shapes: n puzzles, S tokens of a puzzle, V vocabulary.
 """
@@ -29,25 +29,25 @@ PAD = 0
 
 @dataclass(frozen=True)
 class Puzzle:
-    """One puzzle as its source states it."""
+    """One puzzle as read from its source."""
 
     grid: Grid
     """The domain's own cells, `[rows, columns]` (Sudoku: 0 for blank, else the digit)."""
     solution: Grid | None = None
-    """The answer that the source gives, if any; not verified."""
+    """The solution given by the source, if any; not verified."""
     where: str = ""
-    """Where it is, for messages: `file.txt:3`."""
+    """File and line for messages: `file.txt:3`."""
     source: str = ""
-    """The collection it came from (a CSV's `source` column), for figures by source."""
+    """The collection it came from (the `source` column of a CSV file), for results grouped by source."""
     rating: float | None = None
-    """The source's own difficulty figure, if any."""
+    """The difficulty rating given by the source, if any."""
     domain: str = ""
-    """Name of the domain whose reader made it: a 9×9 maze is not a Sudoku."""
+    """Name of the domain whose reader read it: a 9×9 maze is not a Sudoku."""
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A piece of a puzzle file that is not a puzzle: reading continues after it."""
+    """A piece of a puzzle file that could not be read as a puzzle. Reading continues after it."""
 
     where: str
     reason: str
@@ -57,19 +57,19 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A line of a puzzle file that belongs to no puzzle, such as a title: counted, and named at the end."""
+    """A line of a puzzle file that is not part of a puzzle, such as a title. Such lines are counted and reported."""
 
     where: str
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether an answer obeys the rules; `reason` names the first violated one (empty when ok)."""
+    """Whether an answer obeys the rules; `reason` names the first rule violation (empty if ok)."""
 
     ok: bool
     reason: str = ""
     note: str = ""
-    """A remark on an answer that is ok, such as that its path is not the shortest."""
+    """A remark on a valid answer, for example that its path is not the shortest."""
 
 
 @dataclass(frozen=True)
@@ -77,26 +77,26 @@ class Diagnosis:
     """The exact solver's result for a puzzle."""
 
     solutions: int
-    """0, 1, or 2 for several."""
+    """0, 1, or 2 for more than one."""
     reason: str = ""
     """Why there is not exactly one solution, as text (the first contradiction among the givens, …)."""
     difficulty: int = 0
-    """How hard it is, in the domain's own figure (Sudoku: branches explored; mazes: moves of the shortest path)."""
+    """The domain's own measure of difficulty (Sudoku: branches explored; mazes: moves of the shortest path)."""
     solution: Grid | None = field(default=None, compare=False)
-    """The solution, where there is exactly one."""
+    """The solution, if there is exactly one."""
 
 
 @dataclass(frozen=True)
 class TokenSymmetries:
-    """n symmetries of a domain with a fixed field, as arrays: out[i, s] = tokens[i, in[i, cells[i, s]]].
+    """n symmetries of a domain with a fixed grid size, as arrays: out[i, s] = tokens[i, in[i, cells[i, s]]].
 
     Invertible and composable; row i applies to puzzle i (input and solution alike).
     """
 
     cells: NDArray[np.int32]
-    """Where each output cell comes from, `[n, S]`, each row a permutation."""
+    """Source cell of each output cell, `[n, S]`; each row is a permutation."""
     tokens: NDArray[np.uint8]
-    """New token of each old token, `[n, V]`, each row a permutation that keeps padding and blanks."""
+    """New token of each old token, `[n, V]`; each row is a permutation that keeps padding and blanks."""
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -107,7 +107,7 @@ class TokenSymmetries:
 
     def apply(self, tokens: Tokens) -> Tokens:
         """The augmented copies of `tokens` `[n, S]` (or `[S]`, for one puzzle under n symmetries) as `[n, S]`."""
-        # Flat indices: several times faster than take_along_axis, and datasets are made of this.
+        # Flat indices are several times faster than take_along_axis; dataset building spends its time here.
         rows = np.arange(len(self))[:, None]
         source = np.broadcast_to(tokens, self.cells.shape).reshape(-1)
         moved = np.take(source, self.cells + rows * self.cells.shape[1])
@@ -117,7 +117,7 @@ class TokenSymmetries:
         return np.take(self.tokens.reshape(-1), moved + rows * vocabulary)
 
     def apply_both(self, inputs: Tokens, labels: Tokens) -> tuple[Tokens, Tokens]:
-        """`apply` to puzzles and their answers, `[n, S]` each, at once and several times as fast."""
+        """Applies the symmetries to puzzles and answers `[n, S]` in one pass: much faster than two `apply` calls."""
         from hrm_cli.puzzles.symmetry_kernels import apply_both
 
         moved = np.empty(self.cells.shape, np.uint8), np.empty(self.cells.shape, np.uint8)
@@ -128,13 +128,13 @@ class TokenSymmetries:
         return moved
 
     def inverse(self) -> TokenSymmetries:
-        """The symmetries that undo these."""
+        """The inverse symmetries."""
         return TokenSymmetries(
             np.argsort(self.cells, axis=1).astype(np.int32), np.argsort(self.tokens, axis=1).astype(np.uint8)
         )
 
     def after(self, first: TokenSymmetries) -> TokenSymmetries:
-        """The composition: `first`, then these."""
+        """The composition: `first` is applied before these."""
         return TokenSymmetries(
             np.take_along_axis(first.cells, self.cells, axis=1),
             np.take_along_axis(self.tokens, first.tokens.astype(np.intp), axis=1),
@@ -142,7 +142,7 @@ class TokenSymmetries:
 
 
 class Domain(Protocol):
-    """What every puzzle domain offers. Registered in `DOMAINS`; made by `make_domain`."""
+    """The operations of every puzzle domain. Domains are registered in `DOMAINS` and created by `make_domain`."""
 
     name: str
     vocab_size: int
@@ -150,10 +150,10 @@ class Domain(Protocol):
 
     @property
     def blank_token(self) -> int | None:
-        """Token of a cell to be filled in, where an input is its answer with cells left blank; None elsewhere."""
+        """Token of a cell to fill in, if inputs are answers with blank cells; None for other domains."""
 
     def facts(self) -> dict[str, Any]:
-        """The options that make this domain again (Sudoku: `{"size": 9}`), kept with datasets."""
+        """The options that recreate this domain (Sudoku: `{"size": 9}`), stored with datasets."""
 
     def describe(self) -> str:
         """The domain as text for messages: `9×9 Sudoku`."""
@@ -162,25 +162,25 @@ class Domain(Protocol):
         """One puzzle from its one-line text. Raises PuzzleError naming `where`."""
 
     def encode(self, grid: Grid) -> Tokens:
-        """Tokens `[S]` of a grid. Raises PuzzleError when the grid is not this domain's."""
+        """Tokens `[S]` of a grid. Raises PuzzleError if the grid does not fit this domain."""
 
     def decode(self, tokens: Tokens) -> Grid:
-        """The grid of tokens `[S]`; tokens that mean no cell become blanks."""
+        """The grid of tokens `[S]`; tokens that do not represent a cell become blanks."""
 
     def text(self, grid: Grid) -> str:
-        """The grid as one line, the form in which answers are written."""
+        """The grid as one line of text, the format of written answers."""
 
     def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
         """`count` symmetries drawn uniformly from the domain's whole group."""
 
     def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
-        """Whether `answer` solves `puzzle` by the rules, independent of a stored solution."""
+        """Whether `answer` solves `puzzle` according to the rules, independent of any stored solution."""
 
     def diagnose(self, puzzle: Grid) -> Diagnosis:
         """How many solutions a puzzle has, by exact search."""
 
     def lines(self, grid: Grid) -> Sequence[str]:
-        """The grid drawn in plain characters, one string a line."""
+        """The grid drawn in plain characters, one string per line."""
 
 
 @dataclass(frozen=True)
@@ -188,60 +188,62 @@ class Solved:
     """The exact solver's results for n puzzles at once."""
 
     counts: NDArray[np.int32]
-    """Solutions of each: 0, 1, or 2 for several, `[n]`."""
+    """Number of solutions of each puzzle: 0, 1, or 2 for more than one, `[n]`."""
     difficulties: NDArray[np.int64]
     """As in `Diagnosis`, `[n]`."""
     answers: Tokens
-    """A solution of each that has one, `[n, S]`."""
+    """A solution of each solvable puzzle, `[n, S]`."""
 
 
 class BulkDomain(Domain, Protocol):
-    """A domain for which datasets are built: the same operations for n puzzles at once."""
+    """A domain for which datasets can be built: it has batched versions of the same operations."""
 
     solver_is_fast: bool
     """Whether solving every puzzle of a source costs no more than reading it."""
 
     def encode_all(self, cells: Grid) -> Tokens:
-        """Tokens `[n, S]` of the cells `[n, S]` of grids that were parsed or generated."""
+        """Tokens `[n, S]` of cells `[n, S]`. The grids must come from the parser or the generator."""
 
     def solve_all(self, tokens: Tokens) -> Solved:
-        """Solves puzzles `[n, S]`; releases the interpreter lock, so that threads can share them."""
+        """Solves puzzles `[n, S]`. Releases the GIL, so that several threads can work at once."""
 
     def verify_all(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.bool_]:
-        """Which answers `[n, S]` a model should learn: correct, and optimal if some answers are better than others."""
+        """Which answers `[n, S]` a model should learn: they are correct and, if a quality measure exists, optimal."""
 
     def violations(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
-        """How far answers `[n, S]`, of any tokens, are from right: 0 where `verify_all` holds, 1 where `verify` is ok
-        but there is a better answer, and one more than the broken rules elsewhere, `[n]`."""
+        """How wrong answers `[n, S]` of any tokens are, `[n]`.
+
+        0 if `verify_all` holds, 1 if `verify` is ok but a better answer exists, else 1 + the number of rule violations.
+        """
 
     def canonical(self, tokens: Tokens) -> list[bytes]:
-        """A name for each puzzle `[n, S]`, equal for two exactly when a symmetry maps one to the other."""
+        """A key for each puzzle `[n, S]`. Two keys are equal exactly if a symmetry maps one puzzle to the other."""
 
 
 class PinningDomain(BulkDomain, Protocol):
-    """A domain whose open cells can be filled in one by one: what search at inference needs in addition."""
+    """A domain whose blank cells can be filled in one by one. Search at inference needs these operations."""
 
     def pin(self, tokens: Tokens, cell: int, token: int) -> Tokens:
-        """The puzzle `[S]` with one more given; `tokens` stays as it is."""
+        """The puzzle `[S]` with one more given; `tokens` is not modified."""
 
     def refuted(self, puzzles: Tokens) -> NDArray[np.bool_]:
-        """Which puzzles `[n, S]` plain propagation shows to have no solution, without any search, `[n]`."""
+        """Which puzzles `[n, S]` constraint propagation alone proves unsolvable, without search, `[n]`."""
 
 
 def can_pin(domain: Domain) -> bool:
-    """Whether search works on a domain: answers are puzzles with their open cells filled in, and rules check them."""
+    """Whether search works on a domain: its answers fill the blank cells of puzzles, and its rules can check them."""
     return domain.blank_token is not None and hasattr(domain, "pin") and hasattr(domain, "violations")
 
 
 @dataclass(frozen=True)
 class DomainEntry:
-    """How a domain is found without importing it: `module:function` names its factory."""
+    """Registers a domain without importing it: `factory` is `module:function`."""
 
     factory: str
     purpose: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
     lists: tuple[str, ...] = ()
-    """Options that are lists of texts; the others are whole numbers."""
+    """Names of the options that are lists of strings; all other options are integers."""
 
 
 OWN_PUZZLES = "grids"
@@ -262,7 +264,7 @@ DOMAINS: dict[str, DomainEntry] = {
 
 
 def make_domain(name: str, **facts: Any) -> Domain:
-    """The domain called `name` with its options. Raises ConfigError for an unknown name or option."""
+    """Creates the domain called `name` with its options. Raises ConfigError for an unknown name or option."""
     entry = DOMAINS.get(name) if isinstance(name, str) else None
     if entry is None:
         raise ConfigError(
@@ -284,7 +286,7 @@ def make_domain(name: str, **facts: Any) -> Domain:
 
 
 def stated_domain(stated: Any) -> Domain | None:
-    """The domain that a file states as `{"name": "sudoku", "size": 9}`; None where it states none.
+    """The domain stored in a file as `{"name": "sudoku", "size": 9}`; None if the file stores none.
 
     Raises ConfigError for anything else.
     """
@@ -297,7 +299,7 @@ def stated_domain(stated: Any) -> Domain | None:
 
 
 def infer_domain(vocab_size: int, seq_len: int) -> Domain | None:
-    """The first registered domain with this vocabulary and length: for datasets that do not state theirs."""
+    """The first registered domain with this vocabulary and length, for datasets that do not store their domain."""
     for entry in DOMAINS.values():
         module = importlib.import_module(entry.factory.partition(":")[0])
         found: Domain | None = module.from_shape(vocab_size, seq_len)
@@ -307,7 +309,10 @@ def infer_domain(vocab_size: int, seq_len: int) -> Domain | None:
 
 
 def infer_relations(vocab_size: int, seq_len: int) -> Relations:
-    """The relations of the domain with this vocabulary and length. Raises ConfigError where none declares any."""
+    """The relations of the domain with this vocabulary and length.
+
+    Raises ConfigError if no such domain declares any.
+    """
     relations: Relations | None = getattr(infer_domain(vocab_size, seq_len), "relations", None)
     if relations is None:
         raise ConfigError(

@@ -1,6 +1,6 @@
-"""The random numbers that compiled code draws.
+"""The random number generator of compiled code: SplitMix64.
 
-The generator is SplitMix64, one state a puzzle: a puzzle depends on its own seed alone.
+Every puzzle has its own generator state, so it depends only on its own seed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _S30, _S27, _S31, _S32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(
 
 @compiled
 def draw(state: NDArray[np.uint64], below: int) -> int:
-    """A whole number in [0, below) from the state `[1]` of a SplitMix64 generator."""
+    """A random integer in [0, below). Advances the state `[1]` of a SplitMix64 generator."""
     state[0] += _GOLDEN
     z = state[0]
     z = (z ^ (z >> _S30)) * _FIRST
@@ -29,7 +29,7 @@ def draw(state: NDArray[np.uint64], below: int) -> int:
 
 @compiled
 def shuffle(order: NDArray[np.int16], count: int, state: NDArray[np.uint64]) -> None:
-    """Shuffles the first `count` entries."""
+    """Shuffles the first `count` entries in place."""
     for i in range(count - 1, 0, -1):
         j = draw(state, i + 1)
         order[i], order[j] = order[j], order[i]

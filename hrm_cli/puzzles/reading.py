@@ -1,8 +1,8 @@
-"""Puzzle files of every domain, read piece by piece in constant memory.
+"""Reads puzzle files of every domain incrementally, in constant memory.
 
-This module finds out whether a file is CSV, and its domain; the text formats of puzzles are in each domain's
-`TextReader`. A bad puzzle becomes an `Unreadable` and reading continues. Lines that belong to no puzzle are
-counted. A file that cannot be read at all, or holds no puzzle, is a PuzzleError.
+This module detects whether a file is CSV, and its domain. Each domain's `TextReader` parses its text formats. An
+invalid puzzle becomes an `Unreadable`, and reading continues. Lines that are not part of a puzzle are counted. A file
+that cannot be read, or contains no puzzle, raises PuzzleError.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ READERS = {
     "sudoku": "hrm_cli.puzzles.sudoku.text:SudokuText",
     "maze": "hrm_cli.puzzles.maze.text:MazeText",
 }
-"""Where the text reader of each domain is found; the first whose `claims` accepts a line reads a file."""
+"""The text reader of each domain as `module:class`. A file is read by the reader that most of its lines match."""
 
 OPENING = 50
-"""Lines looked at before the first puzzle is made, apart from blank lines and comments."""
+"""Lines examined before the first puzzle is parsed, not counting blank lines and comments."""
 BELOW = 10
-"""Lines below one that may be the header of a CSV file, which show whether it is."""
+"""Lines below a possible CSV header that are used to decide whether it is one."""
 MOST_OPENING = 1_000
-"""The same with them."""
+"""Lines examined before the first puzzle is parsed, counting blank lines and comments."""
 
 
 class TextReader(CellReader, Protocol):
-    """Makes puzzles of one domain out of text. One object reads one file."""
+    """Parses puzzles of one domain from text. One object reads one file."""
 
     def claims(self, line: str) -> bool:
-        """Whether a line looks like this domain's and like no other's."""
+        """Whether a line looks like a puzzle of this domain and of no other."""
 
     def is_comment(self, line: str) -> bool:
-        """Whether a line is to be passed over: # begins comments, and the walls of mazes."""
+        """Whether to skip a line as a comment. Comments begin with #, but so do rows of maze walls."""
 
     def line(self, text: str, where: str) -> Iterator[Item | Skipped]:
-        """Takes the next line of a text file: what became complete by it."""
+        """Processes the next line of a text file. Yields the items that it completes."""
 
     def end(self) -> Iterator[Item | Skipped]:
-        """What the last lines left incomplete."""
+        """Yields the items still pending at the end of the file."""
 
 
 def read_puzzles(
@@ -60,12 +60,12 @@ def read_puzzles(
     size: int | None = None,
     skipped: SkippedLines | None = None,
 ) -> Iterator[Item]:
-    """The puzzles of a file or a stream, in order, with an `Unreadable` for every piece that is none.
+    """The puzzles of a file or a stream, in order, with an `Unreadable` for every piece that is not a valid puzzle.
 
-    `domain` names the domain, None finds it by the first lines; `size` refuses puzzles of another size; `skipped`
-    counts the lines that are no part of a puzzle. Raises PuzzleError naming the file when it is missing, a folder,
-    unreadable or binary, and ConfigError for an unknown domain or size, when the first item is requested; and
-    PuzzleError after the last line when no item was found.
+    `domain` names the domain; None detects it from the first lines. With `size`, puzzles of other sizes are errors.
+    `skipped` counts the lines that are not part of a puzzle. When the first item is requested, raises PuzzleError
+    naming the file if it is missing, a folder, unreadable or binary, and ConfigError for an unknown domain or size.
+    Raises PuzzleError after the last line if no item was found.
     """
     if isinstance(source, Path):
         name = str(source)
@@ -73,7 +73,7 @@ def read_puzzles(
     else:
         given = str(getattr(source, "name", ""))
         name = "standard input" if given in {"", "<stdin>", "0"} else given
-        # Text streams decode strictly; their bytes are read as leniently as a file's.
+        # Text streams fail on invalid bytes. Read the underlying bytes instead, decoded as leniently as a file's.
         opened = nullcontext(getattr(source, "buffer", source))
     try:
         with opened or Path(name).open("rb") as stream:
@@ -121,7 +121,7 @@ def _items(
         if not isinstance(line, TooLong) and (
             not line.strip() or all(reader.is_comment(line) for reader in readers)
         ):
-            # However long a preface of comments is, it is not kept.
+            # Keep only the last lines of leading comments, however many there are.
             if not told and len(opening) > OPENING:
                 del opening[0]
             if len(opening) <= MOST_OPENING:
@@ -139,7 +139,7 @@ def _items(
     if header is not None:
         yield from _named(csv_puzzles(lines, header, reader, name), reader)
         return
-    # What is not decided yet, the first line decides that another reader knows.
+    # If the domain is still unknown, the first line that another reader recognizes decides.
     others = [] if likely else [other for other in readers if other is not reader]
     for number, text in lines:
         found: Iterator[Item | Skipped]
@@ -158,7 +158,7 @@ def _items(
 
 
 def _named(items: Iterator[Item | Skipped], reader: TextReader) -> Iterator[Item | Skipped]:
-    """What a reader found; what it could not read gets the name of its domain."""
+    """The items of a reader; every `Unreadable` gets the name of the reader's domain."""
     for item in items:
         yield replace(item, domain=reader.domain) if isinstance(item, Unreadable) else item
 
@@ -166,7 +166,7 @@ def _named(items: Iterator[Item | Skipped], reader: TextReader) -> Iterator[Item
 def _find_header(
     opening: list[NumberedLine], name: str, readers: list[TextReader]
 ) -> tuple[Header | None, int]:
-    """The header of a CSV file and how many lines it ends after; None and 0 where there is none.
+    """The header of a CSV file and the number of lines up to its end; None and 0 if there is no header.
 
     Comments may stand above it, and its own first column may be called `#`.
     """
@@ -196,6 +196,6 @@ def _readers(domain: str | None, size: int | None) -> list[TextReader]:
 
 
 def _most_claims(readers: list[TextReader], lines: list[str]) -> TextReader | None:
-    """The reader that most lines look like puzzles of, the first among equals; None where none does."""
+    """The reader that recognizes the most lines as puzzles; the first on ties, None if no reader recognizes any."""
     counts = [sum(map(reader.claims, lines)) for reader in readers]
     return readers[counts.index(max(counts))] if any(counts) else None

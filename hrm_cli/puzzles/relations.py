@@ -1,7 +1,7 @@
-"""Relations of a puzzle: which cells belong together, and which tokens are symbols.
+"""Relations of a puzzle: which cells form units, and which tokens are interchangeable symbols.
 
-A domain that declares its relations can be worked on by mixers that know them (`arch.mixer: units`). The rule of a
-unit is not stated here; it is learned.
+A mixer can use the relations that a domain declares (`arch.mixer: units`). They state which cells form a unit, not
+the rule that holds in it; the model learns the rule.
 
 Letters in shapes: S cells, D symbols, U units, N cells of a unit, C classes of units.
 """
@@ -16,24 +16,27 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Relations:
-    """Units of cells, in classes that a symmetry may exchange within but not between, and interchangeable symbols."""
+    """Units of cells and interchangeable symbols.
+
+    A symmetry may permute the units within a class, not across classes.
+    """
 
     seq_len: int
     vocab_size: int
     first_symbol: int
     """Token of the first symbol; the others follow it."""
     num_symbols: int
-    """D: symbols that may be renamed at will, such as the digits of Sudoku."""
+    """D: number of symbols that may be permuted freely, such as the digits of Sudoku."""
     classes: tuple[tuple[str, NDArray[np.int64]], ...]
     """Name and units `[U, N]` of each class: Sudoku has `line` (rows and columns) and `box`."""
 
     @property
     def num_units(self) -> int:
-        """Units of all classes together."""
+        """Number of units in all classes."""
         return sum(len(units) for _, units in self.classes)
 
     def membership(self) -> NDArray[np.float32]:
-        """1 where a cell belongs to a unit, `[U, S]`, the classes one after the other."""
+        """Membership matrix `[U, S]`: 1 if the cell belongs to the unit. Rows are ordered by class."""
         matrix = np.zeros((self.num_units, self.seq_len), np.float32)
         row = 0
         for _, units in self.classes:
@@ -43,9 +46,9 @@ class Relations:
         return matrix
 
     def kinds_of_pairs(self) -> NDArray[np.int64]:
-        """How two cells are related, `[S, S]`: a number that encodes, class by class, how many units they share.
+        """The relation of each pair of cells, `[S, S]`: an integer encoding how many units of each class they share.
 
-        0 where they share none. The numbers mean the same for every size of a domain, and so can have weights.
+        0 means no shared unit. The encoding is the same for every size of a domain, so weights can be tied to it.
         """
         kinds = np.zeros((self.seq_len, self.seq_len), np.int64)
         for (_, units), base in zip(self.classes, self.bases(), strict=True):
@@ -56,7 +59,7 @@ class Relations:
         return kinds
 
     def bases(self) -> list[int]:
-        """What a shared unit of each class counts in `kinds_of_pairs`."""
+        """The value of one shared unit of each class in the encoding of `kinds_of_pairs`."""
         bases, base = [], 1
         for most in self._most_units():
             bases.append(base)
@@ -65,9 +68,9 @@ class Relations:
 
     @property
     def num_kinds_of_pairs(self) -> int:
-        """Numbers that `kinds_of_pairs` may hold."""
+        """Number of different values in `kinds_of_pairs`."""
         return int(np.prod([most + 1 for most in self._most_units()]))
 
     def _most_units(self) -> list[int]:
-        # Units of each class that one cell belongs to.
+        # The most units of each class that one cell belongs to.
         return [int(np.bincount(units.ravel(), minlength=self.seq_len).max()) for _, units in self.classes]

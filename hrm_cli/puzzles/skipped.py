@@ -1,4 +1,4 @@
-"""The lines of a puzzle file that belong to no puzzle, counted and named in constant memory."""
+"""Counts and lists the lines of a puzzle file that are not part of a puzzle, in constant memory."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NAMED = 20
-"""Lines that are named; more are counted."""
+"""Number of lines that are listed; further lines are only counted."""
 
 
 @dataclass
 class SkippedLines:
-    """Titles, notes and whatever else was skipped: a reader adds them, messages name them."""
+    """The skipped lines, such as titles and notes. Readers add them; messages list them."""
 
     count: int = 0
     first: list[int] = field(default_factory=list)
-    """The numbers of the first ones."""
+    """The line numbers of the first skipped lines."""
     names_files: bool = False
-    """Whether the lines are those of several files, and named `file.txt:3`."""
+    """Whether the lines come from several files and are therefore listed as `file.txt:3`."""
     where: list[str] = field(default_factory=list)
-    """The places of the first ones."""
+    """File and line of the first skipped lines."""
 
     def add(self, where: str) -> None:
-        """Counts the line at `where`, which is `file.txt:3`."""
+        """Counts the line at `where`, for example `file.txt:3`."""
         self.count += 1
         number = where.rpartition(":")[2]
         if len(self.first) < NAMED and number.isdecimal():
@@ -30,7 +30,7 @@ class SkippedLines:
             self.where.append(where)
 
     def document(self) -> dict[str, Any]:
-        """The JSON record, with the keys that those of puzzles have too."""
+        """The JSON record; it has the same keys as the records of puzzles."""
         return {
             "index": None,
             "status": "skipped",
@@ -43,7 +43,7 @@ class SkippedLines:
         }
 
     def __str__(self) -> str:
-        """`3 lines are not puzzles: 12, 40, 41`; nothing where there is none."""
+        """For example `3 lines are not puzzles: 12, 40, 41`; empty if no line was skipped."""
         if not self.count:
             return ""
         named = ", ".join(self.where if self.names_files else map(str, self.first))

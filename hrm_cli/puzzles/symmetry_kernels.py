@@ -1,4 +1,4 @@
-"""Symmetries applied to puzzles and their answers, compiled: a cell is read and written once.
+"""Compiled application of symmetries to puzzles and answers. Every cell is read and written once.
 
 Letters in shapes: n puzzles, S tokens of a puzzle, V vocabulary.
 """
@@ -20,9 +20,10 @@ def apply_both(
     moved_inputs: NDArray[np.uint8],
     moved_labels: NDArray[np.uint8],
 ) -> int:
-    """Row i of `inputs` and `labels` `[n, S]` under symmetry i, into `moved_…`; 0, or a token outside the vocabulary.
+    """Applies symmetry i to row i of `inputs` and `labels` `[n, S]`; writes to `moved_inputs` and `moved_labels`.
 
-    `cells` `[n, S]` and `tokens` `[n, V]` are those of `TokenSymmetries`. A token outside the vocabulary ends it.
+    `cells` `[n, S]` and `tokens` `[n, V]` are those of `TokenSymmetries`. Returns 0. A token outside the vocabulary
+    stops the loop and is returned instead.
     """
     vocabulary = tokens.shape[1]
     for i in range(cells.shape[0]):

@@ -1,4 +1,4 @@
-"""The lines of a text in constant memory, whatever their ends, their encoding and their length."""
+"""Reads the lines of a text in constant memory, with any line endings, encoding and line length."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import IO, cast
 from hrm_cli.errors import PuzzleError
 
 LONGEST_LINE = 1 << 20
-"""Characters of a line that are kept; puzzles are shorter."""
+"""Largest number of characters of a line; puzzles are shorter. Longer lines are skipped."""
 MOST_OF_A_LINE = 1 << 28
-"""Characters after which a file without line ends is given up."""
+"""Number of characters without a line end after which reading stops with an error."""
 CHUNK = 1 << 16
-"""Bytes read at once."""
+"""Bytes per read."""
 
 _CONTROL = re.compile("[\\x00-\\x08\\x0e-\\x19\\x1b-\\x1f]")
 _END = re.compile(r"\r\n|\n|\r")
@@ -23,7 +23,7 @@ _END_OF_BYTES = re.compile(rb"\r\n|\n|\r")
 
 @dataclass(frozen=True)
 class TooLong:
-    """A line that was skipped."""
+    """A line that was skipped because it is too long."""
 
     length: int
 
@@ -32,7 +32,7 @@ class TooLong:
 
 
 def lines(stream: IO[str] | IO[bytes], name: str) -> Iterator[str | TooLong]:
-    """Lines without their ends (`\\n`, `\\r\\n` or `\\r`). Raises PuzzleError for binary data."""
+    """The lines without their line ends (`\\n`, `\\r\\n` or `\\r`). Raises PuzzleError for binary data."""
     mark = "\ufeff"
     for raw in _raw_lines(stream, name):
         if isinstance(raw, TooLong):
@@ -54,7 +54,7 @@ def _text(raw: bytes) -> str:
 
 
 def _raw_lines(stream: IO[str] | IO[bytes], name: str) -> Iterator[str | bytes | TooLong]:
-    # What has arrived is read at once: a person who types puzzles gets answers line by line.
+    # Process what has arrived without waiting for a full block, so that typed puzzles are answered line by line.
     read = cast(Callable[[int], str | bytes], getattr(stream, "read1", stream.read))
     rest = read(CHUNK)
     dropped = 0
@@ -63,7 +63,7 @@ def _raw_lines(stream: IO[str] | IO[bytes], name: str) -> Iterator[str | bytes |
         start = 0
         for match in end.finditer(rest):  # type: ignore[arg-type]
             if match.end() == len(rest) and match[0] in ("\r", b"\r"):
-                # The other half of a Windows line end may follow.
+                # The `\n` of a Windows line end may still follow.
                 break
             piece = rest[start : match.start()]
             yield TooLong(dropped + len(piece)) if dropped else piece

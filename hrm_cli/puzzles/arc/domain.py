@@ -1,7 +1,7 @@
-"""ARC as a domain: grids of ten colors up to 30×30 in a field of tokens.
+"""ARC as a domain: grids of ten colors, up to 30×30, at the top left corner of a 30×30 field of tokens.
 
 Tokens: 0 padding, 1 end of grid (the row below and the column right of the grid, where there is room), color + 2.
-There are no rules to verify an answer by: only a task's own solution shows whether one is correct.
+ARC has no rules that could verify an answer. An answer is correct if it equals the task's own solution.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Tokens, TokenSymmetr
 PALETTE = (
     "#000000", "#0074d9", "#ff4136", "#2ecc40", "#ffdc00", "#aaaaaa", "#f012be", "#ff851b", "#7fdbff", "#870c25"
 )  # fmt: skip
-"""The ten colors as the corpus's own viewer shows them."""
+"""The ten colors, as in the viewer published with the corpus."""
 SYMBOLS = (".", *map(str, range(1, COLORS)))
-"""What stands for them in plain text."""
+"""The character that represents each color in plain text."""
 
 NO_RULES = "ARC has no rules to verify an answer by, only a task's own solution"
 
 
 class ArcDomain:
-    """Grids of the Abstraction and Reasoning Corpus, 1×1 to 30×30. Raises ConfigError for a size of their own."""
+    """Grids of the Abstraction and Reasoning Corpus, 1×1 to 30×30. Raises ConfigError if a size is given."""
 
     name = "arc"
     blank_token = None
@@ -46,11 +46,11 @@ class ArcDomain:
     """The color of each symbol of `lines`."""
 
     def facts(self) -> dict[str, Any]:
-        """Nothing: there is one ARC."""
+        """Empty: the ARC domain has no options."""
         return {}
 
     def describe(self) -> str:
-        """`ARC`, with its largest size."""
+        """`ARC` and the largest grid size."""
         return f"ARC (grids up to {SIDE}×{SIDE})"
 
     def parse(self, text: str, where: str = "") -> Puzzle:
@@ -62,11 +62,14 @@ class ArcDomain:
         return Puzzle(parse_grid(rows, where), where=where, domain=self.name)
 
     def encode(self, grid: Grid) -> Tokens:
-        """Tokens `[900]` of a grid at the corner of the field. Raises PuzzleError for other sizes or colors."""
+        """Tokens `[900]` of a grid at the top left corner of the field.
+
+        Raises PuzzleError for other sizes or colors.
+        """
         return Fields.draw([parse_grid(np.asarray(grid).tolist(), "grid")]).tokens[0]
 
     def decode(self, tokens: Tokens) -> Grid:
-        """The largest-area rectangle of colors at the field's corner; `[0, 0]` where there is none."""
+        """The largest-area rectangle of colors at the top left corner of the field; shape `[0, 0]` if there is none."""
         return Fields.crop(np.asarray(tokens)[None]).grid(0)
 
     def text(self, grid: Grid) -> str:
@@ -74,7 +77,7 @@ class ArcDomain:
         return json.dumps(np.asarray(grid).tolist(), separators=(",", ":"))
 
     def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
-        """Recolorings alone: how a grid turns within its field depends on its size (see `arc_symmetry`)."""
+        """Recolorings only. Rotating a grid within its field depends on the grid's size; see `arc/symmetry.py`."""
         tokens = np.tile(np.arange(self.vocab_size, dtype=np.uint8), (count, 1))
         first = FIRST_COLOR + 1
         tokens[:, first:] = rng.permuted(tokens[:, first:], axis=1)
@@ -82,18 +85,18 @@ class ArcDomain:
         return TokenSymmetries(np.ascontiguousarray(cells), tokens)
 
     def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
-        """Never ok: there are no rules. Answers are compared with solutions instead."""
+        """Never ok, because ARC has no rules. Answers are compared with solutions instead."""
         return Verdict(False, NO_RULES)
 
     def diagnose(self, puzzle: Grid) -> Diagnosis:
-        """One solution, since tasks are made so; there is nothing to search."""
+        """Always one solution: ARC tasks are designed that way, and there is nothing to search."""
         return Diagnosis(1, NO_RULES)
 
     def lines(self, grid: Grid) -> Sequence[str]:
-        """A row a line, `.` for the background, digits for the other colors."""
+        """One line per row: `.` for the background, digits for the other colors."""
         return [" ".join(SYMBOLS[color] for color in row) for row in np.asarray(grid).tolist()]
 
 
 def from_shape(vocab_size: int, seq_len: int) -> ArcDomain | None:
-    """ARC, where vocabulary and length are its own."""
+    """The ARC domain if vocabulary size and sequence length match it, else None."""
     return ArcDomain() if (vocab_size, seq_len) == (ArcDomain.vocab_size, ArcDomain.seq_len) else None

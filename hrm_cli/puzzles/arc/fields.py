@@ -1,4 +1,4 @@
-"""ARC grids in their 30×30 field of tokens, many at a time: drawn, moved, recolored, cropped.
+"""Batches of ARC grids in 30×30 fields of tokens: placing grids in fields, moving, recoloring and cropping them.
 
 Letters in shapes: g fields, n copies, F = 900 cells of a field.
 """
@@ -20,12 +20,15 @@ CELLS = SIDE * SIDE
 
 @dataclass(frozen=True)
 class Fields:
-    """g grids, each at the corner of its field, with the sizes that the field alone would have to be searched for."""
+    """g grids, each at the top left corner of its field.
+
+    Sizes are stored so that no field has to be searched for them.
+    """
 
     tokens: Tokens
     """`[g, F]`"""
     rows: NDArray[np.int64]
-    """`[g]`; 0 where there is no grid."""
+    """Rows of each grid, `[g]`; 0 if the field holds no grid."""
     columns: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -36,7 +39,10 @@ class Fields:
 
     @classmethod
     def draw(cls, grids: Sequence[Grid | None]) -> Fields:
-        """Fields of grids, end marks below and right of each where there is room; empty for None."""
+        """Places each grid in a field, with end marks below and right of it where there is room.
+
+        None gives an empty field.
+        """
         tokens = np.full((len(grids), SIDE, SIDE), PAD, np.uint8)
         sizes = np.zeros((2, len(grids)), np.int64)
         for field, size, grid in zip(tokens, sizes.T, grids, strict=True):
@@ -49,7 +55,7 @@ class Fields:
 
     @classmethod
     def join(cls, parts: Sequence[Fields]) -> Fields:
-        """The fields of several, one after the other."""
+        """Concatenates several batches of fields."""
         return cls(
             np.concatenate([part.tokens for part in parts]),
             np.concatenate([part.rows for part in parts]),
@@ -58,7 +64,7 @@ class Fields:
 
     @classmethod
     def interleave(cls, first: Fields, second: Fields) -> Fields:
-        """One of `first`, one of `second`, and so on."""
+        """Alternates the fields of `first` and `second`."""
         return cls(
             np.stack([first.tokens, second.tokens], axis=1).reshape(-1, CELLS),
             np.stack([first.rows, second.rows], axis=1).reshape(-1),
@@ -67,11 +73,12 @@ class Fields:
 
     @classmethod
     def crop(cls, tokens: NDArray[np.integer]) -> Fields:
-        """Any tokens `[g, F]` with the size of what each shows: the largest-area rectangle of colors at the corner.
+        """Finds the grid in each field of any tokens `[g, F]`: the largest-area rectangle of colors at the corner.
 
-        Of rectangles of equal area the one with the fewest rows. No color in the corner: a grid of no cells.
+        Of rectangles of equal area, the one with the fewest rows counts. If the corner holds no color, the grid is
+        empty.
         """
-        # Whatever does not fit into a byte is no color either.
+        # A token that does not fit into a byte cannot be a color, so it becomes padding.
         plain = np.where((tokens >= 0) & (tokens < 256), tokens, PAD).astype(np.uint8).reshape(-1, CELLS)
         rows, columns = np.zeros(len(plain), np.int64), np.zeros(len(plain), np.int64)
         crop_all(plain, rows, columns)
@@ -102,7 +109,7 @@ class Fields:
 def free_places(
     inputs: Fields, outputs: Fields, owners: NDArray[np.int64], transforms: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many rows and columns a copy of pair `owners[i]` can be moved by, input and output alike, `[n]` each."""
+    """The rows and columns by which input and output of pair `owners[i]` can be shifted together, `[n]` each."""
     rows = np.maximum(inputs.rows, outputs.rows)[owners]
     columns = np.maximum(inputs.columns, outputs.columns)[owners]
     swapped = SWAPS_SIDES[transforms]
@@ -116,6 +123,9 @@ def random_places(
     transforms: NDArray[np.uint8],
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """A corner for each copy, drawn uniformly from where both of its grids fit: tops and lefts, `[n]` each."""
+    """A random corner for each copy, uniform over the positions where both of its grids fit.
+
+    Returns tops and lefts, `[n]` each.
+    """
     down, right = free_places(inputs, outputs, owners, transforms)
     return rng.integers(0, down + 1), rng.integers(0, right + 1)

@@ -20,7 +20,7 @@ _SEED, _MULTIPLIER, _SHIFT = np.uint64(0x51ED270B4D8F3A1D), np.uint64(0x9E3779B9
 
 @compiled
 def walk(transform: int, rows: int, columns: int) -> tuple[int, int, int, int, int]:
-    """The copy's shape, the cell of the field that goes to its corner, and the steps down and right from there."""
+    """The copy's rows and columns, its corner's cell in the field, and the steps in the field per row and column."""
     last_row = (rows - 1) * SIDE
     if transform == 0:
         return rows, columns, 0, SIDE, 1
@@ -51,7 +51,7 @@ def paint(
     lefts: NDArray[np.int64],
     copies: NDArray[np.uint8],
 ) -> None:
-    """Fills `copies` `[n, F]`: field `owners[i]` of `[g, F]` under symmetry i, its corner at (tops, lefts)[i]."""
+    """Fills `copies` `[n, F]`: field `owners[i]` of `[g, F]` under symmetry i, with its corner at (tops, lefts)[i]."""
     for i in range(len(owners)):
         owner = owners[i]
         source, copy, permutation = fields[owner], copies[i], permutations[i]
@@ -83,14 +83,14 @@ def hash_grid(
     permutation: NDArray[np.uint8],
     seed: np.uint64,
 ) -> np.uint64:
-    """A 64-bit hash of the grid's copy: shape and colors."""
+    """A 64-bit hash of shape and colors of the transformed grid."""
     height, width, start, down, right = walk(transform, rows, columns)
     mixed = (seed ^ np.uint64(height * (SIDE + 1) + width)) * _MULTIPLIER
     for row in range(height):
         cell = start + row * down
         word = np.uint64(0)
         for _ in range(width):
-            # Wraps around in wide rows; 11 is odd, so that no color's share of the word gets lost.
+            # The product overflows in wide rows. Because 11 is odd, no color's contribution is lost.
             word = word * np.uint64(11) + np.uint64(permutation[field[cell] - FIRST_COLOR] + 1)
             cell += right
         mixed = (mixed ^ word) * _MULTIPLIER
@@ -107,10 +107,10 @@ def hash_copies(
     transforms: NDArray[np.uint8],
     permutations: NDArray[np.uint8],
 ) -> NDArray[np.uint64]:
-    """A hash of a whole task under each of n symmetries, `[n]`: equal where the same pairs come out in any order.
+    """A hash of a whole task under each of n symmetries, `[n]`. Copies with the same pairs in any order hash equally.
 
-    `fields` `[2p, F]` holds input and output of each of p pairs; `roles` `[p]` keeps demonstrations and test pairs
-    apart.
+    `fields` `[2p, F]` holds input and output of each of p pairs. `roles` `[p]` distinguishes demonstrations from
+    test pairs.
     """
     hashes = np.zeros(len(transforms), np.uint64)
     for i in range(len(transforms)):
@@ -129,7 +129,7 @@ def hash_copies(
 
 @compiled
 def crop_all(fields: NDArray[np.uint8], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
-    """Sizes `[g]` of the largest-area rectangle of colors at the corner of each field; the flattest of equals."""
+    """Writes the size of the largest-area rectangle of colors at each field's corner, `[g]` each; ties: fewest rows."""
     for i in range(len(fields)):
         field = fields[i]
         width, best = SIDE, 0

@@ -1,7 +1,7 @@
-"""The names of puzzle identifiers as one short text, so that a model file can carry them.
+"""Packs the names of puzzle identifiers into one short text, so that a model file can store them.
 
-A million names of ARC copies are 30 MB as JSON; packed they are about a quarter of that, 0.4 % of the embeddings of
-512 numbers that they belong to.
+A million names of augmented ARC tasks take 30 MB as JSON. Packed they take about a quarter of that, which is 0.4 % of
+the 512-dimensional puzzle embeddings that they name.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from hrm_cli.json_text import parse_json
 
 _LARGEST = 128 << 20
-"""Bytes of the names, unpacked: four million names of ARC copies."""
+"""Upper limit for the unpacked names in bytes: enough for four million names of augmented ARC tasks."""
 
 
 def pack_names(names: Sequence[str]) -> str:
-    """The names as printable text."""
+    """Packs names into printable text."""
     return base64.b85encode(zlib.compress(json.dumps(list(names)).encode(), 6)).decode("ascii")
 
 
 def unpack_names(packed: str) -> list[str]:
-    """The names of a packed text; none of an empty one. Raises ValueError where it is damaged."""
+    """Unpacks names; an empty text gives an empty list. Raises ValueError if the text is damaged."""
     if not packed:
         return []
     try:
@@ -36,7 +36,7 @@ def unpack_names(packed: str) -> list[str]:
 
 
 def _inflated(packed: bytes) -> bytes:
-    """A few bytes can inflate to gigabytes: no more than `_LARGEST` are made. Raises ValueError or zlib.error."""
+    """Decompresses at most `_LARGEST` bytes: a few bytes can inflate to gigabytes. Raises ValueError or zlib.error."""
     inflater = zlib.decompressobj()
     content = inflater.decompress(packed, _LARGEST)
     if inflater.unconsumed_tail:

@@ -1,4 +1,4 @@
-"""The symmetries of ARC grids: the eight of the square and the permutations of colors 1 to 9, under stable names.
+"""The symmetries of ARC grids and their names: the eight of the square, and the permutations of colors 1 to 9.
 
 A grid is recolored first, then transformed. A task's copy is called `TASK|||tN|||PERMUTATION`: digit i of
 PERMUTATION is the new color of color i (color 0, the background, stays), and tN is t0 for the identity, t1 to t3
@@ -21,16 +21,16 @@ from hrm_cli.puzzles.domain import Grid
 COLORS = 10
 SEPARATOR = "|||"
 INVERSES = (0, 3, 2, 1, 4, 5, 6, 7)
-"""The transform that undoes each."""
+"""The inverse of each transform."""
 SWAPS_SIDES = np.array([False, True, False, True, False, False, True, True])
-"""Whether a transform makes rows of columns."""
+"""Whether a transform swaps rows and columns."""
 
 _IDENTITY = tuple(range(COLORS))
 
 
 @dataclass(frozen=True)
 class ArcSymmetry:
-    """One symmetry. Recoloring and transforming commute, so that the inverse is the two inverses."""
+    """One symmetry. Recoloring and transforming commute, so the inverse consists of the two separate inverses."""
 
     transform: int = 0
     permutation: tuple[int, ...] = _IDENTITY
@@ -46,14 +46,14 @@ class ArcSymmetry:
         return ArcSymmetry(INVERSES[self.transform], tuple(int(i) for i in np.argsort(self.permutation)))
 
     def name(self, task: str) -> str:
-        """What the copy of `task` is called; the task's own name for the identity."""
+        """The name of this copy of `task`; the identity keeps the task's own name."""
         if self.transform == 0 and self.permutation == _IDENTITY:
             return task
         return f"{task}{SEPARATOR}t{self.transform}{SEPARATOR}{''.join(map(str, self.permutation))}"
 
 
 def parse_name(name: str) -> tuple[str, ArcSymmetry]:
-    """The task and the symmetry of a name. Raises ValueError for a name that follows no such pattern."""
+    """Splits the name of a copy into task and symmetry. Raises ValueError if it does not follow the pattern."""
     task, *parts = name.split(SEPARATOR)
     if not parts:
         return task, ArcSymmetry()
@@ -87,26 +87,26 @@ class ArcSymmetries:
 
     @classmethod
     def identity(cls) -> ArcSymmetries:
-        """The identity alone."""
+        """A batch that holds only the identity."""
         return cls.of([ArcSymmetry()])
 
     @classmethod
     def of(cls, symmetries: Sequence[ArcSymmetry]) -> ArcSymmetries:
-        """Symmetries one after the other."""
+        """Stacks single symmetries."""
         return cls(
             np.array([one.transform for one in symmetries], np.uint8),
             np.array([one.permutation for one in symmetries], np.uint8).reshape(-1, COLORS),
         )
 
     def followed_by(self, others: ArcSymmetries) -> ArcSymmetries:
-        """These, then `others`: a longer list, not a composition."""
+        """Concatenates two batches; this does not compose them."""
         return ArcSymmetries(
             np.concatenate([self.transforms, others.transforms]),
             np.concatenate([self.permutations, others.permutations]),
         )
 
     def names(self, task: str) -> list[str]:
-        """What the copies of `task` are called."""
+        """The names of the copies of `task`."""
         digits = (self.permutations + ord("0")).tobytes().decode("ascii")
         plain = "".join(map(str, _IDENTITY))
         names = []
@@ -118,5 +118,5 @@ class ArcSymmetries:
 
     @classmethod
     def parse(cls, names: Sequence[str]) -> ArcSymmetries:
-        """The symmetries of names, whatever their tasks. Raises ValueError for a malformed one."""
+        """The symmetries in a list of names; the task names are ignored. Raises ValueError for a malformed name."""
         return cls.of([parse_name(name)[1] for name in names])

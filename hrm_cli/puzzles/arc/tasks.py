@@ -1,4 +1,4 @@
-"""ARC tasks in JSON: one task a file as their authors publish them, or the two files of Kaggle's layout.
+"""ARC tasks in JSON: one task per file, as the authors publish them, or the two files of Kaggle's layout.
 
 Every grid is checked; messages name the file, the task and the pair.
 """
@@ -20,12 +20,12 @@ from hrm_cli.puzzles.arc.symmetry import COLORS, SEPARATOR
 from hrm_cli.puzzles.domain import Grid
 
 CHALLENGES, SOLUTIONS = "_challenges.json", "_solutions.json"
-"""How the files of Kaggle's layout end."""
+"""File name endings of Kaggle's layout."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An input and its output, which is None where it is not known."""
+    """An input grid and its output grid, or None if the output is unknown."""
 
     input: Grid
     output: Grid | None = None
@@ -33,17 +33,17 @@ class Pair:
 
 @dataclass(frozen=True)
 class Task:
-    """A task: pairs that show what is to be done, and inputs to do it with."""
+    """A task: demonstration pairs and test pairs."""
 
     name: str
     train: tuple[Pair, ...]
-    """The demonstrations; their outputs are always there."""
+    """The demonstrations; their outputs are always known."""
     test: tuple[Pair, ...]
     where: str = ""
-    """The file it is in."""
+    """The file that holds the task."""
 
     def document(self) -> dict[str, Any]:
-        """The task as JSON; outputs that are not known are left out."""
+        """The task as JSON, without unknown outputs."""
         return {
             role: [
                 {
@@ -57,7 +57,7 @@ class Task:
 
 
 def parse_grid(rows: Any, where: str) -> Grid:
-    """A grid of JSON. Raises PuzzleError naming `where` and what is wrong in which row."""
+    """Parses a grid from JSON. Raises PuzzleError naming `where`, the row and what is wrong."""
     prefix = f"{where}: " if where else ""
     if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
         raise PuzzleError(f"{prefix}not a grid; a list of rows is expected, as in [[0, 1], [2, 3]]")
@@ -74,7 +74,7 @@ def parse_grid(rows: Any, where: str) -> Grid:
         raise PuzzleError(f"{prefix}{widths[0]} columns; 1 to {SIDE} are accepted")
     for number, row in enumerate(rows, start=1):
         for column, cell in enumerate(row, start=1):
-            # True is an int to Python, and 1 == 1.0.
+            # In Python, True is an int and 1 == 1.0, so compare the exact type.
             if type(cell) is not int or not 0 <= cell < COLORS:
                 raise PuzzleError(
                     f"{prefix}row {number}, column {column} holds {json.dumps(cell)}; "
@@ -84,9 +84,9 @@ def parse_grid(rows: Any, where: str) -> Grid:
 
 
 def parse_task(document: Any, name: str, where: str, solutions: Sequence[Any] | None = None) -> Task:
-    """The task of a JSON object with `train` and `test`. Raises PuzzleError naming file, task and pair.
+    """Parses a task from a JSON object with `train` and `test`. Raises PuzzleError naming file, task and pair.
 
-    `solutions`: the outputs of its test pairs, where another file holds them.
+    `solutions`: the outputs of the test pairs, if another file holds them.
     """
     told = f"{where}: task {name}"
     if SEPARATOR in name or not name:
@@ -127,7 +127,7 @@ def _pairs(documents: list[Any], told: str, *, needs_output: bool) -> list[Pair]
 
 
 def read_json(file: Path) -> Any:
-    """A JSON file. Raises PuzzleError naming it."""
+    """Reads a JSON file. Raises PuzzleError naming the file."""
     try:
         return load_json(file)
     except FileNotFoundError:
@@ -137,7 +137,10 @@ def read_json(file: Path) -> Any:
 
 
 def read_tasks(file: Path) -> list[Task]:
-    """The tasks of a file: one task, or Kaggle's challenges with the solutions next to them, if they are there."""
+    """Reads the tasks of a file.
+
+    One task, or Kaggle's challenges with the solutions file next to it, if there is one.
+    """
     solutions = None
     if file.name.endswith(CHALLENGES):
         beside = file.with_name(f"{file.name.removesuffix(CHALLENGES)}{SOLUTIONS}")
@@ -146,7 +149,10 @@ def read_tasks(file: Path) -> list[Task]:
 
 
 def parse_tasks(document: Any, where: str, name: str, solutions_file: Path | None = None) -> Iterator[Task]:
-    """The tasks of a JSON document: one, which gets `name` unless it says its own, or several by name."""
+    """The tasks of a JSON document.
+
+    A single task, called `name` unless it has its own name, or several tasks by name.
+    """
     if not isinstance(document, Mapping) or not document:
         raise PuzzleError(f"{where}: no ARC tasks; a task, or an object of tasks by name, is expected")
     if isinstance(document.get("train"), list):

@@ -1,4 +1,4 @@
-"""Mazes of corridors, compiled: rooms on a lattice, carved into a tree, and dead ends of it opened.
+"""Compiled generation of corridor mazes: rooms on a lattice are carved into a tree, then dead ends may be opened.
 
 Letters in shapes: N size, S = N² cells.
 """
@@ -15,8 +15,8 @@ from hrm_cli.puzzles.maze.paths import FREE, NOWHERE, WALL, Search, explore, nei
 from hrm_cli.puzzles.random_numbers import draw, shuffle
 
 
-class Bench(NamedTuple):
-    """What one maze after another is made with."""
+class Buffers(NamedTuple):
+    """Working arrays that are reused from maze to maze."""
 
     space: Search
     state: NDArray[np.uint64]
@@ -24,20 +24,20 @@ class Bench(NamedTuple):
     order: NDArray[np.int16]
     """Directions or dead ends in the order in which they are tried, `[S]`."""
     stack: NDArray[np.int32]
-    """Rooms on the way back, or cells to choose from, `[S]`."""
+    """The stack of the random walk, or a list of candidate cells, `[S]`."""
 
 
-def bench(size: int) -> Bench:
-    """All arrays for making N×N mazes."""
+def make_buffers(size: int) -> Buffers:
+    """Allocates the working arrays for N×N mazes."""
     cells = size * size
-    return Bench(
+    return Buffers(
         search_space(cells), np.empty(1, np.uint64), np.empty(cells, np.int16), np.empty(cells, np.int32)
     )
 
 
 @compiled
 def room_beside(room: int, direction: int, size: int, first: int) -> int:
-    """The room two cells up, left, right or down (0 to 3), NOWHERE outside; rooms begin at row and column `first`."""
+    """The room two cells up, left, right or down (0 to 3), or NOWHERE outside. `first` is the top left room's cell."""
     row, column = room // size, room % size
     if direction == 0:
         row -= 2
@@ -48,7 +48,7 @@ def room_beside(room: int, direction: int, size: int, first: int) -> int:
     else:
         row += 2
     first_row, first_column = first // size, first % size
-    # Mazes of odd size are walled all around; even ones on two sides only, which leaves them one room more.
+    # Mazes of odd size have walls on all four sides. Even sizes have them on two sides only, so one more room fits.
     last = size - 1 - size % 2
     if row < first_row or column < first_column or row > last or column > last:
         return NOWHERE
@@ -56,11 +56,11 @@ def room_beside(room: int, direction: int, size: int, first: int) -> int:
 
 
 @compiled
-def carve(maze: NDArray[np.uint8], size: int, tools: Bench) -> int:
-    """A perfect maze by random walks that turn back where they are stuck; returns its first room."""
+def carve(maze: NDArray[np.uint8], size: int, buffers: Buffers) -> int:
+    """Carves a perfect maze by depth-first random walks with backtracking. Returns its first room."""
     maze[:] = WALL
-    first = size + 1 if size % 2 else draw(tools.state, 2) * size + draw(tools.state, 2)
-    stack, order = tools.stack, tools.order
+    first = size + 1 if size % 2 else draw(buffers.state, 2) * size + draw(buffers.state, 2)
+    stack, order = buffers.stack, buffers.order
     maze[first] = FREE
     stack[0] = first
     depth = 1
@@ -68,7 +68,7 @@ def carve(maze: NDArray[np.uint8], size: int, tools: Bench) -> int:
         room = int(stack[depth - 1])
         for direction in range(4):
             order[direction] = direction
-        shuffle(order, 4, tools.state)
+        shuffle(order, 4, buffers.state)
         stuck = True
         for i in range(4):
             other = room_beside(room, int(order[i]), size, first)
@@ -92,11 +92,14 @@ def braid(
     ends: tuple[int, int],
     least: int,
     ties: bool,
-    tools: Bench,
+    buffers: Buffers,
 ) -> None:
-    """Opens dead ends in random order, unless the way becomes shorter than `least` or, without `ties`, ambiguous."""
+    """Opens dead ends in random order.
+
+    A dead end stays closed if opening it makes the shortest path shorter than `least` or, without `ties`, ambiguous.
+    """
     start, goal = ends
-    space, order, rooms = tools.space, tools.order, tools.stack
+    space, order, rooms = buffers.space, buffers.order, buffers.stack
     count = 0
     for cell in range(maze.shape[0]):
         is_room = (cell // size - first // size) % 2 == 0 and (cell % size - first % size) % 2 == 0
@@ -104,7 +107,7 @@ def braid(
             rooms[count] = cell
             order[count] = count
             count += 1
-    shuffle(order, count, tools.state)
+    shuffle(order, count, buffers.state)
     for i in range(count):
         room = int(rooms[order[i]])
         exits = 0
@@ -112,7 +115,7 @@ def braid(
             exits += other >= 0 and maze[other] == FREE
         if exits != 1:
             continue
-        turn = draw(tools.state, 4)
+        turn = draw(buffers.state, 4)
         for k in range(4):
             other = room_beside(room, (turn + k) % 4, size, first)
             wall = (room + other) // 2

@@ -1,8 +1,9 @@
 """Mazes as a domain: their tokens, their one-line text, their rules, and breadth-first search.
 
-A path goes up, down, left and right from S to G through free cells; an answer marks its cells. An answer is right when
-its marks are one unbroken path, and the verdict says whether a shorter one exists. Models learn shortest paths:
-datasets hold no others. A path never touches itself, because marks would then be ambiguous; shortest paths never do.
+A path goes up, down, left and right from S to G through free cells; an answer marks its cells. An answer is correct if
+its marks form one unbroken path; the verdict notes whether a shorter path exists. Datasets contain only shortest
+paths, so models learn these. A path must not touch itself, because its marks would be ambiguous; shortest paths never
+touch themselves.
 
 Letters in shapes: R rows, C columns, S = R·C cells, n mazes.
 """
@@ -22,21 +23,21 @@ from hrm_cli.puzzles.dihedral import cell_permutations
 from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Solved, Tokens, TokenSymmetries, Verdict
 
 WALL, FREE, START, GOAL, MARK = range(5)
-"""Cells of a grid, in the order of their characters."""
+"""Values of the cells of a grid, in the order of their characters."""
 
 CHARACTERS = "# SGo"
 FREE_IN_DRAWINGS = "."
-"""Also read as a free cell: spaces at the ends of lines get lost in editors."""
+"""Also read as a free cell, because editors strip spaces at line ends."""
 
 FIRST_TOKEN = 1
-"""Token of a wall, after padding: tokens are cells plus this."""
+"""Token of a wall, and the offset from cell values to tokens (token 0 is padding)."""
 
 USUAL_SIZE = 30
 LARGEST = 1_000_000
-"""Cells of a maze."""
+"""Largest number of cells of a maze."""
 
 _CELLS = np.full(256, 255, np.uint8)
-"""Cell of each character."""
+"""Cell value of each character."""
 _CELLS[[ord(character) for character in CHARACTERS]] = range(len(CHARACTERS))
 _CELLS[ord(FREE_IN_DRAWINGS)] = FREE
 
@@ -112,17 +113,17 @@ class MazeDomain:
         return cells.astype(np.uint8).reshape(self.rows, self.columns)
 
     def text(self, grid: Grid) -> str:
-        """The R·C characters in one line, rows after each other, a space for a free cell."""
+        """The R·C characters on one line, row by row, a space for a free cell."""
         return "".join(CHARACTERS[cell] for cell in self._cells(grid))
 
     def lines(self, grid: Grid) -> Sequence[str]:
-        """The grid with a space between its cells, `.` for free ones."""
+        """The grid with a space between cells, `.` for free cells."""
         symbols = CHARACTERS.replace(" ", FREE_IN_DRAWINGS)
         cells = self._cells(grid).reshape(self.rows, self.columns)
         return [" ".join(symbols[cell] for cell in row) for row in cells]
 
     def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
-        """`count` of the 8 rotations and reflections of a square, or of the 4 that keep another rectangle."""
+        """`count` random symmetries: of the 8 of a square, or of the 4 that preserve another rectangle."""
         orientations = cell_permutations(self.rows, self.columns)
         tokens = np.arange(self.vocab_size, dtype=np.uint8)
         return TokenSymmetries(
@@ -131,14 +132,14 @@ class MazeDomain:
         )
 
     def canonical(self, tokens: Tokens) -> list[bytes]:
-        """A name for each maze `[n, S]`: the least of its orientations."""
+        """A key for each maze `[n, S]`: the lexicographically smallest of its orientations."""
         orientations = cell_permutations(self.rows, self.columns)
         return [min(one.tobytes() for one in row[orientations]) for row in tokens.astype(np.uint8)]
 
     def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
         """Whether the marks of `answer` are one unbroken path; the note says whether a shorter one exists.
 
-        Raises PuzzleError when `puzzle` is not of this size, or has not one S and one G.
+        Raises PuzzleError if `puzzle` has another size, or does not have exactly one S and one G.
         """
         maze = self._cells(puzzle)
         refuse_unsolvable_text(maze.reshape(self.rows, self.columns))
@@ -186,7 +187,7 @@ class MazeDomain:
         return f"{place} is free, the answer has {CHARACTERS[marked[cell]]!r} there"
 
     def diagnose(self, puzzle: Grid) -> Diagnosis:
-        """How many shortest paths a maze has, and of how many moves. Raises PuzzleError for another size."""
+        """The number of shortest paths and their length in moves. Raises PuzzleError for another size."""
         maze = self._cells(puzzle)
         refuse_unsolvable_text(maze.reshape(self.rows, self.columns))
         found = self.solve_all(self.encode(maze)[None])
@@ -198,7 +199,7 @@ class MazeDomain:
         return Diagnosis(1, "", moves, self.decode(found.answers[0]))
 
     def solve_all(self, tokens: Tokens) -> Solved:
-        """Shortest paths of mazes `[n, S]` without padding; mazes without S or G have none."""
+        """Shortest paths of mazes `[n, S]` without padding. Mazes without S or G have no solution."""
         from hrm_cli.puzzles.maze import paths
 
         mazes = np.ascontiguousarray(tokens - np.uint8(FIRST_TOKEN))
@@ -209,7 +210,7 @@ class MazeDomain:
 
     def verify_all(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.bool_]:
         """Which answers `[n, S]` mark a shortest path."""
-        # As many marks as a shortest path has cells, and with all other free cells walled up there still is one.
+        # An answer is a shortest path if it has as many marks as one and G stays reachable through marked cells only.
         found = self.solve_all(puzzles)
         mark, free = MARK + FIRST_TOKEN, FREE + FIRST_TOKEN
         unchanged = ((puzzles == answers) | ((puzzles == free) & (answers == mark))).all(axis=1)
@@ -219,7 +220,7 @@ class MazeDomain:
         return unchanged & as_many & (along == found.difficulties)
 
     def violations(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
-        """0 for shortest paths `[n, S]`, 1 for longer ones, else one more than the cells that are wrong.
+        """0 for shortest paths `[n, S]`, 1 for longer paths, otherwise 1 + the number of wrong cells.
 
         Wrong cells are: changed cells, cells of the path without exactly two neighbors on it (S and G: one), and
         marks that form separate rings.
@@ -234,7 +235,7 @@ class MazeDomain:
         wrong = (on_path & (beside != wanted)).sum(axis=(1, 2))
         marks = (answers == mark).sum(axis=1)
         surplus = marks - (self.solve_all(puzzles).difficulties - 1)
-        # Whatever has the right neighbors everywhere is one path, and rings where it has more cells than that path.
+        # If all neighbor counts are right, the marks are one path, plus separate rings if they have more cells than it.
         rings = np.zeros(len(answers), np.int64)
         for row in np.flatnonzero((changed + wrong == 0) & (surplus > 0)):
             rings[row] = not self.verify(self.decode(puzzles[row]), self.decode(answers[row])).ok
@@ -264,7 +265,7 @@ def grid_of(rows: Sequence[str]) -> Grid:
 
 
 def refuse_unsolvable_text(grid: Grid) -> None:
-    """Raises PuzzleError unless a grid `[R, C]` is a question: one S, one G, no marks."""
+    """Raises PuzzleError unless a grid `[R, C]` is an unsolved maze: one S, one G, no marks."""
     for kind in (START, GOAL):
         places = np.argwhere(grid == kind)
         if len(places) != 1:
@@ -284,7 +285,7 @@ def refuse_unsolvable_text(grid: Grid) -> None:
 
 
 def from_shape(vocab_size: int, seq_len: int) -> MazeDomain | None:
-    """The square maze whose vocabulary and length these are, if there is one."""
+    """The square maze domain with this vocabulary size and sequence length, or None."""
     side = math.isqrt(seq_len)
     fits = vocab_size == MazeDomain.vocab_size and side * side == seq_len and 2 <= seq_len <= LARGEST
     return MazeDomain(side, side) if fits else None

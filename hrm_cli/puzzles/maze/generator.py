@@ -1,7 +1,6 @@
 """The maze generator: mazes with a unique shortest path of at least the requested length, all different.
 
-Every attempt has its own seed and is made by compiled code; this module keeps new mazes and stops when no new one
-comes.
+Compiled code makes every attempt from its own seed. This module keeps the new mazes and stops when no more are found.
 
 Letters in shapes: n mazes, N size, S = N² cells.
 """
@@ -20,7 +19,7 @@ from hrm_cli.errors import ConfigError, PuzzleError, closest
 from hrm_cli.puzzles.sharing import SharedAttempts
 
 if TYPE_CHECKING:
-    from hrm_cli.puzzles.maze.corridors import Bench
+    from hrm_cli.puzzles.maze.corridors import Buffers
     from hrm_cli.puzzles.maze.generator_kernels import Batch
 
 Cells = NDArray[np.uint8]
@@ -28,16 +27,16 @@ Cells = NDArray[np.uint8]
 STYLES = ("walls", "perfect", "braided")
 
 SMALLEST, LARGEST = 4, 180
-"""Rows and columns: smaller ones have hardly a path, larger ones more cells than the kernels' numbers hold."""
+"""Allowed sizes: smaller mazes have hardly a path; in larger ones cell numbers overflow the kernels' integer types."""
 
 BATCH = 32
-"""Attempts between two checks of what is still missing; results depend on it."""
+"""Attempts per batch. After each batch the remaining count is checked; results depend on this number."""
 
 _AHEAD = 16
-"""Batches made at once while many mazes are still missing: enough work for many processors."""
+"""Batches made at once while many mazes are still missing, so that many threads have work."""
 
 PATIENCE = {"walls": 256, "perfect": 4096, "braided": 4096}
-"""Attempts in a row without a new maze after which there are no more; those of walls take long."""
+"""Consecutive attempts without a new maze before generation stops; fewer for `walls`, whose attempts take long."""
 
 
 def generate(
@@ -53,11 +52,11 @@ def generate(
 ) -> Iterator[tuple[Cells, Cells]]:
     """Makes `count` different N×N mazes: pairs (mazes, answers) of cells `[n ≤ chunk, S]`.
 
-    `min_path` counts moves from S to G. `allow_ties` lets other paths be as short as the one that is marked.
+    `min_path` counts moves from S to G. With `allow_ties`, a maze may have several shortest paths; one is marked.
     The result depends only on the arguments and the state of `rng`, not on `chunk` and `threads`.
 
-    Raises ConfigError at once for arguments that no maze can meet, and PuzzleError after the last pair when
-    fewer than `count` are found.
+    Raises ConfigError immediately if no maze can satisfy the arguments, and PuzzleError after the last pair if
+    fewer than `count` mazes were found.
     """
     if style not in STYLES:
         raise ConfigError(f"style {style!r}{closest(style, list(STYLES))}; known: {', '.join(STYLES)}")
@@ -74,12 +73,12 @@ def generate(
 
 
 def longest_possible(size: int, style: str) -> int:
-    """A number of moves that no shortest path of such a maze exceeds; most mazes stay far below."""
+    """An upper bound for the moves of a shortest path; most mazes stay far below."""
     if style == "walls":
-        # A square of 2×2 cells has three on a shortest path at most: the fourth would make a shorter one.
+        # At most three cells of each 2×2 square lie on a shortest path: with the fourth, a shorter path would exist.
         return 3 * ((size + 1) // 2) ** 2 - 1
     rooms = size // 2
-    # Through every room, and at either end one cell of a corridor more.
+    # The path visits every room, plus one corridor cell at each end.
     return 2 * (rooms * rooms - 1)
 
 
@@ -94,16 +93,16 @@ def _generate(
     threads: int,
 ) -> Iterator[tuple[Cells, Cells]]:
     from hrm_cli.puzzles.maze import generator_kernels as kernels
-    from hrm_cli.puzzles.maze.corridors import bench
+    from hrm_cli.puzzles.maze.corridors import make_buffers
 
     out = kernels.batch(size, BATCH * _AHEAD)
     number = {"walls": kernels.WALLS, "perfect": kernels.PERFECT, "braided": kernels.BRAIDED}[style]
 
-    def make(seeds: NDArray[np.uint64], rows: slice, tools: Bench) -> None:
+    def make(seeds: NDArray[np.uint64], rows: slice, buffers: Buffers) -> None:
         into = kernels.Batch(out.mazes[rows], out.answers[rows], out.made[rows], out.longest[rows])
-        kernels.make_all(seeds[rows], size, number, min_path, allow_ties, tools, into)
+        kernels.make_all(seeds[rows], size, number, min_path, allow_ties, buffers, into)
 
-    with SharedAttempts(threads, lambda: bench(size)) as shared:
+    with SharedAttempts(threads, lambda: make_buffers(size)) as shared:
         yield from _until_enough(
             size,
             count,

@@ -1,8 +1,8 @@
 """The compiled part of the maze generator: start and goal, lengthening, and making the shortest path the only one.
 
-Three styles. Perfect: corridors one cell wide that form a tree. Braided: a perfect maze whose dead ends are opened
-as far as the requested path allows. Walls: random cells made into walls, then changed one by one until the path is
-long enough.
+There are three styles. Perfect: corridors one cell wide form a tree. Braided: dead ends of a perfect maze are opened
+as far as the requested path length allows. Walls: random cells become walls, then single cells are changed until the
+path is long enough.
 
 Letters in shapes: n mazes, N size, S = N² cells.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.puzzles.compiled import compiled
-from hrm_cli.puzzles.maze.corridors import Bench, braid, carve
+from hrm_cli.puzzles.maze.corridors import Buffers, braid, carve
 from hrm_cli.puzzles.maze.paths import (
     FREE,
     GOAL,
@@ -32,27 +32,27 @@ from hrm_cli.puzzles.random_numbers import draw
 WALLS, PERFECT, BRAIDED = range(3)
 
 THINNEST, DENSEST = 25, 40
-"""Walls in per cent that a maze of that style begins with; beyond, free cells fall apart."""
+"""Initial percentage of walls in the `walls` style; with more, the free cells are disconnected."""
 
 CHANGES_PER_CELL = 8
-"""Changes tried to lengthen the path of one maze, per cell, before another is begun."""
+"""Changes per cell tried to lengthen the path of one maze before it is given up."""
 
 
 class Batch(NamedTuple):
-    """What n attempts made."""
+    """The results of n attempts."""
 
     mazes: NDArray[np.uint8]
     """`[n, S]`"""
     answers: NDArray[np.uint8]
     """The same with the shortest path marked, `[n, S]`."""
     made: NDArray[np.bool_]
-    """Whether the attempt gave a maze as requested, `[n]`."""
+    """Whether the attempt produced a maze that meets the request, `[n]`."""
     longest: NDArray[np.int32]
-    """Moves of the longest of all shortest paths that the attempt met, `[n]`."""
+    """Moves of the longest shortest path seen in the attempt, `[n]`."""
 
 
 def batch(size: int, count: int) -> Batch:
-    """Room for n attempts."""
+    """Allocates the results of n attempts."""
     cells = size * size
     return Batch(
         np.empty((count, cells), np.uint8),
@@ -63,28 +63,30 @@ def batch(size: int, count: int) -> Batch:
 
 
 @compiled
-def choose_free(maze: NDArray[np.uint8], tools: Bench) -> int:
+def choose_free(maze: NDArray[np.uint8], buffers: Buffers) -> int:
     """A random free cell, or NOWHERE."""
     free = 0
     for cell in range(maze.shape[0]):
         if maze[cell] == FREE:
-            tools.stack[free] = cell
+            buffers.stack[free] = cell
             free += 1
-    return int(tools.stack[draw(tools.state, free)]) if free else NOWHERE
+    return int(buffers.stack[draw(buffers.state, free)]) if free else NOWHERE
 
 
 @compiled
-def choose_goal(maze: NDArray[np.uint8], size: int, start: int, least: int, ties: bool, tools: Bench) -> int:
-    """A random cell at least so many moves from `start`, or NOWHERE; `space` holds the distances afterwards."""
-    space = tools.space
+def choose_goal(
+    maze: NDArray[np.uint8], size: int, start: int, least: int, ties: bool, buffers: Buffers
+) -> int:
+    """A random cell at least `least` moves from `start`, or NOWHERE. Leaves the distances in `space`."""
+    space = buffers.space
     reached = explore(maze, size, start, NOWHERE, space)
     fits = 0
     for i in range(1, reached):
         cell = space.queue[i]
         if space.distances[cell] >= least and (ties or space.ways[cell] == 1):
-            tools.stack[fits] = cell
+            buffers.stack[fits] = cell
             fits += 1
-    return int(tools.stack[draw(tools.state, fits)]) if fits else NOWHERE
+    return int(buffers.stack[draw(buffers.state, fits)]) if fits else NOWHERE
 
 
 @compiled
@@ -95,7 +97,7 @@ def farthest(maze: NDArray[np.uint8], size: int, start: int, space: Search) -> i
 
 @compiled
 def cell_on_path(maze: NDArray[np.uint8], size: int, goal: int, place: int, space: Search) -> int:
-    """The cell at distance `place` from the start on a shortest path to `goal`, after a search."""
+    """The cell at distance `place` from the start on a shortest path to `goal`. Needs a completed search in `space`."""
     cell = goal
     while space.distances[cell] > place:
         for other in neighbors(cell, size, maze.shape[0]):
@@ -106,10 +108,10 @@ def cell_on_path(maze: NDArray[np.uint8], size: int, goal: int, place: int, spac
 
 
 @compiled
-def lengthen(maze: NDArray[np.uint8], size: int, ends: tuple[int, int], least: int, tools: Bench) -> int:
-    """Walls up cells of the path and opens others, as long as it does not get shorter; returns its moves."""
+def lengthen(maze: NDArray[np.uint8], size: int, ends: tuple[int, int], least: int, buffers: Buffers) -> int:
+    """Blocks cells of the path and opens others, but never shortens the path. Returns its moves."""
     start, goal = ends
-    space, state = tools.space, tools.state
+    space, state = buffers.space, buffers.state
     explore(maze, size, start, goal, space)
     moves = int(space.distances[goal])
     for _ in range(CHANGES_PER_CELL * maze.shape[0]):
@@ -132,15 +134,15 @@ def lengthen(maze: NDArray[np.uint8], size: int, ends: tuple[int, int], least: i
 
 
 @compiled
-def make_unique(maze: NDArray[np.uint8], size: int, ends: tuple[int, int], tools: Bench) -> None:
-    """Walls up cells of all shortest paths but one."""
+def make_unique(maze: NDArray[np.uint8], size: int, ends: tuple[int, int], buffers: Buffers) -> None:
+    """Blocks cells of all shortest paths except one."""
     start, goal = ends
-    space = tools.space
+    space = buffers.space
     explore(maze, size, start, goal, space)
     cell = goal
     while cell != start:
         kept = NOWHERE
-        turn = draw(tools.state, 4)
+        turn = draw(buffers.state, 4)
         beside = neighbors(cell, size, maze.shape[0])
         for k in range(4):
             other = beside[(turn + k) % 4]
@@ -155,56 +157,56 @@ def make_unique(maze: NDArray[np.uint8], size: int, ends: tuple[int, int], tools
 
 @compiled
 def make(
-    maze: NDArray[np.uint8], size: int, style: int, least: int, ties: bool, tools: Bench
+    maze: NDArray[np.uint8], size: int, style: int, least: int, ties: bool, buffers: Buffers
 ) -> tuple[int, int, int]:
-    """One attempt: start, goal (NOWHERE where it failed), and the longest shortest path met."""
+    """One attempt. Returns start, goal (NOWHERE if it failed), and the moves of the longest shortest path seen."""
     if style == WALLS:
-        percent = THINNEST + draw(tools.state, DENSEST - THINNEST + 1)
+        percent = THINNEST + draw(buffers.state, DENSEST - THINNEST + 1)
         for cell in range(maze.shape[0]):
-            maze[cell] = WALL if draw(tools.state, 100) < percent else FREE
-        start = choose_free(maze, tools)
+            maze[cell] = WALL if draw(buffers.state, 100) < percent else FREE
+        start = choose_free(maze, buffers)
         if start < 0:
             return NOWHERE, NOWHERE, 0
-        goal = choose_goal(maze, size, start, least, True, tools)
+        goal = choose_goal(maze, size, start, least, True, buffers)
         if goal < 0:
-            goal = farthest(maze, size, start, tools.space)
+            goal = farthest(maze, size, start, buffers.space)
             if goal == start:
                 return NOWHERE, NOWHERE, 0
-        moves = lengthen(maze, size, (start, goal), least, tools)
+        moves = lengthen(maze, size, (start, goal), least, buffers)
         if moves < least:
             return NOWHERE, NOWHERE, moves
         if not ties:
-            make_unique(maze, size, (start, goal), tools)
+            make_unique(maze, size, (start, goal), buffers)
         return start, goal, moves
-    first = carve(maze, size, tools)
-    start = choose_free(maze, tools)
-    goal = choose_goal(maze, size, start, least, ties, tools)
+    first = carve(maze, size, buffers)
+    start = choose_free(maze, buffers)
+    goal = choose_goal(maze, size, start, least, ties, buffers)
     if goal < 0:
-        # The farthest of the farthest: nothing in a tree is farther apart.
-        start = farthest(maze, size, start, tools.space)
-        goal = choose_goal(maze, size, start, least, ties, tools)
-    end = farthest(maze, size, start, tools.space)
-    longest = int(tools.space.distances[end])
+        # Two farthest-cell searches in a row find the diameter of a tree.
+        start = farthest(maze, size, start, buffers.space)
+        goal = choose_goal(maze, size, start, least, ties, buffers)
+    end = farthest(maze, size, start, buffers.space)
+    longest = int(buffers.space.distances[end])
     if goal >= 0 and style == BRAIDED:
-        braid(maze, size, first, (start, goal), least, ties, tools)
+        braid(maze, size, first, (start, goal), least, ties, buffers)
     return start, goal, longest
 
 
 @compiled
 def make_all(
-    seeds: NDArray[np.uint64], size: int, style: int, least: int, ties: bool, tools: Bench, out: Batch
+    seeds: NDArray[np.uint64], size: int, style: int, least: int, ties: bool, buffers: Buffers, out: Batch
 ) -> None:
-    """One attempt for each seed `[n]`; with `ties`, several shortest paths are allowed."""
+    """One attempt per seed `[n]`. With `ties`, several shortest paths are allowed."""
     for i in range(seeds.shape[0]):
-        tools.state[0] = seeds[i]
+        buffers.state[0] = seeds[i]
         maze = out.mazes[i]
-        start, goal, longest = make(maze, size, style, least, ties, tools)
+        start, goal, longest = make(maze, size, style, least, ties, buffers)
         out.longest[i] = longest
         out.made[i] = goal >= 0
         if goal < 0:
             continue
         maze[start] = START
         maze[goal] = GOAL
-        explore(maze, size, start, goal, tools.space)
+        explore(maze, size, start, goal, buffers.space)
         out.answers[i, :] = maze
-        mark_path(out.answers[i], size, goal, tools.space)
+        mark_path(out.answers[i], size, goal, buffers.space)

@@ -1,4 +1,4 @@
-"""Shortest paths of mazes by breadth-first search, compiled.
+"""Compiled breadth-first search for shortest paths in mazes.
 
 Letters in shapes: n mazes, S = rows × columns cells, counted row by row from 0.
 """
@@ -13,31 +13,31 @@ from numpy.typing import NDArray
 from hrm_cli.puzzles.compiled import compiled
 
 WALL, FREE, START, GOAL, MARK = range(5)
-"""What a cell holds; a mark is a free cell on the path of an answer."""
+"""Values of a cell; a mark is a free cell on the path of an answer."""
 
 NOWHERE = -1
-"""Distance of a cell that cannot be reached; as a goal: search everywhere."""
+"""Distance of an unreachable cell. As a goal it means: search the whole maze."""
 
 
 class Search(NamedTuple):
-    """The results of a search for every cell, `[S]` each."""
+    """The results of a search, one entry per cell, `[S]` each."""
 
     distances: NDArray[np.int32]
     """Moves from the start, or NOWHERE."""
     ways: NDArray[np.int8]
-    """Shortest paths from the start, 2 for several."""
+    """Number of shortest paths from the start, 2 for more than one."""
     queue: NDArray[np.int32]
-    """Reached cells in the order of their distances."""
+    """Reached cells, by increasing distance."""
 
 
 def search_space(cells: int) -> Search:
-    """Arrays for searches of mazes of so many cells."""
+    """Allocates the arrays for searches of mazes with `cells` cells."""
     return Search(np.empty(cells, np.int32), np.empty(cells, np.int8), np.empty(cells, np.int32))
 
 
 @compiled
 def neighbors(cell: int, columns: int, cells: int) -> tuple[int, int, int, int]:
-    """The cells above, left, right and below, NOWHERE beyond the edge."""
+    """The cells above, left, right and below; NOWHERE beyond the edge."""
     column = cell % columns
     return (
         cell - columns if cell >= columns else NOWHERE,
@@ -49,7 +49,7 @@ def neighbors(cell: int, columns: int, cells: int) -> tuple[int, int, int, int]:
 
 @compiled
 def explore(maze: NDArray[np.uint8], columns: int, start: int, goal: int, space: Search) -> int:
-    """Fills `space` from `start` until `goal` is certain; returns how many cells were reached."""
+    """Searches from `start` into `space` until the result for `goal` is final. Returns the number of reached cells."""
     distances, ways, queue = space
     distances[:] = NOWHERE
     distances[start] = 0
@@ -70,14 +70,14 @@ def explore(maze: NDArray[np.uint8], columns: int, start: int, goal: int, space:
                 queue[reached] = other
                 reached += 1
             elif distances[other] == distances[cell] + 1:
-                # Several is all that is asked: counted on, it would overflow.
+                # Only "more than one" matters, and an exact count would overflow.
                 ways[other] = 2
     return reached
 
 
 @compiled
 def mark_path(maze: NDArray[np.uint8], columns: int, goal: int, space: Search) -> None:
-    """Marks a shortest path to `goal` after a search that reached it."""
+    """Marks a shortest path to `goal`. The search in `space` must have reached it."""
     cell = goal
     while space.distances[cell] > 1:
         for other in neighbors(cell, columns, maze.shape[0]):
@@ -105,7 +105,7 @@ def solve_mazes(
     ways: NDArray[np.int32],
     answers: NDArray[np.uint8],
 ) -> None:
-    """For mazes `[n, S]`: moves and number of shortest paths `[n]` (0 without one), and mazes with one marked."""
+    """Solves mazes `[n, S]`: moves and number of shortest paths `[n]` (0 if none), and mazes with one path marked."""
     for i in range(mazes.shape[0]):
         answers[i, :] = mazes[i]
         moves[i] = 0
@@ -122,7 +122,7 @@ def solve_mazes(
 
 
 def follow(answer: NDArray[np.uint8], columns: int, start: int) -> tuple[int, int]:
-    """Walks along the marks of `answer` `[S]` as long as there is one way to go: moves made, and the last cell.
+    """Follows the marks of `answer` `[S]` while exactly one continues. Returns the moves made and the last cell.
 
     The walk ends at the goal, where no mark continues, or where several do.
     """
@@ -136,6 +136,6 @@ def follow(answer: NDArray[np.uint8], columns: int, start: int) -> tuple[int, in
 
 
 def onward_cells(answer: NDArray[np.uint8], columns: int, cell: int) -> list[int]:
-    """The cells next to `cell` that belong to the path of `answer`."""
+    """The neighbors of `cell` that belong to the path of `answer`."""
     beside = neighbors(cell, columns, len(answer))
     return [other for other in beside if other >= 0 and answer[other] in (MARK, GOAL, START)]

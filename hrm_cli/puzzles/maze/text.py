@@ -1,6 +1,6 @@
-"""How mazes are written in text files: drawn line by line with blank lines between, or square ones in one line.
+"""Text format of mazes: drawn row by row with blank lines between mazes, or a square maze on one line.
 
-Spaces are free cells, so nothing is trimmed; lines of spaces alone are rows where they are as long as their maze.
+Spaces are free cells, so lines are not trimmed. A line of spaces is a row if it is as long as the maze's other rows.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _ROW = frozenset(CHARACTERS + FREE_IN_DRAWINGS)
 _TELLING = "#SG"
 _SHORTEST_ROW = 2
 _SMALLEST_SQUARE = 2
-"""Side of the smallest maze in one line."""
+"""Side of the smallest maze that may be written on one line."""
 
 
 class MazeText:
-    """Reads mazes of every shape, or only those of `size` rows and columns. Raises ConfigError for a size below 2."""
+    """Reads mazes of any shape, or only mazes of `size` × `size`. Raises ConfigError for a size below 2."""
 
     domain = "maze"
 
@@ -34,7 +34,7 @@ class MazeText:
         self._cells = 0
 
     def claims(self, line: str) -> bool:
-        """Whether the line has a maze's characters only, and one that nothing else has."""
+        """Whether the line has only maze characters, and at least one that no other format uses."""
         return len(line) >= _SHORTEST_ROW and _ROW.issuperset(line) and any(c in _TELLING for c in line)
 
     def is_comment(self, line: str) -> bool:
@@ -42,18 +42,18 @@ class MazeText:
         return line.startswith("#") and not _ROW.issuperset(line.rstrip())
 
     def is_puzzle(self, text: str) -> bool:
-        """Whether the text is a square maze by its length and characters, with a start and a goal."""
+        """Whether length and characters of the text are those of a square maze with start and goal."""
         is_maze = _is_square(len(text)) and _ROW.issuperset(text)
         return is_maze and text.count("S") == text.count("G") == 1
 
     def piece(self, text: str) -> Grid:
-        """The grid of a square maze, row after row. Raises PuzzleError."""
+        """Parses a square maze written row by row. Raises PuzzleError."""
         grid = self._square(text)
         refuse_unsolvable_text(grid)
         return grid
 
     def answer(self, text: str, puzzle: Grid) -> Grid:
-        """An answer of the maze's own shape. Raises PuzzleError."""
+        """Parses an answer, which must have the shape of `puzzle`. Raises PuzzleError."""
         try:
             grid = self._square(text)
         except PuzzleError as error:
@@ -65,7 +65,7 @@ class MazeText:
         return grid
 
     def line(self, text: str, where: str) -> Iterator[Puzzle | Unreadable | Skipped]:
-        """Takes the next line of a text file: the maze that a blank line completes, or what is wrong with it."""
+        """Processes the next line of a text file. A blank line completes a maze, which is yielded, or its error."""
         text = plain(text)
         is_row = len(self._rows[0]) == len(text) if self._rows else False
         if not text or (text.isspace() and not is_row):
@@ -73,14 +73,14 @@ class MazeText:
         elif _is_title(text) and not is_row:
             yield from self.end()
             yield Skipped(where)
-        # Among rows of its length, what looks like a comment is a row with a character that no maze has.
+        # A comment-like line as long as the other rows is a row with an invalid character.
         elif (is_row or not self.is_comment(text)) and self._cells <= LARGEST:
             self._rows.append(text)
             self._places.append(where)
             self._cells += len(text)
 
     def end(self) -> Iterator[Puzzle | Unreadable]:
-        """The maze that the last lines drew."""
+        """Yields the maze in the last lines, if any."""
         rows, places = _without_margins(self._rows), self._places
         too_large = self._cells > LARGEST
         self._rows, self._places, self._cells = [], [], 0
@@ -124,13 +124,13 @@ class MazeText:
 
 
 def _is_title(text: str) -> bool:
-    """Whether a line is words: most of its characters are no maze's."""
+    """Whether a line is text: most of its characters are not maze characters."""
     written = [c for c in text if not c.isspace()]
     return 2 * sum(c in _ROW for c in written) < len(written)
 
 
 def _without_margins(rows: list[str]) -> list[str]:
-    """Rows without the spaces around walls that enclose the whole maze: an indent, or ends that were padded."""
+    """Removes indentation and trailing spaces outside the walls, if walls enclose the whole maze."""
     bare = [row.strip() for row in rows]
     is_closed = len(rows) > 1 and all(row.startswith("#") and row.endswith("#") for row in bare)
     is_closed = is_closed and {*bare[0], *bare[-1]} == {"#"} and len({len(row) for row in bare}) == 1

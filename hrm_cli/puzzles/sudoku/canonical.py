@@ -1,9 +1,9 @@
-"""Canonical forms: two Sudoku puzzles are equal up to symmetry exactly when their canonical forms are equal.
+"""Canonical forms: two Sudoku puzzles are equivalent under symmetry exactly if their canonical forms are equal.
 
-The form is the least image of a puzzle, first by which cells have clues (row by row, a clue counts as 1),
-then by the digits, numbered as they first occur. For one arrangement of the columns, sorting the rows of each
-band and the bands gives the least pattern of clues: only columns are enumerated, and digits decide
-among what remains.
+The canonical form is the lexicographically smallest equivalent puzzle. Puzzles are compared first by their clue
+pattern (row by row, 1 for a clue, 0 for a blank), then by their digits, renumbered in order of first occurrence. For
+a given arrangement of the columns, sorting the rows within bands and then the bands gives the smallest clue pattern.
+So only the arrangements of columns are enumerated; digits decide among those with the smallest pattern.
 
 Letters in shapes: n puzzles, N size, S = N² cells, A arrangements of columns.
 """
@@ -22,37 +22,37 @@ from hrm_cli.puzzles.sudoku.symmetry import arrangements, can_transpose
 
 
 class Columns(NamedTuple):
-    """The arrangements of columns, and what they do to the pattern of clues in a row."""
+    """The arrangements of columns, and their effect on the clue pattern of a row."""
 
     orders: NDArray[np.uint8]
-    """Old column at each new one, `[A, N]`."""
+    """Old column for each new column, `[A, N]`."""
     patterns: NDArray[np.int16]
-    """New pattern of each old pattern, the first column the highest bit, `[A, 2^N]`."""
+    """New row pattern for each old pattern; the first column is the highest bit, `[A, 2^N]`."""
 
 
 class Scratch(NamedTuple):
-    """The arrays that the search for one form writes."""
+    """Working arrays for the search of one canonical form."""
 
     rows: NDArray[np.int16]
-    """Patterns of the rows under one arrangement, `[N]`."""
+    """Clue patterns of the rows under one arrangement, `[N]`."""
     sorted_rows: NDArray[np.int16]
-    """The same in least order, `[N]`."""
+    """The same patterns in the smallest order, `[N]`."""
     best_rows: NDArray[np.int16]
-    """The least patterns so far, `[N]`."""
+    """The smallest patterns found so far, `[N]`."""
     survivors: NDArray[np.int32]
-    """Arrangements that reach the least patterns: transposed or not, order, `[2 A, 2]`."""
+    """Arrangements that give the smallest patterns, as (transposed or not, index of the order), `[2 A, 2]`."""
     form: NDArray[np.uint8]
     """The form being built, `[S]`."""
     labels: NDArray[np.uint8]
-    """New digit of each old one, by row of the form; entry 0 counts the digits seen, `[N + 1, N + 1]`."""
+    """New digit for each old digit, by row of the form; entry 0 counts the digits seen, `[N + 1, N + 1]`."""
     chosen: NDArray[np.int16]
-    """Old row at each row of the form, `[N]`."""
+    """Old row for each row of the form, `[N]`."""
     less: NDArray[np.bool_]
-    """Whether the form is less than the best before each row, `[N + 1]`."""
+    """Whether the rows of the form before each row are already smaller than the best form, `[N + 1]`."""
 
 
 def canonical_cells(cells: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The least image of each puzzle `[n, S]` (0 blank, else the digit) under the whole symmetry group."""
+    """The canonical form of each puzzle `[n, S]` (0 for blank, else the digit) under the whole symmetry group."""
     forms = np.empty((len(cells), size * size), np.uint8)
     columns = _columns(size)
     scratch = Scratch(
@@ -83,7 +83,7 @@ def _columns(size: int) -> Columns:
 
 @compiled
 def sort_rows(rows: NDArray[np.int16], thick: int, out: NDArray[np.int16]) -> None:
-    """The least order of row patterns that keeps bands of `thick` rows together."""
+    """Sorts row patterns into the smallest order that keeps bands of `thick` rows together."""
     size = rows.shape[0]
     out[:] = rows
     for start in range(0, size, thick):
@@ -101,7 +101,7 @@ def sort_rows(rows: NDArray[np.int16], thick: int, out: NDArray[np.int16]) -> No
 
 @compiled
 def compare(left: NDArray[np.int16], right: NDArray[np.int16]) -> int:
-    """-1, 0 or 1: the lexical order of two rows of numbers."""
+    """Compares two arrays lexicographically. Returns -1, 0 or 1."""
     for k in range(left.shape[0]):
         if left[k] != right[k]:
             return -1 if left[k] < right[k] else 1
@@ -110,7 +110,7 @@ def compare(left: NDArray[np.int16], right: NDArray[np.int16]) -> int:
 
 @compiled
 def find_survivors(both: NDArray[np.uint8], thick: int, columns: Columns, scratch: Scratch) -> int:
-    """The arrangements that give the least pattern of clues, into `scratch`; how many they are."""
+    """Writes the arrangements with the smallest clue pattern to `scratch`. Returns their number."""
     size = both.shape[1]
     survivors = 0
     old = np.zeros(size, np.int16)
@@ -138,7 +138,7 @@ def find_survivors(both: NDArray[np.uint8], thick: int, columns: Columns, scratc
 def write_row(
     at: int, cells: NDArray[np.uint8], order: NDArray[np.uint8], best: NDArray[np.uint8], scratch: Scratch
 ) -> bool:
-    """Renumbers `cells` as row `at` of the form; False when that makes it greater than the best."""
+    """Renumbers `cells` as row `at` of the form. Returns False if the form becomes greater than the best."""
     size = order.shape[0]
     labels = scratch.labels[at + 1]
     labels[:] = scratch.labels[at]
@@ -163,7 +163,7 @@ def write_row(
 
 @compiled
 def fits(at: int, row: int, thick: int, scratch: Scratch) -> bool:
-    """Whether old row `row` may stand at row `at` of the form, after the rows chosen so far."""
+    """Whether old row `row` may become row `at` of the form, given the rows chosen so far."""
     if scratch.rows[row] != scratch.best_rows[at]:
         return False
     start = at - at % thick
@@ -172,7 +172,7 @@ def fits(at: int, row: int, thick: int, scratch: Scratch) -> bool:
             return False
     if at > start and scratch.chosen[start] // thick != row // thick:
         return False
-    # Rows without clues are equal: the first free one represents all of its band.
+    # Rows without clues are equal, so only the first unused one of a band is tried.
     if scratch.rows[row] == 0:
         for twin in range(row - row % thick, row):
             if scratch.rows[twin] == 0:
@@ -188,7 +188,7 @@ def fits(at: int, row: int, thick: int, scratch: Scratch) -> bool:
 def least_digits(
     grid: NDArray[np.uint8], thick: int, order: NDArray[np.uint8], best: NDArray[np.uint8], scratch: Scratch
 ) -> None:
-    """Tries every order of rows that gives the least patterns; lowers `best` where one has lesser digits."""
+    """Tries every order of rows with the smallest patterns. Updates `best` if one has smaller digits."""
     size = grid.shape[0]
     at = 0
     scratch.chosen[0] = -1
@@ -209,7 +209,7 @@ def least_digits(
             scratch.chosen[at] = -1
         elif scratch.less[size]:
             best[:] = scratch.form
-            # The prefix of each row is now that of the best.
+            # The form was copied to `best`, so all its prefixes are equal to those of the best form.
             scratch.less[:] = False
 
 
@@ -217,7 +217,7 @@ def least_digits(
 def find_all(
     both: NDArray[np.uint8], thick: int, columns: Columns, scratch: Scratch, forms: NDArray[np.uint8]
 ) -> None:
-    """The canonical form of every puzzle `[n, orientations, N, N]`, into `forms`."""
+    """Writes the canonical form of every puzzle `[n, orientations, N, N]` to `forms`."""
     for i in range(both.shape[0]):
         survivors = find_survivors(both[i], thick, columns, scratch)
         forms[i, :] = 255

@@ -18,13 +18,13 @@ from hrm_cli.puzzles.sudoku.layout import BOXES, SYMBOLS, layout
 from hrm_cli.puzzles.sudoku.symmetry import sample
 
 BLANK = 1
-"""Token of a blank cell: tokens are cells plus this."""
+"""Token of a blank cell, and the offset from cell values to tokens."""
 
 BLANKS = ".0_*"
-"""Characters that mean a blank cell in puzzle files."""
+"""Characters for a blank cell in puzzle files."""
 
 _DIGITS = np.full(256, 255, np.uint8)
-"""Cell of each character."""
+"""Cell value of each character."""
 _DIGITS[[ord(character) for character in BLANKS]] = 0
 _DIGITS[[ord(character) for character in SYMBOLS]] = range(1, len(SYMBOLS) + 1)
 _DIGITS[[ord(character) for character in SYMBOLS[9:].lower()]] = range(10, len(SYMBOLS) + 1)
@@ -145,12 +145,12 @@ class SudokuDomain:
         return Solved(found.counts, found.branches, self.encode_all(found.solutions[:, 0]))
 
     def verify_all(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.bool_]:
-        """Which answers `[n, S]` fill their puzzles by the rules."""
+        """Which answers `[n, S]` are valid solutions of their puzzles."""
         agrees = ((puzzles == BLANK) | (puzzles == answers)).all(axis=1)
         return (answers != BLANK).all(axis=1) & (self.solve_all(answers).counts == 1) & agrees
 
     def violations(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
-        """0 for right answers `[n, S]`, else one more than the givens changed and the units without every digit."""
+        """0 for correct answers `[n, S]`, otherwise 1 + the number of changed givens and of units that miss a digit."""
         changed = ((puzzles > BLANK) & (puzzles != answers)).sum(axis=1)
         of_units = np.sort(answers[:, self.layout.units], axis=2)
         incomplete = (of_units != np.arange(1, self.size + 1) + BLANK).any(axis=2).sum(axis=1)
@@ -158,28 +158,28 @@ class SudokuDomain:
         return np.where(broken > 0, broken + 1, 0).astype(np.int64)
 
     def pin(self, tokens: Tokens, cell: int, token: int) -> Tokens:
-        """The puzzle `[S]` with one more given; `tokens` stays as it is."""
+        """The puzzle `[S]` with one more given; `tokens` is not modified."""
         pinned = tokens.copy()
         pinned[cell] = token
         return pinned
 
     def refuted(self, puzzles: Tokens) -> NDArray[np.bool_]:
-        """Which puzzles `[n, S]` have no solution, as far as givens and naked singles show, `[n]`."""
+        """Which puzzles `[n, S]` are proved unsolvable by their givens and naked singles, `[n]`."""
         from hrm_cli.puzzles.sudoku.solver import refuted
 
         return refuted(puzzles - np.uint8(BLANK), self.size)
 
     def canonical(self, tokens: Tokens) -> list[bytes]:
-        """A name for each puzzle `[n, S]`, equal for two exactly when a symmetry maps one to the other."""
+        """A key for each puzzle `[n, S]`. Two keys are equal exactly if a symmetry maps one puzzle to the other."""
         from hrm_cli.puzzles.sudoku.canonical import canonical_cells
 
         cells = np.where(tokens > BLANK, tokens - BLANK, 0).astype(np.uint8).reshape(-1, self.seq_len)
         return [row.tobytes() for row in canonical_cells(cells, self.size)]
 
     def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
-        """Whether `answer` fills the puzzle by the rules; the reason names the first violation.
+        """Whether `answer` is a valid solution of the puzzle; the reason names the first rule violation.
 
-        Raises PuzzleError when `puzzle` is not of this size.
+        Raises PuzzleError if `puzzle` has another size.
         """
         givens = self._cells(puzzle)
         filled = np.asarray(answer).reshape(-1)
@@ -198,7 +198,10 @@ class SudokuDomain:
         return Verdict(True)
 
     def diagnose(self, puzzle: Grid) -> Diagnosis:
-        """How many solutions a puzzle has, why not one, how hard search is. PuzzleError for another size."""
+        """The number of solutions, the reason if it is not one, and the difficulty.
+
+        Raises PuzzleError for another size.
+        """
         givens = self._cells(puzzle)
         repeated = self._repetition(givens)
         if repeated:
@@ -226,7 +229,7 @@ class SudokuDomain:
         return cells.reshape(self.size, self.size)
 
     def _repetition(self, cells: Grid) -> tuple[str, int, int] | None:
-        """The first unit that holds a digit more than once: its name, the digit, how often."""
+        """The first unit with a repeated digit: its name, the digit and the number of occurrences; else None."""
         for unit, places in enumerate(self.layout.units):
             counts = np.bincount(cells[places], minlength=self.size + 1)
             for digit in range(1, self.size + 1):
@@ -236,7 +239,7 @@ class SudokuDomain:
 
 
 def from_shape(vocab_size: int, seq_len: int) -> SudokuDomain | None:
-    """The Sudoku whose vocabulary and length these are, if there is one."""
+    """The Sudoku domain with this vocabulary size and sequence length, or None."""
     for size in BOXES:
         domain = SudokuDomain(size)
         if (domain.vocab_size, domain.seq_len) == (vocab_size, seq_len):

@@ -1,11 +1,12 @@
-"""Grids drawn with spaces for blanks, as newspapers print them: the position of a character shows its cell.
+"""Parses grids drawn with spaces for blanks, as in newspapers: the position of a character determines its cell.
 
-One row with blanks does not show its columns, so a grid is understood as a whole: from where its bars stand, from the
-distances between its digits, and from its number of rows, which is its number of columns. Every layout that explains
-all rows is considered. Where two of them give different puzzles, or leading spaces have been lost, nothing is guessed.
+A single row with blanks does not determine its columns, so the grid is parsed as a whole: from the positions of its
+bars, from the distances between its digits, and from the number of rows, which equals the number of columns. The
+parser considers every layout that fits all rows. If two layouts give different puzzles, or leading spaces have been
+lost, it reports an error instead of guessing.
 
-Letters: N size; a layout is a stride (columns from cell to cell), the spaces before the first and after the last cell
-of a box, and without bars the additional gap between boxes.
+Letters: N size. A layout consists of a stride (text columns from cell to cell), the spaces before the first and after
+the last cell of a box, and, without bars, the additional gap between boxes.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from itertools import product
 from hrm_cli.puzzles.sudoku.layout import ALL_BOXES
 
 BARS = re.compile(r"[|:!]+")
-"""Neighboring bars are one: double lines between boxes."""
+"""Adjacent bars count as one, for double lines between boxes."""
 
 _LABEL = re.compile(r"\d{1,3}\s*")
 """A first line that may be a number above the grid."""
 _ONE_LESS = frozenset({8, 15})
-"""Sizes that a larger grid seems to have when its last row and column are empty."""
+"""Apparent sizes that may belong to a larger grid whose last row and column are empty."""
 _STRIDES = range(1, 5)
 _PADS = range(4)
 _GAPS = range(7)
@@ -36,7 +37,7 @@ HELP = "write blanks as dots"
 
 
 def cells_of_drawing(rows: Sequence[str]) -> list[str] | str:
-    """The cells of N drawn rows, `.` for blanks; or why they are not known, as text."""
+    """The cells of N drawn rows, `.` for blanks; or, as a string, the reason why they cannot be determined."""
     size = len(rows)
     rows = [row.expandtabs() for row in rows]
     readings = set(_readings(rows, size))
@@ -55,7 +56,7 @@ def cells_of_drawing(rows: Sequence[str]) -> list[str] | str:
 
 
 def _seems_trimmed(rows: Sequence[str]) -> bool:
-    """Whether every row begins at the same place: no puzzle has a digit in each row of its first column."""
+    """Whether every row begins at the same column. No puzzle has a digit in every row of its first column."""
     return len({len(row) - len(row.lstrip()) for row in rows if row.strip()}) == 1
 
 
@@ -78,12 +79,12 @@ def _readings(rows: Sequence[str], size: int) -> Iterator[str]:
         if count == size and (len(starts) > 1 or size > per_row + 2):
             yield from _cells_in_order(inner)
         elif len(starts) == 1 and count in (size, per_row):
-            # Three bars in 4×4 are those of two boxes with a frame, or of four cells without: the widths tell.
+            # In 4×4, three bars are two boxes with a frame or four cells without one. The widths decide.
             yield from _between_bars(inner, size // count, bool(left), bool(right))
 
 
 def _cells_in_order(pieces: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Every cell between bars of its own: its place in the order says which it is."""
+    """Rows with bars around every cell: the cell's index is its column."""
     cells = [piece.strip() or "." for of_row in pieces for piece in of_row]
     if all(len(cell) == 1 for cell in cells):
         yield "".join(cells)
@@ -92,9 +93,9 @@ def _cells_in_order(pieces: Sequence[Sequence[str]]) -> Iterator[str]:
 def _between_bars(
     pieces: Sequence[Sequence[str]], width: int, has_left: bool, has_right: bool
 ) -> Iterator[str]:
-    """Boxes (or cells) between bars that stand below each other.
+    """Boxes (or cells) between vertically aligned bars.
 
-    Cells are counted from the bars: in the first box from the right where nothing bounds it on the left.
+    Cells are counted from the bars. If the first box has no bar on its left, they are counted from the right.
     """
     count = len(pieces[0])
     for stride, before, after in product(_STRIDES if width > 1 else (1,), _PADS, _PADS):
@@ -122,7 +123,7 @@ def _between_bars(
 
 
 def _without_bars(rows: Sequence[str], size: int) -> Iterator[str]:
-    """Digits and spaces alone: every stride, gap between boxes and indent that explains all digits."""
+    """Rows of digits and spaces only: tries every stride, gap between boxes and indent that fits all digits."""
     width = ALL_BOXES[size][1]
     stops = [place for row in rows for place, character in enumerate(row) if not character.isspace()]
     if not stops:
@@ -137,7 +138,7 @@ def _without_bars(rows: Sequence[str], size: int) -> Iterator[str]:
 
 
 def _cells_at(text: str, places: Sequence[int]) -> str | None:
-    """The characters at some places, `.` for spaces; None where something stands elsewhere."""
+    """The characters at the given columns, `.` for spaces; None if there is a character anywhere else."""
     if any(not character.isspace() and place not in places for place, character in enumerate(text)):
         return None
     return "".join(

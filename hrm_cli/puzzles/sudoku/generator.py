@@ -1,7 +1,7 @@
-"""The Sudoku generator: puzzles with one solution each, all different, the same for the same seed.
+"""The Sudoku generator: different puzzles with one solution each, reproducible from the seed.
 
-Every attempt has its own seed and is made by compiled code; this module sets the target of each attempt, keeps new
-puzzles and stops when no new one comes.
+Compiled code makes every attempt from its own seed. This module sets the target of each attempt, keeps new puzzles,
+and stops when no more are found.
 
 Letters in shapes: n puzzles, S cells.
 """
@@ -21,21 +21,21 @@ from hrm_cli.puzzles.sharing import SharedAttempts
 from hrm_cli.puzzles.sudoku.layout import FEWEST_CLUES, layout
 
 if TYPE_CHECKING:
-    from hrm_cli.puzzles.sudoku.generator_kernels import Batch, Bench
+    from hrm_cli.puzzles.sudoku.generator_kernels import Batch, Buffers
 
 Cells = NDArray[np.uint8]
 
 BATCH = 64
-"""Attempts between two checks of what is still missing; results depend on it."""
+"""Attempts per batch. After each batch the remaining count is checked; results depend on this number."""
 
 _AHEAD = 16
-"""Batches made at once while many puzzles of one number of clues are still missing: work for many processors."""
+"""Batches made at once while many puzzles of one number of clues are missing, so that many threads have work."""
 
 PATIENCE = 20_000
-"""Attempts in a row without a new puzzle after which a number of clues counts as exhausted."""
+"""Consecutive attempts without a new puzzle after which a number of clues counts as exhausted."""
 
 PATIENCE_WHEN_HARD = 500
-"""The same where a difficulty is requested: each attempt is hundreds of puzzles then."""
+"""The same limit if a difficulty is requested; an attempt then makes hundreds of puzzles."""
 
 
 def generate(
@@ -50,13 +50,13 @@ def generate(
     """Makes `count` different N×N puzzles with one solution each: pairs (puzzles, solutions) of `[n ≤ chunk, S]`.
 
     Cells hold digits, 0 for blank. `clues` is a number, a (low, high) range over which puzzles are spread evenly, or
-    None for minimal puzzles (no clue can go). `min_difficulty` counts the branches of the exact solver.
+    None for minimal puzzles (no clue can be removed). `min_difficulty` counts the branches of the exact solver.
     The result depends only on the arguments and the state of `rng`, not on `chunk` and `threads`.
 
-    If no new puzzle is found for a number of clues, the other numbers of the range get its share.
+    If no more puzzles are found for a number of clues, its share goes to the other numbers of the range.
 
-    Raises ConfigError at once for arguments that no puzzle can meet, and PuzzleError after the last pair when
-    fewer than `count` are found.
+    Raises ConfigError immediately if no puzzle can satisfy the arguments, and PuzzleError after the last pair if
+    fewer than `count` puzzles were found.
     """
     wanted = _clue_counts(size, clues)
     if count < 0 or chunk < 1 or min_difficulty < 0:
@@ -65,7 +65,7 @@ def generate(
 
 
 def _clue_counts(size: int, clues: int | tuple[int, int] | None) -> list[int]:
-    """The numbers of clues requested; 0 alone stands for minimal."""
+    """The requested numbers of clues; `[0]` means minimal puzzles."""
     cells = layout(size).size ** 2
     if size not in FEWEST_CLUES:
         raise ConfigError(f"Sudoku size {size}: puzzles are generated of {', '.join(map(str, FEWEST_CLUES))}")
@@ -83,7 +83,7 @@ def _clue_counts(size: int, clues: int | tuple[int, int] | None) -> list[int]:
 
 
 class _Share:
-    """How many puzzles of one number of clues are expected, were made, and since when none came."""
+    """Counts for one number of clues: puzzles to make, puzzles made, and attempts since the last new puzzle."""
 
     def __init__(self, clues: int, wanted: int) -> None:
         self.clues = clues
@@ -109,11 +109,11 @@ def _generate(
 
     out = kernels.batch(size, BATCH * _AHEAD)
 
-    def make(seeds: NDArray[np.uint64], clues: NDArray[np.int64], rows: slice, tools: Bench) -> None:
+    def make(seeds: NDArray[np.uint64], clues: NDArray[np.int64], rows: slice, buffers: Buffers) -> None:
         into = kernels.Batch(out.puzzles[rows], out.solutions[rows], out.made[rows])
-        kernels.make_all(seeds[rows], clues[rows], min_difficulty, tools, into)
+        kernels.make_all(seeds[rows], clues[rows], min_difficulty, buffers, into)
 
-    with SharedAttempts(threads, lambda: kernels.bench(size)) as shared:
+    with SharedAttempts(threads, lambda: kernels.make_buffers(size)) as shared:
         yield from _until_enough(
             size,
             count,
@@ -143,7 +143,7 @@ def _until_enough(
     puzzles, solutions = (np.empty((min(chunk, count), size * size), np.uint8) for _ in range(2))
     filled = 0
     while len(seen) < count:
-        # What a batch of several shares works for depends on the batch before; hard puzzles take long as it is.
+        # With several shares, the plan of a batch depends on the batch before it. Hard puzzles take long enough anyway.
         ahead = 1 if len(shares) > 1 or min_difficulty else max(1, min(_AHEAD, shares[0].missing // BATCH))
         plan = _plan(shares) * ahead
         seeds = rng.integers(0, 2**64, ahead * BATCH, dtype=np.uint64)
@@ -175,15 +175,15 @@ def _until_enough(
 
 
 def _spread(shares: list[_Share], total: int) -> None:
-    """Shares a total evenly, the remainder from the first on."""
+    """Distributes a total evenly over the shares; the first ones get the remainder."""
     for i, share in enumerate(shares):
         share.wanted = total // len(shares) + (i < total % len(shares))
 
 
 def _plan(shares: list[_Share]) -> list[_Share]:
-    """The share that each attempt of a batch works for: those that miss most get most."""
+    """Assigns each attempt of a batch to a share, in proportion to the puzzles that the share still misses."""
     missing = np.array([max(share.missing, 0) for share in shares], dtype=np.float64)
-    # Whole attempts by cumulated proportion, so that every batch is full.
+    # Round the cumulative proportions, so that the attempts add up to a full batch.
     edges = np.cumsum(missing) / missing.sum() * BATCH
     return [shares[int(np.searchsorted(edges, i + 0.5))] for i in range(BATCH)]
 

@@ -1,8 +1,9 @@
-"""The compiled part of the generator: random solved grids, removal of clues, climbing in difficulty.
+"""The compiled part of the generator: random solved grids, removal of clues, hill climbing in difficulty.
 
-Every choice of the search for a solved grid is random, cells and digits alike, so any grid can come up. Removal asks
-one question per clue: is there a solution with another digit in this cell? Each such solution differs from the wanted
-one in cells of which a clue must always remain, so these are kept and answer later questions without a search.
+The search for a solved grid chooses cells and digits at random, so it can produce any grid. A clue can be removed if
+no solution has another digit in its cell. Each alternative solution found by this check differs from the intended
+solution in a set of cells, at least one of which must keep its clue. These sets are stored, so that many later checks
+need no search.
 
 Letters in shapes: n puzzles, N size, S cells, U units, K kept differences.
 """
@@ -31,7 +32,7 @@ from hrm_cli.puzzles.sudoku.solver import (
 
 @compiled
 def draw_split(masks: NDArray[np.int16], state: NDArray[np.uint64]) -> tuple[int, int]:
-    """A random cell among those with the fewest candidates, and one of these; (-1, 0) when all are known."""
+    """A random cell among those with the fewest candidates, and one of its candidates; (-1, 0) if all are known."""
     fewest = 100
     ties = 0
     chosen = -1
@@ -58,7 +59,7 @@ def draw_split(masks: NDArray[np.int16], state: NDArray[np.uint64]) -> tuple[int
 
 @compiled
 def fill(solution: NDArray[np.uint8], board: Board, space: Workspace, state: NDArray[np.uint64]) -> None:
-    """A complete grid by search with random choices, backtracking where they fail."""
+    """Fills a complete grid by backtracking search with random choices."""
     depth = 0
     space.masks[0, :] = (1 << board.units.shape[1]) - 1
     alive = True
@@ -92,31 +93,34 @@ def fill(solution: NDArray[np.uint8], board: Board, space: Workspace, state: NDA
 
 KEPT_DIFFERENCES = 128
 CLIMBING_STEPS = 400
-"""Swaps tried on one grid before another is drawn."""
+"""Clue swaps tried on one solved grid before a new grid is generated."""
 
 MOST_ADDED = 6
-"""Cells given in a swap before clues are removed again; fewer climb half as fast (measured at difficulty 20 and 60)."""
+"""Clues added in a swap before clues are removed again.
+
+Fewer make half the progress (measured at difficulty 20, 60).
+"""
 
 _NONE, _ONE = np.uint64(0), np.uint64(1)
 
 
-class Bench(NamedTuple):
-    """What one puzzle after another is made with."""
+class Buffers(NamedTuple):
+    """Working arrays that are reused from puzzle to puzzle."""
 
     board: Board
     space: Workspace
     state: NDArray[np.uint64]
     """The random generator's state, `[1]`."""
     found: NDArray[np.uint8]
-    """Room for one solution, `[1, S]`."""
+    """Buffer for one solution, `[1, S]`."""
     two: NDArray[np.uint8]
-    """Room for two solutions, `[2, S]`."""
+    """Buffer for two solutions, `[2, S]`."""
     differences: NDArray[np.uint64]
-    """Cells in which another solution differs from the wanted one, as bits, `[K, 2]`."""
+    """Bit sets of the cells in which another solution differs from the intended one, `[K, 2]`."""
     kept: NDArray[np.int64]
-    """How many differences were found of the current grid, `[1]`; the last K are kept."""
+    """Number of differences found for the current grid, `[1]`; the last K are kept."""
     given: NDArray[np.uint64]
-    """Cells with a clue, as bits, `[2]`."""
+    """Bit set of the cells with a clue, `[2]`."""
     used: NDArray[np.int16]
     """Digits given in each unit, `[U]`."""
     order: NDArray[np.int16]
@@ -126,20 +130,20 @@ class Bench(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What n attempts made."""
+    """The results of n attempts."""
 
     puzzles: NDArray[np.uint8]
     """0 for blank, else the digit, `[n, S]`."""
     solutions: NDArray[np.uint8]
     """`[n, S]`"""
     made: NDArray[np.bool_]
-    """Whether the attempt gave a puzzle as requested, `[n]`."""
+    """Whether the attempt produced a puzzle that meets the request, `[n]`."""
 
 
-def bench(size: int) -> Bench:
-    """All arrays for making N×N puzzles."""
+def make_buffers(size: int) -> Buffers:
+    """Allocates the working arrays for N×N puzzles."""
     cells = size * size
-    return Bench(
+    return Buffers(
         board=board(size),
         space=workspace(size),
         state=np.empty(1, np.uint64),
@@ -155,7 +159,7 @@ def bench(size: int) -> Bench:
 
 
 def batch(size: int, count: int) -> Batch:
-    """Room for n attempts."""
+    """Allocates the results of n attempts."""
     cells = size * size
     return Batch(
         np.empty((count, cells), np.uint8), np.empty((count, cells), np.uint8), np.empty(count, np.bool_)
@@ -163,43 +167,43 @@ def batch(size: int, count: int) -> Batch:
 
 
 @compiled
-def is_needed(puzzle: NDArray[np.uint8], solution: NDArray[np.uint8], cell: int, tools: Bench) -> bool:
+def is_needed(puzzle: NDArray[np.uint8], solution: NDArray[np.uint8], cell: int, buffers: Buffers) -> bool:
     """Whether the puzzle without its clue in `cell` has several solutions."""
-    differences = tools.differences
+    differences = buffers.differences
     word = cell >> 6
     own = _ONE << np.uint64(cell & 63)
-    for k in range(min(tools.kept[0], differences.shape[0])):
+    for k in range(min(buffers.kept[0], differences.shape[0])):
         if (
-            differences[k, word] & tools.given[word] == own
-            and differences[k, 1 - word] & tools.given[1 - word] == _NONE
+            differences[k, word] & buffers.given[word] == own
+            and differences[k, 1 - word] & buffers.given[1 - word] == _NONE
         ):
             return True
     puzzle[cell] = 0
-    set_givens(puzzle, tools.board, tools.space)
+    set_givens(puzzle, buffers.board, buffers.space)
     puzzle[cell] = solution[cell]
-    masks = tools.space.masks[0]
+    masks = buffers.space.masks[0]
     rest = int(masks[cell]) & ~(1 << (int(solution[cell]) - 1))
     if rest == 0:
         return False
     masks[cell] = rest
-    possible = rest & (rest - 1) != 0 or place(masks, cell, rest, tools.board, tools.space.queue)
-    found, _ = explore(possible, tools.board, tools.space, tools.found)
+    possible = rest & (rest - 1) != 0 or place(masks, cell, rest, buffers.board, buffers.space.queue)
+    found, _ = explore(possible, buffers.board, buffers.space, buffers.found)
     if not found:
         return False
-    slot = tools.kept[0] % differences.shape[0]
-    tools.kept[0] += 1
+    slot = buffers.kept[0] % differences.shape[0]
+    buffers.kept[0] += 1
     differences[slot, :] = _NONE
     for s in range(puzzle.shape[0]):
-        if tools.found[0, s] != solution[s]:
+        if buffers.found[0, s] != solution[s]:
             differences[slot, s >> 6] |= _ONE << np.uint64(s & 63)
     return True
 
 
 @compiled
-def is_single(cell: int, digit: int, puzzle: NDArray[np.uint8], tools: Bench) -> bool:
-    """Whether the other clues alone leave `digit` one place in a unit, or `cell` no other digit."""
-    units, units_of = tools.board.units, tools.board.units_of
-    used = tools.used
+def is_single(cell: int, digit: int, puzzle: NDArray[np.uint8], buffers: Buffers) -> bool:
+    """Whether the other clues alone leave a single cell of a unit for `digit`, or a single digit for `cell`."""
+    units, units_of = buffers.board.units, buffers.board.units_of
+    used = buffers.used
     own = units_of[cell]
     if int(used[own[0]] | used[own[1]] | used[own[2]]) == (1 << units.shape[1]) - 1:
         return True
@@ -212,7 +216,7 @@ def is_single(cell: int, digit: int, puzzle: NDArray[np.uint8], tools: Bench) ->
                 theirs = units_of[other]
                 seen = 0
                 for i in range(3):
-                    # A shared unit holds the digit only by the clue in question.
+                    # In a shared unit, the digit is there only because of the clue under test.
                     if theirs[i] != own[i]:
                         seen |= int(used[theirs[i]])
                 if not seen & bit:
@@ -224,76 +228,76 @@ def is_single(cell: int, digit: int, puzzle: NDArray[np.uint8], tools: Bench) ->
 
 
 @compiled
-def reduce(puzzle: NDArray[np.uint8], solution: NDArray[np.uint8], fewest: int, tools: Bench) -> int:
-    """Removes clues in random order down to `fewest`, or until none can go; returns how many are left."""
-    units_of, used, order = tools.board.units_of, tools.used, tools.order
+def reduce(puzzle: NDArray[np.uint8], solution: NDArray[np.uint8], fewest: int, buffers: Buffers) -> int:
+    """Removes clues in random order down to `fewest`, or until none can be removed. Returns how many are left."""
+    units_of, used, order = buffers.board.units_of, buffers.used, buffers.order
     clues = 0
-    tools.given[:] = _NONE
+    buffers.given[:] = _NONE
     used[:] = 0
     for cell in range(puzzle.shape[0]):
         if puzzle[cell]:
             order[clues] = cell
             clues += 1
-            tools.given[cell >> 6] |= _ONE << np.uint64(cell & 63)
+            buffers.given[cell >> 6] |= _ONE << np.uint64(cell & 63)
             for k in range(3):
                 used[units_of[cell, k]] |= 1 << (int(puzzle[cell]) - 1)
-    shuffle(order, clues, tools.state)
+    shuffle(order, clues, buffers.state)
     for i in range(clues):
         if clues <= fewest:
             break
         cell = order[i]
         digit = int(solution[cell])
-        if is_single(cell, digit, puzzle, tools) or not is_needed(puzzle, solution, cell, tools):
+        if is_single(cell, digit, puzzle, buffers) or not is_needed(puzzle, solution, cell, buffers):
             clues -= 1
             puzzle[cell] = 0
-            tools.given[cell >> 6] ^= _ONE << np.uint64(cell & 63)
+            buffers.given[cell >> 6] ^= _ONE << np.uint64(cell & 63)
             for k in range(3):
                 used[units_of[cell, k]] ^= 1 << (digit - 1)
     return clues
 
 
 @compiled
-def difficulty_of(puzzle: NDArray[np.uint8], tools: Bench) -> int:
-    """The splits that an exhaustive search of the puzzle makes."""
-    set_givens(puzzle, tools.board, tools.space)
-    _, branches = explore(True, tools.board, tools.space, tools.two)
+def difficulty_of(puzzle: NDArray[np.uint8], buffers: Buffers) -> int:
+    """The number of splits in an exhaustive search of the puzzle."""
+    set_givens(puzzle, buffers.board, buffers.space)
+    _, branches = explore(True, buffers.board, buffers.space, buffers.two)
     return branches
 
 
 @compiled
 def climb(
-    puzzle: NDArray[np.uint8], solution: NDArray[np.uint8], fewest: int, wanted: int, tools: Bench
+    puzzle: NDArray[np.uint8], solution: NDArray[np.uint8], fewest: int, wanted: int, buffers: Buffers
 ) -> bool:
-    """Swaps clues, never for an easier puzzle, until it is as hard as `wanted`; gives up in the end."""
-    reached = difficulty_of(puzzle, tools)
+    """Swaps clues, never accepting an easier puzzle, until the difficulty is `wanted`. False after too many swaps."""
+    reached = difficulty_of(puzzle, buffers)
     for _ in range(CLIMBING_STEPS):
         if reached >= wanted:
             return True
-        tools.trial[:] = puzzle
-        for _ in range(1 + draw(tools.state, MOST_ADDED)):
-            cell = draw(tools.state, puzzle.shape[0])
-            tools.trial[cell] = solution[cell]
-        clues = reduce(tools.trial, solution, fewest, tools)
+        buffers.trial[:] = puzzle
+        for _ in range(1 + draw(buffers.state, MOST_ADDED)):
+            cell = draw(buffers.state, puzzle.shape[0])
+            buffers.trial[cell] = solution[cell]
+        clues = reduce(buffers.trial, solution, fewest, buffers)
         if fewest in (0, clues):
-            difficulty = difficulty_of(tools.trial, tools)
+            difficulty = difficulty_of(buffers.trial, buffers)
             if difficulty >= reached:
                 reached = difficulty
-                puzzle[:] = tools.trial
+                puzzle[:] = buffers.trial
     return reached >= wanted
 
 
 @compiled
 def make_all(
-    seeds: NDArray[np.uint64], clues: NDArray[np.int64], min_difficulty: int, tools: Bench, out: Batch
+    seeds: NDArray[np.uint64], clues: NDArray[np.int64], min_difficulty: int, buffers: Buffers, out: Batch
 ) -> None:
-    """One attempt for each seed: a puzzle of `clues[i]` clues (0: minimal), into the arrays of `out`."""
+    """One attempt per seed: a puzzle of `clues[i]` clues (0: minimal), written to the arrays of `out`."""
     for i in range(seeds.shape[0]):
         puzzle, solution = out.puzzles[i], out.solutions[i]
-        tools.state[0] = seeds[i]
-        tools.kept[0] = 0
-        fill(solution, tools.board, tools.space, tools.state)
+        buffers.state[0] = seeds[i]
+        buffers.kept[0] = 0
+        fill(solution, buffers.board, buffers.space, buffers.state)
         puzzle[:] = solution
-        left = reduce(puzzle, solution, clues[i], tools)
+        left = reduce(puzzle, solution, clues[i], buffers)
         out.made[i] = clues[i] in (0, left)
         if out.made[i] and min_difficulty > 0:
-            out.made[i] = climb(puzzle, solution, clues[i], min_difficulty, tools)
+            out.made[i] = climb(puzzle, solution, clues[i], min_difficulty, buffers)

@@ -1,8 +1,8 @@
-"""Grids out of the rows of a text: where one begins and ends, and what its lines are.
+"""Assembles Sudoku grids from the rows of a text: where a grid begins and ends, and what each line means.
 
-Rows gather in paragraphs, which end at blank lines and between frames. A grid is one paragraph, or several of whole
-bands of boxes. Grids that write their blanks may also follow each other directly; they are given out as soon as they
-are whole, so that a file may be of any length.
+Rows are collected into paragraphs, which end at blank lines and between frames. A grid is one paragraph, or several
+paragraphs that are complete bands of boxes. Grids with characters for blanks may also follow each other directly. They
+are yielded as soon as they are complete, so a file may have any length.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hrm_cli.puzzles.sudoku.layout import ALL_BOXES
 from hrm_cli.puzzles.sudoku.line_text import WRITTEN, Line, is_label
 
 MOST_ROWS = 120
-"""Lines of a paragraph that are kept until it ends."""
+"""Largest number of lines of a paragraph that are kept until it ends."""
 
 _AMBIGUOUS_SIZE = 16
 """Cells of a 4×4 puzzle and of a row of 16×16."""
@@ -25,7 +25,7 @@ _AMBIGUOUS_SIZE = 16
 
 @dataclass(frozen=True)
 class Cells:
-    """A puzzle's cells in one line, blanks as dots or as they are written."""
+    """The cells of a puzzle as one string, blanks as dots or as written in the file."""
 
     cells: str
     where: str
@@ -35,35 +35,35 @@ Found = Cells | Unreadable | Skipped
 
 
 class Grids:
-    """Takes the lines of a file that may be rows and gives out grids."""
+    """Takes the lines of a file that may be rows, and yields grids."""
 
     def __init__(self, sizes: Collection[int]) -> None:
         self._sizes = sizes
         self._lines: list[Line] = []
         self._paragraphs: list[int] = []
-        """Lines of the earlier paragraphs of the grid at hand."""
+        """Lines in each earlier paragraph of the current grid."""
         self._leading: list[Line] = []
-        """Lines of spaces above the first row: rows of blanks, where they are as long as the others."""
+        """Lines of spaces above the first row. They are rows of blanks if they are as long as the other rows."""
         self._after_rule = False
         self._is_broken = False
         self._after_fragment = False
-        """Whether bands have been given up: those that follow may belong to the same grid."""
+        """Whether incomplete bands were just discarded; the next bands may belong to the same grid."""
         self._after_blank = False
 
     def rule(self) -> Iterator[Found]:
-        """A rule. Two of them without a row between are the end of one frame and the beginning of another."""
+        """Processes a horizontal rule. Two rules without a row between them end one frame and begin another."""
         if self._after_rule:
             yield from self.blank("")
         self._after_rule = True
 
     def row(self, line: Line) -> Iterator[Found]:
-        """A line that may be a row."""
+        """Processes a line that may be a row."""
         self._after_rule = self._after_blank = False
         if self._is_broken:
             return
         own = self._own()
         if own and not line.maybe and len(line.cells) != len(own[-1].cells):
-            # Rows of another length begin another grid; where blanks are spaces, all lengths differ.
+            # A row of another length begins another grid, unless blanks are spaces: then row lengths differ anyway.
             is_written = not all(row.has_gaps for row in own)
             if is_written and self._grids_of(own):
                 yield from self._end_paragraph()
@@ -79,7 +79,7 @@ class Grids:
             self._is_broken = True
 
     def blank(self, text: str) -> Iterator[Found]:
-        """A blank line: the end of a paragraph, or where it is as long as the rows, a row of spaces for blanks."""
+        """Processes a blank line: the end of a paragraph, or a row of blanks if it is as long as the other rows."""
         own = self._own()
         is_drawn = own and not self._is_broken and all(line.has_gaps for line in own)
         if is_drawn and len(text) == max(len(line.text) for line in own):
@@ -96,7 +96,7 @@ class Grids:
             self._leading = []
 
     def end(self) -> Iterator[Found]:
-        """What the last lines left: the end of the file, or a line that is part of no grid."""
+        """Yields what is pending, at the end of the file or at a line that is not part of a grid."""
         yield from self._end_paragraph()
         yield from self._give_up()
         self._is_broken = self._after_rule = self._after_fragment = False
@@ -106,7 +106,7 @@ class Grids:
         return self._lines[sum(self._paragraphs) :]
 
     def _is_whole(self, own: Sequence[Line]) -> bool:
-        """Whether the paragraph is a grid for certain, whatever follows: all its rows write their blanks."""
+        """Whether the paragraph is certainly a complete grid, because all its rows have characters for blanks."""
         rows = [line for line in own if not line.maybe]
         size = len(rows[0].cells) if rows else 0
         if len(own) < size or size not in self._sizes or rows[0].separated or rows[0].cells in _heading(size):
@@ -137,26 +137,26 @@ class Grids:
         else:
             self._paragraphs.append(len(own))
             if self._after_fragment or not self._may_grow(self._lines, self._paragraphs):
-                # What is left of a broken grid is not made a grid of with bands of the next one.
+                # Never combine the rest of a broken grid with bands of the next grid.
                 self._after_fragment |= bool(before)
                 yield from self._unreadable(before)
                 yield from self._unreadable(own)
                 self._forget()
 
     def _in_bands(self, before: int) -> list[Found]:
-        """The grid that the last paragraph completes, if it does exactly that."""
+        """The grid that the last paragraph completes, if it completes exactly one."""
         lines = self._lines
         if not self._may_be_bands([*self._paragraphs, len(lines) - before], len(lines)):
             return []
         rows = [line for line in lines if not line.maybe]
-        # Where no box has bars on both sides, rows of spaces and blank lines, or two sizes, look alike.
+        # Unless a box has bars on both sides, rows of spaces and blank lines, or two sizes, cannot be distinguished.
         is_clear = all(line.text.count("|") > 1 for line in lines)
         found = self._grids_of(lines) if is_clear else self._written(lines, rows)
         is_one = len(found) == 1 and isinstance(found[0], Cells) and len(found[0].cells) == len(lines) ** 2
         return found if is_one else []
 
     def _may_grow(self, lines: Sequence[Line], paragraphs: Sequence[int]) -> bool:
-        """Whether these paragraphs can be the first bands of a grid, or its rows with blank lines between."""
+        """Whether these paragraphs can be the first bands of a grid, or its first rows separated by blank lines."""
         rows = [line for line in lines if not line.maybe]
         lengths = {len(line.cells) for line in rows}
         gaps = all(line.has_gaps for line in rows)
@@ -166,7 +166,7 @@ class Grids:
         return any(self._may_be_bands(paragraphs, n) for n in sizes)
 
     def _may_be_bands(self, paragraphs: Sequence[int], size: int) -> bool:
-        """Whether paragraphs of so many lines are whole bands, or single rows."""
+        """Whether paragraphs with these numbers of lines are complete bands, or single rows."""
         if all(count == 1 for count in paragraphs):
             return True
         return size in self._sizes and all(count % ALL_BOXES[size][0] == 0 for count in paragraphs)
@@ -184,7 +184,7 @@ class Grids:
         sixteen = [line for line in rows if len(line.cells) == _AMBIGUOUS_SIZE]
         is_large = len(small) < len(rows) and self._is_large([line.cells for line in small])
         if small and len(small) == len(sixteen) and not is_large:
-            # Puzzles of 4×4, one a line, and between them what is none.
+            # 4×4 puzzles, one per line, with other lines between them.
             for is_puzzle, group in groupby(rows, key=lambda line: self._ambiguous([line])):
                 run = list(group)
                 if is_puzzle:
@@ -197,7 +197,7 @@ class Grids:
             yield Unreadable(lines[0].where, "a grid without any digit")
 
     def _ambiguous(self, rows: Sequence[Line]) -> bool:
-        """Whether rows of no grid are 4×4 puzzles all the same."""
+        """Whether rows that do not form a grid are 4×4 puzzles, one per line."""
         return 4 in self._sizes and all(
             len(line.cells) == _AMBIGUOUS_SIZE
             and set("1234" + WRITTEN).issuperset(line.cells)
@@ -227,7 +227,7 @@ class Grids:
         return f"a grid of {size} columns and {len(rows)} rows"
 
     def _grids_of(self, lines: Sequence[Line]) -> list[Found]:
-        """The grids that these lines are, all of them; nothing where they are none or may be different ones."""
+        """The grids formed by all of these lines; empty if they form no grid or are ambiguous."""
         rows = [line for line in lines if not line.maybe]
         if not rows:
             return []
@@ -245,7 +245,7 @@ class Grids:
         return self._drawn(lines) if all(line.has_gaps for line in rows) else []
 
     def _written(self, lines: Sequence[Line], rows: Sequence[Line]) -> list[Found]:
-        """Grids whose rows show all their cells."""
+        """Grids whose rows have a character for every cell."""
         for cells_of in (_numbers, _separated, _cells):
             cells = cells_of(rows) if rows else [""]
             size = len(cells[0])
@@ -258,7 +258,10 @@ class Grids:
         return []
 
     def _is_large(self, cells: Sequence[str]) -> bool:
-        """Whether lines of 16 cells are rows, not 4×4 puzzles: a row has no digit twice, a puzzle has four clues."""
+        """Whether lines of 16 cells are rows and not 4×4 puzzles.
+
+        A row repeats no digit, and a puzzle has four clues.
+        """
         if _AMBIGUOUS_SIZE not in self._sizes:
             return False
         if len(cells) >= _AMBIGUOUS_SIZE and set("1234" + WRITTEN).issuperset("".join(cells)):
@@ -273,7 +276,7 @@ class Grids:
     def _stacked(
         self, lines: Sequence[Line], rows: Sequence[Line], cells: dict[int, str], size: int
     ) -> list[Found]:
-        """Grids one below the other: lines of nothing but dashes are rows of blanks, or they are none, all alike."""
+        """Grids directly below each other. Lines of dashes are either all rows of blanks or all rules."""
         used = {c for row in cells.values() for c in row if c in WRITTEN}
         if not used and len(rows) != size and not all(_is_one_word(line) for line in rows):
             return []
@@ -282,7 +285,7 @@ class Grids:
         also = {id(line) for line in lines if line.maybe in used and len(line.cells) == size}
         choices = [rows]
         if also:
-            # A row of blanks has the bars and spaces of the others, a rule mostly has not.
+            # A row of blanks has its bars and spaces at the same positions as the other rows; a rule usually does not.
             outlines = {line.outline for line in rows}
             alike = {id(line) for line in lines if id(line) in also and line.outline in outlines}
             has_outline = len(outlines) == 1 and not all(c == "x" for c in rows[0].outline)
@@ -297,7 +300,7 @@ class Grids:
         return [Cells("".join(whole[i : i + size]), chosen[i].where) for i in range(0, len(whole), size)]
 
     def _drawn(self, lines: Sequence[Line]) -> list[Found]:
-        """A grid with spaces for blanks."""
+        """Parses a grid with spaces for blanks."""
         readings: set[tuple[str, str]] = set()
         for drawn in _drawings(lines):
             if len(drawn) in self._sizes:
@@ -311,7 +314,7 @@ class Grids:
 
 
 def _drawings(lines: Sequence[Line]) -> Iterator[list[Line]]:
-    """The rows of a drawing: without lines of nothing but bars or spaces, which may be spacers, and with them."""
+    """Two candidate lists of rows: without lines of only bars or spaces, which may be spacers, and with them."""
     rows = [line for line in lines if not line.maybe]
     longest = max(len(line.text) for line in rows)
     with_spaces = [
@@ -327,7 +330,7 @@ def _drawings(lines: Sequence[Line]) -> Iterator[list[Line]]:
 
 
 def _numbers(rows: Sequence[Line]) -> list[str]:
-    """Rows of numbers, some of them with two digits."""
+    """Parses rows of numbers, some with two digits."""
     return [
         line.numbers or (line.cells if len(line.text.split()) == len("".join(line.text.split())) else "")
         for line in rows
@@ -335,7 +338,7 @@ def _numbers(rows: Sequence[Line]) -> list[str]:
 
 
 def _separated(rows: Sequence[Line]) -> list[str]:
-    """Rows of separated cells. A first or last piece that is always empty may lie outside of the grid."""
+    """Parses rows of separated cells. A first or last field that is empty in every row may lie outside the grid."""
     pieces = [line.separated for line in rows]
     width = len(pieces[0])
     if len(rows) % max(width, 1) and all(len(row) == width for row in pieces):
@@ -348,7 +351,7 @@ def _separated(rows: Sequence[Line]) -> list[str]:
 
 
 def _cells(rows: Sequence[Line]) -> list[str]:
-    """Rows as they are written."""
+    """The cells of rows as written in the file."""
     return ["" if line.separated else line.cells for line in rows]
 
 
@@ -357,17 +360,17 @@ def _is_one_word(line: Line) -> bool:
 
 
 def _heading(size: int) -> tuple[str, ...]:
-    """Rows that may be the numbers of the columns."""
+    """The forms of a heading row with column numbers."""
     return ("123456789",) if size == 9 else ()
 
 
 def near_lengths(sizes: Collection[int], length: int) -> list[int]:
-    """The sizes whose puzzles have the lengths next to one that is none."""
+    """The sizes whose puzzle lengths are closest to an invalid length."""
     return [round(square**0.5) for square in _near([n * n for n in sizes], length)]
 
 
 def _near(sizes: Collection[int], size: int) -> list[int]:
-    """The sizes next to one that is none."""
+    """The valid sizes closest to an invalid size."""
     ordered = sorted(sizes)
     below = [n for n in ordered if n < size][-1:]
     return below + [n for n in ordered if n > size][:1] if len(ordered) > 3 else ordered

@@ -1,4 +1,4 @@
-"""Where the rows, columns and boxes of a Sudoku lie, for every size that hrm knows.
+"""The cells of rows, columns and boxes, for every supported Sudoku size.
 
 Letters in shapes: N size (digits, rows, columns), S = N² cells, U = 3N units, P peers of a cell.
 """
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from hrm_cli.errors import ConfigError
 
 BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}
-"""Rows and columns of a box, by size: the sizes that datasets and models are made for."""
+"""Rows and columns of a box by size, for the sizes that datasets and models support."""
 
 ALL_BOXES = {
     4: (2, 2), 6: (2, 3), 8: (2, 4), 9: (3, 3), 10: (2, 5), 12: (3, 4), 15: (3, 5), 16: (4, 4), 20: (4, 5), 25: (5, 5)
 }  # fmt: skip
-"""The same for every size that is read and checked by the rules."""
+"""Rows and columns of a box by size, for every size that can be read and verified."""
 
 SYMBOLS = "123456789ABCDEFGHIJKLMNOP"
-"""The digits of the largest size, as one character each."""
+"""The digits of the largest size, one character each."""
 
 FEWEST_CLUES = {4: 4, 6: 8, 9: 17}
 """The least number of clues with which a puzzle can have one solution (9: McGuire et al. 2012)."""
@@ -30,7 +30,7 @@ FEWEST_CLUES = {4: 4, 6: 8, 9: 17}
 
 @dataclass(frozen=True)
 class Layout:
-    """The cells of every unit and the peers of every cell, cells counted row by row from 0."""
+    """The cells of every unit and the peers of every cell. Cells are numbered row by row from 0."""
 
     size: int
     box_rows: int
@@ -43,12 +43,12 @@ class Layout:
     """Row, column and box of each cell, as indices into `units`, `[S, 3]`."""
 
     def unit_name(self, unit: int) -> str:
-        """`row 1`, `column 3`, `box 9`: a unit as messages call it."""
+        """The name of a unit in messages: `row 1`, `column 3`, `box 9`."""
         kind, number = divmod(unit, self.size)
         return f"{('row', 'column', 'box')[kind]} {number + 1}"
 
     def cell_name(self, cell: int | np.integer) -> str:
-        """`row 1, column 2`: a cell as messages call it."""
+        """The name of a cell in messages: `row 1, column 2`."""
         row, column = divmod(int(cell), self.size)
         return f"row {row + 1}, column {column + 1}"
 

@@ -1,7 +1,7 @@
-"""One line of a Sudoku file: a row of a grid, a whole puzzle, a rule, a heading, or something that may be two of these.
+"""Classifies one line of a Sudoku file: a row of a grid, a complete puzzle, a rule, a heading, or an ambiguous line.
 
-A line alone often does not say what it is: `---------` is a rule or a row of blanks, and a row with spaces for blanks
-does not show its columns. So a `Line` holds every way to read it, and `sudoku_grids` decides when it knows the grid.
+A line by itself is often ambiguous: `---------` is a rule or a row of blanks, and a row with spaces for blanks does not
+determine its columns. So a `Line` stores every possible reading, and `grid_text.py` decides once it has the whole grid.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Kind = Literal["blank", "comment", "rule", "row", "puzzle", "section", "words", 
 
 DIGITS = "123456789"
 WRITTEN = BLANKS + "-"
-"""Characters that may mean a blank cell; a dash does so only in a grid that has one among its digits."""
+"""Characters for a blank cell. A dash counts as blank only in a grid that has dashes among its digits."""
 
 _CELLS = frozenset(SYMBOLS + WRITTEN)
 _BARS = "|:!"
@@ -29,14 +29,15 @@ _LIST = str.maketrans(dict.fromkeys("[](){}'\"`", " "))
 _LEAST_LARGE = 10
 """The smallest size whose digits need letters."""
 _SHORTEST_PUZZLE = 10
-"""Characters from which a word that cannot be a row is meant as a puzzle."""
+"""Shortest word that is taken for a puzzle if it cannot be a row."""
 LONGEST_LINE = 10_000
-"""Characters: 625 cells in quotation marks, with separators, are fewer."""
+"""Largest number of characters in a line: 625 quoted cells with separators need fewer."""
 _LONGEST_TITLE = 80
 _LONGEST_LABEL = 3
-"""Digits of a number that may stand above a puzzle, alone on its line."""
+"""Largest number of digits of a puzzle number on its own line above the puzzle."""
 
-# Repetitions are possessive (`*+`) where the next one could take the same characters: a hostile line takes hours else.
+# Repetitions are possessive (`*+`) if the next one could match the same characters. Otherwise a malicious line could
+# cause catastrophic backtracking.
 _RULE = frozenset("-=~#+*.:'`|!_ \t\f\v")
 _LABEL = re.compile(r"(grid|puzzle|sudoku|game|no\.?|nr\.?)?\s*+#?+\s*+\d{0,4}+\s*+[:.)]?", re.IGNORECASE)
 _SECTION = re.compile(r"\[([^\[\]]*)\]")
@@ -48,12 +49,12 @@ _WORD_ENDS = re.compile(r"[\s,;:|\"'`]+")
 _LIST_OPENING = re.compile(r"\s*+(?:\w++\s*+=\s*+)?(?:(?:np\.|numpy\.)?array\(\s*+)?(?=[\[({])")
 _NOTHING = re.compile(r"\b(?:None|null|nan|NaN)\b")
 _ANY_CELL = re.compile(r"[0-9.,;_*\-|:!+=~#\[\](){}'\"\t]")
-"""What every line but words has; most lines that are no puzzle end here."""
+"""Characters of which every line except text has at least one. This test rejects most lines that are not puzzles."""
 _LETTERS = re.compile(r"[^\W\d_]{3}")
 
 
 def _drawing_characters() -> dict[int, str]:
-    """Box-drawing characters as bars, `=` for horizontal lines and `+` for corners and crossings."""
+    """Maps box-drawing characters to bars, `=` for horizontal lines, and `+` for corners and crossings."""
     drawn = dict.fromkeys(range(0x2500, 0x2580), "+")
     drawn.update(dict.fromkeys(map(ord, "│┃┆┇┊┋╎╏║╵╷╹╻╽╿¦❘❙❚▌▐▏▕█"), "|"))
     drawn.update(dict.fromkeys(map(ord, "─━┄┅┈┉╌╍═╴╶╸╺╼╾▀▄"), "="))
@@ -67,7 +68,7 @@ _DRAWING = _drawing_characters()
 
 
 def plain(text: str) -> str:
-    """A line in ASCII where Unicode has another character for the same thing; each keeps its column."""
+    """Replaces Unicode variants by their ASCII characters; every character keeps its column."""
     if text.isascii():
         return text
     return unicodedata.normalize("NFKC", text.translate(_DRAWING))
@@ -75,37 +76,37 @@ def plain(text: str) -> str:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a file and the ways to read it."""
+    """A line of a file and its possible readings."""
 
     kind: Kind
     text: str
-    """As it stands, in plain characters."""
+    """The text of the line in plain characters."""
     where: str = ""
     cells: str = ""
-    """A row or a puzzle cell by cell, blanks as they are written."""
+    """The cells of a row or a puzzle, blanks as written in the file."""
     numbers: str = ""
-    """The same for a row of numbers, some of them with two digits; those as letters."""
+    """The cells of a row of numbers, if some have two digits; these become letters."""
     separated: tuple[str, ...] = ()
     """The cells between commas, semicolons or tabs; empty ones are blanks."""
     maybe: str = ""
-    """What a line consists of that is a rule or spacer in one grid and a row of blanks in another: a character, or a
-    space where there are only bars."""
+    """The character of a line that is a rule or spacer in some grids and a row of blanks in others; a space if the line
+    has only bars."""
     name: str = ""
-    """What a section is called."""
+    """The name of a section."""
 
     @property
     def outline(self) -> str:
-        """Where cells, bars and spaces stand, whatever the cells are."""
+        """The positions of cells, bars and spaces, regardless of the cells' values."""
         return "".join(c if c in _BARS or c.isspace() else "x" for c in self.text.strip())
 
     @property
     def has_gaps(self) -> bool:
-        """Whether nothing but digits, bars and spaces is written, so that blanks may be spaces."""
+        """Whether the line has only digits, bars and spaces, so that spaces may be blanks."""
         return not self.separated and not any(c in WRITTEN for c in self.cells)
 
 
 def read_line(text: str, where: str, sizes: Collection[int]) -> Line:
-    """Tells what a line may be. `sizes` are those of the puzzles that are looked for."""
+    """Classifies a line. `sizes` are the puzzle sizes to look for."""
     if len(text) > LONGEST_LINE:
         return Line("long" if _ANY_CELL.search(text) else "words", text, where)
     text = plain(text)
@@ -191,7 +192,7 @@ _NO_LETTERS = str.maketrans("", "", SYMBOLS[9:] + SYMBOLS[9:].lower())
 
 
 def _are_cells(text: str) -> bool:
-    """Whether every character is a cell's; letters alone are words."""
+    """Whether every character may be a cell. Letters alone count as a word."""
     return _CELLS.issuperset(text.upper()) and any(c in DIGITS + WRITTEN for c in text)
 
 
@@ -201,7 +202,7 @@ def _is_nearly_cells(word: str) -> bool:
 
 
 def _puzzle_in(line: str, lengths: Collection[int]) -> str:
-    """The puzzle among the words of a line (after a number, in quotes, under a name), or nothing."""
+    """The puzzle among the words of a line (after a number, in quotes, after a name), or an empty string."""
     match = _NUMBERED.match(line)
     words: Iterable[str] = _WORD_ENDS.split(line)
     for word in [match[1], *words] if match else words:
@@ -213,7 +214,7 @@ def _puzzle_in(line: str, lengths: Collection[int]) -> str:
 
 
 def _list_of_cells(line: str) -> str | None:
-    """What stands between the brackets of a list, or None where a line has none."""
+    """The text between the brackets of a list, or None if the line has no list."""
     if not any(c in line for c in "[]{}\"'"):
         return None
     if opening := _LIST_OPENING.match(line):
@@ -245,12 +246,12 @@ def _as_list(
 def _of_cells(
     text: str, cells: list[str], where: str, sizes: Collection[int], lengths: Collection[int]
 ) -> Line | None:
-    """The row or puzzle of separated cells, or None where there are too many or too few."""
+    """The row or puzzle formed by separated cells, or None if their number fits neither."""
     joined = "".join(cell or "." for cell in cells)
     count = len(cells)
     if count in lengths and count not in sizes:
         return Line("puzzle", text, where, cells=joined)
-    # Where every cell ends with a separator, or a tab stands before them, there is one piece more.
+    # A separator after the last cell, or a tab before the first, adds one empty field.
     if count - 1 in lengths and count - 1 not in sizes and (cells[0] == "") != (cells[-1] == ""):
         return Line("puzzle", text, where, cells=joined[:-1] if cells[-1] == "" else joined[1:])
     if count in sizes or count - 1 in sizes:
@@ -259,7 +260,7 @@ def _of_cells(
 
 
 def _separated(line: str) -> list[str]:
-    """The cells between separators; nothing where a piece is no cell."""
+    """The cells between separators; empty if a field is not a cell."""
     for separator in ",;\t":
         if separator in line:
             pieces = [piece.strip() for piece in line.split(separator)]
@@ -269,7 +270,7 @@ def _separated(line: str) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """One cell as one character; nothing where the text is no cell."""
+    """A cell as one character; empty if the text is not a cell."""
     if len(text) <= 1:
         return "." if text == "-" else text if text in _CELLS else ""
     if len(text) == 2 and text.isdecimal() and _LEAST_LARGE <= int(text) <= len(SYMBOLS):
@@ -278,7 +279,7 @@ def _cell(text: str) -> str:
 
 
 def _numbers(line: str, sizes: Collection[int], lengths: Collection[int]) -> str:
-    """A row or puzzle of numbers with spaces between, where one of them has two digits."""
+    """The cells of a row or puzzle of space-separated numbers, at least one of which has two digits."""
     words = line.translate(_NO_BARS).split()
     if len(words) < _LEAST_LARGE or (len(words) not in sizes and len(words) not in lengths):
         return ""
@@ -289,5 +290,5 @@ def _numbers(line: str, sizes: Collection[int], lengths: Collection[int]) -> str
 
 
 def is_label(line: Line) -> bool:
-    """Whether a row-like line may be a number above a puzzle: `12`, at the beginning of its line."""
+    """Whether a row-like line may be a puzzle number above a puzzle, such as `12` at the start of the line."""
     return line.text.rstrip().isdecimal() and len(line.text.strip()) <= _LONGEST_LABEL

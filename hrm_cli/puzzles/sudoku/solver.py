@@ -1,8 +1,8 @@
-"""An exact Sudoku solver: how many solutions a puzzle has, which, and how hard plain search finds it.
+"""An exact Sudoku solver: the number of solutions, the solutions, and the difficulty for plain search.
 
-Candidates are bit masks, one per cell. Naked and hidden singles are followed until nothing changes; then the
-first cell with the fewest candidates is split in two: its lowest candidate, or any other. The splits are the
-difficulty.
+Each cell has a bit mask of candidates. The solver propagates naked and hidden singles until nothing changes. Then it
+branches on the first cell with the fewest candidates: either its lowest candidate, or any of the others. The number of
+these splits is the difficulty.
 
 Letters in shapes: n puzzles, N size, S = N² cells, L limit of solutions.
 """
@@ -19,7 +19,7 @@ from hrm_cli.puzzles.sudoku.layout import layout
 
 
 class Board(NamedTuple):
-    """A layout's arrays, as kernels take them."""
+    """The arrays of a layout in the form that the kernels need."""
 
     units: NDArray[np.int16]
     """The cells of each unit, `[U, N]`."""
@@ -30,33 +30,33 @@ class Board(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """The arrays that a search writes, made once for many puzzles."""
+    """Working arrays of the search, allocated once for many puzzles."""
 
     masks: NDArray[np.int16]
-    """Candidates by depth of the search, `[S + 1, S]`."""
+    """Candidates at each depth of the search, `[S + 1, S]`."""
     cells: NDArray[np.int16]
     """The cell split at each depth."""
     bits: NDArray[np.int16]
     """The candidate tried first at each depth."""
     queue: NDArray[np.int16]
-    """Cells that became known and whose peers still have to hear of it."""
+    """Queue of newly determined cells whose peers are not updated yet."""
     used: NDArray[np.int16]
     """Digits given in each unit, `[U]`."""
 
 
 class Search(NamedTuple):
-    """What exhaustive search found of n puzzles."""
+    """The results of exhaustive search for n puzzles."""
 
     counts: NDArray[np.int32]
-    """Solutions, counted up to the limit, `[n]`."""
+    """Number of solutions up to the limit, `[n]`."""
     branches: NDArray[np.int64]
-    """Splits made until the limit was reached or nothing was left, `[n]`: the difficulty."""
+    """Number of splits until the limit was reached or the search was complete, `[n]`: the difficulty."""
     solutions: NDArray[np.uint8]
-    """The first L solutions, zeros where there are fewer, `[n, L, S]`."""
+    """The first L solutions, padded with zeros, `[n, L, S]`."""
 
 
 def search(puzzles: NDArray[np.uint8], size: int, limit: int = 2) -> Search:
-    """Looks for up to `limit` solutions of each puzzle `[n, S]` (0 blank, else the digit, at most N)."""
+    """Finds up to `limit` solutions of each puzzle `[n, S]` (0 for blank, else the digit, at most N)."""
     arrays = board(size)
     count = len(puzzles)
     found = Search(
@@ -70,7 +70,7 @@ def search(puzzles: NDArray[np.uint8], size: int, limit: int = 2) -> Search:
 
 
 def refuted(puzzles: NDArray[np.uint8], size: int) -> NDArray[np.bool_]:
-    """Which puzzles `[n, S]` (0 blank, else the digit) their givens and the naked singles show to have no solution."""
+    """Which puzzles `[n, S]` (0 for blank, else the digit) are proved unsolvable by givens and naked singles."""
     found = np.zeros(len(puzzles), np.bool_)
     cells = np.ascontiguousarray(puzzles, dtype=np.uint8).reshape(len(puzzles), size * size)
     refute_all(cells, board(size), workspace(size), found)
@@ -78,9 +78,9 @@ def refuted(puzzles: NDArray[np.uint8], size: int) -> NDArray[np.bool_]:
 
 
 def workspace(size: int) -> Workspace:
-    """Arrays for searches of N×N puzzles."""
+    """Allocates the working arrays for N×N puzzles."""
     cells = size * size
-    # A bit for each digit, and one for the sign.
+    # One bit per digit and one for the sign.
     mask = np.int16 if size < 16 else np.int32
     return Workspace(
         np.empty((cells + 1, cells), mask),
@@ -99,7 +99,7 @@ def board(size: int) -> Board:
 
 @compiled
 def digit_of(bit: int) -> int:
-    """The digit whose bit alone is set in a mask."""
+    """The digit of a mask with exactly one bit set."""
     digit = 0
     while bit:
         bit >>= 1
@@ -109,7 +109,7 @@ def digit_of(bit: int) -> int:
 
 @compiled
 def place(masks: NDArray[np.int16], cell: int, bit: int, board: Board, queue: NDArray[np.int16]) -> bool:
-    """Puts a candidate into a cell and follows all naked singles; False when a cell has none left."""
+    """Places a candidate in a cell and propagates all naked singles. Returns False if a cell has no candidate left."""
     if not masks[cell] & bit:
         return False
     masks[cell] = bit
@@ -135,7 +135,7 @@ def place(masks: NDArray[np.int16], cell: int, bit: int, board: Board, queue: ND
 
 @compiled
 def follow_hidden_singles(masks: NDArray[np.int16], board: Board, queue: NDArray[np.int16]) -> bool:
-    """Places every digit that has one cell left in a unit, until none has; False on a contradiction."""
+    """Places hidden singles until there are none left. Returns False on a contradiction."""
     units = board.units
     every = (1 << units.shape[1]) - 1
     changed = True
@@ -167,7 +167,7 @@ def follow_hidden_singles(masks: NDArray[np.int16], board: Board, queue: NDArray
 
 @compiled
 def set_givens(puzzle: NDArray[np.uint8], board: Board, space: Workspace) -> bool:
-    """Candidates of a puzzle after its givens and their naked singles; False when these contradict."""
+    """Initializes the candidates from the givens and their naked singles. Returns False on a contradiction."""
     every = (1 << board.units.shape[1]) - 1
     masks = space.masks[0]
     used = space.used
@@ -196,7 +196,7 @@ def set_givens(puzzle: NDArray[np.uint8], board: Board, space: Workspace) -> boo
 
 @compiled
 def cell_to_split(masks: NDArray[np.int16]) -> int:
-    """The first cell with the fewest candidates, two or more; -1 when every cell is known."""
+    """The first cell with the fewest candidates among those with two or more; -1 if every cell is known."""
     fewest = 100
     chosen = -1
     for cell in range(masks.shape[0]):
@@ -222,7 +222,7 @@ def explore(
     space: Workspace,
     solutions: NDArray[np.uint8],
 ) -> tuple[int, int]:
-    """Searches on from the candidates in `space.masks[0]`: solutions found (at most L) and splits made."""
+    """Searches from the candidates in `space.masks[0]`. Returns the solutions found (at most L) and the splits made."""
     branches = 0
     found = 0
     depth = 0
@@ -262,7 +262,7 @@ def explore(
 
 @compiled
 def search_all(puzzles: NDArray[np.uint8], board: Board, space: Workspace, found: Search) -> None:
-    """`search` for every puzzle, into the arrays of `found`."""
+    """Runs `search` for every puzzle and writes the results to `found`."""
     for i in range(puzzles.shape[0]):
         possible = set_givens(puzzles[i], board, space)
         found.counts[i], found.branches[i] = explore(possible, board, space, found.solutions[i])
@@ -270,6 +270,6 @@ def search_all(puzzles: NDArray[np.uint8], board: Board, space: Workspace, found
 
 @compiled
 def refute_all(puzzles: NDArray[np.uint8], board: Board, space: Workspace, found: NDArray[np.bool_]) -> None:
-    """`refuted` for every puzzle, into `found`."""
+    """Runs `refuted` for every puzzle and writes the results to `found`."""
     for i in range(puzzles.shape[0]):
         found[i] = not set_givens(puzzles[i], board, space)

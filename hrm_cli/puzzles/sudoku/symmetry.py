@@ -1,8 +1,8 @@
-"""The symmetry group of Sudoku: every relabelling of digits and rearrangement of cells that keeps the rules.
+"""The symmetry group of Sudoku: every relabeling of digits and rearrangement of cells that keeps the rules.
 
-Cells move by permuting bands (rows of boxes), stacks (columns of boxes), the rows of a band, the columns of a
-stack, and by transposition where boxes are square. Transposing 6×6 turns its boxes of 2 rows × 3 columns into
-boxes of 3 × 2, which is another puzzle's layout, so that group has no transposition.
+The cell symmetries permute bands (rows of boxes), stacks (columns of boxes), the rows of a band and the columns of a
+stack, and transpose the grid if boxes are square. Transposing a 6×6 grid would turn its boxes of 2 rows × 3 columns
+into boxes of 3 × 2, which is a different layout, so its group has no transposition.
 
 Letters in shapes: n symmetries, N size, S = N² cells, V vocabulary, A arrangements of rows or of columns.
 """
@@ -24,7 +24,7 @@ FIRST_DIGIT = 2
 
 @lru_cache(maxsize=8)
 def arrangements(size: int, by_columns: bool = False) -> NDArray[np.uint8]:
-    """Old row (or column) at each new one, for every order that keeps bands (or stacks), `[A, N]`."""
+    """Old row (or column) for each new one, for every order that preserves bands (or stacks), `[A, N]`."""
     shape = layout(size)
     thick = shape.box_columns if by_columns else shape.box_rows
     bands = size // thick
@@ -38,7 +38,7 @@ def arrangements(size: int, by_columns: bool = False) -> NDArray[np.uint8]:
 
 
 def can_transpose(size: int) -> bool:
-    """Whether transposition keeps the boxes."""
+    """Whether transposition preserves the boxes."""
     shape = layout(size)
     return shape.box_rows == shape.box_columns
 
@@ -50,7 +50,7 @@ def sample(size: int, rng: np.random.Generator, count: int) -> TokenSymmetries:
     from_column = columns[rng.integers(0, len(columns), count)].astype(np.int32)
     if can_transpose(size):
         flip = rng.integers(0, 2, count, dtype=np.int32)[:, None]
-        # Either the row or the column of the old cell is the one that counts in steps of N.
+        # The index of the old cell is row · N + column. With transposition, rows and columns swap roles.
         by_row = from_row * np.where(flip, 1, size).astype(np.int32)
         by_column = from_column * np.where(flip, size, 1).astype(np.int32)
     else:

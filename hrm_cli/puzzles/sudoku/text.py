@@ -1,7 +1,7 @@
-"""How Sudoku puzzles are written in text files: one a line, as drawn grids, as lists, in SadMan's form.
+"""Text formats of Sudoku puzzles: one per line, drawn grids, lists, and the SadMan format.
 
-`sudoku_lines` tells what a line may be, `sudoku_grids` makes grids out of rows, and `sudoku_drawn` understands those
-with spaces for blanks.
+`line_text.py` classifies lines, `grid_text.py` assembles grids from rows, and `drawn_text.py` parses grids with spaces
+for blanks.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _SEPARATORS = str.maketrans("", "", " \t\r\n\f\v|:!,;'\"[](){}")
 _PLAIN = DIGITS + BLANKS
 _OWN_SECTION = "puzzle"
 _OTHER_SECTIONS = frozenset({"state", "pencilmarks", "pencil marks", "marks", "candidates", "solution"})
-"""What stands next to `[Puzzle]` in SadMan's files: a state of play and notes, which are no further puzzles."""
+"""Sections of SadMan files other than `[Puzzle]`: the state of play and notes, which are not puzzles."""
 _LONGEST_SECTION = 25
 
 
 class SudokuText:
-    """Reads Sudoku puzzles of every size, or of one. Raises ConfigError for a size that there is not."""
+    """Reads Sudoku puzzles of every size, or of one size. Raises ConfigError for an unsupported size."""
 
     domain = "sudoku"
 
@@ -34,10 +34,10 @@ class SudokuText:
         self._grids = Grids(self._domains)
         self._has_own_section = False
         self._left_of_section = 0
-        """Lines that still belong to a section next to the puzzle's."""
+        """Remaining lines of a section other than the puzzle's."""
 
     def claims(self, line: str) -> bool:
-        """Whether a line with a digit has the form of a puzzle or of a row."""
+        """Whether a line contains a digit and has the form of a puzzle or a row."""
         if not any(character in DIGITS for character in line):
             return False
         found = read_line(line, "", self._domains)
@@ -46,11 +46,11 @@ class SudokuText:
         return found.kind == "row" and (found.has_gaps or len(found.cells) in self._domains)
 
     def is_comment(self, line: str) -> bool:
-        """Whether the line begins with #, puzzle or not: commented out."""
+        """Whether the line begins with #. A puzzle on such a line is commented out."""
         return line.startswith("#")
 
     def is_puzzle(self, text: str) -> bool:
-        """Whether the text is a whole puzzle by its length and characters, and cannot be a row."""
+        """Whether length and characters of the text are those of a complete puzzle, and not of a row."""
         text = plain(text).translate(_SEPARATORS)
         return (
             len(text) in self._by_length
@@ -59,7 +59,7 @@ class SudokuText:
         )
 
     def piece(self, text: str) -> Grid:
-        """The grid of N² characters, spaces between them allowed. Raises PuzzleError."""
+        """Parses a grid of N² characters, optionally separated by spaces. Raises PuzzleError."""
         found = read_line(" ".join(text.split("\n")), "", self._domains)
         text = found.cells if found.kind == "puzzle" else found.text.translate(_SEPARATORS)
         if found.kind == "long":
@@ -73,7 +73,7 @@ class SudokuText:
         return domain.grid(text.replace("-", "."))
 
     def answer(self, text: str, puzzle: Grid) -> Grid:
-        """A solution of the puzzle's own size, without blanks. Raises PuzzleError."""
+        """Parses a solution, which must have the size of `puzzle` and no blanks. Raises PuzzleError."""
         try:
             grid = self._domains[len(puzzle)].grid(plain(text).translate(_SEPARATORS))
         except PuzzleError as error:
@@ -83,7 +83,7 @@ class SudokuText:
         return grid
 
     def line(self, text: str, where: str) -> Iterator[Puzzle | Unreadable | Skipped]:
-        """Takes the next line of a file: the puzzles that it completes, or what is wrong with it."""
+        """Processes the next line of a file. Yields the puzzles that it completes, or its error."""
         if len(text) in self._by_length and len(text) not in self._domains and not text.strip(_PLAIN):
             yield from self._found(self._grids.end())
             yield self._puzzle(text, where)
@@ -122,7 +122,7 @@ class SudokuText:
             yield Skipped(where)
 
     def end(self) -> Iterator[Puzzle | Unreadable | Skipped]:
-        """The grid that the last lines drew, or what is missing in it."""
+        """Yields the grid in the last lines, or what is missing in it."""
         yield from self._found(self._grids.end())
 
     def _found(

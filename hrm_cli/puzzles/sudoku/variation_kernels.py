@@ -1,7 +1,7 @@
-"""The compiled part of the variations: clues of a puzzle taken away and others put in, hard puzzles from hard ones.
+"""The compiled part of the variations: exchanges clues of hard puzzles to make other hard puzzles.
 
-Without some of its clues a puzzle has many solutions. All are listed; each of them, with the right clues added, is
-the one solution of another puzzle. The list says which clues these are without a search.
+With some clues removed, a puzzle has many solutions. The kernels list all of them. Each one is the only solution of
+another puzzle once the right clues are added, and the list shows which clues these are without any search.
 
 Letters in shapes: n attempts, S cells, L solutions listed, K variations of an attempt.
 """
@@ -15,65 +15,68 @@ from numpy.typing import NDArray
 
 from hrm_cli.puzzles.compiled import compiled
 from hrm_cli.puzzles.random_numbers import draw, shuffle
-from hrm_cli.puzzles.sudoku.generator_kernels import Bench, difficulty_of, reduce
+from hrm_cli.puzzles.sudoku.generator_kernels import Buffers, difficulty_of, reduce
 from hrm_cli.puzzles.sudoku.solver import explore, set_givens
 
 SOLUTIONS_LISTED = 4096
-"""Solutions listed at most. Where a puzzle has more, one of their clues is added and they are listed again."""
+"""Largest number of listed solutions. If there are more, a clue is added and the solutions are listed again."""
 
 PER_ATTEMPT = 24
-"""Variations made from one list of solutions, at most."""
+"""Largest number of variations made from one list of solutions."""
 
 BEGINNINGS = 6
-"""Choices of the clues before the last one: none, or a random one."""
+"""Choices of clues before the last one: no clue, or one random clue."""
 
 PER_BEGINNING = 6
-"""Last clues taken for each of them, at most."""
+"""Largest number of last clues tried for each of these choices."""
 
 _NONE, _ONE = np.uint64(0), np.uint64(1)
 
 
 class Listing(NamedTuple):
-    """The solutions of a puzzle some of whose clues were taken away."""
+    """The solutions of a puzzle after some of its clues were removed."""
 
     solutions: NDArray[np.uint8]
     """`[L, S]`"""
     left: NDArray[np.int64]
-    """Those that the clues added so far allow, as rows of `solutions`, `[L]`."""
+    """Indices in `solutions` of those that match the clues added so far, `[L]`."""
     counts: NDArray[np.int64]
-    """In how many of those a cell has a digit, `[S, N + 1]`."""
+    """In how many of the remaining solutions a cell has a digit, `[S, N + 1]`."""
     last: NDArray[np.int16]
-    """Clues that a single one of those has, as cell · (N + 1) + digit, `[S · (N + 1)]`."""
+    """Clues that match exactly one remaining solution, as cell · (N + 1) + digit, `[S · (N + 1)]`."""
     opened: NDArray[np.uint8]
-    """The puzzle without these clues, `[S]`."""
+    """The puzzle without the removed clues, `[S]`."""
     started: NDArray[np.uint8]
-    """The same with all new clues but the last, `[S]`."""
+    """The same puzzle with all new clues except the last, `[S]`."""
 
 
 class Parents(NamedTuple):
-    """Puzzles to be varied."""
+    """Puzzles to vary."""
 
     puzzles: NDArray[np.uint8]
     """0 for blank, else the digit, `[n, S]`."""
     solutions: NDArray[np.uint8]
     """`[n, S]`"""
     is_minimal: NDArray[np.bool_]
-    """Whether every clue is needed, `[n]`: variations are minimal then, and have as many clues otherwise."""
+    """Whether every clue is needed, `[n]`.
+
+    If so, variations are minimal; if not, they have the same number of clues.
+    """
 
 
 class Variations(NamedTuple):
-    """What n attempts made."""
+    """The results of n attempts."""
 
     puzzles: NDArray[np.uint8]
     """0 for blank, else the digit, `[n, K, S]`."""
     solutions: NDArray[np.uint8]
     """`[n, K, S]`"""
     branches: NDArray[np.int64]
-    """The difficulty of each, −1 where none was made, `[n, K]`."""
+    """The difficulty of each variation, −1 for unused entries, `[n, K]`."""
 
 
 def listing(size: int) -> Listing:
-    """Room for the solutions of one puzzle."""
+    """Allocates the arrays for the solutions of one puzzle."""
     cells = size * size
     return Listing(
         np.empty((SOLUTIONS_LISTED, cells), np.uint8),
@@ -86,25 +89,25 @@ def listing(size: int) -> Listing:
 
 
 def variations(size: int, count: int) -> Variations:
-    """Room for n attempts."""
+    """Allocates the results of n attempts."""
     shape = (count, PER_ATTEMPT, size * size)
     return Variations(np.empty(shape, np.uint8), np.empty(shape, np.uint8), np.empty(shape[:2], np.int64))
 
 
 @compiled
 def open_up(
-    parent: NDArray[np.uint8], answer: NDArray[np.uint8], is_minimal: bool, tools: Bench, room: Listing
+    parent: NDArray[np.uint8], answer: NDArray[np.uint8], is_minimal: bool, buffers: Buffers, room: Listing
 ) -> int:
-    """The puzzle without one of the clues that it needs, into `room.opened`: how many clues it had."""
+    """Writes the puzzle without one of its necessary clues to `room.opened`. Returns the number of clues it had."""
     clues = 0
     for cell in range(parent.shape[0]):
         clues += parent[cell] != 0
     room.opened[:] = parent
     needed = clues
     if not is_minimal:
-        tools.kept[0] = 0
-        needed = reduce(room.opened, answer, 0, tools)
-    skipped = draw(tools.state, needed)
+        buffers.kept[0] = 0
+        needed = reduce(room.opened, answer, 0, buffers)
+    skipped = draw(buffers.state, needed)
     for cell in range(parent.shape[0]):
         if room.opened[cell]:
             if skipped == 0:
@@ -115,23 +118,23 @@ def open_up(
 
 
 @compiled
-def list_solutions(tools: Bench, room: Listing) -> int:
-    """All solutions of `room.opened`, to which clues are added where there are too many: how many they are."""
+def list_solutions(buffers: Buffers, room: Listing) -> int:
+    """Lists all solutions of `room.opened`, adding clues to it while there are too many. Returns their number."""
     while True:
-        set_givens(room.opened, tools.board, tools.space)
-        found, _ = explore(True, tools.board, tools.space, room.solutions)
+        set_givens(room.opened, buffers.board, buffers.space)
+        found, _ = explore(True, buffers.board, buffers.space, room.solutions)
         if found < room.solutions.shape[0]:
             return found
-        wanted = room.solutions[draw(tools.state, found)]
-        cell = draw(tools.state, wanted.shape[0])
+        wanted = room.solutions[draw(buffers.state, found)]
+        cell = draw(buffers.state, wanted.shape[0])
         while room.opened[cell]:
-            cell = draw(tools.state, wanted.shape[0])
+            cell = draw(buffers.state, wanted.shape[0])
         room.opened[cell] = wanted[cell]
 
 
 @compiled
 def keep_matching(cell: int, digit: int, remaining: int, room: Listing) -> int:
-    """Drops the solutions with another digit in `cell`; how many of the `remaining` stay."""
+    """Drops the solutions with another digit in `cell`. Returns how many of the `remaining` ones are kept."""
     kept = 0
     for i in range(remaining):
         if room.solutions[room.left[i], cell] == digit:
@@ -141,24 +144,27 @@ def keep_matching(cell: int, digit: int, remaining: int, room: Listing) -> int:
 
 
 @compiled
-def add_clues(puzzle: NDArray[np.uint8], found: int, count: int, tools: Bench, room: Listing) -> int:
-    """Adds `count` random clues, each of a listed solution that has those before: how many have all of them."""
+def add_clues(puzzle: NDArray[np.uint8], found: int, count: int, buffers: Buffers, room: Listing) -> int:
+    """Adds `count` random clues, each from a solution that matches the earlier clues. Returns how many match all."""
     for row in range(found):
         room.left[row] = row
     remaining = found
     for _ in range(count):
-        wanted = room.solutions[room.left[draw(tools.state, remaining)]]
-        cell = draw(tools.state, puzzle.shape[0])
+        wanted = room.solutions[room.left[draw(buffers.state, remaining)]]
+        cell = draw(buffers.state, puzzle.shape[0])
         while puzzle[cell]:
-            cell = draw(tools.state, puzzle.shape[0])
+            cell = draw(buffers.state, puzzle.shape[0])
         puzzle[cell] = wanted[cell]
         remaining = keep_matching(cell, int(wanted[cell]), remaining, room)
     return remaining
 
 
 @compiled
-def find_last_clues(remaining: int, tools: Bench, room: Listing) -> int:
-    """Clues that exactly one of the `remaining` solutions has, in random order into `room.last`: how many they are."""
+def find_last_clues(remaining: int, buffers: Buffers, room: Listing) -> int:
+    """Writes the clues that match exactly one of the `remaining` solutions to `room.last` in random order.
+
+    Returns their number.
+    """
     counts, last = room.counts, room.last
     counts[:] = 0
     for i in range(remaining):
@@ -170,37 +176,37 @@ def find_last_clues(remaining: int, tools: Bench, room: Listing) -> int:
             if counts[cell, digit] == 1:
                 last[found] = cell * counts.shape[1] + digit
                 found += 1
-    shuffle(last, found, tools.state)
+    shuffle(last, found, buffers.state)
     return found
 
 
 @compiled
-def remember_differences(solution: NDArray[np.uint8], found: int, tools: Bench, room: Listing) -> None:
-    """Where other listed solutions differ from the wanted one: clues there are known to be needed."""
-    tools.kept[0] = 0
+def remember_differences(solution: NDArray[np.uint8], found: int, buffers: Buffers, room: Listing) -> None:
+    """Records where other listed solutions differ from the intended one: each of these sets of cells needs a clue."""
+    buffers.kept[0] = 0
     for row in range(found):
-        slot = tools.kept[0]
-        if slot == tools.differences.shape[0]:
+        slot = buffers.kept[0]
+        if slot == buffers.differences.shape[0]:
             return
-        tools.differences[slot, :] = _NONE
+        buffers.differences[slot, :] = _NONE
         differs = False
         for cell in range(solution.shape[0]):
             if room.solutions[row, cell] != solution[cell]:
-                tools.differences[slot, cell >> 6] |= _ONE << np.uint64(cell & 63)
+                buffers.differences[slot, cell >> 6] |= _ONE << np.uint64(cell & 63)
                 differs = True
         if differs:
-            tools.kept[0] += 1
+            buffers.kept[0] += 1
 
 
 @compiled
 def fill_up(
-    puzzle: NDArray[np.uint8], solution: NDArray[np.uint8], clues: int, wanted: int, tools: Bench
+    puzzle: NDArray[np.uint8], solution: NDArray[np.uint8], clues: int, wanted: int, buffers: Buffers
 ) -> None:
-    """Gives random cells of the solution until there are `wanted` clues."""
+    """Adds random cells of the solution as clues until there are `wanted` clues."""
     for _ in range(wanted - clues):
-        cell = draw(tools.state, puzzle.shape[0])
+        cell = draw(buffers.state, puzzle.shape[0])
         while puzzle[cell]:
-            cell = draw(tools.state, puzzle.shape[0])
+            cell = draw(buffers.state, puzzle.shape[0])
         puzzle[cell] = solution[cell]
 
 
@@ -212,19 +218,22 @@ def vary(
     puzzles: NDArray[np.uint8],
     solutions: NDArray[np.uint8],
     branches: NDArray[np.int64],
-    tools: Bench,
+    buffers: Buffers,
     room: Listing,
 ) -> None:
-    """Up to K puzzles near `parent`, into `[K, S]`, `[K, S]` and `[K]`: minimal ones, or with as many clues."""
+    """Makes up to K variations of `parent`, written to `[K, S]`, `[K, S]` and `[K]`.
+
+    They are minimal if the parent is; otherwise they have the same number of clues.
+    """
     branches[:] = -1
-    clues = open_up(parent, answer, is_minimal, tools, room)
-    found = list_solutions(tools, room)
+    clues = open_up(parent, answer, is_minimal, buffers, room)
+    found = list_solutions(buffers, room)
     made = 0
     for beginning in range(BEGINNINGS):
-        # First puzzles with one new clue, then some with two.
+        # First make puzzles with one new clue, then some with two.
         room.started[:] = room.opened
-        remaining = add_clues(room.started, found, min(beginning, 1), tools, room)
-        for i in range(min(PER_BEGINNING, find_last_clues(remaining, tools, room))):
+        remaining = add_clues(room.started, found, min(beginning, 1), buffers, room)
+        for i in range(min(PER_BEGINNING, find_last_clues(remaining, buffers, room))):
             if made == puzzles.shape[0]:
                 return
             cell, digit = divmod(int(room.last[i]), room.counts.shape[1])
@@ -234,21 +243,21 @@ def vary(
             for j in range(remaining):
                 if room.solutions[room.left[j], cell] == digit:
                     solution[:] = room.solutions[room.left[j]]
-            remember_differences(solution, found, tools, room)
-            left = reduce(puzzle, solution, 0, tools)
+            remember_differences(solution, found, buffers, room)
+            left = reduce(puzzle, solution, 0, buffers)
             if not is_minimal:
-                fill_up(puzzle, solution, left, clues, tools)
-            branches[made] = difficulty_of(puzzle, tools)
+                fill_up(puzzle, solution, left, clues, buffers)
+            branches[made] = difficulty_of(puzzle, buffers)
             made += 1
 
 
 @compiled
 def vary_all(
-    parents: Parents, seeds: NDArray[np.uint64], tools: Bench, room: Listing, out: Variations
+    parents: Parents, seeds: NDArray[np.uint64], buffers: Buffers, room: Listing, out: Variations
 ) -> None:
-    """One attempt for each parent and seed `[n]`, into the arrays of `out`."""
+    """One attempt per parent and seed `[n]`, written to the arrays of `out`."""
     for i in range(seeds.shape[0]):
-        tools.state[0] = seeds[i]
+        buffers.state[0] = seeds[i]
         vary(
             parents.puzzles[i],
             parents.solutions[i],
@@ -256,21 +265,21 @@ def vary_all(
             out.puzzles[i],
             out.solutions[i],
             out.branches[i],
-            tools,
+            buffers,
             room,
         )
 
 
 @compiled
 def find_minimal(
-    puzzles: NDArray[np.uint8], solutions: NDArray[np.uint8], tools: Bench, out: NDArray[np.bool_]
+    puzzles: NDArray[np.uint8], solutions: NDArray[np.uint8], buffers: Buffers, out: NDArray[np.bool_]
 ) -> None:
-    """Which puzzles `[n, S]` need every clue, into `out` `[n]`."""
+    """Writes to `out` `[n]` which puzzles `[n, S]` are minimal, that is, need every clue."""
     for i in range(puzzles.shape[0]):
-        tools.state[0] = 0
-        tools.kept[0] = 0
-        tools.trial[:] = puzzles[i]
+        buffers.state[0] = 0
+        buffers.kept[0] = 0
+        buffers.trial[:] = puzzles[i]
         clues = 0
         for cell in range(puzzles.shape[1]):
             clues += puzzles[i, cell] != 0
-        out[i] = reduce(tools.trial, solutions[i], 0, tools) == clues
+        out[i] = reduce(buffers.trial, solutions[i], 0, buffers) == clues

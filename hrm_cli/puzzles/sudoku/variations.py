@@ -1,8 +1,9 @@
-"""New Sudoku puzzles near given ones and about as hard: a way to many puzzles as hard as the hardest few known.
+"""Makes new Sudoku puzzles close to given puzzles and about as hard. A few very hard puzzles thus yield many.
 
-One clue that a puzzle needs is taken away, and clues of any of the many solutions that it then has are put in until
-one is left. Lists of the hardest puzzles grew in this way ("vicinity search"). The generator that starts from random
-grids makes puzzles of 25 branches and more five times more slowly (benchmarks/results/sudoku_generator.txt).
+A necessary clue is removed, so the puzzle has many solutions. Then clues of one of these solutions are added until
+only that solution is left. The published lists of hardest puzzles grew in this way ("vicinity search"). The generator,
+which starts from random grids, is five times slower for puzzles of 25 branches or more
+(benchmarks/results/sudoku_generator.txt).
 
 Letters in shapes: m given puzzles, n attempts, S cells.
 """
@@ -20,21 +21,21 @@ from hrm_cli.errors import PuzzleError
 from hrm_cli.puzzles.sharing import SharedAttempts
 
 if TYPE_CHECKING:
-    from hrm_cli.puzzles.sudoku.generator_kernels import Bench
+    from hrm_cli.puzzles.sudoku.generator_kernels import Buffers
     from hrm_cli.puzzles.sudoku.variation_kernels import Listing, Parents, Variations
 
-    Tools = tuple[Bench, Listing]
+    AllBuffers = tuple[Buffers, Listing]
 
 Cells = NDArray[np.uint8]
 
 BATCH = 64
-"""Attempts between two looks at what is still wanted; results depend on it."""
+"""Attempts per batch. After each batch the remaining count is checked; results depend on this number."""
 
 PATIENCE = 200
-"""Batches in a row without a new puzzle after which there count as being no more."""
+"""Consecutive batches without a new puzzle after which the search stops."""
 
 MOST_WALKED = 50_000
-"""Variations that are varied in turn, at most: bounds the memory."""
+"""Largest number of variations kept for further variation; bounds the memory."""
 
 
 def vary(
@@ -49,20 +50,21 @@ def vary(
     threads: int = 1,
     chunk: int = 1000,
 ) -> Iterator[tuple[Cells, Cells]]:
-    """Makes `count` different N×N puzzles near those given, `[m, S]`: pairs (puzzles, solutions) of `[n ≤ chunk, S]`.
+    """Makes `count` different N×N variations of puzzles `[m, S]`; yields pairs (puzzles, solutions) `[n ≤ chunk, S]`.
 
-    Each has one solution, at least half the branches of the given puzzle it descends from and at least
-    `min_difficulty`, and is none of the given. It is minimal where that puzzle is, and has as many clues elsewhere.
-    All given puzzles are varied equally often, and half of the time a variation is varied further.
-    `allowed` says of puzzles `[n, S]` which may be had. What comes out depends on neither `threads` nor `chunk`.
+    Each variation has one solution and differs from all given puzzles. It has at least `min_difficulty` branches, and
+    at least half the branches of the given puzzle from which it descends. It is minimal if that puzzle is; otherwise it
+    has the same number of clues. All given puzzles are varied equally often. Half of the time, a variation is varied
+    further. `allowed` returns which of puzzles `[n, S]` may be used. The result does not depend on `threads` or
+    `chunk`.
 
-    Raises PuzzleError after the last pair when fewer than `count` are found.
+    Raises PuzzleError after the last pair if fewer than `count` puzzles were found.
     """
     from hrm_cli.puzzles.sudoku import generator_kernels as sudoku_kernels
     from hrm_cli.puzzles.sudoku import variation_kernels as sudoku_variation_kernels
 
-    def make_tools() -> Tools:
-        return sudoku_kernels.bench(size), sudoku_variation_kernels.listing(size)
+    def make_buffers() -> AllBuffers:
+        return sudoku_kernels.make_buffers(size), sudoku_variation_kernels.listing(size)
 
     walk = _Walk(size, puzzles, solutions, rng)
     made = sudoku_variation_kernels.variations(size, BATCH)
@@ -70,12 +72,12 @@ def vary(
     given = len(seen)
     ready: list[tuple[Cells, Cells]] = []
     fruitless = 0
-    with SharedAttempts(threads, make_tools) as shared:
+    with SharedAttempts(threads, make_buffers) as shared:
         while len(seen) - given < count and fruitless < PATIENCE:
             fruitless += 1
             parents, required = walk.batch()
             _vary_batch(shared, parents, rng.integers(0, 2**64, BATCH, dtype=np.uint64), made)
-            # Attempts without result have -1 branches.
+            # Attempts without a result have -1 branches.
             least = np.maximum(required, min_difficulty)[:, None]
             attempt, which = np.nonzero(made.branches >= least)
             new, answers = made.puzzles[attempt, which], made.solutions[attempt, which]
@@ -102,21 +104,21 @@ def vary(
 
 
 def _vary_batch(
-    shared: SharedAttempts[Tools], parents: Parents, seeds: NDArray[np.uint64], made: Variations
+    shared: SharedAttempts[AllBuffers], parents: Parents, seeds: NDArray[np.uint64], made: Variations
 ) -> None:
-    """One attempt for each parent and seed, `[BATCH]`, into the arrays of `made`."""
+    """One attempt per parent and seed, `[BATCH]`, written to the arrays of `made`."""
     from hrm_cli.puzzles.sudoku import variation_kernels as kernels
 
-    def work(rows: slice, tools: Tools) -> None:
+    def work(rows: slice, buffers: AllBuffers) -> None:
         some = kernels.Parents(parents.puzzles[rows], parents.solutions[rows], parents.is_minimal[rows])
         into = kernels.Variations(made.puzzles[rows], made.solutions[rows], made.branches[rows])
-        kernels.vary_all(some, seeds[rows], *tools, into)
+        kernels.vary_all(some, seeds[rows], *buffers, into)
 
     shared.run(len(seeds), work)
 
 
 class _Walk:
-    """Which puzzles are varied next: those given, in turn, and variations of them."""
+    """Chooses the puzzles to vary next: the given puzzles in turn, and variations of them."""
 
     def __init__(self, size: int, puzzles: Cells, solutions: Cells, rng: np.random.Generator) -> None:
         from hrm_cli.puzzles.sudoku import generator_kernels as sudoku_kernels
@@ -126,9 +128,9 @@ class _Walk:
         self._rng = rng
         self._given = (np.ascontiguousarray(puzzles), np.ascontiguousarray(solutions))
         self._is_minimal = np.empty(len(puzzles), bool)
-        tools = sudoku_kernels.bench(size)
-        sudoku_variation_kernels.find_minimal(*self._given, tools, self._is_minimal)
-        # Half as hard at least: the same puzzle differs that much when its digits are renamed.
+        buffers = sudoku_kernels.make_buffers(size)
+        sudoku_variation_kernels.find_minimal(*self._given, buffers, self._is_minimal)
+        # At least half as hard: the branch count of one puzzle varies that much when its digits are renamed.
         self._required = (search(self._given[0], size).branches + 1) // 2
         self._order = rng.permutation(len(puzzles))
         self._next = 0
@@ -136,7 +138,7 @@ class _Walk:
         self._roots = np.empty(0, np.int64)
 
     def batch(self) -> tuple[Parents, NDArray[np.int64]]:
-        """The next puzzles to vary, and the branches that a variation of each must have, `[BATCH]`."""
+        """The next puzzles to vary, and the branches that a variation of each must have at least, `[BATCH]`."""
         from hrm_cli.puzzles.sudoku.variation_kernels import Parents
 
         further = self._rng.integers(0, len(self._further), BATCH // 2).tolist() if self._further else []
@@ -153,7 +155,7 @@ class _Walk:
         return Parents(puzzles, solutions, self._is_minimal[self._roots]), self._required[self._roots]
 
     def add(self, attempt: int, puzzle: Cells, solution: Cells) -> None:
-        """A variation that the last batch's attempt made."""
+        """Adds a variation made by an attempt of the last batch."""
         entry = (puzzle, solution, int(self._roots[attempt]))
         if len(self._further) < MOST_WALKED:
             self._further.append(entry)
