@@ -4,8 +4,8 @@
     for solution in hrm.load().solve("puzzles.txt"):
         print(solution.status, solution.text)
 
-The functions are those that the commands call (`hrm_cli.api`); docs/python.md shows them all. Importing this takes no
-torch: each name loads what it needs when it is first used.
+These functions are the ones the commands call (`hrm_cli.api`). docs/python.md describes all of them. Importing this
+package does not import torch: each name loads what it needs on first use.
 """
 
 from __future__ import annotations

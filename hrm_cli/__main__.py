@@ -1,10 +1,10 @@
-"""`python -m hrm_cli` is the `hrm` command."""
+"""Entry point of `python -m hrm_cli` and of the `hrm` command."""
 
 import sys
 
 
 def run() -> None:
-    """The `hrm` executable: Ctrl-C ends it without a traceback also while it is still being loaded."""
+    """Runs the `hrm` executable. Ctrl-C exits without a traceback, even while modules are still being imported."""
     try:
         from hrm_cli.cli.app import main
     except KeyboardInterrupt:

@@ -1,8 +1,8 @@
-"""The Python face: what the commands do, as functions. `import hrm_cli as hrm` has all of these names.
+"""The Python API: what the commands do, as functions. `import hrm_cli as hrm` exports all of these names.
 
-Names and defaults are those of the commands. Nothing is printed; pass a `hrm_cli.reporting.Reporter` to follow a long
-job. Whatever is the user's to mend is raised as `hrm.HRMError`, with the command's message. Only the standard library
-and numpy are imported with this module: torch comes with the first call that needs it.
+Names and defaults match the commands. Nothing is printed; pass a `hrm_cli.reporting.Reporter` to follow a long job.
+Errors that the user can fix are raised as `hrm.HRMError`, with the command's message. Importing this module imports
+only the standard library and numpy; torch is imported by the first call that needs it.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from hrm_cli.solving.choosing import LoadedModel
 
 Puzzles = str | Path | Grid | Puzzle | Iterable["str | Path | Grid | Puzzle"]
-"""A puzzle file, the text of puzzles, a grid `[rows, columns]` of whole numbers, or several of these."""
+"""A puzzle file, puzzles as text, an integer grid `[rows, columns]`, or an iterable of these."""
 
 
 @dataclass(frozen=True)
 class PuzzleSolution(Solution):
-    """A `Solution` that knows its domain, and draws itself in a notebook."""
+    """A `Solution` that knows its domain and renders itself as SVG in a notebook."""
 
     domain: Domain | None = field(default=None, repr=False)
 
     @property
     def text(self) -> str | None:
-        """The answer on one line, as `hrm solve` prints it; None where there is none."""
+        """The answer on one line, as `hrm solve` prints it; None if there is no answer."""
         return None if self.answer is None or self.domain is None else self.domain.text(self.answer)
 
     def svg(self) -> str:
-        """The picture that `hrm solve --picture` writes: puzzle, steps where they were traced, answer.
+        """The picture that `hrm solve --picture` writes: the puzzle, the traced steps if any, and the answer.
 
-        Raises ValueError where there is no answer to draw.
+        Raises ValueError if there is no answer to draw.
         """
         from hrm_cli.views.pictures import solve_picture
 
@@ -63,11 +63,11 @@ class PuzzleSolution(Solution):
 
 
 class Model:
-    """A model that solves puzzles; `load` makes it."""
+    """A model that solves puzzles. Created by `load`."""
 
     def __init__(self, name: str | None, device: str) -> None:
         self.name = name
-        """The checkpoint as it was named; None for the bundled model of each puzzle's size."""
+        """The checkpoint name as given; None to use the bundled model for each puzzle's size."""
         self._device = device
         self._loaded: LoadedModel | None = None
 
@@ -76,9 +76,9 @@ class Model:
 
     @property
     def loaded(self) -> LoadedModel:
-        """The weights (`loaded.model`, a `torch.nn.Module`), their header (`loaded.card`) and their domain.
+        """The weights (`loaded.model`, a `torch.nn.Module`), their metadata (`loaded.card`) and their domain.
 
-        Raises CheckpointError where the model is chosen puzzle by puzzle.
+        Raises CheckpointError if no name was given: the model then depends on each puzzle.
         """
         from hrm_cli.errors import CheckpointError
         from hrm_cli.models.device import resolve_device
@@ -105,9 +105,10 @@ class Model:
         batch_size: int = 256,
         seed: int = 0,
     ) -> Iterator[PuzzleSolution]:
-        """Every puzzle's solution, in order, verified by the rules; the options are those of `hrm solve`.
+        """Yields every puzzle's solution, in order, checked against the rules. The options are those of `hrm solve`.
 
-        Raises PuzzleError where nothing is a puzzle. What is wrong with one of several is the solution's `reason`.
+        Raises PuzzleError if the input contains no puzzle. If one of several puzzles is invalid, the `reason` of its
+        solution says why.
         """
         from hrm_cli.evaluation.effort import AskedEffort
         from hrm_cli.models.device import resolve_device
@@ -134,10 +135,10 @@ class Model:
 
 
 def load(name: str | Path | None = None, *, device: str = "auto") -> Model:
-    """A model by name: a run folder, a checkpoint folder, a .safetensors file, `bundled:NAME` or `hf:OWNER/NAME`.
+    """Loads a model: a run folder, a checkpoint folder, a .safetensors file, `bundled:NAME` or `hf:OWNER/NAME`.
 
-    `bundled:sudoku` is the bundled model for the usual size of a domain. Without a name every puzzle is solved by the
-    bundled model for its size. Raises CheckpointError where there is no such model.
+    `bundled:DOMAIN`, such as `bundled:sudoku`, is the bundled model for that domain's default size. Without a name,
+    each puzzle is solved by the bundled model for its size. Raises CheckpointError if there is no such model.
     """
     model = Model(None if name is None else str(name), device)
     if name is not None:
@@ -161,10 +162,11 @@ def evaluate(
     seed: int = 0,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """The figures of `hrm eval --json` on a dataset folder; without `data` that of the checkpoint's run.
+    """Evaluates a model on a dataset folder and returns the document of `hrm eval --json`.
 
-    `max_puzzles` takes the first ones, `sample` so many chosen by `seed`. `ablate_puzzle_id` replaces every puzzle
-    identifier by the blank one.
+    Without `data`, the dataset of the checkpoint's training run is used. `max_puzzles` takes the first puzzles;
+    `sample` takes that many chosen at random by `seed`. `ablate_puzzle_id` replaces every puzzle identifier with the
+    blank one.
 
     Raises CheckpointError, ConfigError or DatasetError.
     """
@@ -207,7 +209,7 @@ def train(
     force: bool = False,
     reporter: Reporter | None = None,
 ) -> RunOutcome:
-    """Trains as `hrm train` does and returns the run: its `folder` holds checkpoints that `load` takes.
+    """Trains as `hrm train` does and returns the run. Its `folder` holds checkpoints that `load` accepts.
 
     Raises ConfigError, DatasetError, CheckpointError or TrainingDiverged.
     """
@@ -235,9 +237,9 @@ def build_dataset(
     reporter: Reporter | None = None,
     **settings: Any,
 ) -> BuildSummary:
-    """Builds a dataset as `hrm build-dataset DOMAIN` does; `settings` are its options, such as `num_train=1000`.
+    """Builds a dataset as `hrm build-dataset DOMAIN` does. `settings` are its options, such as `num_train=1000`.
 
-    A range may be a pair: `clues=(22, 46)`. Raises ConfigError, PuzzleError or DatasetError.
+    A range can be given as a pair: `clues=(22, 46)`. Raises ConfigError, PuzzleError or DatasetError.
     """
     from hrm_cli.data.request import BuildRequest, build_request
 
@@ -249,7 +251,7 @@ def build_dataset(
 
 
 def open_dataset(folder: str | Path, *, split: str = "train") -> Dataset:
-    """A split of a dataset on disk, memory-mapped. Raises DatasetError."""
+    """Opens a split of a dataset on disk, memory-mapped. Raises DatasetError."""
     from hrm_cli.data.format import Dataset
 
     return Dataset.open(Path(folder), split)
@@ -263,7 +265,7 @@ def count_parameters(
     puzzle_identifiers: int | None = None,
     batch_size: int | None = None,
 ) -> dict[str, Any]:
-    """The document of `hrm params --json`: exact counts, both published formulas, FLOPs and memory.
+    """Returns the document of `hrm params --json`: exact counts, both published formulas, FLOPs and memory.
 
     `name` is a preset, a YAML file or a checkpoint. Raises ConfigError, CheckpointError or DatasetError.
     """

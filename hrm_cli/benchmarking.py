@@ -1,4 +1,4 @@
-"""The work of the commands, timed next to a large matrix multiplication."""
+"""Benchmarks of training, evaluation, solving and building, each compared with a large matrix multiplication."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from hrm_cli.training.step import train_one_step
 
 SIZE_ON_CPU = 2048
 SIZE_ELSEWHERE = 8192
-"""An accelerator needs larger matrices before it is busy."""
+"""Matrix size. An accelerator needs larger matrices to reach its peak throughput."""
 
 
 class LargeMatmul:
-    """A matmul of two square matrices in a format on a device, with the threads that torch has."""
+    """A matmul of two square matrices in a given dtype on a device, with torch's current number of threads."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype, size: int | None = None) -> None:
         self.size = size or (SIZE_ON_CPU if device.type == "cpu" else SIZE_ELSEWHERE)
@@ -54,7 +54,7 @@ class LargeMatmul:
         self._device = device
 
     def gflops(self, times: int = 2) -> float:
-        """GFLOP/s now: the mean of `times` matmuls, each a·bᵀ as in a linear layer."""
+        """Measures the throughput in GFLOP/s: the mean of `times` matmuls, each a·bᵀ as in a linear layer."""
         wait_for(self._device)
         started = time.perf_counter()
         for _ in range(times):
@@ -64,7 +64,7 @@ class LargeMatmul:
 
 
 def wait_for(device: torch.device) -> None:
-    """Returns once everything that was queued on an accelerator is done."""
+    """Waits until all work queued on an accelerator is done; returns at once on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -73,20 +73,20 @@ def wait_for(device: torch.device) -> None:
 
 @dataclass(frozen=True)
 class Workload:
-    """Something to time."""
+    """A piece of work to time."""
 
     what: str
     preset: str
     examples: int
-    """Puzzles that one round works through."""
+    """Number of puzzles that one round processes."""
     run: Callable[[], None]
-    """One round."""
+    """Runs one round."""
     device: torch.device
     dtype: torch.dtype | None = None
-    """The forward dtype; None where there is no model."""
+    """The forward dtype; None for a workload without a model."""
     flops_per_example: int | None = None
     choices: Mapping[str, str] = field(default_factory=dict)
-    """What the model computes with."""
+    """Implementations that the model uses: attention, blocks, compilation, optimizer."""
 
     @property
     def device_name(self) -> str:
@@ -95,9 +95,9 @@ class Workload:
 
 
 def training(name: str, preset: Preset, domain: Domain, batch: int | None, device: torch.device) -> Workload:
-    """Training steps on `batch` puzzles, the preset's global batch size where None.
+    """Benchmarks training steps on `batch` puzzles; None takes the preset's global batch size.
 
-    Under a depth schedule they are those of its last stage, the deepest of the run.
+    With a depth schedule, the steps are those of its last stage, the deepest of the run.
     """
     config = preset.train
     update: dict[str, object] = {} if batch is None else {"global_batch_size": batch}
@@ -108,7 +108,7 @@ def training(name: str, preset: Preset, domain: Domain, batch: int | None, devic
     preset = preset.model_copy(update={"train": config})
     rows = config.global_batch_size
     state = initial_state(preset, DatasetFacts(domain.vocab_size, domain.seq_len, 1, {}), device)
-    # As a run's prefetcher hands them out: from pinned memory the copy waits for nothing.
+    # As a run's prefetcher provides them: copies from pinned memory are asynchronous.
     ready = as_tensors(_made_up(domain, rows), device)
 
     def run() -> None:
@@ -122,7 +122,7 @@ def training(name: str, preset: Preset, domain: Domain, batch: int | None, devic
 def evaluation(
     name: str, preset: Preset, domain: Domain, batch: int | None, device: torch.device
 ) -> Workload:
-    """Evaluations of one full batch, every puzzle taking all its steps; the preset's batch size where None."""
+    """Benchmarks evaluation of one batch, with all steps for every puzzle. `batch` None takes the preset's size."""
     rows = batch or preset.eval.batch_size
     config = EvalConfig(batch_size=rows, halt="full", max_steps=preset.eval.max_steps)
     model = build_model(preset.arch, domain.vocab_size, domain.seq_len, 1, device=device)
@@ -139,9 +139,9 @@ def evaluation(
 
 
 def solving(name: str, preset: Preset, domain: Domain, batch: int | None, device: torch.device) -> Workload:
-    """Solving of `batch` generated puzzles (one where None), verified, every puzzle taking all its steps.
+    """Benchmarks solving of `batch` generated puzzles (default 1), verified, with all steps for every puzzle.
 
-    Raises ConfigError for a domain whose puzzles cannot be generated.
+    Raises ConfigError if the domain's puzzles cannot be generated.
     """
     rows = batch or 1
     puzzles = _generated(preset.data, domain, rows)
@@ -159,7 +159,10 @@ def solving(name: str, preset: Preset, domain: Domain, batch: int | None, device
 
 
 def building(name: str, preset: Preset) -> Workload:
-    """Builds of the preset's dataset, in a temporary folder. One is made here: it tells the number of examples."""
+    """Benchmarks building the preset's dataset in a temporary folder.
+
+    Builds it once here to count its examples.
+    """
     with tempfile.TemporaryDirectory() as folder:
         first = build_dataset(preset.data, Path(folder) / "dataset")
 
@@ -221,36 +224,36 @@ _FEWEST_ROUNDS = 3
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured of a workload; the fields are the keys of `hrm bench --json`."""
+    """The measurements of a workload. The fields are the keys of `hrm bench --json`."""
 
     what: str
     preset: str
     batch: int
-    """Puzzles at once; of a build, its examples."""
+    """Batch size in puzzles; for a build, its number of examples."""
     dtype: str | None
     device: str
     threads: int
     examples_per_second: float
-    """From the median round."""
+    """Computed from the median round."""
     seconds: float
-    """The median round."""
+    """Duration of the median round."""
     spread: float
-    """Distance between the quartiles of the rounds ÷ the median."""
+    """Interquartile range of the rounds' durations ÷ the median."""
     rounds: int
     first_seconds: float
-    """The first round, before any of those counted: with what is made once, compiled code above all."""
+    """Duration of the first, uncounted round. It includes one-time costs, mainly compilation."""
     flops_per_example: int | None
-    """Of the model's matmuls; None for a build, which has none."""
+    """FLOPs of the model's matmuls; None for a build, which has no model."""
     gflops: float | None
     product_gflops: float | None
-    """A large matmul in this process, dtype and number of threads: the median over the run."""
+    """Throughput of a large matmul in this process, with the same dtype and threads: the median over the run."""
     product_size: int | None
     share: float | None
-    """gflops ÷ product_gflops."""
+    """Fraction of the large matmul's throughput: gflops ÷ product_gflops."""
     peak_memory_mb: float | None
-    """Of the process; on CUDA, of torch's tensors on the device."""
+    """Peak memory of the process; on CUDA, of torch's tensors on the device."""
     choices: dict[str, str]
-    """What the model computes with: attention, blocks, compilation, optimizer; empty for a build."""
+    """Implementations that the model uses: attention, blocks, compilation, optimizer. Empty for a build."""
 
     def document(self) -> dict[str, Any]:
         """The document that `--json` prints."""
@@ -258,14 +261,14 @@ class Measurement:
 
 
 def measure(workload: Workload, *, seconds: float, rounds: int | None = None) -> Measurement:
-    """Rounds for about `seconds`, at least three, or exactly `rounds`, after two that are not counted."""
+    """Measures a workload after two warm-up rounds: for about `seconds`, at least three rounds, or exactly `rounds`."""
     device = workload.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     # The first round may compile, the second fills caches and allocators.
     first = _timed(workload)
     _timed(workload)
-    # Read before the matrices of the matmul are made: they are not the workload's.
+    # Read before the matmul's matrices are allocated, because they do not belong to the workload.
     held = _peak_memory(device)
     matmul = None if workload.dtype is None else LargeMatmul(device, workload.dtype)
     if matmul is not None:

@@ -1,4 +1,4 @@
-"""Environment variables that every part of the toolkit may read."""
+"""Environment variables that any part of the toolkit may read."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _ON, _OFF = ("", "on", "1", "true", "yes"), ("off", "0", "false", "no")
 
 
 def cpu_kernels_enabled() -> bool:
-    """Whether the fused CPU kernels may be used: `HRM_CPU_KERNELS`, on unless set to `off`.
+    """Whether `HRM_CPU_KERNELS` allows the fused CPU kernels. They are on by default.
 
-    Raises ConfigError for any other value.
+    Raises ConfigError if the value means neither on nor off.
     """
     value = os.environ.get(CPU_KERNELS, "").strip().lower()
     if value not in _ON + _OFF:
@@ -22,16 +22,15 @@ def cpu_kernels_enabled() -> bool:
 
 
 SPINS = "1000"
-"""Some tens of microseconds: longer than torch needs from one operator to the next (benchmarks/busy_machine.py)."""
+"""Spin count: some tens of microseconds, longer than torch takes between two operators (benchmarks/busy_machine.py)."""
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
 def limit_spinning() -> None:
-    """Has OpenMP's threads sleep soon after they run out of work; only before torch is loaded.
+    """Makes idle OpenMP threads sleep after a short spin. Must be called before torch is imported.
 
-    By default GNU's OpenMP, which torch's Linux builds use, has them spin for milliseconds: a thread that waits keeps
-    a core from one that has work, where another program is busy. Nothing is changed where the user has set how
-    threads wait.
+    By default GNU OpenMP, which torch's Linux builds use, lets idle threads spin for milliseconds. If another program
+    is busy, a spinning thread takes a core from a thread that has work. The user's own settings are left unchanged.
     """
     if not any(name in os.environ for name in _WAITING):
         os.environ["GOMP_SPINCOUNT"] = SPINS

@@ -1,4 +1,4 @@
-"""Errors that are a user's to mend: the CLI turns each into one message and an exit status, never a traceback."""
+"""Errors that a user can fix. The CLI turns each into one message and an exit status, never a traceback."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from hrm_cli.printable import printable, shortened
 
 
 class HRMError(Exception):
-    """Base of every error with a message written for users.
+    """Base class of all errors whose message is written for users.
 
-    The message names the file, line or key at fault, what was found, and what would be accepted. Control characters
-    in it, from a file's name or content, are escaped, and a very long one is shortened.
+    The message names the file, line or key at fault, what was found, and what would be accepted. Control characters,
+    which may come from a file's name or content, are escaped. Very long messages are shortened.
     """
 
     exit_status = 2
@@ -35,22 +35,22 @@ class CheckpointError(HRMError):
 
 
 class TrainingDiverged(HRMError):  # noqa: N818 - the event's name in this field
-    """The loss stopped being finite or exploded: the run happened and its answer is negative."""
+    """The loss became non-finite or exploded. The command itself worked, so the exit status is 1."""
 
     exit_status = 1
 
 
 EXIT_FAULT = 70
-"""Exit status of an error that is not the user's (`EX_SOFTWARE` of sysexits.h)."""
+"""Exit status of an internal error (`EX_SOFTWARE` in sysexits.h)."""
 
 
 def fault(error: BaseException) -> str:
-    """One line for an error that is not the user's: what it was, and how to report it."""
+    """A one-line message for an internal error: what it was, and how to report it."""
     lines = str(error).strip().splitlines()
-    told = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    summary = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
     return (
-        f"an internal error of hrm ({told}). Please report it, with what `hrm info` prints and the traceback that the "
-        "same command shows with --debug"
+        f"an internal error of hrm ({summary}). Please report it, with what `hrm info` prints and the traceback that "
+        "the same command shows with --debug"
     )
 
 
@@ -58,7 +58,7 @@ _LONGEST_NAME = 200
 
 
 def nearest(word: object, choices: list[str]) -> str:
-    """The choice nearest to `word`, or an empty string where none is near."""
+    """The choice closest to `word`, or an empty string if no choice is close."""
     import difflib
 
     if not isinstance(word, str) or len(word) > _LONGEST_NAME:
@@ -68,6 +68,6 @@ def nearest(word: object, choices: list[str]) -> str:
 
 
 def closest(word: object, choices: list[str]) -> str:
-    """`"; did you mean X?"` for the choice nearest to `word`, or an empty string where none is near."""
+    """`"; did you mean X?"` for the choice closest to `word`, or an empty string if no choice is close."""
     near = nearest(word, choices)
     return f"; did you mean {near}?" if near else ""

@@ -1,7 +1,7 @@
-"""Files and folders under every operating system: written whole or not at all, synced, locked, measured.
+"""Portable file operations: atomic writes, syncing, locks, and memory and disk measurements.
 
-Linux, macOS and Windows differ in what they can lock, sync and measure, and so do network folders. All of that is in
-here; no other module uses `fcntl`, `resource` or `os.fsync`.
+Linux, macOS and Windows differ in what they can lock, sync and measure, and so do network filesystems. This module
+handles those differences; no other module uses `fcntl`, `resource` or `os.fsync`.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.json_text import load_json
 
 PARTIAL = ".partial-"
-"""Unfinished files and folders begin with it. Only a killed process leaves one behind."""
+"""Name prefix of unfinished files and folders. They remain only if the process was killed."""
 
 _IS_WINDOWS = os.name == "nt"
 
 _LONGEST_NAME = 4096
-"""Bytes of a lock's own text."""
+"""Maximum size of a lock file, in bytes."""
 
 _numbers = itertools.count()
 
-# Whole files
+# Atomic writes
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
-    """A file to write text to, at a path that a user named. It replaces an older one when the block ends well.
+    """Opens a text file for writing, at a path that a user named. It replaces an older file when the block succeeds.
 
-    When the block is interrupted (Ctrl-C, a signal), what was written so far is kept as NAME.partial; when it
-    fails otherwise, nothing is. Raises ConfigError where no such file can be written.
+    If the block is interrupted (Ctrl-C, a signal), the text written so far is kept as NAME.partial. If it fails
+    in another way, nothing is kept. Raises ConfigError if the file cannot be written.
     """
     refuse_unwritable(path)
     target = path.resolve()
@@ -63,7 +63,7 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Raises ConfigError where it can be known beforehand that no file can be written to `path`."""
+    """Raises ConfigError if it is already clear that no file can be written to `path`."""
     target = path.resolve()
     if target.is_dir():
         raise ConfigError(f"{path}: is a folder; name a file")
@@ -77,9 +77,9 @@ def refuse_unwritable(path: Path) -> None:
 
 @contextmanager
 def written_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
-    """A path to write a file to. The file is renamed to `path` when the block ends well, and removed when it fails.
+    """Yields a temporary path to write to. The file is renamed to `path` if the block succeeds, else removed.
 
-    With `synced` it is on the disk before it is renamed, and its new name before the block is left. Raises OSError.
+    With `synced`, the file is synced to disk before the rename, and its folder after it. Raises OSError.
     """
     target = path.resolve()
     partial = partial_path(target)
@@ -95,23 +95,23 @@ def written_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str, *, synced: bool = False) -> None:
-    """Writes a UTF-8 file whole or not at all. Raises OSError."""
+    """Writes a UTF-8 file atomically. Raises OSError."""
     with written_whole(path, synced=synced) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def partial_path(target: Path) -> Path:
-    """An unused name next to `target`, for what is to be renamed to it; it ends alike and is never too long."""
+    """An unused path next to `target`, to be renamed to it later. It keeps the suffix and is never too long."""
     return target.with_name(f"{PARTIAL}{os.getpid()}-{next(_numbers)}-{target.name[-40:]}")
 
 
 def replace(source: Path, target: Path) -> None:
-    """Renames a file or folder; a file replaces another one. Raises OSError."""
+    """Renames a file or folder; a file replaces an existing file. Raises OSError."""
     for pause in (0.01, 0.05, 0.25, 1.0):
         try:
             os.replace(source, target)
         except PermissionError:
-            # Windows renames nothing that anyone has open: a reader, an indexer or a virus scanner, for a moment.
+            # Windows cannot rename a file that is open; readers, indexers and virus scanners open files briefly.
             if not _IS_WINDOWS:
                 raise
             time.sleep(pause)
@@ -127,17 +127,17 @@ _NO_SYNC = {
     for name in ("EINVAL", "ENOSYS", "ENOTSUP", "EOPNOTSUPP", "ENOTTY")
     if hasattr(errno, name)
 }
-"""Errors of a filesystem that cannot sync such a thing at all, as many network and FUSE filesystems cannot."""
+"""Errors of filesystems that do not support syncing, such as many network and FUSE filesystems."""
 
 
 def sync(path: Path) -> None:
-    """Waits until a file's content, or the names in a folder, are on the disk, as far as the system offers that.
+    """Waits until a file's content, or a folder's entries, are on disk, as far as the system supports it.
 
-    Raises OSError where the content of a file could not be written to the disk.
+    Raises OSError if a file's content could not be written to disk.
     """
     is_folder = path.is_dir()
     try:
-        # Windows syncs no file that was opened for reading, and opens no folder.
+        # Windows cannot sync a file opened for reading, and cannot open a folder.
         descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     except PermissionError:
         if is_folder:
@@ -156,7 +156,7 @@ def sync(path: Path) -> None:
 
 
 class AlreadyLocked(Exception):  # noqa: N818 - what happened, not a kind of fault
-    """Another process holds the lock; `holder` says which, as far as that is known: `process 4711 on host`."""
+    """Another process holds the lock. `holder` names it if known: `process 4711 on host`."""
 
     def __init__(self, path: Path, holder: str) -> None:
         super().__init__(f"{path}: locked by {holder}")
@@ -164,11 +164,11 @@ class AlreadyLocked(Exception):  # noqa: N818 - what happened, not a kind of fau
 
 
 class FileLock:
-    """An exclusive lock: a file that names the process that holds it, `with FileLock(path):`.
+    """An exclusive lock file that names the process holding it. Use as `with FileLock(path):`.
 
-    The operating system drops the lock when its process ends, however it ends. Where files cannot be locked (some
-    network folders), the existence of the file is the lock, and it is dead when its process is.
-    Raises AlreadyLocked, or OSError where the file cannot be written.
+    The operating system releases the lock when the process exits, for any reason. On filesystems without locks (some
+    network folders), the file's existence is the lock, and the lock is stale once its process has exited.
+    Raises AlreadyLocked, or OSError if the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -176,7 +176,7 @@ class FileLock:
         self._descriptor: int | None = None
         for attempt in range(5):
             if attempt:
-                # Whoever looks at a lock (`is_locked`) holds it for a moment.
+                # A process that checks a lock (`is_locked`) holds it for a moment.
                 time.sleep(0.02)
             try:
                 self._acquire()
@@ -196,7 +196,7 @@ class FileLock:
                 raise _Refused from None
         try:
             if _lock(descriptor, exclusive=True):
-                # Its last holder may have removed the file between our opening and our locking it.
+                # The previous holder may have removed the file between our open and our lock.
                 if not _is_same_file(descriptor, self.path):
                     raise _Refused
             elif not is_new:
@@ -211,7 +211,7 @@ class FileLock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Drops the lock and removes its file; a second call does nothing."""
+        """Releases the lock and removes its file; a second call does nothing."""
         if _key(self.path) not in _held:
             return
         _held.discard(_key(self.path))
@@ -221,7 +221,7 @@ class FileLock:
             os.close(self._descriptor)
             self._descriptor = None
         if _IS_WINDOWS:
-            # Windows removes no open file; another process may have it by now.
+            # Windows cannot remove an open file, and another process may have opened it by now.
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
 
@@ -235,7 +235,7 @@ class FileLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a living process holds the lock `path`; nothing is written."""
+    """Whether a running process holds the lock `path`. Writes nothing."""
     if _key(path) in _held:
         return True
     try:
@@ -255,9 +255,9 @@ class _Refused(Exception):  # noqa: N818
 
 
 _held: set[str] = set()
-"""Locks of this process."""
+"""Keys of the locks that this process holds."""
 _LOCKED_BYTE = 1 << 30
-"""Windows keeps others from reading the bytes that are locked: this one is after the text."""
+"""Windows blocks reads of locked bytes by other processes, so the locked byte lies beyond the text."""
 _SECONDS_TO_WRITE = 10.0
 
 
@@ -266,7 +266,7 @@ def _key(path: Path) -> str:
 
 
 def _lock(descriptor: int, *, exclusive: bool) -> bool:
-    """Locks an open file; False where the system or the filesystem has no locks. Raises _Refused."""
+    """Locks an open file. Returns False if the system or filesystem has no locks. Raises _Refused."""
     try:
         fcntl = importlib.import_module("fcntl")
     except ImportError:
@@ -322,10 +322,10 @@ def _holder(path: Path) -> str:
 
 
 def _names_living_process(path: Path) -> bool:
-    """Whether a lock file, where nothing else tells, is of a process that lives; one of another host is believed."""
+    """Whether the process named in a lock file is running. A process on another host is assumed to be."""
     name = _read_name(path)
     if name is None:
-        # Nothing in it: just made, or left by a process that was killed as it made it.
+        # The file is empty: it was just created, or its process was killed while creating it.
         with suppress(OSError):
             return time.time() - path.stat().st_mtime < _SECONDS_TO_WRITE
         return False
@@ -333,13 +333,13 @@ def _names_living_process(path: Path) -> bool:
     if host != socket.gethostname():
         return True
     if pid == os.getpid():
-        # Containers number their processes anew: this may be of a former process with our number.
+        # Containers restart process numbers, so an earlier process may have had our PID.
         return _key(path) in _held
     return is_alive(pid)
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine runs."""
+    """Whether a process on this machine is running."""
     if _IS_WINDOWS:
         return _is_alive_on_windows(pid)
     try:
@@ -352,7 +352,7 @@ def is_alive(pid: int) -> bool:
 
 
 def _is_alive_on_windows(pid: int) -> bool:
-    # os.kill with signal 0 would send Ctrl-C there.
+    # On Windows, os.kill with signal 0 would send Ctrl-C.
     import ctypes
 
     query_limited_information, still_active = 0x1000, 259
@@ -373,18 +373,18 @@ def _is_alive_on_windows(pid: int) -> bool:
 
 
 def peak_memory_mb() -> float | None:
-    """The most memory this process has held so far, in MB; None where Python offers no such figure (Windows)."""
+    """Peak memory of this process so far, in MB; None where Python does not provide it (Windows)."""
     try:
         resource = importlib.import_module("resource")
     except ImportError:
         return None
     peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts KiB, macOS bytes.
+    # The unit is KiB on Linux and bytes on macOS.
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def free_disk(folder: Path) -> int | None:
-    """Bytes that are free where `folder` is or will be; None where the system does not tell."""
+    """Free bytes on the disk where `folder` is or will be; None if unknown."""
     for place in (folder, *folder.resolve().parents):
         if place.is_dir():
             try:

@@ -1,7 +1,7 @@
-"""JSON within limits: nesting, length of numbers, size of the file. The only reader of JSON that is not our own.
+"""Parses JSON with limits on nesting, length of numbers and file size. The only reader of JSON from other sources.
 
-What Python's parser lets through and its users then fail on is refused here: numbers beyond a float, NaN and
-Infinity (which are not JSON), nesting deeper than any recursion goes.
+Python's parser accepts some input that later code fails on. This module refuses it: numbers too large for a float,
+NaN and Infinity (which are not JSON), and nesting deeper than Python can recurse.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Any
 from hrm_cli.regular_files import UnusableFile, read_text
 
 DEEPEST = 64
-"""Lists and objects inside each other."""
+"""Maximum nesting of lists and objects."""
 LONGEST_NUMBER = 300
-"""Digits: every such number fits a float."""
+"""Maximum number of digits. Every such number fits in a float."""
 LARGEST_DOCUMENT = 256 << 20
-"""Bytes of a file of data: a million ARC identifiers are 30 MB."""
+"""Maximum bytes of a data file. A million ARC identifiers take 30 MB."""
 LARGEST_FACTS = 4 << 20
-"""Bytes of a file that states facts: `dataset.json`, `status.json`, `training.json`."""
+"""Maximum bytes of a metadata file: `dataset.json`, `status.json`, `training.json`."""
 
-# A document without these is parsed at full speed.
+# Only documents that match are parsed with the slower hooks.
 _LARGE_NUMBER = re.compile(rf"\d{{{LONGEST_NUMBER}}}|[eE]\+?\d\d\d")
 
 
 def parse_json(text: str | bytes, *, nan_as_null: bool = False) -> Any:
-    """The value of a JSON document. Raises UnusableFile with a reason of one line.
+    """Parses a JSON document. Raises UnusableFile with a one-line reason.
 
-    `nan_as_null`: NaN and Infinity, which Python's writer puts into JSON, are null; else they are refused.
+    `nan_as_null` reads NaN and Infinity, which Python's writer produces, as null; by default they are refused.
     """
     try:
         if isinstance(text, bytes):
@@ -52,7 +52,7 @@ def parse_json(text: str | bytes, *, nan_as_null: bool = False) -> Any:
 
 
 def load_json(path: Path, largest: int = LARGEST_DOCUMENT) -> Any:
-    """The value of a JSON file. Raises OSError or UnusableFile; neither names the file in its reason."""
+    """Reads a JSON file. Raises OSError or UnusableFile; the reason does not name the file."""
     return parse_json(read_text(path, largest))
 
 

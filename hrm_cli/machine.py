@@ -1,4 +1,4 @@
-"""What the system says of this machine: processor, cores, memory. Nothing here loads torch."""
+"""Processor, cores and memory of this machine, as the system reports them. Does not import torch."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/")
-"""Where `proc` and `sys` lie."""
+"""The folder that contains `proc` and `sys`; tests use another."""
 
 
 def granted_cores() -> int:
-    """Cores that this process may use: fewer than the machine has under taskset, in containers, in batch systems."""
+    """Number of cores that this process may use. taskset, containers and batch systems may grant fewer than exist."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def processor_name() -> str:
-    """The processor's name, as its maker writes it; the architecture where the system tells no more."""
+    """The processor's marketing name, or its architecture if the system does not report a name."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         if sys.platform == "darwin":
-            asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
-            return subprocess.run(asked, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(
+                command, capture_output=True, text=True, timeout=5, check=True
+            ).stdout.strip()
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
@@ -34,7 +36,7 @@ def processor_name() -> str:
 
 
 def memory_bytes(root: Path = ROOT) -> int | None:
-    """Bytes that all processes here may hold together, swap left out; None where the system does not tell."""
+    """Memory limit in bytes for all processes here together, without swap; None if unknown."""
     limits = [*_group_limits(root)]
     if (installed := _installed(root)) is not None:
         limits.append(installed)
@@ -42,7 +44,7 @@ def memory_bytes(root: Path = ROOT) -> int | None:
 
 
 def available_bytes(root: Path = ROOT) -> int | None:
-    """Bytes of it that are not in use now, file caches counted as free (Linux); None elsewhere."""
+    """Bytes of that memory not in use now, counting file caches as free (Linux only); None elsewhere."""
     free = _meminfo(root).get("MemAvailable")
     limit = memory_bytes(root)
     return free if limit is None or free is None else min(free, limit)
@@ -51,7 +53,7 @@ def available_bytes(root: Path = ROOT) -> int | None:
 def _installed(root: Path) -> int | None:
     if (found := _meminfo(root).get("MemTotal")) is not None:
         return found
-    # macOS and other Unixes; Windows has no sysconf.
+    # For macOS and other Unix systems; Windows has no sysconf.
     with contextlib.suppress(AttributeError, ValueError, OSError):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return _installed_on_windows() if sys.platform == "win32" else None
@@ -76,7 +78,7 @@ def _meminfo(root: Path) -> dict[str, int]:
 
 
 def _group_limits(root: Path) -> Iterator[int]:
-    """Limits of this process's control group and of those around it, in version 2 and in version 1."""
+    """Memory limits of this process's control group and its parent groups, for cgroups v2 and v1."""
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -85,10 +87,10 @@ def _group_limits(root: Path) -> Iterator[int]:
         top = root / "sys/fs/cgroup" / ("memory" if controllers else "")
         file = "memory.limit_in_bytes" if controllers else "memory.max"
         group = top / path.lstrip("/")
-        # In a container the path may be the host's, and the folder is the group's own.
+        # In a container, the path may be the host's path, while the mounted folder is already the group's own.
         for folder in (group, *group.parents):
             text = _text(folder / file).strip()
-            # Version 1 writes a number beyond any memory where there is no limit.
+            # Without a limit, cgroups v1 reports a number larger than any memory.
             if text.isdecimal() and int(text) < 1 << 60:
                 yield int(text)
             if folder == top:

@@ -1,7 +1,7 @@
-"""NumPy's `.npy` files of whole numbers, mapped from disk: the only reader of such files.
+"""Memory-maps NumPy `.npy` files of integers. The only reader of such files.
 
-The header decides how much memory is asked for, so it is checked against the file's own size before anything is
-mapped. Pickles are never read; archives (`.npz`) are unpacked to files first, within limits.
+The header determines how much memory is mapped, so it is checked against the file's size first. Pickles are never
+read. Archives (`.npz`) are unpacked to files first, within limits.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LONGEST_HEADER = 10_000
-"""Characters."""
+"""Maximum length of a header, in characters."""
 MOST_ARRAYS = 64
-"""Of an archive."""
+"""Maximum number of arrays in an archive."""
 LARGEST_ARRAY = 8 << 30
-"""Bytes of an array of an archive, unpacked."""
+"""Maximum bytes of one unpacked array of an archive."""
 
 
 def map_integers(path: Path) -> NDArray[np.integer]:
-    """The array of whole numbers in a file, read-only. Raises OSError, or UnusableFile with the reason."""
+    """Memory-maps the integer array in a file, read-only. Raises OSError, or UnusableFile with the reason."""
     import numpy as np
 
     with open_regular(path) as file:
@@ -71,7 +71,7 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def unpack_arrays(path: Path, folder: Path) -> dict[str, Path]:
-    """Unpacks an `.npz` archive into `folder`: the files of its arrays by name, none of them read yet.
+    """Unpacks an `.npz` archive into `folder`. Returns the path of each array's file by name; none is read yet.
 
     Raises OSError, or UnusableFile with the reason.
     """
@@ -86,7 +86,7 @@ def unpack_arrays(path: Path, folder: Path) -> dict[str, Path]:
                     raise UnusableFile(
                         f"{entry.filename} has {entry.file_size:,} bytes; at most {LARGEST_ARRAY:,} are read"
                     )
-                # A name of our own: the archive's may lead out of the folder.
+                # Use our own file name: a name from the archive could point outside the folder.
                 target = folder / f"{path.stem}-{number}.npy"
                 with archive.open(entry) as source, target.open("wb") as sink:
                     shutil.copyfileobj(source, sink)

@@ -1,8 +1,8 @@
-"""Machine code that numba has compiled, kept on disk where a folder for it can be written.
+"""A disk cache for code that numba has compiled, used if a writable folder exists.
 
-The folder is named by a hash of the source of every compiled function, because numba itself looks only at the file
-that a function is defined in, not at the functions of other files that are compiled into it. No state of the folder,
-full, read-only or damaged, stops a command: the code is compiled again, for this process alone if need be.
+The folder's name contains a hash of the sources of all compiled functions. numba itself checks only the file that
+defines a function, not the files of other functions compiled into it. A full, read-only or damaged folder never stops
+a command: the code is compiled again, if necessary for this process only.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ R = TypeVar("R")
 
 PACKAGE = Path(__file__).parent
 COMPILED_FOLDERS = ("models/cpu/kernels", "puzzles")
-"""Where functions for numba may be written: their sources are hashed."""
+"""Folders whose source files are hashed. Functions for numba may be defined only there."""
 _PREFIX, _KEPT = "hrm-numba-", 4
-"""Folders of that many versions of the sources are kept, for whoever switches between them."""
+"""Prefix of the folders' names, and how many source versions keep their folder when a user switches between them."""
 
 
 @functools.cache
 def source_hash() -> str:
-    """16 hexadecimal digits that change with any source file a compiled function can come from."""
+    """16 hexadecimal digits that change with any source file that may define a compiled function."""
     digest = hashlib.sha256()
     for folder in COMPILED_FOLDERS:
         for path in sorted((PACKAGE / folder).rglob("*.py")):
@@ -38,9 +38,9 @@ def source_hash() -> str:
 
 @functools.cache
 def compiled_code_folder() -> Path | None:
-    """The folder for compiled code, made where it did not exist; None where none can be written.
+    """The folder for compiled code, created if missing; None if no folder is writable.
 
-    Inside `NUMBA_CACHE_DIR` if that is set, else inside the installed package, else in the user's cache folder.
+    It is inside `NUMBA_CACHE_DIR` if that is set, else inside the installed package, else in the user's cache folder.
     """
     for parent in _candidates():
         folder = parent / f"{_PREFIX}{source_hash()}"
@@ -68,14 +68,14 @@ def _candidates() -> list[Path]:
 def _remove_oldest(parent: Path) -> None:
     try:
         folders = sorted(parent.glob(f"{_PREFIX}*"), key=lambda folder: folder.stat().st_mtime)
-    except OSError:  # another process removes them, too
+    except OSError:  # another process may remove folders at the same time
         return
     for folder in folders[:-_KEPT]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def with_cache(compiled: Callable[[bool], R]) -> R:
-    """What numba makes of a function at once, by `compiled(cache)`: kept per machine if possible, else per process."""
+    """Compiles a function eagerly by calling `compiled(cache)`. The code is cached on disk if possible."""
     folder = compiled_code_folder()
     if folder is None:
         return compiled(False)
@@ -85,13 +85,13 @@ def with_cache(compiled: Callable[[bool], R]) -> R:
     except OSError:
         return compiled(False)
     except Exception:
-        # Damaged files fail in any way that unpickling can. An error in the function itself is raised again here.
+        # Unpickling a damaged file may raise any exception. An error in the function itself is raised again here.
         shutil.rmtree(folder, ignore_errors=True)
         return compiled(False)
 
 
 def keep_on_disk(dispatcher: Any) -> Any:
-    """A function of `numba.njit`, which compiles when it is first called, whose machine code is kept if possible."""
+    """Adds a disk cache, if possible, to a `numba.njit` function, which compiles lazily on its first call."""
     folder = compiled_code_folder()
     if folder is not None:
         with suppress(RuntimeError, OSError), _numba_writes_to(folder):
@@ -101,7 +101,7 @@ def keep_on_disk(dispatcher: Any) -> Any:
 
 @contextmanager
 def _numba_writes_to(folder: Path) -> Iterator[None]:
-    """While a cache is made: other packages' caches stay where they are."""
+    """Redirects numba's cache to `folder` while a cache is created. Other packages' caches are not affected."""
     import numba
 
     config: Any = numba.config
@@ -117,7 +117,7 @@ def _forgiving_cache() -> type[Any]:
     from numba.core.caching import FunctionCache
 
     class ForgivingCache(FunctionCache):
-        """Numba's cache, for which a file that cannot be read or written is one that is not there."""
+        """Numba's cache, except that a file that cannot be read or written counts as missing."""
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             try:
@@ -132,7 +132,7 @@ def _forgiving_cache() -> type[Any]:
             try:
                 super().save_overload(sig, data)
             except Exception:
-                self._flush()  # the index may name what was not written
+                self._flush()  # the index may name a file that was not written
 
         def _flush(self) -> None:
             try:

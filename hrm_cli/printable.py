@@ -1,7 +1,7 @@
-"""Text for people: amounts and durations; text from files and headers made safe to show.
+"""Formats amounts and durations, and escapes control characters in text from files and headers.
 
-A control character can move the cursor, set the window's title or reorder what is read. Each becomes `\\u001b`, which
-is also what it is inside a JSON string, so that JSON stays JSON.
+A control character can move the cursor, set the window's title or reorder text. Each is written as an escape such as
+`\\u001b`. This is also its escape inside a JSON string, so JSON stays valid.
 """
 
 from __future__ import annotations
@@ -9,25 +9,25 @@ from __future__ import annotations
 import re
 
 LONGEST_MESSAGE = 4000
-"""Characters of an error message, and of a table's cell."""
+"""Maximum characters of an error message or of a table cell."""
 
-# All of C0 but newline and tab, DEL and C1; the marks and overrides of writing direction; separators of lines and
-# paragraphs; halves of surrogate pairs, which no encoding can write.
+# C0 except newline and tab; DEL and C1; marks and overrides of writing direction; line and paragraph separators;
+# unpaired surrogates, which no encoding can write.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    """`text` with every control character but newline and tab escaped as `\\uXXXX`."""
+    """`text` with every control character except newline and tab escaped as `\\uXXXX`."""
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 step`, `1,200 steps`."""
+    """A number with its noun: `1 step`, `1,200 steps`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
-    """`text` of at most `longest` characters: what is left out of its middle is counted."""
+    """`text` cut to at most `longest` characters. A note in the middle states its full length."""
     if len(text) <= longest:
         return text
     note = f" … ({len(text):,} characters, shortened) … "

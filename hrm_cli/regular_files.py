@@ -1,7 +1,7 @@
-"""Files read whole, within limits: regular files only, and none larger than its reader can want.
+"""Reads regular files whole, up to a size limit.
 
-A device or a named pipe under the name of a file would be read for ever. The readers of JSON, YAML, NumPy and
-safetensors files all begin here.
+Reading a device or a named pipe in place of a file might never end. All readers of JSON, YAML, NumPy and safetensors
+files open them here.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import BinaryIO
 
 
 class UnusableFile(ValueError):  # noqa: N818 - what the file is, not a kind of fault
-    """A file that is not what its reader takes; the message is a reason, without the path."""
+    """A file that its reader does not accept. The message is the reason, without the path."""
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Opens a regular file to read its bytes. Raises OSError, or UnusableFile where it is something else."""
-    # Opening a named pipe waits for a writer unless it is told not to.
+    """Opens a regular file for reading bytes. Raises OSError, or UnusableFile if it is not a regular file."""
+    # Without O_NONBLOCK, opening a named pipe waits for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(path, flags)
-    except ValueError as error:  # a NUL in its name
+    except ValueError as error:  # the path contains a NUL
         raise UnusableFile(f"cannot be read: {error}") from None
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
@@ -36,7 +36,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_bytes(path: Path, largest: int) -> bytes:
-    """The bytes of a regular file of at most `largest`. Raises OSError or UnusableFile."""
+    """Reads a regular file of at most `largest` bytes. Raises OSError or UnusableFile."""
     with open_regular(path) as file:
         content = file.read(largest + 1)
     if len(content) > largest:
@@ -48,7 +48,7 @@ def read_bytes(path: Path, largest: int) -> bytes:
 
 
 def read_text(path: Path, largest: int) -> str:
-    """UTF-8 text, with or without a byte-order mark. Raises OSError, or UnusableFile (UnicodeDecodeError is none)."""
+    """Reads UTF-8 text, with or without a byte-order mark. Raises OSError or UnusableFile, also for invalid UTF-8."""
     try:
         return read_bytes(path, largest).decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,6 +1,7 @@
-"""What a long job tells whoever waits for it.
+"""Progress, notes and warnings of long jobs.
 
-The commands show it on stderr. From Python nothing is shown unless a reporter is passed; warnings are Python warnings.
+The commands show them on stderr. The Python API shows nothing unless a reporter is passed; its warnings are Python
+warnings.
 """
 
 from __future__ import annotations
@@ -11,42 +12,42 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 
 
 class Progress:
-    """The progress of one job; this one shows nothing."""
+    """The progress of one job. This base class shows nothing."""
 
     def update(self, completed: float, note: str = "", total: float | None = None) -> None:
-        """`completed` of the total is done; `note` is short news such as `loss 0.41, exact 87.2 %`.
+        """Reports that `completed` units are done. `note` is a short status such as `loss 0.41, exact 87.2 %`.
 
-        `total` replaces the total given before.
+        `total` replaces the previous total.
         """
 
 
 class Reporter:
-    """Receives notes, warnings and progress; this one turns warnings into Python warnings and drops the rest."""
+    """Receives notes, warnings and progress. This base class issues Python warnings and drops everything else."""
 
     def note(self, text: str) -> None:
-        """One line about what is being done."""
+        """Reports in one line what is being done."""
 
     def warn(self, text: str) -> None:
-        """Something is wrong, and the job continues."""
+        """Reports a problem that does not stop the job."""
         warnings.warn(text, stacklevel=3)
 
     def progress(
         self, description: str, total: float | None = None, *, start: float = 0
     ) -> AbstractContextManager[Progress]:
-        """The progress of a job of `total` units, `start` of which were done before."""
+        """Shows the progress of a job of `total` units, `start` of them already done."""
         return nullcontext(Progress())
 
 
 class Silent(Reporter):
-    """Drops everything: for ranks other than the first."""
+    """Drops everything. Used by ranks other than 0."""
 
     def warn(self, text: str) -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
 @contextmanager
 def stages(reporter: Reporter) -> Iterator[Callable[[str, int, int | None], None]]:
-    """Progress that starts anew with every stage, for work that reports `(stage, done, total)`."""
+    """Shows a new progress display for every stage of work that reports `(stage, done, total)`."""
     with ExitStack() as displays:
         current: dict[str, Progress] = {}
 

@@ -1,7 +1,6 @@
-"""The header of a safetensors file: eight bytes of its length, then JSON. Read without torch and without the tensors.
+"""Reads the header of a safetensors file, without torch and without the tensors: an eight-byte length, then JSON.
 
-Every entry is checked against the file's own size, so that what a header states can be believed before memory is
-requested.
+Every entry is checked against the file's size, so that the header can be trusted before memory is allocated.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from hrm_cli.json_text import parse_json
 from hrm_cli.regular_files import UnusableFile, open_regular
 
 LONGEST_HEADER = 100_000_000
-"""Bytes: what the format itself allows."""
+"""Maximum bytes of a header, as the format specifies."""
 MOST_DIMENSIONS = 8
 
 _METADATA = "__metadata__"
@@ -28,23 +27,26 @@ _BITS = {
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """What a header says of one tensor."""
+    """A header's entry for one tensor."""
 
     dtype: str
-    """The format's own name: `F32`, `BF16`."""
+    """Its name in the format: `F32`, `BF16`."""
     shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class SafetensorsHeader:
-    """What the header of a file says."""
+    """The parsed header of a file."""
 
     metadata: dict[str, str]
     tensors: dict[str, TensorEntry]
 
 
 def read_safetensors_header(path: Path) -> SafetensorsHeader:
-    """The header of a file whose tensors all lie inside it. Raises OSError, or UnusableFile with the reason."""
+    """Reads a file's header and checks that all tensors lie inside the file.
+
+    Raises OSError, or UnusableFile with the reason.
+    """
     with open_regular(path) as file:
         size = file.seek(0, 2)
         file.seek(0)

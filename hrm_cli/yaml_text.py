@@ -1,7 +1,7 @@
-"""YAML within limits: size, nesting, what aliases expand to, length of numbers. The only reader of YAML.
+"""Parses YAML with limits on size, nesting, alias expansion and length of numbers. The only reader of YAML.
 
-YAML's plain types alone: no tag makes an object of Python. A key written twice is refused, where PyYAML silently
-keeps the last.
+Only YAML's plain types are supported: no tag creates a Python object. Duplicate keys are refused; PyYAML would
+silently keep the last.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import yaml
 from hrm_cli.regular_files import UnusableFile, read_text
 
 LARGEST = 1 << 17
-"""Bytes of a file, characters of a text."""
+"""Maximum bytes of a file, or characters of a text."""
 DEEPEST = 64
-"""Lists and mappings inside each other."""
+"""Maximum nesting of lists and mappings."""
 MOST_VALUES = 50_000
-"""Values, once every alias is written out."""
+"""Maximum number of values after expanding every alias."""
 LARGEST_NUMBER = 10**300
-"""Every such number fits a float."""
+"""Every integer below this fits in a float."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 _INT = "tag:yaml.org,2002:int"
 
 
 class BadYAML(UnusableFile):
-    """Text that is not the YAML that is taken; `line` counts from 1, None where it is of no use."""
+    """Text that is not valid or not accepted YAML. `line` counts from 1; None if a line number would not help."""
 
     def __init__(self, reason: str, line: int | None = None) -> None:
         super().__init__(reason)
@@ -37,7 +37,7 @@ class BadYAML(UnusableFile):
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of one YAML document. Raises BadYAML."""
+    """Parses one YAML document. Raises BadYAML."""
     if len(text) > LARGEST:
         raise BadYAML(f"is too large ({len(text):,} characters; at most {LARGEST:,} are read)")
     try:
@@ -51,14 +51,14 @@ def parse_yaml(text: str) -> Any:
     except RecursionError:
         raise BadYAML(f"not valid YAML: {_TOO_DEEP}") from None
     except Exception as error:
-        # PyYAML also lets through whatever its constructors stumble on: ValueError for a date that does not
-        # exist, KeyError for `!!bool maybe`, ….
+        # PyYAML does not catch errors of its constructors: ValueError for a date that does not exist, KeyError
+        # for `!!bool maybe`, ….
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadYAML(f"not valid YAML: {reason}") from None
 
 
 def load_yaml(path: Path) -> Any:
-    """The value of a YAML file. Raises OSError or UnusableFile; neither names the file in its reason."""
+    """Reads a YAML file. Raises OSError or UnusableFile; the reason does not name the file."""
     return parse_yaml(read_text(path, LARGEST))
 
 
@@ -66,7 +66,7 @@ _TOO_DEEP = f"lists and mappings nested more than {DEEPEST} deep"
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML's plain types, of bounded size."""
+    """Loads only YAML's plain types, of bounded size."""
 
     _depth = 0
 
@@ -86,7 +86,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     @contextmanager
     def _one_level(self) -> Iterator[None]:
-        # Refused at once: what PyYAML does for a level takes longer the deeper it is.
+        # Refuse deep nesting early: PyYAML's work per level grows with the depth.
         if self._depth == DEEPEST:
             raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=self.peek_event().start_mark)
         self._depth += 1
@@ -126,14 +126,14 @@ _StrictLoader.add_constructor(_INT, _StrictLoader.construct_yaml_int)
 
 
 class _Measure:
-    """Counts the values of a document as if every alias were written out, without writing them out."""
+    """Counts the values of a document as if every alias were expanded, without expanding them."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[int, int]] = {}
         self._open: set[int] = set()
 
     def of(self, node: yaml.Node) -> tuple[int, int]:
-        """Values and depth. Raises ConstructorError at the first place that has too many."""
+        """The number of values and the depth. Raises ConstructorError at the first node that exceeds a limit."""
         if id(node) in self._known:
             return self._known[id(node)]
         if id(node) in self._open:
