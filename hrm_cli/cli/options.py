@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,39 @@ PROCESSES = "Several processes"
 """Groups of options in a help."""
 
 
+def complete_presets(incomplete: str) -> list[str]:
+    """Names of packaged presets, and YAML files, for the shell's completion."""
+    from hrm_cli.config.presets import list_presets
+
+    files = [path for path in _paths(incomplete) if path.endswith(("/", ".yaml", ".yml"))]
+    return [name for name in list_presets() if name.startswith(incomplete)] + files
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """Bundled models, runs and model files."""
+    from hrm_cli.checkpoints.bundled import SCHEME, bundled_folder
+
+    names = sorted(f"{SCHEME}{file.stem}" for file in bundled_folder().glob("*.safetensors"))
+    files = [path for path in _paths(incomplete) if path.endswith(("/", ".safetensors"))]
+    return [name for name in names if name.startswith(incomplete)] + files
+
+
+def complete_settings(incomplete: str) -> list[str]:
+    """`KEY=` of every setting, by its full key."""
+    from hrm_cli.config.keys import dotted_keys
+
+    return [f"{key}=" for key in dotted_keys() if key.startswith(incomplete)]
+
+
+def _paths(incomplete: str) -> list[str]:
+    # Folders end in a slash: the next one is completed behind it.
+    head = incomplete.rpartition("/")[0]
+    folder = Path(f"{head}/" if "/" in incomplete else ".")
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    names = [f"{path.as_posix()}{'/' if path.is_dir() else ''}" for path in found if path.name[0] != "."]
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def option(
     name: str | tuple[str, str],
     text: str,
@@ -30,17 +63,25 @@ def option(
     min: int | None = None,
     max: int | None = None,
     panel: str | None = None,
+    complete: Callable[[str], list[str]] | None = None,
 ) -> Any:
     """An option that stays None where it is not given; `default` says in the help what None means."""
     names = (name,) if isinstance(name, str) else name
     return typer.Option(
-        *names, help=text, show_default=default, metavar=metavar, min=min, max=max, rich_help_panel=panel
+        *names,
+        help=text,
+        show_default=default,
+        metavar=metavar,
+        min=min,
+        max=max,
+        rich_help_panel=panel,
+        autocompletion=complete,
     )
 
 
 def preset_option(default: str) -> Any:
     """`--preset` of a command that can tell whether it was given."""
-    return option("--preset", _PRESET, default, metavar="NAME")
+    return option("--preset", _PRESET, default, metavar="NAME", complete=complete_presets)
 
 
 def refuse_preset_names(words: Sequence[str]) -> None:
@@ -64,11 +105,12 @@ def run_folder_option(default: str) -> Any:
 
 _PRESET = "A packaged preset (see `hrm presets`) or a YAML file."
 PresetOption = Annotated[str, typer.Option("--preset", metavar="NAME", help=_PRESET)]
-PresetArgument = Annotated[str, typer.Argument(metavar="NAME", help=_PRESET)]
+PresetArgument = Annotated[str, typer.Argument(metavar="NAME", help=_PRESET, autocompletion=complete_presets)]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="KEY=VALUE",
+        autocompletion=complete_settings,
         help="Settings to change, as in arch.hidden_size=256 or epochs=20.",
         show_default=False,
     ),
@@ -82,13 +124,22 @@ QuietOption = Annotated[
 SeedOption = Annotated[int | None, seed_option(True)]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
-OwnModelArgument = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help=OWN_MODEL)]
+OwnModelArgument = Annotated[
+    Path, typer.Argument(metavar="CHECKPOINT", help=OWN_MODEL, autocompletion=complete_models)
+]
 AnyModelArgument = Annotated[
-    Path | None, typer.Argument(metavar="CHECKPOINT", help=ANY_MODEL, show_default=False)
+    Path | None,
+    typer.Argument(metavar="CHECKPOINT", help=ANY_MODEL, show_default=False, autocompletion=complete_models),
 ]
 AnyModelOption = Annotated[
     Path | None,
-    option("--checkpoint", ANY_MODEL, "the bundled model for the puzzles' size", metavar="CHECKPOINT"),
+    option(
+        "--checkpoint",
+        ANY_MODEL,
+        "the bundled model for the puzzles' size",
+        metavar="CHECKPOINT",
+        complete=complete_models,
+    ),
 ]
 MaxStepsOption = Annotated[
     int | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hrm_cli.cli import console
-from hrm_cli.cli.options import JsonOption, preset_option, refuse_preset_names
+from hrm_cli.cli.options import JsonOption, complete_settings, preset_option, refuse_preset_names
 from hrm_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def params(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE",
+            autocompletion=complete_settings,
             help="Settings to change, as in arch.hidden_size=256; after --compare also the models to compare.",
             show_default=False,
         ),

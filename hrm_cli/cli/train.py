@@ -22,6 +22,7 @@ from hrm_cli.cli.options import (
     JsonOption,
     Overrides,
     QuietOption,
+    complete_models,
     preset_option,
     refuse_preset_names,
     run_folder_option,
@@ -43,6 +44,7 @@ def train(
         typer.Option(
             "--checkpoint",
             metavar="CHECKPOINT",
+            autocompletion=complete_models,
             help="Start from these weights: a run, a checkpoint, a .safetensors file, hf:OWNER/NAME.",
             show_default=False,
             rich_help_panel=START,
@@ -60,6 +62,7 @@ def train(
         typer.Option(
             "--resume",
             metavar="RUN|CHECKPOINT|latest",
+            autocompletion=complete_models,
             help="Resume a run from its latest checkpoint, or from one of its checkpoints.",
             rich_help_panel=START,
         ),
