@@ -164,7 +164,7 @@ def test_an_interrupted_build_leaves_nothing(number: int, status: int, tmp_path:
 def test_help_shows_examples_and_loads_nothing_heavy(run_hrm: Callable) -> None:
     done = run_hrm("build-dataset", "sudoku", "--help")
     assert done.status == 0
-    assert "hrm build-dataset sudoku --output-dir" in done.stdout
+    assert "hrm build-dataset sudoku -o data/" in done.stdout
     code = (
         "import sys; from hrm_cli.cli.app import main\n"
         "try: main(['build-dataset', 'sudoku', '--help'])\n"
