@@ -138,6 +138,14 @@ class BundledModel:
     step: int
     facts: BundledFacts
     shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
+    mixer: str | None = None
+
+    @property
+    def built_in_knowledge(self) -> str:
+        """What the architecture knows of the rules, as text."""
+        from hrm_cli.checkpoints.regime import built_in_knowledge  # not needed to solve
+
+        return built_in_knowledge(self.mixer, self.domain)
 
     def describe(self) -> str:
         """Its puzzles: `9×9 Sudoku`."""
@@ -158,6 +166,7 @@ class BundledModel:
             "bytes": self.bytes,
             "step": self.step,
             "trained_on": self.facts.trained_on,
+            "built_in_knowledge": self.built_in_knowledge,
             "licence": self.facts.licence,
             "measured": [vars(one) for one in self.facts.measured],
             "path": str(self.path),
@@ -280,7 +289,15 @@ def read_bundled(path: Path) -> BundledModel:
         domain = dict(parse_json(metadata["dataset"])["domain"])
         describe(domain)
         return BundledModel(
-            path.stem, path, path.stat().st_size, domain, trained, int(metadata["step"][:18]), facts, shapes
+            path.stem,
+            path,
+            path.stat().st_size,
+            domain,
+            trained,
+            int(metadata["step"][:18]),
+            facts,
+            shapes,
+            parse_json(metadata["config"])["arch"].get("mixer"),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise CheckpointError(

@@ -158,13 +158,18 @@ def _figures(model: ModelCard, publication: Publication) -> str:
                 for name, value in found.get("baselines", {}).items()
             ]
     config = model.preset.eval
+    regime = f"\n\nTrained on {model.training_data()}; built-in knowledge: {model.built_in_knowledge()}."
     steps = config.max_steps or model.preset.arch.halt_max_steps
     of = (
         f"On {counted(found['puzzles'], 'puzzle')} of the test split"
         if "puzzles" in found
         else "On the test split"
     )
-    return f"{of}, at most {counted(steps, 'step')}, {config.halt} halting:\n\n" + "\n".join(rows)
+    return (
+        f"{of}, at most {counted(steps, 'step')}, {config.halt} halting, one pass without use of the rules:\n\n"
+        + "\n".join(rows)
+        + regime
+    )
 
 
 def _use(model: ModelCard, publication: Publication) -> str:

@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hrm_cli.checkpoints.bundled import SCHEME, named_model
+from hrm_cli.checkpoints.bundled import ENTRY as BUNDLED_ENTRY
+from hrm_cli.checkpoints.bundled import SCHEME, BundledFacts, named_model
 from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts, checked_facts, checked_step
 from hrm_cli.checkpoints.pointers import pointed_to
@@ -35,6 +36,8 @@ READABLE_VERSIONS = ("1",)
 MODEL_FILE = "model.safetensors"
 OWN_ENTRIES = ("format", "hrm_format_version", "config", "step", "dataset", CHECKSUM)
 """What `write_model_file` puts into every header."""
+REFERENCE_ENTRY = "reference"
+"""Of the headers of models that `hrm convert` brought over."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,24 @@ class ModelCard:
     step: int
     facts: DatasetFacts
     shapes: dict[str, tuple[int, ...]]
+    trained_on: str | None = None
+    """What a bundled model says of its training data."""
+    is_converted: bool = False
+    """Whether the reference implementation trained it."""
+
+    def training_data(self) -> str:
+        """Number and kind of the training puzzles, as text."""
+        from hrm_cli.checkpoints.regime import training_data  # not needed to solve
+
+        return training_data(
+            self.preset, self.facts.domain, trained_on=self.trained_on, is_converted=self.is_converted
+        )
+
+    def built_in_knowledge(self) -> str:
+        """What the architecture knows of the rules, as text."""
+        from hrm_cli.checkpoints.regime import built_in_knowledge
+
+        return built_in_knowledge(self.preset.arch.mixer, self.facts.domain)
 
 
 def write_model_file(
@@ -182,11 +203,23 @@ def model_card(header: Header) -> ModelCard:
     try:
         preset = stated_preset(parse_json(metadata["config"]))
         facts = checked_facts(parse_json(metadata["dataset"]))
-        return ModelCard(path, preset, checked_step(metadata["step"]), facts, header.shapes)
+        step = checked_step(metadata["step"])
+        return ModelCard(
+            path, preset, step, facts, header.shapes, _trained_on(metadata), REFERENCE_ENTRY in metadata
+        )
     except KeyError as error:
         raise CheckpointError(f"{path}: its header has no entry {error.args[0]}") from None
     except (ValueError, ConfigError) as error:
         raise CheckpointError(f"{path}: its header cannot be understood: {error}") from None
+
+
+def _trained_on(metadata: Mapping[str, str]) -> str | None:
+    if BUNDLED_ENTRY not in metadata:
+        return None
+    try:
+        return BundledFacts.parse(metadata[BUNDLED_ENTRY]).trained_on
+    except (ValueError, KeyError, TypeError):
+        return None  # `hrm models` says what is wrong with it
 
 
 def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[ACTModel, ModelCard]:

@@ -54,7 +54,10 @@ def list_all(context: typer.Context, json: JsonOption = False) -> None:
     rows = [row for model in models for row in _rows(model)]
     console.print_table(columns, rows, folds=("measured on",), drops=("MB", "parameters", "puzzles"))
     for model in models:
-        print_paragraph(f"{model.name}: trained on {model.facts.trained_on}", hanging=2)
+        print_paragraph(
+            f"{model.name}: trained on {model.facts.trained_on}; built-in knowledge: {model.built_in_knowledge}",
+            hanging=2,
+        )
     print_paragraph(
         "Use one: hrm solve FILE (chosen by size), or bundled:NAME wherever a CHECKPOINT is expected."
     )

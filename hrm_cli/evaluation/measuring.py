@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from hrm_cli.checkpoints.bundled import SCHEME, default_attempts
-from hrm_cli.checkpoints.model_files import load_model, read_model_card
+from hrm_cli.checkpoints.model_files import ModelCard, load_model, read_model_card
+from hrm_cli.checkpoints.regime import Regime
 from hrm_cli.data.arc.online import is_arc
 from hrm_cli.data.format import Dataset
 from hrm_cli.distributed.world import ALONE, World
@@ -24,6 +25,7 @@ from hrm_cli.evaluation.attempts import deeper
 from hrm_cli.evaluation.baselines import Baseline, measure_baselines, measure_output_baselines
 from hrm_cli.evaluation.effort import AskedEffort
 from hrm_cli.evaluation.evaluate import Evaluation, check_fit, evaluate
+from hrm_cli.evaluation.regime import regime_of
 from hrm_cli.evaluation.request import EvalRequest
 from hrm_cli.evaluation.sampling import sample_examples
 from hrm_cli.files import whole_file
@@ -60,10 +62,14 @@ class Measurement:
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
     arc: Mapping[str, float] | None = None
     """pass@K by name; None where there was no vote."""
+    arc_tasks: int = 0
+    """Tasks that were voted on and whose answers are known."""
     ablate_puzzle_id: bool = False
     """Whether every puzzle identifier was replaced by the blank one."""
     sample: Sample | None = None
     """None: the whole split, or its beginning."""
+    card: ModelCard | None = None
+    """The checkpoint's header."""
 
     def headline(self) -> tuple[str, float | None]:
         """The name and value of the accuracy that counts; None where the split has no answers.
@@ -81,8 +87,22 @@ class Measurement:
             name, value = "exact accuracy", self.result.exact_accuracy
         return name, value if self.result.puzzles else None
 
+    def regime(self) -> Regime | None:
+        """Under which conditions the headline's accuracy was reached; None without a header or known answers."""
+        if self.card is None or not self.result.puzzles:
+            return None
+        return regime_of(
+            self.card,
+            self.result,
+            self.attempted,
+            one_pass=f"one pass of at most {counted(self.max_steps, 'step')}, {self.halt} halting",
+            share=self.headline()[1] or 0.0,
+            tasks=self.arc_tasks,
+        )
+
     def document(self) -> dict[str, Any]:
         """The JSON document of `hrm eval --json`."""
+        regime = self.regime()
         return {
             "checkpoint": str(self.path),
             "step": self.step,
@@ -95,6 +115,7 @@ class Measurement:
             **_attempted_figures(self.result, self.attempted),
             **_baseline_figures(self.baselines),
             **({} if self.arc is None else {"arc": dict(self.arc)}),
+            "regime": None if regime is None else regime.document(),
         }
 
 
@@ -205,15 +226,15 @@ def measure(
             )
         else:
             result = voting.run(model, config, progress=finished, world=world)
-    arc = None
+    arc, tasks = None, 0
     if voting is not None and world.is_first:
-        arc = _voted(voting, submission_file)
+        arc, tasks = _voted(voting, submission_file)
     baselines: Mapping[str, Baseline] = {}
     if result.puzzles and world.is_first:
         baselines = measure_baselines(dataset, limit=config.max_puzzles, among=among)
     return Measurement(
-        card.path, card.step, request.split, config.halt, max_steps, result, attempted, baselines, arc,
-        request.ablate_puzzle_id, sample,
+        card.path, card.step, request.split, config.halt, max_steps, result, attempted, baselines, arc, tasks,
+        request.ablate_puzzle_id, sample, card,
     )  # fmt: skip
 
 
@@ -266,13 +287,17 @@ def _ablate_puzzle_ids(model: ACTModel, path: Path) -> None:
     table.ablate()
 
 
-def _voted(voting: Voting, file: Path | None) -> dict[str, float]:
-    """pass@K by name, empty where the tasks have no known answers; writes the submission to `file`, if there is one."""
+def _voted(voting: Voting, file: Path | None) -> tuple[dict[str, float], int]:
+    """pass@K by name, empty where no task has known answers, and the number of tasks that have them.
+
+    Writes the submission to `file`, if there is one.
+    """
     tasks = read_test_tasks(voting.dataset)
     if file is not None:
         with whole_file(file) as stream:
             json_format.dump(submission(voting.votes, tasks), stream)
-    return named_scores(pass_at(voting.votes, tasks))
+    known = sum(all(pair.output is not None for pair in task.test) for task in tasks)
+    return named_scores(pass_at(voting.votes, tasks)), known
 
 
 def _baseline_figures(baselines: Mapping[str, Baseline]) -> dict[str, dict[str, float]]:

@@ -41,6 +41,7 @@ from hrm_cli.checkpoints.convert.settings import settle
 from hrm_cli.checkpoints.convert.torch_files import write_torch_file
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import (
+    REFERENCE_ENTRY,
     ModelCard,
     check_intact,
     compare_shapes,
@@ -59,7 +60,7 @@ from hrm_cli.json_text import parse_json
 from hrm_cli.models.puzzle_embedding import mean_table
 from hrm_cli.models.registry import build_model
 
-ORIGIN_KEY = "reference"
+ORIGIN_KEY = REFERENCE_ENTRY
 """In the header of a converted file: how to write the original again."""
 
 _CORES = ("hrm", "trm")

@@ -173,6 +173,8 @@ def render(measured: Measurement) -> None:
             sets,
             drops=("mean steps", "cell accuracy"),
         )
+    if (regime := measured.regime()) is not None:
+        print_paragraph(regime.describe(), hanging=2)
     print_paragraph(compared_with_baselines(result.cell_accuracy, baselines))
 
 

@@ -1,0 +1,103 @@
+"""Under which conditions a score was reached: data, built-in knowledge, effort, use of the rules, compute, sample size.
+
+Two scores may be compared where these agree. `hrm eval`, `hrm models` and the cards of models state them with the same
+words. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hrm_cli.config.data import DataConfig
+from hrm_cli.config.redact import source_name
+from hrm_cli.config.schema import Preset
+from hrm_cli.printable import counted
+from hrm_cli.puzzles.domain import stated_domain
+
+Rules = Literal["not used", "verify answers", "verify answers and prune the search"]
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What a score depends on apart from the weights."""
+
+    training_data: str
+    built_in_knowledge: str
+    effort: str
+    """`one pass of at most 16 steps`, and what followed it."""
+    rules: Rules
+    """What the rules of the puzzle were used for while solving."""
+    flops_per_puzzle: float | None
+    """None where no puzzle has a known answer."""
+    puzzles: int
+    interval: tuple[float, float]
+    """The 95 % interval of the score, shares of 1."""
+
+    def document(self) -> dict[str, Any]:
+        """As `hrm eval --json` has it."""
+        return {**vars(self), "interval": list(self.interval)}
+
+    def describe(self) -> str:
+        """The same as one paragraph."""
+        low, high = self.interval
+        flops = "" if self.flops_per_puzzle is None else f"; {self.flops_per_puzzle:.2g} FLOPs per puzzle"
+        return (
+            f"Regime: trained on {self.training_data}; built-in knowledge: {self.built_in_knowledge}; {self.effort}; "
+            f"rules: {self.rules}{flops}; {counted(self.puzzles, 'puzzle')} (95 %: {low:.1%} to {high:.1%})"
+        )
+
+
+def built_in_knowledge(mixer: str | None, domain: Mapping[str, Any]) -> str:
+    """What an architecture knows of the rules before training."""
+    if mixer != "units":
+        return "nothing of the rules"
+    if domain.get("name") == "sudoku":
+        return "rows, columns and boxes, and that digits are interchangeable (arch.mixer=units)"
+    return "the relations between cells that the domain declares (arch.mixer=units)"
+
+
+def training_data(
+    preset: Preset, domain: Mapping[str, Any], *, trained_on: str | None = None, is_converted: bool = False
+) -> str:
+    """Number and kind of the training puzzles, by a model file's header; `trained_on` is a bundled model's own text."""
+    if trained_on:
+        return trained_on
+    if is_converted:
+        return "data of the reference implementation, which the file does not describe"
+    data = preset.data
+    if data.path is not None:
+        text = f"the dataset {source_name(data.path)}, which the file does not describe"
+    else:
+        found = stated_domain(dict(domain))
+        what = found.describe() if found is not None else data.domain
+        text = f"{what}: " + ", and ".join(_described(source) for source in data.sources if _trains(source))
+    start = preset.train.init_from
+    return text if start is None else f"{text}; it began with the weights of {source_name(start)}"
+
+
+def _trains(source: DataConfig) -> bool:
+    return bool(source.num_train) if source.source == "builtin" else source.subsample_size != 0
+
+
+def _described(source: DataConfig) -> str:
+    """`1,000 generated puzzles (minimal), 8 augmented copies each`."""
+    if source.source == "builtin":
+        text = f"{source.num_train:,} generated puzzles ({_kind(source)})"
+    else:
+        count = "all" if source.subsample_size is None else f"{source.subsample_size:,}"
+        text = f"{count} training puzzles of {source_name(source.source)}"
+    if source.variations:
+        text += f" with {source.variations:,} variations"
+    if source.augment == "online":
+        return f"{text}, a random symmetry at every visit"
+    return f"{text}, {source.num_aug:,} augmented copies each" if source.num_aug else text
+
+
+def _kind(source: DataConfig) -> str:
+    if source.domain == "maze":
+        return source.style if source.min_path <= 1 else f"{source.style}, paths of {source.min_path} or more"
+    clues = source.clues if source.clues == "minimal" else f"{source.clues} clues"
+    harder = f", {source.min_difficulty} or more branches" if source.min_difficulty else ""
+    return f"{clues}{harder}"
