@@ -1,9 +1,8 @@
-"""Augmented copies of puzzles (stored ones that all differ, and fresh ones while training), and hints.
+"""Augmented copies of puzzles, stored in the dataset or made during training, and hints.
 
-Hints are easier versions of puzzles: givens added from the answer, from one of them up to all. They exist only for
-domains in which an input is its answer with cells left blank (`Domain.blank_token`). A model that sees nearly solved
-and solved puzzles in training learns not to change them: otherwise a solved state need not be a fixed point
-(arXiv 2601.10679).
+A hint makes a puzzle easier by adding givens from its answer, from one up to all of them. Hints exist only for domains
+whose input is the answer with blank cells (`Domain.blank_token`). A model that is trained on nearly solved and solved
+puzzles learns not to change them; without such training, a solved state need not be a fixed point (arXiv 2601.10679).
 
 Letters in shapes: n puzzles, S tokens of a puzzle.
 """
@@ -24,7 +23,7 @@ from hrm_cli.puzzles.domain import Domain, Tokens, make_domain
 
 
 def check_hints(domain: Domain, share: float) -> None:
-    """Raises ConfigError where hints are requested of a domain that has no blank cells to fill."""
+    """Raises ConfigError if hints are requested for a domain without blank cells."""
     if share and domain.blank_token is None:
         raise ConfigError(
             f"data.hints: {domain.describe()} has no empty cells that the answer fills, so there is "
@@ -33,17 +32,17 @@ def check_hints(domain: Domain, share: float) -> None:
 
 
 def with_hints(inputs: Tokens, labels: Tokens, blank: int, share: float, rng: np.random.Generator) -> Tokens:
-    """Copies of `inputs` `[n, S]`, of which each row has hints with probability `share`.
+    """A copy of `inputs` `[n, S]` in which each row gets hints with probability `share`.
 
-    A row with e blank cells gets k more givens from its answer, k drawn uniformly from 1..e, at random places: e − k
-    cells stay blank, none where k = e.
+    A row with e blank cells gets k more givens from its answer at random positions, with k uniform in 1..e. So e − k
+    cells stay blank.
     """
     hinted = inputs.copy()
     rows = np.flatnonzero(rng.random(len(inputs)) < share)
     empty = inputs[rows] == blank
     counts = empty.sum(axis=1)
     added = (rng.random(len(rows)) * counts).astype(np.int64) + (counts > 0)
-    # Blank cells in random order: places of the smallest of random keys, which are 2 and more elsewhere.
+    # Choose random blank cells by the smallest random keys; the keys of all other cells are 2 or more.
     keys = rng.random(empty.shape, dtype=np.float32) + np.float32(2) * ~empty
     order = np.argsort(keys, axis=1)
     chosen = np.empty_like(empty)
@@ -53,23 +52,23 @@ def with_hints(inputs: Tokens, labels: Tokens, blank: int, share: float, rng: np
 
 
 _BLOCK = 4096
-"""Copies made at once: small enough for the processor's cache."""
+"""Copies made at once; small enough for the CPU cache."""
 
 _ROUND = 1 << 16
-"""Copies between two looks for repetitions, at most: bounds the memory of puzzles with very many copies."""
+"""Largest number of copies between two checks for duplicates; bounds the memory for puzzles with very many copies."""
 
 _PATIENCE = 20
-"""Tries per wanted copy after which a puzzle counts as exhausted: e⁻²⁰ of its copies remain unseen."""
+"""Tries per requested copy after which a puzzle counts as exhausted; a fraction e⁻²⁰ of its copies is still unseen."""
 
 
 @dataclass(frozen=True)
 class Copies:
-    """Puzzles with their copies, group by group, each original in front."""
+    """Puzzles with their copies, group by group, the original first in each group."""
 
     inputs: Tokens
     labels: Tokens
     group_sizes: NDArray[np.int64]
-    """Puzzles in each group, the original included."""
+    """Number of puzzles in each group, including the original."""
 
 
 def with_copies(
@@ -82,11 +81,11 @@ def with_copies(
     rng: np.random.Generator,
     hints: float = 0.0,
 ) -> Iterator[Copies]:
-    """Puzzles `[n, S]` with `copies` different symmetric copies each, in blocks of whole groups.
+    """Puzzles `[n, S]` with `copies` different augmented copies each, in blocks of complete groups.
 
     No copy equals its original, another copy of it, or a puzzle whose fingerprint is in the sorted
-    `held_out`. A puzzle that has fewer such copies than requested gets all that were found. The share `hints` of the
-    copies is replaced by easier versions of these, which may come up twice but never in `held_out`.
+    `held_out`. A puzzle that has fewer such copies than requested gets all that were found. A fraction `hints` of the
+    copies is replaced by easier versions. These may repeat, but are never in `held_out`.
     """
     if copies == 0:
         yield Copies(inputs, labels, np.ones(len(inputs), dtype=np.int64))
@@ -143,7 +142,7 @@ def _block(
         filled += np.bincount(owner[fresh], minlength=count)
         tries += wanted
         missing = copies + 1 - filled
-        # More than is missing, because remaining copies get rarer; extra ones are dropped above.
+        # Make more than are missing, because unseen copies get rarer. Surplus copies are dropped above.
         again = np.minimum(np.minimum(4 * missing, missing + copies // 4) + 16, most)
         wanted = np.where((missing > 0) & (tries < _PATIENCE * copies + 200), again, 0)
     if (filled > copies).all():
@@ -164,12 +163,12 @@ def _moved_copies(
 
 
 def _key(prints: Fingerprints, owner: NDArray[np.int64]) -> Fingerprints:
-    # Copies of different puzzles may be equal: only those of one puzzle count as repeated.
+    # Only equal copies of the same puzzle count as duplicates; copies of different puzzles may be equal.
     return prints ^ (owner.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03))
 
 
 def _rank(owner: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Place of each chosen row among the chosen rows of its owner; `owner` is sorted."""
+    """Index of each chosen row among the chosen rows of its owner; `owner` is sorted."""
     counted = np.cumsum(chosen)
     before_owner = np.concatenate([[0], counted])[np.searchsorted(owner, owner)]
     return counted - 1 - before_owner
@@ -177,17 +176,17 @@ def _rank(owner: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.int
 
 @dataclass(frozen=True)
 class OnlineAugmentation:
-    """A fresh symmetry for every visited example, and hints for some, which never make a held-out puzzle."""
+    """Applies a new random symmetry to every visited example, and hints to some. Never produces a held-out puzzle."""
 
     domain: Domain
     held_out: Fingerprints
-    """Fingerprints of the inputs of test and validation split, sorted."""
+    """Sorted fingerprints of the inputs of the test and validation splits."""
     hints: float = 0.0
     """Fraction of the visits at which the puzzle is made easier."""
 
     @classmethod
     def of(cls, dataset: Dataset) -> OnlineAugmentation:
-        """What a dataset built with `augment: online` needs. Raises DatasetError if it names no domain."""
+        """The augmentation for a dataset built with `augment: online`. Raises DatasetError if it names no domain."""
         facts = dataset.metadata.domain
         if facts is None:
             file = dataset.directory / dataset.split / METADATA_FILE
@@ -202,7 +201,7 @@ class OnlineAugmentation:
         return cls(domain, np.sort(np.concatenate(held_out)), dataset.metadata.hints)
 
     def apply(self, inputs: Tokens, labels: Tokens, rng: np.random.Generator) -> tuple[Tokens, Tokens]:
-        """Randomly augmented copies of examples `[n, S]`, input and answer under the same symmetry."""
+        """Random augmented copies of examples `[n, S]`; input and answer get the same symmetry."""
         originals = inputs, labels
         moved = self._draw(*originals, rng)
         taken = occurs_in(fingerprints(moved[0]), self.held_out)
@@ -212,7 +211,7 @@ class OnlineAugmentation:
             again = self._draw(originals[0][taken], originals[1][taken], rng)
             moved[0][taken], moved[1][taken] = again
             taken[taken] = occurs_in(fingerprints(again[0]), self.held_out)
-        # The original itself is never a held-out puzzle: the fallback where nearly all of its copies are.
+        # If nearly all copies are held out, use the original, which never is.
         moved[0][taken], moved[1][taken] = originals[0][taken], originals[1][taken]
         return moved
 

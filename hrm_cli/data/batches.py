@@ -1,8 +1,8 @@
-"""Batches of a dataset, and how many steps a configuration gives.
+"""Batches of a dataset, and the number of training steps of a configuration.
 
 Training reads an endless stream that can be resumed exactly; evaluation makes one pass. An epoch visits every group
-once in random order: one puzzle of the group is drawn, and its examples are taken in random order. Batches are packed
-example after example and run across epoch boundaries.
+once in random order: it samples one puzzle of the group and takes its examples in random order. Batches are filled
+with consecutive examples and may span epoch boundaries.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from hrm_cli.errors import ConfigError, DatasetError
 
 @dataclass(frozen=True)
 class ExpectedExamples:
-    """Examples that an epoch visits: groups × mean examples of a puzzle."""
+    """Number of examples in an epoch: groups × mean examples per puzzle."""
 
     groups: int | None
-    """None if only the built dataset shows it."""
+    """None if the number is known only after the dataset is built."""
     words: str
-    """What is assumed, or why it is unknown."""
+    """Text for users: what is assumed, or why the number is unknown."""
     mean_examples: float = 1.0
-    """Examples of a puzzle, on average."""
+    """Mean number of examples per puzzle."""
 
     def steps(self, train: TrainConfig) -> int | None:
         """Optimizer steps of a run (`planned_steps`)."""
@@ -43,18 +43,18 @@ class ExpectedExamples:
 
 
 def total_steps(epochs: int, groups: int, mean_examples: float, global_batch_size: int) -> int:
-    """Steps in `epochs`, floor(epochs · groups · mean examples per puzzle ÷ global batch size)."""
+    """Steps in `epochs`: floor(epochs · groups · mean examples per puzzle ÷ global batch size)."""
     return int(epochs * groups * mean_examples / global_batch_size)
 
 
 def planned_steps(train: TrainConfig, groups: int, mean_examples: float) -> int:
-    """Optimizer steps of a run: those of its epochs, at most train.max_steps, at least one."""
+    """Optimizer steps of a run: the steps of its epochs, at most `train.max_steps`, at least one."""
     steps = total_steps(train.epochs, groups, mean_examples, train.global_batch_size)
     return max(1, min(steps, train.max_steps or steps))
 
 
 def expected_examples(data: DataConfig) -> ExpectedExamples:
-    """The examples of an epoch of this data section. Raises DatasetError where `path` holds no dataset."""
+    """The number of examples in an epoch of this data section. Raises DatasetError if `path` holds no dataset."""
     if data.path is not None:
         metadata = read_metadata(Path(data.path), "train")
         per_epoch = metadata.total_groups * metadata.mean_puzzle_examples
@@ -73,7 +73,7 @@ def expected_examples(data: DataConfig) -> ExpectedExamples:
                 f"the size of {source.source} is known only after building it; name the dataset: data.path=DIR",
             )
         puzzles += wanted + source.variations
-    # Augmented copies belong to their puzzle's group, of which an epoch visits one.
+    # Augmented copies are in the same group as their puzzle, and an epoch visits one puzzle per group.
     return ExpectedExamples(puzzles, f"{puzzles:,} puzzles an epoch, one example each")
 
 
@@ -84,7 +84,7 @@ class Batch:
     inputs: NDArray[np.int32]
     """Tokens `[B, S]`."""
     labels: NDArray[np.int32]
-    """Answers `[B, S]`; −100 where there is nothing to predict."""
+    """Answers `[B, S]`; −100 for cells without a label."""
     puzzle_identifiers: NDArray[np.int32]
     """Row of the puzzle embedding `[B]`; the blank identifier in padding rows."""
 
@@ -94,15 +94,15 @@ class EvaluationBatch(Batch):
     """A batch that knows which examples it holds."""
 
     examples: NDArray[np.int64]
-    """Number of each row's example in the split `[B]`; −1 in padding rows."""
+    """Index in the split of each row's example `[B]`; −1 in padding rows."""
 
 
 class TrainingBatches(Iterator[Batch]):
     """The endless stream of training batches of one rank.
 
-    Everything random follows from the seed, the epoch and the position in it alone: the state is few numbers,
-    and every rank of any world computes the same global batch and takes its contiguous slice.
-    Raises ConfigError when the global batch cannot be divided among the ranks.
+    All randomness depends only on the seed, the epoch and the position in the epoch. So the state is a few numbers, and
+    every rank computes the same global batch, for any world size, and takes its contiguous slice.
+    Raises ConfigError if the global batch cannot be divided among the ranks.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class TrainingBatches(Iterator[Batch]):
 
     @property
     def epoch(self) -> int:
-        """The epoch, counted from 0, that the next batch starts in."""
+        """The epoch in which the next batch starts, counted from 0."""
         return self._epoch
 
     def __next__(self) -> Batch:
@@ -133,7 +133,7 @@ class TrainingBatches(Iterator[Batch]):
         own = self._rows
         if self._augmentation is None and self._copies is None and self._grids is None:
             return _batch(self._dataset, examples[own], self._owner)
-        # Sampled for the whole global batch, so that the number of ranks makes no difference.
+        # Sample for the whole global batch, so that the result does not depend on the number of ranks.
         rng = self._generator(*start, purpose=1)
         if self._grids is not None:
             inputs, labels = self._grids.apply(*self._dataset.gather(examples), rng)
@@ -147,7 +147,7 @@ class TrainingBatches(Iterator[Batch]):
         return made_batch(self._dataset, (inputs[own], labels[own]), identifiers[own])
 
     def state_dict(self) -> dict[str, Any]:
-        """The position between two batches, as numbers that JSON can hold."""
+        """The position between two batches, as JSON-serializable numbers."""
         return {
             "seed": self._seed,
             "epoch": self._epoch,
@@ -157,9 +157,9 @@ class TrainingBatches(Iterator[Batch]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues where `state_dict` was taken; the global batch and the world may have another size.
+        """Continues from the position of `state_dict`. Global batch size and world size may differ.
 
-        Raises DatasetError when the state belongs to another dataset.
+        Raises DatasetError if the state belongs to another dataset.
         """
         own = self.state_dict()
         for name in own:
@@ -204,7 +204,7 @@ class TrainingBatches(Iterator[Batch]):
 
 
 def epoch_order(dataset: Dataset, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Examples in the order of one epoch: every group once, one of its puzzles, all examples of that."""
+    """Example indices in the order of one epoch: every group once, all examples of one of its puzzles."""
     starts = dataset.group_indices
     groups = rng.permutation(dataset.num_groups)
     puzzles = rng.integers(starts[groups], starts[groups + 1])
@@ -214,7 +214,7 @@ def epoch_order(dataset: Dataset, rng: np.random.Generator) -> NDArray[np.int64]
         return first
     visit = np.repeat(np.arange(len(sizes)), sizes)
     examples = np.arange(len(visit)) + np.repeat(first - np.cumsum(sizes) + sizes, sizes)
-    # Shuffled all at once, then brought back puzzle by puzzle in the order of the visits.
+    # Sort by visit, then by a random key: this shuffles the examples of each puzzle.
     return examples[np.lexsort((rng.random(len(visit)), visit))]
 
 
@@ -228,11 +228,11 @@ def evaluation_batches(
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[EvaluationBatch]:
-    """Every example once, in order; `batch_size` rows over all ranks, of which this rank gets its slice.
+    """Every example once, in order. A batch has `batch_size` rows over all ranks; this rank gets its slice.
 
-    `among`: only the examples of these numbers `[n]`. `limit`: only the first of them. `pad`: fills the last batch
-    with blank rows, so that all ranks get batches of equal size. Raises ConfigError when the batch cannot be divided
-    among the ranks.
+    `among`: only the examples with these indices `[n]`. `limit`: only the first `limit` of them. `pad`: fills the last
+    batch with blank rows, so that all ranks get batches of equal size. Raises ConfigError if the batch cannot be
+    divided among the ranks.
     """
     own = rank_rows(batch_size, rank, world_size)
     total = dataset.num_examples if among is None else len(among)
@@ -251,7 +251,7 @@ def evaluation_batches(
 
 
 def rank_rows(global_batch_size: int, rank: int, world_size: int) -> slice:
-    """The rows of a global batch that belong to a rank. Raises ConfigError where they cannot be shared."""
+    """The rows of a global batch that belong to a rank. Raises ConfigError if they cannot be divided evenly."""
     if global_batch_size % world_size:
         raise ConfigError(
             f"global_batch_size {global_batch_size} cannot be divided among {world_size} processes; "
@@ -262,12 +262,12 @@ def rank_rows(global_batch_size: int, rank: int, world_size: int) -> slice:
 
 
 def steps_per_epoch(dataset: Dataset, global_batch_size: int) -> float:
-    """Training steps in one epoch, as a fraction: an epoch need not end with a batch."""
+    """Training steps per epoch. This may be a fraction, because batches span epoch boundaries."""
     return dataset.metadata.total_groups * dataset.metadata.mean_puzzle_examples / global_batch_size
 
 
 def _owners(dataset: Dataset) -> NDArray[np.int32] | None:
-    # Where every puzzle has the same identifier (Sudoku), a table of a million entries is not needed.
+    # If every puzzle has the same identifier (Sudoku), no table with a million entries is needed.
     identifiers = dataset.puzzle_identifiers
     if (identifiers == identifiers[0]).all():
         return None
@@ -292,7 +292,7 @@ def made_batch(
     grids: tuple[NDArray[np.int32], NDArray[np.int32]],
     identifiers: NDArray[np.int32],
 ) -> Batch:
-    """A batch of inputs and labels `[B, S]` as a dataset stores them, with the identifiers `[B]`."""
+    """Makes a batch from inputs and labels `[B, S]` as stored in a dataset, and identifiers `[B]`."""
     inputs, labels = grids
     if dataset.metadata.ignore_label_id is not None:
         labels[labels == dataset.metadata.ignore_label_id] = IGNORED_LABEL

@@ -1,6 +1,6 @@
-"""Builds a dataset: puzzles sampled from a source, augmented copies, streamed to disk in bounded memory.
+"""Builds a dataset: samples puzzles from a source, augments them, and streams them to disk in bounded memory.
 
-Settings that have no effect for the source (its own test set, collections) are refused.
+Settings that have no effect for the source (because of its own test set or collections) are errors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hrm_cli.puzzles.domain import PAD
 
 
 def check_sources(sources: Sequence[Source], config: DataConfig, asked: Asked) -> list[str]:
-    """Raises ConfigError where a setting that was requested has no effect; notes on those that a preset has."""
+    """Raises ConfigError if a requested setting has no effect. For settings of a preset, returns notes instead."""
     notes: list[str] = []
     for source, own, of_source in zip(sources, config.sources, asked_of_each(config, asked), strict=True):
         unused = ""
@@ -72,13 +72,13 @@ def build_dataset(
 ) -> BuildSummary:
     """Builds the dataset of `config` in `output_dir` and returns a summary.
 
-    The same configuration makes the same files. `report` gets the progress of each stage. `force` replaces an
+    The same configuration gives the same files. `report` receives the progress of each stage. `force` replaces an
     existing dataset. A setting in `asked` that has no effect is an error.
     Raises ConfigError, PuzzleError or DatasetError, and then leaves no files.
     """
     report = report or (lambda stage, done, total: None)
     if config.domain == "arc":
-        # Tasks are augmented whole and get identifiers: they have a builder of their own.
+        # ARC tasks are augmented as a whole and get identifiers, so they have their own builder.
         from hrm_cli.data.arc.build import build_arc_dataset
 
         return build_arc_dataset(config, output_dir, force=force, report=report)
@@ -89,7 +89,7 @@ def build_dataset(
     started = time.perf_counter()
     check_target(output_dir, force=force)
     configs = config.sources
-    # Three generators for each source: the numbers of the first do not depend on the others.
+    # Three random generators per source, so that the first source's numbers do not depend on the others.
     rngs = [
         np.random.default_rng(seed) for seed in np.random.SeedSequence(config.seed).spawn(3 * len(configs))
     ]
@@ -157,7 +157,7 @@ def _write(
     total = mixture.count("train") * (copies + 1) + mixture.count("validation") + mixture.count("test")
     sizes = {split: SplitSize() for split in SPLITS}
     done = 0
-    # Held-out puzzles keep their source in the name of their set; the reference takes several as they come.
+    # Each source has its own held-out set, named after it. The reference implementation accepts several sets here.
     for split in HELD_OUT_SPLITS:
         for part in mixture.parts(split):
             writing = writer.split(split, part.name, seq_len=mixture.domain.seq_len)
@@ -165,7 +165,7 @@ def _write(
                 writing.append(inputs, labels, group_sizes=np.ones(len(inputs), np.int64))
             sizes[split] += SplitSize.of(writing)
             done += writing.examples
-    # One set for all sources: the reference would train on one set after the other.
+    # One training set for all sources, because the reference implementation would train on several sets in sequence.
     writing = writer.split("train", seq_len=mixture.domain.seq_len)
     short = 0
     for part in mixture.parts("train"):

@@ -1,4 +1,4 @@
-"""Checks of puzzles in bulk: one solution each, answers by the rules, difficulty.
+"""Batched checks of puzzles: unique solution, answers that obey the rules, difficulty.
 
 Letters in shapes: n puzzles, S cells of a puzzle.
 """
@@ -18,18 +18,18 @@ from hrm_cli.puzzles.domain import BulkDomain, Puzzle, Solved, Tokens
 
 _SHOWN = 5
 _PIECE = 256
-"""Puzzles searched by one thread at a time: hard ones differ a thousandfold in the time they take."""
+"""Puzzles per piece of work. Pieces are small because solving times of hard puzzles differ a thousandfold."""
 
 
 @dataclass
 class Problems:
-    """The lines of a source that hold no usable puzzle."""
+    """Collects the lines of a source without a usable puzzle."""
 
     first: list[str] = field(default_factory=list)
     count: int = 0
 
     def add(self, where: str, reason: str) -> None:
-        """Notes one line; only the first few are kept."""
+        """Adds one line; only the first few are kept."""
         self.count += 1
         if len(self.first) < _SHOWN:
             self.first.append(f"  {where}: {reason}")
@@ -52,15 +52,15 @@ class Checked:
     puzzles: Tokens
     answers: Tokens
     places: NDArray[np.int64]
-    """Which of the puzzles given these are, `[n]`."""
+    """Indices of these puzzles among the checked ones, `[n]`."""
     several: int
-    """Puzzles left out because they have more than one solution."""
+    """Number of puzzles left out because they have more than one solution."""
     too_easy: int
-    """Puzzles left out because they are below the requested difficulty."""
+    """Number of puzzles left out because they are below the requested difficulty."""
 
 
 def solutions(puzzles: Tokens, domain: BulkDomain) -> Solved:
-    """The exact solver's result for each puzzle `[n, S]`, on all processors."""
+    """The exact solver's result for each puzzle `[n, S]`, computed on all CPU cores."""
     pieces = [puzzles[start : start + _PIECE] for start in range(0, len(puzzles), _PIECE)]
     if len(pieces) < 2:
         return domain.solve_all(puzzles)
@@ -81,11 +81,11 @@ def check(
     least_difficulty: int = 0,
     keep_several: bool = False,
 ) -> Checked:
-    """Answers verified or found; what cannot be used goes into `problems`.
+    """Verifies given answers and finds missing ones. Unusable puzzles are added to `problems`.
 
-    Where solving is slow, a given answer is verified by the rules, and uniqueness is checked later, only for sampled
-    puzzles; difficulty is then the source's own rating or, without one, the solver's. With `keep_several`, puzzles
-    with more than one solution keep the given one, or get one.
+    For domains with a slow solver, a given answer is verified by the rules. Uniqueness is checked later, only for
+    sampled puzzles, and difficulty is the source's own rating or, without one, the solver's. With `keep_several`,
+    puzzles with more than one solution keep the given solution, or get one.
     """
     tokens = domain.encode_all(np.stack([puzzle.grid.reshape(-1) for puzzle in puzzles]).astype(np.uint8))
     has_answer = np.array([puzzle.solution is not None for puzzle in puzzles])
@@ -95,7 +95,7 @@ def check(
         answers[given] = domain.encode_all(
             np.stack([p.solution.reshape(-1) for p in puzzles if p.solution is not None]).astype(np.uint8)
         )
-    # Mazes are rated by their shortest path: a rating of the source would mean something else.
+    # The difficulty of mazes is the length of the shortest path; a rating of the source would mean something else.
     ratings = np.array(
         [np.nan if puzzle.rating is None or domain.solver_is_fast else puzzle.rating for puzzle in puzzles]
     )

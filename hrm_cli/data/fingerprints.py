@@ -1,7 +1,7 @@
-"""64-bit fingerprints of token rows: how builders and samplers distinguish puzzles without storing them.
+"""64-bit fingerprints of token rows: builders and samplers use them to detect duplicates without storing puzzles.
 
-Two different rows share a fingerprint with a probability of about 2⁻⁶⁴, and then one puzzle is left out needlessly;
-equal rows always share theirs, so nothing equal slips through.
+Equal rows always have equal fingerprints, so no duplicate is missed. Two different rows have equal fingerprints with a
+probability of about 2⁻⁶⁴; then one puzzle is left out needlessly.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def fingerprints(rows: NDArray[np.uint8]) -> Fingerprints:
         mixed ^= words[:, column]
         mixed *= _MULTIPLIER
         mixed ^= mixed >> _SHIFT
-    # Once more without input, or differences in the last word would reach only part of the bits.
+    # Mix once more without input; otherwise differences in the last word would affect only some of the bits.
     mixed *= _MULTIPLIER
     mixed ^= mixed >> np.uint64(32)
     return mixed
@@ -45,7 +45,7 @@ def first_occurrences(values: Fingerprints) -> NDArray[np.bool_]:
     if len(values) < 2:
         return np.ones(len(values), dtype=bool)
     ordered = np.sort(values)
-    # Almost always nothing repeats, and sorting alone is several times as fast as sorting with places.
+    # Duplicates are rare, and a plain sort is several times as fast as an argsort.
     if not (ordered[1:] == ordered[:-1]).any():
         return np.ones(len(values), dtype=bool)
     first = np.zeros(len(values), dtype=bool)

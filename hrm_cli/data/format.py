@@ -1,7 +1,7 @@
-"""Datasets read from disk: memory-mapped, and checked before anything is trained on them.
+"""Reads datasets from disk. Arrays are memory-mapped and checked before use.
 
-A dataset is a folder with one folder per split (`train`, `test`), each holding `dataset.json` and, for every
-set it names, five arrays. Groups (original puzzles) are made of puzzles (their augmentations), puzzles of
+A dataset is a folder with one folder per split (`train`, `test`). Each contains `dataset.json` and five arrays for
+every set named there. A group (an original puzzle) consists of puzzles (its augmented copies), and a puzzle of
 examples.
 
 Letters in shapes: N examples, P puzzles, G groups, S tokens of an example.
@@ -39,7 +39,7 @@ _CHECKED_BYTES = 1 << 24
 
 @dataclass(frozen=True)
 class ExampleSet:
-    """The arrays of one set of a split: grids mapped from disk, indices in memory."""
+    """The arrays of one set of a split: grids are memory-mapped, indices are in memory."""
 
     name: str
     inputs: NDArray[np.integer]
@@ -56,7 +56,7 @@ class ExampleSet:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One split of a dataset on disk, with its sets one after the other."""
+    """One split of a dataset on disk; its sets are concatenated."""
 
     directory: Path
     """The dataset's folder, the parent of the split's."""
@@ -66,10 +66,10 @@ class Dataset:
 
     @classmethod
     def open(cls, directory: Path, split: str = "train", *, check_tokens: bool = True) -> Dataset:
-        """Maps `directory/split` and checks that its arrays are whole and agree.
+        """Opens `directory/split` and checks that its arrays are complete and consistent.
 
         `check_tokens` reads all grids once, in pieces, to check them against the vocabulary.
-        Raises DatasetError naming the file at fault and what is expected of it.
+        Raises DatasetError naming the invalid file and what is expected.
         """
         directory = Path(directory)
         metadata = read_metadata(directory, split)
@@ -83,7 +83,7 @@ class Dataset:
 
     @property
     def has_answers(self) -> bool:
-        """Whether any cell has a label: a competition's hidden test set has none."""
+        """Whether any cell has a label. The hidden test set of a competition has none."""
         ignored = self.metadata.ignore_label_id
         if ignored is None:
             return self.num_examples > 0
@@ -134,12 +134,12 @@ class Dataset:
         return self._gather(examples, np.int32)
 
     def gather_bytes(self, examples: NDArray[np.int64]) -> tuple[Tokens, Tokens]:
-        """`gather` as bytes: for domains, whose tokens are bytes."""
+        """Like `gather`, but as uint8, the token type of domains."""
         return self._gather(examples, np.uint8)
 
     def _gather(self, examples: NDArray[np.int64], dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
         if len(self.sets) == 1:
-            # As plain arrays: a memory map's own subclass makes every operation slower.
+            # Convert to plain arrays: operations on numpy's memmap subclass are slower.
             only = self.sets[0]
             inputs, labels = np.asarray(only.inputs)[examples], np.asarray(only.labels)[examples]
             return inputs.astype(dtype, copy=False), labels.astype(dtype, copy=False)

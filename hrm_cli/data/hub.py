@@ -1,6 +1,6 @@
-"""The Hugging Face hub: `hf:OWNER/NAME[@REVISION]`, files fetched into its local cache, folders pushed.
+"""Access to the Hugging Face hub, `hf:OWNER/NAME[@REVISION]`: downloads files into the local cache, uploads folders.
 
-Its client, the package huggingface_hub, is an extra. All that can go wrong there becomes one message.
+The client, the package huggingface_hub, is an optional dependency. Every failure becomes one clear message.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hrm_cli.errors import ConfigError, DatasetError, HRMError
 PREFIX = "hf:"
 
 REACHABLE_SECONDS = 5.0
-"""Within which the hub has to take a connection."""
+"""Seconds within which the hub must accept a connection."""
 
 _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _Result = TypeVar("_Result")
@@ -32,7 +32,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class HubAddress:
-    """A repository of the hub, and which state of it."""
+    """A repository of the hub and a revision of it."""
 
     repository: str
     revision: str | None = None
@@ -53,7 +53,7 @@ class HubAddress:
 
 
 def is_address(text: object) -> bool:
-    """Whether a path or text means the hub."""
+    """Whether a path or text is a hub address."""
     return str(text).startswith(PREFIX)
 
 
@@ -80,7 +80,7 @@ def download(
     repo_type: str | None = None,
     optional: bool = False,
 ) -> Path | None:
-    """The file `name` of a repository, from the local cache where it is as new as the hub's.
+    """The file `name` of a repository, from the local cache if that is up to date.
 
     None when an `optional` file is not in the repository. Raises `error_type`, its message beginning with `what`.
     """
@@ -102,9 +102,9 @@ def download(
 def push_folder(
     address: HubAddress, folder: Path, what: str, error_type: type[HRMError], *, private: bool, message: str
 ) -> str:
-    """Makes the repository, and the revision as a branch, where they are not there yet; commits every file of `folder`.
+    """Commits every file of `folder`. Creates the repository, and the revision as a branch, if they do not exist.
 
-    Returns the commit's address. Raises `error_type`, its message beginning with `what`.
+    Returns the URL of the commit. Raises `error_type`, its message beginning with `what`.
     """
     hub = _client(what, error_type)
 
@@ -131,7 +131,10 @@ def push_folder(
 
 
 def _is_reachable(hub: Any) -> bool:
-    """Whether the hub's host takes a connection within 5 s; behind a proxy only the client can tell."""
+    """Whether the hub's host accepts a connection within 5 s.
+
+    With a proxy this cannot be tested, and in offline mode it does not matter; the result is then True.
+    """
     constants = None
     with suppress(ImportError):
         constants = importlib.import_module(f"{hub.__name__}.constants")
@@ -144,7 +147,7 @@ def _is_reachable(hub: Any) -> bool:
 
 @functools.cache
 def _takes_connections(host: str, port: int) -> bool:
-    # In a thread: looking up a name has no timeout of its own.
+    # Connect in a thread, because DNS lookup has no timeout.
     answers: list[bool] = []
 
     def connect() -> None:
@@ -181,11 +184,11 @@ _REASONS: Mapping[str, str] = {
 
 
 _TRUE = {"1", "ON", "YES", "TRUE"}
-"""What the client takes for a yes in a variable."""
+"""Values of an environment variable that the client treats as true."""
 
 
 def _reason(error: Exception, address: HubAddress, advice: str) -> str:
-    """What a refusal of the client means where that is known; else its own words and the advice."""
+    """An explanation of a client error if it is a known one; otherwise the client's message and the advice."""
     kinds = _kinds(error)
     if "LocalEntryNotFoundError" in kinds and os.environ.get("HF_HUB_OFFLINE", "0").upper() in _TRUE:
         kinds = {"OfflineModeIsEnabled"}

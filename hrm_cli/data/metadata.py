@@ -15,7 +15,7 @@ from hrm_cli.puzzles.domain import stated_domain
 METADATA_FILE = "dataset.json"
 IDENTIFIERS_FILE = "identifiers.json"
 TEST_PUZZLES_FILE = "test_puzzles.json"
-"""Of ARC datasets: the test tasks as they are, by name."""
+"""File of ARC datasets with the original test tasks by name."""
 GRIDS = ("inputs", "labels")
 INDICES = ("puzzle_identifiers", "puzzle_indices", "group_indices")
 SPLITS = ("train", "validation", "test")
@@ -28,10 +28,10 @@ _LARGEST = {
     "num_puzzle_identifiers": 1 << 31,
     "total_groups": 1 << 40,
 }
-"""What `dataset.json` may state: 0 of any of them is nothing to train on."""
+"""Counts in `dataset.json`: with 0 of any of them there is nothing to train on."""
 
 IGNORED_LABEL = -100
-"""What a dataset's `ignore_label_id` becomes in batches."""
+"""The label that replaces a dataset's `ignore_label_id` in batches."""
 
 
 class SplitMetadata(BaseModel):
@@ -53,9 +53,9 @@ class SplitMetadata(BaseModel):
     domain: Annotated[dict[str, Any] | None, AfterValidator(lambda stated: stated or None)] = None
     """The domain's name and facts, such as `{"name": "sudoku", "size": 9}`; None in foreign datasets."""
     augment: Literal["stored", "online"] = "stored"
-    """`online`: the copies are not on disk, training samples a new symmetry at every visit."""
+    """`online`: the copies are not stored; training samples a new symmetry at every visit."""
     hints: float = 0.0
-    """Of a dataset whose copies are made during training: the fraction of visits at which the puzzle is made easier."""
+    """For `online` datasets: the fraction of visits at which the puzzle is made easier."""
     split: str | None = None
     source: str | None = None
     seed: int | None = None
@@ -98,14 +98,14 @@ def read_metadata(directory: Path, split: str) -> SplitMetadata:
     if not metadata.sets:
         raise DatasetError(f"{file}: sets is empty; the name of at least one set is expected")
     for name in metadata.sets:
-        # A name is a piece of a file name: it must not lead out of the folder.
+        # The name becomes part of a file name, so it must not contain a path.
         if not name or Path(name).name != name:
             raise DatasetError(f"{file}: set {name!r} is not a plain name")
     return metadata
 
 
 def _check_domain(file: Path, metadata: SplitMetadata) -> None:
-    """Raises DatasetError where a stated domain is none, or has another vocabulary or length than stated next to it."""
+    """Raises DatasetError if the stated domain does not exist, or does not match the stated vocabulary and length."""
     try:
         domain = stated_domain(metadata.domain)
     except ConfigError as error:
@@ -128,10 +128,10 @@ def array_file(folder: Path, set_name: str, array: str) -> Path:
 
 
 def is_build_in_progress(entry: Path, dataset: str) -> bool:
-    """Whether an entry is what a build of the dataset of that name next to it has made so far, dead or alive."""
+    """Whether a folder entry belongs to an unfinished build (running or dead) of the dataset with this name."""
     return entry.name.startswith(f".{dataset}{BUILDING}")
 
 
 def same_file(name: str) -> str:
-    """Equal for names that some file system takes for one."""
+    """A key that is equal for names that some file systems treat as the same file."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -1,4 +1,4 @@
-"""Several sources in one dataset: loaded side by side, named, and passed to the writer split by split."""
+"""Several sources in one dataset: loads and names them, and passes their puzzles to the writer split by split."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHUNK = 4096
 
 @dataclass(frozen=True)
 class SourceSummary:
-    """What came from one of several sources, in original puzzles."""
+    """Number of original puzzles from one of several sources, by split."""
 
     name: str
     source: str
@@ -32,7 +32,7 @@ class SourceSummary:
 
 @dataclass(frozen=True)
 class Part:
-    """What one source gives to one split."""
+    """The puzzles of one source in one split."""
 
     name: str
     pool: PuzzlePool
@@ -69,7 +69,7 @@ class Mixture:
         return self._all[0][0].domain
 
     def parts(self, split: str) -> Iterator[Part]:
-        """The puzzles of a split, source by source; sources that give none are left out."""
+        """The puzzles of a split, source by source; sources without puzzles for the split are left out."""
         for config, (source, chosen, name, rng) in zip(self._configs, self._all, strict=True):
             is_own_test = split == "test" and source.test is not None
             pool = source.test if is_own_test and source.test is not None else source.train
@@ -91,7 +91,7 @@ class Mixture:
         return name
 
     def count(self, split: str) -> int:
-        """Original puzzles of a split."""
+        """Number of original puzzles of a split."""
         return sum(len(part.rows) for part in self.parts(split))
 
     def held_out(self) -> Fingerprints:
@@ -101,11 +101,11 @@ class Mixture:
         return np.sort(np.concatenate(prints))
 
     def say(self, note: str) -> None:
-        """Adds a note on the whole."""
+        """Adds a note on the whole dataset."""
         self._said.append(note)
 
     def notes(self) -> list[str]:
-        """What was left out or missing, as text; with the source's name if there is more than one."""
+        """Notes on what was left out or is missing, with the source's name if there is more than one source."""
         several = len(self._all) > 1
         found = [
             f"{name}: {note}" if several else note
@@ -115,7 +115,7 @@ class Mixture:
         return found + self._said
 
     def summaries(self) -> list[SourceSummary]:
-        """What came from each source; empty where there is only one."""
+        """A summary of each source; empty if there is only one source."""
         if len(self._all) == 1:
             return []
         return [
@@ -127,7 +127,7 @@ class Mixture:
 def load_all(
     configs: Sequence[DataConfig], scratch: Path, rngs: Sequence[np.random.Generator], report: Report
 ) -> list[Source]:
-    """The pools of every source. Raises DatasetError where they are not of one domain and size, and as `load` does."""
+    """Loads every source. Raises DatasetError if they differ in domain or size; otherwise raises as `load` does."""
     sources: list[Source] = []
     for number, (config, rng) in enumerate(zip(configs, rngs, strict=True)):
         folder = scratch / f"source-{number}"

@@ -1,6 +1,6 @@
-"""What a data section means for each domain: which puzzles are generated, which of a file are expected.
+"""Interprets the data section for each domain: which puzzles to generate, and which puzzles of a file to accept.
 
-The sections' fields are for all domains; a recipe reads those of its own.
+The data section has fields for all domains; a recipe reads the fields of its domain.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hrm_cli.puzzles.sudoku.layout import BOXES
 
 
 class Recipe(Protocol):
-    """How the puzzles of one domain are had."""
+    """How to obtain the puzzles of one domain."""
 
     @property
     def domain_name(self) -> str:
@@ -30,21 +30,21 @@ class Recipe(Protocol):
 
     @property
     def measure(self) -> str:
-        """What `least_difficulty` counts, for messages."""
+        """The measure of `least_difficulty`, for messages."""
 
     @property
     def least_difficulty(self) -> int:
-        """Puzzles below it are left out."""
+        """Puzzles with a lower difficulty are left out."""
 
     @property
     def keep_several(self) -> bool:
-        """Whether puzzles with several solutions are expected too."""
+        """Whether to accept puzzles with more than one solution."""
 
     def domain(self) -> BulkDomain:
         """The domain of built-in puzzles. Raises ConfigError for a size that does not exist."""
 
     def domain_of_grid(self, grid: Grid) -> BulkDomain:
-        """The domain that a puzzle of a file belongs to."""
+        """The domain of a puzzle from a file."""
 
     def generate(self, count: int, rng: np.random.Generator, chunk: int) -> Iterator[tuple[Grid, Grid]]:
         """Different puzzles and answers as cells `[n ≤ chunk, S]`. Raises ConfigError or PuzzleError."""
@@ -81,7 +81,7 @@ class SudokuRecipe:
         return SudokuDomain(len(grid))
 
     def generate(self, count: int, rng: np.random.Generator, chunk: int) -> Iterator[tuple[Grid, Grid]]:
-        """Puzzles of the configured clues."""
+        """Puzzles with the configured number of clues."""
         from hrm_cli.puzzles.sudoku.generator import generate
 
         clues = parse_clues(self.config.clues)

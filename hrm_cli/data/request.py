@@ -1,4 +1,4 @@
-"""What a user asks of a dataset: a domain, a folder and settings, as one object; and the build of it."""
+"""A user's request for a dataset as one object (domain, folder and settings), and its execution."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """A dataset to build; `settings` are fields of the `data` section, those that are None not given."""
+    """A dataset to build. `settings` are fields of the `data` section; None means not given."""
 
     domain: str
     output_dir: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
-    """Replace the dataset that is there."""
+    """Replace an existing dataset."""
     as_options: bool = False
     """Errors spell settings as the command's options."""
 
@@ -34,7 +34,7 @@ class BuildRequest:
 
     @property
     def asked(self) -> Asked:
-        """Their names, for checks of what has no effect."""
+        """The names of the given settings, for checks of settings without effect."""
         return Asked(frozenset(self.given), as_options=self.as_options)
 
     def configuration(self) -> DataConfig:
@@ -53,7 +53,7 @@ class BuildRequest:
 
 
 def build_request(request: BuildRequest, reporter: Reporter | None = None) -> BuildSummary:
-    """Builds what is requested. Raises ConfigError, PuzzleError or DatasetError, and then leaves no files."""
+    """Builds the requested dataset. Raises ConfigError, PuzzleError or DatasetError, and then leaves no files."""
     config = request.configuration()
     from hrm_cli.data.build import build_dataset
 

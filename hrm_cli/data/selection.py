@@ -1,8 +1,8 @@
-"""Which puzzles a build takes: sampled from its sources, disjoint between splits; and variations of those.
+"""Selects the puzzles of a build: samples disjoint splits from its sources and adds variations.
 
-Variations are training puzzles made from a source's own: more puzzles of a kind that is too rare to generate, such
-as the hardest Sudoku. They are made from puzzles already chosen for training, so no held-out puzzle leaks into them;
-variations equal to a held-out puzzle (or symmetric to one, with a strict split) are left out.
+Variations are training puzzles made from puzzles of the source. They extend kinds that are too rare to generate, such
+as the hardest Sudoku. They are made from puzzles already chosen for training, so no held-out puzzle leaks into them.
+Variations that equal a held-out puzzle (or are symmetric to one, with a strict split) are left out.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from hrm_cli.puzzles.sudoku.domain import BLANK, SudokuDomain
 
 _CHUNK = 2048
 _ROUNDS = 8
-"""How often a generator is run again if too few training puzzles are left."""
+"""How often generation is repeated if too few training puzzles are left."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The chosen rows of a source's pools."""
+    """The chosen row indices in a source's pools."""
 
     train: Rows
-    """Of `source.train`."""
+    """Rows of `source.train`."""
     validation: Rows
-    """Of `source.train`."""
+    """Rows of `source.train`."""
     test: Rows
-    """Of `source.test` or, where the source has none, of `source.train`."""
+    """Rows of `source.test`, or of `source.train` if the source has no test set."""
 
 
 @dataclass
 class _Apart:
-    """What is no longer available, over all sources."""
+    """The puzzles of all sources that are no longer available."""
 
     held_out: Fingerprints = field(default_factory=lambda: np.empty(0, np.uint64))
     """Test and validation puzzles, sorted."""
     classes: Fingerprints = field(default_factory=lambda: np.empty(0, np.uint64))
-    """With `strict_split`, their canonical forms, sorted."""
+    """Their canonical forms if `strict_split` is set, sorted."""
     trained: Fingerprints = field(default_factory=lambda: np.empty(0, np.uint64))
     """Training puzzles of earlier sources, sorted."""
 
@@ -60,7 +60,7 @@ def select(
     """Samples the test puzzles of all sources, then disjoint validation puzzles, then training puzzles.
 
     No puzzle is taken twice, across all sources and splits. `strict_split` keeps splits apart up to symmetry.
-    Raises DatasetError when too few puzzles are left.
+    Raises DatasetError if too few puzzles are left.
     """
     apart = _Apart()
     choosers = [
@@ -72,7 +72,7 @@ def select(
     trainings = [chooser.training() for chooser in choosers]
     for chooser, source in zip(choosers, sources, strict=True):
         source.notes += chooser.notes()
-    # In the order of the source: the same puzzles make the same dataset, and reading them goes forward only.
+    # Sort by position in the source: the same puzzles give the same dataset, and the file is read sequentially.
     return [Selection(*map(np.sort, rows)) for rows in zip(trainings, validations, tests, strict=True)]
 
 
@@ -81,8 +81,8 @@ def _order(count: int, wanted: int | None, rng: np.random.Generator) -> Rows:
 
 
 def _class_by_class(classes: Fingerprints, order: Rows, rng: np.random.Generator) -> Rows:
-    # Whole classes of symmetric puzzles go to one side. Of 4×4 puzzles there are so few classes that a test
-    # set drawn puzzle by puzzle would touch all of them and leave nothing to train on.
+    # A class of symmetric puzzles goes to one split as a whole. 4×4 puzzles have so few classes that a test set
+    # sampled puzzle by puzzle would use all classes and leave none for training.
     _, number = np.unique(classes, return_inverse=True)
     place = rng.permutation(int(number.max()) + 1)[number]
     return order[np.argsort(place, kind="stable")]
@@ -101,19 +101,19 @@ class _Chooser:
         self._report = report
         self._left_out: dict[str, int] = {}
         self._own = np.empty(0, np.uint64)
-        """Fingerprints of rows of `source.train` that were held out from here."""
+        """Fingerprints of the rows of `source.train` that this source holds out."""
 
     def notes(self) -> list[str]:
-        """What was left out, as text."""
+        """Notes for the user on what was left out."""
         return [f"left out {count:,} {what}" for what, count in self._left_out.items() if count]
 
     def test(self) -> Rows:
-        """Test puzzles; fixes the order in which the others are sampled."""
+        """Samples the test puzzles, and fixes the order in which validation and training puzzles are sampled."""
         source, config, rng = self._source, self._config, self._rng
         if source.test is not None:
             wanted = config.test_subsample_size
             test = self.take(source.test, _order(len(source.test), wanted, rng), wanted, "test")
-            # A validation set is sampled at random even if all the rest is trained on.
+            # The validation set is sampled at random even if all remaining puzzles are used for training.
             least = config.subsample_size if not config.num_validation else config.num_validation
             self._order = _order(len(source.train), least, rng)
             self._hold_out(source.test, test)
@@ -129,7 +129,7 @@ class _Chooser:
         return test
 
     def validation(self) -> Rows:
-        """Puzzles for evaluation while training."""
+        """Samples the puzzles for evaluation during training."""
         wanted = self._config.num_validation
         if not wanted:
             return self._order[:0]
@@ -138,7 +138,7 @@ class _Chooser:
         return rows
 
     def training(self) -> Rows:
-        """Training puzzles that no other source has given."""
+        """Samples training puzzles that no earlier source has provided."""
         source, config = self._source, self._config
         wanted = config.num_train if config.source == BUILTIN else config.subsample_size
         if wanted == 0:
@@ -151,7 +151,7 @@ class _Chooser:
         return rows
 
     def _vary(self, rows: Rows) -> Rows:
-        """Adds the variations of these training puzzles to the pool: their rows."""
+        """Adds the variations of these training puzzles to the pool. Returns the rows of all of them."""
         source, apart = self._source, self._apart
         known = len(source.train)
         own = np.sort(source.train.prints(rows))
@@ -168,7 +168,7 @@ class _Chooser:
         return np.arange(known, len(source.train))
 
     def _hold_out(self, pool: PuzzlePool, rows: Rows) -> None:
-        """From here on these rows, and with `strict_split` their symmetric copies, are not taken."""
+        """Makes these rows, and with `strict_split` their symmetric copies, unavailable."""
         prints, apart = pool.prints(rows), self._apart
         apart.held_out = np.sort(np.concatenate([apart.held_out, prints]))
         if pool is self._source.train:
@@ -194,7 +194,7 @@ class _Chooser:
         *,
         extend: Callable[[int], None] | None = None,
     ) -> Rows:
-        """The first `wanted` usable rows in `order` (None: all). Raises DatasetError when there are fewer."""
+        """The first `wanted` usable rows in `order` (None: all). Raises DatasetError if there are fewer."""
         taken = self._usable(pool, order, wanted, what)
         for _ in range(_ROUNDS):
             if wanted is None or len(taken) >= wanted or extend is None:
@@ -230,7 +230,7 @@ class _Chooser:
             return order[:wanted]
         symmetric = several = have = 0
         taken = [order[:0]]
-        # No more than needed at a time: hard puzzles take the solver long.
+        # Check no more than needed, because the solver is slow on hard puzzles.
         for chunk in _chunks(order, _CHUNK if wanted is None else min(_CHUNK, wanted + 16)):
             rows = chunk
             if len(classes):
@@ -276,9 +276,9 @@ def add_variations(
 ) -> None:
     """Appends `config.variations` variations of the training puzzles `rows` to their pool.
 
-    Of a source with more puzzles than that, as many are varied: rating millions for a few thousand would take hours.
-    `is_apart` says which puzzles `[n, S]` are neither held out nor trained on already. Raises PuzzleError where fewer
-    are found.
+    If the source has more puzzles than `config.variations`, only that many are varied: rating millions for a few
+    thousand would take hours. `is_apart` returns which puzzles `[n, S]` are neither held out nor trained on already.
+    Raises PuzzleError where fewer are found.
     """
     from hrm_cli.puzzles.sudoku.variations import vary
 

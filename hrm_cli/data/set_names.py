@@ -1,4 +1,4 @@
-"""Names of the sets of a split: each becomes part of file names, and no two are the same on any file system."""
+"""Names of the sets of a split. Each becomes part of file names and is unique on every file system."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from hrm_cli.data.sources import BUILTIN
 from hrm_cli.errors import ConfigError
 
 LONGEST = 150
-"""Bytes of a name: file systems take 255 with the name of the array after it."""
+"""Largest length of a name in bytes: file systems allow 255, including the name of the array that follows."""
 
 
 class UniqueNames:
-    """Gives names that differ even on file systems that ignore case or the encoding of accents."""
+    """Makes names unique, even on file systems that ignore case or the encoding of accents."""
 
     def __init__(self, taken: Sequence[str] = ()) -> None:
         self._taken = {same_file(name) for name in taken}
 
     def take(self, wanted: str) -> str:
-        """`wanted`, or with a number after it where that is taken: hard, hard-2, hard-3, …"""
+        """`wanted`, with a number appended if that name is taken: hard, hard-2, hard-3, …"""
         numbered = (wanted if n == 1 else f"{wanted}-{n}" for n in count(1))
         name = next(free for free in numbered if same_file(free) not in self._taken)
         self._taken.add(same_file(name))
@@ -33,7 +33,7 @@ class UniqueNames:
 
 
 def set_names(configs: Sequence[DataConfig]) -> list[str]:
-    """A name for the test puzzles of each source, all different; `all` where there is one source without a name."""
+    """A unique name for the test puzzles of each source; `all` for a single source without a name."""
     if len(configs) == 1:
         return [_plain(configs[0].name) if configs[0].name else "all"]
     names = UniqueNames()
@@ -41,7 +41,7 @@ def set_names(configs: Sequence[DataConfig]) -> list[str]:
 
 
 def file_name(text: str) -> str:
-    """A text as a name of a set: what file names do not take becomes a hyphen, and it is cut where it is long."""
+    """Turns a text into the name of a set: invalid characters become hyphens, and long names are cut."""
     plain = re.sub(r"[^\w.-]+", "-", re.sub(r"__+", "_", unicodedata.normalize("NFC", text)))
     return plain.encode()[:LONGEST].decode(errors="ignore").strip("-.") or "unnamed"
 
@@ -55,7 +55,7 @@ def _derived(config: DataConfig) -> str:
 
 
 def _plain(name: str) -> str:
-    # It becomes a piece of file names.
+    # The name becomes part of file names.
     if Path(name).name != name or "__" in name or len(name.encode()) > LONGEST:
         raise ConfigError(
             f"data.name {name!r}: becomes part of a file name; use letters, digits, - and single _, "

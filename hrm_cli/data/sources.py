@@ -1,4 +1,4 @@
-"""Where puzzles come from: the built-in generators, CSV and text files, folders of them, the hub.
+"""Sources of puzzles: the built-in generators, CSV and text files, folders, and the hub.
 
 Every source becomes pools of puzzles with answers, kept on disk: a source of millions needs no memory for them.
 Answers
@@ -24,15 +24,15 @@ from hrm_cli.errors import DatasetError
 from hrm_cli.puzzles.domain import BulkDomain, Puzzle, Tokens, Unreadable
 
 Rows = NDArray[np.int64]
-"""Numbers of puzzles in a pool, counted from 0 in the order of the source."""
+"""Indices of puzzles in a pool, in the order of the source."""
 
 
 _MOST_COLLECTIONS = 1000
-"""With more values, a column does not name collections but single puzzles."""
+"""Largest number of collections. A column with more values identifies single puzzles, not collections."""
 
 
 class PuzzlePool:
-    """Puzzles and answers as tokens, in a file of the build's scratch folder; in memory a hash each."""
+    """Puzzles and answers as tokens in a scratch file of the build. Memory holds one hash per puzzle."""
 
     def __init__(self, file: Path, seq_len: int) -> None:
         self._file = file
@@ -40,7 +40,7 @@ class PuzzlePool:
         self._prints: list[Fingerprints] = []
         self._size = 0
         self._collections: list[NDArray[np.int32]] = []
-        """Number of each row's collection, −1 where it belongs to none."""
+        """Index of each row's collection, −1 for none."""
         self._names: dict[str, int] = {}
         file.write_bytes(b"")
 
@@ -48,7 +48,7 @@ class PuzzlePool:
         return self._size
 
     def append(self, inputs: Tokens, labels: Tokens, collections: Sequence[str] = ()) -> None:
-        """Adds puzzles and answers, `[n, S]` each, with the names of the collections that they belong to, if known."""
+        """Adds puzzles and answers, `[n, S]` each, with the names of their collections, if known."""
         numbers = [self._names.setdefault(name, len(self._names)) for name in collections]
         self._collections.append(np.array(numbers or [-1] * len(inputs), np.int32))
         with self._file.open("ab") as stream:
@@ -66,11 +66,11 @@ class PuzzlePool:
 
     @property
     def names_collections(self) -> bool:
-        """Whether every puzzle is known to belong to one of a thousand collections at most."""
+        """Whether the collection of every puzzle is known and there are at most a thousand collections."""
         return self._size > 0 and self._are_named(np.arange(self._size))
 
     def by_collection(self, rows: Rows) -> dict[str, Rows]:
-        """These rows by collection; empty where the source does not name the collection of each."""
+        """Groups rows by collection; empty if the source does not name the collection of every puzzle."""
         if not self._are_named(rows):
             return {}
         number = self._collections[0][rows]
@@ -91,7 +91,7 @@ class PuzzlePool:
 BUILTIN = "builtin"
 
 Report = Callable[[str, int, int | None], None]
-"""Called with a stage's name, how much of it is done, and its total if that is known."""
+"""Progress callback: name of the stage, amount done, and total amount if known."""
 
 _CHUNK = 4096
 
@@ -105,15 +105,15 @@ class Source:
     test: PuzzlePool | None
     """The source's own test set, if it has one."""
     unique: bool
-    """Whether every puzzle is known to have one solution only."""
+    """Whether every puzzle is known to have exactly one solution."""
     more: Callable[[int], None] | None = None
-    """Adds puzzles to `train`, where the source is inexhaustible."""
+    """Adds that many puzzles to `train`; None unless the source is a generator."""
     notes: list[str] = field(default_factory=list)
-    """What was left out, as text."""
+    """Notes for the user on what was left out."""
 
 
 def load(config: DataConfig, scratch: Path, rng: np.random.Generator, report: Report) -> Source:
-    """The pools of `config.source`, made in `scratch`. Raises ConfigError, PuzzleError or DatasetError."""
+    """Loads `config.source` into pools in the folder `scratch`. Raises ConfigError, PuzzleError or DatasetError."""
     recipe = recipe_of(config)
     if config.source == BUILTIN:
         return _generated(config, recipe, scratch, rng, report)
@@ -165,7 +165,7 @@ def _files(source: str) -> tuple[Path, Path | None]:
 
 
 class _Reader:
-    """Reads files of one shape of puzzle into pools."""
+    """Reads files whose puzzles have one shape into pools."""
 
     def __init__(self, recipe: Recipe, scratch: Path, report: Report) -> None:
         self._recipe = recipe
@@ -182,7 +182,7 @@ class _Reader:
         return self._domain
 
     def pool(self, file: Path, name: str) -> PuzzlePool:
-        """All usable puzzles of a file. Raises DatasetError naming the lines that hold none."""
+        """All usable puzzles of a file. Raises DatasetError naming the lines without a usable puzzle."""
         from hrm_cli.puzzles.reading import read_puzzles
         from hrm_cli.puzzles.skipped import SkippedLines
 

@@ -1,4 +1,4 @@
-"""What a build made, and what it took."""
+"""The results and costs of a build."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hrm_cli.data.writer import SplitWriter
 
 @dataclass(frozen=True)
 class SplitSize:
-    """How much a split holds."""
+    """Number of groups, puzzles and examples in a split."""
 
     groups: int = 0
     puzzles: int = 0
@@ -19,7 +19,7 @@ class SplitSize:
 
     @classmethod
     def of(cls, split: SplitWriter) -> SplitSize:
-        """What has been written."""
+        """The size of what has been written so far."""
         return cls(split.groups, split.puzzles, split.examples)
 
     def __add__(self, other: SplitSize) -> SplitSize:
@@ -30,7 +30,7 @@ class SplitSize:
 
 @dataclass(frozen=True)
 class BuildSummary:
-    """What was built, and what it took; the fields are the keys of `hrm build-dataset --json`."""
+    """The results and costs of a build. The fields are the keys of `hrm build-dataset --json`."""
 
     output_dir: str
     domain: dict[str, Any]
@@ -43,21 +43,21 @@ class BuildSummary:
     seq_len: int
     num_puzzle_identifiers: int
     tokens: int
-    """Tokens of inputs and labels on disk, both splits."""
+    """Number of input and label tokens on disk in all splits."""
     bytes: int
     seconds: float
-    """From the call to the finished dataset, reading or generating the puzzles included."""
+    """Time from the call to the finished dataset, including reading or generating the puzzles."""
     writing_seconds: float
-    """The share of `seconds` that augmenting and writing took."""
+    """The part of `seconds` spent on augmentation and writing."""
     examples_per_second: float
-    """Examples of both splits ÷ `seconds`."""
+    """Examples of all splits ÷ `seconds`."""
     peak_memory_mb: float | None
-    """The most that the process held so far."""
+    """Peak memory of the process so far."""
     notes: list[str] = field(default_factory=list)
-    """What was left out or missing, as text."""
+    """Notes on what was left out or is missing."""
     validation: SplitSize = SplitSize()
     sources: list[SourceSummary] = field(default_factory=list)
-    """What came from each, where there are several."""
+    """A summary of each source, if there are several."""
 
     def to_json(self) -> dict[str, Any]:
         """The document that `--json` prints."""

@@ -1,7 +1,7 @@
-"""Writes datasets piece by piece in bounded memory; a dataset appears whole or not at all.
+"""Writes datasets incrementally in bounded memory. A dataset appears completely or not at all.
 
-Everything goes into a hidden folder next to the target, which is renamed at the end. A build that is killed
-leaves only such a folder and its lock file, so that the next build can see that it is dead and remove it.
+All files are written to a hidden folder next to the target, which is renamed at the end. A killed build leaves only
+this folder and its lock file. The next build detects from the lock that the build is dead, and removes both.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _BYTES = np.dtype(np.uint8)
 class DatasetWriter:
     """A dataset under construction: `with DatasetWriter(folder) as writer: … writer.commit()`.
 
-    Leaving the block without `commit` removes what was written. Raises DatasetError when the folder holds
-    something else than a dataset, or a dataset and `force` is False.
+    Leaving the block without `commit` removes what was written. Raises DatasetError if the folder contains
+    anything other than a dataset, or a dataset and `force` is False.
     """
 
     def __init__(self, directory: Path, *, force: bool = False) -> None:
@@ -62,7 +62,7 @@ class DatasetWriter:
             _remove_dead_builds(self.directory)
             check_target(self.directory, force=self._force)
             self._folder = self.directory.with_name(f".{self.directory.name}{BUILDING}{token_hex(4)}")
-            # Locked before it exists: no other build takes it for dead.
+            # Take the lock before the folder exists, so that no other build considers it dead.
             self._lock = FileLock(_lock_of(self._folder))
             try:
                 self._folder.mkdir()
@@ -81,7 +81,7 @@ class DatasetWriter:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._lock.release()
         for folder in self._new_parents:
-            # Goes only while it is empty: not after a commit.
+            # Removes the parent folder only if it is empty, which it is not after a commit.
             with suppress(OSError):
                 folder.rmdir()
         if isinstance(error, OSError):
@@ -89,7 +89,7 @@ class DatasetWriter:
 
     @property
     def scratch(self) -> Path:
-        """A folder for intermediate files, on the target's disk and gone with the build."""
+        """A folder for intermediate files, on the same disk as the target. It is deleted when the build ends."""
         folder = self._folder / "scratch"
         folder.mkdir(exist_ok=True)
         return folder
@@ -97,9 +97,9 @@ class DatasetWriter:
     def split(
         self, name: str, set_name: str = "all", *, seq_len: int, dtype: DTypeLike = np.uint8
     ) -> SplitWriter:
-        """A new set of a split, to be written and finished before `commit`; its tokens are stored as `dtype`.
+        """Creates a new set of a split with tokens of type `dtype`. Finish it before `commit`.
 
-        Raises DatasetError for a set that already exists, also under a name that differs only in case.
+        Raises DatasetError if the set already exists, also if the names differ only in case.
         """
         for other in self._splits:
             if other.name == name and same_file(other.set_name) == same_file(set_name):
@@ -114,15 +114,15 @@ class DatasetWriter:
         return writer
 
     def set_identifiers(self, names: list[str]) -> None:
-        """Names of the puzzle identifiers in order; `["<blank>"]` by default."""
+        """Sets the names of the puzzle identifiers in order; the default is `["<blank>"]`."""
         self._identifiers = names
 
     def add_file(self, name: str, text: str) -> None:
-        """A file next to the splits, such as the test tasks of ARC."""
+        """Adds a file next to the splits, such as the test tasks of ARC."""
         (self._folder / name).write_text(text, encoding="utf-8")
 
     def commit(self, facts: dict[str, Any]) -> int:
-        """Puts the dataset in its place and returns its size in bytes.
+        """Moves the dataset to its final folder and returns its size in bytes.
 
         `facts`: the fields of `SplitMetadata` that the writer cannot know (vocabulary, domain, …).
         """
@@ -131,7 +131,7 @@ class DatasetWriter:
         (self._folder / IDENTIFIERS_FILE).write_text(json.dumps(self._identifiers), encoding="utf-8")
         shutil.rmtree(self._folder / "scratch", ignore_errors=True)
         size = sum(file.stat().st_size for file in self._folder.rglob("*") if file.is_file())
-        # Checked again: during a long build something else may have appeared there.
+        # Check again, because the target may have changed during a long build.
         check_target(self.directory, force=self._force)
         replaced = self.directory.with_name(f".{self.directory.name}{_REPLACED}{os.getpid()}")
         if self.directory.exists():
@@ -164,7 +164,7 @@ class DatasetWriter:
 
 
 class SplitWriter:
-    """One set of one split, appended to piece by piece; grids go to disk at once."""
+    """Appends to one set of one split. Grids are written to disk immediately."""
 
     def __init__(
         self, folder: Path, name: str, set_name: str, seq_len: int, dtype: np.dtype[Any] = _BYTES
@@ -198,7 +198,7 @@ class SplitWriter:
         puzzle_sizes: NDArray[np.integer] | None = None,
         identifiers: NDArray[np.integer] | None = None,
     ) -> None:
-        """Adds whole groups.
+        """Appends complete groups.
 
         Tokens `[n, S]`; puzzles in each group; examples in each puzzle (one, unless given); identifier of
         each puzzle (0, unless given).
@@ -223,13 +223,13 @@ class SplitWriter:
             np.save(array_file(self._folder, self.set_name, name), np.frombuffer(values, dtype=np.int32))
 
     def close(self) -> None:
-        """Lets go of the files without completing them."""
+        """Closes the files without completing them."""
         for grid in self._grids:
             grid.close()
 
 
 class _GridFile:
-    """A `.npy` file `[rows, seq_len]` that grows; its header says 0 rows until it is finished."""
+    """A growing `.npy` file `[rows, seq_len]`. Its header has 0 rows until `finish`."""
 
     def __init__(self, file: Path, seq_len: int, dtype: np.dtype[Any]) -> None:
         self._seq_len = seq_len
@@ -249,7 +249,7 @@ class _GridFile:
         self._rows += len(grid)
 
     def finish(self) -> None:
-        # numpy leaves room in a header for the first axis to grow, so that the new one fits in its place.
+        # numpy reserves space in the header for a larger first axis, so the new header has the same size.
         if self._write_header() != self._header_size:
             raise AssertionError("the header of a .npy file changed its size")
         self.close()
@@ -259,7 +259,7 @@ class _GridFile:
 
 
 def check_target(directory: Path, *, force: bool) -> None:
-    """Whether a dataset may be written to `directory`. Raises DatasetError saying why not."""
+    """Raises DatasetError with the reason if a dataset must not be written to `directory`."""
     if not directory.exists():
         return
     if not directory.is_dir():
@@ -284,10 +284,10 @@ def _remove_dead_builds(directory: Path) -> None:
     left = [entry for entry in directory.parent.iterdir() if entry.name.startswith((building, replaced))]
     for entry in left:
         if entry.name.startswith(replaced) and not directory.exists():
-            # Its build died between the two renames: this is the user's only copy.
+            # The build died between the two renames, and this folder is the user's only copy: restore it.
             replace(entry, directory)
         else:
-            # Only what can be locked is dead: the system drops a lock when its process ends, however it ends.
+            # A build is dead if its lock can be acquired: the system releases locks whenever a process ends.
             folder = entry.with_name(entry.name.removesuffix(_LOCK))
             with suppress(AlreadyLocked, OSError), FileLock(_lock_of(folder)):
                 shutil.rmtree(folder, ignore_errors=True)

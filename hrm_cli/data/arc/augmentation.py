@@ -1,7 +1,7 @@
-"""Copies of ARC tasks: symmetries that make different tasks of one, and their grids in the field.
+"""Augmented copies of ARC tasks: chooses symmetries that give different tasks, and applies them to the grids.
 
-Which symmetries a task gets follows from the dataset's seed, the task's name and its grids alone: another selection
-of tasks, or `augment: online`, gives the same task the same names.
+The symmetries of a task depend only on the dataset's seed, the task's name and its grids. So a task gets the same
+copies with the same names if other tasks are selected, or with `augment: online`.
 
 Letters in shapes: n symmetries, e examples of a task, F = 900 cells of a field.
 """
@@ -23,12 +23,12 @@ from hrm_cli.puzzles.dihedral import SYMMETRIES
 from hrm_cli.puzzles.domain import Tokens
 
 _SURPLUS = 64
-"""Additional symmetries to sample: enough for the few copies that most tasks repeat."""
+"""Number of additional symmetries to sample, to replace the few that repeat a copy in most tasks."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The pairs of a task that belong to one split, drawn in their fields."""
+    """The pairs of a task that belong to one split, as fields of tokens."""
 
     inputs: Fields
     outputs: Fields
@@ -38,7 +38,7 @@ class Examples:
 
     @classmethod
     def draw(cls, pairs: Sequence[Pair]) -> Examples:
-        """Fields of pairs; an output that is not known is an empty field."""
+        """Fields of pairs; an unknown output becomes an empty field."""
         return cls(Fields.draw([p.input for p in pairs]), Fields.draw([p.output for p in pairs]))
 
     def copies(
@@ -46,7 +46,8 @@ class Examples:
     ) -> tuple[Tokens, Tokens]:
         """Inputs and labels `[n·e, F]`: all examples under the first symmetry, then under the next, …
 
-        With `rng`, every example is moved within the field, input and label alike, all but one of each symmetry.
+        With `rng`, input and label of every example are shifted together within the field, except for one example of
+        each symmetry.
         """
         count = len(self)
         owners = np.tile(np.arange(count), len(symmetries))
@@ -65,7 +66,7 @@ class Examples:
 def distinct_symmetries(splits: Sequence[Examples], count: int, rng: np.random.Generator) -> ArcSymmetries:
     """The identity and up to `count` more symmetries, no two of which make the same task of these examples.
 
-    Drawn uniformly; fewer only where the task has no more different copies.
+    Sampled uniformly. There are fewer only if the task has no more different copies.
     """
     inputs = Fields.join([part.inputs for part in splits])
     outputs = Fields.join([part.outputs for part in splits])
@@ -73,7 +74,7 @@ def distinct_symmetries(splits: Sequence[Examples], count: int, rng: np.random.G
     pairs = Fields.interleave(inputs, outputs)
     present = np.unique(pairs.tokens)
     used = present[present > FIRST_COLOR] - FIRST_COLOR
-    # Colors that do not occur make no difference: only the mapping of the others is sampled.
+    # Colors that do not occur make no difference, so only the mapping of the colors that occur is sampled.
     total = SYMMETRIES * math.perm(COLORS - 1, len(used))
     chosen, size = ArcSymmetries.identity(), min(total, count + _SURPLUS)
     while count:
@@ -91,12 +92,15 @@ def distinct_symmetries(splits: Sequence[Examples], count: int, rng: np.random.G
 
 
 def task_rng(seed: int, task: str, purpose: int, part: int = 0) -> np.random.Generator:
-    """The random numbers of one task for one purpose: those of other tasks do not matter."""
+    """A random generator for one task and one purpose, independent of all other tasks."""
     return np.random.default_rng([seed, purpose, part, *task.encode()])
 
 
 def _numbered(numbers: NDArray[np.int64], used: NDArray[np.uint8], rng: np.random.Generator) -> ArcSymmetries:
-    """The symmetries of these numbers, each another one in its transform or in what becomes of the used colors."""
+    """Decodes numbers into symmetries.
+
+    Different numbers differ in the transform or in the mapping of the used colors.
+    """
     count = len(numbers)
     rest = numbers // SYMMETRIES
     free = np.tile(np.arange(1, COLORS, dtype=np.uint8), (count, 1))

@@ -1,8 +1,8 @@
-"""Builds ARC datasets: every task with its named copies, streamed to disk in bounded memory on all processors.
+"""Builds ARC datasets: every task with its named augmented copies, streamed to disk in bounded memory on all CPU cores.
 
-The layout is the reference's: a group for each task, in it a puzzle for each copy with an identifier of its own,
-in it the pairs. With `augment: online` the identifiers are the same, but only the tasks as they are get stored:
-`hrm_cli.data.arc.online` makes the copies from the identifiers' names.
+The layout is that of the reference implementation: each task is a group, each copy is a puzzle with its own identifier,
+and each pair is an example. With `augment: online` the identifiers are the same, but only the original tasks are
+stored; `hrm_cli.data.arc.online` makes the copies from the names of the identifiers.
 
 Letters in shapes: n copies of a task, e examples of a puzzle.
 """
@@ -38,10 +38,10 @@ from hrm_cli.puzzles.arc.tasks import Task
 from hrm_cli.puzzles.domain import PAD, Tokens
 
 _PIECE = 512
-"""Copies of a task made at once: some ten megabytes."""
+"""Copies of a task made at once; they take about ten megabytes."""
 
 _CHOOSE, _PLACE = 0, 1
-"""What a task's random numbers are drawn for."""
+"""Purposes of a task's random numbers; each has its own generator."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -49,7 +49,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class _Job:
-    """A task, ready to be written."""
+    """A task that is ready to be written."""
 
     task: Task
     train: Examples
@@ -183,7 +183,7 @@ def _paint(job: _Job, start: int, seed: int) -> _Piece:
         job,
         start,
         job.train.copies(symmetries, rng),
-        # Test grids stay at the corner, as those to be solved do.
+        # Test grids stay at the corner, like the grids that users want solved.
         None if job.test is None else job.test.copies(symmetries),
         start + len(symmetries) == len(job.symmetries),
     )
@@ -194,7 +194,7 @@ def _append(split: SplitWriter, piece: _Piece, examples: int, grids: tuple[Token
     group = piece.start + count
     split.append(
         *grids,
-        # A group ends with its last piece; counted from the puzzles written before, it spans this piece alone.
+        # Only the last piece of a task closes the group.
         group_sizes=np.array([count] if piece.is_last else [], np.int64),
         puzzle_sizes=np.full(count, examples),
         identifiers=piece.job.first_identifier + np.arange(piece.start, group),
@@ -212,7 +212,7 @@ def _append_original(split: SplitWriter, job: _Job, examples: Examples) -> None:
 
 
 def _in_order(threads: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """`map` over threads that asks for items only as they are needed: memory holds a few results."""
+    """A threaded `map` that requests items lazily, so that only a few results are in memory."""
     waiting: deque[Future[R]] = deque()
     for item in items:
         waiting.append(threads.submit(function, item))

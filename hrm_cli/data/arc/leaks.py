@@ -1,7 +1,7 @@
-"""Leaks between training and test tasks of ARC: a pair or a whole task that occurs in both, perhaps as a copy.
+"""Finds leaks between training and test tasks of ARC: pairs or whole tasks that occur in both up to symmetry.
 
-The symmetries are those that augmented copies are made with: eight of the square and permutations of colors 1 to 9.
-A training task that is a copy of a test task shows its answers, under whatever name.
+The symmetries are those of augmentation: the eight of the square and the permutations of colors 1 to 9. A training task
+that is a copy of a test task reveals its answers, whatever its name is.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from hrm_cli.puzzles.arc.tasks import Pair, Task
 from hrm_cli.puzzles.dihedral import SYMMETRIES, transform
 
 _NAMED = 3
-"""Tasks that a note names."""
+"""Number of tasks that a note lists by name."""
 _MOST_TRIES = 5_000
-"""Pairs tried against each other for two tasks: dozens are enough, except where many tiny grids resemble each other."""
+"""Limit on compared pairs per two tasks. Dozens are enough unless many tiny grids are similar."""
 _FREE = -1
-"""A color that nothing has been mapped to yet."""
+"""Marks a color that is not mapped yet."""
 
 
 @dataclass(frozen=True)
 class Leaks:
-    """What training and test have in common, as names of the task trained on and of the test task."""
+    """The overlaps found, each as the names of the training task and of the test task."""
 
     same_tasks: tuple[tuple[str, str], ...] = ()
-    """One symmetry makes every pair of the smaller task one of the larger: at least two different pairs."""
+    """Tasks for which one symmetry maps every pair of the smaller task, at least two, to a pair of the larger task."""
     answers: tuple[tuple[str, str], ...] = ()
-    """The test task has a test pair that another task, which is trained on, has under some symmetry."""
+    """Test tasks with a test pair that also occurs, up to symmetry, among the training pairs of another task."""
 
     def notes(self) -> list[str]:
-        """Each kind with its count and the first names; nothing where there is none."""
+        """One note per kind of leak, with its count and the first names; empty if there are no leaks."""
         kinds = (
             (self.same_tasks, "training task", "the same as a test task"),
             (self.answers, "task", "trained on with a pair that is a test pair of another task"),
@@ -55,9 +55,9 @@ def _named(found: Sequence[tuple[str, str]]) -> str:
 
 
 def find_leaks(train: Sequence[Task], test: Sequence[Task], report: Report | None = None) -> Leaks:
-    """Compares what is trained on, the pairs of `train` and the demonstrations of `test`, with the tasks of `test`.
+    """Compares all training pairs (of `train`, and demonstrations of `test`) with the tasks of `test`.
 
-    Pairs without an output are left out. A test pair that repeats a demonstration of its own task is no leak.
+    Pairs without an output are ignored. A test pair that repeats a demonstration of its own task is not a leak.
     """
     total, done = len(train) + len(test), 0
     keys: dict[str, list[bytes]] = {}
@@ -92,7 +92,7 @@ def find_leaks(train: Sequence[Task], test: Sequence[Task], report: Report | Non
 
 
 def without_leaks(train: Sequence[Task], test: Sequence[Task]) -> list[Task]:
-    """`train` without the tasks and pairs that are copies of what is tested; tasks that have no pair left go too."""
+    """Removes from `train` copies of test tasks, copies of test pairs, and tasks left without pairs."""
     same = {name for name, _ in find_leaks(train, test).same_tasks}
     tested = {canonical_pair(pair) for task in test for pair in task.test if pair.output is not None}
 
@@ -106,13 +106,13 @@ def without_leaks(train: Sequence[Task], test: Sequence[Task]) -> list[Task]:
 
 
 def canonical_pair(pair: Pair) -> bytes:
-    """The same bytes for a pair and all its copies, and for no other pair."""
+    """A key that is equal for a pair and its augmented copies, and different for all other pairs."""
     assert pair.output is not None
     return min(_numbered(pair.input, pair.output, number) for number in range(SYMMETRIES))
 
 
 def _numbered(given: NDArray[np.uint8], output: NDArray[np.uint8], number: int) -> bytes:
-    """A pair transformed, its colors numbered in the order in which they occur; color 0 stays."""
+    """Transforms a pair and renumbers its colors in order of first occurrence; color 0 stays."""
     one, other = transform(given, number), transform(output, number)
     cells = np.concatenate([one.reshape(-1), other.reshape(-1)])
     values, first = np.unique(cells, return_index=True)
@@ -124,7 +124,7 @@ def _numbered(given: NDArray[np.uint8], output: NDArray[np.uint8], number: int) 
 
 
 def is_same_task(first: Sequence[Pair], second: Sequence[Pair]) -> bool:
-    """Whether one symmetry makes every pair of the smaller set, in which at least two differ, one of the larger."""
+    """Whether one symmetry maps every pair of the smaller set to one of the larger; at least two pairs must differ."""
     small, large = sorted(
         ({canonical_pair(p) + _key(p): p for p in pairs} for pairs in (first, second)), key=len
     )
@@ -142,7 +142,7 @@ def is_same_task(first: Sequence[Pair], second: Sequence[Pair]) -> bool:
 def _match(
     small: list[Pair], large: list[Pair], number: int, colors: NDArray[np.int16], tries: Iterator[int]
 ) -> bool:
-    """Whether the rest of the pairs can be matched as well, given the colors found so far; no once `tries` ends."""
+    """Whether the remaining pairs can be matched given the color mapping so far. False when `tries` is used up."""
     if not small:
         return True
     pair = small[0]
@@ -158,7 +158,7 @@ def _match(
 
 
 def _recolored(pair: Pair, other: Pair, number: int, colors: NDArray[np.int16]) -> NDArray[np.int16] | None:
-    """The new color of each color with which `pair`, transformed, becomes `other`; None where there is no such."""
+    """The color mapping that turns the transformed `pair` into `other`; None if there is none."""
     assert pair.output is not None
     assert other.output is not None
     extended = colors.copy()

@@ -1,8 +1,8 @@
-"""Augmented copies of ARC tasks made on demand, from the names of the puzzle identifiers.
+"""Makes augmented copies of ARC tasks on demand, from the names of the puzzle identifiers.
 
-A dataset built with `augment: online` holds every task once. Its identifiers are those of the stored form: a task's
-own, and after it those of its named copies. Training visits a task under one of these names at a time, evaluation
-under all of them.
+A dataset built with `augment: online` stores every task once. Its identifiers are those of the stored form: the task's
+own, followed by those of its named copies. At each visit, training uses one of these copies; evaluation uses all of
+them.
 
 Letters in shapes: B rows of a batch, G tasks, I identifiers, F = 900 cells of a field.
 """
@@ -27,7 +27,7 @@ Grids = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 
 def is_arc(dataset: Dataset) -> bool:
-    """Whether a dataset states that it holds ARC tasks, or has their vocabulary and size."""
+    """Whether the metadata of a dataset name the ARC domain, or its vocabulary and sequence length are those of ARC."""
     metadata = dataset.metadata
     if metadata.domain is not None:
         return bool(metadata.domain.get("name") == ArcDomain.name)
@@ -54,15 +54,15 @@ class ArcCopies:
 
     dataset: Dataset
     symmetries: ArcSymmetries
-    """Of every identifier, `[I]`; the blank one's is the identity."""
+    """The symmetry of every identifier, `[I]`; the identity for the blank identifier."""
     first: NDArray[np.int64]
-    """Identifier of each task as it is, `[G]`."""
+    """Identifier of each original task, `[G]`."""
     counts: NDArray[np.int64]
-    """Names of each task, its own included, `[G]`."""
+    """Number of names of each task, including its own, `[G]`."""
 
     @classmethod
     def of(cls, dataset: Dataset) -> ArcCopies:
-        """The copies of an online dataset. Raises DatasetError where its names are malformed."""
+        """The copies of an online dataset. Raises DatasetError if its names are malformed."""
         names = read_identifiers(dataset)
         try:
             symmetries = ArcSymmetries.parse(names)
@@ -85,8 +85,8 @@ class ArcCopies:
     ) -> tuple[Grids, NDArray[np.int32]]:
         """Copies of examples `[B]` visited in `epochs` `[B]`: grids `[B, F]` each, and identifiers `[B]`.
 
-        All examples of one visit get the same symmetry and all but one of them are moved within the field, as the
-        examples of a stored puzzle are. The symmetry follows from seed, epoch and task; `rng` samples the positions.
+        As in stored datasets, all examples of one visit get the same symmetry, and all but one of them are shifted
+        within the field. The symmetry depends on seed, epoch and task; `rng` samples the positions.
         """
         puzzles = np.searchsorted(self.dataset.puzzle_indices, examples, side="right") - 1
         offset, unmoved = np.empty_like(puzzles), np.empty_like(puzzles)
@@ -111,9 +111,9 @@ class ArcCopies:
     def every(
         self, batch_size: int, limit: int | None = None, *, own: slice | None = None
     ) -> Iterator[tuple[Grids, NDArray[np.int32]]]:
-        """Every example under every name of its task, unmoved, in the order of the stored form.
+        """Every example under every symmetry of its task, without shifts, in the order of the stored form.
 
-        `limit`: only the first so many; `own`: of each batch only these rows.
+        `limit`: only the first `limit` rows. `own`: only these rows of each batch.
         """
         sizes = np.diff(self.dataset.puzzle_indices)
         # Ends of the tasks in the order of copies: one row for each example of each copy.
@@ -139,5 +139,5 @@ class ArcCopies:
             )
 
     def count(self) -> int:
-        """Rows that `every` makes."""
+        """Number of rows that `every` yields."""
         return int((self.counts * np.diff(self.dataset.puzzle_indices)).sum())

