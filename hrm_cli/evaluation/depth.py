@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hrm_cli.models.core import CoreOutput
-from hrm_cli.models.inference import RowsAtWork
+from hrm_cli.models.inference import ActiveRows
 from hrm_cli.models.losses import compare
 
 
@@ -33,7 +33,7 @@ class DepthCurve:
         self.sums = torch.zeros(len(self._depths), 2, dtype=torch.float64)
         """Exact answers and steps at each depth, `[D, 2]`."""
 
-    def unfinished(self, rows: RowsAtWork, out: CoreOutput, done: Tensor) -> None:
+    def unfinished(self, rows: ActiveRows, out: CoreOutput, done: Tensor) -> None:
         """Counts the answers of rows that continue, and would have ended here: all but `done` `[b]`."""
         at = (~done & torch.isin(rows.steps, self._depths.to(done.device))).nonzero().squeeze(-1)
         if len(at):

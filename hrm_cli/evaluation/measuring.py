@@ -32,7 +32,7 @@ from hrm_cli.files import whole_file
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.compiling import compile_inference
 from hrm_cli.models.device import resolve_device
-from hrm_cli.models.out_of_memory import told_as_exhausted
+from hrm_cli.models.out_of_memory import memory_errors_reported
 from hrm_cli.printable import counted
 from hrm_cli.reporting import Reporter, Silent
 
@@ -198,7 +198,7 @@ def measure(
     max_steps = config.max_steps or model.arch.halt_max_steps
     attempted: AttemptedEvaluation | None = None
     with (
-        told_as_exhausted(model.device, lambda: _smaller_batch(config.batch_size)),
+        memory_errors_reported(model.device, lambda: _smaller_batch(config.batch_size)),
         reporter.progress("evaluating", rows) as display,
     ):
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import PuzzleBatch
-from hrm_cli.models.inference import FixedModel, RowsAtWork
+from hrm_cli.models.inference import ActiveRows, FixedModel
 from hrm_cli.puzzles.domain import PAD, Domain, PinningDomain, Tokens, can_pin
 
 NODES = 64
@@ -176,7 +176,7 @@ def cell_to_open(tokens: Tokens, beliefs: NDArray[np.float64], blank: int | None
 class _Nodes:
     """The nodes in the batch, with the model's mean probabilities at each since its states settled."""
 
-    def __init__(self, rows: RowsAtWork, settles_after: int) -> None:
+    def __init__(self, rows: ActiveRows, settles_after: int) -> None:
         self.rows = rows
         self.members: list[tuple[_Tree, _Node]] = []
         self._settles_after = settles_after

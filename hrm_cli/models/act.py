@@ -1,7 +1,7 @@
 """Adaptive computation: the outer carry, halting, exploration, Q targets, and dropping finished rows.
 
-The same wrapper serves every core. Training replaces rows as they halt (hrm-spec "Adaptive computation"); inference
-drops them, so that a batch shrinks to the puzzles still being worked on.
+The same wrapper serves every core. Training replaces rows when they halt (hrm-spec "Adaptive computation"). Inference
+drops them, so the batch shrinks to the unfinished puzzles.
 
 Letters in shapes: B rows, S tokens of a puzzle, V vocabulary.
 """
@@ -28,26 +28,26 @@ class PuzzleBatch:
     inputs: Tensor
     """`[B, S]` int32 tokens."""
     labels: Tensor
-    """`[B, S]` int32 tokens, −100 where there is none."""
+    """`[B, S]` int32 tokens, −100 at positions without a label."""
     puzzle_identifiers: Tensor
     """`[B]` int32."""
 
     def select(self, rows: slice) -> PuzzleBatch:
-        """Some of these rows, as views."""
+        """A slice of the rows, as views."""
         return PuzzleBatch(self.inputs[rows], self.labels[rows], self.puzzle_identifiers[rows])
 
     def rows(self, indices: Tensor) -> PuzzleBatch:
-        """The rows of these numbers `[b]`, copied."""
+        """Copies of the rows at `indices` `[b]`."""
         return PuzzleBatch(self.inputs[indices], self.labels[indices], self.puzzle_identifiers[indices])
 
     @staticmethod
     def joined(parts: Sequence[PuzzleBatch]) -> PuzzleBatch:
-        """The rows of all parts, in order."""
+        """Concatenates the rows of all parts."""
         names = [field.name for field in fields(PuzzleBatch)]
         return PuzzleBatch(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
     def where_not(self, mask: Tensor, other: PuzzleBatch) -> PuzzleBatch:
-        """These rows, with `other`'s in the rows where `mask` `[B]` is set."""
+        """These rows, replaced by those of `other` where `mask` `[B]` is set."""
         return PuzzleBatch(
             torch.where(mask.unsqueeze(-1), other.inputs, self.inputs),
             torch.where(mask.unsqueeze(-1), other.labels, self.labels),
@@ -57,24 +57,24 @@ class PuzzleBatch:
 
 @dataclass
 class Carry:
-    """What passes from one training step to the next."""
+    """The state carried from one training step to the next."""
 
     inner: InnerCarry
     steps: Tensor
-    """ACT steps that each row's puzzle has had, `[B]` int32."""
+    """Number of ACT steps taken on each row's puzzle, `[B]` int32."""
     halted: Tensor
     """Rows that take a new puzzle at the next step, `[B]` bool."""
     current: PuzzleBatch
-    """The puzzles being worked on."""
+    """The puzzles in the rows."""
 
     def select(self, rows: slice) -> Carry:
-        """The carry of some rows, as views."""
+        """The carry of a slice of the rows, as views."""
         inner = InnerCarry(self.inner.z_H[rows], self.inner.z_L[rows])
         return Carry(inner, self.steps[rows], self.halted[rows], self.current.select(rows))
 
     @staticmethod
     def joined(parts: Sequence[Carry]) -> Carry:
-        """The rows of all parts, in order."""
+        """Concatenates the rows of all parts."""
         if len(parts) == 1:
             return parts[0]
         return Carry(
@@ -87,7 +87,7 @@ class Carry:
 
 @dataclass
 class TrainOutput:
-    """What one ACT step of training passes to the loss and the optimizers."""
+    """The output of one ACT step in training, for the loss and the optimizers."""
 
     logits: Tensor
     """`[B, S, V]`"""
@@ -96,9 +96,9 @@ class TrainOutput:
     q_continue: Tensor
     """`[B]` float32"""
     target_q_continue: Tensor | None
-    """`[B]` float32 in 0..1; None where Q-continue is not trained, or halt_max_steps is 1."""
+    """`[B]` float32 in 0..1; None if Q-continue is not trained or halt_max_steps is 1."""
     puzzle_rows: Tensor | None
-    """The puzzle embeddings in use, `[B, puzzle_emb_ndim]`, a leaf that gets their gradient."""
+    """The puzzle embeddings used, `[B, puzzle_emb_ndim]`, a leaf tensor that receives their gradient."""
 
 
 @dataclass
@@ -108,25 +108,25 @@ class InferenceStep:
     step: int
     """Counted from 1."""
     rows: Tensor
-    """Which rows of the batch these are, `[b]`."""
+    """Indices of these rows in the batch, `[b]`."""
     predictions: Tensor
     """Most likely tokens, `[b, S]`."""
     q_halt: Tensor
     """`[b]` float32"""
     finished: Tensor
-    """Rows that finish here, `[b]` bool; all of them at the last step."""
+    """Rows that finish at this step, `[b]` bool; all of them at the last step."""
     logits: Tensor | None = None
     """`[b, S, V]` in the forward dtype."""
     carry: InnerCarry | None = None
     """The recurrent state after the step, of these rows."""
     halts: Tensor | None = None
-    """Rows that the model halts, `[b]` bool: at the last step the others merely ran out of steps."""
+    """Rows that the model halts, `[b]` bool. At the last step, the other rows finish because no steps are left."""
     before: InnerCarry | None = None
-    """The recurrent state before the step, of these rows, with its noise."""
+    """The recurrent state before the step, of these rows, including the added noise."""
 
 
 class ACTModel(nn.Module):
-    """A core under adaptive computation. Stored tensors are named `inner.…`, as in the reference."""
+    """A core wrapped in adaptive computation. Stored tensors are named `inner.…`, as in the reference."""
 
     def __init__(self, core: nn.Module) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class ACTModel(nn.Module):
 
     @property
     def core(self) -> Core:
-        """The core, by its interface."""
+        """The core, typed by its interface."""
         return cast(Core, self.inner)
 
     @property
@@ -146,16 +146,16 @@ class ACTModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     def puzzle_rows(self, puzzle_identifiers: Tensor, *, requires_grad: bool = False) -> Tensor | None:
-        """Copies of the puzzle embeddings in use, or None for a model without any."""
+        """Copies of the embeddings of these puzzles; None for a model without puzzle embeddings."""
         table = getattr(self.inner, "puzzle_emb", None)
         return None if table is None else table.rows(puzzle_identifiers, requires_grad=requires_grad)
 
     def initial_carry(self, batch: PuzzleBatch) -> Carry:
-        """A carry in which every row has halted, so that the first step takes the whole batch."""
+        """A carry in which every row has halted, so that the first step replaces all rows with the batch."""
         size, device = len(batch.inputs), batch.inputs.device
         return Carry(
             self.core.initial_carry(batch.inputs),
@@ -175,7 +175,8 @@ class ACTModel(nn.Module):
     ) -> tuple[Carry, TrainOutput]:
         """One ACT step in training: halted rows take a new puzzle, the others keep theirs.
 
-        `rng` None explores by torch's own generator; `depth` None takes the cycles of the configuration.
+        With `rng` None, exploration uses torch's global generator. With `depth` None, the number of cycles comes from
+        the configuration.
         """
         arch = self.arch
         current = carry.current.where_not(carry.halted, batch)
@@ -191,11 +192,11 @@ class ACTModel(nn.Module):
             is_last = steps >= arch.halt_max_steps
             halted = is_last
             if arch.halt_max_steps > 1:
-                learns_to_continue = self.core.learns_to_continue
-                halted = is_last | (out.q_halt > (out.q_continue if learns_to_continue else 0))
+                trains_q_continue = self.core.trains_q_continue
+                halted = is_last | (out.q_halt > (out.q_continue if trains_q_continue else 0))
                 rng = rng or StepRNG(None, len(steps))
                 halted = halted & (steps >= rng.minimum_steps(arch, steps.device))
-                if learns_to_continue:
+                if trains_q_continue:
                     _, after = self.core(
                         inner, current.inputs, puzzle_rows, weights, with_logits=False, depth=depth
                     )
@@ -219,13 +220,12 @@ class ACTModel(nn.Module):
         noise: RowNoise | None = None,
         weights: Any = None,
     ) -> Generator[InferenceStep, Tensor | None, None]:
-        """ACT steps on `inputs` `[B, S]` until every row has finished, at most `max_steps` of them.
+        """Yields ACT steps on `inputs` `[B, S]` until every row has finished, at most `max_steps` of them.
 
-        `max_steps` may exceed training's. With `adaptive`, a row finishes once the core halts it.
-        `paused` continues from where an earlier call stopped: its carry and the number of steps it had taken.
-        `noise` is added to the states of its rows. `weights` are those of `core.cast_weights`, which it takes itself
-        where None.
-        A caller may send, in answer to a step, further rows to finish, `[b]` bool.
+        `max_steps` may exceed the number used in training. With `adaptive`, a row finishes once the core halts it.
+        `paused` resumes an earlier call: its carry and the number of steps it had taken.
+        `noise` is added to the rows' states. `weights` is the result of `core.cast_weights`, called here if None.
+        The caller may `send` a mask of further rows to finish, `[b]` bool, after each step.
         """
         self.eval()
         weights = weights or self.core.cast_weights()

@@ -1,4 +1,4 @@
-"""What a model computes with on this machine: chosen once, when it is built, and printed in one line."""
+"""The implementations a model uses on this machine. They are chosen once, when it is built, and printed in one line."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from hrm_cli.models.act import ACTModel
 from hrm_cli.models.attention import choose_attention
 from hrm_cli.models.compiling import compilation_of
 from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice
-from hrm_cli.models.cuda.kernels import settle_cuda_kernels
+from hrm_cli.models.cuda.kernels import choose_cuda_kernels
 from hrm_cli.models.recurrent import RecurrentCore
 from hrm_cli.models.sizes import swiglu_width
 
 
 def choices(model: ACTModel) -> dict[str, str]:
-    """Device, number format, attention, blocks and compilation of a model, as text."""
+    """Device, dtype, attention, blocks and compilation of a model, as text."""
     core, device = model.inner, model.device
     found = {
         "device": device_name(device),
@@ -40,11 +40,11 @@ def choose_kernels(core: nn.Module, device: torch.device) -> str:
         return cpu_kernels_choice(core.dtype)
     arch = core.arch
     gate_up = 2 * swiglu_width(arch.hidden_size, arch.expansion)
-    return settle_cuda_kernels(device, core.dtype, core.positions, arch.hidden_size, arch.num_heads, gate_up)
+    return choose_cuda_kernels(device, core.dtype, core.positions, arch.hidden_size, arch.num_heads, gate_up)
 
 
 def attention_of(model: ACTModel) -> str:
-    """The attention of a model's blocks."""
+    """The attention implementation of a model's blocks, as text."""
     if model.arch.mixer == "units":
         return "along relations (units)"
     if model.arch.mlp_t:
@@ -53,7 +53,7 @@ def attention_of(model: ACTModel) -> str:
 
 
 def choices_line(model: ACTModel, **more: str) -> str:
-    """`choices`, and what else has been settled, as one line."""
+    """`choices` and any additional choices, as one line."""
     return "; ".join(f"{name} {value}" for name, value in {**choices(model), **more}.items())
 
 

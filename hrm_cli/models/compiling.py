@@ -1,9 +1,9 @@
-"""torch.compile for a recurrence: the update of a module, all cycles of a step, or nothing.
+"""torch.compile for a recurrence: compiles a module's update, all cycles of a step, or nothing.
 
-By default only the update is compiled, not the step around it: most of the time is spent there, and it has few
-graphs for any number of cycles (with gradient and without), so it compiles in seconds. `cudagraphs` takes all cycles
-of an ACT step as
-one graph and replays its launches, for models so small that launching takes longer than computing.
+By default only the module's update is compiled, not the whole step. Most of the time is spent in updates, and their
+few graphs (with and without gradient) serve any number of cycles, so compiling takes seconds. `cudagraphs` compiles
+all cycles of an ACT step into one graph and replays its launches, for models so small that kernel launches take
+longer than the computation.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from hrm_cli.models.losses import act_loss
 from hrm_cli.models.recurrent import ModuleWeights, RecurrentCore, RecurrentWeights, StepTensors
 
 _MOST_GRAPHS = 64
-"""Graphs that torch may keep of a function: sizes of micro-batches × with and without gradient × numbers of blocks."""
+"""Maximum graphs per function: micro-batch sizes × with and without gradient × numbers of blocks."""
 
 
 class Compiled:
-    """`function`, compiled. Each kind of call is tried out before it counts, its backward included.
+    """`function`, compiled. Each kind of call is first tried on copies, including its backward pass.
 
-    Where that fails, mode `auto` warns and continues with the uncompiled function; other modes raise ConfigError.
-    Out of
-    memory is raised as such. `any_rows` makes one graph serve every number of rows (the first axis).
+    If compiling fails, mode `auto` warns and continues with the uncompiled function; other modes raise ConfigError.
+    Out-of-memory errors are raised unchanged. With `any_rows`, one graph serves every number of rows (the first axis).
     """
 
     def __init__(
@@ -57,20 +56,20 @@ class Compiled:
         self._tried: set[Any] = set()
 
     def prepare(self, *args: Any) -> None:
-        """Compiles what a call with such arguments needs, for backward as well."""
+        """Compiles the forward and backward graphs that a call with such arguments needs."""
         if self._compiled is None or not torch.is_grad_enabled():
             return
         kind = _kind_of_call(args)
         if kind in self._tried:
             return
         try:
-            _run_both_ways(self._compiled, args)
-        except Exception as error:  # a compiler raises whatever it likes
-            self._give_up(error, lambda: _run_both_ways(self._function, args))
+            _run_forward_and_backward(self._compiled, args)
+        except Exception as error:  # a compiler may raise any exception
+            self._fall_back(error, lambda: _run_forward_and_backward(self._function, args))
         self._tried.add(kind)
 
     def __call__(self, *args: Any) -> Any:
-        """The function's result."""
+        """Calls the function, compiled if possible."""
         args = tuple(_dense(argument) for argument in args)
         self.prepare(*args)
         if self._compiled is None:
@@ -85,18 +84,18 @@ class Compiled:
         try:
             result = self._compiled(*args)
         except Exception as error:
-            return self._give_up(error, lambda: self._function(*args))
+            return self._fall_back(error, lambda: self._function(*args))
         self._tried.add(kind)
         return result
 
-    def _give_up(self, error: Exception, plainly: Callable[[], Any]) -> Any:
-        """What the function gives without a compiler, if that works: otherwise its error is the one to report."""
+    def _fall_back(self, error: Exception, uncompiled: Callable[[], Any]) -> Any:
+        """Handles a failure of the compiled function. If the uncompiled function fails too, its error is raised."""
         if (exhausted := out_of_memory(error)) is not None:
             if exhausted is error:
                 raise error
             raise exhausted from error
-        result = plainly()
-        reason = _first_words(error)
+        result = uncompiled()
+        reason = _first_lines(error)
         if self._mode != "auto":
             raise ConfigError(
                 f"{self._setting}: torch.compile failed ({reason}); use {self._setting}=off"
@@ -116,27 +115,27 @@ def out_of_memory(error: BaseException) -> BaseException | None:
     for one in chain:
         if isinstance(one, torch.OutOfMemoryError | MemoryError):
             return one
-    # CPU and MPS have no class of their own for it.
+    # CPU and MPS raise a plain RuntimeError.
     return next(
-        (one for one in reversed(chain) if isinstance(one, RuntimeError) and _tells_of_memory(one)), None
+        (one for one in reversed(chain) if isinstance(one, RuntimeError) and _mentions_memory(one)), None
     )
 
 
-def _tells_of_memory(error: RuntimeError) -> bool:
+def _mentions_memory(error: RuntimeError) -> bool:
     text = str(error).lower()
     return any(words in text for words in ("out of memory", "not enough memory", "can't allocate memory"))
 
 
-def _first_words(error: Exception) -> str:
+def _first_lines(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    # "backend='inductor' raised:", and what it raised in the line below.
+    # The first line may be "backend='inductor' raised:", with the actual error on the next line.
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def _allow_graphs() -> None:
-    # Its warning about reading .grad of a non-leaf tensor does not matter here.
+    # torch's warning about reading .grad of a non-leaf tensor is harmless here.
     warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf")
-    # Beyond the limit torch raises: a run of many kinds of calls would end there.
+    # torch raises an error beyond its limit, which would end a run with many kinds of calls.
     config = torch._dynamo.config
     for name, least in (("recompile_limit", _MOST_GRAPHS), ("accumulated_recompile_limit", 8 * _MOST_GRAPHS)):
         known = name if hasattr(config, name) else name.replace("recompile", "cache_size")  # torch 2.6
@@ -144,7 +143,7 @@ def _allow_graphs() -> None:
 
 
 def _dense(argument: Any) -> Any:
-    # An initial state is one vector seen in every row: for a compiler another kind of tensor, and so another graph.
+    # An initial state is one vector expanded over all rows. The compiler would build another graph for its strides.
     return argument.contiguous() if isinstance(argument, Tensor) and 0 in argument.stride() else argument
 
 
@@ -155,12 +154,12 @@ def _kind_of_call(args: tuple[Any, ...]) -> Any:
 def _kind(argument: Any) -> Any:
     if isinstance(argument, Tensor):
         return argument.shape, argument.dtype, argument.requires_grad
-    # Weights are of one kind throughout a run: how many blocks there are is all that differs.
+    # Weights are the same throughout a run; only the number of blocks differs between calls.
     return len(argument) if isinstance(argument, list | tuple) else argument
 
 
-def _run_both_ways(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """Forward and backward on copies that no graph of autograd knows."""
+def _run_forward_and_backward(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """Runs forward and backward on copies that are detached from the caller's autograd graph."""
     leaves, structure = trees.tree_flatten(args)
     copies = [_copied(leaf) for leaf in leaves]
     results = trees.tree_leaves(function(*trees.tree_unflatten(copies, structure)))
@@ -171,7 +170,7 @@ def _run_both_ways(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
 
 
 def _copied(leaf: Any) -> Any:
-    """Of the same kind for a compiler, which tells parameters, other leaves and results apart."""
+    """A copy of the same kind: the compiler distinguishes parameters, other leaves and non-leaf tensors."""
     if not isinstance(leaf, Tensor) or not leaf.requires_grad:
         return leaf
     if isinstance(leaf, nn.Parameter):
@@ -185,10 +184,10 @@ _INDUCTOR_MODES = {"max-autotune": "max-autotune-no-cudagraphs", "cudagraphs": "
 
 
 def compile_updates(model: ACTModel, mode: str, *, backend: str = "inductor") -> None:
-    """Has a recurrent core compiled in training. `auto` compiles on CUDA; `off` undoes it.
+    """Sets up compilation of a recurrent core for training. `auto` compiles only on CUDA; `off` removes compilation.
 
-    On CUDA the loss and the evaluation are compiled as well. Where compiling fails (no C++ compiler, no Triton),
-    `auto` warns and continues without; the others raise ConfigError at the first step.
+    On CUDA the loss and the evaluation are compiled as well. If compiling fails (no C++ compiler, no Triton), `auto`
+    warns and continues uncompiled; other modes raise ConfigError at the first step.
     """
     core = model.inner
     model.compiled_loss = None
@@ -205,7 +204,7 @@ def compile_updates(model: ACTModel, mode: str, *, backend: str = "inductor") ->
     if mode == "cudagraphs":
         core.compiled_step = _WholeStep(compiled(core.step))
     elif on_cpu:
-        # There nothing is fused across blocks: one of them is compiled, in a fraction of the time, and used for all.
+        # On a CPU nothing is fused across blocks. Compiling one block for all takes a fraction of the time.
         core.compiled_update = _BlockByBlock(compiled(core.block_update))
     else:
         core.compiled_update = compiled(core.module_update)
@@ -215,9 +214,9 @@ def compile_updates(model: ACTModel, mode: str, *, backend: str = "inductor") ->
 
 
 def compile_inference(model: ACTModel, mode: str, puzzles: int, *, backend: str = "inductor") -> None:
-    """Has a recurrent core's updates compiled for `puzzles` puzzles. `auto` does so on CUDA where they are many.
+    """Sets up compilation for inference on `puzzles` puzzles. `auto` compiles on CUDA for 20,000 puzzles or more.
 
-    One graph serves all numbers of rows; compiling takes tens of seconds.
+    One graph serves any number of rows; compiling takes tens of seconds.
     """
     core = model.inner
     if not isinstance(core, RecurrentCore):
@@ -231,13 +230,13 @@ def compile_inference(model: ACTModel, mode: str, puzzles: int, *, backend: str 
 
 
 def begin_step(model: ACTModel) -> None:
-    """To be called before each optimizer step: what CUDA graphs have computed in the last one may be overwritten."""
+    """Marks the start of an optimizer step: CUDA graphs may then overwrite the outputs of the previous step."""
     if getattr(model.inner, "compiled_step", None) is not None and model.device.type == "cuda":
         torch.compiler.cudagraph_mark_step_begin()
 
 
 def compilation_of(model: ACTModel) -> str:
-    """What is compiled in training, in a few words."""
+    """What is compiled in training, as short text."""
     core = model.inner
     if not isinstance(core, RecurrentCore):
         return "none"
@@ -249,7 +248,7 @@ def compilation_of(model: ACTModel) -> str:
 
 
 class _BlockByBlock:
-    """A module's update by a compiled block."""
+    """A module's update that calls one compiled block for each of its blocks."""
 
     def __init__(self, block_update: Compiled) -> None:
         self.block_update = block_update
@@ -267,7 +266,7 @@ class _BlockByBlock:
 
 
 class _WholeStep:
-    """An ACT step by one graph. Its states are copied: a graph overwrites its own output when it runs again."""
+    """An ACT step as one graph. The new states are copied, because a graph overwrites its output on its next run."""
 
     def __init__(self, step: Compiled) -> None:
         self.step = step

@@ -1,4 +1,4 @@
-"""What a core is: the part of a model that one ACT step runs, without any policy of halting.
+"""The interface of a core: the network that one ACT step runs. The halting policy is outside the core.
 
 Letters in shapes: B batch, S tokens of a puzzle, P puzzle positions in front of them, H hidden size, V vocabulary.
 """
@@ -30,24 +30,24 @@ class InnerCarry:
 
     @staticmethod
     def joined(parts: Sequence[InnerCarry]) -> InnerCarry:
-        """The carry of all parts' rows, in order."""
+        """Concatenates the rows of all parts."""
         return InnerCarry(torch.cat([part.z_H for part in parts]), torch.cat([part.z_L for part in parts]))
 
 
 @dataclass(frozen=True)
 class Depth:
-    """How deep one ACT step recurs, and how much of it is trained."""
+    """Number of cycles of one ACT step, and which of them receive gradient."""
 
     H_cycles: int
     """Updates of z_H."""
     L_cycles: int
-    """Updates of z_L before each of them."""
+    """Updates of z_L before each update of z_H."""
     trains_last_cycle: bool = False
-    """Gradient through the whole last cycle, whatever the core's own rule is."""
+    """Gradient through the whole last cycle, instead of the core's own rule."""
     reaches_back: bool = False
     """Gradient also through the update of z_H before the last cycle."""
     only_values: bool = False
-    """The last update may compute only the first position, which is all that the Q head reads."""
+    """Only the Q values are needed: the last update may compute only the first position, which the Q head reads."""
 
 
 @dataclass
@@ -55,16 +55,16 @@ class CoreOutput:
     """The outputs of one ACT step."""
 
     logits: Tensor | None
-    """`[B, S, V]` in the forward dtype; None where the caller did not ask."""
+    """`[B, S, V]` in the forward dtype; None if not requested."""
     q_halt: Tensor
-    """Value of halting now, `[B]` float32; without a Q head, how settled the state or how certain the least
-    certain cell is, on the same scale."""
+    """Q-halt, a logit, `[B]` float32. Without a Q head: how little the state still changes, or the confidence of the
+    least confident cell, as a logit."""
     q_continue: Tensor
     """Q-continue, `[B]` float32; 0 without a Q head."""
 
 
 class Core(Protocol):
-    """The interface that ACT, evaluation and solving rely on; every core is also an `nn.Module`."""
+    """The interface that ACT, evaluation and solving use. Every core is also an `nn.Module`."""
 
     objective: ClassVar[str]
     """How the core is trained: a name in `hrm_cli.training.objectives`."""
@@ -80,21 +80,21 @@ class Core(Protocol):
         """Initializes every parameter and fixed vector at random."""
 
     def cast_weights(self) -> Any:
-        """The weights in the forward dtype, made once per step and passed to every call of that step."""
+        """The weights in the forward dtype, cast once per step and passed to every call in that step."""
 
     @property
-    def learns_to_continue(self) -> bool:
+    def trains_q_continue(self) -> bool:
         """Whether Q-continue is trained."""
 
     def initial_carry(self, inputs: Tensor) -> InnerCarry:
-        """The states with which the puzzles `inputs` `[B, S]` start."""
+        """The initial states for the puzzles `inputs` `[B, S]`."""
 
     def reset(self, carry: InnerCarry, rows: Tensor) -> InnerCarry:
         """`carry` with the initial states in the rows where the mask `[B]` is set."""
 
     @property
     def halts_together(self) -> bool:
-        """Whether rows halt by what is true of their batch, and so must have begun together."""
+        """Whether halting depends on the whole batch. All rows must then start at the same step."""
 
     def halts(self, step: int | Tensor, out: CoreOutput) -> Tensor:
         """Rows that finish at inference after step `step` (from 1; one number, or one per row `[b]`); `[b]` bool."""
@@ -111,12 +111,12 @@ class Core(Protocol):
     ) -> tuple[InnerCarry, CoreOutput]:
         """One ACT step on `inputs` `[B, S]` with the puzzle embeddings `[B, puzzle_emb_ndim]`.
 
-        `depth` None takes the cycles of the configuration and the core's own rule of what is trained.
-        Without logits only the two values are expected: the carry that comes with them is of no use.
+        With `depth` None, the cycles come from the configuration and the gradient follows the core's own rule.
+        With `with_logits` false, only the two Q values are valid; the returned carry must not be used.
         """
 
 
 def relative_change(before: Tensor, after: Tensor) -> Tensor:
-    """How much a step has changed a state `[B, P+S, H]`: ‖after − before‖ ÷ ‖after‖, `[B]` float32."""
+    """The relative change of a state `[B, P+S, H]` in a step: ‖after − before‖ ÷ ‖after‖, `[B]` float32."""
     change = (after - before).float().square().mean((1, 2)) / after.float().square().mean((1, 2))
     return change.clamp(min=1e-12).sqrt()

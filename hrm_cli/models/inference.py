@@ -1,4 +1,4 @@
-"""Inference: weights cast once, rows that join and leave, and continuous batching with finished rows replaced.
+"""Inference with weights cast once, and continuous batching: finished rows are replaced by new puzzles.
 
 Letters in shapes: b rows, S tokens of a puzzle.
 """
@@ -18,7 +18,7 @@ from hrm_cli.models.noise import RowNoise
 
 
 class FixedModel:
-    """An `ACTModel` for inference only. It knows nothing of changes that its weights see later."""
+    """An `ACTModel` for inference only. Later changes of the model's weights have no effect on it."""
 
     def __init__(self, model: ACTModel) -> None:
         self._model = model
@@ -39,23 +39,23 @@ class FixedModel:
         adaptive: bool,
         noise: RowNoise | None = None,
     ) -> Generator[InferenceStep, Tensor | None, None]:
-        """As `ACTModel.infer`."""
+        """Same as `ACTModel.infer`, with the cast weights."""
         return self._model.infer(
             inputs, puzzle_identifiers, max_steps, adaptive=adaptive, noise=noise, weights=self._weights
         )
 
-    def no_rows(self) -> RowsAtWork:
-        """No rows yet."""
-        return RowsAtWork(self._model, self._weights)
+    def no_rows(self) -> ActiveRows:
+        """A new continuous batch without rows."""
+        return ActiveRows(self._model, self._weights)
 
 
 @dataclass
 class Finished:
-    """Finished puzzles, with their answers."""
+    """Finished puzzles and their answers."""
 
     puzzles: PuzzleBatch
     numbers: Tensor
-    """In the order in which they were added, `[b]`."""
+    """The caller's number of each puzzle, `[b]`."""
     predictions: Tensor
     """Most likely tokens, `[b, S]`."""
     q_halt: Tensor
@@ -64,15 +64,15 @@ class Finished:
     """ACT steps that each puzzle took, `[b]` int64."""
 
 
-class RowsAtWork:
-    """The rows of a continuous batch, each at its own step: rows join and finish at any time."""
+class ActiveRows:
+    """The active rows of a continuous batch. Each is at its own step; rows may be added and removed at any time."""
 
     puzzles: PuzzleBatch
-    """Of the rows, in the order in which they joined; undefined while there are none."""
+    """The puzzles of the rows, in the order in which they were added; undefined while there are no rows."""
     numbers: Tensor
     """The caller's number of each row, `[b]`."""
     steps: Tensor
-    """ACT steps that each row has had, `[b]` int64."""
+    """Number of ACT steps that each row has taken, `[b]` int64."""
 
     def __init__(self, model: ACTModel, weights: Any = None) -> None:
         self._model = model.eval()
@@ -90,7 +90,7 @@ class RowsAtWork:
         return self._model.device
 
     def add(self, puzzles: PuzzleBatch, numbers: Tensor) -> None:
-        """Further rows, from their initial states, with their numbers `[b]`."""
+        """Adds rows in their initial states, with the caller's numbers `[b]`."""
         if len(numbers) == 0:
             return
         embeddings = self._model.puzzle_rows(puzzles.puzzle_identifiers)
@@ -109,7 +109,7 @@ class RowsAtWork:
         self._count += len(numbers)
 
     def step(self) -> CoreOutput:
-        """One ACT step of every row."""
+        """Takes one ACT step on every row."""
         self._carry, out = self._model.core(
             self._carry, self.puzzles.inputs, self._puzzle_rows, self._weights
         )
@@ -117,14 +117,14 @@ class RowsAtWork:
         return out
 
     def keep(self, rows: Tensor) -> None:
-        """Only these rows (indices) stay."""
+        """Removes all rows except `rows` (indices)."""
         self._count = len(rows)
         self.puzzles, self.numbers, self.steps = self.puzzles.rows(rows), self.numbers[rows], self.steps[rows]
         self._carry = self._carry.select(rows)
         self._puzzle_rows = None if self._puzzle_rows is None else self._puzzle_rows[rows]
 
 
-Watch = Callable[[RowsAtWork, CoreOutput, Tensor], None]
+Watch = Callable[[ActiveRows, CoreOutput, Tensor], None]
 
 
 @torch.inference_mode()
@@ -137,13 +137,13 @@ def infer_stream(
     capacity: int,
     watch: Watch | None = None,
 ) -> Iterator[Finished]:
-    """Answers to all puzzles of `portions` (puzzles and their numbers `[n]`), in the order in which they finish.
+    """Yields answers to all puzzles of `portions` (puzzles and their numbers `[n]`), in the order they finish.
 
-    A portion joins once all of it fits among at most `capacity` rows, or there are no rows. With `adaptive`, a
-    puzzle finishes when the core halts it, else after `max_steps` ACT steps.
-    `watch` sees every step: the rows, the model's outputs, and which rows are done, `[b]` bool.
+    A portion is added once all of it fits into `capacity` rows, or if no row is active. A puzzle finishes after
+    `max_steps` ACT steps or, with `adaptive`, when the core halts it.
+    `watch` is called after every step with the rows, the model's outputs, and a mask of finished rows, `[b]` bool.
     """
-    running = RowsAtWork(model)
+    running = ActiveRows(model)
     waiting = iter(portions)
     portion = next(waiting, None)
     while len(running) or portion is not None:

@@ -1,8 +1,8 @@
-"""The blocks that every core is made of (hrm-spec "Blocks").
+"""The layers that blocks are made of (hrm-spec "Blocks").
 
-Modules hold parameters under the reference's names; the maths are pure functions of tensors. A core casts its
-weights to the forward dtype once per step (`cast`), and passes the cast tensors to the functions as often as its
-recurrence uses them.
+Modules only hold parameters, under the reference's names. The computations are pure functions of tensors. A core
+casts its weights to the forward dtype once per step (`cast`) and reuses the cast tensors in every iteration of its
+recurrence.
 
 Letters in shapes: B batch, S positions (puzzle positions first), H hidden size, N heads, D head size,
 I inner width of the SwiGLU.
@@ -21,7 +21,7 @@ from hrm_cli.models.attention import attend
 from hrm_cli.models.cuda import kernels as cuda
 from hrm_cli.models.sizes import swiglu_width
 
-# The standard deviation that remains of a unit normal once it is cut at ±2.
+# The standard deviation of a unit normal truncated at ±2.
 _CUT = 2.0
 _STD_AFTER_CUT = math.sqrt(
     1 - 2 * _CUT * math.exp(-_CUT * _CUT / 2) / math.sqrt(2 * math.pi) / math.erf(_CUT / math.sqrt(2))
@@ -29,7 +29,7 @@ _STD_AFTER_CUT = math.sqrt(
 
 
 def truncated_normal_(tensor: Tensor, std: float, generator: torch.Generator | None = None) -> Tensor:
-    """Fills `tensor` from a normal cut at ±2σ, σ chosen so that the *resulting* standard deviation is `std`."""
+    """Fills `tensor` from a normal truncated at ±2σ, where σ gives a *resulting* standard deviation of `std`."""
     if std == 0:
         return nn.init.zeros_(tensor)
     sigma = std / _STD_AFTER_CUT
@@ -97,7 +97,7 @@ class Attention(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """Parameters of a SwiGLU over an axis of `size` numbers."""
+    """Parameters of a SwiGLU over an axis of length `size`."""
 
     def __init__(self, size: int, expansion: float) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ def rotary_tables(positions: int, head_dim: int, theta: float) -> Rotary:
     """RoPE's cosines and sines for positions 0..positions−1, halves repeated (half-split rotation)."""
     here = torch.get_default_device()
     if here.type == "meta":
-        # Nothing is computed: the tables of a million positions would be gigabytes.
+        # Computes nothing: tables for a million positions would take gigabytes.
         return Rotary(torch.empty(positions, head_dim), torch.empty(positions, head_dim))
     with torch.device("cpu"):
         frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)

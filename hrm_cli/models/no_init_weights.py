@@ -1,6 +1,6 @@
-"""torch's own layers without their initial weights: the caller initializes the weights or loads them.
+"""Creates torch's own layers without initializing their weights; the caller initializes or loads them.
 
-A module of its own because it needs torch when it is imported, and the names of the cores do not.
+This is a separate module because it imports torch, and the registry of cores must not.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch.overrides import TorchFunctionMode
 
 
 class NoInitWeights(TorchFunctionMode):
-    """Inside, torch's own layers leave their weights undefined.
+    """Within this context, torch's own layers leave their weights undefined.
 
-    On the meta device, initializing a weight would import torch's compiler, which takes seconds. Elsewhere the weights
-    are overwritten anyway, and initializing them would advance the global generator.
+    On the meta device, initializing a weight would import torch's compiler, which takes seconds. On other devices the
+    weights are overwritten anyway, and initializing them would advance the global generator.
     """
 
     def __torch_function__(

@@ -93,7 +93,7 @@ class Nova(nn.Module):
         return self.arch.nova_halting == "mean"
 
     @property
-    def learns_to_continue(self) -> bool:
+    def trains_q_continue(self) -> bool:
         """Never: there is one halt probability."""
         return False
 

@@ -1,4 +1,4 @@
-"""Out-of-memory errors, reported with the settings that would fit."""
+"""Reports out-of-memory errors with the settings that would need less memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hrm_cli.printable import counted
 
 
 class OutOfMemory(HRMError):  # noqa: N818 - the event's name
-    """The device has no memory left; what had been saved stays."""
+    """The device ran out of memory. Checkpoints already saved are unaffected."""
 
 
 @contextmanager
-def told_as_exhausted(device: torch.device, settings: Callable[[], tuple[str, str]]) -> Iterator[None]:
-    """Raises OutOfMemory instead of torch's error when `device` has no memory left.
+def memory_errors_reported(device: torch.device, settings: Callable[[], tuple[str, str]]) -> Iterator[None]:
+    """Replaces torch's out-of-memory error on `device` with OutOfMemory.
 
-    `settings` says what was being done, and what would need less.
+    `settings` returns what was being done, and which settings would need less memory.
     """
     try:
         yield
@@ -35,7 +35,7 @@ def told_as_exhausted(device: torch.device, settings: Callable[[], tuple[str, st
 
 
 def training_settings(config: TrainConfig, rows: int) -> tuple[str, str]:
-    """For training with `rows` puzzles a step in this process."""
+    """The texts for training with `rows` puzzles per step in this process."""
     at_once = -(-rows // config.accumulation_steps)
     ways = []
     if at_once > 1:

@@ -1,4 +1,4 @@
-"""Activation checkpointing: a part of the network keeps its inputs alone and is computed twice."""
+"""Activation checkpointing: stores only the inputs of a part of the network, and recomputes it in the backward pass."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hrm_cli.models.rng import same_numbers_twice
 
 
 def recomputed(part: Callable[..., Tensor], *given: Any, uses_rng: bool = False) -> Tensor:
-    """`part(*given)`, with the same gradient from less memory and one more forward pass of the part.
+    """Calls `part(*given)` with activation checkpointing: same gradient, less memory, one more forward pass.
 
-    `uses_rng`: the part takes numbers from torch's generators (dropout), which are restored for the second pass.
+    `uses_rng`: the part uses torch's generators (dropout). Their state is restored for the second pass.
     """
     options: dict[str, Any] = {"preserve_rng_state": uses_rng}
     if uses_rng and (device := _device(given)).type == "mps":
-        # torch itself puts back no generator of MPS.
+        # torch does not restore the MPS generator.
         options = {"preserve_rng_state": False, "context_fn": same_numbers_twice(device)}
     result: Tensor = checkpoint(part, *given, use_reentrant=False, **options)
     return result

@@ -1,6 +1,6 @@
-"""What the recurrent cores share: input embedding, fixed initial states, output heads (hrm-spec "Input").
+"""The base class of recurrent cores: input embedding, fixed initial states, output heads (hrm-spec "Input").
 
-A core adds its modules and the order in which a step runs them.
+A subclass adds its modules and the order in which a step runs them.
 
 Letters in shapes: B batch, S tokens of a puzzle, P puzzle positions in front of them, H hidden size, V vocabulary.
 """
@@ -37,19 +37,19 @@ from hrm_cli.models.units import (
     RelationTables,
     Units,
     embed_givens,
-    least,
     relation_tables,
+    smooth_minimum,
     symbol_logits,
 )
 from hrm_cli.puzzles.relations import Relations
 
-# sigmoid(-5): at the start of training the model does not halt early.
+# A halt probability of sigmoid(-5), so the model does not halt early at the start of training.
 _Q_HEAD_BIAS = -5.0
 # logit(0.98). On 4×4 Sudoku it cost no accuracy against full steps, at 2.1 steps instead of 8
 # (docs/first-results.md).
-_SURE = math.log(0.98 / 0.02)
-# ‖z_H − previous z_H‖ ÷ ‖z_H‖ below which a state counts as settled, and how fast belief falls above it: a change
-# of 5 % is as likely as not.
+_HALT_LOGIT = math.log(0.98 / 0.02)
+# A state counts as settled if ‖z_H − previous z_H‖ ÷ ‖z_H‖ is below this value. The slope sets how fast the halt
+# probability falls with larger changes: at a change of 5 % it is about one half.
 _SETTLED, _SETTLED_SLOPE = 0.02, 4.0
 
 
@@ -64,7 +64,7 @@ class CompiledUpdate(Protocol):
         """One update of a state."""
 
     def prepare(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, /) -> None:
-        """Compiles what such a call needs, so that the call itself compiles nothing."""
+        """Compiles everything that such a call needs, so that the call itself compiles nothing."""
 
 
 class RecurrentWeights(NamedTuple):
@@ -85,13 +85,13 @@ class StepTensors(NamedTuple):
     z_H: Tensor
     z_L: Tensor
     logits: Tensor | None
-    """`[B, S, V]`; None where only the values are wanted."""
+    """`[B, S, V]`; None if only the Q values are requested."""
     q_values: Tensor | None
-    """Halt and continue, `[B, 2]` float32; None without a Q head."""
+    """Q-halt and Q-continue, `[B, 2]` float32; None without a Q head."""
 
 
 class RecurrentCore(nn.Module):
-    """Two states over puzzle and token positions, updated in turns."""
+    """Two states over puzzle and token positions, updated alternately."""
 
     objective: ClassVar[str] = "deep_supervision"
 
@@ -113,17 +113,17 @@ class RecurrentCore(nn.Module):
         super().__init__()
         self.arch, self.vocab_size, self.seq_len = arch, vocab_size, seq_len
         self.relations = relations
-        """Of the domain, where the mixer works along them."""
+        """The domain's relations, for the `units` mixer."""
         self.positions = arch.puzzle_positions + seq_len
         if relations is not None:
             self.positions = seq_len * relations.num_symbols
         self.dtype = torch.float32
         self.compiled_update: CompiledUpdate | None = None
-        """Takes the place of `module_update` in training (`hrm_cli.models.compiling`)."""
+        """Replaces `module_update` in training (`hrm_cli.models.compiling`)."""
         self.compiled_inference: CompiledUpdate | None = None
-        """Takes the place of `module_update` at inference."""
+        """Replaces `module_update` at inference."""
         self.compiled_step: Callable[..., StepTensors] | None = None
-        """Takes the place of `step` in training: all cycles in one graph."""
+        """Replaces `step` in training, with all cycles in one graph."""
         self.recomputes_activations = False
         hidden = arch.hidden_size
 
@@ -137,7 +137,7 @@ class RecurrentCore(nn.Module):
         if arch.pos_encodings == "learned":
             self.embed_pos = Embedding(self.positions, hidden)
         elif arch.pos_encodings == "rope":
-            # Derived from the configuration, so not stored; a buffer so that it moves with the model.
+            # Not stored, because derived from the configuration. A buffer, so that it moves with the model.
             rotary = rotary_tables(self.positions, arch.head_dim, arch.rope_theta)
             self.register_buffer("rope_cos", rotary.cos, persistent=False)
             self.register_buffer("rope_sin", rotary.sin, persistent=False)
@@ -152,33 +152,33 @@ class RecurrentCore(nn.Module):
 
     @property
     def halts_together(self) -> bool:
-        """Never."""
+        """Always False: rows halt independently."""
         return False
 
     @property
-    def learns_to_continue(self) -> bool:
+    def trains_q_continue(self) -> bool:
         """Whether Q-continue is trained."""
         return self.arch.q_continue and self.arch.halting == "q_learning"
 
     @abstractmethod
     def modules_by_role(self) -> tuple[ReasoningModule, ReasoningModule]:
-        """The modules that update z_H and z_L; one module may play both roles."""
+        """The modules that update z_H and z_L; they may be the same module."""
 
     @abstractmethod
     def recur(
         self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights, depth: Depth
     ) -> tuple[Tensor, Tensor]:
-        """The updates of one ACT step, from the states `[B, P+S, H]` and the input embedding to new states.
+        """Runs the updates of one ACT step on the states `[B, P+S, H]` and returns the new states.
 
-        The last update of z_H is by `last_update`.
+        Implementations call `last_update` for the last update of z_H.
         """
 
     def recur_training_last_cycle(
         self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights, depth: Depth
     ) -> tuple[Tensor, Tensor]:
-        """H_cycles × (L_cycles updates of z_L, one of z_H); gradient through the whole last cycle.
+        """H_cycles × (L_cycles updates of z_L, then one of z_H), with gradient through the whole last cycle.
 
-        With `depth.reaches_back` also through the update of z_H before it (RSM, arXiv 2603.15641).
+        With `depth.reaches_back`, also through the update of z_H before it (RSM, arXiv 2603.15641).
         """
         for h in range(depth.H_cycles):
             last = h == depth.H_cycles - 1
@@ -248,14 +248,14 @@ class RecurrentCore(nn.Module):
     def halts(self, step: int | Tensor, out: CoreOutput) -> Tensor:
         """Rows that finish at inference: those with halt probability σ(q_halt) ≥ 0.98.
 
-        Stricter than the rule of training (q_halt > q_continue), which stops puzzles that one more step would solve,
-        and yet spends more steps on solved ones, where both values rise together. Without a Q head, rows finish when
-        their state has settled, or when every cell has a token of probability 0.98 (`arch.halting`).
+        This is stricter than the training rule (q_halt > q_continue). That rule stops puzzles that one more step would
+        solve, and yet spends more steps on solved puzzles, where both values rise together. Without a Q head, a row
+        finishes when its state has settled, or when every cell has a token of probability ≥ 0.98 (`arch.halting`).
         """
-        return out.q_halt >= _SURE
+        return out.q_halt >= _HALT_LOGIT
 
     def embed(self, inputs: Tensor, puzzle_rows: Tensor | None, weights: RecurrentWeights) -> Tensor:
-        """Input embedding e: puzzle positions, then tokens, plus learned positions, times √H. `[B, P+S, H]`."""
+        """The input embedding `[B, P+S, H]`: puzzle positions, then tokens, plus learned positions, times √H."""
         hidden = self.arch.hidden_size
         if self.relations is not None:
             first, count = self.relations.first_symbol, self.relations.num_symbols
@@ -270,7 +270,7 @@ class RecurrentCore(nn.Module):
         return embedding * math.sqrt(hidden)
 
     def update(self, z: Tensor, injection: Tensor, blocks: ModuleWeights) -> Tensor:
-        """One update of a state `[B, P+S, H]` by a module, compiled in training where that is requested."""
+        """One update of a state `[B, P+S, H]` by a module, compiled if compilation is set up."""
         compiled = self.compiled_update if self.training else self.compiled_inference
         if not (self.recomputes_activations and torch.is_grad_enabled()):
             return (compiled or self.module_update)(z, injection, blocks)
@@ -283,9 +283,9 @@ class RecurrentCore(nn.Module):
         return z
 
     def last_update(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, depth: Depth) -> Tensor:
-        """The update of z_H that ends an ACT step; `[B, 1, H]` where only the values are wanted, and there is a way."""
+        """The last update of z_H in an ACT step. With `depth.only_values` the result may be `[B, 1, H]`."""
         in_one_graph = self.training and self.compiled_step is not None
-        # With relations the values are those of all positions. What a compiler traces must not probe for CPU blocks.
+        # With relations, the Q values depend on all positions. Code under torch.compile must not probe for CPU blocks.
         wants_first = depth.only_values and self.relations is None and not in_one_graph
         if not (wants_first and self._has_cpu_blocks):
             return self.update(z, injection, blocks)
@@ -302,7 +302,7 @@ class RecurrentCore(nn.Module):
         return z
 
     def block_update(self, z: Tensor, weights: BlockWeights | CPUBlockWeights) -> Tensor:
-        """What one block of a module does to a state `[B, P+S, H]`."""
+        """Applies one block of a module to a state `[B, P+S, H]`."""
         if isinstance(weights, CPUBlockWeights):
             return cpu_block(z, weights, self.arch.num_heads, self.arch.rms_norm_eps)
         return block(z, weights, self.arch.num_heads, self._rotary, self.arch.rms_norm_eps, self._tables)
@@ -348,9 +348,9 @@ class RecurrentCore(nn.Module):
         after = InnerCarry(found.z_H.detach(), found.z_L.detach())
         if found.q_values is None:
             if self.arch.halting == "certain" and found.logits is not None:
-                done = _certainty(found.logits)
+                done = _confidence_logit(found.logits)
             else:
-                done = _settledness(carry.z_H, after.z_H)
+                done = _settled_logit(carry.z_H, after.z_H)
             return after, CoreOutput(found.logits, done, torch.zeros_like(done))
         return after, CoreOutput(found.logits, found.q_values[:, 0], found.q_values[:, 1])
 
@@ -363,7 +363,7 @@ class RecurrentCore(nn.Module):
         weights: RecurrentWeights,
         depth: Depth,
     ) -> StepTensors:
-        """The arithmetic of one ACT step, and nothing else: what a compiler may take as a whole."""
+        """The arithmetic of one ACT step only, so that it can be compiled as a whole."""
         embedding = self.embed(inputs, puzzle_rows, weights)
         recur = self.recur_training_last_cycle if depth.trains_last_cycle else self.recur
         z_H, z_L = recur(z_H, z_L, embedding, weights, depth)
@@ -380,21 +380,21 @@ class RecurrentCore(nn.Module):
         return F.linear(z_H[:, self.arch.puzzle_positions :], weights.lm_head)
 
     def _q_values(self, z_H: Tensor, head: Tensor, bias: Tensor | None) -> Tensor:
-        """Q-halt and Q-continue, `[B, 2]` float32: of the first position; with relations, of the least confident."""
+        """Q-halt and Q-continue, `[B, 2]` float32: at the first position; with relations, a minimum over positions."""
         if self.relations is None:
             return F.linear(z_H[:, 0], head, bias).float()
-        return least(F.linear(z_H, head, bias).float())
+        return smooth_minimum(F.linear(z_H, head, bias).float())
 
 
-def _settledness(before: Tensor, after: Tensor) -> Tensor:
-    """How little a step has changed the slow state `[B, P+S, H]`: at `_SURE` or above it has settled, `[B]` float32.
+def _settled_logit(before: Tensor, after: Tensor) -> Tensor:
+    """Halt logit `[B]` float32 from the relative change of the slow state `[B, P+S, H]`; ≥ `_HALT_LOGIT` if settled.
 
-    A logit, so that its σ compares with a learned halt probability: logit(0.98) + 4·ln(0.02 ÷ change).
+    It is logit(0.98) + 4·ln(0.02 ÷ change), so that its σ is comparable with a learned halt probability.
     """
-    return _SURE + _SETTLED_SLOPE * (math.log(_SETTLED) - relative_change(before, after).log())
+    return _HALT_LOGIT + _SETTLED_SLOPE * (math.log(_SETTLED) - relative_change(before, after).log())
 
 
-def _certainty(logits: Tensor) -> Tensor:
-    """Confidence of the answer's least confident cell, as a logit, from `[B, S, V]`: `[B]` float32."""
+def _confidence_logit(logits: Tensor) -> Tensor:
+    """Confidence of the least confident cell, as a logit `[B]` float32, from the logits `[B, S, V]`."""
     best = F.log_softmax(logits.float(), dim=-1).amax(-1).amin(-1)
     return best - torch.log(-torch.expm1(best.clamp(max=-1e-7)))

@@ -1,7 +1,7 @@
-"""Cores by name, and models built from a configuration.
+"""Registers cores by name, and builds models from a configuration.
 
-A new core is one new file and one line here; torch is imported when a model is built, not before. torch's own weight
-initialization is skipped: the caller initializes the weights or loads them.
+A new core needs one new file and one line here. torch is imported only when a model is built. torch's own weight
+initialization is skipped: `build_model` or its caller initializes or loads the weights.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def build_model(
     generator: torch.Generator | None = None,
     initialize: bool = True,
 ) -> ACTModel:
-    """The model of `arch`, initialized from `generator` (on the CPU, so that every device starts alike).
+    """Builds the model of `arch`, initialized from `generator` on the CPU, so that all devices get the same weights.
 
-    `initialize=False` leaves the weights undefined, because the caller loads them: initializing takes seconds. On
-    the meta device no memory is used. Raises ConfigError for an unknown core.
+    `initialize=False` leaves the weights undefined for a caller that loads them; initializing takes seconds. On the
+    meta device no memory is used. Raises ConfigError for an unknown core.
     """
     import torch
 

@@ -1,15 +1,15 @@
-"""Widths that follow from a configuration, for modules and for counts that must not wait for torch."""
+"""Widths derived from a configuration. Does not import torch, so that parameter counts start quickly."""
 
 from __future__ import annotations
 
 NOVA_POSITIONS = 5000
 """Rows of nova's fixed position table: stored, never trained, and counted in the published 6.95M."""
 CPU_VECTOR = 32
-"""Numbers in bfloat16 of a CPU's widest vector register: attention is padded to whole ones there."""
+"""bfloat16 numbers in a CPU's widest vector register. On a CPU, attention is padded to a multiple of it."""
 
 
 def swiglu_width(size: int, expansion: float) -> int:
-    """Inner width of a SwiGLU over `size` numbers: round(expansion · size · 2/3), rounded up to a multiple of 256."""
+    """Inner width of a SwiGLU over `size` features: round(expansion · size · 2/3), rounded up to a multiple of 256."""
     return -(-round(expansion * size * 2 / 3) // 256) * 256
 
 

@@ -1,4 +1,4 @@
-"""The TRM core: one module in both roles, gradient through the whole last cycle (arXiv 2510.04871)."""
+"""The TRM core: one module updates both states, with gradient through the whole last cycle (arXiv 2510.04871)."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class TRM(RecurrentCore):
         self.L_level = ReasoningModule(arch, arch.L_layers, self.positions, relations)
 
     @property
-    def learns_to_continue(self) -> bool:
-        """Never: a puzzle halts when its halt value is positive."""
+    def trains_q_continue(self) -> bool:
+        """Always False: a puzzle halts when its halt logit is positive."""
         return False
 
     def modules_by_role(self) -> tuple[ReasoningModule, ReasoningModule]:

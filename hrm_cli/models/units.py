@@ -1,11 +1,13 @@
-"""The `units` mixer: a state for every (cell, symbol), and messages along the relations that a domain declares.
+"""The `units` mixer: one state per (cell, symbol) pair, and message passing along the relations a domain declares.
 
-For Sudoku a position is "the digit d in cell s". In a block it gets three messages: what its row, its column and its
-box hold of the same digit; what its cell holds of the other digits; and what cells with similar candidates hold
-(attention between cells, whose scores sum over the symbols; not in the fast module of HRM, which runs more often and
-works along units alone). No weight depends on a cell, on a digit, or on how many
-there are. So outputs permute exactly with digits, bands, stacks, rows, columns and transposition, and one set of
-weights serves every size.
+For Sudoku, a position means "digit d in cell s". In each block it receives three messages:
+- from its units (row, column and box), about the same digit in their cells;
+- from its own cell, about the other digits;
+- from other cells with similar candidates, by attention between cells with scores summed over the symbols. The
+  L-module of HRM, which runs more often, has no attention.
+
+No weight depends on a cell, on a digit, or on their number. So the outputs are exactly equivariant to permutations of
+digits, bands, stacks, rows and columns and to transposition, and one set of weights works for every size.
 
 Letters in shapes: B batch, S cells, D symbols, T = S·D positions, U units, H hidden size, M = H/2 width of messages,
 N heads, A = M/N width of a head for one symbol.
@@ -25,26 +27,26 @@ from hrm_cli.models.layers import Linear, SwiGLU, SwiGLUWeights, swiglu
 from hrm_cli.puzzles.relations import Relations
 
 KINDS_OF_GIVENS = 3
-"""Entries of the token embedding: the cell is blank; it is given, and another symbol; it is given, and this symbol."""
+"""Entries of the token embedding: the cell is blank, holds a different given symbol, or holds this given symbol."""
 EXCLUDED = -30.0
-"""Logit of tokens that are not symbols: blank and padding are never answers."""
+"""Logit of tokens that are not symbols (blank, padding), which are never answers."""
 _UNRELATED = -3.0
-"""Attention bias at the start between cells that share no unit."""
+"""Initial attention bias between cells that share no unit."""
 
 
 class UnitsWeights(NamedTuple):
     """One mixer's weights in the forward dtype."""
 
     into: Tensor
-    """`[2·M + 3·M, H]`: the messages to units and to the cell, query, key, value; `[2·M, H]` without attention."""
+    """`[5·M, H]`: projections to the units, to the cell, query, key, value; `[2·M, H]` without attention."""
     units: tuple[SwiGLUWeights, ...]
-    """What a unit makes of its average, for each class of units: M → H."""
+    """For each class of units, the MLP applied to a unit's average: M → H."""
     cell: SwiGLUWeights
-    """What a cell makes of the average over its symbols: M → H."""
+    """The MLP applied to a cell's average over its symbols: M → H."""
     out: Tensor | None
     """`[H, M]`: attention's output projection; None without attention."""
     bias: Tensor | None
-    """`[N, K]`: attention bias of each head, by how two cells are related."""
+    """`[N, K]`: attention bias of each head for each of the K kinds of relation between two cells."""
 
 
 class Units(nn.Module):
@@ -62,7 +64,7 @@ class Units(nn.Module):
             self.pair_bias = nn.Parameter(torch.empty(num_heads, relations.num_kinds_of_pairs))
 
     def initialize_bias(self) -> None:
-        """Attention starts among related cells."""
+        """Initializes the attention bias so that attention starts between related cells."""
         if not self.attends:
             return
         nn.init.zeros_(self.pair_bias)
@@ -81,7 +83,7 @@ class Units(nn.Module):
 
 
 class _Message(SwiGLU):
-    """A SwiGLU from a message's width to the hidden size, as wide inside as the latter."""
+    """A SwiGLU from the message width M to the hidden size H, with inner width H."""
 
     def __init__(self, width: int, hidden_size: int) -> None:
         nn.Module.__init__(self)
@@ -90,21 +92,21 @@ class _Message(SwiGLU):
 
 
 class RelationTables(NamedTuple):
-    """A domain's relations as tensors on the model's device; derived, never stored."""
+    """A domain's relations as tensors on the model's device. They are derived, so checkpoints do not store them."""
 
     membership: Tensor
     """`[U, S]` in the forward dtype, 1 where a cell belongs to a unit."""
     averages: Tensor
-    """The same, each row divided by the cells of its unit."""
+    """`membership` with each row divided by its unit's number of cells."""
     pairs: Tensor
-    """`[K, S·S]` in the forward dtype: 1 where two cells are related in that way."""
+    """`[K, S·S]` in the forward dtype: 1 where two cells have the k-th kind of relation."""
     sizes: tuple[int, ...]
-    """Units of each class."""
+    """Number of units in each class."""
     num_symbols: int
 
 
 def relation_tables(relations: Relations) -> tuple[Tensor, Tensor]:
-    """The membership `[U, S]` and the kinds of pairs `[K, S·S]`, as float32 tensors of zeros and ones."""
+    """The memberships `[U, S]` and the kinds of pairs `[K, S·S]`, as float32 tensors of zeros and ones."""
     kinds = np.arange(relations.num_kinds_of_pairs)[:, None] == relations.kinds_of_pairs().ravel()
     with torch.device("cpu"):
         tables = torch.from_numpy(relations.membership()), torch.from_numpy(kinds.astype(np.float32))
@@ -113,47 +115,48 @@ def relation_tables(relations: Relations) -> tuple[Tensor, Tensor]:
 
 
 def mix_units(x: Tensor, weights: UnitsWeights, tables: RelationTables) -> Tensor:
-    """What every position hears, `[B, T, H]` → `[B, T, H]`."""
+    """The sum of the messages that every position receives, `[B, T, H]` → `[B, T, H]`."""
     batch, positions, hidden = x.shape
     symbols, width = tables.num_symbols, hidden // 2
     cells = positions // symbols
-    told_units, told_cell, *attended = F.linear(x, weights.into).split(width, dim=-1)
-    said = _from_units(told_units, weights, tables, cells).view(batch, cells, symbols, hidden)
-    heard = (said + _from_symbols(told_cell, weights, cells, symbols)).view(batch, positions, hidden)
+    to_units, to_cell, *attended = F.linear(x, weights.into).split(width, dim=-1)
+    from_units = _from_units(to_units, weights, tables, cells).view(batch, cells, symbols, hidden)
+    from_cell = _from_symbols(to_cell, weights, cells, symbols)
+    messages = (from_units + from_cell).view(batch, positions, hidden)
     if weights.out is None or weights.bias is None:
-        return heard
+        return messages
     q, k, v = attended
-    return heard + F.linear(_from_cells(q, k, v, weights.bias, tables, cells), weights.out)
+    return messages + F.linear(_from_cells(q, k, v, weights.bias, tables, cells), weights.out)
 
 
-def _from_units(told: Tensor, weights: UnitsWeights, tables: RelationTables, cells: int) -> Tensor:
-    """The messages from the units of each cell about each symbol: `[B, T, M]` → `[B, S, D·H]`."""
-    batch = len(told)
-    averages = torch.bmm(tables.averages.expand(batch, -1, -1), F.silu(told).reshape(batch, cells, -1))
-    said = [
-        swiglu(part.reshape(batch, -1, told.shape[-1]), mlp).view(batch, part.shape[1], -1)
+def _from_units(to_units: Tensor, weights: UnitsWeights, tables: RelationTables, cells: int) -> Tensor:
+    """The messages that each cell receives from its units about each symbol: `[B, T, M]` → `[B, S, D·H]`."""
+    batch = len(to_units)
+    averages = torch.bmm(tables.averages.expand(batch, -1, -1), F.silu(to_units).reshape(batch, cells, -1))
+    messages = [
+        swiglu(part.reshape(batch, -1, to_units.shape[-1]), mlp).view(batch, part.shape[1], -1)
         for part, mlp in zip(averages.split(tables.sizes, dim=1), weights.units, strict=True)
     ]
-    return torch.bmm(tables.membership.T.expand(batch, -1, -1), torch.cat(said, dim=1))
+    return torch.bmm(tables.membership.T.expand(batch, -1, -1), torch.cat(messages, dim=1))
 
 
-def _from_symbols(told: Tensor, weights: UnitsWeights, cells: int, symbols: int) -> Tensor:
-    """The message of a cell about all its symbols: `[B, T, M]` → `[B, S, 1, H]`."""
-    average = F.silu(told).view(len(told), cells, symbols, -1).mean(2)
+def _from_symbols(to_cell: Tensor, weights: UnitsWeights, cells: int, symbols: int) -> Tensor:
+    """The message that all positions of a cell receive about its symbols: `[B, T, M]` → `[B, S, 1, H]`."""
+    average = F.silu(to_cell).view(len(to_cell), cells, symbols, -1).mean(2)
     return swiglu(average, weights.cell).unsqueeze(2)
 
 
 def _from_cells(
     q: Tensor, k: Tensor, v: Tensor, pair_bias: Tensor, tables: RelationTables, cells: int
 ) -> Tensor:
-    """Attention between cells, scores summed over symbols: `[B, T, M]` each → `[B, T, M]`."""
+    """Attention between cells, with scores summed over symbols. q, k, v `[B, T, M]` → `[B, T, M]`."""
     batch, positions, width = q.shape
     num_heads = len(pair_bias)
     shape = (batch, cells, positions // cells, num_heads, width // num_heads)
-    # Heads of D·A numbers: a cell's candidates are compared symbol by symbol.
+    # A head has size D·A, so cells are compared symbol by symbol.
     q, k, v = (part.view(shape).permute(0, 3, 1, 2, 4).flatten(3).flatten(0, 1) for part in (q, k, v))
     scores = torch.bmm(q * q.shape[-1] ** -0.5, k.transpose(1, 2)).view(batch, num_heads, cells, cells)
-    # A sum, not an index: the backward of indexing adds up one number at a time.
+    # A sum instead of indexing: the backward pass of indexing adds one number at a time.
     bias = (pair_bias.unsqueeze(2) * tables.pairs).sum(1).view(num_heads, cells, cells)
     attended = torch.softmax(scores + bias, dim=-1).to(v.dtype)
     mixed = torch.bmm(attended.flatten(0, 1), v).view(batch, num_heads, cells, shape[2], shape[4])
@@ -161,7 +164,7 @@ def _from_cells(
 
 
 def embed_givens(inputs: Tensor, table: Tensor, first_symbol: int, num_symbols: int) -> Tensor:
-    """The embedding of tokens `[B, S]` at every (cell, symbol), times √H: `[B, T, H]` by the table `[3, H]`."""
+    """Embeds tokens `[B, S]` at every (cell, symbol) position with the table `[3, H]`, times √H: `[B, T, H]`."""
     symbol = torch.arange(first_symbol, first_symbol + num_symbols, device=inputs.device)
     given = inputs.unsqueeze(-1)
     kind = torch.where(given < first_symbol, 0, torch.where(given == symbol, 2, 1))
@@ -169,12 +172,12 @@ def embed_givens(inputs: Tensor, table: Tensor, first_symbol: int, num_symbols: 
 
 
 def symbol_logits(z: Tensor, head: Tensor, relations: Relations) -> Tensor:
-    """Logits `[B, S, V]` of a state `[B, T, H]` by the head `[1, H]`; tokens that are not symbols get `EXCLUDED`."""
+    """Logits `[B, S, V]` of a state `[B, T, H]` with the head `[1, H]`. Tokens that are not symbols get `EXCLUDED`."""
     scores = F.linear(z, head).view(len(z), relations.seq_len, relations.num_symbols)
-    behind = relations.vocab_size - relations.first_symbol - relations.num_symbols
-    return F.pad(scores, (relations.first_symbol, behind), value=EXCLUDED)
+    after = relations.vocab_size - relations.first_symbol - relations.num_symbols
+    return F.pad(scores, (relations.first_symbol, after), value=EXCLUDED)
 
 
-def least(values: Tensor) -> Tensor:
-    """A smooth minimum over positions, `[B, T, n]` → `[B, n]`: a whole is right only where every part of it is."""
+def smooth_minimum(values: Tensor) -> Tensor:
+    """A smooth minimum over positions, `[B, T, n]` → `[B, n]`: an answer is correct only if every position is."""
     return math.log(values.shape[1]) - torch.logsumexp(-values, dim=1)

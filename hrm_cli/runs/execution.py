@@ -18,7 +18,7 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.evaluate import evaluate
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.device import resolve_device
-from hrm_cli.models.out_of_memory import told_as_exhausted, training_settings
+from hrm_cli.models.out_of_memory import memory_errors_reported, training_settings
 from hrm_cli.reporting import Reporter, Silent
 from hrm_cli.runs.plan import RunPlan, plan_lines, plan_run
 from hrm_cli.runs.preparing import PreparedRun, dataset_facts, prepare_run, write_configuration
@@ -151,7 +151,7 @@ def run_training(
         run = Run(prepared.folder, preset, facts, plan, batches, evaluation, watching, world)
         with RunStatus(prepared.folder, plan.total_steps) if world.is_first else nullcontext() as status:
             rows = preset.train.global_batch_size // world.size
-            with told_as_exhausted(state.model.device, lambda: training_settings(preset.train, rows)):
+            with memory_errors_reported(state.model.device, lambda: training_settings(preset.train, rows)):
                 result = train(run, state)
             if status is not None:
                 status.ended(result.reason)

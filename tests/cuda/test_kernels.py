@@ -23,7 +23,7 @@ def test_the_kernels_run_and_agree(
         pytest.skip("Triton compiles for CUDA")
     monkeypatch.setenv(cuda.CUDA_KERNELS, "on")
     sizes = (positions, hidden, heads, gate_up)
-    assert cuda.settle_cuda_kernels(accelerator, torch.bfloat16, *sizes) == "attention fused, swiglu fused"
+    assert cuda.choose_cuda_kernels(accelerator, torch.bfloat16, *sizes) == "attention fused, swiglu fused"
 
 
 def test_a_model_with_the_kernels_answers_as_without(accelerator: torch.device, monkeypatch) -> None:

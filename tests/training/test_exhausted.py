@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hrm_cli.config.train import TrainConfig
-from hrm_cli.models.out_of_memory import OutOfMemory, told_as_exhausted, training_settings
+from hrm_cli.models.out_of_memory import OutOfMemory, memory_errors_reported, training_settings
 
 CPU = torch.device("cpu")
 
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 def failing(error: Exception, config: TrainConfig, rows: int) -> str:
     with (
         pytest.raises(OutOfMemory) as raised,
-        told_as_exhausted(CPU, lambda: training_settings(config, rows)),
+        memory_errors_reported(CPU, lambda: training_settings(config, rows)),
     ):
         raise error
     return str(raised.value)
@@ -39,5 +39,5 @@ def test_settings_that_are_taken_already_are_not_offered() -> None:
 
 
 def test_other_errors_pass() -> None:
-    with pytest.raises(ValueError, match="other"), told_as_exhausted(CPU, lambda: ("", "")):
+    with pytest.raises(ValueError, match="other"), memory_errors_reported(CPU, lambda: ("", "")):
         raise ValueError("other")

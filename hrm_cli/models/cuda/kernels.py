@@ -1,7 +1,7 @@
-"""Fused kernels on CUDA for passes without gradient: which of them run is chosen when a model is built.
+"""Fused CUDA kernels for passes without gradient. The kernels to use are chosen when a model is built.
 
-Without gradient neither the rotated queries and keys nor the gate and up projections of a SwiGLU need to be stored.
-`HRM_CUDA_KERNELS` names what may be used: off (the default), on, attention, or swiglu.
+Without gradient, neither the rotated queries and keys nor the gate and up projections of a SwiGLU need to be stored.
+`HRM_CUDA_KERNELS` selects the kernels that may be used: off (the default), on, attention, or swiglu.
 """
 
 import os
@@ -27,12 +27,12 @@ _HEAD_SIZES = (32, 64, 128)
 _TOLERANCE = 2e-2
 
 _ACTIVE: set[tuple[object, ...]] = set()
-_SETTLED: dict[tuple[object, ...], str] = {}
+_CHOSEN: dict[tuple[object, ...], str] = {}
 
 
 @torch.library.custom_op("hrm::attention", mutates_args=())
 def attention(qkv: Tensor, cos: Tensor | None, sin: Tensor | None, heads: int) -> Tensor:
-    """Attention of `[B, S, 3·N·D]`, queries and keys rotated by tables `[S, D]`: `[B, S, N·D]`."""
+    """Attention on qkv `[B, S, 3·N·D]`, with queries and keys rotated by tables `[S, D]`. Returns `[B, S, N·D]`."""
     from hrm_cli.models.cuda import triton_source
 
     return triton_source.attention(qkv.contiguous(), cos, sin, heads)
@@ -45,7 +45,7 @@ def _(qkv: Tensor, cos: Tensor | None, sin: Tensor | None, heads: int) -> Tensor
 
 @torch.library.custom_op("hrm::gated", mutates_args=())
 def gated(x: Tensor, gate_up: Tensor) -> Tensor:
-    """silu(gate) · up of rows `[…, K]` for a weight `[2I, K]`, gate first: `[…, I]`."""
+    """silu(gate) · up for rows `[…, K]` and a weight `[2I, K]` with the gate first. Returns `[…, I]`."""
     from hrm_cli.models.cuda import triton_source
 
     return triton_source.gated(x.contiguous(), gate_up.contiguous())
@@ -57,51 +57,53 @@ def _(x: Tensor, gate_up: Tensor) -> Tensor:
 
 
 def takes_attention(qkv: Tensor, heads: int) -> bool:
-    """Whether `attention` serves these queries, keys and values `[B, S, 3·N·D]` here and now."""
+    """Whether the fused `attention` can be used for these queries, keys and values `[B, S, 3·N·D]`."""
     if not _ACTIVE or torch.is_grad_enabled():
         return False
     return ("attention", *_kind(qkv), qkv.shape[1], qkv.shape[2], heads) in _ACTIVE
 
 
 def takes_gated(x: Tensor, gate_up: Tensor) -> bool:
-    """Whether `gated` serves these rows `[…, K]` and this weight `[2I, K]` here and now."""
+    """Whether the fused `gated` can be used for these rows `[…, K]` and this weight `[2I, K]`."""
     if not _ACTIVE or torch.is_grad_enabled():
         return False
     return ("swiglu", *_kind(x), x.shape[-1], gate_up.shape[0]) in _ACTIVE
 
 
-def settle_cuda_kernels(
+def choose_cuda_kernels(
     device: torch.device, dtype: torch.dtype, positions: int, hidden: int, heads: int, gate_up: int
 ) -> str:
-    """Tries out the kernels that a model of such sizes may use; says which are used, and why not the others.
+    """Tests the kernels for a model of these sizes. Returns as text which are used, and why the others are not.
 
-    Raises ConfigError where `HRM_CUDA_KERNELS` names none.
+    Raises ConfigError if `HRM_CUDA_KERNELS` has an unknown value.
     """
     wanted = wanted_kernels()
     if not wanted:
         _ACTIVE.clear()
-        _SETTLED.clear()
+        _CHOSEN.clear()
         return f"portable ({CUDA_KERNELS}=off)"
     if device.type != "cuda" or dtype not in _HALF:
         return "portable"
     if device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())
     key = (device, dtype, positions, hidden, heads, gate_up, wanted)
-    if key not in _SETTLED:
+    if key not in _CHOSEN:
         said = []
         for name in wanted:
             try_out = _try_attention if name == "attention" else _try_gated
             try:
                 problem = try_out(device, dtype, positions, hidden, heads, gate_up)
-            except Exception as error:  # whatever a compiler raises: the portable way remains
+            except (
+                Exception
+            ) as error:  # a compiler may raise any exception; the portable code is used instead
                 problem = (str(error).strip() or type(error).__name__).partition("\n")[0]
             said.append(f"{name} fused" if problem is None else f"{name} portable ({problem})")
-        _SETTLED[key] = ", ".join(said)
-    return _SETTLED[key]
+        _CHOSEN[key] = ", ".join(said)
+    return _CHOSEN[key]
 
 
 def wanted_kernels() -> tuple[str, ...]:
-    """The kernels that `HRM_CUDA_KERNELS` allows."""
+    """The kernels that `HRM_CUDA_KERNELS` allows. Raises ConfigError for an unknown value."""
     value = os.environ.get(CUDA_KERNELS, "").strip().lower()
     if value not in _NAMES:
         raise ConfigError(
@@ -136,7 +138,7 @@ def _try_attention(
 
 
 def _numbers(*shape: int, device: torch.device) -> Tensor:
-    # Of a generator of its own: a run's random numbers must not depend on which kernels were tried.
+    # Uses its own generator: a run's random numbers must not depend on which kernels were tested.
     return torch.randn(*shape, device=device, generator=torch.Generator(device).manual_seed(0))
 
 
@@ -150,7 +152,7 @@ def _try_gated(
 ) -> str | None:
     if hidden % 64 or gate_up % 256:
         return f"widths {hidden} and {gate_up // 2}"
-    # As many rows as a large batch has: the kernel's tiles are chosen by timing them.
+    # As many rows as in a large batch, because the kernel's tile sizes are autotuned on these rows.
     x = _numbers(32768, hidden, device=device).to(dtype)
     weight = (_numbers(gate_up, hidden, device=device) / hidden**0.5).to(dtype)
 

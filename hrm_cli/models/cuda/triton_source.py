@@ -1,4 +1,4 @@
-"""Kernels in Triton: to be imported only where Triton is (`hrm_cli.models.cuda.kernels`).
+"""Triton kernels. Import only where Triton is installed (`hrm_cli.models.cuda.kernels`).
 
 Letters in shapes: B batch, S positions, N heads, D head size, M rows, K their width, I inner width of the SwiGLU.
 """
@@ -18,7 +18,7 @@ def _attention(  # type: ignore[no-untyped-def]
     qkv, cos, sin, out, positions, heads, scale,
     HEAD: tl.constexpr, ROWS: tl.constexpr, ROTATES: tl.constexpr,
 ):  # fmt: skip
-    # One program computes all positions of one head of one puzzle: scores fit in its registers.
+    # One program computes all positions of one head of one puzzle, so the scores fit in registers.
     HALF: tl.constexpr = HEAD // 2
     program = tl.program_id(0)
     puzzle, head = program // heads, program % heads
@@ -54,7 +54,7 @@ def _attention(  # type: ignore[no-untyped-def]
 
 
 def attention(qkv: Tensor, cos: Tensor | None, sin: Tensor | None, heads: int) -> Tensor:
-    """Attention of queries, keys and values `[B, S, 3·N·D]`, rotated by tables `[S, D]`: `[B, S, N·D]`."""
+    """Attention on qkv `[B, S, 3·N·D]`, with queries and keys rotated by tables `[S, D]`. Returns `[B, S, N·D]`."""
     batch, positions, triple = qkv.shape
     width = triple // 3
     out = torch.empty(batch, positions, width, dtype=qkv.dtype, device=qkv.device)
@@ -81,11 +81,11 @@ def _gated(  # type: ignore[no-untyped-def]
     inner: tl.constexpr, width: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    # silu(x·gateᵀ) · (x·upᵀ), both matmuls in one program: neither result is stored.
+    # Computes silu(x·gateᵀ) · (x·upᵀ) with both matmuls in one program, so neither result is stored.
     program = tl.program_id(0)
     columns = tl.cdiv(inner, BN)
     down = tl.cdiv(rows, BM)
-    # Eight rows of tiles share the weights while these are in the cache.
+    # Groups of eight tile rows reuse the weights while they are in the cache.
     group = program // (8 * columns)
     tall = min(down - group * 8, 8)
     tile_m = group * 8 + (program % (8 * columns)) % tall
@@ -111,7 +111,10 @@ def _gated(  # type: ignore[no-untyped-def]
 
 
 def gated(x: Tensor, gate_up: Tensor) -> Tensor:
-    """silu(gate) · up of rows `[…, K]` for a weight `[2I, K]`, gate first: `[…, I]`. K ÷ 64 and I ÷ 128 are whole."""
+    """silu(gate) · up for rows `[…, K]` and a weight `[2I, K]` with the gate first. Returns `[…, I]`.
+
+    K must be a multiple of 64 and I a multiple of 128.
+    """
     width, inner = x.shape[-1], gate_up.shape[0] // 2
     rows = x.numel() // width
     out = torch.empty(*x.shape[:-1], inner, dtype=x.dtype, device=x.device)
@@ -121,7 +124,7 @@ def gated(x: Tensor, gate_up: Tensor) -> Tensor:
 
     if isinstance(_gated.fn, triton.JITFunction):
         _gated[grid](x, gate_up, out, rows, inner, width)
-    else:  # interpreted, in a test: there is nothing to tune
+    else:  # Triton's interpreter, in tests: nothing to tune
         tiles = {"BM": 32, "BN": 64, "BK": 64}
         _gated.fn[grid(tiles)](x, gate_up, out, rows, inner, width, **tiles)
     return out

@@ -56,12 +56,12 @@ def test_the_kernels_compute_what_the_portable_way_computes() -> None:
 @pytest.fixture(autouse=True)
 def _nothing_settled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "_ACTIVE", set())
-    monkeypatch.setattr(cuda, "_SETTLED", {})
+    monkeypatch.setattr(cuda, "_CHOSEN", {})
 
 
 def test_without_being_asked_for_no_kernel_is_used(monkeypatch) -> None:
     monkeypatch.delenv(cuda.CUDA_KERNELS, raising=False)
-    said = cuda.settle_cuda_kernels(torch.device("cuda:0"), torch.bfloat16, *SIZES)
+    said = cuda.choose_cuda_kernels(torch.device("cuda:0"), torch.bfloat16, *SIZES)
     assert said == "portable (HRM_CUDA_KERNELS=off)"
 
 
@@ -75,11 +75,11 @@ def test_another_word_is_refused(monkeypatch) -> None:
 
 def test_kernels_that_do_not_run_here_are_left_out_with_the_reason(monkeypatch) -> None:
     monkeypatch.setenv(cuda.CUDA_KERNELS, "on")
-    said = cuda.settle_cuda_kernels(torch.device("cuda:0"), torch.bfloat16, 900, 96, 1, 100)
+    said = cuda.choose_cuda_kernels(torch.device("cuda:0"), torch.bfloat16, 900, 96, 1, 100)
     assert "attention portable (900 positions, head size 96)" in said
     assert "swiglu portable (widths 96 and 50)" in said
     # No device and perhaps no Triton: whatever is raised is the reason.
-    said = cuda.settle_cuda_kernels(torch.device("cuda:0"), torch.bfloat16, *SIZES)
+    said = cuda.choose_cuda_kernels(torch.device("cuda:0"), torch.bfloat16, *SIZES)
     assert said.count("portable (") == 2
     assert not cuda._ACTIVE
 
