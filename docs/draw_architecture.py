@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import Counter
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -47,19 +46,17 @@ def purpose(floor: str) -> str:
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 
-def imports() -> Counter[tuple[str, str]]:
-    """How many modules of one floor import from another."""
-    counts: Counter[tuple[str, str]] = Counter()
+def imports() -> set[tuple[str, str]]:
+    """Pairs of floors, the first of which imports from the second."""
+    found = set()
     for floor in floors():
         for path in files_of(floor):
-            names = set()
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hrm_cli."):
-                    names.add(str(node.module).split(".")[1])
+                    found.add((floor, str(node.module).split(".")[1]))
                 elif isinstance(node, ast.ImportFrom) and node.module == "hrm_cli":
-                    names |= {alias.name for alias in node.names}
-            counts.update((floor, name) for name in names if name in floors())
-    return counts
+                    found |= {(floor, alias.name) for alias in node.names}
+    return {(floor, other) for floor, other in found if other in floors() and other != floor}
 
 
 def drawing() -> str:
@@ -73,10 +70,9 @@ def drawing() -> str:
         "<title>The floors of hrm_cli, and which floor imports from which</title>",
         f"<style>{STYLE}</style>",
         f'<rect class="card" x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="12"/>',
-        '<text class="what" x="24" y="40">Each row is a floor of hrm_cli, with the number of its modules. '
-        "A dot: it imports from the floor of that column;</text>",
-        '<text class="what" x="24" y="60">the larger the dot, the more of its modules do. '
-        "Imports go downward only: no dot lies left of the diagonal.</text>",
+        '<text class="what" x="24" y="40">Each row is a floor of hrm_cli. '
+        "A dot: it imports from the floor of that column.</text>",
+        '<text class="what" x="24" y="60">Imports go downward only: no dot lies left of the diagonal.</text>',
     ]
     for i, floor in enumerate(rows):
         y, x = TOP + ROW * i + ROW // 2, LEFT + COLUMN * i + COLUMN // 2
@@ -84,21 +80,16 @@ def drawing() -> str:
             f'<line class="line" x1="24" y1="{y + ROW // 2}" x2="{width - 24}" y2="{y + ROW // 2}"/>'
         )
         parts.append(f'<text class="name" x="24" y="{y + 5}">{floor}</text>')
-        parts.append(
-            f'<text class="column" x="150" y="{y + 5}" text-anchor="end">{len(files_of(floor))}</text>'
-        )
         parts.append(f'<text class="what" x="164" y="{y + 5}">{escape(_short(purpose(floor)))}</text>')
         parts.append(
             f'<text class="column" transform="translate({x + 4} {TOP - 10}) rotate(-60)">{floor}</text>'
         )
         parts.append(f'<rect class="own" x="{x - 5}" y="{y - 5}" width="10" height="10" rx="2"/>')
         for j, other in enumerate(rows):
-            count = found[floor, other] if other != floor else 0
-            if count:
-                cx, radius = LEFT + COLUMN * j + COLUMN // 2, min(12.0, 3 + 1.6 * count**0.5)
+            if (floor, other) in found:
+                cx = LEFT + COLUMN * j + COLUMN // 2
                 parts.append(
-                    f'<circle class="dot" cx="{cx}" cy="{y}" r="{radius:.1f}"><title>{floor} → {other}: '
-                    f"{count} modules</title></circle>"
+                    f'<circle class="dot" cx="{cx}" cy="{y}" r="6"><title>{floor} → {other}</title></circle>'
                 )
     return "\n".join([*parts, "</svg>", ""])
 
