@@ -52,7 +52,7 @@ def bench(
       hrm bench solve --preset base --json
       hrm bench build --preset tiny num_train=10000
 
-    Runs the same code as the other commands, on made-up puzzles, with an untrained model. Every puzzle takes all its
+    Runs the same code as the other commands, on synthetic puzzles, with an untrained model. Every puzzle takes all its
     steps.
     """
     import torch

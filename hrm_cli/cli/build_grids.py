@@ -34,8 +34,8 @@ def grids(
         str | None,
         option(
             "--symmetries",
-            "What may be done to input and output alike without making a pair wrong; training then draws augmented "
-            "copies.",
+            "Transformations that keep a pair right if applied to input and output alike; training then samples "
+            "augmented copies.",
             "none",
             metavar="rotations,reflections,symbols",
         ),

@@ -24,7 +24,7 @@ def convert(
         Path,
         typer.Argument(
             metavar="DST",
-            help="A .safetensors file or a checkpoint folder to make; or the torch file to make.",
+            help="The .safetensors file or checkpoint folder to write; or the torch file to write.",
         ),
     ],
     overrides: Overrides = None,
@@ -33,7 +33,7 @@ def convert(
         typer.Option(
             "--preset",
             metavar="NAME",
-            help="Preset for what the tensors do not show: cycles, steps, puzzles.",
+            help="Preset for what the tensors do not determine: cycles, steps, puzzles.",
             show_default=False,
         ),
     ] = None,

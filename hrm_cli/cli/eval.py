@@ -109,7 +109,7 @@ def evaluate(
     ] = False,
     compile: Annotated[
         Literal["auto", "on", "off"],
-        typer.Option("--compile", help="torch.compile; auto: on CUDA, from 20,000 puzzles on."),
+        typer.Option("--compile", help="torch.compile; auto: on CUDA, for 20,000 puzzles or more."),
     ] = "auto",
     nproc_per_node: ProcessesOption = 1,
     backend: BackendOption = None,

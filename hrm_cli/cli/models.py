@@ -126,7 +126,7 @@ def add(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Bundle a checkpoint: weights in bfloat16, facts in the header, and a model card.
+    """Bundle a checkpoint: weights in bfloat16, metadata in the header, and a model card.
 
     Accuracy is measured on the bundled file, not on the checkpoint: add the model, evaluate bundled:NAME, then add
     it again with --measured. CHECKPOINT may then be the bundled file.

@@ -194,7 +194,9 @@ SearchStepsOption = Annotated[
 SearchRulesOption = Annotated[
     bool,
     typer.Option(
-        "--search-rules", help="Discard nodes that already violate the rules.", rich_help_panel=SEARCH
+        "--search-rules",
+        help="Discard nodes that naked singles refute, before the model sees them.",
+        rich_help_panel=SEARCH,
     ),
 ]
 RestartsOption = Annotated[

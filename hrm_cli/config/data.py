@@ -141,7 +141,7 @@ class DataConfig(Section):
     symmetries: tuple[Literal["rotations", "reflections", "symbols"], ...] = Field(
         (),
         description="own puzzles: what may be done to input and output alike without making a pair wrong; training "
-        "then draws augmented copies: rotations, reflections, symbols (any exchange of symbols)",
+        "then samples augmented copies: rotations, reflections, symbols (any exchange of symbols)",
     )
     input_column: str | None = Field(
         None,

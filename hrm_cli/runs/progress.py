@@ -60,7 +60,7 @@ def describe_run(preset: Preset, state: TrainState, plan: Plan, reporter: Report
     count = sum(p.numel() for p in state.model.parameters())
     reporter.note(
         f"{preset.arch.core} with {count:,} trainable parameters on {state.model.device} "
-        f"({str(state.model.core.dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads), "
+        f"({str(state.model.core.dtype).removeprefix('torch.')}, {counted(torch.get_num_threads(), 'thread')}), "
         f"{counted(plan.total_steps, 'step')} of {counted(preset.train.global_batch_size, 'puzzle')} "
         f"= {plan.epoch(plan.total_steps):.1f} epochs"
     )
