@@ -58,7 +58,7 @@ def test_a_domain_stands_for_the_model_of_its_usual_size() -> None:
     assert hrm.load("bundled:maze").loaded.domain.name == "maze"
 
 
-def test_what_is_no_puzzle_among_others_is_named_and_the_others_are_solved() -> None:
+def test_what_is_not_a_puzzle_is_named_and_the_others_are_solved() -> None:
     solutions = list(hrm.load().solve([EASY, "missing.txt", np.ones((2, 2)), np.full((4, 4), 300), EASY]))
     assert [solution.status for solution in solutions] == [
         "solved",
@@ -100,7 +100,7 @@ def test_a_range_is_a_pair_and_a_mistake_is_spelled_as_a_setting(tmp_path: Path)
     assert not (tmp_path / "e").exists()
 
 
-def test_counts_are_the_commands() -> None:
+def test_count_parameters_counts_presets_and_bundled_models() -> None:
     assert hrm.count_parameters("base")["exact"]["trainable"] == 27_275_266
     assert hrm.count_parameters("bundled:sudoku-4x4")["exact"]["trainable"] > 0
 

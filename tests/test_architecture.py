@@ -79,7 +79,7 @@ def test_no_module_imports_from_a_floor_above_its_own() -> None:
     assert {module: names for module, names in found.items() if names} == {}
 
 
-def test_modules_beside_the_floors_import_no_floor_because_every_floor_may_use_them() -> None:
+def test_modules_outside_the_floors_import_no_floor_because_every_floor_may_use_them() -> None:
     ground = [
         (module, path)
         for module, path in modules()
@@ -211,7 +211,7 @@ def test_solving_loads_nothing_of_training_and_of_other_kinds_of_files() -> None
     assert len(set(loaded) - packages) <= 97
 
 
-def test_the_package_solving_needs_nothing_of_training_when_it_is_imported() -> None:
+def test_importing_the_solving_package_imports_nothing_of_training() -> None:
     code = (
         "import sys; import hrm_cli.solving.session, hrm_cli.solving.choosing, hrm_cli.solving.solver; "
         "assert not [name for name in sys.modules if name.startswith('hrm_cli.training')]"
@@ -219,7 +219,7 @@ def test_the_package_solving_needs_nothing_of_training_when_it_is_imported() -> 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_no_module_takes_part_in_a_circle_of_imports() -> None:
+def test_no_module_is_part_of_an_import_cycle() -> None:
     """Imports inside functions count too: they hide a circle, they do not break it."""
     known = {module for module, _ in modules()}
     graph = {

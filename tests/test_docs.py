@@ -25,7 +25,7 @@ from hrm_cli.config.presets import list_presets, load_preset
 
 from .documentation import FENCE, NAMES, PAGES, REPOSITORY
 
-ROOT_OPTIONS = {"--help", "--version", "--debug"}
+ROOT_OPTIONS = {"--help", "--version", "--debug", "--install-completion", "--show-completion"}
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 SHELL_WORDS = {"<", ">", "|", "&&", ";", "2>&1"}
 

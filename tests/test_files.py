@@ -21,7 +21,7 @@ from hrm_cli.files import AlreadyLocked, FileLock, is_locked, sync, whole_file, 
 
 
 @pytest.mark.parametrize("target", ["folder", "missing/answers.txt"])
-def test_places_that_cannot_be_written_are_refused_at_once(tmp_path: Path, target: str) -> None:
+def test_unwritable_destinations_are_refused_at_once(tmp_path: Path, target: str) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(ConfigError, match=target), whole_file(tmp_path / target):
         pytest.fail("the work must not begin")
@@ -57,7 +57,7 @@ def test_failure_leaves_the_older_file_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
-def test_interruption_keeps_what_was_written_beside_the_older_file(
+def test_interruption_keeps_what_was_written_next_to_the_older_file(
     tmp_path: Path, interruption: type[BaseException]
 ) -> None:
     target = tmp_path / "answers.txt"
@@ -111,7 +111,7 @@ def refuse_to_sync(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES])
-def test_a_folder_that_cannot_be_synced_is_left_so(
+def test_a_folder_that_cannot_be_synced_is_not_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     refuse_to_sync(monkeypatch, number)
@@ -129,7 +129,7 @@ def test_a_disk_that_fails_while_syncing_is_an_error(
             sync(path)
 
 
-def test_a_rename_is_tried_again_where_windows_refuses_it_for_a_moment(
+def test_a_rename_is_retried_when_windows_refuses_it_briefly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusals = [PermissionError(errno.EACCES, "a scanner has it open")] * 2
@@ -230,7 +230,7 @@ def test_looking_at_a_lock_leaves_it_free(tmp_path: Path, locks: str) -> None:
     FileLock(tmp_path / "lock").release()
 
 
-def test_without_locks_a_file_of_a_former_process_with_our_number_is_dead(
+def test_without_locks_a_lock_file_of_an_earlier_process_with_our_pid_is_stale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A container that is started again gives its processes the same numbers.
@@ -241,7 +241,7 @@ def test_without_locks_a_file_of_a_former_process_with_our_number_is_dead(
     FileLock(path).release()
 
 
-def test_without_locks_a_file_of_another_host_is_believed(
+def test_without_locks_a_lock_file_of_another_host_counts_as_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "fcntl", None)
@@ -252,7 +252,7 @@ def test_without_locks_a_file_of_another_host_is_believed(
         FileLock(path)
 
 
-def test_without_locks_an_empty_file_is_of_a_process_that_is_just_writing_it(
+def test_without_locks_an_empty_lock_file_counts_as_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "fcntl", None)
@@ -279,7 +279,7 @@ def test_only_one_of_many_processes_gets_a_lock(tmp_path: Path, locks: str) -> N
     assert sum("AlreadyLocked" in error for error in errors) == 5
 
 
-def test_the_memory_that_this_process_had_is_known_where_the_system_tells(
+def test_peak_memory_of_this_process_is_known_where_the_system_reports_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if sys.platform != "win32":
@@ -300,7 +300,7 @@ PACKAGE = Path(files.__file__).parent
 ASKS_FOR_NETWORK_INTERFACES = "process_group.py"
 
 
-def test_no_other_module_uses_what_only_some_systems_have() -> None:
+def test_no_other_module_uses_platform_specific_modules() -> None:
     users = [
         path.name
         for path in PACKAGE.rglob("*.py")

@@ -31,7 +31,7 @@ MERGES = "a0: &a0 {k0: 1, k1: 2}\n" + "".join(
 # Regular files
 
 
-def test_a_device_and_a_pipe_are_refused_without_being_read(tmp_path: Path) -> None:
+def test_a_device_file_and_a_pipe_are_refused_without_being_read(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(UnusableFile, match="pipe"):
@@ -130,7 +130,7 @@ def test_aliases_within_reason_are_read() -> None:
     }
 
 
-def test_the_line_of_a_fault_is_told() -> None:
+def test_the_line_of_a_yaml_error_is_reported() -> None:
     with pytest.raises(BadYAML) as caught:
         parse_yaml("a: 1\nb: [\n")
     assert caught.value.line == 3

@@ -22,7 +22,7 @@ def make(root: Path, **files: str) -> Path:
     return root
 
 
-def test_a_machine_has_what_is_built_in(tmp_path: Path) -> None:
+def test_a_machine_has_its_physical_memory(tmp_path: Path) -> None:
     make(tmp_path)
     assert memory_bytes(tmp_path) == 24000000 * 1024
     assert available_bytes(tmp_path) == 20000000 * 1024
@@ -39,19 +39,19 @@ def test_a_machine_has_what_is_built_in(tmp_path: Path) -> None:
     ],
     ids=["version 2", "a group around", "version 1", "inside a container"],
 )  # fmt: skip
-def test_a_container_has_what_it_is_granted(tmp_path: Path, files: dict[str, str]) -> None:
+def test_a_container_has_the_memory_of_its_limit(tmp_path: Path, files: dict[str, str]) -> None:
     make(tmp_path, **files)
     assert memory_bytes(tmp_path) == available_bytes(tmp_path) == 4 * GB
 
 
 @pytest.mark.parametrize("text", ["max\n", "9223372036854771712\n", "nonsense\n", ""])
-def test_a_group_without_a_limit_grants_the_whole_machine(tmp_path: Path, text: str) -> None:
+def test_a_cgroup_without_a_limit_grants_the_whole_machine(tmp_path: Path, text: str) -> None:
     for line, file in (("0::/", "memory.max"), ("4:memory:/", "memory/memory.limit_in_bytes")):
         make(tmp_path, **{"proc/self/cgroup": line, f"sys/fs/cgroup/{file}": text})
         assert memory_bytes(tmp_path) == 24000000 * 1024
 
 
-def test_without_proc_the_system_is_asked_and_where_nothing_tells_nothing_is_known(
+def test_without_proc_memory_comes_from_the_system_or_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if sys.platform != "win32":

@@ -61,7 +61,7 @@ def made_at_once() -> Any:
     return with_cache(lambda cache: numba.cfunc("int64(int64)", cache=cache)(plus_one))
 
 
-def test_an_edit_of_a_file_that_others_call_compiles_their_kernels_anew(tmp_path: Path) -> None:
+def test_an_edit_of_a_called_file_recompiles_the_kernels_of_its_callers(tmp_path: Path) -> None:
     copy, cache = tmp_path / "hrm_cli", tmp_path / "cache"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "presets", "bundled"))
     assert run(OPENED, cache, copy) == RIGHT

@@ -8,5 +8,5 @@ from hrm_cli.printable import counted
 @pytest.mark.parametrize(
     ("number", "text"), [(0, "0 steps"), (1, "1 step"), (2, "2 steps"), (1200, "1,200 steps")]
 )
-def test_a_count_and_its_noun_agree(number: int, text: str) -> None:
+def test_a_count_and_its_noun_agree_in_number(number: int, text: str) -> None:
     assert counted(number, "step") == text

@@ -18,7 +18,7 @@ RunHrm = Callable[..., Any]
     "words",
     [["presets"], ["presets", "show", "tiny", "lr=1e-5"], ["presets", "shwo"], ["presets", "show", "no"]],
 )
-def test_a_command_says_the_same_in_this_process_as_in_its_own(
+def test_a_command_prints_the_same_in_this_process_as_in_a_subprocess(
     run_hrm: RunHrm, hrm_process: RunHrm, words: list[str]
 ) -> None:
     assert run_hrm(*words) == hrm_process(*words)

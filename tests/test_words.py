@@ -110,7 +110,7 @@ def test_messages_use_the_terms_of_the_field(module: Path) -> None:
     assert found == []
 
 
-def test_the_search_finds_an_old_word_in_a_message_and_none_in_a_docstring() -> None:
+def test_an_old_word_is_found_in_a_message_and_not_in_a_docstring() -> None:
     source = (
         '"""Contract of images of a puzzle."""\nraise ValueError(f"{path}: is no number, beside {other}")\n'
     )

@@ -59,7 +59,7 @@ def test_the_guides_own_function_is_reproduced() -> None:
         {"core": "trm"},
     ],
 )
-def test_the_reasons_make_up_the_whole_difference(settings: dict[str, object]) -> None:
+def test_the_reasons_account_for_the_whole_difference(settings: dict[str, object]) -> None:
     arch = ArchConfig(**settings)
     exact = count_exactly(arch, 11, 81).trainable
     for formula in formulas(arch):
@@ -67,7 +67,7 @@ def test_the_reasons_make_up_the_whole_difference(settings: dict[str, object]) -
         assert formula.error == pytest.approx(formula.parameters / exact - 1)
 
 
-def test_the_rule_misses_base_by_the_rounding_of_the_swiglu_and_the_guide_by_two_biases() -> None:
+def test_the_rule_of_thumb_is_off_by_the_swiglu_rounding_and_the_guide_by_two_biases() -> None:
     guide, rule = formulas(load_preset("base").arch)
     assert {reason.kind: reason.difference for reason in guide.reasons} == {
         "puzzle embedding": 512,
@@ -79,7 +79,7 @@ def test_the_rule_misses_base_by_the_rounding_of_the_swiglu_and_the_guide_by_two
     )
 
 
-def test_words_follow_the_configuration() -> None:
+def test_the_reasons_of_a_formula_follow_the_configuration() -> None:
     _, narrow = formulas(ArchConfig(expansion=3))
     assert narrow.words() == "assumes a SwiGLU width of 1,365, as for expansion 4; at 3 it is 1,024"
     guide, _ = formulas(

@@ -32,7 +32,7 @@ def test_other_amounts_are_refused_with_an_example(text: str) -> None:
 
 @pytest.mark.parametrize("preset", ["base", "trm-sudoku", "nova"])
 @pytest.mark.parametrize("vary", [DEFAULT_VARY, "hidden_size", "L_layers", "hidden_size,expansion"])
-def test_every_configuration_loads_with_its_overrides_and_has_the_count_that_is_said(
+def test_every_configuration_loads_with_its_overrides_and_has_the_stated_count(
     preset: str, vary: str
 ) -> None:
     found = search(preset, "7M", vary)
@@ -45,7 +45,7 @@ def test_every_configuration_loads_with_its_overrides_and_has_the_count_that_is_
         assert candidate.error == pytest.approx(candidate.trainable / 7e6 - 1)
 
 
-def test_widths_go_in_steps_of_64_and_heads_divide_them_into_sensible_sizes() -> None:
+def test_widths_are_multiples_of_64_and_heads_have_sensible_sizes() -> None:
     found = search("base", "40M")
     assert len(found) >= 3
     for candidate in found:

@@ -95,12 +95,12 @@ def test_the_published_exact_figures_are_computed(preset: str, vocabulary: int, 
     assert trainable_in_closed_form(arch, vocabulary, 81) == trainable
 
 
-def test_nova_stores_its_position_table_besides() -> None:
+def test_nova_also_stores_its_position_table() -> None:
     count = count_exactly(load_preset("nova").arch, 12, 900)
     assert (count.state_dict, count.buffers, count.puzzle_embedding) == (6_947_597, 1_280_000, 0)
 
 
-def test_legions_puzzle_table_grows_with_the_identifiers_and_nothing_else_does() -> None:
+def test_only_the_puzzle_table_of_legion_grows_with_the_identifiers() -> None:
     arch = load_preset("legion").arch
     one, thousand = count_exactly(arch, 11, 81, 1), count_exactly(arch, 11, 81, 1000)
     assert thousand.puzzle_embedding == 128_000

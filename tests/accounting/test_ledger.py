@@ -39,7 +39,7 @@ def row(entries: list[Entry], claimed: str) -> Entry:
         ("none", 0, None, "right"),
     ],
 )
-def test_every_claim_is_reproduced_and_judged(
+def test_every_published_claim_is_recomputed_with_a_verdict(
     entries: list[Entry], claimed: str, computed: float, reproduced: float | None, verdict: str
 ) -> None:
     entry = row(entries, claimed)
@@ -73,7 +73,7 @@ def test_the_command_of_an_entry_shows_its_figure(entries: list[Entry]) -> None:
         assert count_exactly(load_preset(preset).arch, tokens, 81).trainable == entry.computed
 
 
-def test_nothing_is_stored_another_architecture_gives_other_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_are_computed_and_change_with_the_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     def wider(name: str, overrides: tuple[str, ...] = ()) -> object:
         return load_preset(name, ["hidden_size=1024", "num_heads=16", *overrides])
 

@@ -78,7 +78,7 @@ def test_activations_are_estimated_within_the_promised_tolerance(
 @pytest.mark.parametrize(
     "settings", [*MODELS.values(), {**MODELS["nova"], "dropout": 0.1}], ids=[*MODELS, "nova with dropout"]
 )
-def test_a_cpu_which_computes_in_its_own_way_keeps_what_is_said_of_it(
+def test_activation_memory_on_a_cpu_matches_what_its_kernels_store(
     settings: dict[str, Any], dtype: str
 ) -> None:
     arch = ArchConfig(**{**SMALL, **settings, "forward_dtype": dtype})
@@ -108,7 +108,7 @@ def test_weights_gradients_and_moments_are_those_of_the_optimizer() -> None:
     assert said.working_copy == 0
 
 
-def test_gradients_come_while_activations_go_unless_micro_batches_follow() -> None:
+def test_peak_memory_does_not_add_gradients_to_activations_unless_micro_batches_follow() -> None:
     parts = components(ArchConfig(hidden_size=256, num_heads=4), VOCABULARY, CELLS)
     few, many = (training_memory(parts, rows, "bfloat16") for rows in (1, 1000))
     copy = few.working_copy // 2

@@ -52,11 +52,11 @@ def test_the_rate_is_that_of_the_median_round_so_that_one_slow_round_does_not_co
     assert found.spread > 1
 
 
-def test_rounds_go_on_until_the_seconds_are_over(clock: SimpleNamespace) -> None:
+def test_rounds_continue_until_the_time_is_up(clock: SimpleNamespace) -> None:
     assert measure(lasting([0.25], clock), seconds=2).rounds == 8
 
 
-def test_the_share_is_the_models_rate_over_the_matmuls_of_the_same_run(
+def test_the_share_is_the_throughput_of_the_model_over_that_of_a_matmul_in_the_same_run(
     clock: SimpleNamespace,
 ) -> None:
     found = measure(lasting([0.125], clock), seconds=0)

@@ -201,7 +201,7 @@ def test_a_recipe_can_take_as_many_steps_as_fit_into_its_time(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("text", ["name", "name tiny", "name tiny soon lr=1"])
-def test_a_recipe_that_is_none_is_refused_with_what_is_expected(text: str) -> None:
+def test_an_invalid_recipe_is_refused_with_what_is_expected(text: str) -> None:
     with pytest.raises(SystemExit, match="expected"):
         train.recipes([text])
     assert train.recipes(["a tiny - lr=1"]) == [train.Recipe("a", "tiny", None, ("lr=1",))]

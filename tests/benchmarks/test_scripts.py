@@ -45,7 +45,7 @@ def test_what_a_benchmark_imports_exists(script: Path, monkeypatch: pytest.Monke
     assert [fault for module, name in wanted if (fault := missing(module, name))] == []
 
 
-def test_a_module_or_name_that_is_gone_is_found(tmp_path: Path) -> None:
+def test_an_import_of_a_module_or_name_that_no_longer_exists_is_found(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import hrm_cli.gone\nfrom hrm_cli.files import nothing, write_text\nfrom hrm_cli import files\n"

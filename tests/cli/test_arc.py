@@ -96,7 +96,7 @@ def test_evaluation_votes_and_writes_a_submission(
     }
 
 
-def test_a_model_no_better_than_a_trivial_predictor_is_told_so_in_words(
+def test_a_model_no_better_than_a_trivial_predictor_is_reported_as_such(
     run_hrm: Callable[..., Any], dataset: Path, checkpoint: Path
 ) -> None:
     done = run_hrm("eval", checkpoint, "--data", dataset, "--device", "cpu", env=ONE_THREAD)
@@ -149,7 +149,7 @@ def solve(
     return done.status, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-def test_known_tasks_are_solved_by_votes_and_checked_against_the_solutions_beside_them(
+def test_known_tasks_are_solved_by_votes_and_checked_against_the_solutions_next_to_them(
     run_hrm: Callable[..., Any], tasks: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     file = tasks.with_name("arc_evaluation_challenges.json")

@@ -56,7 +56,9 @@ def test_a_build_has_examples_and_seconds_but_no_matmuls(run_hrm: RunHrm) -> Non
     assert found["examples_per_second"] == pytest.approx(25 / found["seconds"])
 
 
-def test_people_get_a_table_and_arc_a_hint_that_its_tasks_cannot_be_made_up(run_hrm: RunHrm) -> None:
+def test_bench_prints_a_table_and_arc_is_refused_because_its_tasks_cannot_be_generated(
+    run_hrm: RunHrm,
+) -> None:
     done = run_hrm("bench", "train", "--batch", 2, "--seconds", 0, *SMALLEST)
     assert "examples per second" in done.stdout
     assert "fraction of that matmul" in done.stdout

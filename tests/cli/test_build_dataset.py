@@ -32,7 +32,7 @@ def test_json_is_one_document_with_the_promised_keys(run_hrm: Callable, tmp_path
     assert done.stderr == ""
 
 
-def test_people_read_what_was_built(run_hrm: Callable, tmp_path: Path) -> None:
+def test_a_build_prints_a_readable_summary(run_hrm: Callable, tmp_path: Path) -> None:
     done = run_hrm(*SMALL, "--output-dir", tmp_path / "d")
     assert done.status == 0
     for words in (

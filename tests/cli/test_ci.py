@@ -86,13 +86,13 @@ def test_fail_under_is_a_share(run_hrm: RunHrm, whole: Path, share: str) -> None
 @pytest.mark.parametrize(
     "command", [(), *((name,) for name in COMMANDS), ("presets", "diff"), ("build-dataset", "arc")]
 )
-def test_h_is_help_everywhere(run_hrm: RunHrm, command: tuple[str, ...]) -> None:
+def test_the_short_option_h_is_help_in_every_command(run_hrm: RunHrm, command: tuple[str, ...]) -> None:
     short, long = run_hrm(*command, "-h"), run_hrm(*command, "--help")
     assert short == long
     assert (short.status, short.stderr) == (0, "")
 
 
-def test_o_and_q_mean_the_same_in_every_command() -> None:
+def test_the_short_options_o_and_q_mean_the_same_in_every_command() -> None:
     found: dict[str, set[str]] = {}
 
     def walk(command: Any) -> None:

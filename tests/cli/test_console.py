@@ -53,7 +53,7 @@ def test_table_in_a_pipe_is_never_cut_because_grep_wants_whole_values(
 
 
 @pytest.mark.parametrize(("name", "value"), [("TERM", "dumb"), ("CI", "1")])
-def test_wishes_for_plain_output_hold_on_a_terminal(
+def test_requests_for_plain_output_hold_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     screen = terminal(monkeypatch)
@@ -152,7 +152,7 @@ def wait_for_line(capsys: pytest.CaptureFixture[str], pattern: str) -> None:
     assert re.search(pattern, shown), shown
 
 
-def test_a_job_that_says_things_needs_no_heartbeat(
+def test_a_job_that_prints_needs_no_heartbeat(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "HEARTBEAT_SECONDS", 2)

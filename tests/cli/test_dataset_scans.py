@@ -46,7 +46,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_who_prepares_a_run_reads_its_dataset_and_its_workers_do_not(
+def test_the_process_that_prepares_a_run_reads_its_dataset_and_its_workers_do_not(
     scans: list[str], data: Path, tmp_path: Path
 ) -> None:
     prepared = prepare_run(TrainRequest(data=data, output_dir=tmp_path / "run"))

@@ -23,7 +23,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def test_threads_sleep_soon_unless_the_user_has_said_how_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_sleep_soon_unless_the_user_sets_how_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     limit_spinning()
     assert os.environ["GOMP_SPINCOUNT"] == environment.SPINS
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")

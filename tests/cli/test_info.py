@@ -48,7 +48,7 @@ def test_the_home_folder_and_unrelated_variables_stay_private(
     assert "geheim" not in done.stdout
 
 
-def test_a_package_that_is_there_but_does_not_load_is_told_with_its_reason(monkeypatch) -> None:
+def test_an_installed_package_that_does_not_load_is_reported_with_the_reason(monkeypatch) -> None:
     def fails(name: str) -> ModuleType:
         raise ImportError("undefined symbol: _ZN3c10\nmore")
 
@@ -57,7 +57,7 @@ def test_a_package_that_is_there_but_does_not_load_is_told_with_its_reason(monke
     assert info._extra("no-such-package", "nothing") == "not installed"
 
 
-def test_a_device_that_is_not_there_is_refused(run_hrm: RunHrm) -> None:
+def test_a_missing_device_is_refused(run_hrm: RunHrm) -> None:
     done = run_hrm("info", "--device", "nonsense")
     assert done.status == 2
     assert "nonsense" in done.stderr

@@ -127,7 +127,7 @@ def test_a_killed_worker_is_started_again_until_no_restart_is_left_and_the_run_c
 
 
 @pytest.mark.slow(seconds=10)
-def test_an_error_that_would_only_come_again_ends_the_job_with_its_message_and_status_and_no_restart(
+def test_a_deterministic_error_ends_the_job_with_its_message_and_status_without_a_restart(
     hrm_process, alone: Path, tmp_path: Path
 ) -> None:
     done = hrm_process(
@@ -251,7 +251,7 @@ def test_options_that_do_not_go_together_are_refused(processes: Processes, messa
         processes.check()
 
 
-def test_what_the_processes_cannot_do_is_said_before_any_is_started(
+def test_what_the_processes_cannot_do_is_refused_before_any_is_started(
     run_hrm, alone: Path, tmp_path: Path
 ) -> None:
     done = run_hrm(

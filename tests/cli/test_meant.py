@@ -38,7 +38,7 @@ RunHrm = Callable[..., Any]
         (["solve", "--attempts", "0"], "1 is a single pass, without augmented copies"),
     ],
 )
-def test_the_message_says_what_was_meant(
+def test_the_message_suggests_what_was_meant(
     run_hrm: RunHrm, tmp_path: Path, words: list[str], message: str
 ) -> None:
     (tmp_path / "run").mkdir()
@@ -57,7 +57,7 @@ UNREACHABLE = "http://127.0.0.1:9"
     ("settings", "reason"),
     [({}, "the hub cannot be reached"), ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set")],
 )
-def test_an_unreachable_hub_is_told_in_one_line_and_soon(
+def test_an_unreachable_hub_is_reported_quickly_in_one_line(
     tmp_path: Path, settings: dict[str, str], reason: str
 ) -> None:
     pytest.importorskip("huggingface_hub")

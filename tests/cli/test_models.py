@@ -200,7 +200,7 @@ def test_eval_of_a_bundled_model_reports_one_pass_and_attempts_side_by_side(hrm:
     assert (one["attempts"], one["exact_accuracy_with_attempts"]) == (1, one["exact_accuracy"])
 
 
-def test_params_and_cards_know_bundled_names_and_a_wrong_name_is_told(hrm: Any) -> None:
+def test_params_and_cards_know_bundled_names_and_a_wrong_name_is_reported(hrm: Any) -> None:
     counted = hrm("params", "--checkpoint", "bundled:sudoku-4x4", "--json")
     assert counted.status == 0, counted.stderr
     listed = json.loads(hrm("models", "show", "sudoku-4x4", "--json").stdout)
@@ -332,7 +332,7 @@ def test_the_models_in_the_package_are_within_their_limits_measured_and_carded()
     ["[1]", "[" * 5000, '{"attempts": 1e999}', '{"attempts": 8, "by_set": [1]}', '{"attempts": 8, "by_set": {"a": 1}}',
      '{"attempts":8,"puzzles":5,"exact_accuracy":2,"exact_accuracy_with_attempts":1,"mean_steps":2}', "\udcff"],
 )  # fmt: skip
-def test_figures_that_are_none_are_refused_with_the_file(hrm: Any, tmp_path: Path, document: str) -> None:
+def test_invalid_figures_are_refused_with_the_file(hrm: Any, tmp_path: Path, document: str) -> None:
     (tmp_path / "m.json").write_text(document, errors="surrogateescape")
     words = ["--name", "x", "--trained-on", "y", "--measured", "a=m.json", "--output-dir", "out"]
     done = hrm("models", "add", "bundled:sudoku-4x4", *words, cwd=tmp_path)

@@ -54,7 +54,7 @@ def test_an_option_of_several_commands_reads_the_same_in_all() -> None:
 
 
 @pytest.mark.parametrize("option", sorted(OF_THE_COMMAND | OF_THE_DOMAIN))
-def test_an_exception_is_one(option: str) -> None:
+def test_an_exempt_option_differs_between_commands(option: str) -> None:
     assert len(helps()[option]) > 1
     if option in OF_THE_DOMAIN:
         commands = {command for names in helps()[option].values() for command in names}

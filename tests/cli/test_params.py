@@ -82,7 +82,7 @@ def test_memory_grows_with_the_batch_and_a_run_with_its_epochs(run_hrm: RunHrm) 
     assert [told["flops"]["run"]["steps"] for told in (few, many)] == [78, 156]
 
 
-def test_an_unknown_length_of_run_is_said_and_not_guessed(run_hrm: RunHrm) -> None:
+def test_an_unknown_run_length_is_reported_and_not_guessed(run_hrm: RunHrm) -> None:
     told = document(run_hrm("params", "--preset", "sudoku-full", "--json"))["flops"]
     assert told["run"] is None
     assert "data.path=DIR" in told["run_assumes"]
@@ -114,7 +114,7 @@ def test_a_checkpoint_is_counted_from_its_header_alone(run_hrm: RunHrm, model_fi
     assert document(run_hrm("params", "--checkpoint", model_file, "--json")) == told
 
 
-def test_foreign_weights_are_counted_too_and_what_is_guessed_is_said(run_hrm: RunHrm, tmp_path: Path) -> None:
+def test_foreign_weights_are_counted_too_and_guesses_are_reported(run_hrm: RunHrm, tmp_path: Path) -> None:
     file = tmp_path / "other.safetensors"
     save_file({"encoder.attention.w": torch.zeros(3, 4), "encoder.b": torch.zeros(4)}, file)
     told = document(run_hrm("params", "--checkpoint", file, "--json"))
@@ -151,7 +151,7 @@ def test_budget_prints_overrides_that_give_the_count_it_says(run_hrm: RunHrm) ->
     assert " ".join(best["overrides"]) in shown
 
 
-def test_explain_settles_every_claim(run_hrm: RunHrm) -> None:
+def test_explain_gives_a_verdict_on_every_claim(run_hrm: RunHrm) -> None:
     claims = document(run_hrm("params", "--explain", "--json"))["claims"]
     assert len(claims) == 12
     for claim in claims:

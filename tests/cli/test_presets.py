@@ -129,7 +129,7 @@ def test_diff_shows_only_what_differs(run_hrm: RunHrm) -> None:
     assert "arch.hidden_size" in run_hrm("presets", "diff", "base", "large").stdout
 
 
-def test_validate_tells_every_problem_of_every_file_with_status_2(run_hrm: RunHrm, tmp_path: Path) -> None:
+def test_validate_reports_every_problem_of_every_file_with_status_2(run_hrm: RunHrm, tmp_path: Path) -> None:
     (tmp_path / "good.yaml").write_text("extends: tiny\n", encoding="utf-8")
     (tmp_path / "bad.yaml").write_text("arch: {core: hmr}\ntrain: {lr: 0, epocs: 3}\n", encoding="utf-8")
     done = run_hrm("presets", "validate", "good.yaml", "bad.yaml", "gone.yaml", cwd=tmp_path)

@@ -91,7 +91,7 @@ def test_a_second_trainer_of_a_run_is_refused_with_the_process_and_host_of_the_f
     assert not (run / LOCK_FILE).exists()
 
 
-def test_of_two_that_start_at_once_one_trains(whole: Path, tmp_path: Path) -> None:
+def test_of_two_processes_that_start_a_run_at_once_one_trains(whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = [
         sys.executable,
@@ -160,7 +160,7 @@ def test_a_finished_run_says_that_nothing_is_left(command: Command, run: Path) -
         (4, "was 8 and is 4 from now on: the first 4 rows continue, the others are dropped"),
     ],
 )
-def test_a_run_goes_on_with_another_global_batch_size(
+def test_a_run_resumes_with_another_global_batch_size(
     command: Command, run: Path, size: int, message: str
 ) -> None:
     done = command("train", "--resume", run, f"train.global_batch_size={size}", "train.max_steps=10")
@@ -199,7 +199,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], None]]] = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_and_ends_alike(
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_with_the_same_end(
     command: Command, run: Path, whole: Path, kind: str
 ) -> None:
     name, damage = DAMAGE[kind]
@@ -211,7 +211,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_and_ends_alike
     assert_ends_alike(run, whole)
 
 
-def test_a_pointer_that_is_damaged_or_names_nothing_does_not_end_a_run(
+def test_a_damaged_or_dangling_checkpoint_pointer_does_not_end_a_run(
     command: Command, run: Path, whole: Path
 ) -> None:
     for text in ("checkpoints/step-000000099\n", "\0\0\0"):
@@ -235,7 +235,7 @@ def test_where_every_checkpoint_is_damaged_each_is_named(command: Command, run: 
 
 
 @pytest.mark.parametrize("step", [2, 4])
-def test_a_run_goes_on_from_a_checkpoint_that_is_named_and_ends_alike(
+def test_a_run_resumes_from_a_named_checkpoint_and_ends_the_same(
     command: Command, run: Path, whole: Path, step: int
 ) -> None:
     done = command("train", "--resume", run / "checkpoints" / f"step-{step:09d}")
@@ -256,7 +256,7 @@ def test_a_named_checkpoint_that_is_damaged_or_missing_is_refused_with_the_other
     assert "no such checkpoint; the run has step-000000002, step-000000004, step-000000006" in done.stderr
 
 
-def test_a_checkpoint_of_an_earlier_version_has_no_checksums_and_is_taken_as_it_is(
+def test_a_checkpoint_of_an_earlier_version_without_checksums_is_accepted(
     command: Command, run: Path
 ) -> None:
     from safetensors.torch import save_file

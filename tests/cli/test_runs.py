@@ -37,7 +37,7 @@ def trained(hrm: Callable[..., Done], tmp_path: Path) -> Done:
     return done
 
 
-def test_a_run_tells_its_plan_and_its_time_and_is_listed_and_drawn(
+def test_a_run_prints_its_plan_and_time_and_is_listed_and_plotted(
     hrm: Callable[..., Done], trained: Done, tmp_path: Path
 ) -> None:
     assert "Plan: 30 steps, 7.5 epochs, 480 examples, 7,680 tokens;" in trained.stderr
@@ -100,7 +100,7 @@ def test_an_empty_run_is_listed_and_shown_as_such(hrm: Callable[..., Done], tmp_
         (("runs", "a", "b"), "one folder"),
     ],
 )
-def test_wrong_requests_say_what_is_wanted(
+def test_wrong_requests_name_what_is_expected(
     hrm: Callable[..., Done], words: tuple[str, ...], message: str
 ) -> None:
     done = hrm(*words)

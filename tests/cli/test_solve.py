@@ -39,7 +39,7 @@ def test_solved_file_exits_0_with_a_plain_line_a_puzzle_and_the_summary_on_stder
     assert "\x1b" not in done.stdout + done.stderr
 
 
-def test_negative_answers_exit_1_and_each_says_why(hrm_solve: Any) -> None:
+def test_unsolved_puzzles_exit_1_and_each_has_a_reason(hrm_solve: Any) -> None:
     lines = [COMPLETE, BLANKS, CONTRADICTORY, WITHOUT_SOLUTION, EMPTY_GRID, "1..4..1..2..4..2"]
     done = hrm_solve("\n".join(lines), "--json", "--quiet")
     assert done.status == 1
@@ -80,7 +80,7 @@ def test_unreadable_lines_exit_2_with_one_message_and_the_other_records_are_writ
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\x00\x01\x02\xff" * 50, None])
-def test_file_that_is_none_exits_2_naming_it(hrm_solve: Any, content: bytes | None, tmp_path: Path) -> None:
+def test_an_invalid_file_exits_2_and_is_named(hrm_solve: Any, content: bytes | None, tmp_path: Path) -> None:
     done = hrm_solve(content, "--output", "out.txt")
     assert (done.status, done.stdout) == (2, "")
     assert done.stderr.startswith("Error: puzzles.txt: ")
@@ -103,7 +103,7 @@ def test_unreadable_file_exits_2(in_process: Any, checkpoint: Path, tmp_path: Pa
     assert "permission" in stderr
 
 
-def test_file_problems_are_told_before_torch_is_imported_because_that_takes_seconds(tmp_path: Path) -> None:
+def test_file_problems_are_reported_before_torch_is_imported(tmp_path: Path) -> None:
     program = (
         "import sys\n"
         "from hrm_cli.cli.app import main\n"
@@ -124,7 +124,7 @@ def test_windows_line_ends_and_a_byte_order_mark_change_nothing(hrm_solve: Any) 
     assert [record["answer"] for record in records(done.stdout)] == [COMPLETE, COMPLETE]
 
 
-def test_every_known_puzzle_with_several_solutions_is_named_so(
+def test_every_known_puzzle_with_more_than_one_solution_is_reported_as_such(
     run_hrm: Any, checkpoint: Path, shared: Path
 ) -> None:
     file = shared / "data" / "sudoku" / "multi_solution.txt"

@@ -78,7 +78,7 @@ def test_a_file_without_puzzles_is_named_and_the_others_are_solved(solve: Solve,
         (["b.txt", "53..7."], "neither a file nor a puzzle"),
     ],
 )
-def test_what_is_wrong_with_the_names_is_told_before_anything_is_solved(
+def test_wrong_file_names_are_reported_before_anything_is_solved(
     solve: Solve, tmp_path: Path, names: list[str], message: str
 ) -> None:
     (tmp_path / "task.json").write_text(json.dumps({"train": [], "test": []}))

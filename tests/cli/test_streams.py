@@ -84,7 +84,7 @@ def test_what_is_lost_on_a_full_stdout_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "has_traceback"), [(["fail", "x"], False), (["--debug", "fail", "x"], True)]
 )
-def test_a_fault_of_the_program_ends_with_status_70_and_one_line(
+def test_a_bug_in_the_program_ends_with_status_70_and_one_line(
     arguments: list[str], has_traceback: bool
 ) -> None:
     done = subprocess.run(
@@ -102,7 +102,7 @@ def test_a_fault_of_the_program_ends_with_status_70_and_one_line(
     assert not CONTROL.search(done.stderr)
 
 
-def test_too_little_memory_is_no_fault_of_the_program() -> None:
+def test_running_out_of_memory_is_not_reported_as_a_bug() -> None:
     done = subprocess.run(
         [sys.executable, "-c", FAULTY, "fail", "memory"],
         capture_output=True,
@@ -217,7 +217,7 @@ def test_one_damaged_run_is_named_and_hides_none_of_the_others(
     assert problems["bad"][0].startswith(file)
 
 
-def test_a_device_in_the_place_of_a_file_of_a_run_is_named(
+def test_a_device_file_in_place_of_a_run_file_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "run").mkdir()

@@ -87,7 +87,7 @@ def test_a_used_output_folder_is_refused_and_left_as_it_is(run_hrm, run: Path) -
     assert (run / "metrics.jsonl").read_text() == before
 
 
-def test_resume_goes_on_from_the_latest_checkpoint_to_a_longer_end(
+def test_resume_continues_from_the_latest_checkpoint_to_a_later_end(
     run_hrm, run: Path, tmp_path: Path
 ) -> None:
     import shutil
@@ -173,7 +173,7 @@ def test_an_interrupted_run_saves_first_and_says_so_by_its_status(
     assert f"--resume {folder}" in out
 
 
-def test_eval_prints_exact_accuracy_first_and_baselines_beside_cell_accuracy(run_hrm, run: Path) -> None:
+def test_eval_prints_exact_accuracy_first_and_baselines_next_to_cell_accuracy(run_hrm, run: Path) -> None:
     done = run_hrm("eval", run)
     assert done.status == 0, done.stderr
     rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
@@ -245,7 +245,7 @@ def test_eval_refuses_damaged_datasets_and_checkpoints(run_hrm, run: Path, tmp_p
     assert "not a whole safetensors file" in done.stderr
 
 
-def test_params_json_has_the_figures_of_the_ledger(run_hrm) -> None:
+def test_params_json_has_the_published_figures(run_hrm) -> None:
     done = run_hrm("params", "--preset", "base", "--json")
     assert done.status == 0, done.stderr
     document = json.loads(done.stdout)

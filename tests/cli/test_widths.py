@@ -95,12 +95,14 @@ def test_presets_take_few_lines_and_name_every_preset(shown: Callable[..., str],
         ("params", "--preset", "tiny", "--budget", "7M"),
     ],
 )
-def test_settings_and_counts_fit(shown: Callable[..., str], width: int, words: tuple[str, ...]) -> None:
+def test_tables_of_settings_and_counts_fit_the_terminal_width(
+    shown: Callable[..., str], width: int, words: tuple[str, ...]
+) -> None:
     shown(width, *words)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_an_evaluation_fits(shown: Callable[..., str], whole: Path, width: int) -> None:
+def test_an_evaluation_fits_the_terminal_width(shown: Callable[..., str], whole: Path, width: int) -> None:
     text = shown(width, "eval", "whole", "--max-steps", "4", "--attempts", "2", cwd=whole.parent)
     assert "exact accuracy" in text
     assert "puzzles per second" in text
@@ -112,7 +114,7 @@ COLUMNS = Columns(
 )
 
 
-def test_a_table_that_fits_is_left_alone() -> None:
+def test_a_table_that_fits_is_printed_in_full() -> None:
     layout = fit(COLUMNS, ROWS, 80)
     assert layout.head == ["model       puzzles  measured on                      one pass"]
     assert layout.dropped == []
@@ -140,7 +142,7 @@ def test_columns_are_dropped_in_their_order_and_then_rows_become_blocks() -> Non
     ]
 
 
-def test_running_text_moves_below_its_row() -> None:
+def test_long_text_moves_below_its_row() -> None:
     columns = Columns(("preset", "purpose"), (False, False), (), (), prose=True)
     layout = fit(columns, [("sudoku-extreme-with-a-name", "hard puzzles of nine digits, for a GPU")], 40)
     assert layout.body == ["sudoku-extreme-with-a-name", "    hard puzzles of nine digits, for a", "    GPU"]

@@ -13,7 +13,7 @@ from hrm_cli.errors import ConfigError
     ("share", "depth"),
     [(0, (2, 2)), (0.199, (2, 2)), (0.2, (3, 2)), (0.5, (4, 4)), (0.72, (6, 5)), (0.85, (8, 6)), (1, (8, 6))],
 )
-def test_the_rsm_schedule_deepens_at_its_papers_shares(share: float, depth: tuple[int, int]) -> None:
+def test_the_rsm_schedule_deepens_at_the_fractions_of_its_paper(share: float, depth: tuple[int, int]) -> None:
     assert depth_at(share, "rsm") == depth
 
 
@@ -28,7 +28,7 @@ def test_stages_may_be_written_out() -> None:
 @pytest.mark.parametrize(
     "text", ["", "deep", "2x2", "2x2@0.5", "2x2@0 3x3@0", "0x2@0", "2x2@0 3x3@1", "2x2@-1"]
 )
-def test_what_is_no_schedule_is_refused(text: str) -> None:
+def test_an_invalid_schedule_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"accepted: rsm, cgar|start at 0 and increase"):
         parse_schedule(text)
 

@@ -67,7 +67,7 @@ def test_unreadable_override_is_refused_with_what_would_be_accepted(override: st
     assert message in str(caught.value)
 
 
-def test_all_bad_overrides_are_told_at_once() -> None:
+def test_all_bad_overrides_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_overrides(["lrr=1", "epochs=3", "max_steps=1"])
     assert str(caught.value).startswith(

@@ -133,7 +133,7 @@ def test_exponents_without_a_point_are_numbers_though_yaml_reads_text(tmp_path: 
 @pytest.mark.parametrize(
     ("word", "meant"), [("on", "on"), ("off", "off"), ('"off"', "off"), ("auto", "auto")]
 )
-def test_on_and_off_are_words_though_yaml_reads_truth_values(word: str, meant: str, tmp_path: Path) -> None:
+def test_on_and_off_are_words_although_yaml_reads_booleans(word: str, meant: str, tmp_path: Path) -> None:
     file = written(tmp_path, f"extends: tiny\ntrain:\n  compile: {word}\n")
     assert load_preset(file).train.compile == meant
     assert load_preset("tiny", [f"train.compile={word}"]).train.compile == meant
@@ -151,7 +151,7 @@ def test_byte_order_mark_windows_lines_and_yaml_anchors_are_read(tmp_path: Path)
     assert load_preset(str(path)).train.epochs == 3
 
 
-def test_circle_of_extends_is_refused_with_the_chain(tmp_path: Path) -> None:
+def test_a_cycle_of_extends_is_refused_with_the_chain(tmp_path: Path) -> None:
     a = written(tmp_path, "extends: b.yaml\n", "a.yaml")
     b = written(tmp_path, "extends: ./a.yaml\n", "b.yaml")
     assert message(a) == f"extends is circular: {a} → {b} → {a}"
@@ -210,7 +210,7 @@ def test_wrong_file_is_refused_with_file_key_and_what_is_accepted(
     assert found.format(file=file) in message(file)
 
 
-def test_every_problem_is_told_at_once_with_the_file_it_came_from(tmp_path: Path) -> None:
+def test_every_problem_is_reported_at_once_with_its_file(tmp_path: Path) -> None:
     parent = written(tmp_path, "train: {lr: -1}\n", "parent.yaml")
     child = written(tmp_path, "extends: parent.yaml\narch: {hidden_size: 1}\ndata: {sizes: 4}\n")
     with pytest.raises(InvalidConfigError) as caught:
@@ -223,7 +223,7 @@ def test_every_problem_is_told_at_once_with_the_file_it_came_from(tmp_path: Path
     ]
 
 
-def test_names_that_registries_own_are_checked_with_the_rest(tmp_path: Path) -> None:
+def test_names_in_registries_are_checked_with_the_rest(tmp_path: Path) -> None:
     def check(name: str) -> None:
         raise ConfigError(f"arch.core: unknown core {name!r}")
 
@@ -295,7 +295,7 @@ def test_any_yaml_document_is_either_a_preset_or_a_config_error(
         load_preset(file)
 
 
-def test_an_unknown_logger_is_told_which_there_are() -> None:
+def test_an_unknown_logger_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
         ConfigError, match=r"train\.loggers: found 'nothing'; accepted: a list of tensorboard or wandb"
     ):

@@ -46,7 +46,7 @@ def answers(model: Any, dataset: Dataset) -> tuple[dict[int, np.ndarray], Any]:
 
 
 @pytest.mark.parametrize("name", SOLVED)
-def test_a_bundled_model_gives_the_answers_that_it_gives_on_a_cpu(
+def test_a_bundled_model_gives_the_same_answers_as_on_a_cpu(
     name: str, accelerator: torch.device, tmp_path: Path
 ) -> None:
     build_dataset(SOLVED[name], tmp_path / "data")
@@ -76,7 +76,7 @@ def test_a_bundled_model_solves_on_the_accelerator_in_its_own_number_format(
     assert [record["status"] for record in records] == ["solved"] * 3
 
 
-def test_a_run_trains_on_the_accelerator_and_goes_on_with_its_checkpoint(
+def test_a_run_trains_on_the_accelerator_and_resumes_from_its_checkpoint(
     run_hrm: Callable[..., Any], accelerator: torch.device, tmp_path: Path
 ) -> None:
     settings = (

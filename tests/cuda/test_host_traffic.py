@@ -179,7 +179,7 @@ def test_the_host_never_waits_for_the_accelerator_in_a_compiled_step(
 
 
 @pytest.mark.cuda
-def test_batches_reach_the_accelerator_while_the_host_goes_on(accelerator: torch.device) -> None:
+def test_batches_reach_the_accelerator_without_blocking_the_host(accelerator: torch.device) -> None:
     numbers = np.arange(6 * 81, dtype=np.int32).reshape(6, 81)
     ready = as_tensors(Batch(numbers, numbers, numbers[:, 0].copy()), accelerator)
     with waits_forbidden(accelerator):

@@ -151,7 +151,7 @@ def test_a_resumed_run_is_bit_for_bit_the_one_that_was_never_stopped(
 
 @pytest.mark.parametrize("case", ["hrm", "rsm"])
 @pytest.mark.parametrize("direction", ["CPU to accelerator", "accelerator to CPU"])
-def test_a_checkpoint_goes_on_on_another_device(
+def test_a_checkpoint_resumes_on_another_device(
     case: str, direction: str, accelerator: torch.device, tmp_path: Path
 ) -> None:
     cpu = torch.device("cpu")

@@ -31,7 +31,7 @@ def groups(block: Copies) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 @pytest.mark.parametrize(("size", "copies"), [(4, 100), (6, 50), (9, 300)])
-def test_every_copy_is_a_true_puzzle_with_its_answer(size: int, copies: int) -> None:
+def test_every_copy_is_a_valid_puzzle_with_its_answer(size: int, copies: int) -> None:
     domain = SudokuDomain(size)
     originals = puzzles(size, 5)
     found = [group for block in blocks(size, 5, copies) for group in groups(block)]
@@ -54,7 +54,7 @@ def test_a_puzzle_with_few_copies_gets_all_of_them() -> None:
         assert len({row.tobytes() for row in inputs}) == size
 
 
-def test_exactly_as_many_copies_as_there_are_copies_can_be_had() -> None:
+def test_requesting_exactly_as_many_copies_as_exist_gives_all_of_them() -> None:
     (all_copies,) = blocks(4, 1, 5000)
     wanted = len(all_copies.inputs) - 1
     (again,) = blocks(4, 1, wanted)

@@ -141,7 +141,7 @@ def test_the_state_of_another_dataset_is_refused(general: Dataset, online: Datas
         TrainingBatches(general, 4).load_state_dict(state)
 
 
-def test_online_augmentation_draws_other_copies_at_every_visit_and_keeps_them_true(online: Dataset) -> None:
+def test_online_augmentation_samples_new_valid_copies_at_every_visit(online: Dataset) -> None:
     domain = SudokuDomain(4)
     batches = TrainingBatches(online, 37)
     seen = set()

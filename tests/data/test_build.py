@@ -65,7 +65,7 @@ def test_stored_copies_of_training_puzzles_are_never_test_puzzles(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_thirty_thousand_different_puzzles_of_four_by_four_can_be_had(tmp_path: Path) -> None:
+def test_thirty_thousand_distinct_puzzles_of_four_by_four_can_be_generated(tmp_path: Path) -> None:
     build_dataset(DataConfig(size=4, num_train=30_000, num_test=500), tmp_path / "d")
     train, test = (row_set(inputs(tmp_path / "d", split)) for split in ("train", "test"))
     assert (len(train), len(test)) == (30_000, 500)
@@ -125,7 +125,7 @@ def test_a_subsample_is_drawn_with_the_seed(shared: Path, tmp_path: Path) -> Non
     assert len(a & c) < 10
 
 
-def test_drawn_puzzles_with_several_solutions_are_replaced_by_others(tmp_path: Path) -> None:
+def test_sampled_puzzles_with_more_than_one_solution_are_replaced(tmp_path: Path) -> None:
     a, b = "1234341221434321", "1243341221344321"
     several = "12..341221..4321"
     file = tmp_path / "p.csv"
@@ -183,7 +183,7 @@ def test_a_build_that_fails_leaves_the_old_dataset_and_nothing_else(
     assert [entry.name for entry in target.parent.iterdir()] == ["d"]
 
 
-def test_progress_is_told_and_ends_at_its_total(tmp_path: Path) -> None:
+def test_progress_is_reported_and_ends_at_its_total(tmp_path: Path) -> None:
     told: dict[str, tuple[int, int | None]] = {}
     config = DataConfig(size=4, num_train=30, num_test=5, num_aug=10)
     build_dataset(config, tmp_path / "d", report=lambda stage, *numbers: told.update({stage: numbers}))

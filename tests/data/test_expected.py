@@ -36,14 +36,14 @@ def test_steps_are_those_of_the_plan_over_the_built_dataset(
         ({"domain": "arc", "num_train": 5}, "tasks differ in their number of examples"),
     ],
 )
-def test_what_only_the_dataset_can_tell_is_not_guessed(settings: dict[str, object], words: str) -> None:
+def test_what_only_the_dataset_determines_is_not_guessed(settings: dict[str, object], words: str) -> None:
     found = expected_examples(DataConfig(**settings))
     assert (found.groups, found.steps(TrainConfig())) == (None, None)
     assert words in found.words
     assert "data.path=DIR" in found.words
 
 
-def test_drawn_puzzles_of_a_source_are_counted() -> None:
+def test_sampled_puzzles_of_a_source_are_counted() -> None:
     data = DataConfig(source="hf:someone/puzzles", subsample_size=1000, num_aug=1000)
     assert expected_examples(data).steps(TrainConfig(epochs=20_000, global_batch_size=768)) == 26_041
 

@@ -196,7 +196,7 @@ def test_no_input_of_a_split_is_symmetric_to_one_of_another(tmp_path):
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(3, 3), (2, 3)])
-def test_training_draws_claimed_copies_which_are_right_pairs(tmp_path, rows, columns):
+def test_training_samples_copies_by_the_declared_symmetries_which_are_valid_pairs(tmp_path, rows, columns):
     """The task commutes with its symmetries: every cell is raised by one, modulo four."""
     grids = np.random.default_rng(1).integers(0, 4, (30, rows, columns))
     pairs = [(grid.tolist(), ((grid + 1) % 4).tolist()) for grid in grids]
@@ -219,7 +219,7 @@ def test_training_draws_claimed_copies_which_are_right_pairs(tmp_path, rows, col
     assert unseen > 30
 
 
-def test_exchanged_symbols_are_exchanged_in_input_and_output_alike(tmp_path):
+def test_permuted_symbols_are_permuted_in_input_and_output_alike(tmp_path):
     build(write_jsonl(tmp_path / "p.jsonl", PAIRS), tmp_path / "data", symmetries=["symbols"])
     dataset = Dataset.open(tmp_path / "data", "train")
     batch = next(TrainingBatches(dataset, 24))

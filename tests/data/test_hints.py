@@ -83,7 +83,7 @@ def test_a_stream_with_hints_resumes_bit_for_bit(online: Dataset) -> None:
         assert np.array_equal(expected.labels, batch.labels)
 
 
-def test_visits_with_hints_are_true_puzzles_and_drawn_afresh_each_time(online: Dataset) -> None:
+def test_visits_with_hints_are_valid_puzzles_and_sampled_anew_each_time(online: Dataset) -> None:
     domain = SudokuDomain(4)
     empties = []
     for batch in islice(TrainingBatches(online, 60), 30):

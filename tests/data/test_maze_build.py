@@ -72,20 +72,20 @@ def test_the_same_seed_builds_the_same_files(tmp_path: Path) -> None:
         assert file.read_bytes() == (tmp_path / "b" / file.relative_to(tmp_path / "a")).read_bytes()
 
 
-def test_more_copies_than_a_square_has_are_not_to_be_had_and_a_note_says_so(tmp_path: Path) -> None:
+def test_more_copies_than_a_square_has_symmetries_give_all_of_them_and_a_note(tmp_path: Path) -> None:
     summary = build(tmp_path / "d", size=8, num_train=3, num_test=0, num_aug=20)
     assert summary.train.puzzles == 3 * 8
     assert "3 of 3 training puzzles have fewer than 20 different augmented copies" in summary.notes[0]
 
 
-def test_no_image_of_a_test_maze_is_trained_on_where_the_split_is_strict(tmp_path: Path) -> None:
+def test_no_symmetric_copy_of_a_test_maze_is_trained_on_with_a_strict_split(tmp_path: Path) -> None:
     build(tmp_path / "d", size=4, num_train=30, num_test=30, style="walls", strict_split=True)
     domain = MazeDomain(size=4)
     names = [set(domain.canonical(tokens(tmp_path / "d", split)[0])) for split in ("train", "test")]
     assert names[0].isdisjoint(names[1])
 
 
-def test_answers_of_a_file_are_checked_and_missing_ones_found(
+def test_answers_in_a_file_are_checked_and_missing_ones_computed(
     maze_csv: Callable[..., Path], tmp_path: Path
 ) -> None:
     build(tmp_path / "d", source=str(maze_csv(LONGER, (SHORT[0], ""))), num_test=0)
@@ -125,7 +125,7 @@ def test_mazes_of_another_shape_than_the_first_are_named(tmp_path: Path) -> None
         build(tmp_path / "d", source=str(file), num_test=0)
 
 
-def test_several_shortest_paths_are_left_out_unless_they_are_allowed(
+def test_mazes_with_more_than_one_shortest_path_are_left_out_unless_allowed(
     maze_csv: Callable[..., Path], tmp_path: Path
 ) -> None:
     file = maze_csv(LONGER, TIED, OPEN)
@@ -143,7 +143,7 @@ def test_short_paths_are_left_out_by_their_moves_whatever_rating_the_file_gives(
     assert summary.notes == ["mazes.csv: left out 1 puzzles below a shortest path of 3"]
 
 
-def test_sudoku_in_a_file_is_no_maze(tmp_path: Path) -> None:
+def test_a_sudoku_in_a_file_is_not_a_maze(tmp_path: Path) -> None:
     file = tmp_path / "puzzles.txt"
     file.write_text("1.3.....2341....\n")
     with pytest.raises(DatasetError, match=r"'1' in row 1, column 1"):

@@ -141,7 +141,7 @@ def test_a_folder_brings_its_own_test_set(csv_file: CsvWriter, tmp_path: Path) -
     assert len(inputs(tmp_path / "d", "train")) == 25
 
 
-def test_further_sources_leave_the_test_puzzles_of_the_first_as_they_were(tmp_path: Path) -> None:
+def test_additional_sources_leave_the_test_puzzles_of_the_first_unchanged(tmp_path: Path) -> None:
     config = DataConfig(size=6, num_train=30, num_test=10)
     build_dataset(config, tmp_path / "one")
     build_dataset(
@@ -150,7 +150,7 @@ def test_further_sources_leave_the_test_puzzles_of_the_first_as_they_were(tmp_pa
     assert inputs(tmp_path / "one", "test", "all") == inputs(tmp_path / "two", "test", "builtin-minimal")
 
 
-def test_collections_of_a_file_are_told_apart_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_collections_of_a_file_are_separated_on_request(tmp_path: Path) -> None:
     def rows(answer: str, collections: list[str]) -> str:
         lines = [f"{c},{'.' * (i + 1)}{answer[i + 1 :]},{answer}" for i, c in enumerate(collections)]
         return "\n".join(["source,question,answer", *lines]) + "\n"
@@ -261,6 +261,6 @@ def test_sources_are_given_in_a_file_or_on_the_command_line_and_survive_being_wr
         ("minimal", r"data\.also: found 'minimal'; accepted: a list"),
     ],
 )
-def test_a_further_source_that_is_wrong_is_named_by_its_place(further: str, message: str) -> None:
+def test_an_additional_source_that_is_wrong_is_named_by_its_position(further: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_preset("tiny", [f"data.also={further}"])

@@ -49,7 +49,7 @@ def test_columns_are_found_by_name_wherever_they_stand(tmp_path: Path) -> None:
     assert texts(read(file, tmp_path / "s")) == ["00" + ANSWERS_4[0][2:]]
 
 
-def test_missing_answers_are_found(tmp_path: Path) -> None:
+def test_missing_answers_are_computed(tmp_path: Path) -> None:
     file = tmp_path / "p.txt"
     file.write_text("".join(f"...{answer[3:]}\n" for answer in ANSWERS_4))
     assert texts(read(file, tmp_path / "s"), answers=True) == list(ANSWERS_4)
@@ -88,7 +88,7 @@ def test_puzzles_of_another_size_are_named(tmp_path: Path) -> None:
         read(file, tmp_path / "s")
 
 
-def test_several_solutions_are_left_out_and_counted(tmp_path: Path, shared: Path) -> None:
+def test_puzzles_with_more_than_one_solution_are_left_out_and_counted(tmp_path: Path, shared: Path) -> None:
     several = (shared / "data" / "sudoku" / "multi_solution.txt").read_text()
     one = (shared / "data" / "sudoku" / "test.csv").read_text().splitlines()[1].split(",")[1]
     file = tmp_path / "p.txt"

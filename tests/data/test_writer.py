@@ -72,7 +72,7 @@ def test_an_existing_dataset_stays_unless_force_is_given(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", ["file", "folder of something else", "dataset with a stranger in it"])
-def test_what_is_no_dataset_is_never_replaced(tmp_path: Path, kind: str) -> None:
+def test_a_folder_that_is_not_a_dataset_is_never_replaced(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "d"
     if kind == "file":
         target.write_text("precious")
@@ -139,7 +139,7 @@ def test_the_next_build_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     assert names(tmp_path) == ["d"]
 
 
-def test_a_build_that_lives_is_left_alone(tmp_path: Path) -> None:
+def test_a_build_in_progress_is_left_alone(tmp_path: Path) -> None:
     process = start_build(tmp_path / "d")
     write(tmp_path / "d")
     assert len(names(tmp_path)) == 3

@@ -32,14 +32,14 @@ def taken(agreement: Agreement, steps: range, seconds: float, signal: int = 0) -
 
 
 @pytest.mark.parametrize(("seconds", "most"), [(0.001, 4), (0.1, 260), (1.0, 1000)])
-def test_ranks_ask_about_twice_a_second_and_at_least_at_every_long_step(seconds: float, most: int) -> None:
+def test_ranks_synchronize_about_twice_a_second_or_at_every_long_step(seconds: float, most: int) -> None:
     world = Counting(0, 2)
     told = taken(Agreement(world), range(1, 1001), seconds)
     assert world.asked == sum(answer is not None for answer in told)
     assert most / 2 <= world.asked <= most
 
 
-def test_a_signal_is_heard_when_the_ranks_ask_next_and_at_once_where_they_must() -> None:
+def test_a_signal_takes_effect_when_the_ranks_next_synchronize_or_at_once_on_request() -> None:
     agreement = Agreement(Counting(0, 2))
     taken(agreement, range(1, 401), 0.001)
     assert taken(agreement, range(402, 403), 0.001, signal=15) == [None]
@@ -49,11 +49,11 @@ def test_a_signal_is_heard_when_the_ranks_ask_next_and_at_once_where_they_must()
     assert heard[0][0] == 15
 
 
-def test_ranks_that_went_back_to_an_earlier_step_ask_there() -> None:
+def test_ranks_that_rolled_back_synchronize_at_the_earlier_step() -> None:
     agreement = Agreement(Counting(0, 2))
     taken(agreement, range(1, 900), 0.001)
     assert taken(agreement, range(100, 101), 0.001) != [None]
 
 
-def test_a_process_by_itself_asks_nobody_and_hears_every_signal_at_once() -> None:
+def test_a_single_process_handles_every_signal_at_once_without_communication() -> None:
     assert taken(Agreement(ALONE), range(1, 4), 0.001, signal=2) == [(2, 0.001), (2, 0.002), (2, 0.003)]

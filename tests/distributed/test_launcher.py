@@ -73,7 +73,7 @@ def test_a_job_that_ends_well_has_status_0_and_ran_every_process_once(launched, 
     assert starts(tmp_path) == ["0-0", "0-1", "0-2"]
 
 
-def test_cores_are_shared_out_unless_the_user_has_said_how_many_threads(
+def test_cores_are_divided_among_processes_unless_the_user_sets_the_threads(
     launched, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -87,7 +87,7 @@ def test_cores_are_shared_out_unless_the_user_has_said_how_many_threads(
     assert threads_for_each(1) == len(os.sched_getaffinity(0))
 
 
-def test_the_first_cause_speaks_and_its_consequences_are_silent(launched, tmp_path: Path) -> None:
+def test_the_first_error_is_reported_without_the_errors_it_causes(launched, tmp_path: Path) -> None:
     body = """
 if rank == 0:
     time.sleep(0.3)
@@ -104,13 +104,13 @@ sys.exit(1)
     assert failed.value.exit_status == 2
 
 
-def test_an_error_that_would_come_again_is_not_tried_again(launched, tmp_path: Path) -> None:
+def test_a_deterministic_error_is_not_retried(launched, tmp_path: Path) -> None:
     with pytest.raises(JobFailed, match="is damaged"):
         launched('report("refused", 2, "data/x: is damaged"); sys.exit(2)', max_restarts=3)
     assert {start[0] for start in starts(tmp_path)} == {"0", "1"}  # the second time none goes to work
 
 
-def test_other_failures_are_tried_again_as_often_as_allowed(launched, tmp_path: Path) -> None:
+def test_other_failures_are_retried_up_to_the_limit(launched, tmp_path: Path) -> None:
     body = """
 if rank == 1 and attempt < 2:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -152,9 +152,7 @@ report("interrupted", 128 + got[0], "")
     assert signal.getsignal(number) is before
 
 
-def test_a_second_signal_ends_workers_that_do_not_come_to_an_end_and_starts_none_again(
-    launched, tmp_path: Path
-) -> None:
+def test_a_second_signal_kills_workers_that_do_not_exit_and_restarts_none(launched, tmp_path: Path) -> None:
     body = """
 signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, signal.SIG_DFL))
 ready()
@@ -173,7 +171,7 @@ time.sleep(60)
     assert time.monotonic() - began < 30
 
 
-def test_a_signal_that_comes_by_two_ways_counts_once_and_a_later_one_leaves() -> None:
+def test_a_signal_received_twice_counts_once_and_a_later_one_exits() -> None:
     with Interruption(echo_seconds=0.2) as interruption:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)

@@ -113,7 +113,7 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_all_that_a_run_is_made_of_is_the_same_after_20_steps_on_any_number_of_ranks(folder, size) -> None:
+def test_the_whole_state_of_a_run_is_the_same_after_20_steps_on_any_number_of_ranks(folder, size) -> None:
     assert_same_run(folder / f"world-{size}", folder / "world-1")
 
 
@@ -129,7 +129,7 @@ def test_weights_embeddings_and_averages_are_the_same_bits_on_every_rank(folder,
     assert len(set(digests)) == 1
 
 
-def test_a_run_goes_on_with_another_number_of_ranks_as_if_nothing_had_happened(folder) -> None:
+def test_a_run_resumes_on_another_number_of_ranks_with_the_same_result(folder) -> None:
     # 7 steps on two ranks, 7 on one, 6 on three.
     assert_same_run(folder / "resumed", folder / "world-1")
 
@@ -163,11 +163,11 @@ def test_every_rank_sees_the_rows_bytes_and_sums_of_all(folder, rank: int) -> No
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_rank_that_is_gone_is_told_from_an_error_of_ones_own(folder, rank: int) -> None:
+def test_a_lost_rank_is_distinguished_from_an_error_of_this_rank(folder, rank: int) -> None:
     assert (folder / f"lost-{rank}.txt").is_file()
 
 
-def test_one_process_by_itself_hands_everything_back_as_it_was() -> None:
+def test_a_single_process_returns_every_value_unchanged() -> None:
     rows = torch.arange(3)
     assert ALONE.gather_rows(rows) is rows
     assert ALONE.gather_bytes(b"x") == [b"x"]
@@ -176,7 +176,7 @@ def test_one_process_by_itself_hands_everything_back_as_it_was() -> None:
     assert World(1, 3).rows(12) == slice(4, 8)
 
 
-def test_processes_that_are_started_again_do_not_take_what_the_dead_have_left_for_the_living() -> None:
+def test_restarted_processes_ignore_files_left_by_dead_ones() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     store = dist.HashStore()

@@ -24,7 +24,7 @@ for words in json.loads(sys.argv[1]):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", ["SSE41", "AVX2"])
-def test_training_evaluating_and_solving_work_under_older_instructions(limit: str, tmp_path: Path) -> None:
+def test_training_evaluating_and_solving_work_with_older_cpu_instructions(limit: str, tmp_path: Path) -> None:
     puzzle = tmp_path / "puzzle.txt"
     puzzle.write_text("12343412214.4321\n")
     commands = [

@@ -40,13 +40,13 @@ def task(*outputs: Grid | None, name: str = "a") -> Task:
 
 
 @pytest.mark.parametrize("copy", range(len(COPIES)))
-def test_every_image_votes_in_the_tasks_own_terms(copy: int) -> None:
+def test_every_copy_votes_in_the_frame_of_its_task(copy: int) -> None:
     (best,) = votes_for((copy, RIGHT, 0.0)).candidates("a", INPUT)
     assert np.array_equal(best.grid, RIGHT)
     assert (best.votes, best.confidence) == (1, 0.5)
 
 
-def test_more_votes_stand_before_more_confidence_and_confidence_before_order() -> None:
+def test_candidates_rank_by_votes_then_confidence_then_order() -> None:
     votes = votes_for((0, WRONG, 9.0), (1, RIGHT, -3.0), (2, RIGHT, -3.0))
     assert np.array_equal(votes.candidates("a", INPUT)[0].grid, RIGHT)
     votes = votes_for((0, WRONG, 1.0), (1, RIGHT, 2.0))
@@ -136,7 +136,7 @@ def test_trivial_predictors_on_two_outputs_by_hand() -> None:
         ("concept", 480, "60.41%", "63.74%", "97.01%"),
     ],
 )
-def test_the_ledgers_table_of_trivial_predictors_is_recomputed_to_the_digit(
+def test_the_published_table_of_trivial_predictors_is_recomputed_to_the_digit(
     shared: Path, subset: str, outputs: int, background: str, copy: str, padded: str
 ) -> None:
     tasks = read_tasks(shared / "data" / "arc" / f"arc-agi_{subset}_challenges.json")

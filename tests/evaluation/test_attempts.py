@@ -66,7 +66,7 @@ class Scripted:
                 return
 
 
-def test_all_copies_of_a_puzzle_leave_at_once_when_one_of_them_is_right() -> None:
+def test_all_copies_of_a_puzzle_finish_as_soon_as_one_is_right() -> None:
     first = PUZZLES[0].tobytes()
 
     def respond(tokens: np.ndarray, step: int) -> np.ndarray:
@@ -80,7 +80,7 @@ def test_all_copies_of_a_puzzle_leave_at_once_when_one_of_them_is_right() -> Non
     assert model.at_work == [6, 6, 3, 3]
 
 
-def test_an_image_whose_answer_stands_still_leaves_and_one_that_moves_goes_on() -> None:
+def test_a_copy_whose_answer_is_stable_ends_and_one_that_changes_continues() -> None:
     first = PUZZLES[0].tobytes()
 
     def respond(tokens: np.ndarray, step: int) -> np.ndarray:
@@ -95,7 +95,7 @@ def test_an_image_whose_answer_stands_still_leaves_and_one_that_moves_goes_on() 
     assert (model.at_work[STILL], model.at_work[STILL + 1]) == (3, 1)
 
 
-def test_a_model_that_keeps_dropped_rows_changes_nothing() -> None:
+def test_a_model_that_ignores_dropped_rows_gives_the_same_answers() -> None:
     class Stubborn(Scripted):
         def infer(self, inputs, puzzle_identifiers, max_steps, *, adaptive):
             # Not `yield from`, which would hand on what is sent.
@@ -166,7 +166,7 @@ def test_one_pass_and_attempts_are_measured_on_the_same_puzzles(tmp_path: Path) 
     assert figures["flops_per_puzzle"] == forward_flops(model.arch, 6, 16) * figures["steps_per_puzzle"]
 
 
-def test_accuracy_with_attempts_is_told_set_by_set(tmp_path: Path) -> None:
+def test_accuracy_with_attempts_is_reported_for_each_source(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path / "data") as writer:
         for name, row in (("easy", 1), ("hard", 0)):
             split = writer.split("test", name, seq_len=16)
@@ -182,7 +182,7 @@ def test_accuracy_with_attempts_is_told_set_by_set(tmp_path: Path) -> None:
     assert attempted.by_set == {"easy": 1.0, "hard": 1.0}
 
 
-def test_what_is_tried_again_is_decided_by_the_rules_and_never_by_the_datasets_answers(
+def test_retries_are_decided_by_the_rules_and_never_by_the_answers_of_the_dataset(
     tmp_path: Path,
 ) -> None:
     # An answer that obeys the rules but is not the dataset's counts as wrong, and no attempt may mend it.

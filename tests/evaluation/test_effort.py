@@ -58,7 +58,7 @@ def solver(step_of_answer: int, *, of_copies_only: bool = False) -> ACTModel:
         ("high", PLAIN, "arc", (1, 0, 0)),
     ],
 )
-def test_a_level_has_the_stages_that_can_help(
+def test_an_effort_level_has_the_stages_that_can_help(
     level: str, arch: ArchConfig, domain: str, expected: tuple[int, int, int]
 ) -> None:
     effort = effort_of_level(level, arch, make_domain(domain), 32)  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ def test_an_answer_that_copies_find_needs_no_search() -> None:
     assert np.array_equal(found.tokens, solution(PUZZLE))
 
 
-def test_search_takes_over_what_copies_leave_and_efforts_add_up() -> None:
+def test_search_runs_on_what_copies_leave_unsolved_and_costs_add_up() -> None:
     found = tried(ACTModel(Believer(needs(1))), replace(EFFORT, nodes=20), PUZZLE, OTHER)
     for index, puzzle in enumerate((PUZZLE, OTHER)):
         one = found[index]
@@ -149,7 +149,7 @@ def test_work_is_counted_in_steps_whose_flops_are_known() -> None:
     assert forward_flops(UNITS, 11, 81) == step_flops(components(UNITS, 11, 81)).forward > 0
 
 
-def test_an_evaluation_says_which_stage_solved_how_many_and_what_it_took(tmp_path: Path) -> None:
+def test_an_evaluation_reports_what_each_stage_solved_and_its_cost(tmp_path: Path) -> None:
     puzzles = np.stack((PUZZLE, OTHER))
     with DatasetWriter(tmp_path / "data") as writer:
         split = writer.split("test", seq_len=16)

@@ -51,7 +51,7 @@ def dataset(tmp_path: Path) -> Dataset:
     return write(tmp_path / "data", inputs, labels)
 
 
-def test_figures_follow_from_the_answers_and_the_steps(dataset: Dataset) -> None:
+def test_metrics_follow_from_the_answers_and_the_steps(dataset: Dataset) -> None:
     # The first puzzle halts at step 1, too early; the second at 2, right; the third never, with two cells right.
     result = evaluate(halting_at({1: 1, 2: 2}), dataset, EvalConfig(batch_size=2))
     assert result.puzzles == 3
@@ -73,7 +73,7 @@ def test_the_batch_size_changes_no_figure(dataset: Dataset) -> None:
     assert len({(r.puzzles, r.exact_accuracy, r.cell_accuracy, r.mean_steps) for r in results}) == 1
 
 
-def test_puzzles_that_leave_make_room_for_others_so_that_the_batch_stays_full(tmp_path: Path) -> None:
+def test_finished_rows_are_replaced_so_that_the_batch_stays_full(tmp_path: Path) -> None:
     # One in eight takes all three steps, the others one.
     inputs = [[3 if i % 8 == 0 else 1] * TOKENS for i in range(64)]
     data = write(tmp_path / "data", inputs, inputs)

@@ -60,7 +60,7 @@ def model_file(path: Path, tensors: dict[str, Tensor], data: Path) -> Path:
     return path
 
 
-def test_it_gives_the_figures_of_a_model_whose_embeddings_are_all_the_blank_one(
+def test_an_ablation_gives_the_figures_of_a_model_whose_embeddings_are_all_blank(
     tmp_path: Path, data: Path, tensors: dict[str, Tensor]
 ) -> None:
     own = model_file(tmp_path / "own.safetensors", tensors, data)

@@ -70,7 +70,7 @@ def test_noise_at_every_step_is_another_source_of_candidates(untrained: FixedMod
     assert len({round(one.confidence, 6) for one in noisy}) == 3
 
 
-def test_candidates_say_what_speaks_for_them(untrained: FixedModel) -> None:
+def test_candidates_carry_the_figures_that_selectors_compare(untrained: FixedModel) -> None:
     for one in gathered(untrained, PUZZLES, [1, 2])[1]:
         assert one.violations == FOUR.violations(PUZZLES[1:], one.tokens[None])[0]
         assert one.confidence < 0
@@ -78,7 +78,7 @@ def test_candidates_say_what_speaks_for_them(untrained: FixedModel) -> None:
         assert one.steps == 2
 
 
-def test_an_attempt_ends_when_the_model_is_sure() -> None:
+def test_an_attempt_ends_when_the_model_is_confident() -> None:
     model = FixedModel(scripted(lambda row, step: (row, 1.0 if step == 2 else -1.0), FOUR.vocab_size, 16))
     tries = Tries(2, 9, copies=False)
     ((_, candidates),) = gather_candidates(model, FOUR, PUZZLES[:1], tries, [1])

@@ -120,7 +120,7 @@ def test_time_that_is_up_gives_every_puzzle_its_best_answer() -> None:
     assert core.at_work == []
 
 
-def test_the_cell_opened_tells_most_for_each_token_that_would_be_tried() -> None:
+def test_the_expanded_cell_has_the_most_entropy_per_plausible_token() -> None:
     puzzle = tokens("....4...........")
     chances = np.zeros((16, FOUR.vocab_size))
     chances[:, 2] = 1

@@ -105,7 +105,7 @@ def test_arc_voting_is_reproduced_exactly(shared: Path, program: ModuleType) -> 
 
 
 @pytest.mark.parametrize("quantity", ["preds", "q_halt_logits"])
-def test_altered_predictions_of_the_arc_recording_are_noticed_with_exit_status_1(
+def test_altered_predictions_of_the_arc_recording_give_exit_status_1(
     program: ModuleType, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], quantity: str
 ) -> None:
     copy = tmp_path / "arc_vote"
@@ -119,13 +119,13 @@ def test_altered_predictions_of_the_arc_recording_are_noticed_with_exit_status_1
     assert "NOT reproduced" in capsys.readouterr().out
 
 
-def test_a_folder_that_is_no_recording_ends_with_status_2(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_recording_ends_with_status_2(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, PROGRAM, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "cannot be replayed" in done.stderr
 
 
-def test_a_file_that_is_no_recording_ends_with_status_2(
+def test_a_file_that_is_not_a_recording_ends_with_status_2(
     program: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     junk = tmp_path / "junk.safetensors"

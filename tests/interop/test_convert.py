@@ -87,7 +87,7 @@ def test_ours_and_back_keeps_every_bit_and_the_whole_header(tmp_path: Path, pres
     assert (second.preset, second.facts, second.step) == (first.preset, facts, 77)
 
 
-def test_a_companion_that_no_longer_fits_the_tensors_does_not_overrule_them(tmp_path: Path) -> None:
+def test_a_companion_file_that_no_longer_matches_the_tensors_does_not_override_them(tmp_path: Path) -> None:
     path, _ = native(tmp_path, "base")
     theirs = tmp_path / "step_77"
     to_reference(path, theirs)
@@ -100,7 +100,7 @@ def test_a_companion_that_no_longer_fits_the_tensors_does_not_overrule_them(tmp_
     assert same_bits(again["inner.L_init"], load_file(path)["inner.L_init"])
 
 
-def test_the_configuration_beside_the_file_is_taken_over_and_comes_back_as_it_was(write_reference) -> None:
+def test_the_configuration_next_to_the_file_is_used_and_written_back_unchanged(write_reference) -> None:
     source = write_reference(reference_state(), CONFIG)
     done = converted(source, seq_len=16)
     arch, train = done.preset.arch, done.preset.train
@@ -114,7 +114,7 @@ def test_the_configuration_beside_the_file_is_taken_over_and_comes_back_as_it_wa
     assert (back / "all_config.yaml").read_bytes() == (source.parent / "all_config.yaml").read_bytes()
 
 
-def test_a_setting_changed_on_the_way_is_changed_in_the_configuration_that_comes_back(
+def test_a_setting_changed_during_conversion_is_changed_in_the_configuration_written_back(
     write_reference,
 ) -> None:
     source = write_reference(reference_state(), CONFIG)
@@ -203,7 +203,7 @@ def test_a_preset_says_what_tensors_cannot_and_settings_overrule_it(write_refere
         ({"hidden": 64, "identifiers": 0}, [], {"seq_len": 16, "resize_puzzle_embedding": 5}, "no puzzle embeddings"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_told_or_does_not_fit_is_said_and_how_to_say_it(
+def test_what_cannot_be_inferred_or_does_not_match_is_reported_with_the_option_that_sets_it(
     write_reference, state, settings, wishes, message
 ) -> None:
     source = write_reference(reference_state(**state))

@@ -66,7 +66,7 @@ def test_a_checkpoint_of_the_reference_is_converted_evaluated_and_written_back(
     assert sorted(path.name for path in back.parent.iterdir()) == ["all_config.yaml", "step_52080"]
 
 
-def test_what_was_assumed_is_told_in_plain_words(in_process, tmp_path: Path) -> None:
+def test_assumptions_are_reported_in_plain_words(in_process, tmp_path: Path) -> None:
     torch.save(reference_state(hidden=64, vocab=11), tmp_path / "step_3")
     status, printed, errors = in_process("convert", "step_3", "ours")
     assert status == 0, errors

@@ -189,7 +189,7 @@ def test_an_epoch_by_either_rule_visits_every_group_with_one_of_its_puzzles(eith
             assert any(puzzle <= shown for puzzle in group)
 
 
-def test_ours_say_the_number_of_steps_that_the_reference_reckons_with(sudoku: Path, arc: Path) -> None:
+def test_our_metadata_gives_the_number_of_steps_that_the_reference_computes(sudoku: Path, arc: Path) -> None:
     for folder in (sudoku, arc):
         facts, dataset = Theirs(folder, "train").facts, Dataset.open(folder)
         reckoned = int(50 * facts["total_groups"] * facts["mean_puzzle_examples"] / 6)
@@ -278,7 +278,7 @@ def test_several_sets_are_read_by_both_in_the_same_order_and_none_is_left_out(se
     assert shown == set().union(*allowed)
 
 
-def test_the_reference_names_the_missing_test_split_and_so_do_we_while_training_goes_on(
+def test_the_reference_names_the_missing_test_split_and_so_do_we_while_training_continues(
     shared: Path, tmp_path: Path, in_process: Callable[..., tuple[int, str, str]]
 ) -> None:
     data = tmp_path / "data"

@@ -179,7 +179,7 @@ def answers_of(
     return [tuple(answer) for answer in json.loads(done.stdout.splitlines()[-1])]
 
 
-def test_refusals_of_the_hub_are_told_apart(
+def test_errors_of_the_hub_are_distinguished(
     hub: FakeHub, environment: dict[str, str], run: Path, tmp_path: Path
 ) -> None:
     model = find_model_file(run).read_bytes()
@@ -272,7 +272,7 @@ def test_without_the_client_the_message_says_how_to_get_it(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("text", ["hf:", "hf:me", "hf:me/x@", "hf:me/x/y", "hf:../x", "hf:me/x y", "me/x"])
-def test_an_address_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"write hf:OWNER/NAME, or hf:OWNER/NAME@REVISION"):
         HubAddress.parse(text, "checkpoint")
 

@@ -76,14 +76,14 @@ def test_a_torch_file_of_something_else_says_what_it_holds(
 
 
 @pytest.mark.parametrize("cut", [10, 500, -20])
-def test_a_truncated_file_is_told(tmp_path: Path, write_reference, cut: int) -> None:
+def test_a_truncated_file_is_reported(tmp_path: Path, write_reference, cut: int) -> None:
     source = write_reference(reference_state())
     source.write_bytes(source.read_bytes()[:cut])
     with pytest.raises(CheckpointError, match="not a whole torch file"):
         read_reference(source)
 
 
-def test_trms_later_layout_gives_its_averaged_weights_and_its_step(write_reference) -> None:
+def test_the_later_layout_of_trm_gives_its_averaged_weights_and_step(write_reference) -> None:
     state = reference_state(core="trm", layers=(0, 2))
     name = f"{PREFIX}inner.lm_head.weight"
     average = {name: torch.full((6, 32), 0.5)}
@@ -101,7 +101,7 @@ def test_trms_later_layout_gives_its_averaged_weights_and_its_step(write_referen
     assert any("ema_helper" in note for note in done.notes)
 
 
-def test_of_a_folder_the_newest_step_is_meant(write_reference) -> None:
+def test_a_folder_stands_for_its_newest_step(write_reference) -> None:
     old = write_reference(reference_state(seed=1), name="step_900")
     new = write_reference(reference_state(seed=2), name="step_1000")
     write_reference([1], name="step_1000_all_preds.0")

@@ -26,7 +26,7 @@ def test_all_rows_start_halted_and_so_take_the_first_batch_whole(model: ACTModel
     assert carry.steps.tolist() == [1] * 6
 
 
-def test_rows_that_go_on_keep_their_puzzle_and_halted_rows_take_row_i_of_the_new_batch(
+def test_continuing_rows_keep_their_puzzle_and_halted_rows_take_row_i_of_the_new_batch(
     model: ACTModel, batch: PuzzleBatch
 ) -> None:
     carry, _ = model.train_step(model.initial_carry(batch), batch)
@@ -38,7 +38,7 @@ def test_rows_that_go_on_keep_their_puzzle_and_halted_rows_take_row_i_of_the_new
     assert after.steps.tolist() == [1, 2, 1, 2, 2, 2]
 
 
-def test_a_replaced_row_forgets_its_state(model: ACTModel, batch: PuzzleBatch) -> None:
+def test_a_replaced_row_starts_from_the_initial_state(model: ACTModel, batch: PuzzleBatch) -> None:
     carry, _ = model.train_step(model.initial_carry(batch), batch)
     carry.halted[:] = True
     incoming = shuffled(batch)
@@ -47,9 +47,7 @@ def test_a_replaced_row_forgets_its_state(model: ACTModel, batch: PuzzleBatch) -
     assert torch.equal(reused.logits, fresh.logits)
 
 
-def test_training_halts_where_halting_is_worth_more_than_going_on(
-    model: ACTModel, batch: PuzzleBatch
-) -> None:
+def test_training_halts_if_q_halt_exceeds_q_continue(model: ACTModel, batch: PuzzleBatch) -> None:
     for halt, going_on, expected in ((1.0, 0.0, True), (0.0, 1.0, False)):
         set_q_head(model, halt, going_on)
         model.arch.__dict__["halt_exploration_prob"] = 0.0
@@ -66,7 +64,7 @@ def test_rows_halt_at_the_last_step_in_any_case(model: ACTModel, batch: PuzzleBa
     assert carry.halted.all()
 
 
-def test_exploration_keeps_some_rows_going_that_want_to_halt_at_once(model: ACTModel) -> None:
+def test_exploration_keeps_some_rows_running_that_would_halt_at_once(model: ACTModel) -> None:
     set_q_head(model, 9.0, -9.0)
     rows = 4000
     many = PuzzleBatch(

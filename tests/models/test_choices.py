@@ -14,7 +14,7 @@ from hrm_cli.models.registry import build_model
 from hrm_cli.training.optimizers import network_optimizer, optimizer_choice
 
 
-def test_a_model_tells_its_attention_blocks_and_compilation(arch: ArchConfig, monkeypatch) -> None:
+def test_a_model_reports_its_attention_blocks_and_compilation(arch: ArchConfig, monkeypatch) -> None:
     monkeypatch.setenv("HRM_CPU_KERNELS", "off")
     model = build_model(arch, 7, 20, 5)
     assert choices(model) == {
@@ -40,6 +40,6 @@ def test_attention_is_chosen_once_for_a_kind_of_tensors(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(("name", "words"), [("adamw", "AdamW"), ("adam_atan2", "AdamATan2")])
-def test_an_optimizer_is_told_by_its_name(name: str, words: str) -> None:
+def test_an_optimizer_is_reported_by_name(name: str, words: str) -> None:
     config = TrainConfig(optimizer=name)
     assert optimizer_choice(network_optimizer([torch.nn.Parameter(torch.zeros(1))], config)) == words

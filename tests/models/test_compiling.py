@@ -231,7 +231,7 @@ def no_backward(graph: Any, inputs: Any) -> Any:
 
 
 @pytest.mark.parametrize("backend", [no_compiler, no_backward], ids=["forward", "backward"])
-def test_where_nothing_can_be_compiled_auto_goes_on_without_and_says_so(backend: Any) -> None:
+def test_auto_continues_uncompiled_with_a_note_if_nothing_can_be_compiled(backend: Any) -> None:
     model = as_on_cuda(small("hrm"), "auto", backend)
     with pytest.warns(UserWarning, match=r"no C\+\+ compiler was found.*continues without it"):
         found = trained(model)
@@ -242,7 +242,7 @@ def test_where_nothing_can_be_compiled_auto_goes_on_without_and_says_so(backend:
 
 
 @pytest.mark.parametrize("backend", [no_compiler, no_backward], ids=["forward", "backward"])
-def test_where_nothing_can_be_compiled_asking_for_it_is_an_error_that_names_the_key(backend: Any) -> None:
+def test_requesting_compilation_where_nothing_compiles_is_an_error_that_names_the_key(backend: Any) -> None:
     with pytest.raises(ConfigError, match=r"train\.compile: torch\.compile failed.*no C\+\+ compiler"):
         trained(as_on_cuda(small("hrm"), "on", backend))
 
@@ -263,7 +263,7 @@ def test_a_compiler_that_fails_at_a_later_size_does_not_end_the_run() -> None:
 
 
 @pytest.mark.parametrize("mode", ["auto", "on"])
-def test_exhausted_memory_is_no_failure_of_the_compiler(mode: str) -> None:
+def test_running_out_of_memory_is_not_a_compiler_failure(mode: str) -> None:
     def exhausted(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
@@ -271,7 +271,7 @@ def test_exhausted_memory_is_no_failure_of_the_compiler(mode: str) -> None:
         trained(as_on_cuda(small("hrm"), mode, exhausted))
 
 
-def test_exhausted_memory_is_known_through_what_wraps_it() -> None:
+def test_running_out_of_memory_is_recognized_inside_wrapping_exceptions() -> None:
     cause = torch.OutOfMemoryError("CUDA out of memory")
     wrapped = RuntimeError("backend failed")
     wrapped.__cause__ = cause
@@ -282,7 +282,7 @@ def test_exhausted_memory_is_known_through_what_wraps_it() -> None:
     assert out_of_memory(RuntimeError("backend failed")) is None
 
 
-def test_an_error_of_the_function_itself_is_told_as_it_is() -> None:
+def test_an_error_of_the_function_itself_is_raised_unchanged() -> None:
     def wrong(x: torch.Tensor) -> torch.Tensor:
         return x.reshape(5, 5)
 
@@ -298,7 +298,7 @@ def test_recomputed_activations_go_with_compiled_updates() -> None:
     assert_alike(trained(model), trained(small("hrm")), 1e-5)
 
 
-def test_on_a_processor_auto_compiles_nothing() -> None:
+def test_on_a_cpu_auto_compiles_nothing() -> None:
     model = small("hrm")
     compile_updates(model, "auto")
     core = model.inner

@@ -30,7 +30,7 @@ def test_a_launcher_touches_no_gpu_and_every_rank_finds_its_own(name: str, two_g
     assert two_gpus == []
 
 
-def test_a_gpu_that_is_named_becomes_the_current_one_before_anything_lies_there(two_gpus: list[Any]) -> None:
+def test_a_named_gpu_becomes_current_before_anything_is_allocated(two_gpus: list[Any]) -> None:
     device = torch.device("cuda:1")
     assert resolve_device("cuda:1") == device
     assert two_gpus == [("set_device", device), ("empty", device)]
@@ -43,13 +43,13 @@ def test_a_gpu_beyond_the_last_is_refused_with_how_many_there_are(two_gpus: list
         choose_device("cuda", RankInfo(3))
 
 
-def test_a_driver_that_does_not_serve_is_passed_over_by_auto(two_gpus: list[Any], monkeypatch) -> None:
+def test_auto_skips_a_driver_that_does_not_work(two_gpus: list[Any], monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto").type in ("cpu", "mps")
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:1", "nonsense", "meta"])
-def test_a_device_that_is_not_there_is_refused_by_its_name(name: str, monkeypatch) -> None:
+def test_a_missing_device_is_refused_by_name(name: str, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     for find in (find_device, resolve_device):
         with pytest.raises(ConfigError, match=name):

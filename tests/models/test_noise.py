@@ -48,7 +48,7 @@ def test_a_row_without_a_seed_answers_bit_by_bit_as_without_noise(
     assert not torch.equal(noisy[:, 1], plain[:, 1])
 
 
-def test_a_row_keeps_its_noise_when_others_leave(model: ACTModel, batch: PuzzleBatch) -> None:
+def test_a_row_keeps_its_noise_when_other_rows_finish(model: ACTModel, batch: PuzzleBatch) -> None:
     seeds = [[0, row] for row in range(len(batch.inputs))]
     whole = answers(model, batch.inputs, RowNoise(BOTH, seeds))
     identifiers = torch.zeros(len(batch.inputs), dtype=torch.int32)

@@ -68,7 +68,7 @@ def test_outputs_permute_with_every_symmetry_of_sudoku(core: str, size: int, see
     torch.testing.assert_close(moved.q_halt, plain.q_halt.expand(4), atol=1e-5, rtol=1e-5)
 
 
-def test_a_model_of_one_size_has_the_weights_of_every_other() -> None:
+def test_the_weights_of_a_units_model_load_into_a_model_of_another_size() -> None:
     nine, four = units_model(9), units_model(4)
     four.load_state_dict(nine.state_dict())
     assert four.core.seq_len == 16
@@ -79,14 +79,14 @@ def test_only_the_slow_module_of_hrm_attends_between_cells() -> None:
     assert names == ["inner.H_level.layers.0.units.o_proj.weight"]
 
 
-def test_tokens_that_are_no_digits_are_never_answered() -> None:
+def test_tokens_that_are_not_digits_are_never_in_an_answer() -> None:
     model = units_model(4)
     out = answers(model, np.ones((3, 16), np.uint8))
     assert out.logits is not None
     assert out.logits.argmax(-1).min() >= 2
 
 
-def test_what_a_cell_reads_reaches_cells_that_share_no_unit_through_others() -> None:
+def test_information_reaches_cells_that_share_no_unit_through_other_cells() -> None:
     # One round of messages goes along units; attention reaches everywhere, so it is shut here.
     model = units_model(9, H_cycles=1, L_cycles=1)
     with torch.no_grad():

@@ -68,7 +68,7 @@ def test_trm_presets_are_the_published_runs(name, shape, trainable, arch, train)
         assert getattr(preset.train, key) == value, key
 
 
-def test_trm_stores_one_module_and_learns_no_value_of_going_on(batch: PuzzleBatch) -> None:
+def test_trm_stores_one_module_and_has_no_q_continue(batch: PuzzleBatch) -> None:
     model = seeded(
         trm_arch(mlp_t=True, pos_encodings="none").model_copy(
             update={"hidden_size": 32, "num_heads": 4, "puzzle_emb_ndim": 32}

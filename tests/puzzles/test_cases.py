@@ -42,12 +42,12 @@ def test_every_case_is_read(shared, name):
     assert [SudokuDomain(len(item.grid)).text(item.grid) for item in items] == PUZZLES[name]
 
 
-def test_a_case_of_rules_alone_holds_no_puzzle(shared):
+def test_a_file_of_ruled_lines_only_holds_no_puzzle(shared):
     with pytest.raises(PuzzleError, match="holds no puzzle"):
         list(read_puzzles(shared / "cases/F02_only_rules.txt"))
 
 
-def test_the_case_of_16_rows_is_one_puzzle(shared):
+def test_a_grid_of_16_rows_is_one_puzzle(shared):
     file = shared / "cases/F12_16x16.txt"
     (puzzle,) = read_puzzles(file)
     assert SudokuDomain(16).text(puzzle.grid) == "".join(file.read_text().split())

@@ -65,7 +65,7 @@ def test_what_is_behind_the_end_of_an_output_changes_nothing(domain, data):
 
 
 @given(domains(), st.data())
-def test_the_facts_make_the_domain_again_also_through_json(domain, data):
+def test_a_domain_is_rebuilt_from_its_metadata_also_through_json(domain, data):
     again = make_domain("grids", **json.loads(json.dumps(domain.facts())))
     assert again == domain
     grid = some_grid(data.draw, domain, domain.input_rows, domain.input_columns)
@@ -73,7 +73,7 @@ def test_the_facts_make_the_domain_again_also_through_json(domain, data):
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 7), st.data())
-def test_grids_turn_at_the_corner_of_their_canvas(rows, columns, transform, data):
+def test_grids_are_rotated_in_the_corner_of_their_canvas(rows, columns, transform, data):
     domain = GridsDomain(5, 5, ("a", "b", "c"))
     grid = some_grid(data.draw, domain, rows, columns)
     moved = turn_fields(domain.encode(grid)[None], domain, np.array([transform]))
@@ -108,7 +108,7 @@ def test_same_sizes_need_no_end_marks_and_others_do():
     assert GridsDomain(2, 3, ("a", "b")).encode(np.array([[0, 1]])).tolist() == [2, 3, 1, 1, 1, 0]
 
 
-def test_what_a_model_leaves_without_a_symbol_is_null_and_a_fault():
+def test_a_cell_without_a_symbol_is_null_and_a_violation():
     domain = GridsDomain(1, 2, ("a", "b"), 0, 1, 2, 1, 2)
     answer = domain.decode(np.array([0, 2], np.uint8))
     assert domain.text(answer) == '[[null,"b"]]'
@@ -155,7 +155,7 @@ def test_spaces_and_commas_between_symbols_make_words_of_them():
         ({"a": 1}, "a cell is"),
     ],
 )
-def test_what_is_no_grid_is_named(value, reason):
+def test_what_is_not_a_grid_is_named(value, reason):
     with pytest.raises(PuzzleError, match=reason.replace("(", r"\(")):
         cells_of_json(value, words=False)
 
@@ -174,7 +174,7 @@ def test_what_is_no_grid_is_named(value, reason):
         ({"rows": True, "columns": 1, "symbols": ["a"]}, "whole number"),
     ],
 )
-def test_facts_that_make_no_domain_are_refused(facts, reason):
+def test_metadata_that_describes_no_domain_is_refused(facts, reason):
     with pytest.raises(ConfigError, match=reason):
         make_domain("grids", **facts)
 

@@ -34,6 +34,6 @@ def test_a_long_line_of_repetitions_takes_no_time(piece: str) -> None:
         assert time.process_time() - started < 2, f"{line[:10]} … {line[-10:]}"
 
 
-def test_a_line_beyond_every_puzzle_is_told_apart_from_words() -> None:
+def test_a_line_too_long_for_any_puzzle_is_told_apart_from_text() -> None:
     assert read_line("1" * (LONGEST_LINE + 1), "x:1", (9,)).kind == "long"
     assert read_line("a" * (LONGEST_LINE + 1), "x:1", (9,)).kind == "words"

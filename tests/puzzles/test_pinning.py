@@ -15,7 +15,7 @@ def tokens(*texts: str) -> np.ndarray:
     return np.stack([FOUR.encode(FOUR.parse(text).grid) for text in texts])
 
 
-def test_a_pin_is_one_more_given_and_leaves_the_puzzle_as_it_was() -> None:
+def test_a_pin_adds_one_given_and_leaves_the_original_puzzle_unchanged() -> None:
     (puzzle,) = tokens("..1..4...3....2.")
     before = puzzle.copy()
     pinned = FOUR.pin(puzzle, 0, 3)

@@ -84,7 +84,7 @@ FORMATS = {
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("dress", ["plain", "CRLF", "BOM", "CR", "Latin-1"])
-def test_every_format_is_read_in_every_dress(name, dress):
+def test_every_format_is_read_with_any_encoding_and_line_ends(name, dress):
     text, count = FORMATS[name]
     data = text.encode()
     if dress == "CRLF":
@@ -198,7 +198,7 @@ def test_bad_csv_rows_are_named(row, reason):
         ("\n".join([*ROWS[:4], "53..7...", *ROWS[5:]]), "8 characters in row 5"),
     ],
 )
-def test_a_bad_puzzle_is_named_and_reading_goes_on(tmp_path, bad, reason):
+def test_a_bad_puzzle_is_named_and_reading_continues(tmp_path, bad, reason):
     file = tmp_path / "list.txt"
     file.write_text(f"{PUZZLE}\n\n{bad}\n\n{PUZZLE}\n")
     before, problem, after = read_puzzles(file)
@@ -233,7 +233,7 @@ def test_a_binary_file_is_an_error(data):
         read(data)
 
 
-def test_a_line_that_is_too_long_is_named_and_reading_goes_on():
+def test_a_line_that_is_too_long_is_named_and_reading_continues():
     before, problem, after = read(f"{PUZZLE}\n{'1' * 3_000_000}\r\n{PUZZLE}\r")
     assert isinstance(problem, Unreadable)
     assert problem.where.endswith(":2")

@@ -35,7 +35,7 @@ def cells(items: list[Puzzle | Unreadable]) -> list[str]:
     "heading", ["[Easy]", "[1]", "[ Grid 12 ]", "[State]", "[]", "[Easy] [2]", "(hard)", "{x}"]
 )
 @pytest.mark.parametrize("puzzle", [PUZZLE, GRID])
-def test_a_heading_in_brackets_loses_nothing_after_it(heading, puzzle):
+def test_a_heading_in_brackets_loses_no_text_after_it(heading, puzzle):
     items, skipped = read(f"{heading}\n{puzzle}\n\n{heading}\n{puzzle}\n")
     assert cells(items) == [PUZZLE] * 2
     assert skipped.count == 2
@@ -159,7 +159,7 @@ def test_a_drawing_that_lost_its_leading_spaces_is_refused(rows, reason):
         ". " * 100_000,
     ],
 )
-def test_long_lines_are_named_at_once_and_reading_goes_on(line):
+def test_long_lines_are_named_at_once_and_reading_continues(line):
     started = time.process_time()
     items, _ = read(f"{PUZZLE}\n{line}\n{PUZZLE}\n")
     assert time.process_time() - started < 5

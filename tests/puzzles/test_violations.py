@@ -22,7 +22,7 @@ MAZES = [
 
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 5)), max_size=4))
-def test_sudoku_without_faults_is_what_the_rules_verify(changes: list[tuple[int, int]]) -> None:
+def test_sudoku_answers_without_violations_are_verified_by_the_rules(changes: list[tuple[int, int]]) -> None:
     answer = ANSWER.copy()
     for cell, token in changes:
         answer[cell] = token
@@ -33,7 +33,7 @@ def test_sudoku_without_faults_is_what_the_rules_verify(changes: list[tuple[int,
 
 @settings(max_examples=300)
 @given(st.sampled_from(range(4)), st.integers(0, 2**12 - 1))
-def test_maze_faults_tell_shortest_from_longer_from_broken_paths(which: int, marks: int) -> None:
+def test_maze_violations_distinguish_shortest_longer_and_broken_paths(which: int, marks: int) -> None:
     maze = MAZES[which]
     answer = maze.copy()
     free = 2
@@ -55,7 +55,7 @@ def test_every_path_through_small_mazes_is_judged_as_the_rules_do() -> None:
 
 
 @pytest.mark.parametrize(("wrong_cells", "least"), [(1, 2), (2, 3)])
-def test_more_wrong_cells_never_count_fewer_faults(wrong_cells: int, least: int) -> None:
+def test_more_wrong_cells_never_count_fewer_violations(wrong_cells: int, least: int) -> None:
     answer = ANSWER.copy()
     counts = []
     for cell in np.flatnonzero(PUZZLE == 1)[:wrong_cells]:
@@ -65,7 +65,7 @@ def test_more_wrong_cells_never_count_fewer_faults(wrong_cells: int, least: int)
     assert counts[-1] >= least
 
 
-def test_a_ring_of_marks_beside_a_path_is_a_fault() -> None:
+def test_a_closed_loop_of_marks_next_to_a_path_is_a_violation() -> None:
     maze = MazeDomain(rows=3, columns=8)
     grid = maze.encode(maze.parse("S           #          G").grid)
     answer = grid.copy()

@@ -39,9 +39,7 @@ MUCH = Resources(1000 * GB, 1000 * GB, 1000 * GB, "here")
         ["train.gradient=last_cycle"],
     ],
 )
-def test_params_and_plan_give_the_same_steps_arithmetic_and_memory(
-    settings: list[str], tmp_path: Path
-) -> None:
+def test_params_and_plan_give_the_same_steps_flops_and_memory(settings: list[str], tmp_path: Path) -> None:
     data = ["data.size=4", "data.num_train=40", "data.num_test=4", "data.clues=6-10"]
     preset = load_preset("tiny", [*settings, *data])
     build_dataset(preset.data, tmp_path / "d")
@@ -88,12 +86,12 @@ def test_a_run_that_needs_too_much_memory_is_refused_with_settings_that_fit(
         assert memory <= limit
 
 
-def test_where_no_batch_fits_a_smaller_model_is_advised() -> None:
+def test_if_no_batch_fits_a_smaller_model_is_advised() -> None:
     message = refusal(preset_of(), Computation("float32", "cpu"), Resources(10**6, None, None, "here"))
     assert "take a smaller model" in message
 
 
-def test_a_disk_that_is_too_small_is_refused_with_what_would_help() -> None:
+def test_a_run_that_does_not_fit_the_disk_is_refused_with_a_setting_that_fits() -> None:
     preset = preset_of("train.keep_checkpoints=9")
     cost = Computation("float32", "cpu").cost(preset, SUDOKU)
     disk = 5 * cost.checkpoint

@@ -149,7 +149,7 @@ def test_weights_and_biases_stays_offline_unless_asked_and_keeps_the_figures_in_
 
 
 @pytest.mark.parametrize(("name", "package"), [("tensorboard", "tensorboardX"), ("wandb", "wandb")])
-def test_a_missing_package_is_told_with_the_extra_that_brings_it(
+def test_a_missing_package_is_reported_with_the_extra_that_installs_it(
     monkeypatch: pytest.MonkeyPatch, name: str, package: str
 ) -> None:
     find = importlib.util.find_spec
@@ -213,7 +213,7 @@ def a_run(folder: Path, lines: list[str]) -> Path:
     return folder
 
 
-def test_curves_pass_over_junk_and_take_the_last_of_repeated_steps(tmp_path: Path) -> None:
+def test_curves_skip_invalid_lines_and_use_the_last_of_repeated_steps(tmp_path: Path) -> None:
     lines = [
         '{"kind": "train", "step": 10, "loss": 2.0, "exact_accuracy": NaN}',
         '{"kind": "train", "step": 20, "loss": 1.0, "seconds": 5.5}',
@@ -233,7 +233,7 @@ def test_curves_pass_over_junk_and_take_the_last_of_repeated_steps(tmp_path: Pat
     assert run.junk == 5
 
 
-def test_plan_counts_examples_tokens_arithmetic_and_the_checkpoints_that_exist_at_once(
+def test_plan_counts_examples_tokens_flops_and_the_checkpoints_that_exist_at_once(
     tmp_path: Path,
 ) -> None:
     preset = Preset(arch=ARCH, train=TrainConfig(global_batch_size=8, keep_checkpoints=3, ema_decay=0.9))
@@ -257,7 +257,7 @@ def test_a_checkpoint_on_disk_is_as_large_as_the_plan_says(make_run: Any) -> Non
     assert planned <= size <= planned + 30_000
 
 
-def test_time_that_is_left_reckons_with_steps_that_go_deeper_later() -> None:
+def test_the_remaining_time_accounts_for_deeper_steps_later() -> None:
     plain = Preset(arch=ARCH)
     deeper = Preset(arch=ARCH, train=TrainConfig(depth_schedule="1x1@0 8x1@0.5"))
     plan = Plan(1000, 1.0, 10)

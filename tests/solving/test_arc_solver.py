@@ -113,7 +113,7 @@ def test_a_task_never_seen_gets_no_answer_but_the_reason() -> None:
     assert solver.submission == {"new": [{"attempt_1": GRID.tolist(), "attempt_2": GRID.tolist()}]}
 
 
-def test_adapting_answers_a_task_never_seen_and_tells_of_demonstrations_held_out() -> None:
+def test_adapting_answers_an_unseen_task_and_reports_held_out_demonstrations() -> None:
     adaptation = Adaptation(steps=1, copies=2, batch_size=1)
     (solution,) = ArcSolver(model(), card(), effort(adaptation=adaptation)).solve([task("new")])
     assert solution.answer is not None

@@ -63,7 +63,9 @@ def test_picture_shows_the_first_solved_puzzle_rather_than_the_first(
     assert "not solved" in (tmp_path / "wrong.svg").read_text(encoding="utf-8")
 
 
-def test_no_answer_no_picture(domain: SudokuDomain, solutions: list[Solution], tmp_path: Path) -> None:
+def test_without_an_answer_there_is_no_picture(
+    domain: SudokuDomain, solutions: list[Solution], tmp_path: Path
+) -> None:
     with answer_files((), None, tmp_path / "solve.svg", draw=solve_picture) as write:
         write(domain, solutions[2])
     assert list(tmp_path.iterdir()) == []
@@ -85,7 +87,7 @@ def test_picture_that_would_not_be_svg_is_refused(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize(("count", "are_few"), [(1, True), (FEW, True), (FEW + 1, False), (100, False)])
-def test_opening_tells_whether_there_are_few_and_loses_none(
+def test_opening_a_file_reports_whether_it_is_short_and_loses_no_puzzle(
     tmp_path: Path, count: int, are_few: bool
 ) -> None:
     file = tmp_path / "puzzles.txt"
@@ -95,6 +97,6 @@ def test_opening_tells_whether_there_are_few_and_loses_none(
     assert len(list(opened)) == count
 
 
-def test_missing_file_is_told_when_opened_and_not_when_a_model_has_been_loaded(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_when_opened_and_not_after_a_model_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(PuzzleError, match=r"nowhere\.txt"):
         open_puzzles(tmp_path / "nowhere.txt")

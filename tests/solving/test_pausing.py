@@ -41,7 +41,7 @@ def write_checkpoint(path: Path, core: str = "hrm", seed: int = 0) -> Path:
 
 
 @pytest.mark.parametrize("core", ["hrm", "nova"])
-def test_a_paused_solve_goes_on_bit_exactly_even_when_paused_twice(tmp_path: Path, core: str) -> None:
+def test_a_paused_solve_resumes_bit_exactly_even_when_paused_twice(tmp_path: Path, core: str) -> None:
     model, card = load_model(write_checkpoint(tmp_path / "model.safetensors", core))
     domain = make_domain("sudoku", size=4)
     puzzles = [domain.parse(text, f"line {n}") for n, text in enumerate(PUZZLES)]
@@ -78,7 +78,7 @@ def test_a_paused_solve_goes_on_bit_exactly_even_when_paused_twice(tmp_path: Pat
             assert torch.equal(z_H, states[row])
 
 
-def test_a_carry_of_another_checkpoint_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
+def test_a_carry_of_another_checkpoint_and_a_file_that_is_not_a_carry_are_refused(tmp_path: Path) -> None:
     model, card = load_model(write_checkpoint(tmp_path / "model.safetensors"))
     _, other = load_model(write_checkpoint(tmp_path / "other.safetensors", seed=1))
     domain = make_domain("sudoku", size=4)
@@ -112,7 +112,7 @@ def test_resuming_needs_more_steps_than_were_taken(tmp_path: Path) -> None:
         list(resume_puzzles(model, domain, load_carry(file, card, domain), max_steps=4, adaptive=True))
 
 
-def test_the_command_pauses_and_goes_on(run_hrm, tmp_path: Path) -> None:
+def test_the_command_pauses_and_continues(run_hrm, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "model.safetensors")
     puzzles = tmp_path / "puzzles.txt"
     puzzles.write_text("\n".join(PUZZLES[1:4]) + "\n")

@@ -72,7 +72,7 @@ def test_puzzle_without_solution_is_invalid_and_never_reaches_the_model(
     assert right_model.runs == []
 
 
-def test_puzzle_with_several_solutions_is_named_so_even_when_the_answer_obeys_the_rules(
+def test_a_puzzle_with_more_than_one_solution_is_multiple_even_if_the_answer_obeys_the_rules(
     domain: SudokuDomain, right_model: Any
 ) -> None:
     (solution,) = solve(right_model, domain, [domain.parse(SEVERAL)])
@@ -81,7 +81,9 @@ def test_puzzle_with_several_solutions_is_named_so_even_when_the_answer_obeys_th
     assert solution.answer is not None
 
 
-def test_several_solutions_and_a_wrong_answer_tells_both(domain: SudokuDomain, scripted: Any) -> None:
+def test_the_reason_names_both_more_than_one_solution_and_a_wrong_answer(
+    domain: SudokuDomain, scripted: Any
+) -> None:
     model = scripted(lambda tokens, step: (wrong_answer(tokens), 1.0))
     (solution,) = solve(model, domain, [domain.parse(SEVERAL)])
     assert (solution.status, solution.verified) == ("multiple", False)
@@ -125,7 +127,7 @@ def test_retry_under_a_symmetry_solves_and_maps_the_answer_back(
     assert all(s.attempt > 1 and not s.one_pass for s in solutions)
 
 
-def test_verified_puzzles_are_not_tried_again_and_the_others_have_all_their_copies_in_one_batch(
+def test_verified_puzzles_are_not_retried_and_the_others_have_all_their_copies_in_one_batch(
     domain: SudokuDomain, scripted: Any, right_model: Any, puzzles: list[Puzzle]
 ) -> None:
     hard = domain.encode(puzzles[1].grid).tobytes()
@@ -165,7 +167,7 @@ def test_attempts_used_up_leave_the_answer_with_the_fewest_violations_and_say_so
     assert np.array_equal(solution.trace[-1].grid, solution.answer)
 
 
-def test_of_equally_wrong_answers_the_surest_is_given(
+def test_of_equally_wrong_answers_the_most_confident_is_returned(
     domain: SudokuDomain, scripted: Any, puzzles: list[Puzzle]
 ) -> None:
     model = scripted(lambda tokens, step: (tokens, {1: -3.0, 2: 2.0, 3: -1.0}[step]))
@@ -212,7 +214,7 @@ def test_puzzles_halt_on_their_own_step_and_full_halting_takes_all(
     assert [s.steps for s in solve(model, domain, puzzles, adaptive=False, max_steps=6)] == [6, 6, 6]
 
 
-def test_trace_holds_every_step_of_the_try_that_gave_the_answer_in_the_puzzles_own_frame(
+def test_the_trace_has_every_step_of_the_attempt_that_gave_the_answer_in_the_frame_of_the_puzzle(
     domain: SudokuDomain, scripted: Any, right_model: Any, puzzles: list[Puzzle]
 ) -> None:
     original = domain.encode(puzzles[0].grid).tobytes()

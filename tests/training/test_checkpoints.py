@@ -179,7 +179,7 @@ def test_damaged_and_foreign_checkpoints_are_refused_with_the_reason(model_file,
         ),
     ],
 )
-def test_a_header_that_does_not_fit_the_tensors_is_named(model_file, change, reason) -> None:
+def test_a_header_that_does_not_match_the_tensors_is_named(model_file, change, reason) -> None:
     path = rewritten(model_file, **change)
     with pytest.raises(CheckpointError, match=reason):
         load_model(path)
@@ -226,7 +226,7 @@ def test_a_checkpoint_with_the_generator_of_a_gpu_resumes_on_the_host(make_run) 
 
 
 @pytest.mark.parametrize("rows", [3, 8, 11])
-def test_a_carry_is_cut_or_filled_up_with_rows_that_take_new_puzzles(make_run, rows: int) -> None:
+def test_a_carry_is_truncated_or_padded_with_rows_that_take_new_puzzles(make_run, rows: int) -> None:
     run, state = make_run(7, checkpoint_interval=6)
     train(run, state)
     # One step after a logged line, so that there are sums.

@@ -67,7 +67,7 @@ def test_an_exact_accuracy_that_collapses_after_it_was_high_is_a_divergence(
     assert load_model(run.folder)[1].step == 10
 
 
-def test_a_rollback_goes_on_from_the_best_checkpoint_at_a_lower_rate_and_says_so(
+def test_a_rollback_continues_from_the_best_checkpoint_at_a_lower_rate_and_says_so(
     make_run, recorder_class, tmp_path
 ) -> None:
     recorder = recorder_class()
@@ -162,7 +162,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("moment", ["go_back_to_best", "load_training_state", "record_rollback"])
-def test_a_run_killed_in_the_middle_of_a_rollback_ends_as_if_it_had_not_been(
+def test_a_run_killed_during_a_rollback_ends_as_if_it_had_not_been_killed(
     make_run, tmp_path, monkeypatch, moment: str
 ) -> None:
     def lines(name: str) -> list[dict[str, Any]]:

@@ -38,6 +38,6 @@ def test_settings_that_are_taken_already_are_not_offered() -> None:
     assert "activation_checkpointing" not in text
 
 
-def test_other_errors_pass() -> None:
+def test_other_errors_are_raised_unchanged() -> None:
     with pytest.raises(ValueError, match="other"), memory_errors_reported(CPU, lambda: ("", "")):
         raise ValueError("other")

@@ -107,7 +107,7 @@ def test_a_step_that_overflows_is_skipped_counted_and_told(make_run, recorder_cl
     assert recorder.records[-1]["skipped_steps"] == 1
 
 
-def test_rows_whose_states_broke_take_a_new_puzzle_at_the_next_step(make_run) -> None:
+def test_rows_with_non_finite_states_take_a_new_puzzle_at_the_next_step(make_run) -> None:
     run, state = in_float16(make_run(10))
     config = run.preset.train
     train_one_step(state, as_tensors(next(run.batches)), config, 10)
@@ -127,7 +127,7 @@ def test_gradients_that_overflow_at_any_scale_end_the_run(make_run) -> None:
         train(run, state)
 
 
-def test_a_resumed_run_has_the_scale_it_was_stopped_with(make_run) -> None:
+def test_a_resumed_run_keeps_its_loss_scale(make_run) -> None:
     whole, state = in_float16(make_run(12, folder="whole"))
     state.loss_scale.scale = 2.0**30
     expected = train(whole, state).checkpoint

@@ -62,7 +62,7 @@ class Watcher(Listener):
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_training_goes_on_with_a_warning_and_saves_again_once_it_can(make_run, monkeypatch, name) -> None:
+def test_training_continues_with_a_warning_and_saves_again_once_it_can(make_run, monkeypatch, name) -> None:
     disk = Disk(monkeypatch, *FAILURES[name])
     kept = {}
 
@@ -83,7 +83,7 @@ def test_training_goes_on_with_a_warning_and_saves_again_once_it_can(make_run, m
     assert (result.reason, load_model(run.folder)[1].step) == ("finished", 20)
 
 
-def test_a_run_with_a_spell_of_full_disk_ends_as_one_without(make_run, monkeypatch) -> None:
+def test_a_run_whose_disk_was_full_for_a_while_ends_the_same(make_run, monkeypatch) -> None:
     whole, state = make_run(20, folder="whole")
     expected = load_file(train(whole, state).checkpoint / "training.safetensors")
     disk = Disk(monkeypatch, *FAILURES["full while tensors are written"])
@@ -110,7 +110,7 @@ def test_a_last_checkpoint_that_cannot_be_written_ends_with_status_2_and_the_one
     assert train(run, state).step == 20
 
 
-def test_a_best_that_could_not_be_kept_does_not_stand_in_the_way_of_the_next(make_run, monkeypatch) -> None:
+def test_a_best_checkpoint_that_could_not_be_saved_does_not_block_the_next(make_run, monkeypatch) -> None:
     scores = iter([0.2, 0.9, 0.5, 0.4])
     disk = Disk(monkeypatch, *FAILURES["full while tensors are written"])
     watcher = Watcher({15: lambda: setattr(disk, "broken", True), 25: lambda: setattr(disk, "broken", False)})

@@ -13,7 +13,7 @@ from hrm_cli.errors import TrainingDiverged
 from hrm_cli.training.loop import train
 
 
-def test_the_loss_falls_on_a_task_that_can_be_learned(make_run, recorder_class) -> None:
+def test_the_loss_falls_on_a_learnable_task(make_run, recorder_class) -> None:
     recorder = recorder_class()
     run, state = make_run(400, listeners=(recorder,), lr=3e-3, log_interval=100)
     train(run, state)
@@ -35,7 +35,7 @@ def test_lines_come_at_the_interval_and_at_the_end_with_means_not_sums(make_run,
         )
 
 
-def test_patience_ends_a_run_that_no_longer_gets_better(make_run) -> None:
+def test_patience_ends_a_run_that_no_longer_improves(make_run) -> None:
     scores = iter([0.5, 0.4, 0.5, 0.3])
     run, state = make_run(
         100, patience=2, evaluate=lambda model: {"exact_accuracy": next(scores), "mean_steps": 1.0}
@@ -99,7 +99,7 @@ def test_a_signal_saves_before_the_run_ends(make_run, recorder_class, number) ->
     assert signal.getsignal(number) is before
 
 
-def test_a_second_signal_takes_its_ordinary_course(make_run, recorder_class) -> None:
+def test_a_second_signal_has_its_default_effect(make_run, recorder_class) -> None:
     def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)

@@ -111,7 +111,7 @@ def test_a_run_on_mps_trains_evaluates_saves_and_resumes_with_the_numbers_of_a_c
     assert find_model_file(tmp_path / "mps").is_file()
 
 
-def test_sums_that_were_saved_as_float64_are_narrowed(data: Path, tmp_path: Path, mps: Any) -> None:
+def test_sums_saved_as_float64_are_converted_to_float32(data: Path, tmp_path: Path, mps: Any) -> None:
     overrides = [*SMALL, "train.log_interval=100", "train.max_steps=2", "eval.max_puzzles=2"]
     prepared = prepare_run(TrainRequest(overrides=overrides, data=data, output_dir=tmp_path / "run"))
     folder = trained(prepared, device=torch.device("cpu")).result.checkpoint
@@ -130,7 +130,7 @@ def test_dropout_on_mps_puts_its_generator_back(mps: Any) -> None:
     assert mps.generator.put_back == 1
 
 
-def test_the_stand_in_refuses_what_the_device_refuses_and_what_corrupts_there(mps: Any) -> None:
+def test_the_mps_stand_in_refuses_what_mps_refuses_or_corrupts(mps: Any) -> None:
     there = torch.ones(3).to(standin.MPS)
     for wrong in (
         there.double,
@@ -146,7 +146,7 @@ def test_the_stand_in_refuses_what_the_device_refuses_and_what_corrupts_there(mp
     assert widest_float(torch.device("cpu")) == torch.float64
 
 
-def test_what_is_computed_twice_gets_the_random_numbers_of_the_first_time(mps: Any) -> None:
+def test_recomputed_activations_use_the_same_random_numbers(mps: Any) -> None:
     seen = []
 
     def part(x: torch.Tensor) -> torch.Tensor:

@@ -45,7 +45,7 @@ def teacher_checkpoint(make_run):
     return train(run, state).checkpoint
 
 
-def test_a_teacher_draws_the_students_answers_toward_its_own(make_run, teacher_checkpoint) -> None:
+def test_a_teacher_moves_the_students_answers_toward_its_own(make_run, teacher_checkpoint) -> None:
     run, state = make_run(40, folder="student", distill_weight=4.0, lr=5e-3)
     state.teacher = load_teacher(teacher_checkpoint, run.facts, torch.device("cpu"))
     taught = []

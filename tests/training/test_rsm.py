@@ -35,7 +35,7 @@ def gradient_of(core, batch, depth: Depth) -> torch.Tensor:
     return core.L_level.layers[0].mlp.down_proj.weight.grad.clone()
 
 
-def test_only_the_last_cycle_is_trained_unless_the_step_reaches_back(make_run) -> None:
+def test_only_the_last_cycle_is_trained_except_in_steps_that_reach_further_back(make_run) -> None:
     run, state = rsm_run(make_run)
     core, batch = state.model.inner, as_tensors(next(run.batches))
     # The last cycle alone, started from the detached states of the two before it.
@@ -54,7 +54,7 @@ def test_only_the_last_cycle_is_trained_unless_the_step_reaches_back(make_run) -
 
 @pytest.mark.parametrize("carry_over", [0.0, 0.5])
 @pytest.mark.parametrize("core", ["trm", "hrm"])
-def test_every_recursive_core_trains_so_and_resumes_bit_identically(
+def test_every_recursive_core_trains_with_rsm_and_resumes_bit_identically(
     make_run, core: str, carry_over: float
 ) -> None:
     # Stopped in the second stage of its depth schedule.
@@ -85,7 +85,7 @@ def test_a_checkpoint_right_after_a_logged_step_holds_the_sums_of_one_step(make_
     assert resumed.sums["loss"] == resumed.sums["lm_loss"]
 
 
-def test_rows_that_go_on_keep_their_puzzle_and_start_from_the_state_they_were_left_in(make_run) -> None:
+def test_continuing_rows_keep_their_puzzle_and_start_from_their_last_state(make_run) -> None:
     run, state = rsm_run(make_run, carry_over=0.5)
     core, config, step = state.model.inner, run.preset.train, OBJECTIVES["rsm"]
     first, second = (as_tensors(next(run.batches)) for _ in range(2))
@@ -132,7 +132,7 @@ def test_a_state_that_no_longer_changes_ends_its_puzzle(make_run) -> None:
     assert bool(steps[-1].halts.all())
 
 
-def test_certain_rows_leave_once_every_cell_has_a_token_of_probability_098(make_run) -> None:
+def test_certain_rows_finish_once_every_cell_has_a_token_of_probability_098(make_run) -> None:
     run, state = rsm_run(make_run, halting="certain", H_cycles=1)
     model, batch = state.model, as_tensors(next(run.batches))
     # Larger embeddings, tied to the output, make some rows certain from the start and leave others in doubt.

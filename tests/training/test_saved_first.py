@@ -60,7 +60,7 @@ def resumed(named_run, name: str, *scores: float, **settings: Any):
 
 
 @pytest.mark.parametrize("steps", [20, 10])
-def test_an_evaluation_that_fails_is_made_up_for_when_the_run_is_resumed(named_run, steps: int) -> None:
+def test_a_failed_evaluation_is_repeated_when_the_run_is_resumed(named_run, steps: int) -> None:
     whole, state = named_run("whole", 0.25, 0.5, steps=steps)
     end = load_file(train(whole, state).checkpoint / "training.safetensors")
 
@@ -80,7 +80,7 @@ def test_an_evaluation_that_fails_is_made_up_for_when_the_run_is_resumed(named_r
 
 
 @pytest.mark.parametrize("moment", ["before it is told", "before it is saved"])
-def test_a_run_killed_behind_an_evaluation_says_its_result_once(named_run, monkeypatch, moment: str) -> None:
+def test_a_run_killed_after_an_evaluation_logs_its_result_once(named_run, monkeypatch, moment: str) -> None:
     whole, state = named_run("whole", 0.25, 0.5)
     train(whole, state)
 
@@ -121,7 +121,7 @@ def test_without_a_test_split_a_resumed_run_awaits_no_evaluation(named_run, make
     assert train(run, state).reason == "finished"
 
 
-def test_a_checkpoint_that_cannot_be_written_is_evaluated_all_the_same_but_is_not_the_best(
+def test_a_checkpoint_that_cannot_be_written_is_still_evaluated_but_is_not_the_best(
     named_run, monkeypatch
 ) -> None:
     run, state = named_run("run", 0.5, 0.25, steps=20)

@@ -56,7 +56,7 @@ def test_a_run_ends_in_time_with_its_evaluations_counted(make_run, monkeypatch) 
     assert state.wall_seconds == pytest.approx(clock.now, abs=1)
 
 
-def test_learning_rates_go_down_the_whole_curve_in_the_time_that_there_is(make_run, monkeypatch) -> None:
+def test_the_learning_rate_completes_its_schedule_in_the_available_time(make_run, monkeypatch) -> None:
     clock = FakeClock(monkeypatch, step=0.5)
     settings = {"lr_warmup_steps": 2000, "lr_min_ratio": 0.1, "lr_schedule": "cosine", "log_interval": 1}
     run, state = make_run(LONG, eval_every=LONG, max_minutes=1, listeners=(clock,), **settings)
@@ -67,7 +67,7 @@ def test_learning_rates_go_down_the_whole_curve_in_the_time_that_there_is(make_r
     assert rates[-1] == pytest.approx(1e-4, rel=0.05)
 
 
-def test_a_limit_that_is_not_reached_changes_nothing_but_the_length_of_a_warm_up(make_run) -> None:
+def test_a_time_limit_that_is_not_reached_changes_only_the_length_of_the_warm_up(make_run) -> None:
     run, state = make_run(20, max_minutes=1000)
     result = train(run, state)
     assert (result.reason, result.step, state.horizon) == ("finished", 20, 20)
@@ -76,7 +76,7 @@ def test_a_limit_that_is_not_reached_changes_nothing_but_the_length_of_a_warm_up
     assert rate_factor(100, 1000, config.model_copy(update={"max_minutes": None})) == 100 / 2000
 
 
-def test_the_horizon_follows_the_pace_and_leaves_room_for_the_last_evaluation(make_run) -> None:
+def test_the_number_of_steps_follows_the_speed_and_leaves_time_for_the_last_evaluation(make_run) -> None:
     _, state = make_run(20)
     limit = TimeLimit(1, 1000, evaluates=True)
     for step in range(5):
@@ -97,7 +97,7 @@ def test_the_horizon_follows_the_pace_and_leaves_room_for_the_last_evaluation(ma
     assert limit.follow(state, 50.5)
 
 
-def test_without_a_limit_there_is_no_horizon_even_after_one(make_run) -> None:
+def test_without_a_time_limit_there_is_no_estimated_number_of_steps(make_run) -> None:
     run, state = make_run(6)
     state.horizon = 3
     train(run, state)
@@ -118,7 +118,7 @@ def test_a_resumed_run_has_the_time_that_is_left(make_run, monkeypatch) -> None:
     assert clock.now == pytest.approx(1, abs=0.5)
 
 
-def test_what_a_run_says_of_its_time_is_the_time_that_it_has(make_run, tmp_path) -> None:
+def test_the_reported_time_of_a_run_is_the_time_it_has(make_run, tmp_path) -> None:
     run, _ = make_run(LONG, max_minutes=2.5)
     planned = plan_run(run.preset, run.facts, Plan(LONG, 4.0, 10), "float32", tmp_path)
     lines = plan_lines(planned)

@@ -41,7 +41,7 @@ def traced(domain: SudokuDomain) -> Solution:
 
 
 @pytest.mark.parametrize("size", [4, 6, 9])
-def test_drawing_finds_every_cell_and_the_rules_between_boxes(size: int) -> None:
+def test_a_drawn_grid_has_every_cell_and_the_lines_between_boxes(size: int) -> None:
     domain = SudokuDomain(size)
     grid = (np.arange(size * size, dtype=np.uint8) % (size + 1)).reshape(size, size)
     drawing = draw(domain, grid)

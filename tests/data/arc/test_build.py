@@ -52,7 +52,7 @@ def source(tmp_path: Path) -> Path:
     )
 
 
-def test_the_reference_builders_structure_comes_out_of_the_same_tasks(shared: Path, tmp_path: Path) -> None:
+def test_the_same_tasks_give_the_structure_of_the_reference_builder(shared: Path, tmp_path: Path) -> None:
     recording = shared / "golden" / "arc_vote"
     build(recording / "mini", tmp_path / "d", num_aug=12)
     for split in ("train", "test"):
@@ -205,7 +205,7 @@ def test_online_training_visits_named_copies_one_of_a_task_in_an_epoch_and_resum
     assert np.array_equal(np.concatenate([next(part).inputs for part in slices]), next(whole).inputs)
 
 
-def test_a_competitions_test_set_without_solutions_can_be_built_and_opened(tmp_path: Path) -> None:
+def test_a_competition_test_set_without_solutions_can_be_built_and_opened(tmp_path: Path) -> None:
     hidden = task(3)
     hidden["test"] = [{"input": [[1, 2]]}]
     path = folder(tmp_path / "t", training={"a": task(1)}, evaluation={"h": hidden})

@@ -72,7 +72,7 @@ def step(model: ACTModel) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("settings", ARRANGEMENTS.values(), ids=ARRANGEMENTS)
-def test_in_float32_outputs_and_gradients_are_those_of_the_portable_blocks(
+def test_fused_blocks_in_float32_have_the_outputs_and_gradients_of_the_portable_ones(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = step(made(settings, "float32"))
@@ -84,7 +84,7 @@ def test_in_float32_outputs_and_gradients_are_those_of_the_portable_blocks(
 
 
 @pytest.mark.parametrize("settings", ARRANGEMENTS.values(), ids=ARRANGEMENTS)
-def test_in_bfloat16_they_are_no_further_from_float32_than_the_portable_blocks_are(
+def test_fused_blocks_in_bfloat16_are_as_close_to_float32_as_the_portable_ones(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact, found = step(made(settings, "float32")), step(made(settings, "bfloat16"))
@@ -97,7 +97,7 @@ def test_in_bfloat16_they_are_no_further_from_float32_than_the_portable_blocks_a
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_weights_laid_out_multiply_as_plain_ones(dtype: torch.dtype) -> None:
+def test_prepacked_weights_multiply_like_plain_ones(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     x, weight = (torch.randn(shape, generator=generator).to(dtype) for shape in ((2, 5, 64), (96, 64)))
     tolerance = {"rtol": 2e-2, "atol": 2e-2} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-5}
@@ -106,7 +106,7 @@ def test_weights_laid_out_multiply_as_plain_ones(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("settings", [ARRANGEMENTS[one] for one in ("rope", "several blocks", "units")])
-def test_values_alone_are_those_of_the_whole_step(settings: dict[str, Any]) -> None:
+def test_computing_only_q_values_gives_those_of_the_whole_step(settings: dict[str, Any]) -> None:
     model = made(settings, "float32")
     batch = puzzles(model)
     with torch.no_grad():

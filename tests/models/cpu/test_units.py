@@ -16,7 +16,7 @@ from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 @pytest.mark.parametrize("puzzles", [1, 5])
 @pytest.mark.parametrize("threads", ["one", "three of torch", "three of Python"])
 @pytest.mark.parametrize("attends", [True, False])
-def test_every_position_hears_the_same_on_any_number_of_threads(
+def test_every_position_receives_the_same_messages_on_any_number_of_threads(
     puzzles: int, threads: str, attends: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator, relations, hidden = torch.Generator().manual_seed(0), SudokuDomain(9).relations, 24
@@ -45,7 +45,7 @@ def test_every_position_hears_the_same_on_any_number_of_threads(
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_a_broken_number_reaches_those_that_hear_of_it_because_training_is_stopped_by_it(
+def test_a_nan_reaches_every_position_that_receives_its_message_so_that_training_stops(
     dtype: torch.dtype,
 ) -> None:
     relations, hidden = SudokuDomain(4).relations, 8

@@ -65,7 +65,7 @@ def test_without_being_asked_for_no_kernel_is_used(monkeypatch) -> None:
     assert said == "portable (HRM_CUDA_KERNELS=off)"
 
 
-def test_another_word_is_refused(monkeypatch) -> None:
+def test_an_unknown_value_of_the_switch_is_refused(monkeypatch) -> None:
     monkeypatch.setenv(cuda.CUDA_KERNELS, "some")
     with pytest.raises(
         ConfigError, match="HRM_CUDA_KERNELS: expected off, on, attention or swiglu, got 'some'"
@@ -91,7 +91,7 @@ def test_a_kernel_that_computes_something_else_is_not_used() -> None:
     assert "wrong numbers" in str(cuda._problem(lambda: float("nan") * ones, lambda: ones))
 
 
-def test_layers_take_the_kernels_without_gradient_alone(monkeypatch) -> None:
+def test_layers_use_the_kernels_only_without_gradient(monkeypatch) -> None:
     calls: list[str] = []
 
     def attention(qkv, cos, sin, heads):

@@ -44,7 +44,7 @@ def test_every_symmetry_is_undone_by_its_inverse(grid: Grid, symmetry: ArcSymmet
 
 
 @given(SYMMETRIES)
-def test_names_parse_back_because_voting_knows_nothing_else_of_an_image(symmetry: ArcSymmetry) -> None:
+def test_names_parse_back_because_voting_needs_the_symmetry_of_a_copy(symmetry: ArcSymmetry) -> None:
     name = symmetry.name("0520fde7")
     assert parse_name(name) == ("0520fde7", symmetry)
     assert ArcSymmetries.of([symmetry]).names("0520fde7") == [name]
@@ -70,7 +70,7 @@ def test_packed_names_come_back(names: list[str]) -> None:
     assert unpack_names(pack_names(names)) == names
 
 
-def test_damaged_packed_names_are_an_error_and_none_are_none() -> None:
+def test_damaged_packed_names_are_an_error_and_an_empty_text_is_not() -> None:
     assert unpack_names("") == []
     with pytest.raises(ValueError, match="damaged"):
         unpack_names(pack_names(["a"] * 100)[:-8])
@@ -144,7 +144,7 @@ def test_the_domain_is_found_by_name_and_by_the_shape_of_a_foreign_dataset() -> 
         (np.array([[0.5]]), "holds 0.5"),
     ],
 )
-def test_grids_that_are_none_are_refused_with_what_is_accepted(grid: np.ndarray, message: str) -> None:
+def test_invalid_grids_are_refused_with_what_is_accepted(grid: np.ndarray, message: str) -> None:
     with pytest.raises(PuzzleError, match=message):
         ArcDomain().encode(grid)
 

@@ -30,7 +30,7 @@ def test_a_task_file_is_named_by_itself(tmp_path: Path) -> None:
     assert found.document()["train"][0] == PAIR
 
 
-def test_kaggle_challenges_take_the_solutions_beside_them(tmp_path: Path) -> None:
+def test_kaggle_challenges_use_the_solutions_next_to_them(tmp_path: Path) -> None:
     challenges = {"a": task(test=[{"input": [[3]]}])}
     file = written(tmp_path, "x_evaluation_challenges.json", challenges)
     assert read_tasks(file)[0].test[0].output is None
@@ -66,7 +66,7 @@ def test_kaggle_challenges_take_the_solutions_beside_them(tmp_path: Path) -> Non
         ({"a|||b": task()}, "a task's name"),
     ],
 )
-def test_what_is_wrong_is_told_with_file_task_and_pair(tmp_path: Path, document: Any, told: str) -> None:
+def test_errors_name_file_task_and_pair(tmp_path: Path, document: Any, told: str) -> None:
     with pytest.raises(PuzzleError) as raised:
         read_tasks(written(tmp_path, "t.json", document))
     assert told in str(raised.value)
@@ -90,7 +90,7 @@ def test_solutions_that_do_not_fit_are_told(tmp_path: Path, solutions: Any, told
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[" * 100_000])
-def test_a_file_that_is_no_json_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_json_is_reported(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "t.json"
     file.write_bytes(content)
     with pytest.raises(PuzzleError, match=r"t\.json: cannot be read as JSON"):

@@ -39,7 +39,7 @@ def test_padding_and_unknown_tokens_become_free_cells_so_that_any_prediction_is_
 
 
 @given(st.integers(1, 6), st.integers(2, 6), st.data())
-def test_text_and_tokens_bring_every_grid_back(rows, columns, data):
+def test_every_grid_survives_a_round_trip_through_text_and_tokens(rows, columns, data):
     domain = MazeDomain(rows, columns)
     cells = data.draw(st.lists(st.integers(0, 4), min_size=rows * columns, max_size=rows * columns))
     grid = np.array(cells, np.uint8).reshape(rows, columns)
@@ -48,7 +48,7 @@ def test_text_and_tokens_bring_every_grid_back(rows, columns, data):
     assert [len(line) for line in domain.lines(grid)] == [2 * columns - 1] * rows
 
 
-def test_the_registry_makes_the_domain_of_its_facts():
+def test_the_registry_builds_a_domain_from_its_metadata():
     assert "maze" in DOMAINS
     assert make_domain("maze").facts() == {"rows": 30, "columns": 30}
     assert make_domain("maze", size=10).facts() == {"rows": 10, "columns": 10}
@@ -103,7 +103,7 @@ def test_the_shortest_path_is_right_and_the_note_says_so():
     assert verdict(PLAIN, ("#####", "#Soo#", "# #o#", "#  G#", "#####")).note == "a shortest path, 4 moves"
 
 
-def test_a_longer_path_is_right_by_the_rules_but_the_note_tells_of_the_shorter():
+def test_a_longer_path_obeys_the_rules_but_the_note_names_the_shorter():
     found = verdict(LOOP, ("Soooo", " ###o", " ###o", " ###o", "  Goo"))
     assert (found.ok, found.reason, found.note) == (True, "", "a path of 10 moves; the shortest has 6")
 

@@ -20,7 +20,7 @@ def some(size: int, count: int, seed: int = 0, **options) -> tuple[np.ndarray, n
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize(("size", "min_path"), [(4, 3), (5, 4), (10, 20), (11, 20), (30, 110)])
-def test_mazes_have_one_shortest_path_of_the_wanted_length_and_it_is_the_answer(style, size, min_path):
+def test_mazes_have_one_shortest_path_of_the_requested_length_and_it_is_the_answer(style, size, min_path):
     domain = MazeDomain(size=size)
     mazes, answers = some(size, 12, style=style, min_path=min_path)
     found = domain.solve_all(domain.encode_all(mazes))
@@ -32,7 +32,7 @@ def test_mazes_have_one_shortest_path_of_the_wanted_length_and_it_is_the_answer(
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_the_same_seed_makes_the_same_mazes_whatever_the_chunk_and_the_threads(style):
+def test_the_same_seed_makes_the_same_mazes_for_any_chunk_size_and_threads(style):
     whole, _ = some(10, 700, seed=5, style=style)
     other, _ = some(10, 700, seed=6, style=style)
     for chunk, threads in ((7, 1), (1000, 2), (50, 5)):
@@ -84,13 +84,13 @@ def test_ties_come_only_when_they_are_allowed():
         ({"size": 10, "min_path": 75, "style": "walls"}, "walls mazes of 10×10 have at most 74"),
     ],
 )
-def test_what_no_maze_can_meet_is_refused_at_once(options, message):
+def test_impossible_maze_settings_are_refused_at_once(options, message):
     with pytest.raises(ConfigError, match=message):
         generate(**{"size": 10, "count": 1, "rng": np.random.default_rng(0), **options})
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_a_path_beyond_reach_ends_in_an_error_that_tells_the_longest_met(style):
+def test_an_unreachable_path_length_is_an_error_that_names_the_longest_found(style):
     bound = longest_possible(20, style)
     started = time.process_time()
     with pytest.raises(PuzzleError, match=r"0 found.*longest path found: \d+ moves"):

@@ -28,13 +28,13 @@ def texts(items) -> list[str]:
     return [MazeDomain(*item.grid.shape).text(item.grid) for item in items]
 
 
-def test_blank_lines_part_mazes_of_any_shape():
+def test_blank_lines_separate_mazes_of_any_shape():
     items = read(f"\n\n{DRAWN}\n\nS \n G\n")
     assert texts(items) == ["######S G######", "S  G"]
     assert [item.where for item in items] == ["standard input:3", "standard input:8"]
 
 
-def test_rows_of_walls_are_no_comments_but_lines_with_words_are():
+def test_rows_of_walls_are_not_comments_but_lines_with_words_are():
     assert texts(read(f"# two mazes\n{DRAWN}\n# the second:\n{DRAWN}")) == ["######S G######"] * 2
 
 
@@ -73,7 +73,7 @@ def test_csv_cells_keep_the_spaces_at_their_ends(header):
         (f"question,answer\n{SQUARE},#########\n", "answer: 3×3 cells; the maze has 4×4"),
     ],
 )
-def test_what_is_no_maze_is_told_by_row_and_column_and_reading_goes_on(text, reason):
+def test_what_is_not_a_maze_is_reported_by_row_and_column_and_reading_continues(text, reason):
     following = SQUARE if text.startswith("question") else f"\n{DRAWN}"
     bad, good = read(text + following)
     assert isinstance(bad, Unreadable)

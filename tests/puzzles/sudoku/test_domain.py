@@ -116,7 +116,7 @@ def test_grids_of_another_kind_do_not_encode(nine, grid):
         nine.encode(grid)
 
 
-def test_the_right_answer_is_verified(nine):
+def test_the_right_answer_passes_verification(nine):
     assert nine.verify(nine.parse(PUZZLE).grid, nine.parse(ANSWER).grid).ok
 
 
@@ -167,13 +167,13 @@ def test_a_puzzle_without_solution_says_so(nine):
     assert "no solution" in diagnosis.reason
 
 
-def test_several_solutions_are_shown_where_they_differ(nine):
+def test_solutions_are_shown_where_they_differ(nine):
     diagnosis = nine.diagnose(nine.parse("." * 81).grid)
     assert diagnosis.solutions == 2
     assert diagnosis.reason.startswith("more than one solution: row ")
 
 
-def test_the_drawing_has_box_rules():
+def test_a_printed_grid_has_lines_between_boxes():
     assert SudokuDomain(6).lines(np.arange(36).reshape(6, 6) % 7)[:4] == [
         ". 1 2 | 3 4 5",
         "6 . 1 | 2 3 4",

@@ -56,7 +56,7 @@ def test_complete_grids_are_not_shuffles_of_one_another():
 @pytest.mark.parametrize(
     ("count", "options"), [(2500, {}), (300, {"clues": (24, 34)}), (40, {"min_difficulty": 8})]
 )
-def test_the_same_seed_makes_the_same_puzzles_whatever_the_chunk_and_the_threads(count, options):
+def test_the_same_seed_makes_the_same_puzzles_for_any_chunk_size_and_threads(count, options):
     one = make(9, count, seed=7, chunk=100, **options)
     for chunk, threads in ((13, 1), (4000, 2), (77, 5)):
         other = make(9, count, seed=7, chunk=chunk, threads=threads, **options)
@@ -106,7 +106,7 @@ def test_a_difficulty_that_does_not_occur_is_an_error(monkeypatch):
         make(4, 1, min_difficulty=50)
 
 
-def test_difficult_puzzles_are_as_difficult_as_asked_and_still_minimal():
+def test_difficult_puzzles_are_as_difficult_as_requested_and_still_minimal():
     puzzles, _ = make(9, 10, min_difficulty=12)
     found = search(puzzles, 9)
     assert (found.counts == 1).all()
@@ -132,6 +132,6 @@ def test_difficulty_and_number_of_clues_go_together():
         (9, {"chunk": 0}, "chunk"),
     ],
 )
-def test_impossible_wishes_are_refused_at_once(size, options, words):
+def test_impossible_requests_are_refused_at_once(size, options, words):
     with pytest.raises(ConfigError, match=words):
         generate(size, 1, np.random.default_rng(0), **options)

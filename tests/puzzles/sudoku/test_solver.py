@@ -41,7 +41,7 @@ def test_counts_agree_with_plain_search(seed, blanks):
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=60)
-def test_random_givens_without_solution_are_found_out(seed):
+def test_random_givens_without_a_solution_are_detected(seed):
     cells = np.random.default_rng(seed).integers(0, 5, 16, dtype=np.uint8)
     domain = SudokuDomain(4)
     givens_agree = all(

@@ -96,7 +96,7 @@ def test_tokens_outside_the_vocabulary_are_refused():
             symmetries.apply_both(*pair)
 
 
-def test_the_whole_group_of_four_by_four_is_drawn_evenly():
+def test_the_symmetries_of_four_by_four_are_sampled_uniformly():
     symmetries = SudokuDomain(4).sample_symmetries(np.random.default_rng(1), 40_000)
     arrangements, counts = np.unique(symmetries.cells, axis=0, return_counts=True)
     assert len(arrangements) == 2 * 8 * 8
@@ -121,7 +121,7 @@ def test_nine_by_nine_is_transposed_half_of_the_time():
 
 @given(sizes, seeds, st.integers(0, 2))
 @settings(max_examples=25)
-def test_images_share_their_canonical_form(size, seed, extra):
+def test_symmetric_copies_share_their_canonical_form(size, seed, extra):
     domain = SudokuDomain(size)
     rng = np.random.default_rng(seed)
     puzzles, solutions = some(size, 2, seed)
@@ -160,7 +160,7 @@ def test_canonical_forms_agree_with_trying_every_symmetry():
         assert (other.tobytes() in images[one.tobytes()]) == (name == its_name)
 
 
-def test_real_puzzles_are_named_quickly(shared):
+def test_real_puzzles_are_diagnosed_quickly(shared):
     lines = (shared / "data/sudoku/test.csv").read_text().splitlines()[1:]
     domain = SudokuDomain(9)
     tokens = np.stack([domain.encode(domain.parse(line.split(",")[1]).grid) for line in lines])

@@ -90,7 +90,7 @@ def test_every_parent_has_variations_and_many_solutions_are_new():
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_the_same_seed_makes_the_same_variations_whatever_the_threads_and_the_chunk(threads):
+def test_the_same_seed_makes_the_same_variations_for_any_chunk_size_and_threads(threads):
     one = make(9, parents(9), 60, seed=5)
     other = make(9, parents(9), 60, seed=5, threads=threads, chunk=7)
     assert all((a == b).all() for a, b in zip(one, other, strict=True))

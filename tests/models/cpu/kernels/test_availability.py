@@ -42,7 +42,7 @@ def refused(*_: object) -> Tensor:
 @pytest.mark.parametrize(
     ("value", "enabled"), [("", True), ("on", True), ("1", True), ("OFF", False), ("0", False)]
 )
-def test_the_switch_takes_on_and_off(value: str, enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_switch_accepts_on_and_off(value: str, enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CPU_KERNELS, value)
     assert cpu_kernels_enabled() == enabled
 
@@ -54,7 +54,7 @@ def test_another_value_of_the_switch_is_an_error_that_names_it(monkeypatch: pyte
 
 
 @pytest.mark.usefixtures("probed_anew")
-def test_a_refused_operator_gives_way_to_the_public_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_private_operator_falls_back_to_the_public_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(availability, "prepack", refused)
     reason = availability.prepacking_unavailable(torch.bfloat16)
     assert reason == "this path needs the cpu support of another machine"
@@ -86,7 +86,7 @@ def test_without_the_private_operator_softmax_has_the_same_gradient(
 
 
 @pytest.mark.usefixtures("probed_anew")
-def test_probes_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_operator_is_probed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     prepack = availability.prepack
     monkeypatch.setattr(availability, "prepack", lambda weight: calls.append(1) or prepack(weight))
@@ -107,7 +107,7 @@ def trained_step(dtype: str) -> None:
 
 @pytest.mark.usefixtures("probed_anew")
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_a_training_step_runs_no_kernel_where_they_are_off_or_fail(
+def test_a_training_step_runs_no_kernel_if_kernels_are_off_or_fail(
     dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names: list[str] = []

@@ -55,7 +55,7 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize(("rows", "size"), [(1, 1), (7, 33), (1000, 48), (331, 517)])
-def test_every_row_is_opened_once_whoever_takes_it(rows: int, size: int, dtype: torch.dtype) -> None:
+def test_silu_mul_covers_every_row_for_any_number_of_rows(rows: int, size: int, dtype: torch.dtype) -> None:
     both = drawn(rows, 2 * size, dtype=dtype, scale=3)
     gate, up = both.float().chunk(2, dim=1)
     torch.testing.assert_close(opened(both).float(), F.silu(gate) * up, **EXACT[dtype])
@@ -63,7 +63,7 @@ def test_every_row_is_opened_once_whoever_takes_it(rows: int, size: int, dtype: 
 
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("value", [-1e4, -100.0, -88.0, -1e-3, 0.0, 88.0, 1e4])
-def test_gates_far_open_and_far_closed_neither_overflow_nor_break(value: float, dtype: torch.dtype) -> None:
+def test_very_large_and_very_negative_gates_do_not_overflow(value: float, dtype: torch.dtype) -> None:
     both = torch.tensor([[value] * 40 + [1.0] * 40]).to(dtype)
     gate, up = both.float().chunk(2, dim=1)
     torch.testing.assert_close(opened(both).float(), F.silu(gate) * up, **EXACT[dtype])
@@ -83,7 +83,9 @@ def test_softmax_takes_scores_of_any_size_and_leaves_the_padding_out(
 
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("size", [1, 31, 97, 512])
-def test_a_sum_is_normed_and_its_gradient_goes_to_both(size: int, dtype: torch.dtype) -> None:
+def test_a_residual_sum_is_normalized_and_its_gradient_reaches_both_terms(
+    size: int, dtype: torch.dtype
+) -> None:
     x, y, weights = (drawn(5, 3, size, dtype=dtype, seed=seed) for seed in range(3))
     ours, theirs = (
         tuple(t.detach().to(d).clone().requires_grad_() for t in (x, y)) for d in (dtype, torch.float32)
@@ -106,7 +108,7 @@ def test_a_sum_is_normed_and_its_gradient_goes_to_both(size: int, dtype: torch.d
     [opened, lambda x: softmaxed(x, 70), lambda x: add_and_norm(x, torch.ones_like(x), 1e-5)],
     ids=["gates", "softmax", "norm"],
 )
-def test_what_is_broken_stays_broken_because_training_is_stopped_by_it(
+def test_non_finite_values_stay_non_finite_so_that_training_stops(
     kernel: Callable[[Tensor], Tensor], broken: float, dtype: torch.dtype
 ) -> None:
     x = drawn(3, 80, dtype=dtype)
@@ -141,7 +143,7 @@ def test_atan2_updates_as_torch_does_over_the_whole_range_of_moments() -> None:
     torch.testing.assert_close(state["exp_avg_sq"], second)
 
 
-def test_a_parameter_that_is_no_whole_tensor_is_updated_as_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_non_contiguous_parameter_is_updated_like_a_contiguous_one(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = drawn(40, 30, dtype=torch.float32)
     strided = torch.nn.Parameter(whole.clone().T)
     contiguous = torch.nn.Parameter(whole.T.contiguous())

@@ -133,7 +133,7 @@ def test_an_integer_for_a_float_means_that_number() -> None:
     assert torch.equal(*found)
 
 
-def test_the_checks_also_hold_where_python_leaves_out_asserts() -> None:
+def test_the_checks_also_hold_with_python_asserts_disabled() -> None:
     program = (
         "import torch\n"
         "from hrm_cli.models.cpu.kernels.launching import Kernel\n"
