@@ -98,11 +98,15 @@ def train(
       hrm train --checkpoint hf:someone/sudoku --data data/sudoku train.epochs=50
       hrm train --preset small --dry-run
       hrm train --resume latest
+      hrm train mine.csv train.max_minutes=5
       hrm train --preset base --nproc-per-node 8
 
     Ctrl-C saves a checkpoint and stops; --resume continues from there.
     """
-    if not any((overrides, preset, checkpoint, data, resume, dry_run)):
+    from hrm_cli.runs.own_file import own_file, own_request
+
+    file, overrides = own_file(overrides or ())
+    if not any((file, overrides, preset, checkpoint, data, resume, dry_run)):
         raise ConfigError(_what_to_train())
     refuse_preset_names(overrides or ())
     for word in overrides or ():
@@ -115,6 +119,10 @@ def train(
 
     request = TrainRequest(preset, overrides or (), data, output_dir, checkpoint, resume, seed, force)
     request.check()
+    if file is not None:
+        from hrm_cli.cli.console import ConsoleReporter
+
+        request = own_request(file, request, ConsoleReporter(quiet=quiet))
     if dry_run:
         _show_plan(request, processes, json=json, quiet=quiet)
     elif processes.are_launched:
@@ -126,8 +134,23 @@ def train(
 
         outcome = train_run(request, ConsoleReporter(quiet=quiet), find_device=device_of_command)
         show_outcome(outcome, json=json)
+        if file is not None and not json and outcome.result.signal_number is None:
+            _show_own(outcome)
         if outcome.result.signal_number is not None:
             raise typer.Exit(128 + outcome.result.signal_number)
+
+
+def _show_own(outcome: RunOutcome) -> None:
+    """What a run from a file of pairs ends with: its figures on the test pairs, and what to do next."""
+    from hrm_cli.cli import console
+    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.render import figures
+    from hrm_cli.evaluation.measuring import measure
+    from hrm_cli.evaluation.request import EvalRequest
+
+    figures.render(measure(EvalRequest(str(outcome.folder)), find_device=device_of_command))
+    console.print_line(f"Answer new inputs with: hrm solve NEW.jsonl --checkpoint {outcome.folder}")
+    console.print_line(f"Train longer with: hrm train --resume {outcome.folder} train.max_minutes=60")
 
 
 def _what_to_train() -> str:

@@ -67,7 +67,9 @@ def _check_domain(name: str) -> None:
 
 def domain_of(data: DataConfig) -> Domain:
     """The domain that a data section describes. Raises ConfigError for a size that the domain does not have."""
-    from hrm_cli.puzzles.domain import make_domain
+    from hrm_cli.puzzles.domain import OWN_PUZZLES, make_domain
 
+    if data.domain == OWN_PUZZLES:
+        return make_domain(data.domain)  # refused: only a dataset knows its sizes
     # Without a size every domain takes its usual one.
     return make_domain(data.domain, **({} if data.size is None else {"size": data.size}))

@@ -18,6 +18,7 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.files import free_disk
 from hrm_cli.machine import available_bytes, memory_bytes
 from hrm_cli.models.device import find_device, resolve_device, resolve_dtype
+from hrm_cli.puzzles.domain import OWN_PUZZLES
 from hrm_cli.reporting import Reporter
 from hrm_cli.runs.configuration import domain_of
 from hrm_cli.runs.plan import RunCost, cost_of_run
@@ -177,6 +178,8 @@ class Fitting:
 
     def check_before_building(self, preset: Preset, folder: Path) -> None:
         """Raises ConfigError for a run that does not fit with a single puzzle embedding, before anything is written."""
+        if preset.data.domain == OWN_PUZZLES and preset.data.path is None:
+            return  # their size is known when they have been read
         device = find_device(preset.train.device)
         if device.type == "cuda" and self.world_size > 1:
             return  # the launcher touches no device; every rank asks its own

@@ -131,3 +131,32 @@ def test_own_puzzles_are_answered_from_python(run):
     assert [one.status for one in found] == ["answered", "answered", "invalid"]
     assert [None if one.text is None else len(one.text) for one in found] == [2, 1, None]
     assert found[0]._repr_svg_() is None
+
+
+@pytest.mark.slow(seconds=20)
+def test_one_command_trains_on_a_file_and_says_what_comes_next(run_hrm, source, tmp_path):
+    done = run_hrm(
+        "train", source, "--output-dir", tmp_path / "run", *MODEL, "train.max_steps=3", "data.num_test=10"
+    )
+    assert done.status == 0, done.stderr
+    assert "400 pairs, grids of up to 4 cells" in done.stderr
+    assert "Plan:" in done.stderr
+    assert "copy input" in done.stdout
+    assert f"hrm solve NEW.jsonl --checkpoint {tmp_path / 'run'}" in done.stdout
+    records, status = solved(run_hrm, tmp_path / "run", "🟥🟦")
+    # After three steps the model may well answer with no cells at all.
+    assert (records[0]["status"], status) in {("answered", 0), ("unsolved", 1)}
+
+
+def test_a_file_that_cannot_be_trained_on_is_refused_before_a_run_is_made(run_hrm, source, tmp_path):
+    (tmp_path / "bad.csv").write_text("first,second\n1,2\n")
+    for words, message in (
+        ([tmp_path / "bad.csv"], "bad.csv:1: the columns are first, second"),
+        ([tmp_path / "absent.csv"], "does not exist"),
+        ([source, "other.csv"], "one file of pairs is expected"),
+        ([source, "--data", tmp_path], "a new model is trained on the file"),
+    ):
+        done = run_hrm("train", *words, "--output-dir", tmp_path / "run")
+        assert done.status == 2
+        assert message in done.stderr
+        assert not (tmp_path / "run").exists()

@@ -144,7 +144,7 @@ def text_of(cells: Sequence[Sequence[str | None]], *, words: bool, plain: bool) 
 
     None is a cell without a symbol: null in JSON, which such a grid always becomes.
     """
-    if not plain or any(cell is None for row in cells for cell in row):
+    if not plain or not cells or any(cell is None for row in cells for cell in row):
         return json.dumps(cells, ensure_ascii=False, separators=(",", ":"))
     lines = [(" " if words else "").join(cell for cell in row if cell is not None) for row in cells]
     text = "/".join(lines)

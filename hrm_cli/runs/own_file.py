@@ -1,0 +1,129 @@
+"""`hrm train FILE`: a run from a file of the user's own pairs, with settings chosen by the size of its grids."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hrm_cli.config.overrides import parse_overrides
+from hrm_cli.data.grids.pool import find_files
+from hrm_cli.errors import ConfigError, PuzzleError
+from hrm_cli.puzzles.grids.reading import ENDINGS, Columns, read_pairs
+from hrm_cli.puzzles.grids.symbols import cells_of_json, holds_words
+from hrm_cli.reporting import Reporter
+from hrm_cli.runs.request import TrainRequest
+
+PRESET = "tiny"
+MINUTES = 10
+"""Of training, unless told otherwise."""
+_SMALL, _MEDIUM = 100, 400
+"""Cells of the largest grid, up to which a size of model is taken."""
+_LOOKED_AT = 1_000
+"""Pairs whose sizes decide."""
+_EXAMPLES = 2_000_000
+"""Examples to visit at most: the time ends most runs earlier."""
+
+
+_MLP = ("arch.core=trm", "arch.mixer=mlp", "arch.pos_encodings=none")
+_ATTENTION = ("arch.pos_encodings=learned",)
+
+
+@dataclass(frozen=True)
+class _Survey:
+    pairs: int
+    cells: int
+    """Of the largest grid among the first pairs."""
+    same_sizes: bool
+    """Whether all inputs have one size, and all outputs."""
+
+
+def own_file(words: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The file or folder of pairs among the words of a command, and the other words, which are settings.
+
+    Raises ConfigError where there are several files.
+    """
+    files = [word for word in words if "=" not in word and Path(word).suffix.lower() in ENDINGS]
+    if len(files) > 1:
+        raise ConfigError(f"{' and '.join(files)}: one file of pairs is expected; a folder can hold several")
+    return (Path(files[0]) if files else None), [word for word in words if word not in files]
+
+
+def own_request(file: Path, request: TrainRequest, reporter: Reporter) -> TrainRequest:
+    """The request with the dataset of `file`, and with settings for its size; those that the user gave stay.
+
+    Raises ConfigError, DatasetError or PuzzleError.
+    """
+    for option, value in (
+        ("--data", request.data),
+        ("--resume", request.resume),
+        ("--checkpoint", request.checkpoint),
+    ):
+        if value is not None:
+            raise ConfigError(f"{file} and {option}: a new model is trained on the file; omit one of them")
+    given = parse_overrides(request.overrides).get("data", {})
+    columns = Columns(*(None if given.get(f"{kind}_column") is None else str(given[f"{kind}_column"])
+                        for kind in ("input", "output")))  # fmt: skip
+    survey = _survey(file, columns)
+    settings = [
+        "data.domain=grids",
+        f"data.source={json.dumps(str(file.expanduser().resolve()))}",
+    ]
+    if request.preset is None:
+        settings += _chosen(survey)
+        reporter.note(
+            f"{file}: {survey.pairs:,} pairs, grids of up to {survey.cells:,} cells. Settings for this size, at most "
+            f"{MINUTES} minutes; any can be given, as in train.max_minutes=30"
+        )
+    folder = request.output_dir or Path("runs") / f"{file.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return replace(
+        request,
+        preset=request.preset or PRESET,
+        overrides=(*settings, *request.overrides),
+        output_dir=folder,
+    )
+
+
+def _survey(file: Path, columns: Columns) -> _Survey:
+    cells = pairs = 0
+    shapes: dict[int, set[tuple[int, int]]] = {0: set(), 1: set()}
+    # Archives are unpacked when the dataset is built; for the choice of a model they are taken as small grids.
+    paths = [path for _, path in find_files(str(file)) if path.suffix.lower() != ".npz"]
+    for path in paths:
+        for pair in read_pairs(path, columns):
+            pairs += 1
+            if pairs <= _LOOKED_AT:
+                for place, value in enumerate((pair.given, pair.wanted)):
+                    words = isinstance(value, str) and holds_words(value)
+                    try:
+                        grid = cells_of_json(value, words=words)
+                    except PuzzleError:
+                        continue  # the build names every such line
+                    shapes[place].add((len(grid), len(grid[0])))
+                    cells = max(cells, len(grid) * len(grid[0]))
+    return _Survey(pairs, cells, all(len(found) == 1 for found in shapes.values()))
+
+
+def _chosen(survey: _Survey) -> list[str]:
+    """Settings by the largest grid: the time of a step grows with its cells, and more than that with attention.
+
+    Small grids of one size are mixed by an MLP over the cells, which learns where things go in a few hundred steps.
+    """
+    is_small, is_medium = survey.cells <= _SMALL, survey.cells <= _MEDIUM
+    batch = 128 if is_small else 64 if is_medium else 16
+    batch = max(8, min(batch, survey.pairs // 4 or batch))
+    epochs = max(20, _EXAMPLES // max(survey.pairs, 1))
+    return [
+        f"train.max_minutes={MINUTES}",
+        f"train.global_batch_size={batch}",
+        f"train.epochs={epochs}",
+        "train.eval_interval=null",
+        "train.lr=2e-3",
+        "train.ema_decay=0.99",
+        "train.lr_warmup_steps=50",
+        *(_MLP if is_small and survey.same_sizes else _ATTENTION),
+        "arch.puzzle_emb_ndim=0",
+        f"arch.halt_max_steps={4 if is_small else 8}",
+    ]
