@@ -134,6 +134,16 @@ def solve(
         ),
     ] = False,
     submission: SubmissionOption = None,
+    check: Annotated[
+        str | None,
+        typer.Option(
+            "--check",
+            metavar="FILE.py:FUNCTION",
+            help="Own puzzles: run this function of input and output, which returns whether the output is right. "
+            "Only name code that you trust.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Batch size.")] = 256,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
@@ -175,7 +185,7 @@ def solve(
     request = SolveRequest(
         sources, checkpoint, max_steps, attempts, halt, output, trace, picture, save_carry, resume_carry,
         votes, adapt, adapt_weights, submission, batch_size, device, seed or 0, effort, search, search_steps,
-        search_rules, restarts, noise_init, noise, max_seconds,
+        search_rules, restarts, noise_init, noise, max_seconds, check,
     )  # fmt: skip
     report = Report(json=json, trace=trace, quiet=quiet)
     skipped = solve_request(

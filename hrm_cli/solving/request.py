@@ -51,6 +51,8 @@ class SolveRequest:
     noise: float | None = None
     seconds: float | None = None
     """For all further effort together."""
+    check_with: str | None = None
+    """`FILE.py:FUNCTION` that judges answers to own puzzles."""
 
     @property
     def files(self) -> tuple[Path, ...]:

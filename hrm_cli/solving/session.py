@@ -46,7 +46,10 @@ def solve_request(
     raised before torch is loaded: PuzzleError, ConfigError, CheckpointError.
     """
     request.check_sources()
-    if _answers_own(request):
+    is_own = _answers_own(request)
+    if request.check_with is not None and not is_own:
+        raise ConfigError("--check: only for own puzzles (--checkpoint of a model trained on such)")
+    if is_own:
         solve_own(request, watcher, stdin, find_device)
         return None
     has_tasks = _hold_tasks(request.sources, stdin)
@@ -94,10 +97,12 @@ def solve_own(
     from hrm_cli.models.device import resolve_device
     from hrm_cli.puzzles.grids.domain import GridsDomain
     from hrm_cli.solving.choosing import Asked, LoadedModel
+    from hrm_cli.solving.own_check import OwnCheck
     from hrm_cli.solving.own_puzzles import counted_ahead, own_puzzles, refuse_options
 
     refuse_options(request)
     request.check(has_tasks=False)
+    judge = None if request.check_with is None else OwnCheck.load(request.check_with)
     assert request.checkpoint is not None
     loaded = LoadedModel.load(request.checkpoint, (find_device or resolve_device)(request.device))
     domain = loaded.domain
@@ -106,7 +111,8 @@ def solve_own(
     watcher.begin(are_few=are_few, are_tasks=False)
     asked = Asked(request.max_steps, request.halt, seed=request.seed, batch_size=request.batch_size)
     with answer_files(request.files, request.output) as write:
-        for solution in loaded.solve(items, asked):
+        for answered in loaded.solve(items, asked):
+            solution = answered if judge is None else judge.judged(answered, domain)
             write(domain, solution)
             watcher.show(domain, solution)
 

@@ -160,3 +160,30 @@ def test_a_file_that_cannot_be_trained_on_is_refused_before_a_run_is_made(run_hr
         assert done.status == 2
         assert message in done.stderr
         assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow(seconds=8)
+def test_answers_are_verified_by_a_function_that_the_user_names(run_hrm, run, tmp_path):
+    rules = tmp_path / "rules.py"
+    rules.write_text(
+        "NEXT = {'🟥': '🟦', '🟦': '🟩', '🟩': '🟥'}\n"
+        "def is_right(given, output): return output == [[NEXT[cell] for cell in row] for row in given]\n"
+        "def never(given, output): return False\n"
+        "def broken(given, output): return 1 / 0\n",
+        encoding="utf-8",
+    )
+    records, status = solved(run_hrm, run, "🟥🟦", options=("--check", f"{rules}:is_right"))
+    assert (records[0]["status"], records[0]["verified"], status) == ("solved", True, 0)
+    records, status = solved(run_hrm, run, "🟥🟦", options=("--check", f"{rules}:never"))
+    assert (records[0]["status"], records[0]["verified"], status) == ("unsolved", False, 1)
+    for check, message in (
+        (f"{rules}:absent", "has no function absent"),
+        (f"{rules}:broken", "ZeroDivisionError: division by zero"),
+        ("rules", "FILE.py:FUNCTION is expected"),
+        ("nowhere.py:is_right", "no such file"),
+    ):
+        done = run_hrm("solve", "🟥🟦", "--checkpoint", run, "--check", check)
+        assert done.status == 2
+        assert message in done.stderr
+    done = run_hrm("solve", "1234", "--check", f"{rules}:is_right")
+    assert "--check: only for own puzzles" in done.stderr
