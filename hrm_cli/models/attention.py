@@ -1,8 +1,8 @@
-"""Full bidirectional attention: flash-attn where it is importable and has run on the device, else torch's own SDPA.
+"""Full bidirectional attention: flash-attn if it is installed and works on the device, else torch's SDPA.
 
-Which of them is settled once, when a model is built (`choose_attention`): nothing is imported or tried while a step
-is computed or traced by a compiler. On a CPU in bfloat16 attention is explicit (unfused): torch's fused kernel has a
-backward there that is 1.2 (900 tokens) to 9 (16 tokens) times slower than two batched matmuls and a softmax.
+The choice is made once, when a model is built (`choose_attention`), so that nothing is imported or tested while a step
+is computed or traced by a compiler. On a CPU in bfloat16, attention is explicit (unfused): the backward pass of
+torch's fused kernel is 1.2 (900 tokens) to 9 (16 tokens) times slower than two batched matmuls and a softmax.
 
 Letters in shapes: B batch, S positions, N heads, D head size.
 """
@@ -20,16 +20,16 @@ _Kind = tuple[str, int | None, torch.dtype, int]
 """Device type and index, dtype, head size."""
 
 _FLASH: dict[_Kind, Callable[..., Any]] = {}
-"""flash-attn, for the kinds of tensors on which it has been seen to run."""
+"""The flash-attn function, for each kind of tensor on which it has been tested successfully."""
 _CHOSEN: dict[_Kind, str] = {}
 _HALF = (torch.bfloat16, torch.float16)
 
 
 def choose_attention(device: torch.device, dtype: torch.dtype, head_size: int) -> str:
-    """Chooses what `attend` uses for such tensors; returns its name, and the reason if flash-attn fails.
+    """Chooses the implementation that `attend` uses for such tensors. Returns its name, and why flash-attn fails if so.
 
-    flash-attn is tried with a small forward and backward: it may be built for another torch or another GPU, and it
-    supports neither float32 nor head sizes above 256.
+    flash-attn is tested with a small forward and backward pass: it may be built for another torch or another GPU, and
+    it supports neither float32 nor head sizes above 256.
     """
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())
@@ -58,14 +58,14 @@ def _choose(kind: _Kind, device: torch.device) -> str:
 def why_flash_fails(
     flash: Callable[..., Any], device: torch.device, dtype: torch.dtype, head_size: int
 ) -> str | None:
-    """None where flash-attn runs on such tensors, forward and backward, and gives finite numbers; else the reason."""
+    """Why flash-attn fails on such tensors; None if forward and backward run and the results are finite."""
     try:
         with torch.inference_mode(False), torch.enable_grad():
             x = torch.ones(1, 2, 1, head_size, device=device, dtype=dtype, requires_grad=True)
             out = _output(flash(x, x, x, dropout_p=0.0, causal=False))
             out.sum().backward()
             sound = out.shape == x.shape and bool(out.isfinite().all()) and x.grad is not None
-    except Exception as error:  # whatever it raises, it is of no use here
+    except Exception as error:  # any exception means that it cannot be used here
         return str(error).strip().partition("\n")[0] or type(error).__name__
     return None if sound else "it gives numbers that are not finite"
 
@@ -76,9 +76,9 @@ def _output(found: Any) -> Tensor:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
-    """softmax(q kᵀ / √D) v without a mask; `dropout` is the share of attention weights dropped.
+    """softmax(q kᵀ / √D) v without a mask; `dropout` is the probability of dropping an attention weight.
 
-    Takes and returns `[B, S, N, D]`.
+    q, k, v and the result are `[B, S, N, D]`.
     """
     flash = _FLASH.get((q.device.type, q.device.index, q.dtype, q.shape[-1])) if _FLASH else None
     if flash is not None:

@@ -1,4 +1,4 @@
-"""One post-norm block: what mixes positions (`arch.mixer`), then a SwiGLU, a norm after each (hrm-spec "Blocks").
+"""One post-norm block: a mixer over positions (`arch.mixer`), then a SwiGLU, each with a norm (hrm-spec "Blocks").
 
 Letters in shapes: B batch, S positions (puzzle positions first), H hidden size.
 """
@@ -26,17 +26,17 @@ from hrm_cli.puzzles.relations import Relations
 
 
 class BlockWeights(NamedTuple):
-    """One block's weights in the forward dtype: attention or a token-mixing MLP over positions, then the MLP."""
+    """One block's weights in the forward dtype. One of `attention`, `mixing` and `units` is set."""
 
     attention: AttentionWeights | None
     mixing: SwiGLUWeights | None
     mlp: SwiGLUWeights
     units: UnitsWeights | None = None
-    """The `units` mixer instead of both."""
+    """Weights of the `units` mixer."""
 
 
 class Block(nn.Module):
-    """Parameters of one post-norm block: a mixer over positions, then a SwiGLU. RMS norm has none."""
+    """Parameters of one post-norm block: a mixer over positions, then a SwiGLU. RMS norm has no parameters."""
 
     def __init__(
         self, arch: ArchConfig, positions: int, relations: Relations | None = None, *, attends: bool = True
@@ -63,7 +63,7 @@ class Block(nn.Module):
 
 
 class ReasoningModule(nn.Module):
-    """The H-module or the L-module: a stack of blocks. `attends`: the `units` mixer has attention between cells."""
+    """The H-module or the L-module: a stack of blocks. `attends` gives the `units` mixer attention between cells."""
 
     def __init__(
         self,
@@ -93,7 +93,8 @@ def block(
 ) -> Tensor:
     """One post-norm block: x ← norm(x + attention(x)); x ← norm(x + swiglu(x)).
 
-    With token mixing the first half is xᵀ ← norm(xᵀ + swiglu(xᵀ)), its norm over the positions (arXiv 2510.04871).
+    With token mixing, the first half is xᵀ ← norm(xᵀ + swiglu(xᵀ)), with the norm over positions (arXiv 2510.04871).
+    With the `units` mixer, it is x ← norm(x + mix_units(x)).
     """
     if weights.attention is not None:
         x = rms_norm(x + self_attention(x, weights.attention, num_heads, rotary), eps)

@@ -1,4 +1,4 @@
-"""Which device a model runs on, and in which number format."""
+"""Resolves the device and the dtype of a model, and copies tensors to devices."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _MEANT = {"cuda": ("gpu", "nvidia", "rocm"), "mps": ("metal", "apple")}
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` → CUDA, else MPS, else CPU; any other name as torch knows it. Raises ConfigError where it is not there.
+    """`auto` → CUDA, else MPS, else CPU; other names as in torch. Raises ConfigError if the device is unavailable.
 
-    A CUDA device that is named becomes the current one: libraries allocate there, and no additional context is
-    opened on device 0.
+    A CUDA device given with its index becomes the current device, so that libraries allocate there and do not open a
+    context on device 0.
     """
     device = find_device(name)
     if name == "auto" and device.type == "cuda" and not torch.cuda.is_available():
-        device = _without_cuda()  # there is a device, but its driver does not serve this torch
+        device = _without_cuda()  # there is a device, but its driver does not work with this torch
     try:
         if device.type == "cuda" and device.index is not None:
             torch.cuda.set_device(device)
@@ -30,7 +30,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def find_device(name: str) -> torch.device:
-    """The same from the system's list of devices, without touching one: for processes that launch others."""
+    """Like `resolve_device`, but only from the list of devices, without initializing one: for launcher processes."""
     if name == "auto":
         return torch.device("cuda") if torch.cuda.device_count() else _without_cuda()
     try:
@@ -63,7 +63,7 @@ def _unusable(name: str, reason: str) -> ConfigError:
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` → bfloat16 on CUDA and on CPUs with instructions for it, else float32; other names as torch has them."""
+    """`auto` → bfloat16 on CUDA and CPUs with native bfloat16 support, else float32; other names as in torch."""
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cpu":
@@ -75,20 +75,20 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def widest_float(device: torch.device) -> torch.dtype:
-    """float64, or float32 on MPS, which has no wider one."""
+    """float64, or float32 on MPS, which does not support float64."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 def pinned_for(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host as it is best copied to `device`: in pinned memory, if that is a CUDA device."""
+    """A host tensor prepared for copying to `device`: in pinned memory if that is a CUDA device."""
     return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on `device`; a float64 one is narrowed where the device has no float64.
+    """Copies a tensor to `device`; float64 is converted to float32 if the device does not support it.
 
-    Only a copy from pinned memory to CUDA runs asynchronously. Another device may read the host's
-    memory after the tensor there is gone: MPS does.
+    Only copies from pinned memory to CUDA run asynchronously. Other devices, such as MPS, may read the host's memory
+    after the host tensor has been freed.
     """
     if tensor.dtype == torch.float64:
         tensor = tensor.to(widest_float(device))

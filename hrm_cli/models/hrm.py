@@ -13,7 +13,7 @@ from hrm_cli.puzzles.relations import Relations
 
 
 class HRM(RecurrentCore):
-    """Two reasoning modules; gradient reaches the last update of each only (the one-step approximation)."""
+    """Two reasoning modules. Only the last update of each receives gradient (the one-step approximation)."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class HRM(RecurrentCore):
     def recur(
         self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights, depth: Depth
     ) -> tuple[Tensor, Tensor]:
-        """H_cycles × (L_cycles × L, then H); all but the last L and the last H run without gradient."""
+        """H_cycles × (L_cycles × L, then H). All updates except the last L and the last H run without gradient."""
         with torch.no_grad():
             for h in range(depth.H_cycles):
                 last_cycle = h == depth.H_cycles - 1

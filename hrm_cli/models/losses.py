@@ -24,7 +24,7 @@ def _log_stablemax(logits: Tensor) -> Tensor:
 
 
 def stablemax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """−log of stablemax at the label, `[B, S]` float64 (float32 on MPS); 0 where the label is ignored."""
+    """−log stablemax(label), `[B, S]` float64 (float32 on MPS); 0 where the label is ignored."""
     log_probabilities = _log_stablemax(logits)
     labeled = labels != IGNORED_LABEL
     picked = log_probabilities.gather(-1, labels.clamp(min=0).long().unsqueeze(-1)).squeeze(-1)
@@ -39,7 +39,7 @@ def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def log_probabilities(logits: Tensor, token_loss: str) -> Tensor:
-    """Log-probabilities `[B, S, V]` of the tokens, as the token loss of that name normalizes them; float32."""
+    """Log-probabilities `[B, S, V]` of the tokens, float32, normalized as by the token loss of that name."""
     if token_loss == "stablemax_cross_entropy":
         return _log_stablemax(logits).float()
     return F.log_softmax(logits.float(), dim=-1)
@@ -58,13 +58,13 @@ class RowResults:
     labeled: Tensor
     """Number of labeled tokens."""
     accuracy: Tensor
-    """Share of the labeled tokens that are right, float32."""
+    """Fraction of the labeled tokens that are correct, float32."""
     correct: Tensor
-    """Whether every labeled token is right; true for a row without any."""
+    """Whether every labeled token is correct; true for a row without labels."""
 
 
 def compare(predictions: Tensor, labels: Tensor) -> RowResults:
-    """Compares predictions `[B, S]` with labels `[B, S]`, except ignored labels."""
+    """Compares predictions `[B, S]` with labels `[B, S]`, skipping ignored labels."""
     mask = labels != IGNORED_LABEL
     labeled = mask.sum(-1)
     right = (mask & (predictions == labels)).sum(-1)
@@ -82,12 +82,12 @@ def act_loss(
     token_loss: str,
     row_weights: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """token + ½·(BCE(q_halt, row correct) + BCE(q_continue, target)), summed over rows, and the metrics' sums.
+    """The loss token + ½·(BCE(q_halt, row correct) + BCE(q_continue, target)), summed over rows, and sums of metrics.
 
-    The metrics `count`, `accuracy`, `exact_accuracy`, `q_halt_accuracy` and `steps` are sums over the rows that have
-    halted at this step and have labels; the losses are sums over all rows. The caller divides the loss by the
-    global batch size. `target_q_continue` None omits its term (halt_max_steps 1: there is nothing to continue),
-    `q_halt` None omits the halting term (a core without a Q head). `row_weights` `[B]` weigh the rows' losses.
+    The metrics `count`, `accuracy`, `exact_accuracy`, `q_halt_accuracy` and `steps` are sums over the rows that
+    halted at this step and have labels. The losses are sums over all rows; the caller divides by the global batch
+    size. `target_q_continue` None omits the Q-continue term (as for halt_max_steps 1); `q_halt` None omits the Q-halt
+    term (a core without a Q head). `row_weights` `[B]` multiplies the rows' losses.
     """
     with torch.no_grad():
         rows = compare(logits.argmax(-1), labels)
@@ -114,7 +114,7 @@ def act_loss(
         metrics["q_halt_accuracy"] = (counted & ((q_halt >= 0) == rows.correct)).sum()
         metrics["q_halt_loss"] = halt.detach()
     if q_continue is not None and target_q_continue is not None:
-        going_on = summed(F.binary_cross_entropy_with_logits(q_continue, target_q_continue, reduction="none"))
-        total = total + 0.5 * going_on
-        metrics["q_continue_loss"] = going_on.detach()
+        q_loss = summed(F.binary_cross_entropy_with_logits(q_continue, target_q_continue, reduction="none"))
+        total = total + 0.5 * q_loss
+        metrics["q_continue_loss"] = q_loss.detach()
     return total, metrics

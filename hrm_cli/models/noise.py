@@ -1,6 +1,6 @@
-"""Noise on the recurrent states at inference: different initial states, and different trajectories from the same state.
+"""Noise on the recurrent states at inference, for different initial states or different trajectories from one state.
 
-Every row has its own generator on the host: its noise depends only on its seed, not on its neighbors in the batch
+Every row has its own generator on the host. So its noise depends only on its seed, not on the other rows of the batch
 and not on the device.
 
 Letters in shapes: B rows, P+S positions, H hidden size.
@@ -23,16 +23,16 @@ Seeds = Sequence[Sequence[int] | None]
 
 @dataclass(frozen=True)
 class NoiseScales:
-    """Standard deviations of normal noise, in units of the states: those that a norm has passed have RMS 1."""
+    """Standard deviations of normal noise, in units of the states. States after an RMS norm have RMS 1."""
 
     initial: float = 0.0
-    """Added once, to the states with which a row starts."""
+    """Noise added once, to a row's initial states."""
     step: float = 0.0
-    """Added before every step."""
+    """Noise added before every step."""
 
     @property
     def is_off(self) -> bool:
-        """Whether there is none."""
+        """Whether both scales are zero."""
         return self.initial == 0 and self.step == 0
 
 
@@ -44,7 +44,7 @@ class RowNoise:
 
     def __init__(self, scales: NoiseScales, seeds: Seeds) -> None:
         self._scales = scales
-        # SFC64 is NumPy's fastest: a row of 9×9 Sudoku takes 190,000 numbers a step.
+        # SFC64 is NumPy's fastest generator; a row of 9×9 Sudoku needs 190,000 numbers per step.
         self._generators = [
             None if seed is None else np.random.Generator(np.random.SFC64([*seed])) for seed in seeds
         ]
@@ -56,24 +56,24 @@ class RowNoise:
         return chosen
 
     def at_start(self, carry: InnerCarry) -> InnerCarry:
-        """The states with which rows start, `[B, P+S, H]` each, with noise."""
+        """Adds noise to the rows' initial states, `[B, P+S, H]` each."""
         return self._added(carry, self._scales.initial)
 
     def before_step(self, carry: InnerCarry) -> InnerCarry:
-        """The states from which a step starts, with noise."""
+        """Adds noise to the states before a step."""
         return self._added(carry, self._scales.step)
 
     def _added(self, carry: InnerCarry, scale: float) -> InnerCarry:
         if scale == 0:
             return carry
         # z_H before z_L in every row, so that a row's numbers do not depend on how many rows there are.
-        drawn = [self._drawn(generator, carry) for generator in self._generators]
-        fast = torch.stack([low for _, low in drawn])
-        slow = torch.stack([high for high, _ in drawn])
+        samples = [self._sample(generator, carry) for generator in self._generators]
+        fast = torch.stack([low for _, low in samples])
+        slow = torch.stack([high for high, _ in samples])
         return InnerCarry(_plus(carry.z_H, slow, scale), _plus(carry.z_L, fast, scale))
 
     @staticmethod
-    def _drawn(generator: np.random.Generator | None, carry: InnerCarry) -> tuple[Tensor, Tensor]:
+    def _sample(generator: np.random.Generator | None, carry: InnerCarry) -> tuple[Tensor, Tensor]:
         shapes = carry.z_H.shape[1:], carry.z_L.shape[1:]
         if generator is None:
             return torch.zeros(shapes[0]), torch.zeros(shapes[1])
@@ -82,5 +82,5 @@ class RowNoise:
 
 
 def _plus(state: Tensor, noise: Tensor, scale: float) -> Tensor:
-    # A row without noise keeps its state bit by bit: adding zero changes nothing in any dtype.
+    # Adding zero changes nothing in any dtype, so a row without noise keeps its state bit for bit.
     return state + (scale * noise).to(state.device, state.dtype)

@@ -1,8 +1,8 @@
 """The nova core: two stacks of standard encoder layers with bridges in both directions (parameter ledger).
 
-Not HRM made smaller but another architecture: it cycles within one forward pass, keeps the gradient through all
-cycles, and takes its answer from the L-state. h and l both start as the token embedding plus fixed sinusoidal
-positions. Each cycle: h ← norm(H(h)); l ← norm(L(l + h_to_l(h))); h ← h + l_to_h(l); halt probability =
+This is not a smaller HRM but a different architecture. It runs all cycles in one forward pass, backpropagates through
+all of them, and reads its answer from the L-state. h and l both start as the token embedding plus fixed sinusoidal
+positions. Each cycle computes h ← norm(H(h)); l ← norm(L(l + h_to_l(h))); h ← h + l_to_h(l); and the halt probability
 σ(predictor(mean h, mean l)).
 
 Letters in shapes: B batch, S tokens of a puzzle, H hidden size, V vocabulary.
@@ -40,7 +40,7 @@ def sinusoidal_positions(positions: int, hidden_size: int) -> Tensor:
 
 
 class EncoderLayer(nn.TransformerEncoderLayer):
-    """Torch's standard layer, its attention computed by ours: torch's is several times slower in bfloat16 on a CPU."""
+    """torch's standard layer with our attention: torch's own is several times slower in bfloat16 on a CPU."""
 
     def _sa_block(
         self, x: Tensor, attn_mask: Tensor | None, key_padding_mask: Tensor | None, is_causal: bool = False
@@ -53,7 +53,7 @@ class EncoderLayer(nn.TransformerEncoderLayer):
 
 
 class Nova(nn.Module):
-    """The architecture of the published 6.95M, as it was counted. Has no puzzle embeddings and no outer carry."""
+    """The published architecture with 6.95M parameters. It has no puzzle embeddings and no outer carry."""
 
     objective: ClassVar[str] = "whole_forward"
 
@@ -89,22 +89,22 @@ class Nova(nn.Module):
 
     @property
     def halts_together(self) -> bool:
-        """Where the batch's mean decides."""
+        """Whether the batch's mean halt probability decides (`arch.nova_halting` is `mean`)."""
         return self.arch.nova_halting == "mean"
 
     @property
     def trains_q_continue(self) -> bool:
-        """Never: there is one halt probability."""
+        """Always False: nova predicts only a halt probability."""
         return False
 
     def initialize(self, generator: torch.Generator | None) -> None:
-        """Initializes every parameter as torch's own layers do, from `generator`, and fills the position table."""
+        """Initializes every parameter as torch's layers do, using `generator`, and fills the position table."""
         seed = torch.randint(2**62, (), generator=generator).item()
         with forked_rng(torch.device("cpu"), int(seed)):
             for module in self.modules():
                 if isinstance(module, nn.Linear | nn.Embedding | nn.LayerNorm):
                     module.reset_parameters()
-            # After its output projection, whose bias it sets to zero.
+            # This must follow the loop above: it sets the bias of the output projection to zero.
             for module in self.modules():
                 if isinstance(module, nn.MultiheadAttention):
                     module._reset_parameters()
@@ -114,7 +114,7 @@ class Nova(nn.Module):
         self.positions.copy_(sinusoidal_positions(NOVA_POSITIONS, self.arch.hidden_size))
 
     def cast_weights(self) -> None:
-        """Nothing: the layers are torch's own and cast by autocast."""
+        """Returns None: the layers are torch's own and are cast by autocast."""
 
     def initial_carry(self, inputs: Tensor) -> InnerCarry:
         """Both states start as the embedded puzzle, `[B, S, H]`."""
@@ -123,7 +123,7 @@ class Nova(nn.Module):
         return InnerCarry(embedded, embedded)
 
     def reset(self, carry: InnerCarry, rows: Tensor) -> InnerCarry:
-        """Refused by design: no row of a whole forward pass is replaced halfway."""
+        """Raises RuntimeError: a row cannot be replaced in the middle of a forward pass."""
         raise RuntimeError("nova's states start with the puzzle; there is no row to reset")
 
     def cycle(self, carry: InnerCarry) -> tuple[InnerCarry, Tensor]:
@@ -154,14 +154,14 @@ class Nova(nn.Module):
         with_logits: bool = True,
         depth: None = None,
     ) -> tuple[InnerCarry, CoreOutput]:
-        """One cycle at inference: an ACT step of this core. `inputs` are in the states already."""
+        """One cycle at inference, which is one ACT step of this core. The states already contain `inputs`."""
         with self._autocast(inputs.device):
             carry, halt = self.cycle(carry)
             logits = self.output(carry.z_L) if with_logits else None
         return carry, CoreOutput(logits, halt, torch.zeros_like(halt))
 
     def halts(self, step: int | Tensor, out: CoreOutput) -> Tensor:
-        """From the second cycle on, once the halt probability exceeds 0.9: the batch's mean, or each row's own."""
+        """Rows halt from the second cycle on when the halt probability (batch mean or per row) exceeds 0.9."""
         probability = out.q_halt.sigmoid()
         if self.arch.nova_halting == "mean":
             probability = probability.mean().expand_as(probability)
@@ -170,10 +170,10 @@ class Nova(nn.Module):
     def training_loss(
         self, inputs: Tensor, labels: Tensor, token_loss: str
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """The published loss of a whole forward pass, summed over rows, the metrics' sums and the last logits.
+        """The published loss of a whole forward pass, summed over rows; also the metrics' sums and the last logits.
 
-        token cross-entropy + 0.01 · halt probability of the last cycle (+ the bridge losses' weight × how far each
-        state is from what the other's bridge predicts, mean squared over positions and width).
+        The loss is token cross-entropy + 0.01 · halt probability of the last cycle (+ bridge loss weight × mean squared
+        error between each state and the other bridge's prediction of it, over positions and width).
         """
         with self._autocast(inputs.device):
             running = torch.ones(len(inputs), dtype=torch.bool, device=inputs.device)
@@ -215,7 +215,7 @@ class Nova(nn.Module):
         return loss, metrics, logits
 
     def _bridge_loss(self, carry: InnerCarry) -> Tensor:
-        # The sketch of the published document: each state predicts the other, which serves as a fixed target.
+        # Follows the sketch in the published document: each state predicts the other, which is a fixed target.
         down = (self.h_to_l(carry.z_H) - carry.z_L.detach()).float().square().mean(dim=(1, 2))
         up = (self.l_to_h(carry.z_L) - carry.z_H.detach()).float().square().mean(dim=(1, 2))
         return (down + up).sum()

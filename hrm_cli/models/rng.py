@@ -1,10 +1,10 @@
-"""Random numbers of a training step, and torch's global generators: seeded, restored, repeated.
+"""Random numbers of a training step, and saving and restoring torch's global generators.
 
-A step draws its random numbers once for the whole global batch, from a generator on the host. So a run explores the
-same way on every device and with any number of ranks, and its checkpoint resumes on any of
-them.
-Dropout takes its numbers from torch's global generators. torch's own `fork_rng` and `checkpoint` restore those of the
-host and of CUDA; in the versions in use they fail on MPS, or forget its generator.
+A step samples its random numbers once for the whole global batch, from a generator on the host. So exploration is the
+same on every device and with any number of ranks, and a checkpoint can resume on any of them.
+
+Dropout uses torch's global generators. torch's `fork_rng` and `checkpoint` restore the generators of the host and of
+CUDA. In the supported versions they fail on MPS or do not restore its generator, so this module does.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.device import pinned_for, to_device
 
 RngStates = tuple[Tensor, Tensor | None]
-"""Of the host's generator, and of the accelerator's."""
+"""State of the host's generator, and of the accelerator's if there is one."""
 
 
 def rng_states(device: torch.device) -> RngStates:
-    """The states of the generators that a computation on `device` takes its numbers from."""
+    """The states of the generators that a computation on `device` uses."""
     if device.type == "cuda":
         return torch.get_rng_state(), torch.cuda.get_rng_state(device)
     return torch.get_rng_state(), torch.mps.get_rng_state() if device.type == "mps" else None
 
 
 def set_rng_states(states: RngStates, device: torch.device) -> None:
-    """Puts back what `rng_states` gave."""
+    """Restores states returned by `rng_states`."""
     host, accelerator = states
     torch.set_rng_state(host)
     if accelerator is None:
@@ -43,7 +43,7 @@ def set_rng_states(states: RngStates, device: torch.device) -> None:
 
 @contextmanager
 def forked_rng(device: torch.device, seed: int | None = None) -> Iterator[None]:
-    """All global generators are afterwards as they were before; within, they start at `seed`, where one is given."""
+    """Restores the global generators on exit. Within the block they are seeded with `seed`, if given."""
     before = rng_states(device)
     try:
         if seed is not None:
@@ -56,7 +56,7 @@ def forked_rng(device: torch.device, seed: int | None = None) -> Iterator[None]:
 def same_numbers_twice(
     device: torch.device,
 ) -> Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]:
-    """For `checkpoint(context_fn=…)`: the recomputation gets the random numbers that the first pass got."""
+    """A `context_fn` for `checkpoint`: the recomputation uses the same random numbers as the first pass."""
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         first: list[RngStates] = []
@@ -78,9 +78,9 @@ def same_numbers_twice(
 
 
 class StepRNG:
-    """The random numbers of one step for its `count` rows; `of` gives those of some rows.
+    """The random numbers of one step for its `count` rows; `of` returns those of a slice of rows.
 
-    Micro-batches and ranks see slices of the same numbers, so that neither changes what is explored.
+    Micro-batches and ranks use slices of the same numbers, so that their number does not change the exploration.
     """
 
     def __init__(self, generator: torch.Generator | None, count: int) -> None:
@@ -92,16 +92,16 @@ class StepRNG:
         self._shares: Tensor | None = None
 
     def of(self, rows: slice) -> StepRNG:
-        """The same random numbers, for some of these rows."""
+        """The same random numbers, for a slice of these rows."""
         part = StepRNG(self.generator, self._count)
         own = range(self._count)[self._rows][rows]
         part._rows, part._whole = slice(own.start, own.stop), self._whole
         return part
 
     def minimum_steps(self, arch: ArchConfig, device: torch.device) -> Tensor:
-        """Exploration: steps that each of these rows must take, `[b]` int64.
+        """Exploration: minimum number of steps that each of these rows must take, `[b]` int64.
 
-        0, and with a small probability drawn from 2..halt_max_steps (hrm-spec "Adaptive computation").
+        It is 0, or with a small probability uniform in 2..halt_max_steps (hrm-spec "Adaptive computation").
         """
         if self._whole._minimum_steps is None:
             self._whole._minimum_steps = self._draw_minimum_steps(arch, device)
@@ -116,13 +116,13 @@ class StepRNG:
         return _sent(torch.where(explores, drawn, 0), device)
 
     def shares(self, device: torch.device) -> Tensor:
-        """A number from 0..1 for each of these rows, `[b]`: those below p are a share p of all."""
+        """A uniform random number in [0, 1) for each of these rows, `[b]`."""
         if self._whole._shares is None:
             self._whole._shares = _sent(torch.rand((self._count,), generator=self.generator), device)
         return self._whole._shares[self._rows]
 
     def seed(self) -> int:
-        """A seed for a core's own random numbers (dropout); every call and every rank gets a new one."""
+        """A seed for a core's own random numbers (dropout), different for every call and every rank."""
         return int(torch.randint(2**62, (), generator=self.generator).item()) + self._rows.start
 
 

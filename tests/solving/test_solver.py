@@ -254,7 +254,7 @@ def test_twenty_thousand_puzzles_are_never_held_more_than_a_batch_at_a_time(
 ) -> None:
     answer = domain.encode(domain.parse("3214143223414123").grid)
     model = scripted(lambda tokens, step: (answer, 1.0))
-    model.runs = _Forgetful()
+    model.runs = _NoContext()
     alive: weakref.WeakValueDictionary[int, Puzzle] = weakref.WeakValueDictionary()
     most = solved = 0
 
@@ -271,7 +271,7 @@ def test_twenty_thousand_puzzles_are_never_held_more_than_a_batch_at_a_time(
     assert most <= 2 * 128
 
 
-class _Forgetful(list[Any]):
+class _NoContext(list[Any]):
     def append(self, _: Any) -> None:
         """Keeps nothing: the test measures what the solver keeps."""
 

@@ -1,1 +1,1 @@
-"""What a CPU runs: fused blocks, prepacked weights, compiled kernels."""
+"""CPU implementations: fused blocks, prepacked weights, compiled kernels."""

@@ -1,7 +1,7 @@
-"""Disables malloc trimming: memory freed by tensors on the CPU is kept for the next ones.
+"""Disables malloc trimming: memory freed by CPU tensors is reused instead of returned to the system.
 
-The C library returns large blocks to the system as soon as they are freed, and gets them back page by page, zeroed:
-with activations of many megabytes at every step that takes 4 to 5 % of the time (benchmarks/results).
+By default the C library returns large blocks to the system as soon as they are freed, and later gets zeroed pages one
+by one. With many megabytes of activations per step, this takes 4 to 5 % of the time (benchmarks/results).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import os
 import sys
 
-# Of glibc's malloc.h.
+# Constants from glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _LARGEST = 2**31 - 1
 _GROWS_BY = 64 << 20
@@ -19,10 +19,10 @@ _GROWS_BY = 64 << 20
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Tells the C library to keep up to 2 GB of freed memory; returns whether it accepted (glibc only).
+    """Makes the C library keep up to 2 GB of freed memory. Returns whether it accepted the settings (glibc only).
 
-    It affects the whole process: a command may call it, a library may not.
-    The user's own settings (MALLOC_… or GLIBC_TUNABLES in the environment) are kept.
+    This affects the whole process, so only commands call it, never the library.
+    It does nothing if the user has set MALLOC_… or GLIBC_TUNABLES in the environment.
     """
     own = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
     if own or not sys.platform.startswith("linux"):
@@ -31,5 +31,5 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _LARGEST), (_TOP_PAD, _GROWS_BY))
-    told = [mallopt(option, value) == 1 for option, value in settings]
-    return all(told)
+    accepted = [mallopt(option, value) == 1 for option, value in settings]
+    return all(accepted)

@@ -1,10 +1,10 @@
-"""The blocks of `hrm_cli.models.layers` for a CPU: the same mathematics in fewer passes over memory, no compiler.
+"""The blocks of `hrm_cli.models.blocks` for a CPU: same computation, fewer passes over memory, no compiler.
 
-What is done differently, each because it was measured (benchmarks/results/cpu_speed.txt):
+Differences, each with a measured benefit (benchmarks/results/cpu_speed.txt):
 - the elementwise operations between two matmuls are one fused pass over memory, by kernels on torch's own threads;
 - weights are prepacked by oneDNN once per step, for all forward matmuls (`hrm_cli.models.cpu.pieces`);
-- attention's weights are padded to whole vectors, because torch's matmuls are slow on odd lengths;
-- backward keeps a block's outputs, not float32 copies of them, and recomputes SiLU(gate) · up.
+- attention weights are padded to whole vectors, because torch's matmuls are slow for odd lengths;
+- for the backward pass, a block stores its outputs, not float32 copies of them, and SiLU(gate) · up is recomputed.
 
 Letters in shapes: B batch, S positions (puzzle positions first), P positions padded, H hidden size, N heads,
 D head size.
@@ -42,14 +42,14 @@ _softmax = Kernel("attention.softmax")
 
 
 class CPUBlockWeights(NamedTuple):
-    """One block's weights in the forward dtype, as the functions here want them."""
+    """One block's weights in the forward dtype, in the form that the functions of this module take."""
 
     qkv: CPUWeight | None
     """`[3·N·D, H]`"""
     out: CPUWeight | None
     """`[H, N·D]`"""
     turns: Rotary
-    """cos and sin `[S, D/2]` of RoPE's rotations; of none, where the model has no RoPE."""
+    """cos and sin `[S, D/2]` of RoPE's rotations; the identity rotation if the model has no RoPE."""
     mixing: CPUSwiGLU | None
     mlp: CPUSwiGLU
     units: CPUUnits | None = None
@@ -58,7 +58,7 @@ class CPUBlockWeights(NamedTuple):
 def ordered_for_cpu(
     weights: BlockWeights, turns: Rotary, tables: RelationTables | None = None
 ) -> CPUBlockWeights:
-    """The prepacked weights of a block; `turns` as `rotations` gives them, `tables` for the `units` mixer."""
+    """The prepacked weights of a block. `turns` is the result of `rotations`; the `units` mixer needs `tables`."""
     qkv, out = weights.attention or (None, None)
     return CPUBlockWeights(
         None if qkv is None else prepacked(qkv),
@@ -71,7 +71,7 @@ def ordered_for_cpu(
 
 
 def rotations(rotary: Rotary | None, positions: int, head_dim: int) -> Rotary:
-    """The first halves `[S, D/2]` of RoPE's tables, which are repeated in the second; no rotation where None."""
+    """The first halves `[S, D/2]` of RoPE's tables (the second repeat them). None gives the identity rotation."""
     half = head_dim // 2
     if rotary is None:
         return Rotary(torch.ones(positions, half), torch.zeros(positions, half))
@@ -79,17 +79,17 @@ def rotations(rotary: Rotary | None, positions: int, head_dim: int) -> Rotary:
 
 
 def cpu_block(x: Tensor, weights: CPUBlockWeights, num_heads: int, eps: float) -> Tensor:
-    """One post-norm block on `[B, S, H]`, as `hrm_cli.models.layers.block`."""
+    """One post-norm block on `[B, S, H]`, equivalent to `hrm_cli.models.blocks.block`."""
     return _block_at(x, x.shape[1], weights, num_heads, eps)
 
 
 def cpu_block_at_first(x: Tensor, weights: CPUBlockWeights, num_heads: int, eps: float) -> Tensor:
-    """What `cpu_block` gives at the first position, `[B, 1, H]`, without gradient: all that the Q head reads."""
+    """The output of `cpu_block` at the first position only, `[B, 1, H]`, which is all that the Q head reads."""
     return _block_at(x, 1, weights, num_heads, eps)
 
 
 def _block_at(x: Tensor, count: int, weights: CPUBlockWeights, num_heads: int, eps: float) -> Tensor:
-    """The block at the first `count` positions."""
+    """The block's output at the first `count` positions, `[B, count, H]`."""
     x = x.contiguous()
     wanted = x[:, :count].contiguous()
     if weights.qkv is not None and weights.out is not None:
@@ -105,12 +105,12 @@ def _block_at(x: Tensor, count: int, weights: CPUBlockWeights, num_heads: int, e
 
 
 def _attention(qkv: Tensor, num_heads: int, turns: Rotary, queries: int) -> Tensor:
-    """Attention of the first `queries` positions on the projection `[B, S, 3·N·D]`, → `[B, queries, N·D]`."""
+    """Attention with queries at the first `queries` positions; `[B, S, 3·N·D]` → `[B, queries, N·D]`."""
     batch, positions, _ = qkv.shape
     q, k, v = applied(_Heads, qkv.view(batch, positions, 3, num_heads, -1), turns)
     q = q[:, :queries]
     if qkv.dtype == torch.bfloat16:
-        mixed = applied(_WrittenOut, q, k, v, positions)
+        mixed = applied(_ExplicitAttention, q, k, v, positions)
     else:
         q, k, v = (heads.unflatten(0, (batch, num_heads)) for heads in (q, k, v))
         mixed = F.scaled_dot_product_attention(q, k, v, scale=1.0)
@@ -118,9 +118,9 @@ def _attention(qkv: Tensor, num_heads: int, turns: Rotary, queries: int) -> Tens
 
 
 class _Heads(torch.autograd.Function):
-    """`[B, S, 3, N, D]` → q, k and v `[B·N, S, D]`, q and k rotated in float32, q scaled by 1/√D.
+    """`[B, S, 3, N, D]` → q, k and v `[B·N, S, D]`, with q and k rotated in float32 and q scaled by 1/√D.
 
-    In bfloat16 k and v are padded with zeros to whole vectors, `[B·N, P, D]`.
+    In bfloat16, k and v are padded with zeros to whole vectors, `[B·N, P, D]`.
     """
 
     @staticmethod
@@ -130,19 +130,23 @@ class _Heads(torch.autograd.Function):
         ctx.turns, ctx.padded, ctx.shape = turns, padded, heads.shape
         q = heads.new_empty(batch * num_heads, positions, size)
         k, v = heads.new_empty(2, batch * num_heads, padded, size)
-        _turned(_split_heads, heads, (q, k, v), turns, padded)
+        _run_heads_kernel(_split_heads, heads, (q, k, v), turns, padded)
         return q, k, v
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         heads = gradients[0].new_empty(ctx.shape)
-        _turned(_join_heads, heads, tuple(one.contiguous() for one in gradients), ctx.turns, ctx.padded)
+        _run_heads_kernel(
+            _join_heads, heads, tuple(one.contiguous() for one in gradients), ctx.turns, ctx.padded
+        )
         return heads, None
 
 
-def _turned(kernel: Kernel, heads: Tensor, parts: tuple[Tensor, ...], turns: Rotary, padded: int) -> None:
+def _run_heads_kernel(
+    kernel: Kernel, heads: Tensor, parts: tuple[Tensor, ...], turns: Rotary, padded: int
+) -> None:
     batch, positions, _, num_heads, size = heads.shape
-    # Taken apart head by head and put together position by position: whichever writes in order.
+    # Each kernel's rows follow the order in which it writes: by head when splitting, by position when joining.
     rows = batch * (num_heads if kernel is _split_heads else positions)
     numbers = 2 * heads.numel() // rows
     kernel(
@@ -151,8 +155,8 @@ def _turned(kernel: Kernel, heads: Tensor, parts: tuple[Tensor, ...], turns: Rot
     )  # fmt: skip
 
 
-class _WrittenOut(torch.autograd.Function):
-    """softmax(q kᵀ) v for q `[B·N, s, D]` and k and v `[B·N, P, D]`, of which the first `positions` are not padding."""
+class _ExplicitAttention(torch.autograd.Function):
+    """softmax(q kᵀ) v for q `[B·N, s, D]` and k, v `[B·N, P, D]`. Positions after the first `positions` are padding."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, positions: int) -> Tensor:

@@ -1,10 +1,9 @@
-"""Pieces of the blocks for a CPU: matrix multiplications with prepacked weights, a SwiGLU, a norm of a sum.
+"""Building blocks for a CPU: linear layers with prepacked weights, SwiGLU, and add + RMS norm.
 
-Each is an autograd function of its own that stores as little as it can; the fused elementwise operations between the
-matrix multiplications are kernels of `hrm_cli.models.cpu.kernels`. Weights are prepacked for oneDNN once for all
-forward calls of a step: which saves 15 % of a matmul (benchmarks/results/cpu_speed.txt). Not in backward, where the
-transposed layout costs twice as much and is used once or a few times. In bfloat16 only, and only where a call has
-shown that it works.
+Each is an autograd function that stores as little as possible. The fused elementwise operations between matmuls are
+kernels of `hrm_cli.models.cpu.kernels`. In bfloat16, weights are prepacked for oneDNN once per step, for all its
+forward calls, if a test call succeeds. This saves 15 % of a matmul's time (benchmarks/results/cpu_speed.txt). Weights
+are not prepacked for the backward pass: the transposed layout costs twice as much and is used only a few times.
 
 Letters in shapes: I inner width of the SwiGLU.
 """
@@ -23,7 +22,7 @@ from hrm_cli.models.layers import SwiGLUWeights
 
 
 class Prepacked:
-    """A weight `[out, in]`, in oneDNN's own layout where this process can use it."""
+    """A weight `[out, in]`, stored in oneDNN's own layout if this process supports it."""
 
     def __init__(self, weight: Tensor) -> None:
         self._weight = weight.detach()
@@ -45,9 +44,9 @@ class CPUWeight(NamedTuple):
     """A weight `[out, in]` in the forward dtype."""
 
     plain: Tensor
-    """Gradients flow back through it."""
+    """The weight in the autograd graph; gradients flow to it."""
     fixed: Prepacked
-    """The same numbers, prepacked for the forward matmuls."""
+    """The same weight, detached and prepacked for the forward matmuls."""
 
 
 class CPUSwiGLU(NamedTuple):
@@ -58,29 +57,29 @@ class CPUSwiGLU(NamedTuple):
 
 
 def prepacked(weight: Tensor) -> CPUWeight:
-    """A weight as the functions here want it."""
+    """A weight in the form that the functions of this module take."""
     return CPUWeight(weight, Prepacked(weight.detach()))
 
 
 def swiglu_weights(weights: SwiGLUWeights) -> CPUSwiGLU:
-    """A SwiGLU's weights as the functions here want them."""
+    """A SwiGLU's weights in the form that the functions of this module take."""
     return CPUSwiGLU(prepacked(weights.gate_up), prepacked(weights.down))
 
 
-class _Forgetful:
-    """Takes the place of autograd's context where there is nothing to go back to."""
+class _NoContext:
+    """Replaces autograd's context if no gradient is needed: it stores nothing."""
 
     def __setattr__(self, name: str, value: object) -> None:
         pass
 
     def save_for_backward(self, *tensors: Tensor) -> None:
-        """Keeps nothing."""
+        """Stores nothing."""
 
 
 def applied(function: type[torch.autograd.Function], *given: Any) -> Any:
-    """What an autograd function gives, recorded where gradients are expected."""
-    # Autograd's own call takes as long as a small kernel, even where it records nothing.
-    return function.apply(*given) if torch.is_grad_enabled() else function.forward(_Forgetful(), *given)
+    """Calls an autograd function, recording it only if gradients are enabled."""
+    # `apply` takes as long as a small kernel even if it records nothing.
+    return function.apply(*given) if torch.is_grad_enabled() else function.forward(_NoContext(), *given)
 
 
 def linear(x: Tensor, weight: CPUWeight) -> Tensor:
@@ -113,24 +112,24 @@ class _SwiGLU(torch.autograd.Function):
     ) -> Tensor:
         both, size = gate_up_fixed.matmul(x), down.shape[1]
         ctx.save_for_backward(x, gate_up, down, both)
-        opened = x.new_empty(*x.shape[:-1], size)
-        _silu_mul(opened.numel() // size, 3 * size * x.element_size(), x.dtype, size, both, opened)
-        return down_fixed.matmul(opened)
+        gated = x.new_empty(*x.shape[:-1], size)
+        _silu_mul(gated.numel() // size, 3 * size * x.element_size(), x.dtype, size, both, gated)
+        return down_fixed.matmul(gated)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         x, gate_up, down, both = ctx.saved_tensors
         (gradient,) = gradients
-        opened, for_both = gradient @ down, torch.empty_like(both)
+        gated, for_both = gradient @ down, torch.empty_like(both)
         size = down.shape[1]
-        rows, row_bytes = opened.numel() // size, 6 * size * x.element_size()
-        # Takes the gradient of what was opened, and leaves in its place what was opened.
-        _silu_mul_backward(rows, row_bytes, x.dtype, size, both, opened, for_both)
-        return for_both @ gate_up, _outer(for_both, x), _outer(gradient, opened), None, None
+        rows, row_bytes = gated.numel() // size, 6 * size * x.element_size()
+        # Overwrites the gradient of `silu(gate) · up` with the recomputed `silu(gate) · up`.
+        _silu_mul_backward(rows, row_bytes, x.dtype, size, both, gated, for_both)
+        return for_both @ gate_up, _outer(for_both, x), _outer(gradient, gated), None, None
 
 
 def _outer(gradient: Tensor, x: Tensor) -> Tensor:
-    """The gradient `[out, in]` of a weight: gradients `[…, out]` times inputs `[…, in]`, summed."""
+    """The gradient `[out, in]` of a weight: outer products of gradients `[…, out]` and inputs `[…, in]`, summed."""
     gradient, x = gradient.flatten(0, -2), x.flatten(0, -2)
     # A third faster for 128 × 512 with the longer side first.
     return gradient.T @ x if gradient.shape[1] >= x.shape[1] else (x.T @ gradient).T
@@ -142,7 +141,7 @@ def add_and_norm(x: Tensor, y: Tensor, eps: float) -> Tensor:
 
 
 class _AddAndNorm(torch.autograd.Function):
-    """RMS norm of a sum; backward goes by its output, which the next layer keeps in any case."""
+    """RMS norm of a sum. The backward pass uses its output, which the next layer stores anyway."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, eps: float) -> Tensor:

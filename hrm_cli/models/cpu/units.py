@@ -1,10 +1,11 @@
-"""The `units` mixer of `hrm_cli.models.units` for a CPU: the same mathematics in fewer passes over memory.
+"""The `units` mixer of `hrm_cli.models.units` for a CPU: the same computation in fewer passes over memory.
 
-One kernel applies SiLU to the messages of positions, averages them along units and over symbols, and splits
-attention's heads; another adds the messages of units, cells and other cells, and norms the sum. Between them only
-the projection of a position is stored.
+One kernel applies SiLU to the projected messages, averages them over units and over symbols, and splits the attention
+heads. Another adds the messages from units, cells and other cells, and applies the RMS norm. The first stores only
+the projection for its backward pass.
 
-Letters in shapes as there, and P cells padded; units come before puzzles, so that the units of a class are contiguous.
+Letters in shapes as in that module, and P padded cells. Units are the first axis, before puzzles, so that the units
+of a class are contiguous.
 """
 
 from __future__ import annotations
@@ -31,50 +32,50 @@ from hrm_cli.models.units import RelationTables, UnitsWeights
 
 _average = Kernel("units.average")
 _average_backward = Kernel("units.average_backward")
-_hear_and_norm = Kernel("units.hear_and_norm")
-_hear_backward = Kernel("units.hear_backward")
+_add_messages_and_norm = Kernel("units.add_messages_and_norm")
+_add_messages_backward = Kernel("units.add_messages_backward")
 _softmax = Kernel("attention.softmax")
 
 
-class Along(NamedTuple):
-    """What positions are sent along, for the kernels."""
+class MixerSizes(NamedTuple):
+    """The domain's relations and the sizes that the kernels need."""
 
     shares: Tensor
-    """`[U, S]` float32: what a cell counts in a unit's average."""
+    """`[U, S]` float32: the weight of a cell in a unit's average."""
     sizes: tuple[int, ...]
-    """Units of each class."""
+    """Number of units in each class."""
     symbols: int
     heads: int
-    """Of the attention between cells; 0: none."""
+    """Number of heads of the attention between cells; 0 without attention."""
     padded: int
-    """P"""
+    """P, the padded number of cells."""
 
     def counts(self) -> tuple[int, int, int]:
-        """Cells, symbols, units."""
+        """The numbers of cells, symbols and units."""
         units, cells = self.shares.shape
         return cells, self.symbols, units
 
 
 class CPUUnits(NamedTuple):
-    """One mixer's weights in the forward dtype, as the functions here want them."""
+    """One mixer's weights in the forward dtype, in the form that the functions of this module take."""
 
     into: CPUWeight
     units: tuple[CPUSwiGLU, ...]
     cell: CPUSwiGLU
     out: CPUWeight | None
     bias: Tensor | None
-    """`[N, S, P]`: attention's bias for every two cells."""
-    along: Along
+    """`[N, S, P]`: attention bias for every pair of cells."""
+    along: MixerSizes
 
 
 def units_weights(weights: UnitsWeights, tables: RelationTables) -> CPUUnits:
-    """The weights of a mixer, laid out."""
+    """Prepacks the weights of a mixer and expands its attention bias."""
     cells = tables.membership.shape[1]
     bias, heads, padded = None, 0, cells
     if weights.bias is not None:
         heads = len(weights.bias)
         padded += -cells % CPU_VECTOR if weights.bias.dtype == torch.bfloat16 else 0
-        # Once per step, not at every use: gradients are summed here.
+        # Expanded once per step, not at every use, so that gradients are summed before the small matmul's backward.
         bias = F.pad((weights.bias @ tables.pairs).view(heads, cells, cells), (0, padded - cells))
     shares = tables.membership.float()
     shares = shares / shares.sum(1, keepdim=True)
@@ -84,33 +85,35 @@ def units_weights(weights: UnitsWeights, tables: RelationTables) -> CPUUnits:
         swiglu_weights(weights.cell),
         None if weights.out is None else prepacked(weights.out),
         bias,
-        Along(shares, tables.sizes, tables.num_symbols, heads, padded),
+        MixerSizes(shares, tables.sizes, tables.num_symbols, heads, padded),
     )
 
 
 def mix_and_norm(x: Tensor, weights: CPUUnits, eps: float) -> Tensor:
-    """The RMS norm of x plus what every position hears, `[B, T, H]`."""
+    """The RMS norm of x plus the messages that every position receives, `[B, T, H]`."""
     along = weights.along
     of_units, of_cells, q, k, v = applied(_Averages, linear(x, weights.into), along)
-    said = [swiglu(part, mlp) for part, mlp in zip(of_units.split(along.sizes), weights.units, strict=True)]
-    heard = [torch.cat(said), swiglu(of_cells, weights.cell)]
+    from_units = [
+        swiglu(part, mlp) for part, mlp in zip(of_units.split(along.sizes), weights.units, strict=True)
+    ]
+    messages = [torch.cat(from_units), swiglu(of_cells, weights.cell)]
     if weights.out is not None and weights.bias is not None:
         mixed = applied(_Attention, q, k, v, weights.bias)
         cells, symbols, _ = along.counts()
         mixed = mixed.view(len(x), along.heads, cells, symbols, -1).permute(0, 2, 3, 1, 4)
-        heard.append(linear(mixed.reshape(len(x), cells * symbols, -1), weights.out))
-    normed: Tensor = applied(_HearAndNorm, along, eps, x, *heard)
+        messages.append(linear(mixed.reshape(len(x), cells * symbols, -1), weights.out))
+    normed: Tensor = applied(_AddMessagesAndNorm, along, eps, x, *messages)
     return normed
 
 
 class _Averages(torch.autograd.Function):
-    """The projection `[B, T, 2·M or 5·M]` → averages along units `[U, B, D, M]` and over symbols `[B, S, M]`, q, k, v.
+    """The projection `[B, T, 2·M or 5·M]` → averages over units `[U, B, D, M]` and over symbols `[B, S, M]`; q, k, v.
 
-    q `[B·N, S, D·A]` is scaled by 1/√(D·A), k and v are `[B·N, P, D·A]`; without attention they are empty.
+    q `[B·N, S, D·A]` is scaled by 1/√(D·A); k and v are `[B·N, P, D·A]`. Without attention, all three are empty.
     """
 
     @staticmethod
-    def forward(ctx: Any, projection: Tensor, along: Along) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, projection: Tensor, along: MixerSizes) -> tuple[Tensor, ...]:
         batch, (cells, symbols, units) = len(projection), along.counts()
         width = projection.shape[-1] // (5 if along.heads else 2)
         size = symbols * width // along.heads if along.heads else 0
@@ -167,13 +170,13 @@ class _Attention(torch.autograd.Function):
         return torch.bmm(scores, k), torch.bmm(scores.mT, q), torch.bmm(weights.mT, gradient), for_bias
 
 
-class _HearAndNorm(torch.autograd.Function):
-    """The RMS norm of x and all that is heard; backward goes by its output, which the next layer keeps in any case."""
+class _AddMessagesAndNorm(torch.autograd.Function):
+    """The RMS norm of x plus all messages. The backward pass uses its output, which the next layer stores anyway."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        along: Along,
+        along: MixerSizes,
         eps: float,
         x: Tensor,
         of_units: Tensor,
@@ -183,7 +186,7 @@ class _HearAndNorm(torch.autograd.Function):
         batch, (cells, symbols, units), size = len(x), along.counts(), x.shape[-1]
         normed, factor = torch.empty_like(x), torch.empty(*x.shape[:-1], 1)
         rows = batch * cells
-        _hear_and_norm(
+        _add_messages_and_norm(
             rows, 4 * symbols * size * x.element_size(), x.dtype,
             cells, symbols, units, size, int(of_others is not None), eps,
             along.shares, x, of_units, of_cells, x.new_empty(0) if of_others is None else of_others,
@@ -200,7 +203,7 @@ class _HearAndNorm(torch.autograd.Function):
         gradient, out = gradients[0].contiguous(), torch.empty_like(normed)
         for_units = normed.new_empty(units, batch, symbols, size)
         for_cells = normed.new_empty(batch, cells, size)
-        _hear_backward(
+        _add_messages_backward(
             batch, 3 * normed.nbytes // batch, normed.dtype, cells, symbols, units, size,
             ctx.along.shares, gradient, normed, factor, out, for_units, for_cells,
         )  # fmt: skip

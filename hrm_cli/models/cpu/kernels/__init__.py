@@ -1,1 +1,1 @@
-"""Passes over memory on a CPU, compiled by numba, run on torch's threads."""
+"""Fused elementwise CPU kernels, compiled by numba and run on torch's threads."""

@@ -1,7 +1,7 @@
-"""Passes over attention's tensors: heads taken apart and rotated, softmax, heads put together; and their backwards.
+"""Attention kernels: splitting into rotated heads, its backward pass, and softmax.
 
-Letters: B batch, S positions, P positions padded, N heads, D head size. Numbers are stored in the kernel's own type,
-computed in float32. The tables of the rotation are `[S, D/2]` float32; where D is odd the last number is not turned.
+Letters: B batch, S positions, P padded positions, N heads, D head size. Numbers are stored in the kernel's dtype and
+computed in float32. The rotation tables are `[S, D/2]` float32; if D is odd, the last number is not rotated.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hrm_cli.models.cpu.kernels.numbers import (
 
 
 def split_heads(data: Any) -> None:
-    """`[B, S, 3, N, D]` → q `[B, N, S, D]`, scaled and rotated, k `[B, N, P, D]`, rotated, and v, padded with zeros.
+    """`[B, S, 3, N, D]` → q `[B, N, S, D]` scaled and rotated; k rotated and v, both `[B, N, P, D]` padded with zeros.
 
     A row is one head of one puzzle.
     """
@@ -70,7 +70,7 @@ def split_heads(data: Any) -> None:
 
 
 def join_heads(data: Any) -> None:
-    """The gradients of q, k and v → that of `[B, S, 3, N, D]`: `split_heads` turned back, padding left out.
+    """The backward pass of `split_heads`: gradients of q, k and v → gradient of `[B, S, 3, N, D]`, without padding.
 
     A row is one position of one puzzle.
     """
@@ -108,7 +108,7 @@ def join_heads(data: Any) -> None:
 
 
 def softmax(data: Any) -> None:
-    """Softmax in place over the first `count` numbers of rows of `size`; zero in the others."""
+    """Softmax in place over the first `count` of the `size` numbers of each row; the others are set to zero."""
     given = arguments(data)
     size, count = given[4], given[5]
     scratch = np.empty(size, np.float32)

@@ -1,4 +1,4 @@
-"""What this process can use on its CPU. Every choice is made once, by calling the operator.
+"""Which CPU kernels and operators this process can use. Each is tested once, by calling it.
 
 CPU flags are not reliable: torch's, oneDNN's (`ONEDNN_MAX_CPU_ISA`) and a hypervisor's may differ.
 """
@@ -20,9 +20,9 @@ _TOLERANCE = {torch.bfloat16: 2e-2, torch.float32: 1e-4}
 
 
 def fused_kernels_unavailable(dtype: torch.dtype) -> str | None:
-    """Why the fused kernels are not used for numbers of `dtype`; None where they are.
+    """Why the fused kernels cannot be used in `dtype`; None if they can.
 
-    Raises ConfigError where `HRM_CPU_KERNELS` is neither on nor off.
+    Raises ConfigError if `HRM_CPU_KERNELS` is neither on nor off.
     """
     if not cpu_kernels_enabled():
         return f"{CPU_KERNELS}=off"
@@ -30,12 +30,12 @@ def fused_kernels_unavailable(dtype: torch.dtype) -> str | None:
 
 
 def prepacking_unavailable(dtype: torch.dtype) -> str | None:
-    """Why weights of `dtype` are not prepacked for oneDNN; None where they are."""
+    """Why weights of `dtype` cannot be prepacked for oneDNN; None if they can."""
     return f"{CPU_KERNELS}=off" if not cpu_kernels_enabled() else _prepacking_fails(dtype)
 
 
 def softmax_backward(gradient: Tensor, weights: Tensor) -> Tensor:
-    """The gradient of a softmax's input, from that of its output `weights`, over the last axis."""
+    """The gradient of a softmax's input over the last axis, from its output `weights` and the output's gradient."""
     if _softmax_backward_fails(weights.dtype) is None:
         return torch._softmax_backward_data(gradient, weights, -1, weights.dtype)
     gradient, weights, dtype = gradient.float(), weights.float(), weights.dtype
@@ -55,15 +55,15 @@ def cpu_multiplies_bfloat16() -> bool:
 def _onednn_takes_bfloat16() -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
-    # Missing in a torch that is newer or older: then its instructions are all there is to go by.
+    # Other versions of torch may lack this function; then only the CPU's instructions decide.
     answer = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     return answer is None or bool(answer())
 
 
 def cpu_kernels_choice(dtype: torch.dtype | None = None) -> str:
-    """One line for people: what a CPU runs in the forward dtype `dtype`; None: in bfloat16 and in float32.
+    """One line of text: what the CPU uses in the forward dtype `dtype`, or in each supported dtype if None.
 
-    The calls that decide are made here where they were not made before.
+    Runs the tests if they have not run yet.
     """
     if not cpu_kernels_enabled():
         return f"portable ({CPU_KERNELS}=off)"
@@ -126,7 +126,7 @@ def _softmax_backward_fails(dtype: torch.dtype) -> str | None:
 
 
 def prepack(weight: Tensor) -> Tensor:
-    """A weight `[out, in]` in oneDNN's own layout; only where `prepacking_unavailable` gives no reason."""
+    """A weight `[out, in]` in oneDNN's own layout. Call only if `prepacking_unavailable` returns None."""
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
 
 
@@ -140,7 +140,7 @@ def _failure(
     portable: Callable[[Tensor, Tensor], Tensor],
     dtype: torch.dtype,
 ) -> str | None:
-    """Calls `operator` on small tensors: what went wrong in one line, None where it gives what `portable` gives."""
+    """Tests `operator` on small tensors against `portable`. Returns the failure in one line, or None."""
     with torch.no_grad(), torch.device("cpu"):
         x = torch.linspace(-2, 2, _ROWS * _SIZE).view(_ROWS, _SIZE)
         y = (torch.arange(_ROWS * _SIZE) % 7 / 3 - 1).view(_ROWS, _SIZE)
@@ -148,7 +148,7 @@ def _failure(
         try:
             found = operator(x.to(dtype), y.to(dtype))
         except Exception as error:
-            # Private operators and compilers fail in ways of their own; any of them means: not here.
+            # Private operators and compilers may raise any exception; each means that they cannot be used here.
             return (str(error).strip().splitlines() or [type(error).__name__])[0]
         limit = _TOLERANCE.get(dtype, 2e-2) * expected.abs().max()
         return None if (found.float() - expected).abs().max() <= limit else "wrong numbers"

@@ -1,7 +1,7 @@
-"""Passes over the rows of a block: sums and their RMS norm, fused SiLU-mul, and both backward passes.
+"""Kernels over the rows of a block: add + RMS norm, fused SiLU-mul, and both backward passes.
 
-Every kernel takes tasks: so many rows each, of the tensors whose addresses it is given. Numbers are stored in the
-kernel's own type, computed in float32.
+Every kernel takes tasks of several rows each from the tensors whose addresses it receives. Numbers are stored in the
+kernel's dtype and computed in float32.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ONE = np.float32(1)
 
 
 def add_and_norm(data: Any) -> None:
-    """normed = (x + y)·f, f = 1/√(mean((x + y)²) + eps), over rows of `size` numbers; keeps f."""
+    """normed = (x + y)·f with f = 1/√(mean((x + y)²) + eps), over rows of `size` numbers; also stores f."""
     given = arguments(data)
     size, eps = given[4], real(given[5])
     for row in own_rows(given):
@@ -43,7 +43,7 @@ def add_and_norm(data: Any) -> None:
 
 
 def norm_backward(data: Any) -> None:
-    """What a gradient of the norm is for the sum that was normed: f·(g − x̂·mean(g·x̂)), from f and x̂."""
+    """The gradient of the RMS norm's input, f·(g − x̂·mean(g·x̂)), from f, the output x̂ and its gradient g."""
     given = arguments(data)
     size = given[4]
     for row in own_rows(given):
@@ -60,20 +60,20 @@ def norm_backward(data: Any) -> None:
 
 
 def silu_mul(data: Any) -> None:
-    """opened = silu(gate)·up, gate and up the halves of a row of 2·`size` numbers."""
+    """gated = silu(gate)·up, where gate and up are the halves of a row of 2·`size` numbers."""
     given = arguments(data)
     size = given[4]
     for row in own_rows(given):
         gate = stored(data, given[5], 2 * row * size, size)
         up = stored(data, given[5], (2 * row + 1) * size, size)
-        opened = stored(data, given[6], row * size, size)
+        gated = stored(data, given[6], row * size, size)
         for i in range(size):
             g = to_fp32(gate[i])
-            opened[i] = round_to_bf16(g * sigmoid(g) * to_fp32(up[i]), gate[i])
+            gated[i] = round_to_bf16(g * sigmoid(g) * to_fp32(up[i]), gate[i])
 
 
 def silu_mul_backward(data: Any) -> None:
-    """From the gradient of `opened` those of gate and up; where the gradient was, `opened` is put again."""
+    """The gradients of gate and up, from the gradient of `gated`. Overwrites that gradient with `gated`, recomputed."""
     given = arguments(data)
     size = given[4]
     for row in own_rows(given):

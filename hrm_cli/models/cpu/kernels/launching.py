@@ -1,6 +1,6 @@
-"""Runs a kernel on the threads of torch: those that torch's own operators use, so that no two pools compete.
+"""Runs kernels on torch's own OpenMP threads, so that two thread pools do not compete for the cores.
 
-Where torch's threads cannot be had (another system than Linux, another OpenMP), it runs on a pool of Python's.
+If torch's threads are not accessible (not Linux, or another OpenMP), kernels run on a Python thread pool.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from hrm_cli.models.cpu.kernels.signatures import SIGNATURES
 from hrm_cli.numba_cache import with_cache
 
 _LEAST_BYTES, _LEAST_BYTES_OF_A_POOL = 1 << 15, 1 << 19
-"""With less to read and write than this, a kernel is done before torch's threads, or those of a pool, are awake."""
+"""Minimum bytes read and written to use several threads, for torch's threads and for a Python pool. A smaller kernel
+finishes before the threads wake up."""
 
 FORMATS = (torch.bfloat16, torch.float32)
-"""In which kernels exist."""
+"""The dtypes for which kernels exist."""
 
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class Kernel:
-    """A kernel by its name, compiled when it is first called, once for every type of stored numbers.
+    """A kernel, looked up by name. It is compiled on its first call for each dtype.
 
     `Kernel("blocks.silu_mul")(rows, bytes_per_row, dtype, …)` is `silu_mul` of `hrm_cli.models.cpu.kernels.blocks`.
     """
@@ -41,9 +42,10 @@ class Kernel:
         self._functions: dict[torch.dtype, Callable[..., None]] = {}
 
     def __call__(self, rows: int, row_bytes: int, dtype: torch.dtype, *given: Tensor | int | float) -> None:
-        """Has the threads share `rows` rows of about `row_bytes` each; `given` are the kernel's own arguments.
+        """Runs the kernel on `rows` rows of about `row_bytes` each, split over the threads.
 
-        Raises TypeError or ValueError, and touches nothing, where an argument does not fit the kernel's signature.
+        `given` are the kernel's own arguments. Raises TypeError or ValueError before running if an argument does not
+        match the kernel's signature.
         """
         given = self._signature.checked(self.name, rows, dtype, given)
         function = self._functions.get(dtype)
@@ -51,8 +53,8 @@ class Kernel:
             function = self._functions[dtype] = _compiled(self.name, dtype)
         least = _LEAST_BYTES if _gnu_parallel() else _LEAST_BYTES_OF_A_POOL
         threads = torch.get_num_threads() if rows * row_bytes >= least else 1
-        # All threads or one, as torch does: a team of another size would have to be made anew. Each takes a stretch of
-        # rows, about the one whose numbers torch's matmuls have left in that thread's cache.
+        # Use all threads or one, as torch does: OpenMP would create a new team for another number. Each thread takes
+        # consecutive rows, roughly those that torch's matmuls left in that thread's cache.
         per_task = max(-(-rows // threads), 1)
         arguments = (ctypes.c_int64 * (4 + len(given)))(
             0, -(-rows // per_task), rows, per_task, *map(_bits, given)
@@ -72,7 +74,7 @@ def _bits(argument: Tensor | int | float) -> int:
 
 
 _kept: list[Any] = []
-"""Compiled kernels: their code would go with them."""
+"""References to compiled kernels. Their machine code would be freed with them."""
 
 
 def _compiled(name: str, dtype: torch.dtype) -> Callable[..., None]:
@@ -82,7 +84,7 @@ def _compiled(name: str, dtype: torch.dtype) -> Callable[..., None]:
 
     module, function = name.split(".")
     body = getattr(importlib.import_module(f"hrm_cli.models.cpu.kernels.{module}"), function)
-    # Numbers of bfloat16 are known by their bits. A kernel's only parameter carries its type.
+    # bfloat16 is represented by its bits as uint16. The pointer type of the kernel's only parameter states the dtype.
     numbers = {torch.bfloat16: types.uint16, torch.float32: types.float32}
     if dtype not in numbers:
         raise ValueError(f"kernel {name}: exists in bfloat16 and float32, not in {dtype}")
@@ -108,12 +110,15 @@ def _run(function: Callable[..., None], arguments: Any, threads: int) -> None:
 
 @functools.cache
 def _gnu_parallel() -> Callable[..., None] | None:
-    """GOMP_parallel of the OpenMP that torch brings along; None where it brings none of GNU's."""
+    """The function GOMP_parallel of the GNU OpenMP bundled with torch; None if torch bundles no GNU OpenMP."""
     here = Path(torch.__file__).parent
     for path in [*here.glob("lib/libgomp*.so*"), *here.parent.glob("torch.libs/libgomp*.so*")]:
         try:
             parallel = ctypes.CDLL(str(path)).GOMP_parallel
-        except (OSError, AttributeError):  # cannot be loaded by itself, or is another library of that name
+        except (
+            OSError,
+            AttributeError,
+        ):  # the file cannot be loaded alone, or is another library of that name
             continue
         parallel.argtypes = (_FUNCTION, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
         parallel.restype = None

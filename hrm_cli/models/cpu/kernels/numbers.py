@@ -1,6 +1,6 @@
-"""What the kernels are written in: bfloat16 as its bits, an exponential, and their arguments.
+"""Building blocks of the kernels: bfloat16 conversion, elementary functions, and access to arguments.
 
-All of it compiles to vector instructions: no branches, no calls, bits moved by integer arithmetic.
+The number functions compile to vector instructions: no branches, no calls, bits manipulated by integer arithmetic.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from numba import carray, njit, types
 from numba.extending import intrinsic, overload
 
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
-"""Sums may be reordered, and that is all: a NaN must stay one, for training is stopped by it."""
+"""Sums may be reordered, but NaN must be preserved, because divergence is detected by it."""
 
-# exp(r) on |r| ≤ ½·ln 2, and ln 2 in two parts (Cephes, expf): within 2 units in the last place of float32.
+# exp(r) on |r| ≤ ½·ln 2, with ln 2 split in two parts (Cephes, expf). The error is at most 2 ulp in float32.
 _LOG2E = np.float32(1.44269504088896341)
 _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _E0, _E1, _E2, _E3, _E4, _E5 = (
@@ -25,7 +25,7 @@ _E0, _E1, _E2, _E3, _E4, _E5 = (
         1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1
     )
 )  # fmt: skip
-# atan(t) on |t| ≤ tan(π/8) (Cephes, atanf), as exact.
+# atan(t) on |t| ≤ tan(π/8) (Cephes, atanf), equally accurate.
 _A0, _A1, _A2, _A3 = (
     np.float32(c) for c in (8.05374449538e-2, -1.38776856032e-1, 1.99777106478e-1, -3.33329491539e-1)
 )
@@ -36,27 +36,27 @@ _HALF, _ONE = np.float32(0.5), np.float32(1.0)
 
 
 def _intrinsic(function: Callable[..., Any]) -> Any:
-    """As numba's, whose type does not tell that the first parameter is its own."""
+    """numba's `intrinsic`, retyped: numba itself supplies the first parameter of the function."""
     return intrinsic(function)
 
 
 def to_fp32(x: Any) -> Any:
-    """A stored number, bfloat16's bits or float32, as float32."""
+    """Converts a stored number (bfloat16 bits or float32) to float32."""
 
 
 def round_to_bf16(x: Any, like: Any) -> Any:
-    """A float32 as a stored number of the type of `like`, rounded to nearest even."""
+    """Converts a float32 to the stored type of `like`, rounding to nearest even."""
 
 
 @overload(to_fp32, strict=False, inline="always")
-def _wide(x: Any) -> Any:
+def _to_fp32(x: Any) -> Any:
     if x == types.uint16:
         return lambda x: np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
     return lambda x: x
 
 
 @overload(round_to_bf16, strict=False, inline="always")
-def _narrow(x: Any, like: Any) -> Any:
+def _round_to_bf16(x: Any, like: Any) -> Any:
     if like == types.uint16:
 
         def to_bfloat16(x: Any, like: Any) -> Any:
@@ -71,7 +71,7 @@ def _narrow(x: Any, like: Any) -> Any:
 
 @njit(inline="always")
 def exp(x: Any) -> Any:
-    """eˣ in float32, between e^−87 and e^88."""
+    """eˣ in float32, with x clamped to −87..88."""
     x = _LEAST if x < _LEAST else x
     x = _MOST if x > _MOST else x
     n = np.floor(x * _LOG2E + _HALF)
@@ -89,7 +89,7 @@ def sigmoid(x: Any) -> Any:
 
 @njit(inline="always")
 def atan2_right(y: Any, x: Any) -> Any:
-    """atan2(y, x) in float32 for x ≥ 0; 0 where both are."""
+    """atan2(y, x) in float32 for x ≥ 0; 0 if both are 0."""
     rise = abs(y)
     low, high = (x, rise) if rise > x else (rise, x)
     # Beyond tan(π/8): atan(t) = π/4 + atan((t − 1)/(t + 1)).
@@ -106,21 +106,21 @@ def atan2_right(y: Any, x: Any) -> Any:
 
 @njit(inline="always")
 def ordered(x: Any) -> Any:
-    """A float32 as an int32 of the same order, NaN at an end: a maximum of these is found without branches."""
+    """Maps a float32 to an int32 with the same ordering (NaN at an end), so that max needs no branches."""
     bits = np.float32(x).view(np.int32)
     return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
 @njit(inline="always")
 def from_ordered(rank: Any) -> Any:
-    """The float32 that `ordered` gave."""
+    """The inverse of `ordered`."""
     rank = np.int32(rank)
     return np.int32(rank ^ ((rank >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
 
 
 @_intrinsic
 def arguments(typingctx: Any, data: Any) -> Any:
-    """What a kernel was called with, as int64: how many tasks are taken, how many there are, then its own."""
+    """The kernel's argument array of int64: tasks taken, tasks, rows, rows per task, then its own arguments."""
 
     def pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], ir.IntType(64).as_pointer())
@@ -138,9 +138,9 @@ def _taken(typingctx: Any, counter: Any) -> Any:
 
 @njit
 def own_rows(given: Any) -> Any:
-    """The rows of one task after the other, of those that no other thread has taken, until none is left.
+    """Yields the rows of the tasks that this thread takes, until no task is left.
 
-    A thread takes as many tasks as there are, not one: the system may have granted fewer threads than were requested.
+    A thread may take several tasks, because the system may have granted fewer threads than requested.
     """
     tasks, rows, per_task = given[1], given[2], given[3]
     task = _taken(given)
@@ -167,7 +167,7 @@ def _as_float32(typingctx: Any, address: Any) -> Any:
 
 
 def _size(data: Any) -> Any:
-    """Bytes of a stored number, from the kernel's only parameter, whose type tells."""
+    """Bytes of a stored number, determined by the type of the kernel's only parameter."""
 
 
 @overload(_size, strict=False, inline="always")
@@ -178,17 +178,17 @@ def _size_of(data: Any) -> Any:
 
 @njit(inline="always")
 def stored(data: Any, address: Any, first: Any, count: Any) -> Any:
-    """`count` stored numbers, of the kernel's type, from the `first` at an address."""
+    """An array view of `count` stored numbers, starting at index `first` from an address."""
     return carray(_as_pointer(address + first * _size(data), data), count)
 
 
 @njit(inline="always")
 def floats(address: Any, first: Any, count: Any) -> Any:
-    """`count` float32 from the `first` at an address."""
+    """An array view of `count` float32 numbers, starting at index `first` from an address."""
     return carray(_as_float32(address + first * 4), count)
 
 
 @njit(inline="always")
 def real(bits: Any) -> Any:
-    """An argument that was given as a float, as float32."""
+    """A float argument, passed as its float64 bits, as float32."""
     return np.float32(np.int64(bits).view(np.float64))

@@ -13,7 +13,7 @@ from hrm_cli.models.cpu.kernels.sizes import NUMBERS_PER_ROW as ROW
 def adam_atan2(data: Any) -> None:
     """p ← p·keep; m ← m + (g − m)·(1−β1); v ← v·β2 + g²·(1−β2); p ← p − rate·atan2(m, √v·correction).
 
-    A row is that many numbers of `count`. All numbers are float32.
+    A row is a chunk of `NUMBERS_PER_ROW` of the `count` numbers. All numbers are float32.
     """
     given = arguments(data)
     count = given[4]

@@ -1,6 +1,6 @@
-"""The arguments of each kernel. Kernels get addresses, so wrong arguments are refused before the call.
+"""The signature of each kernel. Kernels receive raw addresses, so arguments are checked before the call.
 
-A signature names the numbers and the tensors of a kernel, in order, and says how many elements each tensor has.
+A signature lists a kernel's numbers and tensors, in order, and computes how many elements each tensor must have.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Signature:
     floats: tuple[str, ...]
     tensors: tuple[str, ...]
     elements: Callable[..., tuple[int, ...] | None]
-    """From the rows and the integers, the elements of each tensor; None for sizes that do not fit together."""
+    """Computes the number of elements of each tensor from the rows and the integers; None for inconsistent sizes."""
     always_float32: tuple[str, ...] = ()
-    """Tensors that are float32 whatever the kernel's own dtype is."""
+    """Tensors that are float32 regardless of the kernel's dtype."""
 
     def checked(
         self, kernel: str, rows: int, dtype: torch.dtype, given: tuple[Argument, ...]
     ) -> tuple[Argument, ...]:
-        """The arguments, integers as int and floats as float. Raises TypeError or ValueError where one is wrong."""
+        """Checks and converts the arguments (to int, float, Tensor). Raises TypeError or ValueError for a wrong one."""
         names = (*self.integers, *self.floats, *self.tensors)
         if len(given) != len(names):
             raise TypeError(
@@ -106,8 +106,8 @@ def _rows_of_puzzles(
     return units * cells, projection, units * each, rows * cells * width, *heads_of, projection
 
 
-def _rows_that_hear(rows: int, cells: int, symbols: int, units: int, size: int) -> tuple[int, ...] | None:
-    """Elements of the shares, a state, what units say, what cells say and the factors; a row is a puzzle."""
+def _message_elements(rows: int, cells: int, symbols: int, units: int, size: int) -> tuple[int, ...] | None:
+    """Elements of the shares, a state, the messages from units and from cells, and the factors. A row is a puzzle."""
     if cells == 0:
         return None
     each = rows * symbols * size
@@ -118,20 +118,20 @@ def _rows_of_cells(kind: Callable[..., tuple[int, ...] | None], rows: int, cells
     return None if cells == 0 or rows % cells else kind(rows // cells, cells, *others)
 
 
-def _hearing(rows: int, cells: int, symbols: int, units: int, size: int, attends: int) -> Any:
-    found = _rows_of_cells(_rows_that_hear, rows, cells, symbols, units, size)
+def _add_messages_elements(rows: int, cells: int, symbols: int, units: int, size: int, attends: int) -> Any:
+    found = _rows_of_cells(_message_elements, rows, cells, symbols, units, size)
     if found is None:
         return None
-    shares, state, units_say, cells_say, factors = found
-    return shares, state, units_say, cells_say, attends * state, state, factors
+    shares, state, from_units, from_cells, factors = found
+    return shares, state, from_units, from_cells, attends * state, state, factors
 
 
-def _hearing_backward(rows: int, cells: int, symbols: int, units: int, size: int) -> Any:
-    found = _rows_that_hear(rows, cells, symbols, units, size)
+def _add_messages_backward_elements(rows: int, cells: int, symbols: int, units: int, size: int) -> Any:
+    found = _message_elements(rows, cells, symbols, units, size)
     if found is None:
         return None
-    shares, state, units_say, cells_say, factors = found
-    return shares, state, state, factors, state, units_say, cells_say
+    shares, state, from_units, from_cells, factors = found
+    return shares, state, state, factors, state, from_units, from_cells
 
 
 def _all_but_last(elements: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -139,8 +139,8 @@ def _all_but_last(elements: tuple[int, ...] | None) -> tuple[int, ...] | None:
 
 
 _HEADS = ("positions", "padded", "heads", "size")
-_TOLD = ("cells", "symbols", "units", "width", "heads", "padded")
-_TOLD_TENSORS = ("shares", "projection", "of_units", "of_cells", "q", "k", "v")
+_AVERAGE_SIZES = ("cells", "symbols", "units", "width", "heads", "padded")
+_AVERAGE_TENSORS = ("shares", "projection", "of_units", "of_cells", "q", "k", "v")
 _HEAD_TENSORS = ("cos", "sin", "projection", "q", "k", "v")
 
 SIGNATURES = {
@@ -153,7 +153,7 @@ SIGNATURES = {
         lambda rows, size: (rows * size, rows * size, rows, rows * size), always_float32=("factor",),
     ),
     "blocks.silu_mul": Signature(
-        ("size",), (), ("both", "opened"), lambda rows, size: (2 * rows * size, rows * size),
+        ("size",), (), ("both", "gated"), lambda rows, size: (2 * rows * size, rows * size),
     ),
     "blocks.silu_mul_backward": Signature(
         ("size",), (), ("both", "gradient", "for_both"),
@@ -170,22 +170,22 @@ SIGNATURES = {
         lambda rows, size, count: (rows * size,) if 0 < count <= size else None,
     ),
     "units.average": Signature(
-        _TOLD, ("scale",), _TOLD_TENSORS,
+        _AVERAGE_SIZES, ("scale",), _AVERAGE_TENSORS,
         lambda rows, *sizes: _all_but_last(_rows_of_puzzles(rows, *sizes)), always_float32=("shares",),
     ),
     "units.average_backward": Signature(
-        _TOLD, ("scale",), (*_TOLD_TENSORS, "out"),
+        _AVERAGE_SIZES, ("scale",), (*_AVERAGE_TENSORS, "out"),
         lambda rows, *sizes: _rows_of_cells(_rows_of_puzzles, rows, *sizes), always_float32=("shares",),
     ),
-    "units.hear_and_norm": Signature(
+    "units.add_messages_and_norm": Signature(
         ("cells", "symbols", "units", "size", "attends"), ("eps",),
         ("shares", "x", "of_units", "of_cells", "of_others", "normed", "factor"),
-        _hearing, always_float32=("shares", "factor"),
+        _add_messages_elements, always_float32=("shares", "factor"),
     ),
-    "units.hear_backward": Signature(
+    "units.add_messages_backward": Signature(
         ("cells", "symbols", "units", "size"), (),
         ("shares", "gradient", "normed", "factor", "out", "for_units", "for_cells"),
-        _hearing_backward, always_float32=("shares", "factor"),
+        _add_messages_backward_elements, always_float32=("shares", "factor"),
     ),
     "optimizer.adam_atan2": Signature(
         ("count",), ("keep", "new_first", "beta2", "new_second", "correction", "rate"),

@@ -1,4 +1,4 @@
-"""How much the kernels take at once."""
+"""Chunk sizes of the kernels."""
 
 NUMBERS_PER_ROW = 4096
-"""Of a tensor without rows: so many float32 of a few tensors stay in the nearest cache."""
+"""Chunk size for tensors without rows. Chunks of this many float32 from a few tensors fit in the L1 cache."""

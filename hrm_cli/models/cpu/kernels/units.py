@@ -1,8 +1,8 @@
 """Kernels for the messages of the `units` mixer: averages along units and over symbols, and their backward passes.
 
-Letters: B puzzles, S cells, D symbols, T = S·D positions, U units, M width of a message, H hidden size, N heads of
-A = M/N numbers for each symbol, P cells padded. `shares` is `[U, S]` float32: what a cell counts in a unit's average,
-0 where it does not belong to it. Numbers are stored in the kernel's own type, computed in float32.
+Letters: B puzzles, S cells, D symbols, T = S·D positions, U units, M message width, H hidden size, N heads with
+A = M/N numbers per symbol, P padded cells. `shares` is `[U, S]` float32: the weight of a cell in a unit's average,
+0 if the cell is not in the unit. Numbers are stored in the kernel's dtype and computed in float32.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 def average(data: Any) -> None:
-    """SiLU of the messages, averaged: along units `[U, B, D, M]`, over a cell's symbols `[B, S, M]`; and heads.
+    """SiLU of the messages, averaged over units `[U, B, D, M]` and over symbols `[B, S, M]`; also splits heads.
 
-    The projection is `[B, T, 2·M]`, with attention `[B, T, 5·M]`: then q is `[B, N, S, D·A]`, scaled, k and v are
-    `[B, N, P, D·A]`, padded with zeros. A row is one puzzle.
+    The projection is `[B, T, 2·M]`, or `[B, T, 5·M]` with attention. Then q is `[B, N, S, D·A]` and scaled; k and v
+    are `[B, N, P, D·A]` and padded with zeros. A row is one puzzle.
     """
     given = arguments(data)
     cells, symbols, units, width, heads, padded = given[4], given[5], given[6], given[7], given[8], given[9]
@@ -38,7 +38,7 @@ def average(data: Any) -> None:
     length = (5 if heads else 2) * width
     each = symbols * width
     sums = np.empty(units * each, np.float32)
-    opened = np.empty(each, np.float32)
+    activated = np.empty(each, np.float32)
     of_cell = np.empty(width, np.float32)
     size = width // heads if heads else 0
     for puzzle in own_rows(given):
@@ -51,7 +51,7 @@ def average(data: Any) -> None:
             for symbol in range(symbols):
                 to_units = stored(data, projection, start + symbol * length, width)
                 to_cell = stored(data, projection, start + symbol * length + width, width)
-                own = opened[symbol * width : (symbol + 1) * width]
+                own = activated[symbol * width : (symbol + 1) * width]
                 for i in range(width):
                     x = to_fp32(to_units[i])
                     own[i] = x * sigmoid(x)
@@ -63,7 +63,7 @@ def average(data: Any) -> None:
                 if share != _ZERO:
                     total = sums[unit * each : (unit + 1) * each]
                     for i in range(each):
-                        total[i] += share * opened[i]
+                        total[i] += share * activated[i]
             out = stored(data, given[14], (puzzle * cells + cell) * width, width)
             for i in range(width):
                 out[i] = round_to_bf16(of_cell[i] / np.float32(symbols), out[i])
@@ -96,7 +96,7 @@ def average(data: Any) -> None:
 
 
 def average_backward(data: Any) -> None:
-    """From the gradients of what `average` gives, and the projection, the gradient of the latter.
+    """The gradient of the projection, from the projection and the gradients of the outputs of `average`.
 
     A row is one cell of a puzzle.
     """
@@ -150,11 +150,11 @@ def average_backward(data: Any) -> None:
                             target[i] = round_to_bf16(to_fp32(source[i]) * by, source[i])
 
 
-def hear_and_norm(data: Any) -> None:
+def add_messages_and_norm(data: Any) -> None:
     """The RMS norm of x `[B, T, H]` plus the messages from units, from the cell and, with attention, from other cells.
 
-    Units say `[U, B, D, H]`, cells `[B, S, H]`, other cells `[B, T, H]`. Keeps the factors of the norm. A row is one
-    cell of a puzzle.
+    Messages from units are `[U, B, D, H]`, from the cell `[B, S, H]`, from other cells `[B, T, H]`. Also stores the
+    factors of the norm. A row is one cell of a puzzle.
     """
     given = arguments(data)
     cells, symbols, units, size, attends, eps = (
@@ -200,8 +200,8 @@ def hear_and_norm(data: Any) -> None:
                 normed[i] = round_to_bf16(own[i] * factor, normed[i])
 
 
-def hear_backward(data: Any) -> None:
-    """From the gradient of the norm: that of x, and its sums for the messages. A row is one puzzle."""
+def add_messages_backward(data: Any) -> None:
+    """The backward pass of `add_messages_and_norm`: the gradients of x and of the messages. A row is one puzzle."""
     given = arguments(data)
     cells, symbols, units, size = given[4], given[5], given[6], given[7]
     puzzles = given[2]

@@ -30,8 +30,8 @@ NUMBERS: dict[str, tuple[int, tuple[int, ...], tuple[float, ...]]] = {
     "attention.softmax": (6, (16, 11), ()),
     "units.average": (3, (5, 4, 6, 8, 2, 7), (0.5,)),
     "units.average_backward": (10, (5, 4, 6, 8, 2, 7), (0.5,)),
-    "units.hear_and_norm": (10, (5, 4, 6, 8, 1), (1e-5,)),
-    "units.hear_backward": (3, (5, 4, 6, 8), ()),
+    "units.add_messages_and_norm": (10, (5, 4, 6, 8, 1), (1e-5,)),
+    "units.add_messages_backward": (3, (5, 4, 6, 8), ()),
     "optimizer.adam_atan2": (2, (NUMBERS_PER_ROW + 3,), (1.0, 0.1, 0.95, 0.05, 1.0, 1e-3)),
 }
 """Rows, integers and floats with which each kernel can be called."""
