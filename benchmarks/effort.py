@@ -1,10 +1,12 @@
 """What each kind of further effort gains and costs: one pass, depth × 4, copies, restarts, search, on the same puzzles.
 
     python benchmarks/effort.py bundled:sudoku-9x9-units PUZZLES.csv [--sample 60] [--kinds pass,depth,search-64]
-        [--save benchmarks/results/effort.txt]
+        [--selectors 8] [--save benchmarks/results/effort.txt]
 
-The pass is made once; every other kind works by itself on what the pass failed. Solved means verified by the rules.
-Seconds are those of the processor, for the first pass and what follows it. A CSV's sources are told apart.
+PUZZLES is a file, or a dataset folder, whose test split is taken. The pass is made once; every other kind works by
+itself on what the pass failed. Solved means verified by the rules. Seconds are those of the processor, for the first
+pass and what follows it. A CSV's sources, and a dataset's sets, are told apart. With `--selectors K`, each of the
+puzzles also gets K attempts, and a line says how many right answers each selector picks of those among them.
 """
 
 from __future__ import annotations
@@ -21,11 +23,15 @@ import numpy as np
 import torch
 from reporting import keep, machine_line
 
-from hrm_cli.evaluation.attempts import deeper
+from hrm_cli.data.format import Dataset
+from hrm_cli.data.metadata import is_dataset
+from hrm_cli.evaluation.attempts import Tries, deeper
 from hrm_cli.evaluation.effort import Effort, forward_flops, try_harder
 from hrm_cli.evaluation.intervals import wilson_interval
+from hrm_cli.evaluation.restarts import NOISE_INIT, SelectorFigures, gather_candidates
 from hrm_cli.models.inference import FixedModel
-from hrm_cli.puzzles.domain import Puzzle
+from hrm_cli.models.noise import NoiseScales
+from hrm_cli.puzzles.domain import Puzzle, Tokens, can_pin
 from hrm_cli.puzzles.reading import read_puzzles
 from hrm_cli.solving.choosing import Asked, LoadedModel
 
@@ -41,6 +47,7 @@ def kinds(steps: int) -> dict[str, Effort]:
         # A single start, without noise: the puzzle itself, deeper.
         "depth": Effort(4 * steps, copies=1, batch_size=BATCH),
         "copies-8": replace(copies, copies=8),
+        "restarts-8": Effort(RESTART_STEPS, restarts=7, batch_size=BATCH),
         "restarts-32": Effort(RESTART_STEPS, restarts=31, batch_size=BATCH),
         "search-64": replace(copies, nodes=64),
         "search-64-rules": replace(copies, nodes=64, rules=True),
@@ -51,12 +58,11 @@ def kinds(steps: int) -> dict[str, Effort]:
 class Trial:
     """A model and puzzles, with its first answers."""
 
-    def __init__(self, loaded: LoadedModel, puzzles: list[Puzzle]) -> None:
+    def __init__(self, loaded: LoadedModel, tokens: Tokens, sources: np.ndarray) -> None:
         self.model, self.domain = FixedModel(loaded.model), loaded.domain
         self.max_steps = loaded.steps(Asked())
-        self.tokens = np.stack([self.domain.encode(puzzle.grid) for puzzle in puzzles])
-        self.sources = np.array([puzzle.source or "all" for puzzle in puzzles])
-        self.solved, self.steps, self.seconds = self.one_pass(self.max_steps, np.arange(len(puzzles)))
+        self.tokens, self.sources = tokens, sources
+        self.solved, self.steps, self.seconds = self.one_pass(self.max_steps, np.arange(len(tokens)))
 
     def one_pass(self, steps: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """Whether the model's answers to some puzzles obey the rules, the steps of each, and seconds."""
@@ -89,12 +95,37 @@ class Trial:
                 steps[failed[place]] += outcome.work
         return solved, steps, self.seconds + time.process_time() - started
 
+    def selectors(self, count: int) -> str:
+        """How many right answers each selector picks of `count` attempts at every puzzle: starts with noise."""
+        tries = Tries(
+            count, RESTART_STEPS, batch_size=BATCH, copies=False, noise=NoiseScales(initial=NOISE_INIT)
+        )
+        gathered = gather_candidates(self.model, self.domain, self.tokens, tries, range(len(self.tokens)))
+        figures = SelectorFigures.of(gathered, self.domain.solve_all(self.tokens).answers)
+        chosen = ", ".join(f"{name} {right}" for name, right in figures.chosen.items())
+        return (
+            f"selectors: {figures.puzzles} puzzles, {count} starts of {RESTART_STEPS} steps each; the right answer is "
+            f"among the candidates of {figures.among}; picked: {chosen}"
+        )
 
-def sampled(puzzles: list[Puzzle], count: int | None) -> list[Puzzle]:
-    """Some of the puzzles, chosen by a fixed seed, in their order."""
-    if count is None or count >= len(puzzles):
-        return puzzles
-    return [puzzles[index] for index in sorted(random.Random(0).sample(range(len(puzzles)), count))]
+
+def read(path: Path, loaded: LoadedModel, count: int | None) -> tuple[Tokens, np.ndarray]:
+    """The tokens of puzzles that fit the model, `[n, S]`, and the source of each; `count` chosen by a fixed seed."""
+    if is_dataset(path):
+        dataset = Dataset.open(path, "test")
+        tokens, _ = dataset.gather_bytes(np.arange(dataset.num_examples))
+        names = np.array([part.name for part in dataset.sets])
+        sources = names[dataset.set_of(np.arange(len(tokens)))]
+    else:
+        readable = [item for item in read_puzzles(path) if isinstance(item, Puzzle)]
+        puzzles = [puzzle for puzzle in readable if puzzle.grid.size == loaded.domain.seq_len]
+        encoded = [loaded.domain.encode(puzzle.grid) for puzzle in puzzles]
+        tokens = np.stack(encoded) if encoded else np.empty((0, loaded.domain.seq_len), np.uint8)
+        sources = np.array([puzzle.source or "all" for puzzle in puzzles])
+    if count is None or count >= len(tokens):
+        return tokens, sources
+    chosen = sorted(random.Random(0).sample(range(len(tokens)), count))
+    return tokens[chosen], sources[chosen]
 
 
 def row(name: str, solved: np.ndarray, steps: np.ndarray, seconds: float, trial: Trial, flops: int) -> str:
@@ -114,19 +145,18 @@ def main() -> None:
     parser.add_argument("puzzles", type=Path)
     parser.add_argument("--sample", type=int)
     parser.add_argument("--kinds", help="names, separated by commas; all unless given")
+    parser.add_argument("--selectors", type=int, metavar="K")
     parser.add_argument("--save", type=Path)
     options = parser.parse_args()
     loaded = LoadedModel.load(Path(options.model), torch.device("cpu"))
-    readable = [item for item in read_puzzles(options.puzzles) if isinstance(item, Puzzle)]
-    size = loaded.domain.seq_len
-    puzzles = sampled([puzzle for puzzle in readable if puzzle.grid.size == size], options.sample)
-    if not puzzles:
+    tokens, sources = read(options.puzzles, loaded, options.sample)
+    if not len(tokens):
         parser.error(f"{options.puzzles}: no puzzle in it is one of {loaded.domain.describe()}")
-    trial = Trial(loaded, puzzles)
+    trial = Trial(loaded, tokens, sources)
     flops = forward_flops(loaded.model.arch, loaded.domain.vocab_size, loaded.domain.seq_len)
     counts = ", ".join(f"{source} {count:,}" for source, count in Counter(trial.sources.tolist()).items())
     lines = [
-        f"{options.model}, {len(puzzles):,} puzzles ({counts}); pass of at most {trial.max_steps} steps",
+        f"{options.model}, {len(tokens):,} puzzles ({counts}); pass of at most {trial.max_steps} steps",
         machine_line(),
         f"{'kind':<16} {'solved':>7} {'(95 %)':<18} {'steps':>8} {'FLOPs':>9} {'seconds':>8}   per puzzle",
     ]
@@ -135,10 +165,15 @@ def main() -> None:
     for name in options.kinds.split(",") if options.kinds else every:
         if name.startswith("copies") and loaded.model.arch.is_equivariant:
             lines.append(f"{name:<16} the model gives copies the same answer")
+        elif name.startswith("search") and not can_pin(loaded.domain):
+            lines.append(f"{name:<16} no cells can be pinned")
         elif name == "pass":
             lines.append(row(name, trial.solved, trial.steps, trial.seconds, trial, flops))
         else:
             lines.append(row(name, *trial.with_effort(name, every[name]), trial, flops))
+        print(lines[-1], flush=True)
+    if options.selectors:
+        lines.append(trial.selectors(options.selectors))
         print(lines[-1], flush=True)
     keep("\n".join(lines), options.save)
 

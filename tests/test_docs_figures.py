@@ -2,13 +2,14 @@
 
 - Words that the project has replaced by the field's own terms are not in the text of a page or in a preset's comments.
 - Parameter counts, memory and steps that a page or a comment quotes are those that `hrm params` prints.
-- The accuracies of bundled models are those of their cards.
+- The accuracies of bundled models are those of their cards, those with further effort those of benchmarks/results.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,14 +164,14 @@ def test_the_accuracies_of_bundled_models_are_those_of_their_cards() -> None:
         r"^\|(.*)\|$", (REPOSITORY / "docs/weights.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     card, checked = "", 0
-    for row in rows[2 : next(number for number, row in enumerate(rows) if "puzzles | number" in row)]:
+    for row in rows[
+        2 : next(number for number, row in enumerate(rows) if " puzzles | one pass | default" in row)
+    ]:
         name, *cells = (cell.strip() for cell in row.split("|"))
         if name:
             card = (REPOSITORY / "hrm_cli/bundled" / f"{name.strip('`')}.md").read_text(encoding="utf-8")
-        # Of a search the page on inference has the figures.
-        source = card + ((REPOSITORY / "docs/inference.md").read_text() if "(inference.md)" in row else "")
         for figure in PERCENTAGE.findall(" ".join(cells)):
-            assert re.search(rf"\b{re.escape(figure)}\d* ?%", source), row
+            assert f" {figure}%" in card or f" {figure} %" in card, row
             checked += 1
     assert checked > 20
 
@@ -192,3 +193,62 @@ def test_the_accuracies_of_the_overview_are_those_of_the_page_on_bundled_models(
 @pytest.mark.parametrize("page", ["README.md", "docs/parameter-counts.md"])
 def test_the_quoted_counts_of_a_page_are_found(page: str) -> None:
     assert len(list(quoted_counts(REPOSITORY / page))) >= 8
+
+
+@pytest.fixture
+def effort_shown(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What benchmarks/effort_shown.py defines."""
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    return runpy.run_path(str(REPOSITORY / "benchmarks/effort_shown.py"))
+
+
+HARD = re.compile(
+    r"^(together|puzzles5_\S+|new minimal puzzles) +[\d,]+" + 3 * r" +[\d,]+ = +([\d.]+)%",
+    re.MULTILINE,
+)
+"""A line of benchmarks/results/hard_lists.txt: one pass, medium and high effort."""
+
+
+@pytest.mark.parametrize(
+    ("page", "count"), [("docs/weights.md", 2), ("hrm_cli/bundled/sudoku-9x9-units.md", 3)]
+)
+def test_scores_with_effort_are_those_of_the_results(page: str, count: int) -> None:
+    text = (REPOSITORY / "benchmarks/results/hard_lists.txt").read_text(encoding="utf-8")
+    measured = {tuple(shares) for _, *shares in HARD.findall(text)}
+    row = re.compile(r"^\|[^|]*\| ([\d.]+) % \| ([\d.]+) % \| ([\d.]+) % \|$", re.MULTILINE)
+    page_text = (REPOSITORY / page).read_text(encoding="utf-8")
+    table = re.search(
+        r"^\| puzzles \| one pass \|[^\n]*--effort high[^\n]*\n(?:\|.*\n)+", page_text, re.MULTILINE
+    )
+    assert table is not None
+    quoted = set(row.findall(table[0]))
+    assert len(quoted) == count
+    assert quoted <= measured
+
+
+def test_the_page_on_inference_has_the_figures_of_the_results(effort_shown: dict[str, Any]) -> None:
+    text = (REPOSITORY / "docs/inference.md").read_text(encoding="utf-8")
+    measured = {
+        (model, f"{one.solved:.1%}", f"{one.steps:.1f}", one.flops)
+        for model, _, kinds in effort_shown["tables"](
+            (REPOSITORY / "benchmarks/results/effort.txt").read_text(encoding="utf-8")
+        )
+        for one in kinds.values()
+    }
+    row = re.compile(
+        r"^\| (?:`([\w-]+)`)? ?\| [^|]+\| ([\d.]+) % \| ([\d.,]+) \| ([\d.]+e\d+) \| [\d.]+ \|$", re.MULTILINE
+    )
+    model, checked = "", 0
+    for name, solved, steps, flops in row.findall(text):
+        model = name or model
+        assert (model, f"{float(solved):.1f}%", steps.replace(",", ""), float(flops)) in measured, (
+            model,
+            steps,
+        )
+        checked += 1
+    assert checked == 14
+
+
+def test_the_picture_of_effort_is_drawn_from_the_results(effort_shown: dict[str, Any]) -> None:
+    drawn = (REPOSITORY / "docs/pictures/effort.svg").read_text(encoding="utf-8")
+    assert drawn == effort_shown["picture"](), "run python benchmarks/effort_shown.py"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+from hrm_cli.data.request import BuildRequest, build_request
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "effort.py"
 
@@ -24,7 +27,8 @@ def test_every_kind_has_a_line_and_none_solves_less_than_the_pass(tmp_path: Path
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "table.txt").read_text().splitlines()
     assert lines == done.stdout.splitlines()
-    kinds = ["pass", "depth", "copies-8", "restarts-32", "search-64", "search-64-rules", "search-512"]
+    searches = ["search-64", "search-64-rules", "search-512"]
+    kinds = ["pass", "depth", "copies-8", "restarts-8", "restarts-32", *searches]
     assert [line.split()[0] for line in lines[3:]] == kinds
     solved = [float(line.split()[1].rstrip("%")) for line in lines[3:]]
     assert min(solved) == solved[0] > 0
@@ -36,3 +40,21 @@ def test_puzzles_of_another_size_are_refused(tmp_path: Path) -> None:
     done = run("bundled:sudoku-4x4", tmp_path / "puzzles.txt")
     assert done.returncode == 2
     assert "no puzzle in it is one of 4×4 Sudoku" in done.stderr
+
+
+def test_a_dataset_folder_is_measured_by_set_and_selectors_are_compared(tmp_path: Path) -> None:
+    settings = {"size": 10, "min_path": 8, "num_train": 1, "num_test": 6}
+    build_request(BuildRequest("maze", tmp_path / "mazes", settings))
+    done = run("bundled:maze-10x10", tmp_path / "mazes", "--kinds", "pass,search-64", "--selectors", 2)
+    assert done.returncode == 0, done.stderr
+    *_, passed, search, selectors = done.stdout.splitlines()
+    assert passed.split()[-2] == "all"
+    assert search.split(maxsplit=1) == ["search-64", "no cells can be pinned"]
+    found = re.fullmatch(
+        r"selectors: 6 puzzles, 2 starts .* of (\d); picked: verify (\d), confidence (\d), q_halt (\d), "
+        r"residual (\d), agreement (\d)",
+        selectors,
+    )
+    assert found is not None, selectors
+    among, verified, *others = map(int, found.groups())
+    assert among == verified >= max(others) > 0
