@@ -90,7 +90,7 @@ def test_a_solution_draws_itself_and_one_without_an_answer_does_not(trace: bool)
         wrong.svg()
 
 
-def test_a_range_is_a_pair_and_a_mistake_is_spelled_as_a_setting(tmp_path: Path) -> None:
+def test_a_range_may_be_a_pair_and_errors_show_it_as_a_setting(tmp_path: Path) -> None:
     summary = hrm.build_dataset(
         "sudoku", size=4, clues=(6, 10), num_train=8, num_test=2, output_dir=tmp_path / "d"
     )

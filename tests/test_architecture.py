@@ -174,7 +174,7 @@ def test_files_are_read_through_the_readers_with_limits_alone() -> None:
     assert readers_of_files("import yaml\nyaml.safe_load(text)") == ["yaml.safe_load"]
 
 
-def test_text_reaches_a_stream_in_one_place_where_control_characters_are_escaped() -> None:
+def test_all_output_passes_one_function_that_escapes_control_characters() -> None:
     found = {}
     for module, path in modules():
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -130,7 +130,7 @@ def check_mention(words: list[str]) -> None:
             assert word.partition("=")[0] in known | ROOT_OPTIONS, f"no option {word}"
 
 
-def test_the_walk_finds_the_pages() -> None:
+def test_the_check_finds_all_pages() -> None:
     assert {"README.md", "CONTRIBUTING.md", "docs/quickstart.md", "docs/commands.md"} <= set(NAMES.values())
 
 

@@ -84,7 +84,7 @@ def test_a_file_whose_name_is_as_long_as_names_may_be_is_written(tmp_path: Path)
     assert target.read_text() == "{}"
 
 
-def test_two_unfinished_files_of_one_name_do_not_meet(tmp_path: Path) -> None:
+def test_two_unfinished_files_of_the_same_name_do_not_collide(tmp_path: Path) -> None:
     with written_whole(tmp_path / "a") as first, written_whole(tmp_path / "a") as second:
         first.write_text("first")
         second.write_text("second")

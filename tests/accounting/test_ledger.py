@@ -46,7 +46,7 @@ def test_every_published_claim_is_recomputed_with_a_verdict(
     assert (entry.computed, entry.reproduced, entry.verdict) == (computed, reproduced, verdict)
 
 
-def test_what_was_counted_explains_the_published_figure(entries: list[Entry]) -> None:
+def test_the_counted_tensors_explain_the_published_figure(entries: list[Entry]) -> None:
     claims = {claim.claimed: claim for claim, _ in module._CLAIMS}
     for entry in entries:
         if entry.reproduced is not None:

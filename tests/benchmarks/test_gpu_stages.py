@@ -101,7 +101,7 @@ for row in json.loads(sys.argv[1])["rows"]:
 """
 
 
-def test_a_row_that_hangs_dies_or_breaks_the_device_costs_only_itself(tmp_path: Path) -> None:
+def test_a_benchmark_row_that_hangs_crashes_or_breaks_the_device_affects_no_other(tmp_path: Path) -> None:
     worker = tmp_path / "worker.py"
     worker.write_text(WORKER, encoding="utf-8")
     names = ("first", "hangs", "second", "dies", "third", "breaks", "fourth")
@@ -167,7 +167,7 @@ def test_a_line_that_was_cut_off_is_left_out_and_earlier_results_count(tmp_path:
     assert results.finished("check") == {"c"}
 
 
-def test_rows_are_compiled_beforehand_by_processes_of_their_own(tmp_path: Path) -> None:
+def test_benchmark_rows_are_compiled_in_advance_by_separate_processes(tmp_path: Path) -> None:
     modes = speed.Wanted(
         "cpu", True, ("on",), ("no such row",), (("no such row", "tiny", ("arch.hidden_size=7",)),)
     )

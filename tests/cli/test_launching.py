@@ -168,7 +168,7 @@ def two_hosts() -> Iterator[list[str]]:
 
 
 @pytest.mark.slow(seconds=10)
-def test_two_hosts_train_one_model_and_stop_together_when_one_is_told_to(
+def test_two_hosts_train_one_model_and_stop_together_on_a_signal_to_one(
     alone: Path, tmp_path: Path, two_hosts
 ) -> None:
     run = tmp_path / "run"

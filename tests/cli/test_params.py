@@ -194,7 +194,7 @@ def test_explain_in_a_pipe_has_whole_lines_and_every_source(run_hrm: RunHrm) -> 
         (["data.path=nowhere"], "nowhere: does not exist"),
     ],
 )
-def test_what_is_wrong_is_refused_with_status_2(
+def test_wrong_input_is_refused_with_status_2(
     run_hrm: RunHrm, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     done = run_hrm("params", *arguments, cwd=tmp_path)

@@ -35,7 +35,7 @@ def test_pipes_get_no_control_codes_whatever_the_environment_says(
         assert "─" not in done.stdout + done.stderr
 
 
-def test_list_as_json_is_one_document(run_hrm: RunHrm) -> None:
+def test_the_list_of_presets_as_json_is_one_document(run_hrm: RunHrm) -> None:
     done = run_hrm("presets", "--json")
     presets = {preset["name"]: preset for preset in json.loads(done.stdout)["presets"]}
     assert done.stderr == ""

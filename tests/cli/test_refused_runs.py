@@ -58,7 +58,7 @@ def test_an_option_of_new_runs_is_refused_for_a_resumed_one(
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_weights_that_are_not_finite_are_named_wherever_they_are_used(
+def test_non_finite_weights_are_named_wherever_they_are_used(
     command: Callable[..., Done], run: Path, tmp_path: Path, value: float
 ) -> None:
     file = run / "checkpoints" / "step-000000006" / "model.safetensors"

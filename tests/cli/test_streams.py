@@ -74,7 +74,7 @@ def test_closed_and_full_streams_neither_change_the_status_nor_the_stream(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_lost_on_a_full_stdout_is_named(tmp_path: Path) -> None:
+def test_a_full_stdout_is_reported_with_what_was_lost(tmp_path: Path) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
     done = shell(">/dev/full", "presets", "--json", cwd=tmp_path)

@@ -78,7 +78,7 @@ def test_training_prints_one_json_document_and_nothing_else_on_stdout(
     assert "\x1b" not in done.stderr
 
 
-def test_a_used_output_folder_is_refused_and_left_as_it_is(run_hrm, run: Path) -> None:
+def test_a_non_empty_output_folder_is_refused_and_left_unchanged(run_hrm, run: Path) -> None:
     before = (run / "metrics.jsonl").read_text()
     done = run_hrm("train", "--preset", "tiny", "--output-dir", run, *SMALL)
     assert done.status == 2

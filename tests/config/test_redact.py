@@ -82,7 +82,7 @@ def test_no_text_field_of_a_configuration_publishes_a_path(field: tuple[str, ...
     assert "alice" not in text
 
 
-def test_what_means_the_same_everywhere_is_kept() -> None:
+def test_settings_that_mean_the_same_on_every_machine_are_published() -> None:
     preset = load_preset("tiny", ["data.source=hf:a/b", "init_from=hf:a/c"])
     preset = preset.model_copy(update={"purpose": "6×6 and/or 9/9 puzzles at 1/2"})
     shown = redacted(preset)

@@ -69,7 +69,7 @@ def test_held_out_puzzles_never_come_up_as_copies() -> None:
     assert not {row.tobytes() for row in rest.inputs} & {row.tobytes() for row in held_out}
 
 
-def test_no_copies_asked_for_gives_the_originals() -> None:
+def test_requesting_no_copies_gives_the_originals() -> None:
     (block,) = blocks(9, 7, 0)
     assert np.array_equal(block.inputs, puzzles(9, 7)[0])
     assert block.group_sizes.tolist() == [1] * 7

@@ -108,13 +108,13 @@ def test_a_file_without_test_set_is_split_at_random(csv_file: CsvWriter, tmp_pat
     assert len(drawn) > 1
 
 
-def test_no_test_puzzles_asked_for_gives_no_test_split(csv_file: CsvWriter, tmp_path: Path) -> None:
+def test_requesting_no_test_puzzles_gives_no_test_split(csv_file: CsvWriter, tmp_path: Path) -> None:
     summary = build_dataset(DataConfig(source=str(csv_file()), num_test=0), tmp_path / "d")
     assert summary.test.examples == 0
     assert not (tmp_path / "d" / "test").exists()
 
 
-def test_a_subsample_is_drawn_with_the_seed(shared: Path, tmp_path: Path) -> None:
+def test_a_subsample_is_sampled_with_the_seed(shared: Path, tmp_path: Path) -> None:
     source = str(shared / "data" / "sudoku")
     config = {"source": source, "subsample_size": 50, "test_subsample_size": 30}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

@@ -25,7 +25,7 @@ def edit_array(folder: Path, name: str, change: Callable[[np.ndarray], np.ndarra
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_reads_the_reference_dataset_whatever_its_integer_type(shared: Path, split: str) -> None:
+def test_reads_the_reference_dataset_with_any_integer_type(shared: Path, split: str) -> None:
     folder = shared / "golden" / "official_sudoku_dataset"
     dataset = Dataset.open(folder, split)
     assert (dataset.num_groups, dataset.num_puzzles) == (10, 40 if split == "train" else 10)
@@ -42,7 +42,7 @@ def test_reads_the_reference_arc_dataset_with_identifiers_and_many_examples(shar
     assert dataset.metadata.num_puzzle_identifiers == 209
 
 
-def test_sets_stand_one_behind_the_other(tmp_path: Path) -> None:
+def test_sets_of_a_split_are_read_one_after_another(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path / "d") as writer:
         for name, value in (("a", 3), ("b", 7)):
             grid = np.full((value, 4), value, np.uint8)

@@ -275,7 +275,7 @@ def test_arrays_of_other_kinds_are_refused(tmp_path):
         build(tmp_path / "q.npz", tmp_path / "data")
 
 
-def test_too_many_symbols_are_refused_where_the_first_too_many_stands(tmp_path):
+def test_too_many_symbols_are_refused_at_the_first_excess_symbol(tmp_path):
     path = write_jsonl(tmp_path / "p.jsonl", [(n, 0) for n in range(1100)])
     with pytest.raises(
         HRMError, match=r"p.jsonl:1001: input: '1000' is symbol 1,001; at most 1,000 are possible"

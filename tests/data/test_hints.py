@@ -145,7 +145,7 @@ def test_hints_for_puzzles_without_empty_cells_are_refused(domain: str, tmp_path
     assert not (tmp_path / "d").exists()
 
 
-def test_symmetries_and_hints_keep_up_with_an_accelerator(tmp_path: Path) -> None:
+def test_sampling_symmetries_and_hints_keeps_up_with_an_accelerator(tmp_path: Path) -> None:
     build_dataset(DataConfig(num_train=2000, num_test=500, augment="online", hints=0.2), tmp_path / "d")
     batches = TrainingBatches(Dataset.open(tmp_path / "d"), 768)
     next(batches)

@@ -135,7 +135,7 @@ def test_mazes_with_more_than_one_shortest_path_are_left_out_unless_allowed(
     assert build(tmp_path / "e", source=str(file), num_test=0, allow_ties=True).train.groups == 3
 
 
-def test_short_paths_are_left_out_by_their_moves_whatever_rating_the_file_gives(
+def test_short_paths_are_left_out_by_their_moves_not_by_the_rating_in_the_file(
     maze_csv: Callable[..., Path], tmp_path: Path
 ) -> None:
     summary = build(tmp_path / "d", source=str(maze_csv(LONGER, SHORT)), num_test=0, min_path=3)

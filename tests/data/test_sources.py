@@ -98,13 +98,13 @@ def test_puzzles_with_more_than_one_solution_are_left_out_and_counted(tmp_path: 
     assert source.notes == ["p.txt: left out 58 puzzles with more than one solution"]
 
 
-def test_min_difficulty_goes_by_the_rating(csv_file: CsvWriter, tmp_path: Path) -> None:
+def test_min_difficulty_uses_the_rating(csv_file: CsvWriter, tmp_path: Path) -> None:
     source = read(csv_file(), tmp_path / "s", min_difficulty=3)
     assert [text.count("0") for text in texts(source)] == [3, 4] * 4
     assert source.notes == ["puzzles.csv: left out 8 puzzles below difficulty 3"]
 
 
-def test_min_difficulty_goes_by_the_solver_where_there_is_no_rating(shared: Path, tmp_path: Path) -> None:
+def test_min_difficulty_uses_the_solver_if_there_is_no_rating(shared: Path, tmp_path: Path) -> None:
     rows = [line.split(",") for line in (shared / "data/sudoku/test.csv").read_text().splitlines()[1:101]]
     file = tmp_path / "p.txt"
     file.write_text("".join(row[1] + "\n" for row in rows))

@@ -89,7 +89,7 @@ def test_tasks_without_known_answers_do_not_count() -> None:
     assert pass_at(votes, [task(None), task(RIGHT)], (1,)) == {1: 1.0}
 
 
-def test_a_submission_has_two_attempts_the_same_where_there_is_one_candidate_the_input_where_none() -> None:
+def test_a_submission_repeats_a_single_candidate_and_uses_the_input_if_there_is_none() -> None:
     votes = votes_for((0, WRONG, 0.0), (1, WRONG, 0.0), (2, RIGHT, 0.0))
     assert submission(votes, [task(None)]) == {
         "a": [{"attempt_1": WRONG.tolist(), "attempt_2": RIGHT.tolist()}]

@@ -109,7 +109,7 @@ def test_a_model_that_ignores_dropped_rows_gives_the_same_answers() -> None:
     assert [(index, one.violations) for index, one in found] == [(0, 0), (1, 0)]
 
 
-def test_a_puzzle_is_tried_first_as_it_is_and_never_twice_as_the_same_copy() -> None:
+def test_a_puzzle_is_tried_first_unchanged_and_never_twice_as_the_same_copy() -> None:
     model = Scripted(lambda tokens, step: tokens)
     maze = MazeDomain(size=3)
     tokens = maze.encode(maze.parse("S #  ## G").grid)

@@ -102,7 +102,7 @@ def test_of_failed_answers_the_one_with_the_fewest_violations_is_kept() -> None:
     assert worse.then(replace(bad, violations=3)).how == "copies"
 
 
-def test_without_any_stage_nothing_is_done() -> None:
+def test_without_a_stage_no_further_effort_is_made() -> None:
     core = Believer(unsure)
     found = tried(ACTModel(core), EFFORT, PUZZLE)[0]
     assert (found.how, found.work, found.violations > 0) == ("pass", 0, True)
@@ -192,6 +192,8 @@ def test_stages_named_alone_are_all_there_is_and_with_a_level_change_it(
         (AskedEffort(restarts=9), "arc", "--restarts: .*no rules"),
     ],
 )
-def test_stages_that_a_domain_cannot_have_are_refused(asked: AskedEffort, domain: str, message: str) -> None:
+def test_stages_that_a_domain_does_not_support_are_refused(
+    asked: AskedEffort, domain: str, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         asked.of(PLAIN, make_domain(domain), 32)

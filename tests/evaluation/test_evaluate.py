@@ -86,7 +86,7 @@ def test_finished_rows_are_replaced_so_that_the_batch_stays_full(tmp_path: Path)
     assert len(model.inner.at_work) <= 7
 
 
-def test_puzzles_that_halt_by_their_batchs_mean_begin_together(tmp_path: Path) -> None:
+def test_puzzles_that_halt_on_the_mean_of_their_batch_start_together(tmp_path: Path) -> None:
     inputs = [[1 if i % 2 else 2] * TOKENS for i in range(8)]
     model = halting_at({1: 1, 2: 2})
     model.inner.halts_together = True

@@ -82,7 +82,7 @@ def test_training_data_is_named_by_number_and_kind() -> None:
     )
 
 
-def test_data_that_a_header_does_not_describe_is_said_not_to_be_described() -> None:
+def test_data_missing_from_a_header_is_reported_as_not_described() -> None:
     assert trained(path="/home/me/data/four") == "the dataset four, which the file does not describe"
     assert "reference implementation" in trained(converted=True)
 
@@ -91,7 +91,7 @@ def test_weights_that_a_run_began_with_are_named() -> None:
     assert trained(size=4, init_from="/home/me/runs/first").endswith("; it began with the weights of first")
 
 
-def test_a_model_of_other_relations_is_not_said_to_know_boxes() -> None:
+def test_a_model_without_box_relations_is_not_reported_to_know_boxes() -> None:
     assert "boxes" not in built_in_knowledge("units", {"name": "grids"})
 
 

@@ -47,7 +47,7 @@ def same(one: list[Candidate], other: list[Candidate]) -> bool:
     )
 
 
-def test_restarts_differ_from_each_other_and_the_first_is_the_puzzle_as_it_is(untrained: FixedModel) -> None:
+def test_restarts_differ_from_each_other_and_the_first_has_no_noise(untrained: FixedModel) -> None:
     noisy = gathered(untrained, PUZZLES, [1, 2])[0]
     plain = gathered(untrained, PUZZLES, [1, 2], noise=NoiseScales())[0]
     assert [one.attempt for one in noisy] == [1, 2, 3]

@@ -57,7 +57,7 @@ def test_samples_are_uniform() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [3, 16, 100])
-def test_the_same_puzzles_are_evaluated_whatever_the_batch_size(data: Path, batch_size: int) -> None:
+def test_the_same_puzzles_are_evaluated_for_any_batch_size(data: Path, batch_size: int) -> None:
     dataset = Dataset.open(data, "test")
     among = sample_examples(dataset.num_examples, 17, 5)
     seen: list[Answers] = []

@@ -48,7 +48,7 @@ def test_nodes_and_steps_are_counted_as_the_model_took_them() -> None:
     assert core.at_work == [1, 1, ROUND]
 
 
-def test_the_budget_is_kept_and_the_best_answer_is_given_where_it_does_not_suffice() -> None:
+def test_a_search_keeps_its_budget_and_returns_the_best_answer_if_it_runs_out() -> None:
     found, core = searched(needs(9), [PUZZLE, OTHER], nodes=7)
     assert [one.nodes for one in found.values()] == [7, 7]
     assert sum(core.at_work) == sum(one.steps for one in found.values()) == 2 * 7 * 2

@@ -52,7 +52,7 @@ def test_agreement_takes_what_most_attempts_gave_and_of_these_the_most_confident
     assert SELECTORS["agreement"](several) == 2
 
 
-def test_agreement_asks_for_confidence_where_votes_are_equal() -> None:
+def test_agreement_breaks_ties_by_confidence() -> None:
     assert SELECTORS["agreement"]([candidate(1, confidence=-2.0), candidate(2, confidence=-1.0)]) == 1
 
 

@@ -146,7 +146,7 @@ def test_the_configuration_of_ours_has_what_the_references_own_needs(tmp_path: P
     assert config["arch"]["puzzle_emb_ndim"] == 32
 
 
-def test_shapes_tell_the_architecture_where_no_configuration_does(write_reference) -> None:
+def test_the_architecture_is_inferred_from_shapes_without_a_configuration(write_reference) -> None:
     source = write_reference(reference_state(hidden=128, inner=512, layers=(3, 2), vocab=11, identifiers=7))
     done = converted(source)
     arch = done.preset.arch

@@ -53,7 +53,7 @@ def test_an_output_comes_back_from_its_tokens_and_from_its_text(domain, data):
 
 
 @given(domains(), st.data())
-def test_what_is_behind_the_end_of_an_output_changes_nothing(domain, data):
+def test_cells_after_the_end_mark_of_an_output_do_not_matter(domain, data):
     output = some_grid(data.draw, domain, domain.output_rows, domain.output_columns)
     tokens = domain.encode_output(output)
     ignored = tokens == 0

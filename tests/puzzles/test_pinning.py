@@ -63,5 +63,7 @@ def test_nothing_that_has_a_solution_is_refuted() -> None:
 
 
 @pytest.mark.parametrize(("name", "expected"), [("sudoku", True), ("maze", False), ("arc", False)])
-def test_cells_can_be_pinned_where_answers_are_puzzles_filled_in(name: str, expected: bool) -> None:
+def test_cells_can_be_pinned_if_an_answer_is_the_puzzle_with_its_blanks_filled(
+    name: str, expected: bool
+) -> None:
     assert can_pin(make_domain(name)) is expected

@@ -167,7 +167,7 @@ def test_loggers_are_named_in_a_list_or_by_commas_and_unknown_ones_are_refused()
         TrainConfig(loggers=["mlflow"])
 
 
-def test_a_tracker_that_fails_is_switched_off_with_one_warning_and_the_run_goes_on(make_run: Any) -> None:
+def test_a_tracker_that_fails_is_switched_off_with_one_warning_and_the_run_continues(make_run: Any) -> None:
     class Broken(TensorBoard):
         def logged(self, record: dict[str, Any]) -> None:
             raise OSError("the disk is full")

@@ -101,7 +101,7 @@ def test_unreadable_piece_keeps_its_place_so_that_records_match_the_file(
     assert solutions[1].puzzle is None
 
 
-def test_puzzle_of_another_size_is_invalid_and_told_what_the_checkpoint_was_trained_for(
+def test_a_puzzle_of_another_size_is_invalid_and_the_reason_names_the_trained_size(
     domain: SudokuDomain, right_model: Any, puzzles: list[Puzzle]
 ) -> None:
     other = SudokuDomain(9).parse("1" + "." * 80)
@@ -185,7 +185,7 @@ def test_attempts_go_deeper_than_the_first_answer_until_one_verifies(
     assert (solution.status, solution.steps) == ("solved", 7)
 
 
-def test_tries_depend_on_the_seed_and_not_on_the_batch_so_that_results_repeat(
+def test_attempts_depend_on_the_seed_and_not_on_the_batch(
     domain: SudokuDomain, scripted: Any, puzzles: list[Puzzle]
 ) -> None:
     def copies(batch_size: int, seed: int) -> set[bytes]:

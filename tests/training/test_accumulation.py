@@ -71,7 +71,7 @@ def test_a_teacher_keeps_the_targets_of_every_micro_batch_apart(make_run) -> Non
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
-def test_what_depends_on_the_whole_batch_is_refused_in_micro_batches() -> None:
+def test_halting_on_the_whole_batch_is_refused_with_micro_batches() -> None:
     with pytest.raises(
         ConfigError, match=r"^train.accumulation_steps above 1 cannot be combined with .*per_row$"
     ):

@@ -110,7 +110,7 @@ def test_the_newest_and_the_best_checkpoints_are_kept(make_run) -> None:
     assert find_model_file(run.folder / "latest").parent.name == "step-000000050"
 
 
-def test_metrics_lines_behind_the_resumed_step_are_written_anew(tmp_path, make_run) -> None:
+def test_metrics_lines_after_the_resumed_step_are_replaced(tmp_path, make_run) -> None:
     file = tmp_path / "metrics.jsonl"
     lines = [json.dumps({"kind": "train", "step": step}) for step in (5, 10, 15)]
     file.write_text("\n".join(lines) + '\n{"kind": "tra', encoding="utf-8")
@@ -200,7 +200,7 @@ def test_resuming_with_another_architecture_is_refused(make_run) -> None:
         load_training_state(run.folder, other)
 
 
-def test_exploration_is_drawn_on_the_host_whatever_the_device_of_the_model(make_run) -> None:
+def test_exploration_is_sampled_on_the_host_for_any_device_of_the_model(make_run) -> None:
     _, state = make_run(5)
     assert state.generator.device.type == "cpu"
     arch = state.model.arch.model_copy(update={"halt_exploration_prob": 0.5})

@@ -119,7 +119,7 @@ def test_after_so_many_rollbacks_a_divergence_ends_the_run(make_run) -> None:
     assert state.rollbacks == 2
 
 
-def test_weights_that_are_not_finite_are_rolled_back_too_and_where_nothing_was_evaluated_to_the_latest(
+def test_non_finite_weights_roll_back_to_the_best_or_without_evaluations_the_latest_checkpoint(
     make_run, recorder_class
 ) -> None:
     def poison() -> None:

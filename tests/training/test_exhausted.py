@@ -30,7 +30,7 @@ def test_out_of_memory_names_settings_that_need_less_and_give_the_same_updates()
     assert "More words" not in text
 
 
-def test_settings_that_are_taken_already_are_not_offered() -> None:
+def test_settings_already_given_are_not_offered() -> None:
     config = TrainConfig(global_batch_size=4, accumulation_steps=4, activation_checkpointing=True)
     text = failing(RuntimeError("DefaultCPUAllocator: can't allocate memory"), config, 4)
     assert "training 1 puzzle at once" in text

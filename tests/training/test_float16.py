@@ -87,7 +87,7 @@ def test_gradients_that_float16_cannot_hold_come_through_by_the_scale(make_run) 
     assert lost(LossScale()) < 0.5
 
 
-def test_a_step_that_overflows_is_skipped_counted_and_told(make_run, recorder_class) -> None:
+def test_a_step_that_overflows_is_skipped_counted_and_reported(make_run, recorder_class) -> None:
     recorder = recorder_class()
     run, state = in_float16(make_run(10, listeners=(recorder,), ema_decay=0.9))
     state.loss_scale.scale = 2.0**40

@@ -62,7 +62,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
-def test_weights_that_are_not_finite_never_reach_a_checkpoint_even_between_logged_lines(
+def test_non_finite_weights_never_reach_a_checkpoint_even_between_logged_lines(
     make_run, recorder_class
 ) -> None:
     def poison() -> None:

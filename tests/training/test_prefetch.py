@@ -30,7 +30,7 @@ class Counting:
         return {"position": self.position}
 
 
-def test_batches_come_in_order_and_the_position_is_that_of_the_last_one_used() -> None:
+def test_prefetched_batches_keep_their_order_and_the_position_is_that_of_the_last_one_used() -> None:
     with Prefetcher(Counting(), CPU) as batches:
         assert batches.state_dict() == {"position": 0}
         for number in range(1, 20):
@@ -38,14 +38,14 @@ def test_batches_come_in_order_and_the_position_is_that_of_the_last_one_used() -
             assert batches.state_dict() == {"position": number}
 
 
-def test_an_error_of_the_stream_comes_where_its_batch_would_have_come() -> None:
+def test_an_error_of_the_stream_is_raised_in_place_of_its_batch() -> None:
     with Prefetcher(Counting(end=2), CPU) as batches:
         next(batches), next(batches)
         with pytest.raises(DatasetError, match="the file has gone"):
             next(batches)
 
 
-def test_the_thread_ends_with_the_run() -> None:
+def test_the_prefetching_thread_ends_with_the_run() -> None:
     before = threading.active_count()
     with Prefetcher(Counting(), CPU) as batches:
         next(batches)

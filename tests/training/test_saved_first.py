@@ -104,7 +104,7 @@ def test_a_run_killed_after_an_evaluation_logs_its_result_once(named_run, monkey
     assert facts(second) == facts(whole)
 
 
-def test_a_collapse_leaves_no_checkpoint_behind_the_best(named_run) -> None:
+def test_a_collapse_leaves_no_checkpoint_after_the_best(named_run) -> None:
     run, state = named_run("run", 0.9, 0.1, steps=30)
     with pytest.raises(Exception, match="collapsed"):
         train(run, state)

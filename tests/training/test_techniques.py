@@ -159,7 +159,7 @@ def test_new_puzzle_identifiers_start_at_the_mean_of_the_known_ones(make_run, tr
     assert (table[0] == 0).all()
 
 
-def test_what_cannot_be_started_from_or_frozen_is_refused_with_a_way_out(make_run, trained) -> None:
+def test_invalid_init_from_and_freeze_settings_are_refused_with_an_alternative(make_run, trained) -> None:
     run, checkpoint = trained
     _, fresh = make_run(5, folder="fresh", freeze="network")
     frozen = run.preset.train.model_copy(update={"freeze": "network"})

@@ -85,7 +85,7 @@ def test_digits_are_shown_where_colors_do_not_tell_cells_apart(
     assert needs_digits(console) is wanted
 
 
-def test_cells_of_grids_of_different_sizes_are_compared_where_they_lie() -> None:
+def test_grids_of_different_sizes_are_compared_cell_by_cell_from_the_same_corner() -> None:
     small, large = draw(ARC, grid("12", "30")), draw(ARC, grid("129", "340"))
     assert changed_cells(small, large) == {2, 4, 5}
     assert changed_cells(large, small) == {3}
@@ -124,7 +124,7 @@ def test_a_grid_wider_than_the_terminal_takes_one_column_a_cell() -> None:
     assert "1" * 30 in shown
 
 
-def test_the_trace_of_a_task_marks_changes_even_where_the_size_changes() -> None:
+def test_the_trace_of_a_task_marks_changes_even_if_the_size_changes() -> None:
     first, last = frames(ARC, a_solution(grid("11", "20"), grid("11", "22")))
     assert plain_lines(first)[1:] == ["  ."]
     assert last.title == "step 2: halt 73%, 4 cells changed, 1 wrong"

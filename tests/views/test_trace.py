@@ -72,7 +72,7 @@ def test_without_a_single_solution_only_altered_givens_are_known_to_be_wrong(dom
     assert next(frames(domain, solution)).wrong == {0}
 
 
-def test_plain_step_puts_a_star_behind_changed_cells_and_uses_no_control_codes(
+def test_a_plain_trace_marks_changed_cells_with_a_star_and_uses_no_control_codes(
     domain: SudokuDomain, traced: Solution
 ) -> None:
     _, second, _ = frames(domain, traced)
@@ -80,7 +80,7 @@ def test_plain_step_puts_a_star_behind_changed_cells_and_uses_no_control_codes(
     assert lines == [second.title, "  4*2 | 1 4", "  1 4 | 3 2", "  ----+----", "  2 3 | 4 1", "  4 1 | 2 3"]
 
 
-def test_star_behind_the_last_cell_of_a_row_is_not_lost(domain: SudokuDomain) -> None:
+def test_a_star_after_the_last_cell_of_a_row_is_kept(domain: SudokuDomain) -> None:
     drawing = draw(domain, domain.parse(ANSWER).grid)
     assert plain_lines(Frame(2, drawing, {3, 1}, set(), 0.5))[1] == "  3 2*| 1 4*"
 

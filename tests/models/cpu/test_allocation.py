@@ -54,5 +54,5 @@ def test_building_a_model_leaves_the_malloc_of_its_process_alone_and_a_command_d
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's settings")
-def test_settings_of_the_users_own_are_left_alone() -> None:
+def test_settings_of_the_user_are_unchanged() -> None:
     assert faults("assert not keep_freed_memory()", MALLOC_ARENA_MAX="2") > 1000

@@ -85,7 +85,7 @@ def test_encoding_round_trips_for_every_grid(grid: Grid) -> None:
     assert np.array_equal(domain.parse(domain.text(grid)).grid, grid)
 
 
-def test_end_marks_stand_below_and_right_where_there_is_room() -> None:
+def test_end_marks_are_below_and_to_the_right_if_there_is_room() -> None:
     field = ArcDomain().encode(np.zeros((2, 3), np.uint8)).reshape(30, 30)
     assert field[:4, :5].tolist() == [[2, 2, 2, 1, 0], [2, 2, 2, 1, 0], [1, 1, 1, 0, 0], [0] * 5]
     full = ArcDomain().encode(np.full((30, 30), 9, np.uint8))

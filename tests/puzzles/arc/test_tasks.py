@@ -81,7 +81,9 @@ def test_errors_name_file_task_and_pair(tmp_path: Path, document: Any, told: str
         ({"a": 1}, "task a: a list of solutions is expected"),
     ],
 )
-def test_solutions_that_do_not_fit_are_told(tmp_path: Path, solutions: Any, told: str) -> None:
+def test_solutions_that_do_not_match_their_tasks_are_reported(
+    tmp_path: Path, solutions: Any, told: str
+) -> None:
     file = written(tmp_path, "x_s_challenges.json", {"a": task(test=[{"input": [[3]]}])})
     written(tmp_path, "x_s_solutions.json", solutions)
     with pytest.raises(PuzzleError) as raised:

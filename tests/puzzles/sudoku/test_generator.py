@@ -64,7 +64,7 @@ def test_the_same_seed_makes_the_same_puzzles_for_any_chunk_size_and_threads(cou
     assert (make(9, count, seed=8, **options)[0] != one[0]).any()
 
 
-def test_chunks_are_as_large_as_asked():
+def test_chunks_have_the_requested_size():
     sizes = [len(p) for p, _ in generate(4, 25, np.random.default_rng(0), chunk=10)]
     assert sizes == [10, 10, 5]
 
@@ -83,7 +83,7 @@ def test_fifty_thousand_different_four_by_four_puzzles_are_made():
     assert clue_counts(puzzles)[4:].min() >= 7142
 
 
-def test_asking_for_more_than_exist_ends_with_all_that_were_found(monkeypatch):
+def test_requesting_more_puzzles_than_exist_gives_all_that_were_found(monkeypatch):
     monkeypatch.setattr(generator, "PATIENCE", 1_000)
     chunks: list[int] = []
     made = (len(puzzles) for puzzles, _ in generate(4, 30_000, np.random.default_rng(0), clues=4))

@@ -69,7 +69,7 @@ def test_every_real_test_puzzle_has_exactly_its_answer(shared):
     assert np.corrcoef(np.log1p(found.branches), np.log1p(ratings))[0, 1] > 0.95
 
 
-def test_every_puzzle_known_to_have_several_solutions_is_told_apart(shared):
+def test_every_puzzle_known_to_have_more_than_one_solution_is_detected(shared):
     lines = (shared / "data/sudoku/multi_solution.txt").read_text().split()
     domain = SudokuDomain(9)
     puzzles = np.stack([domain.parse(line).grid.reshape(-1) for line in lines])

@@ -97,7 +97,7 @@ def test_the_same_seed_makes_the_same_variations_for_any_chunk_size_and_threads(
     assert (make(9, parents(9), 60, seed=6)[0] != one[0]).any()
 
 
-def test_what_is_not_allowed_is_left_out():
+def test_variations_that_are_not_allowed_are_left_out():
     first, _ = make(9, parents(9), 50)
     forbidden = rows(first[::2])
     again, _ = make(
@@ -106,7 +106,7 @@ def test_what_is_not_allowed_is_left_out():
     assert not rows(again) & forbidden
 
 
-def test_asking_for_more_than_can_be_found_ends_with_all_that_were(monkeypatch):
+def test_requesting_more_variations_than_can_be_found_gives_all_that_were_found(monkeypatch):
     monkeypatch.setattr(sudoku_variations, "PATIENCE", 5)
     # A 4×4 puzzle with one blank cell can be varied by moving the blank and by changing the grid: 16 · 288 puzzles.
     stream = vary(4, *parents(4, 15), 100_000, np.random.default_rng(0), chunk=100_000)
