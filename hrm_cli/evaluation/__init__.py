@@ -1,1 +1,1 @@
-"""Loops over datasets, inference-time search and selection, ARC voting, trivial predictors."""
+"""Evaluation loops, inference-time search and selection, ARC voting, trivial predictors."""

@@ -1,8 +1,8 @@
-"""ARC by voting: every copy of a task answers, the answers are brought back to the task and counted.
+"""ARC voting: the model answers every augmented copy of a task; each answer is mapped back to the task and counted.
 
-The rules of the reference implementation: a prediction is cropped to the largest-area rectangle of colors at the
-corner, its augmentation is undone, candidates for a test input are ranked by (votes, mean halt probability).
-pass@K asks whether the answer is among the first K; a task's score is the mean over its test inputs.
+This follows the reference implementation: a prediction is cropped to the largest-area rectangle of colors at the
+corner and its augmentation is undone. Candidates for a test input are ranked by (votes, mean halt probability).
+pass@K is 1 if the correct answer is among the first K candidates; the score of a task is the mean over its test inputs.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ from hrm_cli.puzzles.domain import Grid
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
 ATTEMPTS = 2
-"""Answers that Kaggle takes for each test input."""
+"""Number of answers that Kaggle accepts per test input."""
 BLANK = 0
 """Identifier of padding rows."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An answer that some copies of a task gave."""
+    """A distinct answer that one or more copies of a task gave."""
 
     grid: Grid
     votes: int
     confidence: float
-    """Mean probability with which the model halted on it."""
+    """Mean halt probability of the copies that gave it."""
     first: int = 0
-    """The first of all answers that was this one, by its place among them."""
+    """Index, among all answers, of the first that equals this one."""
 
 
 @dataclass
 class Votes:
-    """What has been voted for, by task and test input.
+    """The votes for each task and test input.
 
-    Votes of several processes add up to those of one, in whatever order they were given.
+    Votes of several processes add up to the same result as in one process, in any order.
     """
 
     tasks: Sequence[str]
@@ -62,7 +62,7 @@ class Votes:
     symmetries: ArcSymmetries
     """The symmetry of each puzzle identifier."""
     _tallies: dict[tuple[str, bytes], dict[bytes, Tally]] = field(default_factory=dict)
-    """Of each answer to each test input of a task."""
+    """The tally of each answer, by task and test input."""
     _given: int = 0
 
     @classmethod
@@ -80,7 +80,7 @@ class Votes:
     ) -> None:
         """Counts answers: identifiers `[b]`, fields `[b, 900]` of inputs and predictions, halt values `[b]`.
 
-        `places` `[b]` in an order of all answers, which decides between equals; without it they come as given.
+        `places` `[b]` are their positions among all answers, which break ties; the default is the order of the calls.
         Rows of the blank identifier are padding and ignored.
         """
         if places is None:
@@ -114,7 +114,7 @@ class Votes:
         return zlib.compress(json.dumps(rows).encode())
 
     def candidates(self, task: str, test_input: Grid) -> list[Candidate]:
-        """The answers to a test input, best first: by votes, then by mean halt probability, then the first given."""
+        """The answers to a test input, best first: by votes, then mean halt probability, then first occurrence."""
         answers = self._tallies.get((task, _key(test_input)), {})
         return [
             Candidate(_grid(key), tally.votes, tally.confidence, tally.first)
@@ -123,7 +123,7 @@ class Votes:
 
 
 def _originals(fields: NDArray[np.integer], symmetries: ArcSymmetries) -> list[bytes]:
-    """Keys of what fields `[b, 900]` show, cropped, their symmetries undone."""
+    """Keys of the grids in fields `[b, 900]`, cropped and with their symmetries undone."""
     cropped = Fields.crop(fields)
     undone = ArcSymmetries(
         np.array(INVERSES, np.uint8)[symmetries.transforms],
@@ -148,7 +148,7 @@ def _grid(key: bytes) -> Grid:
 
 
 def read_test_tasks(dataset: Dataset) -> list[Task]:
-    """The test tasks of an ARC dataset as they are. Raises DatasetError or PuzzleError."""
+    """Reads the original test tasks of an ARC dataset. Raises DatasetError or PuzzleError."""
     file = dataset.directory / TEST_PUZZLES_FILE
     if not file.is_file():
         raise DatasetError(f"{file}: missing; ARC datasets hold their test tasks there, to be voted on")
@@ -157,9 +157,9 @@ def read_test_tasks(dataset: Dataset) -> list[Task]:
 
 
 def pass_at(votes: Votes, tasks: Iterable[Task], ks: Sequence[int] = PASS_AT) -> dict[int, float]:
-    """For each K the mean over tasks of the share of test inputs whose answer is among the first K candidates.
+    """For each K, the mean over tasks of the fraction of test inputs whose answer is among the first K candidates.
 
-    Tasks with an output that is not known do not count; without any other, nothing is returned.
+    Tasks with an unknown output are skipped; if no task is left, the result is empty.
     """
     scores: dict[int, list[float]] = {k: [] for k in ks}
     for task in tasks:
@@ -179,7 +179,7 @@ def pass_at(votes: Votes, tasks: Iterable[Task], ks: Sequence[int] = PASS_AT) ->
 
 
 def submission(votes: Votes, tasks: Iterable[Task]) -> dict[str, list[dict[str, Any]]]:
-    """Kaggle's `submission.json`: two attempts for each test input, the same one twice where there is no other.
+    """Kaggle's `submission.json`: two attempts per test input; a single candidate is repeated.
 
     A test input without votes gets its own grid as the answer: the format requires one.
     """
@@ -197,16 +197,16 @@ def submission(votes: Votes, tasks: Iterable[Task]) -> dict[str, list[dict[str, 
 
 @dataclass
 class Voting:
-    """An ARC split, ready to be voted on by every copy of its tasks."""
+    """Runs the voting on an ARC split: every copy of its tasks votes."""
 
     dataset: Dataset
     votes: Votes
     copies: ArcCopies | None
-    """What makes the copies, where they are not stored."""
+    """Makes the copies, if they are not stored."""
 
     @classmethod
     def of(cls, dataset: Dataset) -> Voting:
-        """The voting on a split. Raises DatasetError when its identifiers are malformed."""
+        """Prepares the voting on a split. Raises DatasetError if its identifiers are malformed."""
         try:
             votes = Votes.of(read_identifiers(dataset))
         except ValueError as error:
@@ -215,7 +215,7 @@ class Voting:
         return cls(dataset, votes, ArcCopies.of(dataset) if is_online else None)
 
     def rows(self) -> int:
-        """Examples that `run` goes through, if it is not limited."""
+        """Number of examples that `run` processes without a limit."""
         return self.dataset.num_examples if self.copies is None else self.copies.count()
 
     def run(

@@ -1,6 +1,6 @@
-"""Accuracy in one pass and with further effort, side by side and on the same puzzles.
+"""Measures accuracy in one pass and with further effort on the same puzzles.
 
-What is tried again is decided by the rules alone, never by the dataset's answers; those only count what came out.
+Only the rules decide which puzzles get further effort. The dataset's answers are used only for counting.
 
 Letters in shapes: n puzzles, b rows, S tokens of a puzzle.
 """
@@ -30,27 +30,27 @@ from hrm_cli.puzzles.domain import BulkDomain, Tokens, infer_domain, make_domain
 
 @dataclass(frozen=True)
 class AttemptedEvaluation:
-    """What effort beyond one pass adds to it; shares are 0..1."""
+    """The results with effort beyond one pass; fractions are 0..1."""
 
     effort: Effort
     exact_accuracy: float
-    """Share of puzzles with every labeled cell right, in the first pass or later."""
+    """Fraction of puzzles with every labeled cell correct, after the first pass or further effort."""
     tried_again: int
-    """Puzzles whose first answer broke a rule."""
+    """Number of puzzles whose first answer broke a rule."""
     seconds: float
-    """Of all that followed first answers."""
+    """Time of all further effort after the first answers."""
     solved_by: Mapping[How, int] = field(default_factory=dict)
-    """Puzzles that the rules verified, by the stage that solved them."""
+    """Number of verified puzzles by the stage that solved them."""
     steps_per_puzzle: float = 0.0
-    """ACT steps of everything, the first pass included, by puzzle of the split."""
+    """Mean ACT steps per puzzle of the split, including the first pass."""
     flops_per_puzzle: float = 0.0
-    """What these take."""
+    """Mean FLOPs of these steps."""
     by_set: Mapping[str, float] = field(default_factory=dict)
     """The exact accuracy on each set of the split; empty where there is only one."""
 
     @property
     def attempts(self) -> int:
-        """Augmented copies, or further starts, of a puzzle at most, itself included."""
+        """Largest number of augmented copies or restarts per puzzle, including the puzzle itself."""
         return max(self.effort.copies, self.effort.restarts + 1)
 
     def describe(self) -> str:
@@ -91,7 +91,7 @@ class AttemptedEvaluation:
 
 
 def dataset_domain(dataset: Dataset) -> BulkDomain:
-    """The domain whose rules verify a dataset's answers. Raises DatasetError or ConfigError where there is none."""
+    """The domain whose rules verify a dataset's answers. Raises DatasetError or ConfigError if there is none."""
     metadata = dataset.metadata
     facts = dict(metadata.domain or {})
     name = facts.pop("name", None)
@@ -109,7 +109,7 @@ def dataset_domain(dataset: Dataset) -> BulkDomain:
 
 @dataclass
 class _Unsolved:
-    """Puzzles whose first answer breaks a rule."""
+    """Collects puzzles whose first answer breaks a rule."""
 
     domain: BulkDomain
     inputs: list[Tokens] = field(default_factory=list)
@@ -117,10 +117,10 @@ class _Unsolved:
     identifiers: list[NDArray[np.int32]] = field(default_factory=list)
     examples: list[NDArray[np.int64]] = field(default_factory=list)
     were_exact: list[NDArray[np.bool_]] = field(default_factory=list)
-    """Whether the dataset's own answer agrees."""
+    """Whether the first answer equals the dataset's answer."""
 
     def add(self, answers: Answers) -> None:
-        """Keeps those that the rules refuse."""
+        """Keeps the answers that break a rule."""
         labeled = answers.labels != IGNORED_LABEL
         inputs = answers.inputs.astype(np.uint8)
         wrong = self.domain.violations(inputs, answers.predictions.astype(np.uint8)) > 0
@@ -143,10 +143,10 @@ def evaluate_with_effort(
     progress: Callable[[int], None] | None = None,
     trying: Progress | None = None,
 ) -> tuple[Evaluation, AttemptedEvaluation]:
-    """One pass over the split as `evaluate` does it, then the stages of `effort` on what the rules refuse.
+    """One pass over the split as in `evaluate`, then the stages of `effort` on puzzles whose answer breaks a rule.
 
     `progress` gets the progress of the pass, `trying` that of the stages; `depths` and `among` as in `evaluate`.
-    Raises DatasetError or ConfigError where the dataset does not fit the model, or has no rules.
+    Raises DatasetError or ConfigError if the dataset does not fit the model, or has no rules.
     """
     unsolved = _Unsolved(dataset_domain(dataset))
     one_pass = evaluate(
@@ -158,7 +158,7 @@ def evaluate_with_effort(
     solved_by: dict[How, int] = {}
     count = work = 0
     if unsolved.inputs:
-        # In the order of the split: a puzzle's copies depend on its place there, not on when it was done.
+        # Sort by index in the split: a puzzle's copies depend on this index, not on when the puzzle finished.
         examples = np.concatenate(unsolved.examples)
         order = np.argsort(examples, kind="stable")
         examples, inputs = examples[order], np.concatenate(unsolved.inputs)[order]
@@ -202,5 +202,5 @@ def evaluate_with_effort(
 
 
 def _exact(predictions: NDArray[np.integer], labels: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Rows whose labeled cells are all right, `[b]`."""
+    """Rows whose labeled cells are all correct, `[b]`."""
     return ((predictions == labels) | (labels == IGNORED_LABEL)).all(axis=1)

@@ -1,8 +1,8 @@
-"""Several tries at a puzzle at once: augmented copies of it or other starts, until the rules verify an answer.
+"""Parallel attempts at a puzzle (augmented copies or noisy starts) until the rules verify an answer.
 
-All copies of all puzzles reason in one batch. After every step each answer is brought back to its puzzle and checked
-by the rules; a puzzle whose answer is right finishes with all its copies. A row does not finish when the model halts
-it, because the rules have refused its answer; it finishes when its answer has not changed for long.
+All copies of all puzzles share one batch. After every step each answer is mapped back to its puzzle and checked by the
+rules. Once an answer is verified, all copies of its puzzle finish. The model's halting decision is ignored here,
+because the rules have rejected the answer; a row finishes when its answer has not changed for many steps.
 
 Letters in shapes: n puzzles, b unfinished rows, S tokens of a puzzle, V vocabulary.
 """
@@ -25,14 +25,14 @@ from hrm_cli.models.noise import NO_NOISE, NoiseScales, RowNoise
 from hrm_cli.puzzles.domain import BulkDomain, Domain, Tokens, TokenSymmetries
 
 DRAWS = 4
-"""Symmetries sampled for each one needed: small groups, as that of mazes, give the same one again and again."""
+"""Symmetries sampled per symmetry needed: small groups, such as that of mazes, often repeat one."""
 
 
 STILL = 8
-"""Steps without any change after which a copy's wrong answer counts as its last."""
+"""Number of steps without change after which a copy's wrong answer counts as final."""
 
 DEEPER = 2
-"""Steps of an attempt ÷ steps of the first answer."""
+"""Ratio of the steps of an attempt to the steps of the first answer."""
 
 
 def deeper(steps: int) -> int:
@@ -41,7 +41,7 @@ def deeper(steps: int) -> int:
 
 
 class Reasoner(Protocol):
-    """What trying needs of a model; `ACTModel` is one."""
+    """The model interface that attempts need; `ACTModel` implements it."""
 
     @property
     def device(self) -> torch.device:
@@ -50,11 +50,11 @@ class Reasoner(Protocol):
     def infer(
         self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
     ) -> Generator[InferenceStep, Tensor | None, None]:
-        """Reasoning steps on a batch; rows leave it as they finish, and those that are sent back as done."""
+        """Reasoning steps on a batch. Finished rows are removed, and so are rows that the caller sends back as done."""
 
 
 class NoisyReasoner(Reasoner, Protocol):
-    """A reasoner whose states take noise; `ACTModel` and `FixedModel` are."""
+    """A reasoner that can add noise to its states; `ACTModel` and `FixedModel` implement it."""
 
     def infer(
         self,
@@ -65,27 +65,26 @@ class NoisyReasoner(Reasoner, Protocol):
         adaptive: bool,
         noise: RowNoise | None = None,
     ) -> Generator[InferenceStep, Tensor | None, None]:
-        """As a `Reasoner`, with noise on the states of its rows."""
+        """Like `Reasoner.infer`, with noise on the states of its rows."""
 
 
 @dataclass(frozen=True)
 class Tries:
-    """Budget for one puzzle."""
+    """Budget of attempts for one puzzle."""
 
     count: int
-    """Attempts at a puzzle at most, itself included."""
+    """Largest number of attempts at a puzzle, including the puzzle itself."""
     max_steps: int
-    """Reasoning steps of each at most."""
+    """Largest number of reasoning steps per attempt."""
     seed: int = 0
     batch_size: int = 256
-    """Attempts that the model works on at once; those at one puzzle stay together."""
+    """Attempts per batch; the attempts at one puzzle stay in one batch."""
     copies: bool = True
-    """Whether attempts are augmented copies of the puzzle; else each is the puzzle itself, and noise makes them
-    differ."""
+    """Whether attempts are augmented copies of the puzzle. If not, each is the puzzle itself and only noise differs."""
     noise: NoiseScales = NO_NOISE
-    """On the states of all attempts but the first."""
+    """Noise on the states of all attempts except the first."""
     seconds: float | None = None
-    """Time for all puzzles together, after which those not solved are given up; None: none."""
+    """Time limit for all puzzles together; unsolved puzzles are then given up. None: no limit."""
 
 
 @dataclass(frozen=True)
@@ -93,28 +92,28 @@ class Try:
     """One answer to a puzzle."""
 
     tokens: Tokens
-    """The answer in the puzzle's own frame, `[S]`."""
+    """The answer mapped back to the original puzzle, `[S]`."""
     violations: int
-    """As `BulkDomain.violations` counts them: 0 where the rules verify it."""
+    """Rule violations as counted by `BulkDomain.violations`; 0 if the answer is verified."""
     q_halt: float
-    """How confident the model was, as a logit."""
+    """Halt value (logit): the model's confidence."""
     steps: int
     attempt: int
-    """1 is the puzzle itself, the others its augmented copies, or itself with noise."""
+    """Number of the attempt: 1 is the puzzle itself, the others are augmented copies or noisy starts."""
     of: int = 1
-    """Attempts that were made."""
+    """Number of attempts made."""
     work: int = 0
-    """Reasoning steps of all attempts together."""
+    """Total reasoning steps of all attempts."""
 
     def is_better_than(self, other: Try | None) -> bool:
-        """Fewer rule violations, then higher confidence."""
+        """Compares by fewer rule violations, then by higher confidence."""
         if other is None:
             return True
         return rank(self.violations, self.q_halt) < rank(other.violations, other.q_halt)
 
 
 def rank(violations: int, q_halt: float) -> tuple[int, float]:
-    """Orders answers, the best first: fewer rule violations, then higher confidence."""
+    """Sort key for answers, best first: fewer rule violations, then higher confidence."""
     # A diverged model gives NaN, which cannot be compared.
     return violations, -q_halt if math.isfinite(q_halt) else math.inf
 
@@ -125,11 +124,11 @@ class StepOfTries:
 
     step: int
     puzzles: NDArray[np.int64]
-    """Which puzzle each row belongs to, `[b]`."""
+    """Index of each row's puzzle, `[b]`."""
     attempts: NDArray[np.int64]
-    """Which of its attempts the row is, `[b]`."""
+    """Attempt number of each row, `[b]`."""
     answers: Tokens
-    """In the frame of the puzzle, `[b, S]`."""
+    """Answers mapped back to the original puzzle, `[b, S]`."""
     q_halt: NDArray[np.float32]
     """`[b]`"""
 
@@ -138,7 +137,10 @@ Watch = Callable[[StepOfTries], None]
 
 
 def has_rules(domain: Domain) -> bool:
-    """Whether answers can be checked by rules; of ARC they cannot, and trying again would never end well."""
+    """Whether rules can check answers.
+
+    ARC and own puzzles have no rules, so further attempts could never be verified.
+    """
     return hasattr(domain, "violations")
 
 
@@ -152,10 +154,10 @@ def try_copies(
     puzzle_identifiers: NDArray[np.int32] | None = None,
     watch: Watch | None = None,
 ) -> Iterator[tuple[int, Try]]:
-    """The best try at each of `puzzles` `[n, S]` with its index: as soon as one is right, else when steps run out.
+    """The best try at each of `puzzles` `[n, S]` with its index: once one is verified, or when the steps run out.
 
-    A puzzle for which no time is left gets none. A puzzle's symmetries follow from the seed and from its number in
-    `streams`, whatever its neighbors are.
+    A puzzle for which no time is left is not yielded. Its symmetries depend only on the seed and on its number in
+    `streams`, not on the other puzzles.
     """
     together = max(1, tries.batch_size // tries.count)
     deadline = math.inf if tries.seconds is None else time.monotonic() + tries.seconds
@@ -190,7 +192,7 @@ class Copies:
     def of(
         cls, domain: Domain, puzzles: Tokens, rows: Sequence[int], tries: Tries, streams: Sequence[int]
     ) -> Copies:
-        """Those of the puzzles `rows`, each puzzle's together, itself first."""
+        """The copies of the puzzles `rows`, grouped by puzzle, the puzzle itself first."""
         drawn = [_distinct(domain, tries, streams[row]) for row in rows]
         counts = [len(symmetries) for symmetries in drawn]
         return cls(
@@ -230,7 +232,7 @@ class Copies:
 
 
 def _distinct(domain: Domain, tries: Tries, stream: int) -> TokenSymmetries:
-    """The identity first, then symmetries that differ; fewer than requested if the group has no more."""
+    """The identity, followed by distinct symmetries; fewer than requested if the group has no more."""
     cells, tokens = np.arange(domain.seq_len, dtype=np.int32), np.arange(domain.vocab_size, dtype=np.uint8)
     identity = TokenSymmetries(cells[None], tokens[None])
     if tries.count == 1 or not tries.copies:
@@ -302,7 +304,7 @@ def _try_batch(
 
 
 class _Judge:
-    """Counts the violations of answers, again only where an answer has changed since the step before."""
+    """Counts rule violations, and recounts only answers that have changed since the previous step."""
 
     def __init__(self, domain: BulkDomain, puzzles: Tokens) -> None:
         self._domain, self._puzzles = domain, puzzles
@@ -320,14 +322,14 @@ class _Judge:
         return self._violations[rows]
 
     def stand_still(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Rows whose answer has not changed for long, `[b]`."""
+        """Rows whose answer has not changed for many steps, `[b]`."""
         return self._unchanged[rows] >= STILL
 
 
 def _worth_a_look(
     owners: NDArray[np.int64], violations: NDArray[np.int64], best: dict[int, Try]
 ) -> NDArray[np.intp]:
-    """Rows that may beat the best try so far: all others are passed over without a Python object each."""
+    """Rows that may beat the best try so far. Filtering them here avoids a Python object for every other row."""
     bound = np.array(
         [best[owner].violations if owner in best else np.iinfo(np.int64).max for owner in owners.tolist()]
     )

@@ -1,8 +1,8 @@
-"""Trivial predictors: what they score on the same data, the figures to hold next to every cell accuracy.
+"""Trivial predictors as baselines: their scores on the same data, for comparison with every cell accuracy.
 
-Cell accuracy is the mean over puzzles of the fraction of right cells, as in the model's own metric. For ARC they are
-also measured on outputs as grids, not as tokens of a padded field: published cell accuracies are of this kind, some
-on grids padded to 30×30 with the background, which inflates them further.
+Cell accuracy is the mean over puzzles of the fraction of correct cells, as in the model's own metric. For ARC the
+baselines are also measured on output grids instead of padded token fields. Published cell accuracies are measured on
+grids, some of them padded to 30×30 with the background color, which inflates them further.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Tally:
 
 @dataclass
 class TokenCounts:
-    """How often each token is the answer."""
+    """Counts how often each token occurs as a label."""
 
     vocab_size: int
     counts: NDArray[np.int64] = field(init=False)
@@ -70,7 +70,7 @@ class TokenCounts:
 
     @property
     def most_frequent(self) -> int:
-        """The token that is the answer most often."""
+        """The most frequent label token."""
         return int(self.counts.argmax())
 
 
@@ -79,7 +79,7 @@ def measure_baselines(
 ) -> Mapping[str, Baseline]:
     """Scores of `most_frequent` (one token everywhere) and `copy_input` (the puzzle as its own answer).
 
-    Of ARC also `all_background` (color 0 everywhere). `limit` and `among` as in `evaluation_batches`.
+    For ARC also `all_background` (color 0 everywhere). `limit` and `among` as in `evaluation_batches`.
     """
     tokens = TokenCounts(dataset.metadata.vocab_size)
     for batch in evaluation_batches(dataset, _CHUNK, limit=limit, among=among):
@@ -101,11 +101,11 @@ BACKGROUND = 0
 
 
 def measure_output_baselines(tasks: Iterable[Task]) -> tuple[int, Mapping[str, Baseline]]:
-    """How many known test outputs there are, and the mean over them of each predictor's share of right cells.
+    """The number of known test outputs, and for each predictor the mean over them of the fraction of correct cells.
 
-    `all_background`: color 0 in a grid of the right size; `copy_input`: the input, nothing right where the sizes
-    differ; `most_frequent`: the color that these outputs have most often; `all_background_padded`: color 0 after
-    the outputs were padded to 30×30 with color 0.
+    `all_background`: color 0 in a grid of the correct size. `copy_input`: the input; scores 0 if the sizes differ.
+    `most_frequent`: the most frequent color of these outputs. `all_background_padded`: color 0, with outputs padded to
+    30×30 with color 0.
     """
     pairs = [pair for task in tasks for pair in task.test if pair.output is not None]
     outputs = [pair.output for pair in pairs if pair.output is not None]

@@ -1,4 +1,4 @@
-"""Accuracy as a curve over the number of steps, from one run to the largest: what each step more buys.
+"""Accuracy as a function of the maximum number of steps, measured in one run with the largest number.
 
 Letters in shapes: b rows, D depths.
 """
@@ -18,7 +18,7 @@ from hrm_cli.models.losses import compare
 
 @dataclass(frozen=True)
 class DepthFigures:
-    """What the same evaluation gives with fewer steps at most."""
+    """The results of the same evaluation with a lower maximum number of steps."""
 
     max_steps: int
     exact_accuracy: float
@@ -26,7 +26,7 @@ class DepthFigures:
 
 
 class DepthCurve:
-    """Counts, while an evaluation runs, what it would have counted with fewer steps at most."""
+    """Counts, during an evaluation, the results that it would have with a lower maximum number of steps."""
 
     def __init__(self, depths: Sequence[int]) -> None:
         self._depths = torch.tensor(sorted(set(depths)), dtype=torch.int64)
@@ -34,7 +34,7 @@ class DepthCurve:
         """Exact answers and steps at each depth, `[D, 2]`."""
 
     def unfinished(self, rows: ActiveRows, out: CoreOutput, done: Tensor) -> None:
-        """Counts the answers of rows that continue, and would have ended here: all but `done` `[b]`."""
+        """Counts the current answers of the rows that continue (all except `done` `[b]`) as if they ended here."""
         at = (~done & torch.isin(rows.steps, self._depths.to(done.device))).nonzero().squeeze(-1)
         if len(at):
             assert out.logits is not None
@@ -43,14 +43,14 @@ class DepthCurve:
             self.sums[:, 0].index_add_(0, torch.searchsorted(self._depths, rows.steps[at].cpu()), exact)
 
     def finished(self, exact: Tensor, counted: Tensor, steps: Tensor) -> None:
-        """Counts rows that have ended, by whether they are exact, whether they count, and their steps, `[b]` each."""
+        """Counts finished rows: whether they are exact, whether they count, and their steps, `[b]` each."""
         exact, counted, steps = exact.cpu(), counted.cpu(), steps.cpu()
         in_time = steps <= self._depths[:, None]
         self.sums[:, 0] += (exact & in_time).sum(1)
         self.sums[:, 1] += (torch.minimum(steps, self._depths[:, None]) * counted).sum(1)
 
     def figures(self, sums: Tensor, puzzles: int) -> tuple[DepthFigures, ...]:
-        """The curve, by the sums `[D, 2]` of all processes."""
+        """The curve from the sums `[D, 2]` over all processes."""
         shares = (sums / max(puzzles, 1)).tolist()
         return tuple(
             DepthFigures(depth, exact, steps)

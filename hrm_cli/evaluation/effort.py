@@ -1,7 +1,7 @@
-"""How hard a puzzle is tried whose first answer breaks a rule: copies of it, search, restarts, under a stated budget.
+"""Further effort on puzzles whose first answer breaks a rule: augmented copies, search, restarts, within a budget.
 
-One stage after another works on the puzzles that are still open, the one that solves most for its steps first. An
-answer counts once the rules verify it; every outcome says which stage found it and what it took.
+The stages run one after the other on the unsolved puzzles, the most step-efficient stage first. A puzzle is solved once
+the rules verify an answer. Every outcome records the stage that found it and its cost.
 
 Letters in shapes: n puzzles, S tokens of a puzzle.
 """
@@ -31,12 +31,12 @@ from hrm_cli.puzzles.domain import Domain, Tokens, can_pin
 Level = Literal["low", "medium", "high"]
 How = Literal["pass", "copies", "search", "restarts"]
 Progress = Callable[[How, int], None]
-"""Called with the current stage and the number of open puzzles."""
+"""Called with the current stage and the number of unsolved puzzles."""
 
 COPIES = 8
-"""Augmented copies of a puzzle, where copies can get other answers."""
+"""Number of augmented copies, for models whose answers to copies can differ."""
 RESTARTS = 8
-"""Restarts where cells cannot be pinned; four times as many at high effort."""
+"""Number of restarts in domains whose cells cannot be pinned; four times as many at high effort."""
 NODES_AT_HIGH = 512
 
 
@@ -45,20 +45,20 @@ class Effort:
     """Budget for a puzzle once its first answer has failed."""
 
     attempt_steps: int
-    """ACT steps of each copy and restart at most."""
+    """Largest number of ACT steps per copy or restart."""
     copies: int = 1
-    """Augmented copies, the puzzle itself among them; 1: no such stage."""
+    """Augmented copies, including the puzzle itself; 1: skip this stage."""
     nodes: int = 0
-    """Of the search at most; 0: none."""
+    """Largest number of search nodes; 0: no search."""
     node_steps: int = NODE_STEPS
     rules: bool = False
-    """Whether search discards nodes that plain propagation of the rules refutes."""
+    """Whether search discards nodes that constraint propagation proves unsolvable."""
     restarts: int = 0
-    """Noisy starts; 0: none."""
+    """Restarts with noise; 0: none."""
     noise: NoiseScales = NoiseScales(initial=NOISE_INIT)  # noqa: RUF009
-    """Of restarts."""
+    """Noise of restarts."""
     seconds: float | None = None
-    """Time for all stages and all puzzles together; None: none."""
+    """Time limit for all stages and all puzzles together; None: no limit."""
     seed: int = 0
     batch_size: int = 256
 
@@ -77,9 +77,9 @@ def effort_of_level(
     seed: int = 0,
     batch_size: int = 256,
 ) -> Effort:
-    """The stages of a level: copies where they can get other answers, search where cells can be pinned, else restarts.
+    """The stages of a level: copies if their answers can differ, search if cells can be pinned, otherwise restarts.
 
-    Without rules nothing can be verified, and every level is one pass.
+    Without rules nothing can be verified, so every level is a single pass.
     """
     one_pass = Effort(attempt_steps, seed=seed, batch_size=batch_size)
     if not has_rules(domain):
@@ -95,10 +95,13 @@ def effort_of_level(
 
 @dataclass(frozen=True)
 class AskedEffort:
-    """The user's request for further effort; None leaves it to the level, and the level to the model."""
+    """The user's request for further effort. None uses the default of the level; a level of None uses the model's."""
 
     level: Level | None = None
-    """None: medium for bundled models; else, or where a stage is requested by name, only what is requested."""
+    """None: medium for bundled models.
+
+    For other models, or if a stage is requested by name: only the requested stages.
+    """
     copies: int | None = None
     nodes: int | None = None
     node_steps: int | None = None
@@ -118,7 +121,7 @@ class AskedEffort:
         seed: int = 0,
         batch_size: int = 256,
     ) -> Effort:
-        """The effort for a model and its domain. Raises ConfigError for a stage that the domain cannot have."""
+        """The effort for a model and its domain. Raises ConfigError for a stage that the domain does not support."""
         names_stages = any(value is not None for value in (self.copies, self.nodes, self.restarts))
         level = self.level or ("medium" if is_bundled and not names_stages else None)
         effort = Effort(attempt_steps, seed=seed, batch_size=batch_size)
@@ -145,7 +148,10 @@ class AskedEffort:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of further effort for a puzzle; of failed answers the one with the fewest rule violations."""
+    """The result of further effort on a puzzle.
+
+    If all answers failed, it is the one with the fewest rule violations.
+    """
 
     tokens: Tokens
     """`[S]`"""
@@ -154,22 +160,22 @@ class Outcome:
     how: How
     """The stage that found it."""
     steps: int
-    """ACT steps of the attempt, or at the node, that found it."""
+    """ACT steps of the attempt or search node that found it."""
     q_halt: float = -math.inf
-    """How confident the model was, as a logit; of search it is not known."""
+    """Halt value (logit): the model's confidence; −∞ for answers found by search, which have none."""
     attempt: int = 1
-    """Which copy or restart it was; 1 is the puzzle itself."""
+    """Number of the copy or restart; 1 is the puzzle itself."""
     attempts: int = 0
     """Copies and restarts tried, in all stages."""
     nodes: int = 0
-    """Nodes of the search begun."""
+    """Number of search nodes evaluated."""
     pinned: Tokens | None = None
-    """The puzzle with its pins, `[S]`, where search found the answer."""
+    """The puzzle with its pins, `[S]`, if search found the answer."""
     work: int = 0
-    """ACT steps of all stages together, beyond the first pass."""
+    """Total ACT steps of all stages, without the first pass."""
 
     def then(self, later: Outcome) -> Outcome:
-        """This and what a later stage found, with the efforts of both."""
+        """Merges this outcome with that of a later stage and adds up their costs."""
         best = later if rank(later.violations, later.q_halt) < rank(self.violations, self.q_halt) else self
         return replace(
             best,
@@ -180,12 +186,12 @@ class Outcome:
 
 
 def forward_flops(arch: ArchConfig, vocab_size: int, seq_len: int) -> int:
-    """FLOPs of an ACT step of inference for one puzzle: what `work` counts."""
+    """FLOPs of one inference ACT step for one puzzle; `work` counts such steps."""
     return step_flops(components(arch, vocab_size, seq_len)).forward
 
 
 Stage = Callable[[NDArray[np.int64], float | None], Iterator[tuple[int, Outcome]]]
-"""Works on some puzzles (indices) for so many seconds: outcomes with their place among these."""
+"""A stage: takes puzzle indices and a time limit in seconds, yields positions in this list with their outcomes."""
 
 
 def try_harder(
@@ -199,10 +205,10 @@ def try_harder(
     watch: Watch | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, Outcome]]:
-    """What the stages of `effort` make of `puzzles` `[n, S]` whose first answers failed, each with its index, once.
+    """Runs the stages of `effort` on `puzzles` `[n, S]` whose first answers failed; yields each outcome with its index.
 
-    A solved puzzle comes as soon as it is; the others at the end. What a puzzle's copies and restarts are follows from
-    the seed and from its number in `streams`. `watch` sees the steps of copies and restarts. Search needs a
+    A solved puzzle is yielded immediately, the others at the end. A puzzle's copies and restarts depend only on the
+    seed and on its number in `streams`. `watch` receives the steps of copies and restarts. Search needs a
     `FixedModel`.
     """
     deadline = math.inf if effort.seconds is None else time.monotonic() + effort.seconds
@@ -232,7 +238,7 @@ def try_harder(
 
 @dataclass(frozen=True)
 class _Stages:
-    """What there is to try."""
+    """The stages and the data that they share."""
 
     model: Reasoner
     domain: Domain
@@ -259,7 +265,7 @@ class _Stages:
 
     def _restarts(self, rows: NDArray[np.int64], seconds: float | None) -> Iterator[tuple[int, Outcome]]:
         effort = self.effort
-        # The puzzle itself without noise, deeper, is the first of them.
+        # The first restart is the puzzle itself, without noise but with more steps.
         tries = Tries(
             effort.restarts + 1, effort.attempt_steps, effort.seed, effort.batch_size,
             copies=False, noise=effort.noise, seconds=seconds,

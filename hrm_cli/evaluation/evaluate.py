@@ -1,4 +1,4 @@
-"""Evaluation of a model on a split: exact accuracy first, and what it cost in steps.
+"""Evaluation of a model on a split: exact accuracy, cell accuracy, and the number of steps.
 
 Letters in shapes: b rows, S tokens of an example.
 """
@@ -31,25 +31,25 @@ _PORTIONS = 8
 
 @dataclass(frozen=True)
 class Answers:
-    """Puzzles that have just finished."""
+    """The answers to puzzles that have just finished."""
 
     inputs: NDArray[np.int32]
     """`[b, S]`"""
     puzzle_identifiers: NDArray[np.int32]
     """`[b]`"""
     labels: NDArray[np.int32]
-    """`[b, S]`, −100 where there is nothing to predict."""
+    """`[b, S]`, −100 for cells without a label."""
     predictions: NDArray[np.int64]
     """`[b, S]`"""
     q_halt: NDArray[np.float32]
     """`[b]`"""
     examples: NDArray[np.int64]
-    """Number of each row's example, `[b]`."""
+    """Index of each row's example, `[b]`."""
 
 
 @dataclass(frozen=True)
 class SetFigures:
-    """Figures of one set of a split, such as the puzzles of one source; fields as in `Evaluation`."""
+    """The results for one set of a split, such as the puzzles of one source; fields as in `Evaluation`."""
 
     puzzles: int
     exact_accuracy: float
@@ -60,36 +60,36 @@ class SetFigures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of one evaluation; accuracies and shares are 0..1."""
+    """The results of one evaluation; accuracies and fractions are 0..1."""
 
     puzzles: int
-    """Examples with at least one labeled cell."""
+    """Number of examples with at least one labeled cell."""
     exact_accuracy: float
-    """Share of puzzles with every labeled cell right."""
+    """Fraction of puzzles with every labeled cell correct."""
     cell_accuracy: float
-    """Mean over puzzles of the share of right cells."""
+    """Mean over puzzles of the fraction of correct cells."""
     mean_steps: float
-    """ACT steps until a puzzle halted, on average."""
+    """Mean number of ACT steps until a puzzle halted."""
     q_halt_accuracy: float
-    """Fraction of puzzles whose halt decision (halt value ≥ 0) matches whether the answer is right."""
+    """Fraction of puzzles whose halt decision (halt value ≥ 0) matches whether the answer is correct."""
     seconds: float
     by_set: Mapping[str, SetFigures] = field(default_factory=dict)
-    """The figures of each set of the split; empty where there is only one."""
+    """The results for each set of the split; empty if there is only one set."""
     by_depth: tuple[DepthFigures, ...] = ()
-    """Accuracy at fewer steps, and at these, where that was requested."""
+    """Accuracy for each requested maximum number of steps."""
 
     @property
     def efficiency(self) -> float:
-        """Exact accuracy ÷ mean steps: what a step buys."""
+        """Exact accuracy ÷ mean steps."""
         return self.exact_accuracy / self.mean_steps if self.mean_steps else 0.0
 
     @property
     def puzzles_per_second(self) -> float:
-        """Throughput without loading."""
+        """Throughput, excluding loading."""
         return self.puzzles / self.seconds if self.seconds else 0.0
 
     def figures(self) -> dict[str, Any]:
-        """The figures under the names of `hrm eval --json`; None where no puzzle has an answer to compare with."""
+        """The figures under the names of `hrm eval --json`; None if no puzzle has a known answer."""
         if not self.puzzles:
             unknown = ("exact_accuracy", "cell_accuracy", "mean_steps", "efficiency", "q_halt_accuracy")
             return {"puzzles": 0, **dict.fromkeys(unknown), "puzzles_per_second": 0.0}
@@ -107,7 +107,7 @@ class Evaluation:
 
 
 def check_fit(model: ACTModel, dataset: Dataset) -> None:
-    """Raises DatasetError when a dataset's tokens are not those that the model was built for."""
+    """Raises DatasetError if a dataset's tokens do not match the model."""
     metadata, where = dataset.metadata, f"{dataset.directory}: "
     pairs = (("vocab_size", model.core.vocab_size), ("seq_len", model.core.seq_len))
     for name, expected in pairs:
@@ -139,8 +139,8 @@ def evaluate(
 ) -> Evaluation:
     """Runs every example of the split until it halts. `progress` gets the number of finished puzzles.
 
-    `batches` replaces the split's own examples, `among` `[n]` are the numbers of those to take; `on_answers` is passed
-    every row's answer as it finishes.
+    `batches` replaces the split's own examples. `among` `[n]` are the indices of the examples to use. `on_answers`
+    receives every row's answer when it finishes.
     `depths` are numbers of steps at most, up to the configured one, for which accuracy is reported too. The ranks of
     `world` share the examples, each of which one rank takes, and all get the figures of the whole.
     Raises DatasetError when the dataset does not fit the model.
@@ -186,7 +186,7 @@ def evaluate(
         owners = dataset.set_of(numbers) if len(sets) > 1 else np.zeros_like(numbers)
         sums.index_add_(0, torch.from_numpy(owners), figures.cpu().double())
         if progress is not None:
-            # An estimate for all ranks.
+            # Estimate the progress of all ranks from this one.
             progress(int(sums[:, 0].sum()) * world.size)
     shared = {"sums": sums} if curve is None else {"sums": sums, "depths": curve.sums}
     summed = world.sum(shared)
@@ -201,7 +201,7 @@ def evaluate(
 def _portions(
     batches: Iterable[EvaluationBatch], size: int, device: torch.device
 ) -> Iterator[tuple[PuzzleBatch, Tensor]]:
-    """The rows of all batches, at most `size` at a time, on the device; with the numbers of their examples."""
+    """The rows of all batches on the device, at most `size` at a time, with the indices of their examples."""
     for batch in batches:
         for start in range(0, len(batch.inputs), size):
             rows = slice(start, start + size)
@@ -222,7 +222,7 @@ def _answers(done: Finished, numbers: NDArray[np.int64]) -> Answers:
 
 
 def shared_batch_size(batch_size: int, world: World) -> int:
-    """The batch size, rounded up so that every rank gets as many rows: what a batch holds changes no figure."""
+    """The batch size, rounded up so that all ranks get equally many rows. The batch size does not affect results."""
     return -(-batch_size // world.size) * world.size
 
 

@@ -1,15 +1,15 @@
-"""How far an accuracy measured on n puzzles may be from the true one."""
+"""Confidence intervals of accuracies measured on n puzzles."""
 
 from __future__ import annotations
 
 import math
 
 _Z = 1.959964
-"""Of the normal distribution, for 95 %."""
+"""Quantile of the normal distribution for a 95 % interval."""
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share `share` of `count` trials (Wilson 1927); (0, 1) without any trial."""
+    """The 95 % Wilson interval (Wilson 1927) of a fraction `share` of `count` trials; (0, 1) if `count` is 0."""
     if count == 0:
         return 0.0, 1.0
     z2 = _Z * _Z / count

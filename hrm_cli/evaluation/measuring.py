@@ -1,4 +1,4 @@
-"""What `hrm eval` measures, in one process or in several: checkpoint and dataset → figures."""
+"""The measurements of `hrm eval`, in one or several processes: from checkpoint and dataset to figures."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Sample:
 
     puzzles: int
     of: int
-    """Puzzles of the split."""
+    """Number of puzzles in the split."""
     seed: int
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a checkpoint scores on a split."""
+    """The scores of a checkpoint on a split."""
 
     path: Path
     """The checkpoint's model file."""
@@ -61,20 +61,20 @@ class Measurement:
     attempted: AttemptedEvaluation | None = None
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
     arc: Mapping[str, float] | None = None
-    """pass@K by name; None where there was no vote."""
+    """pass@K by name; None if there was no voting."""
     arc_tasks: int = 0
     """Tasks that were voted on and whose answers are known."""
     ablate_puzzle_id: bool = False
     """Whether every puzzle identifier was replaced by the blank one."""
     sample: Sample | None = None
-    """None: the whole split, or its beginning."""
+    """None: the whole split, or its first examples."""
     card: ModelCard | None = None
     """The checkpoint's header."""
 
     def headline(self) -> tuple[str, float | None]:
-        """The name and value of the accuracy that counts; None where the split has no answers.
+        """The name and value of the main accuracy; None if the split has no answers.
 
-        That is pass@2 for ARC tasks, otherwise the exact accuracy with every effort that was evaluated.
+        This is pass@2 for ARC tasks, otherwise the exact accuracy including all evaluated effort.
         """
         if self.arc is not None and "pass@2" in self.arc:
             return "pass@2", self.arc["pass@2"]
@@ -121,15 +121,15 @@ class Measurement:
 
 @dataclass(frozen=True)
 class BaselineMeasurement:
-    """What trivial predictors score on a split."""
+    """The scores of trivial predictors on a split."""
 
     data: Path
     split: str
     puzzles: int
-    """0 where the split has no answers."""
+    """0 if the split has no answers."""
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
     outputs: int = 0
-    """ARC: test outputs, compared as they are."""
+    """ARC: number of test outputs, compared as grids without padding."""
     on_outputs: Mapping[str, Baseline] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def measure(
     ):
 
         def finished(count: int) -> None:
-            # The first of several processes guesses for the others, which may have had fewer puzzles.
+            # The first of several processes estimates the progress of the others, which may have fewer puzzles.
             display.update(min(count, rows))
 
         if tries_again:
@@ -241,9 +241,9 @@ def measure(
 def measure_trivial(
     dataset: Dataset, limit: int | None, sample: int | None = None, seed: int = 0
 ) -> BaselineMeasurement:
-    """What trivial predictors score on a split; of ARC's test split also on the outputs as they are.
+    """Measures trivial predictors on a split; for ARC's test split also on the output grids without padding.
 
-    `limit`: on the first examples; `sample`: on so many chosen by `seed`.
+    `limit`: only the first `limit` examples. `sample`: only that many examples, chosen by `seed`.
     """
     among = None if sample is None else sample_examples(dataset.num_examples, sample, seed)
     if not dataset.has_answers:
@@ -265,7 +265,7 @@ def measure_trivial(
 def _sampled(
     dataset: Dataset, request: EvalRequest, *, votes: bool
 ) -> tuple[NDArray[np.int64] | None, Sample | None]:
-    """The numbers of the examples that the sample consists of, and its figures; None for all. Raises ConfigError."""
+    """The indices of the sampled examples and a record of the sample; None for the whole split. Raises ConfigError."""
     if request.sample is None:
         return None, None
     if votes:
@@ -277,7 +277,7 @@ def _sampled(
 
 
 def _ablate_puzzle_ids(model: ACTModel, path: Path) -> None:
-    """Raises ConfigError if the model does not distinguish puzzles anyway."""
+    """Replaces all puzzle identifiers by the blank one. Raises ConfigError if the model has no others."""
     table = getattr(model.inner, "puzzle_emb", None)
     if table is None or len(table.weights) == 1:
         lacks = "no puzzle embeddings" if table is None else "the blank puzzle identifier alone"
@@ -326,7 +326,7 @@ def _smaller_batch(size: int) -> tuple[str, str]:
 
 
 def own_dataset(model_file: Path, configured: str | None) -> Path:
-    """The dataset that a checkpoint's run was trained on. Raises DatasetError where it cannot be found."""
+    """The dataset that a checkpoint's run was trained on. Raises DatasetError if it cannot be found."""
     if configured is not None:
         return Path(configured)
     for folder in model_file.parents[:3]:

@@ -1,7 +1,7 @@
-"""Cards of models: what `hrm push` puts on the hub, and the Markdown next to a bundled model.
+"""Model cards: the files that `hrm push` uploads to the hub, and the Markdown file next to a bundled model.
 
-The hub gets the model file, its configuration and a page about it. Paths of the machine that trained the model are
-left out of all three.
+The upload contains the model file, its configuration and a model card. Paths of the machine that trained the model are
+removed from all three.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ _BASELINE_PUZZLES = 10_000
 
 @dataclass(frozen=True)
 class Page:
-    """What the user wants the page to say."""
+    """The user's settings for the model card."""
 
     checkpoint: str
-    """What commands on the page call the model."""
+    """The model name in the commands on the card."""
     title: str
     license: str | None = None
 
 
 def write_publication(header: Header, folder: Path, page: Page) -> str:
-    """Writes the files to publish into `folder`; returns the page.
+    """Writes the files to publish into `folder`. Returns the model card.
 
-    Raises CheckpointError for a file that is not ours.
+    Raises CheckpointError if the file was not written by hrm.
     """
     card = model_card(header)
     shown = redacted(card.preset)
@@ -78,7 +78,7 @@ def write_publication(header: Header, folder: Path, page: Page) -> str:
 
 
 def _redacted_entries(entries: Mapping[str, str]) -> dict[str, str]:
-    """What else a header says, without private paths. Entries that are not known here are not published."""
+    """The other entries of a header, without private paths. Unknown entries are not published."""
     kept = {}
     for name in (ORIGIN_KEY, BUNDLED_ENTRY):
         try:
@@ -94,7 +94,7 @@ def _redacted_entries(entries: Mapping[str, str]) -> dict[str, str]:
 
 
 def _run_of(model_file: Path) -> Path | None:
-    """The run folder that a model file lies in; None for one that was copied out of it."""
+    """The run folder that contains a model file; None if the file was copied out of its run."""
     return next((folder for folder in model_file.parents[:3] if (folder / "metrics.jsonl").is_file()), None)
 
 
@@ -106,7 +106,7 @@ def _dataset_of(preset: Preset, run: Path | None) -> Path | None:
 
 
 def _described(dataset: Path) -> tuple[dict[str, SplitMetadata], dict[str, float]]:
-    """What each split says of itself, and what trivial predictors score on the test split."""
+    """The metadata of each split, and the scores of trivial predictors on the test split."""
     present = [split for split in SPLITS if (dataset / split / "dataset.json").is_file()]
     try:
         splits = {split: read_metadata(dataset, split) for split in present}
@@ -115,13 +115,13 @@ def _described(dataset: Path) -> tuple[dict[str, SplitMetadata], dict[str, float
         test = Dataset.open(dataset, "test", check_tokens=False)
         found = measure_baselines(test, limit=_BASELINE_PUZZLES)
     except DatasetError:
-        # The page then has fewer sections.
+        # The card then has fewer sections.
         return {}, {}
     return splits, {name: baseline.cell_accuracy for name, baseline in found.items()}
 
 
 def card_text(model: BundledModel, notes: str) -> str:
-    """The card, with the maker's `notes` (commands, time, hardware, failure cases) at its end."""
+    """The model card, ending with the author's `notes` (commands, time, hardware, failure cases)."""
     preset = read_model_card(model.path).preset
     arch = preset.arch
     lines = [

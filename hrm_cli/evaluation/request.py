@@ -1,4 +1,4 @@
-"""What a user asks of an evaluation: the options of `hrm eval` as one object, before torch is loaded."""
+"""A user's request for an evaluation: the options of `hrm eval` as one object that does not need torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hrm_cli.errors import ConfigError
 
 @dataclass(frozen=True)
 class EvalRequest:
-    """Plain values, so that they go to other processes as JSON; None leaves a value to the checkpoint."""
+    """Plain values that can be sent to other processes as JSON. None uses the checkpoint's value."""
 
     checkpoint: str
     data: str | None = None
@@ -25,9 +25,9 @@ class EvalRequest:
     seed: int = 0
     compile: str = "auto"
     depths: tuple[int, ...] = ()
-    """Fewer steps at which accuracy is reported too, up to `max_steps`."""
+    """Lower maximum numbers of steps for which accuracy is reported too, up to `max_steps`."""
     effort: Literal["low", "medium", "high"] | None = None
-    """What follows a failed first answer; None: only what `attempts` and the fields below request."""
+    """Level of further effort after a failed first answer. None: only what `attempts` and the fields below request."""
     search: int | None = None
     search_steps: int | None = None
     search_rules: bool = False
@@ -36,9 +36,9 @@ class EvalRequest:
     noise: float | None = None
     seconds: float | None = None
     ablate_puzzle_id: bool = False
-    """Every puzzle identifier is replaced by the blank one."""
+    """Replace every puzzle identifier by the blank one."""
     sample: int | None = None
-    """Only so many examples, chosen by the seed."""
+    """Evaluate only this many examples, chosen by the seed."""
 
 
 def parse_depths(text: str | None) -> tuple[int, ...]:

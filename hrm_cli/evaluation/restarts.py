@@ -1,7 +1,7 @@
-"""All candidates of a puzzle: the last answers of attempts from noisy starts or on augmented copies, for selection.
+"""Gathers the candidates of a puzzle for selection: the final answers of noisy starts or of augmented copies.
 
-Where the rules alone decide, `hrm_cli.evaluation.attempts.try_copies` stops at the first verified answer; here every
-attempt runs to its end, so that a selector can choose among the answers, and its accuracy can be measured.
+`hrm_cli.evaluation.attempts.try_copies` stops at the first verified answer. Here every attempt runs to its end, so that
+a selector can choose among the answers and its accuracy can be measured.
 
 Letters in shapes: n puzzles, b unfinished rows, S tokens of a puzzle.
 """
@@ -23,7 +23,7 @@ from hrm_cli.models.core import relative_change
 from hrm_cli.puzzles.domain import BulkDomain, Domain, Tokens
 
 NOISE_INIT = 1.0
-"""Standard deviation of the noise on initial states, by default: as much as the states themselves have."""
+"""Default standard deviation of the noise on initial states: equal to that of the states themselves."""
 
 
 def gather_candidates(
@@ -38,8 +38,8 @@ def gather_candidates(
 ) -> Iterator[tuple[int, list[Candidate]]]:
     """Every attempt's last answer to each of `puzzles` `[n, S]` with its index, in the order of the attempts.
 
-    With `adaptive` an attempt ends when the model halts it. What a puzzle's attempts are follows from the
-    seed and from its number in `streams`, whatever its neighbors are.
+    With `adaptive` an attempt ends when the model halts it. A puzzle's attempts depend only on the seed and on its
+    number in `streams`, not on the other puzzles.
     """
     together = max(1, tries.batch_size // tries.count)
     for start in range(0, len(puzzles), together):
@@ -88,17 +88,17 @@ def _opinions(step: InferenceStep, ended: NDArray[np.bool_]) -> tuple[list[float
 
 @dataclass
 class SelectorFigures:
-    """How well selectors choose, over puzzles whose right answer is known."""
+    """The accuracy of selectors on puzzles with a known answer."""
 
     puzzles: int = 0
     among: int = 0
-    """Puzzles with a right answer among their candidates."""
+    """Number of puzzles with the correct answer among their candidates."""
     chosen: dict[Select, int] = field(default_factory=dict)
-    """Of these, how many each selector chose right."""
+    """For how many of these each selector chose the correct answer."""
 
     @classmethod
     def of(cls, gathered: Iterable[tuple[int, Sequence[Candidate]]], labels: Tokens) -> SelectorFigures:
-        """What selectors make of candidates, by the right answers `[n, S]`; verification only where rules exist."""
+        """Compares the choices of all selectors with the correct answers `[n, S]`; uses rules where they exist."""
         figures = cls()
         for index, candidates in gathered:
             right = [bool((one.tokens == labels[index]).all()) for one in candidates]

@@ -1,11 +1,10 @@
-"""Search guided by the model: puzzles with some cells pinned, the most probable first, until an answer obeys the rules.
+"""Best-first search guided by the model: pins cells of a puzzle until an answer obeys the rules.
 
 A node is a puzzle with pinned cells. The model reasons on it from its initial states; an answer that the rules verify
-ends the puzzle. A node that fails is expanded at one cell: the one with the greatest entropy per plausible token.
-Each of its tokens makes a child node, and the next node is always the one whose pins are most probable together
-according to the model. Nothing else guides the search: among failed nodes, neither the halt value nor confidence
-separates those with a solution from those without
-(docs/inference.md). The rules only verify answers, unless `rules` is requested.
+ends the search. A failed node is expanded at the cell with the greatest entropy per plausible token: each plausible
+token gives a child node. The next node is the one whose pins have the highest joint probability according to the
+model. Nothing else guides the search: among failed nodes, neither the halt value nor confidence separates those with
+a solution from those without (docs/inference.md). The rules only verify answers, unless `rules` is requested.
 
 Nodes of many puzzles share a batch. A puzzle's nodes are evaluated in whole rounds, so the result does not depend on
 which other puzzles are searched with it.
@@ -34,29 +33,29 @@ from hrm_cli.models.inference import ActiveRows, FixedModel
 from hrm_cli.puzzles.domain import PAD, Domain, PinningDomain, Tokens, can_pin
 
 NODES = 64
-"""Nodes of a puzzle, by default."""
+"""Default number of nodes per puzzle."""
 NODE_STEPS = 24
-"""ACT steps at each node, by default."""
+"""Default number of ACT steps per node."""
 ROUND = 4
 """Maximum number of a puzzle's nodes in a batch."""
 PLAUSIBLE = 0.02
-"""Probability above which a token counts as one that would have to be tried."""
+"""A token with a higher probability counts as plausible."""
 IMPOSSIBLE = 1e-4
-"""Probability up to which no node is made at all."""
+"""No node is made for a token with this or a lower probability."""
 UNSETTLED = 3
-"""First steps of a node whose beliefs do not count."""
+"""Number of initial steps of a node whose probabilities are ignored."""
 NO_ANSWER = 2**31 - 1
-"""Faults of a puzzle that the model has not seen yet."""
+"""Initial number of violations, before the model has answered."""
 _ROWS_ON_CPU, _ROWS = 32, 256
 
 
 def rows_at_once(device: torch.device) -> int:
-    """Rows of a batch, by default: a CPU's caches are small."""
+    """Default rows per batch; smaller on CPUs because of their small caches."""
     return _ROWS_ON_CPU if device.type == "cpu" else _ROWS
 
 
 def cannot_pin(domain: Domain) -> str:
-    """Why a domain is not searched, as text."""
+    """The reason, as text, why a domain does not support search."""
     return f"{domain.describe()} has no open cells that could be filled in one by one and checked by rules"
 
 
@@ -65,33 +64,33 @@ class SearchLimits:
     """Budget for one puzzle, and how far rules may be used."""
 
     nodes: int = NODES
-    """Of each puzzle at most; the first is the puzzle itself."""
+    """Largest number of nodes per puzzle; the first is the puzzle itself."""
     node_steps: int = NODE_STEPS
-    """ACT steps at each."""
+    """ACT steps per node."""
     seconds: float | None = None
-    """Time for all puzzles together, after which those not solved are given up; None: none."""
+    """Time limit for all puzzles together; unsolved puzzles are then given up. None: no limit."""
     batch_size: int | None = None
-    """Nodes that the model works on at once; None: as the device likes it."""
+    """Nodes per batch; None: the default of the device."""
     rules: bool = False
-    """Whether nodes that plain propagation of the rules refutes are discarded before the model sees them."""
+    """Whether to discard nodes that constraint propagation proves unsolvable, before the model sees them."""
 
 
 @dataclass(frozen=True)
 class Searched:
-    """What became of a puzzle."""
+    """The result of the search on one puzzle."""
 
     tokens: Tokens
     """The answer, `[S]`: verified, or the one with the fewest violations."""
     violations: int
-    """As `BulkDomain.violations` counts them: 0 where the rules verify it."""
+    """Rule violations as counted by `BulkDomain.violations`; 0 if the answer is verified."""
     nodes: int
-    """Begun."""
+    """Number of nodes evaluated."""
     steps: int
-    """ACT steps of all nodes together."""
+    """Total ACT steps of all nodes."""
     pinned: Tokens
     """The puzzle with the pins of the node that gave the answer, `[S]`."""
     pins: int
-    """How many these are."""
+    """Number of these pins."""
     node_steps: int
     """ACT steps of that node until its answer."""
 
@@ -99,9 +98,9 @@ class Searched:
 @dataclass(order=True, frozen=True)
 class _Node:
     cost: float
-    """−log of the probability of its pins; the least is next."""
+    """−log of the joint probability of its pins; the node with the lowest cost is next."""
     number: int
-    """In the order in which they were made, which decides between equals."""
+    """Creation order, which breaks ties."""
     tokens: Tokens = field(compare=False)
     """The puzzle with its pins, `[S]`."""
     pins: int = field(compare=False)
@@ -123,19 +122,19 @@ class _Tree:
         return min(ROUND, len(self._frontier), self._limits.nodes - self.nodes)
 
     def next_round(self) -> list[_Node]:
-        """The most probable nodes, which now join the batch."""
+        """Takes the most probable nodes from the queue; they join the batch."""
         nodes = [heapq.heappop(self._frontier) for _ in range(self.round_size())]
         self.nodes += len(nodes)
         self.at_work += len(nodes)
         return nodes
 
     def answered(self, node: _Node, tokens: Tokens, violations: int, steps: int) -> None:
-        """Keeps an answer if none before it had as few violations."""
+        """Keeps an answer if it has fewer violations than all answers before."""
         if self.best is None or violations < self.best.violations:
             self.best = Searched(tokens, violations, 0, 0, node.tokens, node.pins, steps)
 
     def open(self, node: _Node, beliefs: NDArray[np.float64]) -> None:
-        """Makes the children of a node that failed, by the probabilities `[S, V]` that the model gave there."""
+        """Makes the children of a failed node from the model's probabilities `[S, V]` at that node."""
         self.at_work -= 1
         cell = cell_to_open(node.tokens, beliefs, self._domain.blank_token)
         if cell is None:
@@ -153,16 +152,16 @@ class _Tree:
                 self._made += 1
 
     def outcome(self) -> Searched:
-        """The outcome at the end."""
+        """The result at the end of the search."""
         nothing = Searched(self.puzzle, NO_ANSWER, 0, 0, self.puzzle, 0, 0)
         return replace(self.best or nothing, nodes=self.nodes, steps=self.steps)
 
 
 def cell_to_open(tokens: Tokens, beliefs: NDArray[np.float64], blank: int | None) -> int | None:
-    """The open cell of `[S]` with the greatest entropy per plausible token, by probabilities `[S, V]`, or None.
+    """The blank cell of `[S]` with the greatest entropy per plausible token under probabilities `[S, V]`, or None.
 
-    A cell with three equally probable tokens gives the most information per try, log 3 ÷ 3; two or four give hardly
-    less.
+    A cell with three equally probable tokens gives the most information per try, log 3 ÷ 3; two or four tokens give
+    slightly less.
     """
     open_cells = np.flatnonzero(tokens == blank)
     if len(open_cells) == 0:
@@ -174,7 +173,7 @@ def cell_to_open(tokens: Tokens, beliefs: NDArray[np.float64], blank: int | None
 
 
 class _Nodes:
-    """The nodes in the batch, with the model's mean probabilities at each since its states settled."""
+    """The nodes in the batch, and the model's mean probabilities at each since its initial steps."""
 
     def __init__(self, rows: ActiveRows, settles_after: int) -> None:
         self.rows = rows
@@ -183,7 +182,7 @@ class _Nodes:
         self._beliefs: Tensor | None = None
 
     def add(self, members: list[tuple[_Tree, _Node]], identifiers: NDArray[np.int32]) -> None:
-        """Further nodes, with the puzzle identifier of each."""
+        """Adds nodes with their puzzle identifiers."""
         device = self.rows.device
         tokens = np.stack([node.tokens for _, node in members]).astype(np.int32)
         inputs = torch.from_numpy(tokens).to(device)
@@ -195,7 +194,7 @@ class _Nodes:
             self._beliefs = torch.cat((self._beliefs, new))
 
     def step(self) -> Tokens:
-        """One ACT step of all: their answers `[b, S]`."""
+        """Runs one ACT step on all nodes. Returns their answers `[b, S]`."""
         logits = self.rows.step().logits
         assert logits is not None
         counts = (self.rows.steps > self._settles_after).view(-1, 1, 1)
@@ -205,7 +204,7 @@ class _Nodes:
         return answers
 
     def beliefs(self, rows: list[int], blank: int | None) -> NDArray[np.float64]:
-        """The mean probability of every token at some rows, `[b, S, V]`; padding and blanks are no answers."""
+        """Mean token probabilities of some rows, `[b, S, V]`, excluding padding and blanks."""
         assert self._beliefs is not None
         sums = self._beliefs[rows].cpu().numpy().astype(np.float64)
         sums[:, :, [PAD, *([] if blank is None else [blank])]] = 0
@@ -213,7 +212,7 @@ class _Nodes:
         return shares
 
     def keep(self, rows: list[int]) -> None:
-        """Only these stay."""
+        """Keeps only these rows."""
         chosen = torch.tensor(rows, dtype=torch.int64, device=self.rows.device)
         self.rows.keep(chosen)
         self.members = [self.members[row] for row in rows]
@@ -230,10 +229,10 @@ def search_puzzles(
     puzzle_identifiers: NDArray[np.int32] | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, Searched]]:
-    """What search makes of each of `puzzles` `[n, S]`, with its index, as soon as it is known.
+    """Searches each of `puzzles` `[n, S]`. Yields each result with its index as soon as it is known.
 
-    `on_step` gets after every step how many puzzles are still searched. Raises ConfigError for a domain whose
-    cells cannot be pinned.
+    After every step, `on_step` receives the number of unfinished puzzles. Raises ConfigError for a domain whose cells
+    cannot be pinned.
     """
     if not can_pin(domain):
         raise ConfigError(f"search: {cannot_pin(domain)}")
@@ -268,7 +267,7 @@ def search_puzzles(
 
 
 def _step(nodes: _Nodes, domain: PinningDomain) -> list[_Tree]:
-    """One step of all nodes in the batch: the trees that it solved."""
+    """Runs one step on all nodes in the batch. Returns the trees that it solved."""
     answers = nodes.step()
     violations = domain.violations(np.stack([tree.puzzle for tree, _ in nodes.members]), answers)
     steps = nodes.rows.steps.tolist()
@@ -284,7 +283,7 @@ def _step(nodes: _Nodes, domain: PinningDomain) -> list[_Tree]:
 
 
 def _open_failed(nodes: _Nodes, limits: SearchLimits, solved: list[_Tree], blank: int | None) -> list[_Tree]:
-    """Expands the nodes that have taken all steps; returns the trees whose round is over, without solved ones."""
+    """Expands the nodes that have used all their steps. Returns the unsolved trees whose round is complete."""
     done = {tree.index for tree in solved}
     failed: list[int] = []
     staying: list[int] = []

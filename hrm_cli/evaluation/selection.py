@@ -1,4 +1,4 @@
-"""Which of several answers to a puzzle is taken: by the rules, by what the model thinks of it, or by how many agree.
+"""Selects one of several answers to a puzzle: by the rules, by the model's confidence, or by agreement.
 
 ARC's voting ranks the answers to a test input by the same tallies (`hrm_cli.evaluation.arc_voting`).
 
@@ -21,26 +21,26 @@ Select = Literal["verify", "confidence", "q_halt", "residual", "agreement"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """One attempt's last answer, and the features to select by."""
+    """The final answer of one attempt, and the features used for selection."""
 
     tokens: Tokens
-    """In the puzzle's own frame, `[S]`."""
+    """The answer mapped back to the original puzzle, `[S]`."""
     violations: int | None
-    """As `BulkDomain.violations` counts them, 0 where the rules verify it; None where there are no rules."""
+    """Rule violations as counted by `BulkDomain.violations`, 0 if verified; None if the domain has no rules."""
     q_halt: float
-    """The value of halting with it, as a logit."""
+    """Halt value (logit)."""
     confidence: float
-    """Mean over its cells of the logarithm of its tokens' probabilities: 0 at best."""
+    """Mean log-probability of its tokens; 0 at best."""
     residual: float
     """How much the last step changed the slow state: ‖after − before‖ ÷ ‖after‖."""
     steps: int
     """ACT steps after which the attempt finished."""
     attempt: int
-    """1 is the puzzle itself."""
+    """Number of the attempt; 1 is the puzzle itself."""
 
 
 _ONE = 2**60
-"""Probabilities are summed as whole numbers of such parts: their sum does not depend on the order."""
+"""Fixed-point scale: probabilities are summed as integers, so the sum does not depend on the order."""
 
 
 @dataclass
@@ -51,14 +51,14 @@ class Tally:
     probability: int = 0
     """Sum of the voters' probabilities, in parts of `_ONE`."""
     first: int = 2**62
-    """Place, in the order of all votes, of the first one."""
+    """Index of the first vote among all votes."""
 
     def vote(self, probability: float, place: int) -> None:
-        """One more vote, with the probability that its voter gives the answer, 0..1."""
+        """Adds one vote with the probability, 0..1, that the voter assigns to the answer."""
         self.add(1, round(probability * _ONE), place)
 
     def add(self, votes: int, probability: int, first: int) -> None:
-        """Another tally of the same answer."""
+        """Adds another tally of the same answer."""
         self.votes += votes
         self.probability += probability
         self.first = min(self.first, first)
@@ -75,14 +75,14 @@ def ranked(tallies: Mapping[bytes, Tally]) -> list[tuple[bytes, Tally]]:
 
 
 def by_rules(candidates: Sequence[Candidate]) -> int:
-    """The answer with the fewest violations (0 if verified); of equals the one with the greatest halt value."""
+    """The answer with the fewest violations (0 if verified); ties: the greatest halt value."""
     if any(candidate.violations is None for candidate in candidates):
         raise ValueError("answers without rules cannot be verified")
     return _best([(-_number(float(one.violations or 0)), _number(one.q_halt)) for one in candidates])
 
 
 def by_confidence(candidates: Sequence[Candidate]) -> int:
-    """The answer whose tokens the model finds most probable."""
+    """The answer with the highest mean log-probability."""
     return _best([(_number(one.confidence),) for one in candidates])
 
 
@@ -92,12 +92,12 @@ def by_q_halt(candidates: Sequence[Candidate]) -> int:
 
 
 def by_residual(candidates: Sequence[Candidate]) -> int:
-    """The answer whose state has settled most. Sound only for models trained from random initial states."""
+    """The answer with the smallest state residual. Valid only for models trained with random initial states."""
     return _best([(_number(-one.residual),) for one in candidates])
 
 
 def by_agreement(candidates: Sequence[Candidate]) -> int:
-    """The answer that most attempts gave; of equals the more confident one, by its most confident attempt."""
+    """The answer that most attempts gave; ties: the one with the most confident attempt."""
     tallies: dict[bytes, Tally] = {}
     for place, one in enumerate(candidates):
         confidence = _number(one.confidence)
@@ -114,11 +114,11 @@ SELECTORS: Mapping[Select, Callable[[Sequence[Candidate]], int]] = {
     "residual": by_residual,
     "agreement": by_agreement,
 }
-"""Each gives the index of the candidate that it takes, of one or more; the first of equals."""
+"""Each selector returns the index of the chosen candidate; the first on ties."""
 
 
 def default_select(*, has_rules: bool) -> Select:
-    """Verification where rules exist, else agreement, which asks for confidence where votes are equal."""
+    """Verification if rules exist, otherwise agreement, which breaks ties by confidence."""
     return "verify" if has_rules else "agreement"
 
 
