@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from hrm_cli.runs.execution import RunOutcome
     from hrm_cli.solving.choosing import LoadedModel
 
-Puzzles = str | Path | Grid | Puzzle | Iterable["str | Path | Grid | Puzzle"]
-"""A puzzle file, puzzles as text, an integer grid `[rows, columns]`, or an iterable of these."""
+Rows = Sequence[Sequence[int]]
+Puzzles = str | Path | Grid | Rows | Puzzle | Iterable["str | Path | Grid | Rows | Puzzle"]
+"""A puzzle file, puzzles as text, an integer grid `[rows, columns]` or its rows, or an iterable of these."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +152,16 @@ def evaluate(
     data: str | Path | None = None,
     *,
     split: str = "test",
-    max_steps: int | None = None,
+    max_steps: int | Sequence[int] | None = None,
     halt: Literal["adaptive", "full"] | None = None,
     batch_size: int | None = None,
     max_puzzles: int | None = None,
     sample: int | None = None,
+    effort: Literal["low", "medium", "high"] | None = None,
     attempts: int | None = None,
+    search: int | None = None,
+    restarts: int | None = None,
+    seconds: float | None = None,
     ablate_puzzle_id: bool = False,
     device: str = "auto",
     seed: int = 0,
@@ -164,16 +169,22 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluates a model on a dataset folder and returns the document of `hrm eval --json`.
 
-    Without `data`, the dataset of the checkpoint's training run is used. `max_puzzles` takes the first puzzles;
-    `sample` takes that many chosen at random by `seed`. `ablate_puzzle_id` replaces every puzzle identifier with the
-    blank one.
+    Without `data`, the dataset of the checkpoint's training run is used. `max_steps=[4, 16, 64]` also measures the
+    accuracy at fewer steps. `max_puzzles` takes the first puzzles; `sample` takes that many chosen at random by `seed`.
+    `effort`, `attempts`, `search`, `restarts` and `seconds` are those of `Model.solve`. `ablate_puzzle_id` replaces
+    every puzzle identifier with the blank one.
 
     Raises CheckpointError, ConfigError or DatasetError.
     """
     from hrm_cli.errors import CheckpointError
     from hrm_cli.evaluation.measuring import measure
-    from hrm_cli.evaluation.request import EvalRequest
+    from hrm_cli.evaluation.request import EvalRequest, parse_depths
 
+    if max_steps is None:
+        depths: tuple[int, ...] = ()
+    else:
+        given = [max_steps] if isinstance(max_steps, int) else max_steps
+        depths = parse_depths(given if isinstance(given, str) else ",".join(map(str, given)))
     name = model.name if isinstance(model, Model) else str(model)
     if name is None:
         raise CheckpointError("name the model to evaluate: load('bundled:sudoku')")
@@ -182,11 +193,16 @@ def evaluate(
             name,
             None if data is None else str(data),
             split,
-            max_steps=max_steps,
+            max_steps=depths[-1] if depths else None,
+            depths=depths if len(depths) > 1 else (),
             halt=halt,
             batch_size=batch_size,
             max_puzzles=max_puzzles,
+            effort=effort,
             attempts=attempts,
+            search=search,
+            restarts=restarts,
+            seconds=seconds,
             device=device,
             seed=seed,
             ablate_puzzle_id=ablate_puzzle_id,
@@ -201,7 +217,7 @@ def train(
     preset: str | Path | None = None,
     *,
     data: str | Path | None = None,
-    overrides: Sequence[str] = (),
+    overrides: str | Sequence[str] = (),
     output_dir: str | Path | None = None,
     checkpoint: str | Path | None = None,
     resume: str | Path | None = None,
@@ -218,7 +234,7 @@ def train(
 
     request = TrainRequest(
         None if preset is None else str(preset),
-        tuple(overrides),
+        _settings(overrides),
         _path(data),
         _path(output_dir),
         _path(checkpoint),
@@ -259,7 +275,7 @@ def open_dataset(folder: str | Path, *, split: str = "train") -> Dataset:
 
 def count_parameters(
     name: str | Path,
-    overrides: Sequence[str] = (),
+    overrides: str | Sequence[str] = (),
     *,
     vocab_size: int | None = None,
     puzzle_identifiers: int | None = None,
@@ -271,14 +287,21 @@ def count_parameters(
     """
     from hrm_cli.runs.subjects import Assumed, report_of
 
-    return report_of(str(name), overrides, Assumed(vocab_size, puzzle_identifiers, batch_size)).document()
+    return report_of(
+        str(name), _settings(overrides), Assumed(vocab_size, puzzle_identifiers, batch_size)
+    ).document()
+
+
+def _settings(overrides: str | Sequence[str]) -> tuple[str, ...]:
+    """One setting need not be in a list."""
+    return (overrides,) if isinstance(overrides, str) else tuple(overrides)
 
 
 def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
 
 
-def _items(puzzles: Puzzles, domain: str) -> Iterator[Puzzle | Unreadable]:
+def _items(puzzles: Any, domain: str) -> Iterator[Puzzle | Unreadable]:
     if isinstance(puzzles, Puzzle):
         yield puzzles
     elif isinstance(puzzles, Path):
@@ -287,12 +310,35 @@ def _items(puzzles: Puzzles, domain: str) -> Iterator[Puzzle | Unreadable]:
         yield from open_text(puzzles)
     elif isinstance(puzzles, np.ndarray):
         yield _grid(puzzles, domain)
+    elif (rows := _rows(puzzles)) is not None:
+        yield _grid(rows, domain)
+    elif not isinstance(puzzles, Iterable):
+        raise PuzzleError(
+            f"found {puzzles!r:.80}; expected a file, text, a grid of whole numbers, or a list of these"
+        )
     else:
         for one in puzzles:
             try:
                 yield from _items(one, domain)
             except PuzzleError as error:
                 yield Unreadable(str(one)[:80], str(error), domain)
+
+
+def _rows(puzzles: Any) -> Grid | None:
+    """A grid written as a list of rows of numbers, as an array; None for anything else. Raises PuzzleError."""
+    if not isinstance(puzzles, list | tuple) or not puzzles:
+        return None
+    if not all(isinstance(row, list | tuple) and row for row in puzzles):
+        return None
+    if not all(isinstance(cell, int | np.integer) for row in puzzles for cell in row):
+        return None
+    lengths = sorted({len(row) for row in puzzles})
+    if len(lengths) > 1:
+        raise PuzzleError(
+            f"a grid has rows of {lengths[0]} and {lengths[-1]} cells; all rows must be equally long"
+        )
+    grid: Grid = np.array(puzzles)
+    return grid
 
 
 def _grid(grid: Any, domain: str) -> Puzzle | Unreadable:

@@ -41,11 +41,29 @@ def test_a_puzzle_is_given_as_text_file_grid_or_list(tmp_path: Path) -> None:
     file.write_text(f"{EASY}\n{EASY}\n", encoding="utf-8")
     grid = np.array([[int(c) if c.isdigit() else 0 for c in EASY[r * 4 : r * 4 + 4]] for r in range(4)])
     model = hrm.load("bundled:sudoku-4x4")
-    for given, count in ((EASY, 1), (file, 2), (str(file), 2), (grid, 1), ([grid, EASY, file], 4)):
+    rows = [[int(cell) for cell in row] for row in grid]
+    for given, count in (
+        (EASY, 1), (file, 2), (str(file), 2), (grid, 1), ([grid, EASY, file], 4),
+        (rows, 1), ([rows, rows, EASY], 3), ([rows], 1),
+    ):  # fmt: skip
         solutions = list(model.solve(given))
         assert [solution.index for solution in solutions] == list(range(1, count + 1))
         assert {solution.status for solution in solutions} == {"solved"}
         assert {solution.text for solution in solutions} == {"1234342121434312"}
+
+
+def test_what_is_no_grid_is_an_error_that_says_what_is_accepted() -> None:
+    model = hrm.load("bundled:sudoku-4x4")
+    with pytest.raises(hrm.HRMError, match="rows of 1 and 2 cells; all rows must be equally long"):
+        list(model.solve([[1, 2], [3]]))
+    with pytest.raises(hrm.HRMError, match="found 7; expected a file, text, a grid"):
+        list(model.solve(7))  # type: ignore[arg-type]
+    wrong, right = model.solve([[[1, 2], [3]], EASY])
+    assert (wrong.status, right.status) == ("invalid", "solved")
+
+
+def test_one_setting_need_not_be_in_a_list() -> None:
+    assert hrm.count_parameters("tiny", "hidden_size=64") == hrm.count_parameters("tiny", ["hidden_size=64"])
 
 
 def test_without_a_name_each_puzzle_gets_the_model_for_its_size() -> None:
@@ -123,3 +141,13 @@ def test_a_notebook_runs_from_top_to_bottom_and_draws(
             shown += hasattr(value, "_repr_svg_") and value._repr_svg_() is not None
     assert shown >= 1
     assert "Traceback" not in capsys.readouterr().out
+
+
+def test_accuracy_can_be_measured_at_several_numbers_of_steps(tmp_path: Path) -> None:
+    hrm.build_dataset("sudoku", size=4, num_train=8, num_test=8, output_dir=tmp_path / "data")
+    several = hrm.evaluate("bundled:sudoku-4x4", tmp_path / "data", max_steps=[1, 4], effort="low")
+    assert several["max_steps"] == 4
+    assert several["effort"]
+    for wrong in ([0, 4], "many", []):
+        with pytest.raises(hrm.HRMError, match="is not a number of steps"):
+            hrm.evaluate("bundled:sudoku-4x4", tmp_path / "data", max_steps=wrong)  # type: ignore[arg-type]

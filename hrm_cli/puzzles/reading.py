@@ -30,6 +30,8 @@ READERS = {
 }
 """The text reader of each domain as `module:class`. A file is read by the reader that most of its lines match."""
 
+EXPECTED = "expected Sudoku digits with . 0 _ or * for blanks (on one line, as a grid or in a CSV file) or a maze drawn with #"
+
 OPENING = 50
 """Lines examined before the first puzzle is parsed, not counting blank lines and comments."""
 BELOW = 10
@@ -106,7 +108,7 @@ def _read(
         why = (
             f"; {skipped}" if skipped.count else " (nothing but blank lines, rules and comments, if anything)"
         )
-        raise PuzzleError(f"{name}: holds no puzzle{why}")
+        raise PuzzleError(f"{name}: holds no puzzle{why}; {EXPECTED}")
 
 
 def _items(
