@@ -164,6 +164,9 @@ def _run(arguments: list[str]) -> int:
 
 def _say_what_was_meant(error: Any, arguments: list[str]) -> None:
     """Adds to the parser's message what the user probably wanted."""
+    # Typer 0.29 lets pydantic, its validator, introduce the message of a choice.
+    if hasattr(error, "message"):
+        error.message = error.message.removeprefix("Value error, ")
     params = getattr(getattr(getattr(error, "ctx", None), "command", None), "params", ())
     option = getattr(error, "option_name", None)
     if option and any(param.metavar == "KEY=VALUE" for param in params):

@@ -35,6 +35,7 @@ RunHrm = Callable[..., Any]
         (["train", "--preset", "tiny", "train.device=gpu:1"], "did you mean cuda:1?"),
         (["eval", "bundled:sudoku-4x4", "--split", "valid"], "--split valid: did you mean validation?"),
         (["eval", "bundled:sudoku-4x4", "--split", "TEST"], "--split TEST: did you mean test?"),
+        (["eval", "x", "--effort", "lots"], "'--effort': 'lots' is not one of 'low', 'medium', 'high'"),
         (["solve", "--attempts", "0"], "1 is a single pass, without augmented copies"),
     ],
 )
