@@ -156,6 +156,14 @@ class DataConfig(Section):
     seed: Int = Field(0, ge=0, lt=LARGEST_SEED, description="seed of the dataset")
 
     @model_validator(mode="after")
+    def _settle_copies(self) -> DataConfig:
+        """Own puzzles have copies where symmetries are claimed, made while training, whatever the preset has."""
+        if self.domain == "grids":
+            object.__setattr__(self, "augment", "online" if self.symmetries else "stored")
+            object.__setattr__(self, "num_aug", 0)
+        return self
+
+    @model_validator(mode="after")
     def _check_hints(self) -> DataConfig:
         if self.hints and self.path is None and self.augment == "stored" and not self.num_aug:
             raise ValueError(

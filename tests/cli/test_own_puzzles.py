@@ -142,6 +142,7 @@ def test_one_command_trains_on_a_file_and_says_what_comes_next(run_hrm, source, 
     assert "400 pairs, grids of up to 4 cells" in done.stderr
     assert "Plan:" in done.stderr
     assert "copy input" in done.stdout
+    assert "symmetry at every visit" not in done.stdout
     assert f"hrm solve NEW.jsonl --checkpoint {tmp_path / 'run'}" in done.stdout
     records, status = solved(run_hrm, tmp_path / "run", "🟥🟦")
     # After three steps the model may well answer with no cells at all.
