@@ -23,7 +23,7 @@ from hrm_cli.evaluation.arc_voting import Voting, named_scores, pass_at, read_te
 from hrm_cli.evaluation.attempted import AttemptedEvaluation, dataset_domain, evaluate_with_effort
 from hrm_cli.evaluation.attempts import deeper
 from hrm_cli.evaluation.baselines import Baseline, measure_baselines, measure_output_baselines
-from hrm_cli.evaluation.effort import AskedEffort
+from hrm_cli.evaluation.effort import AskedEffort, How
 from hrm_cli.evaluation.evaluate import Evaluation, check_fit, evaluate
 from hrm_cli.evaluation.regime import regime_of
 from hrm_cli.evaluation.request import EvalRequest
@@ -34,7 +34,7 @@ from hrm_cli.models.compiling import compile_inference
 from hrm_cli.models.device import resolve_device
 from hrm_cli.models.out_of_memory import memory_errors_reported
 from hrm_cli.printable import counted
-from hrm_cli.reporting import Reporter, Silent
+from hrm_cli.reporting import Reporter, Silent, stages
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,8 @@ def measure(
         raise ConfigError("--sample and --max-puzzles: both choose some of the puzzles; omit one of them")
     tries_again = names_stages or (tried is not None and tried > 1)
     if tries_again and world.size > 1:
-        stages = "--effort, --search, --restarts" if names_stages else f"--attempts {tried}"
-        raise ConfigError(f"{stages}: only in one process; several need --attempts 1 and no other stage")
+        named = "--effort, --search, --restarts" if names_stages else f"--attempts {tried}"
+        raise ConfigError(f"{named}: only in one process; several need --attempts 1 and no other stage")
     if request.depths and votes:
         raise ConfigError("--max-steps: one number of steps where augmented copies vote (ARC)")
     if submission_file is not None and not votes:
@@ -199,12 +199,18 @@ def measure(
     attempted: AttemptedEvaluation | None = None
     with (
         memory_errors_reported(model.device, lambda: _smaller_batch(config.batch_size)),
-        reporter.progress("evaluating", rows) as display,
+        stages(reporter) as report,
     ):
+        report("evaluating", 0, rows)
+        begun: dict[How, int] = {}
 
         def finished(count: int) -> None:
             # The first of several processes estimates the progress of the others, which may have fewer puzzles.
-            display.update(min(count, rows))
+            report("evaluating", min(count, rows), rows)
+
+        def trying(how: How, left: int) -> None:
+            count = begun.setdefault(how, left)
+            report(how, count - left, count)
 
         if tries_again:
             effort = asked_effort.of(
@@ -212,7 +218,14 @@ def measure(
                 seed=request.seed, batch_size=config.batch_size,
             )  # fmt: skip
             result, attempted = evaluate_with_effort(
-                model, dataset, config, effort, depths=request.depths, among=among, progress=finished
+                model,
+                dataset,
+                config,
+                effort,
+                depths=request.depths,
+                among=among,
+                progress=finished,
+                trying=trying,
             )
         elif voting is None:
             result = evaluate(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from hrm_cli.checkpoints.regime import built_in_knowledge, training_data
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.request import BuildRequest, build_request
 from hrm_cli.evaluation.intervals import wilson_interval
+from hrm_cli.evaluation.measuring import measure
+from hrm_cli.evaluation.request import EvalRequest
+from hrm_cli.reporting import Progress, Reporter
 
 SUDOKU = {"name": "sudoku", "size": 4}
 
@@ -104,3 +109,39 @@ def test_list_and_cards_of_models_say_the_same(run_hrm: Any) -> None:
         text = model.card.read_text(encoding="utf-8")
         assert f"- **Trained on**: {card.training_data()}" in text
         assert f"- **Built-in knowledge**: {card.built_in_knowledge()}" in text
+
+
+class Recorder(Reporter):
+    """Keeps what it is told of every job."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, list[float]] = {}
+        self.totals: dict[str, float | None] = {}
+
+    @contextmanager
+    def progress(
+        self, description: str, total: float | None = None, *, start: float = 0
+    ) -> Iterator[Progress]:
+        self.totals[description] = total
+        own = self.jobs.setdefault(description, [])
+
+        class Job(Progress):
+            def update(self, completed: float, note: str = "", total: float | None = None) -> None:
+                own.append(completed)
+
+        yield Job()
+
+
+def test_the_progress_of_further_effort_is_shown(tmp_path: Path) -> None:
+    folder = tmp_path / "hard"
+    build_request(BuildRequest("sudoku", folder, {"min_difficulty": 20, "num_train": 1, "num_test": 8}))
+    recorder = Recorder()
+    request = EvalRequest("bundled:sudoku-9x9", str(folder), max_steps=4, attempts=2, search=2)
+    failed = measure(request, recorder).attempted
+    assert failed is not None
+    assert failed.tried_again > 0
+    assert list(recorder.jobs) == ["evaluating", "copies", "search"]
+    assert recorder.jobs["evaluating"][-1] == recorder.totals["evaluating"] == 8
+    assert recorder.totals["copies"] == failed.tried_again
+    for updates in recorder.jobs.values():
+        assert updates == sorted(updates)
