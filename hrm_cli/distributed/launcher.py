@@ -1,7 +1,7 @@
-"""Starts the processes of a job on torch's elastic launcher, passes signals on, and reports once why a job failed.
+"""Starts the processes of a job with torch's elastic launcher, forwards signals, and reports once why a job failed.
 
-The launcher itself does no work on tensors. It leaves the signals to its main thread: a worker may take as long to
-save as it needs, and what it then says about itself decides the exit status.
+The launcher does not use tensors. Its main thread handles signals: workers may take as long as they need to save, and
+their reports determine the exit status.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from hrm_cli.files import is_alive
 from hrm_cli.machine import granted_cores
 
 _LEAVING_SECONDS = 5.0
-"""How long the launcher waits for torch's agent after a signal, once no worker is left."""
+"""Seconds that the launcher waits for torch's agent after a signal, once no worker is left."""
 _HOSTS_MEET_SECONDS = 900
 
 
 @dataclass(frozen=True)
 class Job:
-    """Processes to start: the same number on each host, one launcher a host."""
+    """The processes to start: the same number on each host, with one launcher per host."""
 
     module: str
     """Run as `python -m MODULE TASK`."""
     task: dict[str, Any]
-    """What the module is to do, as JSON."""
+    """The task that the module runs, as JSON."""
     place: RankInfo
-    """Of this launcher."""
+    """Host number of this launcher, and size of the job."""
     endpoint: str | None = None
-    """`HOST:PORT` of host 0, where there are several."""
+    """`HOST:PORT` of host 0, for a job on several hosts."""
     max_restarts: int = 0
 
 
 class WorkerTraceback(Exception):  # noqa: N818 - only shown, never caught
-    """The traceback of a process of the job, which `--debug` shows as the cause of the message."""
+    """The traceback of a worker process. `--debug` shows it as the cause of the error."""
 
 
 class JobFailed(HRMError):  # noqa: N818 - the event's name in this field
@@ -59,13 +59,13 @@ class JobFailed(HRMError):  # noqa: N818 - the event's name in this field
 
 
 def launch(job: Job) -> int:
-    """Runs the job's processes of this host to their end; returns its exit status: 0, or that of a signal.
+    """Runs the job's processes on this host until they end. Returns the exit status: 0, or that of a signal.
 
-    Raises JobFailed with the message of the process that failed first, and ConfigError where the rendezvous fails.
-    A signal that came before there was anything to save takes its ordinary course: KeyboardInterrupt, SystemExit.
+    Raises JobFailed with the message of the process that failed first, and ConfigError if the rendezvous fails.
+    Raises KeyboardInterrupt or SystemExit for a signal that came before there was anything to save.
     """
     place = job.place
-    # Workers inherit it. Torch's launcher would take one thread, however many cores there are.
+    # Inherited by workers. torch's launcher would otherwise set one thread per process.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads_for_each(place.processes)))
     with tempfile.TemporaryDirectory(prefix="hrm-job-") as name:
         folder = Path(name)
@@ -85,7 +85,7 @@ def launch(job: Job) -> int:
 
 
 def threads_for_each(processes: int) -> int:
-    """Threads of each process, if all of this host's cores are shared out."""
+    """Number of threads per process if all cores of this host are divided evenly."""
     return max(1, granted_cores() // processes)
 
 
@@ -94,7 +94,7 @@ def _run_agent(job: Job, folder: Path, outcome: list[BaseException | None]) -> N
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     place = job.place
-    # Only rank 0 speaks; what the others print is kept for when one of them dies without a word.
+    # Only rank 0 prints. The output of the others is kept, to be shown if one exits without a report.
     silent = {i: Std.ALL for i in range(place.processes) if place.host or i}
     config = LaunchConfig(
         min_nodes=place.hosts,
@@ -118,7 +118,7 @@ def _run_agent(job: Job, folder: Path, outcome: list[BaseException | None]) -> N
 
 
 def _quieten() -> None:
-    # Its warnings tell of closed workers and child threads: this job's own message replaces them.
+    # torch warns about closed workers and child threads; the job's own message replaces these warnings.
     for name in logging.root.manager.loggerDict:
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -148,13 +148,13 @@ def _failure(job: Job, folder: Path, error: BaseException, cause: Report | None)
     from torch.distributed.elastic.rendezvous import RendezvousError
 
     if isinstance(error, ChildFailedError):
-        # A worker that Python could not report for: killed, or crashed in compiled code.
+        # Workers without a report: killed, or crashed in compiled code.
         silent = [
             (local_rank, failure)
             for local_rank, failure in error.failures.items()
             if not _has_reported(folder, job.place, local_rank)
         ]
-        # Those that were ended by torch's agent, because another one had failed, come last.
+        # Workers that torch's agent terminated because another one had failed are sorted last.
         local_rank, failure = min(
             silent,
             key=lambda pair: (pair[1].exitcode == -signal.SIGTERM, pair[1].timestamp),
@@ -201,7 +201,7 @@ def _last_words(folder: Path, local_rank: int) -> str:
 
 
 class _SignalsPassedOn:
-    """While entered, SIGINT and SIGTERM go to the workers, and no worker is started again after one."""
+    """A context manager that forwards SIGINT and SIGTERM to the workers and prevents restarts after a signal."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -211,7 +211,7 @@ class _SignalsPassedOn:
 
     def __enter__(self) -> _SignalsPassedOn:
         for number in (signal.SIGINT, signal.SIGTERM):
-            # Fails outside the main thread: a test decides about signals itself.
+            # Setting a handler fails outside the main thread; tests then handle signals themselves.
             with contextlib.suppress(ValueError):
                 self._previous[number] = signal.signal(number, self._pass_on)
         return self
@@ -228,7 +228,7 @@ class _SignalsPassedOn:
                 os.kill(process, number)
 
     def _workers(self) -> list[int]:
-        """Workers that still run."""
+        """Process ids of the workers that are still running."""
         alive = []
         for file in self._folder.glob("process-*"):
             with contextlib.suppress(ValueError, OSError):
@@ -238,7 +238,10 @@ class _SignalsPassedOn:
         return alive
 
     def is_time_to_leave(self) -> bool:
-        """Whether a signal came and no worker has run for a while: torch's agent may wait for other hosts for long."""
+        """Whether a signal came and no worker has run for `_LEAVING_SECONDS`.
+
+        torch's agent may wait much longer for other hosts.
+        """
         if self.number is None or self._workers():
             self._idle_since = None
             return False

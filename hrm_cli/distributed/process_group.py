@@ -1,6 +1,6 @@
 """The process group: device and rank of each process, the communication backend, and the rendezvous.
 
-The launcher (`hrm_cli.distributed.launcher`) gives each process its `RankInfo`; a `Rendezvous` makes a `World` of them.
+The launcher (`hrm_cli.distributed.launcher`) gives each process its `RankInfo`; a `Rendezvous` creates the `World`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from hrm_cli.printable import counted
 
 PATIENCE = timedelta(minutes=30)
 """How long ranks wait for one another: rank 0 may be writing a large checkpoint to a slow disk."""
-MEETING_PATIENCE = timedelta(minutes=10)
-"""How long the processes of a job wait until all of them are there."""
+RENDEZVOUS_TIMEOUT = timedelta(minutes=10)
+"""How long the processes of a job wait until all of them have joined."""
 _ENDED = "ended"
 
 
@@ -37,28 +37,28 @@ class RankInfo:
     """The rank of a process, and the size of its job."""
 
     processes: int
-    """On each host."""
+    """Number of processes on each host."""
     hosts: int = 1
     host: int = 0
-    """This one, counted from 0."""
+    """Number of this host, counted from 0."""
     local_rank: int = 0
-    """This process on its host, counted from 0."""
+    """Number of this process on its host, counted from 0."""
 
     @property
     def rank(self) -> int:
-        """This process among all."""
+        """The global rank of this process."""
         return self.host * self.processes + self.local_rank
 
     @property
     def world_size(self) -> int:
-        """All processes."""
+        """The number of processes on all hosts."""
         return self.hosts * self.processes
 
 
 def choose_device(name: str, place: RankInfo) -> torch.device:
-    """The device of a process: with CUDA, each process of a host has its own. Raises ConfigError where it has none.
+    """The device of a process. With CUDA, each process of a host has its own. Raises ConfigError if there are too few.
 
-    Touches no device: the launcher asks as well, and must not hold memory on one.
+    Initializes no device, because the launcher calls this too and must not hold device memory.
     """
     device = find_device(name)
     if device.type == "cuda":
@@ -80,7 +80,7 @@ def choose_device(name: str, place: RankInfo) -> torch.device:
 
 
 def choose_backend(name: str | None, device: torch.device) -> str:
-    """`nccl` on CUDA and `gloo` elsewhere, unless another is requested. Raises ConfigError where it cannot serve."""
+    """`nccl` on CUDA and `gloo` elsewhere, unless `name` is given. Raises ConfigError if `name` cannot be used."""
     if name is None:
         return "nccl" if device.type == "cuda" and dist.is_nccl_available() else "gloo"
     if name == "nccl" and device.type != "cuda":
@@ -93,22 +93,22 @@ def choose_backend(name: str | None, device: torch.device) -> str:
 
 
 class Rendezvous:
-    """The processes of a job that have found one another, by way of the launcher's store."""
+    """The rendezvous of a job's processes through the launcher's store."""
 
     def __init__(self, place: RankInfo) -> None:
-        """Waits for all of them. Raises PeerLost when some do not come, JobEnded when a host has given up.
+        """Waits for all processes. Raises PeerLost if some do not join, JobEnded if a host has ended the job.
 
-        Expects what torch's elastic launcher sets in the environment.
+        Requires the environment variables that torch's elastic launcher sets.
         """
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         _choose_interface(address)
         self.place = place
         with _as_peers_lost():
-            self._launcher = dist.TCPStore(address, port, is_master=False, timeout=MEETING_PATIENCE)
+            self._launcher = dist.TCPStore(address, port, is_master=False, timeout=RENDEZVOUS_TIMEOUT)
             self._store = meet(self._launcher, place.rank, place.world_size)
 
     def agree(self, task: dict[str, Any] | None) -> dict[str, Any]:
-        """What rank 0 gives, for every rank."""
+        """Broadcasts rank 0's task to every rank."""
         with _as_peers_lost():
             if self.place.rank == 0:
                 self._store.set("task", json.dumps(task))
@@ -116,19 +116,19 @@ class Rendezvous:
         return document
 
     def end_job(self, message: str, status: int) -> None:
-        """Tells processes that are started again, on other hosts, that there is nothing left to do."""
+        """Ends the job for processes that restart later on other hosts."""
         with contextlib.suppress(RuntimeError):
             self._launcher.set(_ENDED, json.dumps([message, status]))
 
     @contextmanager
     def world(self, backend: str, device: torch.device) -> Iterator[World]:
-        """The world of all these processes; destroyed if the block ends without an error."""
+        """The world of all processes. The process group is destroyed if the block ends without an error."""
         if device.type == "cuda":
             torch.cuda.set_device(device)
         place = self.place
         with _as_peers_lost():
             dist.init_process_group(
-                # Small numbers and bytes stay in the host's memory: gloo handles them next to NCCL.
+                # Small numbers and bytes stay in host memory, so gloo is used in addition to NCCL.
                 "cpu:gloo,cuda:nccl" if backend == "nccl" else backend,
                 store=self._store,
                 rank=place.rank,
@@ -137,12 +137,12 @@ class Rendezvous:
             )
         through_host = backend == "gloo" and device.type == "cuda"
         yield World(place.rank, place.world_size, through_host=through_host)
-        # Not after an error: some backends would wait for the ranks that are gone.
+        # Not after an error, because some backends would wait for lost ranks.
         dist.destroy_process_group()
 
 
 class JobEnded(HRMError):  # noqa: N818 - the event's name in this field
-    """A process on another host has ended the job for good."""
+    """A process on another host has ended the job permanently."""
 
     def __init__(self, message: str, exit_status: int) -> None:
         super().__init__(message)
@@ -159,11 +159,11 @@ def _as_peers_lost() -> Iterator[None]:
         raise PeerLost(f"the processes of the job could not be connected: {error}") from error
 
 
-def meet(store: dist.Store, rank: int, size: int, patience: timedelta = MEETING_PATIENCE) -> dist.Store:
-    """A part of `store` for the processes that are there now.
+def meet(store: dist.Store, rank: int, size: int, patience: timedelta = RENDEZVOUS_TIMEOUT) -> dist.Store:
+    """A prefix of `store` for the processes of this attempt.
 
-    The store outlives a restart, and entries of dead processes must not be taken for live ones.
-    Raises PeerLost when not all of them come, JobEnded when one has ended the job.
+    The store outlives restarts, and entries of dead processes must not be mistaken for live ones.
+    Raises PeerLost if not all processes join, JobEnded if one has ended the job.
     """
     until = time.monotonic() + patience.total_seconds()
     if rank == 0:
@@ -177,7 +177,7 @@ def meet(store: dist.Store, rank: int, size: int, patience: timedelta = MEETING_
         return dist.PrefixStore(rendezvous, store)
     own = uuid.uuid4().hex
     while True:
-        # Read again every time: at first this may still be the rendezvous of dead processes, which never answer.
+        # Read again each time: at first this may be an old rendezvous, whose dead processes never answer.
         rendezvous = store.get("rendezvous").decode()
         store.set(f"{rendezvous}/{rank}", own)
         if store.check([f"{rendezvous}/{own}"]):
@@ -194,7 +194,7 @@ def _wait(store: dist.Store, until: float, whom: str) -> None:
 
 
 def own_address(other: str) -> str:
-    """This host's address on the way to `other`. Raises ConfigError where that cannot be found."""
+    """This host's address on the route to `other`. Raises ConfigError if there is no route."""
     try:
         found = socket.getaddrinfo(other, 1, type=socket.SOCK_DGRAM)
         family, *_, target = min(found, key=lambda entry: entry[0] != socket.AF_INET)
@@ -206,20 +206,20 @@ def own_address(other: str) -> str:
 
 
 def _choose_interface(address: str) -> None:
-    # Gloo would take the interface of the host's name, which may have no address, or one that the others cannot reach.
+    # gloo would use the interface of the host's name, which may have no address, or one that other hosts cannot reach.
     if "GLOO_SOCKET_IFNAME" not in os.environ and (name := _interface(own_address(address))) is not None:
         os.environ["GLOO_SOCKET_IFNAME"] = name
 
 
 def _interface(address: str) -> str | None:
-    """The network interface that has an IPv4 address, where that can be found out (Linux)."""
+    """The name of the network interface with this IPv4 address; None if unknown (works on Linux only)."""
     try:
         import fcntl
 
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             for _, name in socket.if_nameindex():
                 try:
-                    # SIOCGIFADDR: the request holds the name, the answer the address at byte 20.
+                    # SIOCGIFADDR: the request contains the name, the answer the address at byte 20.
                     answer = fcntl.ioctl(probe.fileno(), 0x8915, name.encode().ljust(256, b"\0"))
                 except OSError:
                     continue

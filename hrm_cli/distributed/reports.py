@@ -1,6 +1,6 @@
-"""Reports of how the processes of a job ended, one small file each, and which of them is the cause.
+"""Reports of how the processes of a job ended, one small file each, and which report is the cause.
 
-Does not import torch: a worker that must not start again finds that out before it loads anything.
+Does not import torch, so that a worker that must not restart finds out before it imports anything large.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ Kind = Literal["interrupted", "refused", "failed", "lost"]
 
 @dataclass(frozen=True)
 class Report:
-    """How a process ended, if not as it should."""
+    """How a process ended abnormally."""
 
     kind: Kind
-    """interrupted: by a signal, after saving; refused: an error that starting again cannot mend; failed: any other
-    error; lost: another process went away, or had this one ended."""
+    """interrupted: by a signal, after saving; refused: an error that a restart cannot fix; failed: any other error;
+    lost: another process was lost, or terminated this one."""
     status: int
-    """Exit status of the job that ends so."""
+    """Exit status of the job if this report is the cause."""
     message: str
     rank: int
     attempt: int = 0
-    """How often the job had been started again."""
+    """Number of restarts of the job before this attempt."""
     time: float = field(default_factory=time.time)
     traceback: str = ""
-    """Of an error that is not the user's."""
+    """Traceback of an internal error."""
 
     @property
     def is_interruption(self) -> bool:
@@ -50,7 +50,7 @@ class Report:
 
 
 def read_reports(folder: Path) -> list[Report]:
-    """The reports of the last attempt that left any."""
+    """The reports of the last attempt that has reports."""
     reports = [
         Report(**json.loads(file.read_text(encoding="utf-8"))) for file in folder.glob("report-*.json")
     ]
@@ -64,7 +64,7 @@ def first_cause(reports: Sequence[Report]) -> Report | None:
 
 
 def why_not_to_start(folder: Path) -> int | None:
-    """The exit status of a worker that must not start again: after a signal, or an error that would only come again."""
+    """The exit status of a worker that must not restart, after a signal or an error that would recur; else None."""
     stop = folder / "stop"
     if stop.is_file():
         return 128 + int(stop.read_text(encoding="utf-8") or 15)

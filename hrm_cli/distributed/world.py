@@ -1,10 +1,10 @@
-"""The processes that train one model together, and what passes between them.
+"""Collective communication between the processes that train one model together.
 
-A `World` is one process's view of them. Every rank takes its slice of each global batch and divides its loss by the
-global batch size, so that sums over the ranks are what one process would have computed. All other modules are written
-for one process and call the world where rows of other ranks matter; `World()` is a process by itself and does
-nothing. Gradients are summed after the backward pass, in flat chunks: starting the sums during the backward pass was
-measured as well, and gained nothing on CPUs (`benchmarks/distributed.py`).
+A `World` is one process's view of the process group. Every rank takes its slice of each global batch and divides its
+loss by the global batch size, so that sums over ranks equal the result of a single process. All other modules are
+written for one process and call the world where rows of other ranks matter. `World()` is a single process and
+communicates nothing. Gradients are all-reduced after the backward pass, in flat chunks. Overlapping the all-reduce
+with the backward pass was measured and gained nothing on CPUs (`benchmarks/distributed.py`).
 
 Letters in shapes: B rows of the global batch, b rows of one rank.
 """
@@ -30,9 +30,9 @@ CHUNK_BYTES = 4 * 2**20
 
 @torch.no_grad()
 def sum_gradients(parameters: Sequence[Tensor], chunk_bytes: int = CHUNK_BYTES) -> None:
-    """Replaces each parameter's gradient by its sum over the ranks, all of which name the parameters in the same order.
+    """Replaces each parameter's gradient with its sum over all ranks. All must pass the parameters in the same order.
 
-    A parameter that no rank has used keeps having no gradient, as in one process.
+    A parameter without a gradient on every rank keeps no gradient, as in a single process.
     """
     sums = [_ChunkSum(chunk) for chunk in _chunks(parameters, chunk_bytes)]
     for chunk in sums:
@@ -40,7 +40,7 @@ def sum_gradients(parameters: Sequence[Tensor], chunk_bytes: int = CHUNK_BYTES) 
 
 
 def _chunks(parameters: Sequence[Tensor], chunk_bytes: int) -> Iterator[list[Tensor]]:
-    """The parameters in order, cut where a chunk is large enough or the dtype changes."""
+    """Splits the parameters, in order, when a chunk is large enough or the dtype changes."""
     for _, group in itertools.groupby(parameters, key=lambda p: p.dtype):
         chunk: list[Tensor] = []
         size = 0
@@ -55,7 +55,7 @@ def _chunks(parameters: Sequence[Tensor], chunk_bytes: int) -> Iterator[list[Ten
 
 
 class _ChunkSum:
-    """An all-reduce of some gradients in progress. After them, for each, comes the number of ranks that have one."""
+    """An all-reduce in progress: a flat tensor of gradients, then for each the number of ranks that have one."""
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         self._parameters = parameters
@@ -65,17 +65,17 @@ class _ChunkSum:
         owners = first.new_ones(len(parameters)) if all(self._present) else first.new_tensor(self._present)
         self._flat = torch.cat([*(g.reshape(-1) for g in gradients), owners])
         for parameter in parameters:
-            parameter.grad = None  # frees the rank's own gradient while the sum is under way
+            parameter.grad = None  # frees the rank's own gradient during the all-reduce
         work = dist.all_reduce(self._flat, async_op=True)
         assert work is not None
         self._work = work
 
     def finish(self) -> None:
-        """Waits for the sum and writes its parts to the gradients."""
+        """Waits for the sum and assigns its parts to the gradients."""
         self._work.wait()
         sizes = [p.numel() for p in self._parameters]
         *gradients, owners = self._flat.split([*sizes, len(sizes)])
-        # Read only where needed: a GPU would have to be waited for.
+        # Read only if needed, because reading from a GPU synchronizes.
         used = self._present if all(self._present) else owners.tolist()
         for parameter, gradient, is_used in zip(self._parameters, gradients, used, strict=True):
             if is_used:
@@ -83,25 +83,25 @@ class _ChunkSum:
 
 
 class PeerLost(RuntimeError):  # noqa: N818 - the event's name, not this process's error
-    """Another process of the world went away: the reason is to be found there."""
+    """Another process of the world was lost. The cause is in that process."""
 
 
 @dataclass(eq=False)
 class World:
-    """One process among those that train together."""
+    """One process's view of the group of processes that train together."""
 
     rank: int = 0
     size: int = 1
     through_host: bool = False
-    """Whether tensors of an accelerator must be gathered by way of the host's memory (gloo)."""
+    """Whether accelerator tensors must be gathered through host memory (gloo)."""
 
     @property
     def is_first(self) -> bool:
-        """Whether this is rank 0, which alone prints and writes."""
+        """Whether this is rank 0, the only rank that prints and writes."""
         return self.rank == 0
 
     def rows(self, global_batch_size: int) -> slice:
-        """This rank's rows of a global batch. Raises ConfigError where they cannot be shared equally."""
+        """This rank's rows of a global batch. Raises ConfigError if the batch is not divisible by the world size."""
         return rank_rows(global_batch_size, self.rank, self.size)
 
     def step_rng(self, generator: torch.Generator, rows: int) -> StepRNG:
@@ -110,16 +110,16 @@ class World:
         return whole.of(slice(self.rank * rows, (self.rank + 1) * rows))
 
     def sum_gradients(self, model: nn.Module) -> None:
-        """Replaces the model's gradients by their sums over the ranks; called after a step's last backward pass."""
+        """Replaces the model's gradients with their sums over ranks. Call after a step's last backward pass."""
         if self.size > 1:
             with _lost_peers_named():
                 sum_gradients([p for p in model.parameters() if p.requires_grad])
 
     def sum(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each of some small tensors, in the same order on all ranks, summed over the ranks; float64 if several."""
+        """Sums small tensors over ranks; all ranks must pass them in the same order. float64 if several ranks."""
         if self.size == 1 or not figures:
             return dict(figures)
-        # One trip for all, by way of the host: the numbers are expected there, and 2^53 is more than any count.
+        # One all-reduce for all tensors, on the host, where the sums are used. float64 is exact for counts up to 2^53.
         packed = torch.cat([value.detach().cpu().double().reshape(-1) for value in figures.values()])
         with _lost_peers_named():
             dist.all_reduce(packed)
@@ -130,7 +130,7 @@ class World:
         }
 
     def largest(self, *numbers: float) -> tuple[float, ...]:
-        """The largest value that any rank gives for each of the numbers."""
+        """The maximum over ranks of each number."""
         if self.size == 1:
             return numbers
         packed = torch.tensor(numbers, dtype=torch.float64)
@@ -139,10 +139,10 @@ class World:
         return tuple(packed.tolist())
 
     def gather_rows(self, rows: Tensor) -> Tensor:
-        """The rows of all ranks, `[b, …]` each → `[B, …]` in the order of the global batch, on every rank."""
+        """Gathers the rows of all ranks on every rank: `[b, …]` each → `[B, …]`, in the order of the global batch."""
         if self.size == 1:
             return rows
-        # As bytes: gloo does not support bool or, in some versions, bfloat16.
+        # Sent as bytes, because gloo does not support bool or, in some versions, bfloat16.
         own = rows.detach().contiguous()
         sent = (own.cpu() if self.through_host else own).reshape(-1).view(torch.uint8)
         parts = [torch.empty_like(sent) for _ in range(self.size)]
@@ -152,7 +152,7 @@ class World:
         return torch.cat(parts).view(own.dtype).reshape(shape).to(rows.device)
 
     def gather_bytes(self, data: bytes) -> list[bytes]:
-        """What each rank gives, in the order of ranks, on every rank."""
+        """Gathers each rank's bytes on every rank, in rank order."""
         if self.size == 1:
             return [data]
         lengths = torch.zeros(self.size, dtype=torch.int64)
@@ -166,7 +166,7 @@ class World:
         return [part[:n].numpy().tobytes() for part, n in zip(parts, lengths.tolist(), strict=True)]
 
     def share_bytes(self, data: bytes) -> bytes:
-        """What rank 0 gives, on every rank; what the others give is not looked at."""
+        """Broadcasts rank 0's bytes to every rank; the other ranks' argument is ignored."""
         if self.size == 1:
             return data
         length = torch.tensor([len(data)])
@@ -178,7 +178,7 @@ class World:
         return sent.numpy().tobytes()
 
     def share_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rank 0's tensors, on every rank, in the host's memory; what the others give is not looked at."""
+        """Broadcasts rank 0's tensors to every rank, in host memory; the other ranks' argument is ignored."""
         if self.size == 1:
             return dict(tensors)
         kinds = {name: (list(t.shape), str(t.dtype).removeprefix("torch.")) for name, t in tensors.items()}
@@ -194,12 +194,12 @@ class World:
         return shared
 
     def first_says(self, question: Callable[[], bool]) -> bool:
-        """Rank 0's answer, on every rank; the others are not asked."""
+        """Calls `question` on rank 0 only and broadcasts the answer to every rank."""
         return self.share_bytes(b"yes" if self.is_first and question() else b"") == b"yes"
 
     @torch.no_grad()
     def start_alike(self, *groups: Mapping[str, Tensor]) -> None:
-        """Writes rank 0's numbers into these tensors: equal seeds may give other numbers on another processor."""
+        """Copies rank 0's values into these tensors. Equal seeds may give different numbers on different processors."""
         if self.size > 1:
             for tensors in groups:
                 for name, tensor in self.share_tensors(tensors).items():
@@ -207,7 +207,7 @@ class World:
 
 
 ALONE = World()
-"""A process by itself."""
+"""A single process."""
 
 
 def _as_tensor(data: bytes) -> Tensor:
@@ -216,7 +216,7 @@ def _as_tensor(data: bytes) -> Tensor:
 
 @contextmanager
 def _lost_peers_named() -> Iterator[None]:
-    # What a backend raises when a connection breaks: RuntimeError, or a kind of it that depends on the version.
+    # When a connection breaks, backends raise RuntimeError or a subclass that depends on the version.
     try:
         yield
     except PeerLost:

@@ -1,9 +1,9 @@
-"""Checkpoint folders of a run: written whole or not at all, pruned, found again.
+"""Writes a run's checkpoint folders atomically, and prunes old ones.
 
     RUN/checkpoints/step-000001000/{model.safetensors, training.safetensors, training.json}
     RUN/best, RUN/latest    text files that name a checkpoint folder
 
-A checkpoint is written under a temporary name, synced, renamed; the pointers are replaced after that.
+A checkpoint is written under a temporary name, synced and renamed. Then the pointers are replaced.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ def save_checkpoint(
     best: bool,
     world: World = ALONE,
 ) -> Path:
-    """Writes the state as a checkpoint, moves `latest` (and `best`) to it, and prunes. Returns its folder.
+    """Writes the state as a checkpoint, points `latest` (and `best`) to it, and prunes. Returns its folder.
 
-    If `latest` is already at this step, only what is new is written: the result of its evaluation.
-    Every rank of `world` calls it, and rank 0 writes: the rows of all ranks, so that any number of ranks can resume.
-    Raises CheckpointNotWritten, on every rank, when it cannot be (a full disk); no partial files are left.
+    If `latest` is already at this step, only the result of its evaluation is written.
+    Every rank of `world` calls this. Rank 0 writes the rows of all ranks, so that any number of ranks can resume.
+    Raises CheckpointNotWritten on every rank if writing fails (a full disk); no partial files are left.
     """
     folder = checkpoint_folder(run, state.step)
     is_new = world.first_says(lambda: pointed_to(run / "latest") != folder)
@@ -63,7 +63,7 @@ def save_checkpoint(
             if best:
                 point(run / "best", folder)
             if not is_new:
-                # Last: a run that is killed before evaluates again, and `best` will be where it says.
+                # Written last: a run killed before this evaluates again, so `best` always matches this file.
                 write_text(folder / FACTS_FILE, _facts_text(state, sampler, preset), synced=True)
             _prune(run, preset.train.keep_checkpoints, folder)
         except (OSError, SafetensorError) as error:
@@ -94,7 +94,7 @@ def _write(
         (partial / FACTS_FILE).write_text(_facts_text(state, sampler, preset), encoding="utf-8")
         for name in (MODEL_FILE, TENSORS_FILE, FACTS_FILE):
             sync(partial / name)
-        # No run resumes from a folder that `latest` does not name: one that is here was left by a killed process.
+        # Runs resume only from the folder that `latest` names, so an existing folder was left by a killed process.
         shutil.rmtree(folder, ignore_errors=True)
         replace(partial, folder)
     except BaseException:
@@ -125,7 +125,7 @@ def _facts_text(state: TrainState, sampler: dict[str, Any], preset: Preset) -> s
 
 
 def _shared_tensors(state: TrainState, world: World) -> dict[str, Tensor]:
-    """What each rank has a part of: the carry's rows, in the order of the global batch, and the metrics' sums."""
+    """State that is split over the ranks: the carry's rows, in global batch order, and the metrics' sums."""
     parts: dict[str, Tensor] = {}
     if state.carry is not None:
         parts = {"steps": state.carry.steps, "halted": state.carry.halted}
@@ -151,11 +151,11 @@ def _training_tensors(state: TrainState, shared: dict[str, Tensor]) -> dict[str,
 def _prune(run: Path, keep: int, latest: Path) -> None:
     parent = run / "checkpoints"
     folders = checkpoints_of(run)
-    # After the latest there are only leftovers of a killed process, or of a run that was rolled back.
-    behind = [folder for folder in folders if folder.name > latest.name]
-    old = folders[: len(folders) - len(behind)][:-keep]
+    # Folders after the latest were left by a killed process, or by a run that was rolled back.
+    newer = [folder for folder in folders if folder.name > latest.name]
+    old = folders[: len(folders) - len(newer)][:-keep]
     best = pointed_to(run / "best")
-    for folder in [*behind, *old, *parent.glob(f"{PARTIAL}*")]:
+    for folder in [*newer, *old, *parent.glob(f"{PARTIAL}*")]:
         if folder != best:
             shutil.rmtree(folder, ignore_errors=True)
     for leftover in run.glob(f"{PARTIAL}*"):

@@ -1,7 +1,7 @@
-"""A trained model as the teacher of a smaller one: KL on its logits, in addition to the usual loss.
+"""Distillation: a trained model teaches a smaller one by a KL term on the logits, in addition to the usual loss.
 
-The teacher reasons about every new puzzle once, to its own end; its last answer is the target for all steps
-that the student takes on that puzzle.
+The teacher runs once on every new puzzle, until it halts. Its last logits are the target for all steps that the
+student takes on that puzzle.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from hrm_cli.training.objectives import Supervised
 
 
 class Teacher:
-    """A frozen model and its targets for the puzzles being worked on."""
+    """A frozen model and its targets for the current puzzles."""
 
     def __init__(self, model: ACTModel, token_loss: str) -> None:
         self.model = model.requires_grad_(False)
         self._token_loss = token_loss
         self._targets: dict[int, Tensor] = {}
-        """Of every micro-batch, by its first row."""
+        """The targets of each micro-batch, by its first row."""
 
     def loss(self, out: Supervised, student_token_loss: str, first_row: int = 0) -> Tensor:
-        """KL(teacher ‖ student), mean over each row's labeled tokens, summed over rows."""
+        """KL(teacher ‖ student), averaged over each row's labeled tokens and summed over rows."""
         targets = self._current_targets(out.current, out.fresh, first_row)
         student = log_probabilities(out.logits, student_token_loss)
         divergence = (targets.exp() * (targets - student)).sum(-1)
@@ -44,7 +44,7 @@ class Teacher:
     def _current_targets(self, current: PuzzleBatch, fresh: Tensor, first_row: int) -> Tensor:
         targets = self._targets.get(first_row)
         if targets is None:
-            # The first step, of a new run or a resumed one: no row has a target yet.
+            # No row has a target yet at the first step of a new or resumed run.
             targets = self._targets[first_row] = self._answers(current.inputs, current.puzzle_identifiers)
         elif fresh.any():
             targets[fresh] = self._answers(current.inputs[fresh], current.puzzle_identifiers[fresh])
@@ -66,14 +66,14 @@ class Teacher:
 
 
 def load_teacher(checkpoint: Path, facts: DatasetFacts, device: torch.device) -> Teacher:
-    """The teacher of `train.distill_from`. Raises CheckpointError when it answers puzzles of another kind."""
+    """Loads the teacher of `train.distill_from`. Raises CheckpointError if it does not fit the dataset."""
     model, card = load_model(checkpoint, device)
     check_teacher(card, facts)
     return Teacher(model, card.preset.train.loss)
 
 
 def check_teacher(card: ModelCard, facts: DatasetFacts) -> None:
-    """Raises CheckpointError where a model answers puzzles of another kind than the dataset's."""
+    """Raises CheckpointError if a model's vocabulary, puzzle length or identifiers do not fit the dataset."""
     for name in ("vocab_size", "seq_len"):
         ours, theirs = getattr(facts, name), getattr(card.facts, name)
         if ours != theirs:

@@ -1,8 +1,7 @@
-"""Divergence of training: how it is detected, and what follows: a stop, or a rollback to the best checkpoint.
+"""Detects divergence of training, and stops the run or rolls it back to the best checkpoint.
 
-A run that is killed during a rollback continues as if the rollback had not happened: until the rollback is written
-into the
-checkpoint that `latest` names, the run diverges again and is rolled back again, the same way.
+If a run is killed during a rollback before the rollback is recorded in the checkpoint that `latest` names, the resumed
+run diverges again and is rolled back in the same way.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ _SMALL_LOSS = 0.01
 
 
 class Divergence(Exception):  # noqa: N818 - the event's name in this field
-    """Training has diverged; the text names the sign. The loop decides what follows."""
+    """Training has diverged; the message names the symptom. The loop decides how to react."""
 
 
 def check_loss(state: TrainState, loss: float, config: TrainConfig) -> None:
-    """Raises Divergence where a logged mean loss is not finite, or `explode_ratio` times the lowest so far.
+    """Raises Divergence if a logged mean loss is not finite, or exceeds `explode_ratio` times the lowest so far.
 
-    A lowest loss below 0.01 counts as 0.01: models that solve everything jump from 0.00001 to 0.01 and back.
+    A lowest loss below 0.01 counts as 0.01: the loss of models that solve everything jumps between 0.00001 and 0.01.
     """
     limit = config.explode_ratio
     if not math.isfinite(loss):
@@ -52,9 +51,9 @@ def check_weights(state: TrainState) -> None:
 
 
 def check_accuracy(state: TrainState, exact_accuracy: float, config: TrainConfig) -> None:
-    """Raises Divergence where an evaluation's exact accuracy has collapsed after it was high.
+    """Raises Divergence if an evaluation's exact accuracy has collapsed.
 
-    That is: it is below `collapse_ratio` of the best, and the best was at least `collapse_from`.
+    It has collapsed if the best was at least `collapse_from` and it is now below `collapse_ratio` times the best.
     """
     best = state.best
     if best is None or best.exact_accuracy < config.collapse_from:
@@ -67,16 +66,15 @@ def check_accuracy(state: TrainState, exact_accuracy: float, config: TrainConfig
 
 
 def check_scale(state: TrainState) -> None:
-    """Raises Divergence where float16 gradients overflow at any loss scale."""
+    """Raises Divergence if float16 gradients overflow at every loss scale."""
     if state.loss_scale is not None and state.loss_scale.scale < 1:
         raise Divergence("float16 gradients are not finite even without a loss scale")
 
 
 def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
-    """Puts the best checkpoint (the latest, where none was evaluated) into `state`, and lowers the learning rates.
+    """Loads the best checkpoint (or the latest, if none was evaluated) into `state` and lowers the learning rates.
 
-    Raises TrainingDiverged where `train.on_divergence` says stop, the rollbacks are used up, or there is no
-    checkpoint.
+    Raises TrainingDiverged if `train.on_divergence` is `stop`, the rollbacks are used up, or there is no checkpoint.
     """
     config, world = run.preset.train, run.world
     step, seconds, wall_seconds = state.step, state.seconds, state.wall_seconds
@@ -92,7 +90,7 @@ def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
     assert run.ahead is not None
     run.ahead.go_on_from(position)
     state.rollbacks, state.lr_factor = rollbacks, lr_factor
-    # Lost time still counts as spent.
+    # Time spent on the discarded steps still counts.
     state.seconds, state.wall_seconds = seconds, wall_seconds
     if state.teacher is not None:
         state.teacher.forget()
@@ -114,7 +112,7 @@ def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
             "lr_factor": lr_factor,
         }
     )
-    # Last: if the run is killed before this, the messages above are printed once more.
+    # Recorded last: a run killed before this repeats the rollback and its messages.
     if world.is_first:
         try:
             record_rollback(run.folder, rollbacks, lr_factor, seconds, wall_seconds)

@@ -1,4 +1,4 @@
-"""Where a run's figures go: metrics.jsonl always, and further loggers."""
+"""Loggers of a run's metrics: the listener interface, and metrics.jsonl, which every run writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hrm_cli.training.state import Plan
 
 
 class Listener:
-    """Receives what happens in a run; a subclass overrides what it needs, and the rest does nothing."""
+    """Receives the events of a run. Subclasses override the methods they need; the others do nothing."""
 
     def begin(self, plan: Plan, step: int) -> None:
         """The run starts, or resumes, at `step`."""
@@ -23,22 +23,22 @@ class Listener:
         """A step was taken."""
 
     def logged(self, record: dict[str, Any]) -> None:
-        """A line of figures: `kind` is `train` for training or `eval` for an evaluation."""
+        """A record of metrics was logged. Its `kind` is `train`, `eval` or `rollback`."""
 
     def warned(self, message: str) -> None:
-        """Something went wrong that does not end the run."""
+        """A problem occurred that does not end the run."""
 
     def rewound(self, step: int) -> None:
-        """The run continues from an earlier `step`: lines logged after it are no longer valid."""
+        """The run was rolled back to an earlier `step`: records after it are no longer valid."""
 
     def end(self) -> None:
-        """The run is over, however it ended."""
+        """The run has ended, for any reason."""
 
 
 class MetricsFile(Listener):
-    """metrics.jsonl: one JSON object per line, flushed before the next step begins.
+    """Writes metrics.jsonl: one JSON object per line, flushed before the next step begins.
 
-    While the disk is full, lines wait in memory and are written later, in order; `warn` is called once.
+    While the disk is full, lines are kept in memory and written later, in order. `warn` is called once.
     """
 
     def __init__(self, path: Path, warn: Callable[[str], None] = lambda message: None) -> None:
@@ -50,11 +50,11 @@ class MetricsFile(Listener):
 
     def begin(self, plan: Plan, step: int) -> None:
         """Drops lines after `step`: a resumed run writes them again."""
-        self._drop_behind(step)
+        self._drop_after(step)
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
     def logged(self, record: dict[str, Any]) -> None:
-        """Appends the line; one that a killed run had written just so is not repeated."""
+        """Appends the record, unless a killed run has already written the same line."""
         line = json.dumps(record)
         if line != self._last_line and not self._is_evaluated_again(record):
             self._last_line = line
@@ -62,7 +62,7 @@ class MetricsFile(Listener):
             self._write()
 
     def _is_evaluated_again(self, record: dict[str, Any]) -> bool:
-        # An evaluation whose result was printed but not saved: only its speed differs.
+        # A killed run logged this evaluation but did not save it. The repeated one differs only in its speed.
         last = _json_or_none(self._last_line)
         return (
             last is not None
@@ -73,7 +73,7 @@ class MetricsFile(Listener):
     def rewound(self, step: int) -> None:
         """Drops lines after `step`."""
         self._close()
-        self._drop_behind(step)
+        self._drop_after(step)
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
 
     def end(self) -> None:
@@ -98,7 +98,7 @@ class MetricsFile(Listener):
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _drop_behind(self, step: int) -> None:
+    def _drop_after(self, step: int) -> None:
         text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.is_file() else ""
         kept = []
         for line in text.splitlines():
@@ -107,12 +107,12 @@ class MetricsFile(Listener):
                 kept.append(line)
         self._last_line = kept[-1] if kept else ""
         if (shorter := "".join(f"{line}\n" for line in kept)) != text:
-            # Replaced whole: a run that is killed here keeps the lines it had.
+            # Replaced atomically, so that a run killed here keeps its lines.
             write_text(self.path, shorter)
 
 
 def _json_or_none(line: str) -> dict[str, Any] | None:
-    # A run that was killed may have left half a line.
+    # A killed run may have left an incomplete line.
     try:
         record = parse_json(line, nan_as_null=True)
     except ValueError:

@@ -1,6 +1,6 @@
-"""The training loop: take a batch, step, log, save, evaluate, mark the best, in this order.
+"""The training loop: take a batch, step, log, save, evaluate and update `best`, in this order.
 
-Evaluation is passed in as a function, so that training does not import evaluation.
+Evaluation is passed in as a function, so that training does not import it.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ class TrainResult:
     best: Best | None
     checkpoint: Path
     reason: str
-    """Why it ended: `finished`, `patience`, `max_minutes`, `interrupted`."""
+    """Why the run ended: `finished`, `patience`, `max_minutes` or `interrupted`."""
     signal_number: int | None = None
 
 
-_ASKING_SECONDS = 0.5
-_MOST_STEPS_UNASKED = 1000
+_SYNC_SECONDS = 0.5
+_MOST_STEPS_BETWEEN_SYNCS = 1000
 _ECHO_SECONDS = 1.0
-"""Between a signal and its copy by way of the launcher."""
+"""Maximum delay between a signal and the copy that the launcher forwards."""
 
 
 def train(run: Run, state: TrainState) -> TrainResult:
-    """Trains from `state` to the end of the plan, or until patience, time, a signal or divergence ends it.
+    """Trains from `state` to the end of the plan, or until patience, the time limit, a signal or divergence ends it.
 
-    Raises TrainingDiverged when training has diverged and is not rolled back; the last checkpoint stays as it was.
-    Raises CheckpointNotWritten when the last checkpoint cannot be written; an earlier one only brings a warning.
+    Raises TrainingDiverged if training diverged and is not rolled back; the last checkpoint is unchanged.
+    Raises CheckpointNotWritten if the last checkpoint cannot be written; for earlier ones, this is only a warning.
     """
     config = run.preset.train
     saved: Path | None = None
@@ -68,7 +68,7 @@ def train(run: Run, state: TrainState) -> TrainResult:
         limit = TimeLimit(config.max_minutes, run.plan.total_steps, evaluates=config.eval_interval is None)
         state.awaits_evaluation &= run.evaluate is not None
         if config.max_minutes is None:
-            state.horizon = None  # of an earlier session that had a limit
+            state.horizon = None  # may be left from an earlier session with a time limit
         while state.step < run.plan.total_steps or state.awaits_evaluation:
             try:
                 saved = _take_turn(run, state, clock, limit)
@@ -79,11 +79,11 @@ def train(run: Run, state: TrainState) -> TrainResult:
             if config.patience and state.evaluations_without_better >= config.patience:
                 reason = "patience"
                 break
-            must_ask = state.step % run.plan.eval_every == 0 or state.step == run.plan.total_steps
-            told = agreement.told(state, interruption.signal_number or 0, now=must_ask)
-            if told is None:
+            must_sync = state.step % run.plan.eval_every == 0 or state.step == run.plan.total_steps
+            agreed = agreement.sync(state, interruption.signal_number or 0, now=must_sync)
+            if agreed is None:
                 continue
-            signal_number, wall_seconds = told
+            signal_number, wall_seconds = agreed
             if signal_number:
                 interruption.signal_number = int(signal_number)
                 reason = "interrupted"
@@ -97,16 +97,16 @@ def train(run: Run, state: TrainState) -> TrainResult:
 
 
 def _take_turn(run: Run, state: TrainState, clock: _Clock, limit: TimeLimit) -> Path | None:
-    """One step, and what is due after it. Returns the checkpoint, where one was written; raises Divergence."""
+    """Takes one step and does what is due after it. Returns the checkpoint if one was written. Raises Divergence."""
     assert run.ahead is not None
     config = run.preset.train
     if state.awaits_evaluation:
-        # The run was saved, and ended before it was evaluated.
+        # An earlier session saved this step and ended before evaluating it.
         return _save_and_evaluate(run, state, clock, limit, must=state.step == run.plan.total_steps)
     expected = state.horizon or run.plan.total_steps
     sums = train_one_step(state, next(run.ahead), config, expected, run.world)
     if sums:
-        # All ranks take a step together: one of them counts it.
+        # All ranks take each step together, so only rank 0 counts it.
         add_sums(state.sums, {**sums, "log_steps": torch.tensor(int(run.world.is_first))})
     clock.tick()
     for listener in run.listeners:
@@ -128,7 +128,7 @@ def _take_turn(run: Run, state: TrainState, clock: _Clock, limit: TimeLimit) -> 
 
 
 def _save_last(run: Run, state: TrainState, clock: _Clock, limit: TimeLimit, *, evaluates: bool) -> Path:
-    """The checkpoint that a run ends with, where its last turn has not written one."""
+    """Writes the final checkpoint if the last step has not written one."""
     try:
         check_weights(state)
         if evaluates and run.evaluate is not None:
@@ -147,36 +147,37 @@ def _begin(listeners: Iterable[Listener], plan: Plan, step: int, stack: ExitStac
 
 
 class Agreement:
-    """The ranks exchange signals and time, about twice a second, at the same steps on all of them.
+    """Exchanges received signals and training time between ranks about twice a second, at the same steps on all ranks.
 
-    Not at every step: a rank that asks waits for the slowest, and the steps of small models take a millisecond.
+    It does not exchange at every step, because each exchange waits for the slowest rank, and a step of a small model
+    takes only a millisecond.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._step, self._seconds, self._next = 0, 0.0, 0
 
-    def told(self, state: TrainState, signal_number: int, *, now: bool) -> tuple[float, float] | None:
-        """A signal that some rank was sent, else 0, and the longest training time; None if it is not yet time to ask.
+    def sync(self, state: TrainState, signal_number: int, *, now: bool) -> tuple[float, float] | None:
+        """The signal that any rank received (else 0) and the longest training time; None if no exchange is due.
 
-        `now` must be the same on all ranks.
+        `now` forces an exchange. It must be the same on all ranks.
         """
         if self._world.size == 1:
             return signal_number, state.wall_seconds
-        # After a rollback the run is before the step at which it last asked.
+        # After a rollback, the run is before the step of its last exchange.
         if self._step <= state.step < self._next and not now:
             return None
-        told, seconds = self._world.largest(signal_number, state.wall_seconds)
-        # From numbers that all ranks have in common.
+        received, seconds = self._world.largest(signal_number, state.wall_seconds)
+        # Computed from values that are equal on all ranks, so that all choose the same next step.
         each = (seconds - self._seconds) / max(1, state.step - self._step)
-        steps = int(_ASKING_SECONDS / each) if each > 0 else 1
+        steps = int(_SYNC_SECONDS / each) if each > 0 else 1
         self._step, self._seconds = state.step, seconds
-        self._next = state.step + min(max(1, steps), _MOST_STEPS_UNASKED)
-        return told, seconds
+        self._next = state.step + min(max(1, steps), _MOST_STEPS_BETWEEN_SYNCS)
+        return received, seconds
 
 
 class _Clock:
-    """Adds time to the state: all of it, and that of training alone."""
+    """Adds elapsed time to the state: total wall time, and training time only."""
 
     def __init__(self, state: TrainState) -> None:
         self.state, self.last = state, time.perf_counter()
@@ -222,7 +223,10 @@ def _log(run: Run, state: TrainState) -> None:
 def _save_and_evaluate(
     run: Run, state: TrainState, clock: _Clock, limit: TimeLimit, *, must: bool
 ) -> Path | None:
-    """The checkpoint first: an evaluation that fails loses no training. Then what it found, and `best`."""
+    """Saves a checkpoint, evaluates, and updates `best`.
+
+    The checkpoint comes first, so that a failing evaluation loses no training.
+    """
     assert run.evaluate is not None
     save = run.save if must else run.save_if_possible
     clock.restart()
@@ -257,13 +261,13 @@ def _save_and_evaluate(
             withdraw(run.folder, saved)
         raise
     if saved is None or save(state, best=better) is None:
-        # These weights are lost, or not marked: the next good ones shall not be measured by them.
+        # These weights were not saved or not marked as best, so later evaluations must not be compared with them.
         state.best = best_kept
     return saved
 
 
 def evaluate_average(evaluate: Evaluate, state: TrainState) -> Mapping[str, float]:
-    """Evaluates with the averaged weights where averaging is on, and puts the weights back."""
+    """Evaluates with the averaged weights if averaging is on, then restores the current weights."""
     if state.average is None:
         return evaluate(state.model)
     own = {name: p.detach().clone() for name, p in state.model.named_parameters()}

@@ -1,4 +1,4 @@
-"""How a core is trained: what one step computes, and what its loss is. A core names its objective."""
+"""Training objectives: what one step computes, and its loss. Every core names its default objective."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from hrm_cli.models.rng import StepRNG, forked_rng
 
 @dataclass
 class Supervised:
-    """One training step, ready for backward."""
+    """The result of one training step, ready for the backward pass."""
 
     loss: Tensor
     """Summed over rows; the step divides it by the global batch size."""
     metrics: dict[str, Tensor]
     """Sums over rows: `count`, `accuracy`, `exact_accuracy`, `q_halt_accuracy`, `steps` and the loss's parts."""
     current: PuzzleBatch
-    """The puzzles that the step worked on."""
+    """The puzzles of this step."""
     logits: Tensor
     """`[B, S, V]`"""
     fresh: Tensor
-    """Rows whose puzzle is new at this step, `[B]` bool."""
+    """Rows that took a new puzzle at this step, `[B]` bool."""
     puzzle_rows: Tensor | None = None
-    """The puzzle embeddings in use, a leaf that gets their gradient."""
+    """The puzzle embeddings used, a leaf tensor that receives their gradient."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands."""
+    """The progress of a run."""
 
     step: int = 0
     """Optimizer steps done."""
@@ -54,7 +54,7 @@ Objective = Callable[
     [ACTModel, Carry | None, PuzzleBatch, TrainConfig, StepRNG, Progress], tuple[Carry | None, Supervised]
 ]
 
-# The RSM paper's share of steps whose gradient also reaches the outer update before the last (arXiv 2603.15641).
+# Fraction of steps whose gradient also reaches the second-to-last outer update, as in RSM (arXiv 2603.15641).
 _REACHING_BACK = 0.01
 
 
@@ -68,7 +68,7 @@ def deep_supervision(
 ) -> tuple[Carry, Supervised]:
     """A loss after every ACT step; rows continue from step to step until they halt (HRM, TRM).
 
-    CGAR (arXiv 2511.08653) is this with a depth schedule and `supervision_decay`.
+    With a depth schedule and `supervision_decay`, this is CGAR (arXiv 2511.08653).
     """
     cycles = depth_at(progress.share, config.depth_schedule) or (model.arch.H_cycles, model.arch.L_cycles)
     depth = Depth(*cycles, trains_last_cycle=config.gradient == "last_cycle")
@@ -87,13 +87,13 @@ def deep_supervision(
     )
     done = Supervised(loss, metrics, carry.current, out.logits, carry.steps == 1, out.puzzle_rows)
     if begins and config.stagger:
-        behind = (rng.shares(carry.steps.device) * model.arch.halt_max_steps).to(carry.steps.dtype)
-        carry = replace(carry, steps=carry.steps + behind)
+        offsets = (rng.shares(carry.steps.device) * model.arch.halt_max_steps).to(carry.steps.dtype)
+        carry = replace(carry, steps=carry.steps + offsets)
     return carry, done
 
 
 def _supervision_weights(steps: Tensor, decay: float, most: int) -> Tensor | None:
-    # w_t = N·λ^(t−1) ÷ Σ λ^(s−1): their mean over a puzzle's N steps is 1.
+    # w_t = N·λ^(t−1) ÷ Σ λ^(s−1), so that the mean weight over a puzzle's N steps is 1.
     if decay == 1:
         return None
     return decay ** (steps - 1).float() * (most * (1 - decay) / (1 - decay**most))
@@ -107,14 +107,14 @@ def rsm(
     rng: StepRNG,
     progress: Progress,
 ) -> tuple[Carry | None, Supervised]:
-    """One loss at the end of a recursion that starts afresh with every batch (arXiv 2603.15641).
+    """One loss at the end of a recursion that starts from the initial states for every batch (arXiv 2603.15641).
 
-    All but the last outer step run without gradient. A Q head, where the core has one, learns whether the answer
-    at the end is right.
+    All outer steps except the last run without gradient. If the core has a Q head, it learns whether the final answer
+    is correct.
 
-    With `carry_over` p, a fraction p of the rows keeps its puzzle and continues from the (detached) state of the
-    previous step: a row has taken n steps with probability pⁿ. So the loss covers states of every depth, including
-    solved ones, and the model learns to work at depths beyond one step's own recursion.
+    With `carry_over` p, a fraction p of the rows keeps its puzzle and continues from the detached state of the
+    previous step, so a row continues for n further steps with probability pⁿ. The loss then covers states of every
+    depth, including solved ones, and the model learns to work at depths beyond the recursion of one step.
     """
     core = model.core
     every = torch.ones(len(batch.inputs), dtype=torch.bool, device=batch.inputs.device)
@@ -140,7 +140,7 @@ def rsm(
 
 
 def _rsm_depth(model: ACTModel, config: TrainConfig, progress: Progress) -> Depth:
-    # On the host: reading a number from the accelerator would make every step wait for it.
+    # Sampled on the host: reading a number from the accelerator would make every step wait for it.
     reaches_back = np.random.default_rng([config.seed, progress.step]).random() < _REACHING_BACK
     cycles = depth_at(progress.share, config.depth_schedule) or (model.arch.H_cycles, model.arch.L_cycles)
     return Depth(*cycles, trains_last_cycle=True, reaches_back=bool(reaches_back))
@@ -158,7 +158,7 @@ def whole_forward(
     core = model.inner
     assert isinstance(core, Nova)
     device = batch.inputs.device
-    # Dropout draws from torch's global generator: seeded here from ours and restored, so that runs resume exactly.
+    # Dropout uses torch's global generator. It is seeded from ours and restored, so that runs resume exactly.
     with forked_rng(device, rng.seed()):
         loss, metrics, logits = core.training_loss(batch.inputs, batch.labels, config.loss)
     fresh = torch.ones(len(batch.inputs), dtype=torch.bool, device=device)

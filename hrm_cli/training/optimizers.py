@@ -1,9 +1,8 @@
 """Optimizers, learning-rate schedules (hrm-spec "Optimization") and the loss scale of float16.
 
-AdamATan2 trains the network, sign descent the puzzle embeddings. In float16 small gradients underflow: the loss is
-multiplied by a scale before the backward pass, and the gradients are divided by it afterwards, in float32. A step
-whose
-gradients are not finite is skipped and halves the scale; many good steps in a row double it.
+AdamATan2 trains the network, sign descent the puzzle embeddings. In float16 small gradients underflow, so the loss is
+multiplied by a scale before the backward pass, and the gradients are divided by it afterwards, in float32. A step with
+non-finite gradients is skipped and halves the scale; many finite steps in a row double it.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ SHAPES: dict[str, Callable[[float], float]] = {
     "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
     "linear": lambda progress: 1 - progress,
 }
-"""Fraction of the way between the full rate and the last one, by progress 0..1 after the warm-up."""
+"""Schedule shapes: from 1 (the full rate) to 0 (the final rate), by progress 0..1 after the warm-up."""
 
 
 def learning_rate(
@@ -45,11 +44,11 @@ def learning_rate(
 
 
 def rate_factor(step: int, total_steps: int, config: TrainConfig) -> float:
-    """What a run's learning rates are multiplied by at optimizer step `step`."""
+    """The factor on a run's learning rates at optimizer step `step` (counted from 1)."""
     schedule, min_ratio = config.schedule
     warmup_steps = config.lr_warmup_steps
     if config.max_minutes is not None:
-        # The number of steps is not known in advance: the warm-up is a tenth of them at most.
+        # The number of steps is only estimated, so the warm-up is limited to a tenth of them.
         warmup_steps = min(warmup_steps, total_steps // 10)
     return learning_rate(
         step,
@@ -62,27 +61,27 @@ def rate_factor(step: int, total_steps: int, config: TrainConfig) -> float:
 
 
 GROWTH_INTERVAL = 2000
-"""Good steps in a row that double the scale."""
+"""Number of consecutive steps with finite gradients after which the scale is doubled."""
 LARGEST = 2.0**24
 
 
 @dataclass
 class LossScale:
-    """The scale and its history; part of the resume state."""
+    """The loss scale and its history; part of the resume state."""
 
     scale: float = 2.0**16
     good_steps: int = 0
-    """Since the scale last changed."""
+    """Steps with finite gradients since the scale last changed."""
     skipped_steps: int = 0
-    """In the whole run."""
+    """Skipped steps in the whole run."""
 
     def overflowed(self) -> None:
-        """The step is skipped."""
+        """Records a skipped step: halves the scale."""
         self.scale, self.good_steps = self.scale / 2, 0
         self.skipped_steps += 1
 
     def held(self) -> None:
-        """The step's gradients were finite."""
+        """Records a step with finite gradients: after `GROWTH_INTERVAL` of them, doubles the scale."""
         self.good_steps += 1
         if self.good_steps == GROWTH_INTERVAL:
             self.scale, self.good_steps = min(2 * self.scale, LARGEST), 0
@@ -99,11 +98,11 @@ def unscale(gradients: Sequence[Tensor], scale: float) -> bool:
 
 _adam_atan2 = Kernel("optimizer.adam_atan2")
 _BYTES_PER_NUMBER = 7 * 4
-"""Four float32 are read, three written."""
+"""Memory traffic per parameter: four float32 read, three written."""
 
 
 class AdamATan2(torch.optim.Optimizer):
-    """Adam with atan2(m, √v) instead of m ÷ (√v + ε): no epsilon, and an update that cannot exceed lr·π/2.
+    """Adam with atan2(m, √v) instead of m ÷ (√v + ε): it needs no epsilon and bounds the update.
 
     p ← p·(1 − lr·wd); m ← lerp(m, g, 1−β1); v ← lerp(v, g², 1−β2); p ← p − lr/(1−β1^t) · atan2(m, √v/√(1−β2^t)).
     """
@@ -155,11 +154,10 @@ class AdamATan2(torch.optim.Optimizer):
 
 
 def foreach_atan2(y: list[Tensor], x: list[Tensor]) -> list[Tensor]:
-    """atan2(y, x) for x ≥ 0, float32, in a few launches for all tensors; overwrites x.
+    """atan2(y, x) for x ≥ 0 in float32, with a few kernel launches for all tensors; overwrites x.
 
-    It is atan(y ÷ x): torch has no atan2 for lists. √v of float32 is 0 or above 10⁻²³, so that a bound of 10⁻³⁰
-    changes
-    zeros alone: 0 ÷ 0 becomes 0, as it should, and y ÷ 0 stays a quarter turn.
+    Computed as atan(y ÷ x), because torch has no foreach atan2. In float32, √v is 0 or above 10⁻²³, so clamping x to
+    10⁻³⁰ changes only zeros: 0 ÷ 0 becomes 0, as it should, and atan(y ÷ 0) stays ±π/2.
     """
     torch._foreach_clamp_min_(x, 1e-30)
     turns = torch._foreach_div(y, x)
@@ -187,9 +185,9 @@ def _update_on_cpu(group: dict[str, Any], params: list[Tensor], states: list[dic
 
 
 class SignDescent:
-    """Sign descent with decoupled decay on the rows of a puzzle-embedding table that a step has touched.
+    """Sign descent with decoupled weight decay on the rows of a puzzle-embedding table used in a step.
 
-    w ← w·(1 − lr·wd) − lr·sign(g), g summed over the rows of equal identifier.
+    w ← w·(1 − lr·wd) − lr·sign(g), where g is summed over all rows with the same identifier.
     """
 
     def __init__(self, table: PuzzleEmbedding, lr: float, weight_decay: float) -> None:
@@ -197,18 +195,18 @@ class SignDescent:
 
     @torch.no_grad()
     def step(self, puzzle_identifiers: Tensor, gradients: Tensor) -> None:
-        """Updates the rows of `puzzle_identifiers` `[B]` by their `gradients` `[B, puzzle_emb_ndim]`."""
+        """Updates the rows of `puzzle_identifiers` `[B]` with their `gradients` `[B, puzzle_emb_ndim]`."""
         identifiers = puzzle_identifiers.long()
         summed = _summed_by_identifier(identifiers, gradients.float())
         rows = self.table.weights[identifiers]
-        # Rows of equal identifier all write the same numbers.
+        # Rows with the same identifier all write the same values.
         self.table.weights[identifiers] = rows * (1 - self.lr * self.weight_decay) - self.lr * summed.sign()
 
 
 def _summed_by_identifier(identifiers: Tensor, gradients: Tensor) -> Tensor:
-    """For every row `[B, D]` the sum of the gradients of all rows of its identifier."""
+    """For every row, the sum of the gradients of all rows with the same identifier: `[B, D]` → `[B, D]`."""
     if identifiers.device.type != "cpu":
-        # `unique` would wait for the accelerator to tell how many there are; a matmul of B × B with B × D does not.
+        # `unique` would synchronize with the accelerator to get its output size; a `[B, B]` × `[B, D]` matmul does not.
         same = (identifiers[:, None] == identifiers).float()
         return same @ gradients
     distinct, position = torch.unique(identifiers, return_inverse=True)
@@ -217,9 +215,9 @@ def _summed_by_identifier(identifiers: Tensor, gradients: Tensor) -> Tensor:
 
 
 def network_optimizer(params: list[Tensor], config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer of `train.optimizer`. All keep the same two moments, `exp_avg` and `exp_avg_sq`.
+    """The optimizer that `train.optimizer` names. All store the same two moments, `exp_avg` and `exp_avg_sq`.
 
-    AdamATan2 is the compiled package on CUDA where it is importable, else ours.
+    For AdamATan2 on CUDA, the compiled package is used if it is installed, else our implementation.
     """
     options: dict[str, Any] = {
         "lr": config.lr,
@@ -239,7 +237,7 @@ def network_optimizer(params: list[Tensor], config: TrainConfig) -> torch.optim.
 
 
 def optimizer_choice(optimizer: torch.optim.Optimizer) -> str:
-    """What updates the network, in a few words."""
+    """The optimizer of the network, as short text."""
     if not isinstance(optimizer, AdamATan2):
         kind = type(optimizer)
         return (

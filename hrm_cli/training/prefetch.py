@@ -1,4 +1,4 @@
-"""Batches made ready in the background while a step runs, at a position that can still be saved exactly."""
+"""Prefetches batches in a background thread, while the stream position can still be saved exactly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.device import pinned_for, to_device
 
 _AHEAD = 4
-"""Batches kept ready: enough to bridge an uneven one, few enough to cost no memory."""
+"""Number of prefetched batches: enough to absorb variation in their build time, too few to need much memory."""
 
 
 HOST = torch.device("cpu")
@@ -30,7 +30,7 @@ class BatchStream(Protocol):
         """The position, as JSON."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from where `state_dict` was taken."""
+        """Continues from a position returned by `state_dict`."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class _Ready:
 
 
 class Prefetcher:
-    """Gives a stream's batches on a device; a thread prefetches them.
+    """Returns a stream's batches on a device; a thread prefetches them.
 
-    `state_dict` gives the position after the last batch *returned*, regardless of prefetched ones. An error of the
-    stream is raised where its batch would have been returned. Close it when done, or use it as a context manager.
+    `state_dict` is the position after the last batch *returned*, regardless of prefetched batches. An error of the
+    stream is raised when its batch would have been returned. Close it when done, or use it as a context manager.
     """
 
     def __init__(self, stream: BatchStream, device: torch.device) -> None:

@@ -1,8 +1,8 @@
-"""Resuming a run: which checkpoint, whether it is what was written, and the state that it holds.
+"""Resumes a run: finds a checkpoint, checks its integrity, and restores the training state.
 
-`training.json` is checked before anything is restored. A damaged checkpoint is replaced by the previous one, with a
-warning, unless the user named it. The state fits another device, another number of processes and
-another global batch size than those it was saved with.
+`training.json` is checked before anything is restored. If a checkpoint is damaged, the previous one is used with a
+warning, unless the user named it. The state can be restored on another device, with another number of processes and
+with another global batch size.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ class _ResumeFacts(_Facts):
     optimizer_steps: Count
     global_batch_size: Count = 0
     sampler: dict[str, Any]
-    """The batches check their own state (`TrainingBatches.load_state_dict`)."""
+    """Checked later, by `TrainingBatches.load_state_dict`."""
 
 
 def check_resume_facts(document: Any) -> dict[str, Any]:
-    """The document as it is, where every entry has its type and range. Raises ValueError naming the first that has not.
+    """Checks the type and range of every entry and returns the document unchanged. Unknown entries are allowed.
 
-    Unknown entries are kept.
+    Raises ValueError naming the first invalid entry.
     """
     try:
         _ResumeFacts.model_validate(document)
@@ -93,7 +93,7 @@ Tell = Callable[[str], None]
 
 
 class DamagedCheckpoint(CheckpointError):  # noqa: N818 - what was found, not a kind of fault
-    """A checkpoint cannot be read, or is not what was written."""
+    """A checkpoint cannot be read, or its checksum does not match."""
 
 
 def load_training_state(
@@ -105,12 +105,12 @@ def load_training_state(
     rows: int | None = None,
     warn: Tell = lambda message: None,
 ) -> dict[str, Any]:
-    """Loads a checkpoint of the run into `state`: `named`, or the latest that is whole. Returns the sampler's state.
+    """Loads a checkpoint of the run into `state`: `named`, or the latest intact one. Returns the sampler's state.
 
-    Rank 0 of `world` reads it, and every rank takes its rows: their number need not be that of the ranks that saved.
-    `rows` is the global batch size, the checkpoint's own unless given: extra rows are dropped, and missing rows
-    start with new puzzles. Nothing is written. `warn` is called, on rank 0, with anything unusual.
-    Raises CheckpointError where the checkpoint is damaged or of another architecture.
+    Rank 0 of `world` reads it, and every rank takes its rows; the number of ranks may differ from when it was saved.
+    `rows` is the global batch size (default: the checkpoint's). If it changed, extra rows are dropped, and missing
+    rows start with new puzzles. Writes nothing. `warn` is called on rank 0 with anything unusual.
+    Raises CheckpointError if the checkpoint is damaged or has another architecture.
     """
     folder, device = named or run, state.model.device
     facts: dict[str, Any] = {}
@@ -141,13 +141,13 @@ def load_training_state(
         saved_rows = len(next(iter(carry.values()), ())) or int(facts.get("global_batch_size", 0))
         if rows is not None and saved_rows and rows != saved_rows:
             carry = {name: _with_rows(name, tensor, rows) for name, tensor in carry.items()}
-            # Sums over batches of another size would be divided by the wrong number of rows.
+            # Dropped, because sums over batches of another size would be divided by the wrong number of rows.
             groups.pop("sums", None)
             if world.is_first:
                 warn(_other_batch_size(saved_rows, rows, has_carry=bool(carry)))
         own = world.rows(len(next(iter(carry.values()), ())))
         state.carry = _load_carry({name: tensor[own] for name, tensor in carry.items()}, device)
-        # The sums of all ranks: one rank continues with these, the others start from zero.
+        # These are sums over all ranks, so rank 0 continues with them and the others start from zero.
         state.sums = {
             name: to_device(tensor if world.is_first else torch.zeros_like(tensor), device)
             for name, tensor in groups.get("sums", {}).items()
@@ -155,7 +155,7 @@ def load_training_state(
         state.best = Best(**facts["best"]) if facts["best"] else None
         for name in ("step", "seconds", "evaluations_without_better", "lowest_loss"):
             setattr(state, name, facts[name])
-        # Checkpoints of earlier versions have neither.
+        # Checkpoints of earlier versions lack these entries.
         state.rollbacks, state.lr_factor = facts.get("rollbacks", 0), facts.get("lr_factor", 1.0)
         state.awaits_evaluation = facts.get("awaits_evaluation", False)
         state.wall_seconds = facts.get("wall_seconds", state.seconds)
@@ -169,17 +169,17 @@ def load_training_state(
 
 
 def go_on_from(run: Path, state: TrainState, world: World = ALONE) -> None:
-    """Points `latest` to the checkpoint that `state` was loaded from, and `best` to the best one that it knows.
+    """Points `latest` to the checkpoint that `state` was loaded from, and `best` to the best checkpoint it records.
 
-    To be called on every rank once the run will certainly continue. A best checkpoint later than the one resumed
-    from is discarded: the next evaluation is then the best.
+    Call this on every rank once the run is certain to continue. A best checkpoint later than the one resumed from is
+    discarded. If no recorded best checkpoint exists, the next evaluation becomes the best.
     """
     if not world.first_says(lambda: _settle_pointers(run, state)):
         state.best = None
 
 
 def _settle_pointers(run: Path, state: TrainState) -> bool:
-    """Whether the best checkpoint that `state` knows is there."""
+    """Updates both pointers. Returns whether the best checkpoint that `state` records exists."""
     folder = checkpoint_folder(run, state.step)
     _let_name(run / "latest", folder)
     best = None if state.best is None else checkpoint_folder(run, state.best.step)
@@ -209,7 +209,7 @@ def _read_named(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
 
 
 def _read_latest(run: Path, warn: Tell) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
-    """The checkpoint that `latest` names, or the newest whole one before it."""
+    """Reads the checkpoint that `latest` names, or the newest intact one before it."""
     damaged: list[str] = []
     for folder in _candidates(run, damaged):
         try:
@@ -226,7 +226,7 @@ def _read_latest(run: Path, warn: Tell) -> tuple[Path, dict[str, Any], dict[str,
 def _candidates(run: Path, damaged: list[str]) -> list[Path]:
     newest_first = checkpoints_of(run)[::-1]
     if (run / TENSORS_FILE).is_file():
-        return [run]  # a checkpoint folder by itself
+        return [run]  # `run` is itself a checkpoint folder
     try:
         latest = pointed_to(run / "latest")
     except CheckpointError as error:
@@ -234,12 +234,12 @@ def _candidates(run: Path, damaged: list[str]) -> list[Path]:
         return newest_first
     if latest is None:
         return newest_first
-    # Behind the latest there is only what a killed process left, or a run that went back.
+    # Folders after the latest were left by a killed process, or by a run that was rolled back.
     return [latest, *(folder for folder in newest_first if folder.name < latest.name)]
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What a checkpoint folder holds. Raises DamagedCheckpoint where it cannot be read or is not what was written."""
+    """Reads a checkpoint folder. Raises DamagedCheckpoint if it cannot be read or a checksum does not match."""
     try:
         facts = check_resume_facts(load_json(folder / FACTS_FILE, LARGEST_FACTS))
         tensors = load_file(folder / TENSORS_FILE)
@@ -277,7 +277,7 @@ def _load_generator(generator: torch.Generator, saved: Tensor, step: int) -> Non
     if saved.numel() == generator.get_state().numel():
         generator.set_state(saved)
     else:
-        # Earlier versions kept the generator of a GPU: this version starts a new one, seeded by seed and step.
+        # Earlier versions saved a GPU's generator. A new one is then seeded from the seed and the step.
         generator.manual_seed((generator.initial_seed() + step) % 2**63)
 
 
@@ -292,7 +292,7 @@ def _load_optimizer(state: TrainState, moments: dict[str, Tensor], steps: int) -
 
 
 def _step_count(optimizer: torch.optim.Optimizer, steps: int, device: torch.device) -> int | Tensor:
-    # Ours counts in a plain number, torch's in a tensor on the processor, the compiled one in one on the device.
+    # Our optimizer stores the step as an int, torch's AdamW as a CPU tensor, the compiled package as a device tensor.
     if isinstance(optimizer, AdamATan2):
         return steps
     return torch.tensor(float(steps), device="cpu" if isinstance(optimizer, torch.optim.AdamW) else device)

@@ -1,4 +1,4 @@
-"""A run as its parts see it: its folder, its configuration, its data, and who watches it."""
+"""The context of a run: its folder, configuration, data and listeners."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Evaluate = Callable[[ACTModel], Mapping[str, float]]
 
 @dataclass
 class Run:
-    """A run: its folder, its configuration, its data, and who watches it."""
+    """A run: its folder, configuration, data and listeners."""
 
     folder: Path
     preset: Preset
@@ -33,9 +33,9 @@ class Run:
     evaluate: Evaluate | None
     listeners: Sequence[Listener] = ()
     world: World = ALONE
-    """The processes that train together; ranks but the first have no listeners."""
+    """The processes that train together. Only rank 0 has listeners."""
     ahead: Prefetcher | None = None
-    """Prefetches `batches` while the run trains; it knows which of them have been used."""
+    """Prefetches `batches` while the run trains, and tracks which have been used."""
 
     def save(self, state: TrainState, *, best: bool = False) -> Path:
         """Writes a checkpoint of `state`, with the rows and sums of all ranks."""
@@ -50,7 +50,7 @@ class Run:
         )
 
     def save_if_possible(self, state: TrainState, *, best: bool = False) -> Path | None:
-        """Writes a checkpoint; if that fails, the run continues with a warning and tries the next one."""
+        """Writes a checkpoint. If that fails, warns and returns None, and the run continues."""
         try:
             return self.save(state, best=best)
         except CheckpointNotWritten as error:
@@ -63,6 +63,6 @@ class Run:
             listener.warned(message)
 
     def tell(self, record: dict[str, Any]) -> None:
-        """Passes a line of figures to every listener."""
+        """Passes a record of metrics to every listener."""
         for listener in self.listeners:
             listener.logged(record)

@@ -1,4 +1,4 @@
-"""Starting a run from the weights of a checkpoint, with all of them trained or some frozen."""
+"""Starts a run from the weights of a checkpoint, optionally freezing some of them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _TABLE = "inner.puzzle_emb.weights"
 
 
 def check_start(preset: Preset, facts: DatasetFacts) -> None:
-    """Raises what a new run on a dataset of these facts is refused with, where that can be known beforehand.
+    """Raises the error that would stop a new run on this dataset, as far as it can be detected in advance.
 
-    Takes no memory, so that it can be asked before a dataset is built or a folder made.
+    Allocates no memory for the model, so that it can run before a dataset is built or a folder created.
     """
     config = preset.train
     shape = (facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers)
@@ -43,11 +43,11 @@ def check_start(preset: Preset, facts: DatasetFacts) -> None:
 
 
 def start_new(state: TrainState, config: TrainConfig, facts: DatasetFacts) -> None:
-    """Gives a new run the weights of `train.init_from`, where that is set.
+    """Loads the weights of `train.init_from` into a new run, if set.
 
-    Puzzle embeddings are taken over where the dataset has the same puzzle identifiers; otherwise every new one
-    starts at the mean of the checkpoint's. Raises CheckpointError where the checkpoint does not fit, and ConfigError
-    where nothing but fresh weights would be frozen.
+    Puzzle embeddings are copied if the dataset has the same puzzle identifiers; otherwise each starts at the mean of
+    the checkpoint's embeddings. Raises CheckpointError if the checkpoint does not fit, and ConfigError if
+    `train.freeze` would freeze randomly initialized weights.
     """
     if config.init_from is not None:
         _take_weights(state.model, Path(config.init_from), facts)
@@ -60,16 +60,16 @@ def start_new(state: TrainState, config: TrainConfig, facts: DatasetFacts) -> No
 
 
 def freeze(state: TrainState, config: TrainConfig) -> None:
-    """Freezes what `train.freeze` names; averaged weights then replace the last ones permanently.
+    """Freezes the weights that `train.freeze` names. Averaged weights then permanently replace the current ones.
 
-    Raises ConfigError where nothing would be left to train.
+    Raises ConfigError if nothing would be left to train.
     """
     if config.freeze == "none":
         return
     if state.sparse is None:
         raise _nothing_to_train()
     if state.average is not None:
-        # Embeddings are fitted to the weights that they will be evaluated and published with.
+        # Embeddings are trained with the weights that are used for evaluation and publication.
         state.model.load_state_dict(state.average.parameters, strict=False)
     state.model.requires_grad_(False)
 

@@ -1,4 +1,4 @@
-"""Everything that a run carries from step to step, and the plan that its length follows."""
+"""The training state that a run carries from step to step, and the plan that determines its length."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hrm_cli.training.optimizers import LossScale, SignDescent, network_optimize
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a run is: total steps = floor(epochs · groups · mean examples per puzzle ÷ global batch size)."""
+    """A run's length: total steps = floor(epochs · groups · mean examples per puzzle ÷ global batch size)."""
 
     total_steps: int
     steps_per_epoch: float
@@ -49,7 +49,7 @@ class Best:
     step: int
     exact_accuracy: float
     cell_accuracy: float = 0.0
-    """Decides between equal exact accuracies: at the start of hard tasks those are all zero."""
+    """Breaks ties between equal exact accuracies, which are all zero early in hard tasks."""
 
     def is_beaten_by(self, exact_accuracy: float, cell_accuracy: float) -> bool:
         """Whether an evaluation is better than this one."""
@@ -65,7 +65,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, model: ACTModel) -> None:
-        """Takes in the parameters as they are now."""
+        """Updates the average with the current parameters."""
         current = dict(model.named_parameters())
         torch._foreach_lerp_(
             list(self.parameters.values()), [current[name] for name in self.parameters], 1 - self.decay
@@ -73,61 +73,61 @@ class AveragedWeights:
 
 
 class Teacher(Protocol):
-    """What the loop needs of a teacher (`hrm_cli.training.distillation`)."""
+    """The interface of a teacher (`hrm_cli.training.distillation`) that the loop uses."""
 
     def loss(self, out: Supervised, student_token_loss: str, first_row: int = 0) -> Tensor:
-        """Distance of the student's answers from the teacher's, summed over rows.
+        """The distillation loss between student and teacher, summed over rows.
 
-        `out` may be of a part of the batch, which begins at `first_row` and is cut alike at every step.
+        `out` may cover a micro-batch that begins at `first_row`. The batch must be split the same way at every step.
         """
 
     def forget(self) -> None:
-        """The rows that are worked on have changed: no target holds any longer."""
+        """Drops all targets, because the rows have changed."""
 
 
 @dataclass
 class TrainState:
-    """The list of resume state: all of it is saved in a checkpoint, and nothing else is needed to resume."""
+    """The complete resume state. A checkpoint saves all of it but `teacher`, and resuming needs nothing else."""
 
     model: ACTModel
     network: torch.optim.Optimizer
     sparse: SignDescent | None
     generator: torch.Generator
-    """Of the exploration; in the host's memory, whatever the model's device."""
+    """The generator for exploration. It is always on the host, independent of the model's device."""
     average: AveragedWeights | None
     teacher: Teacher | None = None
-    """Not saved: the configuration names it, and its targets follow from the puzzles."""
+    """Not saved: the configuration names it, and its targets are recomputed from the puzzles."""
     carry: Carry | None = None
     step: int = 0
     seconds: float = 0.0
-    """Training time so far, over all sessions."""
+    """Training time so far, over all sessions, in seconds."""
     wall_seconds: float = 0.0
-    """The same with evaluations and checkpoints: what `train.max_minutes` limits."""
+    """Training time including evaluations and checkpoints, which `train.max_minutes` limits."""
     horizon: int | None = None
-    """Steps that the run is expected to have in the time that it has; None where its plan says so."""
+    """Estimated total number of steps within the time limit; None if the plan determines it."""
     sums: dict[str, Tensor] = field(default_factory=dict)
     """Metrics summed since the last logged line."""
     best: Best | None = None
     evaluations_without_better: int = 0
     awaits_evaluation: bool = False
-    """Whether this step is to be evaluated and has not been: it was saved first."""
+    """Whether this step has been saved but its evaluation is still pending."""
     lowest_loss: float | None = None
-    """Lowest mean loss of a logged line: what divergence is measured against."""
+    """Lowest logged mean loss, the reference for detecting divergence."""
     loss_scale: LossScale | None = None
-    """With a forward pass in float16 only."""
+    """Only used with a forward pass in float16."""
     rollbacks: int = 0
-    """How often the run went back to its best checkpoint."""
+    """Number of rollbacks to the best checkpoint."""
     lr_factor: float = 1.0
-    """What the rollbacks have multiplied the learning rates by."""
+    """Factor by which rollbacks have multiplied the learning rates."""
 
     def evaluated_tensors(self) -> dict[str, Tensor]:
-        """The tensors to evaluate with and to publish: averaged parameters where averaging is on."""
+        """The tensors for evaluation and publication: averaged parameters if averaging is on."""
         tensors = self.model.state_dict()
         return tensors if self.average is None else {**tensors, **self.average.parameters}
 
 
 def initial_state(preset: Preset, facts: DatasetFacts, device: torch.device) -> TrainState:
-    """The state before the first step; weights and exploration follow from `train.seed` alone."""
+    """The state before the first step. `train.seed` alone determines the weights and the exploration."""
     config = preset.train
     weights = torch.Generator().manual_seed(config.seed)
     model = build_model(

@@ -1,4 +1,4 @@
-"""One training step: forward and backward over micro-batches, then one update of everything that is trained."""
+"""One training step: forward and backward over micro-batches, then one update of all trained parameters."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from hrm_cli.training.state import TrainState
 def train_one_step(
     state: TrainState, batch: PuzzleBatch, config: TrainConfig, total_steps: int, world: World = ALONE
 ) -> dict[str, Tensor]:
-    """One ACT step and one optimizer step; returns the metrics' sums (of the state before the update).
+    """Takes one ACT step and one optimizer step; returns sums of metrics, computed before the update.
 
-    `batch` holds the rows of this rank of `world`, and the sums are over them; the update is the global batch's.
+    `batch` holds this rank's rows of the global batch, and the sums are over these rows. The update uses the gradient
+    of the global batch.
 
-    With `train.accumulation_steps` the rows are processed in that many micro-batches, whose gradients add up to
-    those of the whole batch.
+    With `train.accumulation_steps`, the rows are processed in that many micro-batches, whose gradients add up to the
+    gradient of the whole batch.
 
-    In float16, a step whose gradients overflow is skipped: it counts, and its batch is used up, but nothing is
-    updated, the average included, and there are no sums. Rows whose states have broken take a new puzzle next.
+    In float16, a step whose gradients overflow is skipped. It is counted and its batch is consumed, but nothing is
+    updated (not even averaged weights) and the returned sums are empty. Rows with non-finite states take a new puzzle.
     """
     state.model.train()
     begin_step(state.model)
@@ -45,22 +46,22 @@ def train_one_step(
 
 
 def micro_batches(rows: int, count: int) -> Iterator[slice]:
-    """`rows` cut into `count` slices whose sizes differ by one at most; fewer where there are fewer rows."""
+    """Splits `rows` rows into `count` slices (fewer if there are fewer rows) whose sizes differ by at most one."""
     count = min(count, rows)
     for i in range(count):
         yield slice(i * rows // count, (i + 1) * rows // count)
 
 
 def add_sums(sums: dict[str, Tensor], more: dict[str, Tensor]) -> None:
-    """Adds metrics to `sums`, kept on the device: reading a number would make the processor wait for it."""
+    """Adds metrics to `sums` on the device. Reading a value would make the host wait for the device."""
     for name, value in more.items():
-        # A copy: under RSM `loss` and `lm_loss` are one tensor, which could not be saved twice.
+        # Cloned because under RSM `loss` and `lm_loss` are the same tensor, which safetensors cannot save twice.
         sums[name] = sums[name] + value if name in sums else value.clone()
 
 
 @dataclass
 class _EmbeddingGradients:
-    """Gradients of the puzzle embeddings that a step has used, micro-batch by micro-batch."""
+    """Gradients of the puzzle embeddings used in a step, one entry per micro-batch."""
 
     puzzle_identifiers: list[Tensor] = field(default_factory=list)
     gradients: list[Tensor] = field(default_factory=list)
@@ -101,7 +102,7 @@ def _accumulate_gradients(
 def _unscaled(
     state: TrainState, loss_scale: LossScale, embeddings: _EmbeddingGradients, world: World
 ) -> bool:
-    """Divides all gradients by the loss scale. False where they overflowed on any rank: the step is off."""
+    """Divides all gradients by the loss scale. Returns False if they overflowed on any rank: the step is skipped."""
     own = [p.grad for p in state.model.parameters() if p.grad is not None]
     finite = unscale([*own, *embeddings.gradients], loss_scale.scale)
     if not world.largest(float(not finite))[0]:

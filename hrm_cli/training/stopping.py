@@ -1,7 +1,7 @@
-"""What ends a run before its plan does: SIGINT and SIGTERM, and the time limit `train.max_minutes`.
+"""Stopping a run early: SIGINT and SIGTERM, and the time limit `train.max_minutes`.
 
-The first signal asks the loop to save and stop; a second one ends the process at once. With a time limit the run ends
-in time, evaluations included, and its schedule is stretched over that time.
+After the first signal, the loop saves and stops; a second signal ends the process at once. With a time limit, the run
+ends in time, including evaluations, and its learning-rate schedule is fitted to that time.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from hrm_cli.training.state import TrainState
 
 
 class Interruption:
-    """While entered, remembers the first signal in `signal_number`; a second takes its ordinary course.
+    """A context manager that stores the first signal in `signal_number`. A second signal has its default effect.
 
-    Signals within `echo_seconds` after the first count as the same: batch systems and service managers send one to a
-    launcher and to its workers, and the launcher passes it on.
+    Signals within `echo_seconds` after the first count as the same signal: batch systems and service managers signal
+    the launcher and its workers, and the launcher forwards the signal as well.
     """
 
     def __init__(self, echo_seconds: float = 0.0) -> None:
@@ -31,7 +31,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         for number in (signal.SIGINT, signal.SIGTERM):
-            # Fails outside the main thread: a notebook or a test decides about signals itself.
+            # Setting a handler fails outside the main thread; the caller (a notebook, a test) then handles signals.
             with contextlib.suppress(ValueError):
                 self._previous[number] = signal.signal(number, self._remember)
         return self
@@ -57,23 +57,23 @@ class Interruption:
 
 
 _MEASURED_STEPS = 3
-"""Minimum number of steps, after a first warm-up step, for an estimate."""
+"""Minimum number of steps, after one warm-up step, for an estimate of the speed."""
 _EVALUATIONS = 10
-"""In the whole time, where `train.eval_interval` says nothing."""
+"""Number of evaluations in the time limit if `train.eval_interval` is not set."""
 
 
 class TimeLimit:
-    """How long a run may still take; without `minutes` it ends with its plan.
+    """The time limit of a run; without `minutes`, the run follows its plan.
 
-    `state.horizon` is set to the steps that there will have been, as far as that is known: learning rates and depth
-    schedule follow it. On several ranks `follow` must be called at the same steps with the same time.
+    Sets `state.horizon` to the estimated total number of steps, which learning rates and depth schedule follow. With
+    several ranks, `follow` must be called at the same steps with the same time on all of them.
     """
 
     def __init__(self, minutes: float | None, total_steps: int, *, evaluates: bool) -> None:
         self.seconds = math.inf if minutes is None else 60 * minutes
         self._total_steps = total_steps
         self._evaluates = evaluates
-        """Whether evaluations are due by time."""
+        """Whether evaluations are scheduled by time."""
         self._first: tuple[int, float] | None = None
         self._evaluation = 0.0
         self._tenth: int | None = None
@@ -81,7 +81,7 @@ class TimeLimit:
         self.evaluated_step: int | None = None
 
     def follow(self, state: TrainState, wall_seconds: float) -> bool:
-        """Records the progress of the run; returns whether its time is over, except for the last evaluation."""
+        """Records the run's progress. Returns whether only the time for the last evaluation is left."""
         if self.seconds == math.inf:
             return False
         if self._first is None or state.step < self._first[0]:
@@ -99,7 +99,7 @@ class TimeLimit:
         return left <= 0
 
     def evaluated(self, state: TrainState, seconds: float) -> None:
-        """An evaluation has taken so long: the last one must still be in time."""
+        """Records the duration of an evaluation, to reserve time for the last one."""
         self._evaluation, self.evaluated_step = seconds, state.step
         self.evaluation_is_due = False
         if self.seconds < math.inf:

@@ -169,7 +169,7 @@ def main() -> None:
     rank, port, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
     # Ranks tell one another of signals at every step here: these runs stop at a step that is known beforehand.
-    loop._MOST_STEPS_UNASKED = 1
+    loop._MOST_STEPS_BETWEEN_SYNCS = 1
     store = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(minutes=5))
     for size in (2, 3):
         if rank < size:

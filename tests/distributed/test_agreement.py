@@ -24,7 +24,7 @@ class Counting(World):
 
 def taken(agreement: Agreement, steps: range, seconds: float, signal: int = 0) -> list[Any]:
     return [
-        agreement.told(
+        agreement.sync(
             cast(TrainState, SimpleNamespace(step=step, wall_seconds=step * seconds)), signal, now=False
         )
         for step in steps
@@ -44,7 +44,7 @@ def test_a_signal_takes_effect_when_the_ranks_next_synchronize_or_at_once_on_req
     taken(agreement, range(1, 401), 0.001)
     assert taken(agreement, range(402, 403), 0.001, signal=15) == [None]
     state = cast(TrainState, SimpleNamespace(step=403, wall_seconds=0.6))
-    assert agreement.told(state, 15, now=True) == (15, 0.6)
+    assert agreement.sync(state, 15, now=True) == (15, 0.6)
     heard = [answer for answer in taken(agreement, range(404, 1200), 0.001, signal=15) if answer]
     assert heard[0][0] == 15
 
