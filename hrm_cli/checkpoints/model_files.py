@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,22 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hrm_cli.checkpoints.bundled import ENTRY as BUNDLED_ENTRY
-from hrm_cli.checkpoints.bundled import SCHEME, BundledFacts, named_model
+from hrm_cli.checkpoints.bundled import SCHEME, BundledFacts, bundled_models, named_model
 from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts, checked_facts, checked_step
 from hrm_cli.checkpoints.pointers import pointed_to
 from hrm_cli.checkpoints.tensor_files import save_tensors
 from hrm_cli.config.schema import Preset
 from hrm_cli.config.validation import stated_preset
-from hrm_cli.errors import CheckpointError, ConfigError
+from hrm_cli.errors import CheckpointError, ConfigError, nearest
 from hrm_cli.json_text import parse_json
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
 from hrm_cli.safetensors_files import read_safetensors_header
 
 FORMAT_VERSION = 1
+MOST_BESIDE = 1_000
+"""Names in a folder that are compared with a mistyped one."""
 READABLE_VERSIONS = ("1",)
 MODEL_FILE = "model.safetensors"
 OWN_ENTRIES = ("format", "hrm_format_version", "config", "step", "dataset", CHECKSUM)
@@ -111,7 +114,7 @@ def find_model_file(checkpoint: Path) -> Path:
             f"{checkpoint}: not a checkpoint; expected a run folder, a checkpoint folder or a .safetensors file"
         )
     if not checkpoint.exists():
-        raise CheckpointError(f"{checkpoint}: no such checkpoint")
+        raise CheckpointError(f"{checkpoint}: no such checkpoint{_meant(checkpoint)}")
     if (checkpoint / MODEL_FILE).is_file():
         return checkpoint / MODEL_FILE
     for pointer in (checkpoint / "best", checkpoint / "latest"):
@@ -318,3 +321,17 @@ def compare_shapes(
         raise CheckpointError(
             f"{path}: its tensors do not fit its architecture: {'; '.join(problems[:3])}{more}"
         )
+
+
+def _meant(checkpoint: Path) -> str:
+    """A suggestion where the name resembles an existing run or is the name of a bundled model."""
+    if checkpoint.parent == Path() and checkpoint.name in {model.name for model in bundled_models([])}:
+        return f"; did you mean {SCHEME}{checkpoint}?"
+    if (Path("runs") / checkpoint / "config.yaml").is_file():
+        return f"; did you mean {Path('runs') / checkpoint}?"
+    try:
+        beside = sorted(path.name for path in islice(checkpoint.parent.iterdir(), MOST_BESIDE))
+    except OSError:
+        return ""
+    near = nearest(checkpoint.name, beside)
+    return f"; did you mean {checkpoint.parent / near}?" if near else ""

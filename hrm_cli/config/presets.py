@@ -35,9 +35,19 @@ def preset_text(name: str) -> str:
     """A packaged preset as it is written, comments and all. Raises ConfigError for an unknown name."""
     names = list_presets()
     if name not in names:
-        hint = (
-            f"; a file of that name is here: write ./{name}" if Path(name).exists() else closest(name, names)
-        )
+        file = f"{name}.yaml"
+        if Path(name).exists():
+            hint = f"; a file of that name is here: write ./{name}"
+        elif "/" not in name and Path(file).is_file():
+            hint = f"; did you mean the file {file}?"
+        else:
+            # `sudoku` is the beginning of names, which says more than the letters in common with `trm-sudoku`.
+            begun = [known for known in names if name and known.startswith(f"{name}-")]
+            hint = (
+                f"; did you mean {', '.join(begun[:-1])} or {begun[-1]}?"
+                if len(begun) > 1
+                else closest(name, names)
+            )
         raise ConfigError(
             f"unknown preset {name!r}{hint} (packaged: {', '.join(names)}; or a path that ends in .yaml)"
         )

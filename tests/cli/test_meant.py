@@ -36,6 +36,14 @@ RunHrm = Callable[..., Any]
         (["eval", "bundled:sudoku-4x4", "--split", "valid"], "--split valid: did you mean validation?"),
         (["eval", "bundled:sudoku-4x4", "--split", "TEST"], "--split TEST: did you mean test?"),
         (["eval", "x", "--effort", "lots"], "'--effort': 'lots' is not one of 'low', 'medium', 'high'"),
+        (["eval", "runn"], "runn: no such checkpoint; did you mean run?"),
+        (["eval", "sudoku-4x4"], "no such checkpoint; did you mean bundled:sudoku-4x4?"),
+        (["train", "--preset", "sudoku-9"], "'sudoku-9'; did you mean sudoku-9x9?"),
+        (
+            ["train", "--preset", "maze"],
+            "'maze'; did you mean maze-10x10, maze-30x30, maze-hard or maze-small?",
+        ),
+        (["train", "--preset", "mine"], "'mine'; did you mean the file mine.yaml?"),
         (["solve", "--attempts", "0"], "1 is a single pass, without augmented copies"),
     ],
 )
@@ -44,10 +52,19 @@ def test_the_message_suggests_what_was_meant(
 ) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("")
+    (tmp_path / "mine.yaml").write_text("extends: tiny\n")
     done = run_hrm(*words, cwd=tmp_path)
     assert (done.status, done.stdout) == (2, "")
     assert message in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_name_of_a_run_is_found_in_the_folder_of_runs(run_hrm: RunHrm, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "runs" / "first" / "config.yaml").write_text("")
+    done = run_hrm("eval", "first", cwd=tmp_path)
+    assert done.status == 2
+    assert "first: no such checkpoint; did you mean runs/first?" in done.stderr
 
 
 UNREACHABLE = "http://127.0.0.1:9"
