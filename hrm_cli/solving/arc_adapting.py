@@ -1,7 +1,7 @@
 """Fits puzzle embeddings to a task that a checkpoint has never seen, using only its demonstrations.
 
-The checkpoint itself is not changed: a copy of the model gets a new table of embeddings, one for each copy of the
-task, which training then moves exactly as it moved those of the training tasks. With `weights` the copy's weights
+The checkpoint itself is not changed. A copy of the model gets a new embedding table with one row per augmented copy of
+the task. The rows are trained exactly like those of the training tasks. With `weights`, the weights of the model copy
 are trained too.
 """
 
@@ -31,26 +31,26 @@ from hrm_cli.training.state import TrainState
 from hrm_cli.training.step import train_one_step
 
 _CHOOSE = 0
-"""Seeds the copies of a task, as when a dataset is built."""
+"""Seed of the augmented copies of a task, as in dataset builds."""
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """Budget of adapting to a task that the checkpoint does not know."""
+    """Budget for adapting to a task that the checkpoint was not trained on."""
 
     steps: int
-    """Training steps on its demonstrations."""
+    """Training steps on the task's demonstrations."""
     weights: bool = False
-    """Whether the weights of a copy are trained too, not the embeddings alone."""
+    """Whether to train the weights of the model copy too, not only the embeddings."""
     copies: int = 32
-    """Copies of the task that are trained on and vote, itself included."""
+    """Augmented copies of the task, including the task itself, that are used for training and voting."""
     batch_size: int = 32
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """A copy of a model that has learned a task."""
+    """A copy of a model, adapted to a task."""
 
     model: ACTModel
     symmetries: ArcSymmetries
@@ -58,7 +58,7 @@ class Adapted:
 
 
 def check_adaptable(model: ACTModel, adaptation: Adaptation) -> None:
-    """Raises ConfigError where there is nothing that adapting could move."""
+    """Raises ConfigError if the model has no parameters that adapting could train."""
     if getattr(model.inner, "puzzle_emb", None) is None and not adaptation.weights:
         raise ConfigError(
             "--adapt: the model has no puzzle embeddings to fit; --adapt-weights trains a copy of its weights"
@@ -68,7 +68,7 @@ def check_adaptable(model: ACTModel, adaptation: Adaptation) -> None:
 def adapt(
     model: ACTModel, config: TrainConfig, task: str, demonstrations: Sequence[Pair], adaptation: Adaptation
 ) -> Adapted:
-    """Trains a copy of `model` on demonstrations for `adaptation.steps` steps, at the rates of its training."""
+    """Trains a copy of `model` on demonstrations for `adaptation.steps` steps with its original learning rates."""
     examples = Examples.draw(demonstrations)
     rng = task_rng(adaptation.seed, task, _CHOOSE)
     symmetries = distinct_symmetries([examples], adaptation.copies - 1, rng)
@@ -91,9 +91,9 @@ def adapt(
 
 
 def _student(model: ACTModel, copies: int, *, trains: bool) -> ACTModel:
-    """A copy with a fresh table, each row where the known tasks are on average."""
+    """A copy of the model with a new embedding table; every row is the mean of the known tasks' rows."""
     table = getattr(model.inner, "puzzle_emb", None)
-    # The known tasks' embeddings may be gigabytes: they are not copied.
+    # Do not copy the embeddings of the known tasks, which may take gigabytes.
     memo = {} if table is None else {id(table): None}
     student = copy.deepcopy(model, memo)
     if table is not None:

@@ -77,7 +77,7 @@ def _open_tasks(source: str, stdin: IO[bytes] | None) -> list[Task]:
 
 @contextmanager
 def _submission_file(path: Path | None) -> Iterator[dict[str, Any]]:
-    """A document that is written to `path` when the block ends well."""
+    """Yields a document that is written to `path` if the block ends without an error."""
     if path is not None:
         refuse_unwritable(path)
     document: dict[str, Any] = {}

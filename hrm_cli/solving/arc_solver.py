@@ -1,7 +1,7 @@
-"""ARC tasks → votes of all their copies → answers.
+"""Solves ARC tasks by voting over their augmented copies.
 
-A task that the checkpoint was trained on has embeddings of its own, one for each copy. For another task there are
-none: the record says so, unless adapting fits some to its demonstrations first. ARC has no rules: an answer is
+A task that the checkpoint was trained on has its own embeddings, one per copy. Other tasks have none. Then the record
+notes this, unless adapting fits embeddings to the demonstrations first. ARC has no rules: an answer is
 verified
 only where the file gives a solution.
 """
@@ -39,16 +39,16 @@ class Effort:
     max_steps: int
     adaptive: bool
     votes: int | None = None
-    """Copies that vote at most, the task as it is among them; None: all that the checkpoint knows."""
+    """Largest number of copies that vote, including the original task; None: all that the checkpoint knows."""
     batch_size: int = 256
     adaptation: Adaptation | None = None
     trace: bool = False
-    """Keep the reasoning steps of the copy whose answer wins."""
+    """Whether to keep the reasoning steps of the copy with the winning answer."""
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A task's copies as the model knows them."""
+    """The copies of a task for which the model has embeddings."""
 
     model: ACTModel
     symmetries: ArcSymmetries
@@ -61,15 +61,15 @@ class _Known:
 
 @dataclass(frozen=True)
 class _Vote:
-    """What the copies of a task answered."""
+    """The answers of the copies of a task."""
 
     votes: Votes
     inputs: int = 1
-    """Test inputs; row i of the vote is copy i // inputs."""
+    """Number of test inputs; row i of the vote belongs to copy i // inputs."""
     steps: int = 0
-    """Of the copy that took longest."""
+    """Reasoning steps of the copy that took the most."""
     symmetries: ArcSymmetries | None = None
-    """The copies; None where the model knows none."""
+    """The symmetries of the copies; None if the model knows no copies."""
     recorder: StepRecorder | None = None
 
     @property
@@ -92,14 +92,14 @@ class _Vote:
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """How an adapted model did on demonstrations that it was not shown."""
+    """The score of an adapted model on demonstrations held out from adapting."""
 
     right: int
     of: int
 
 
 class ArcSolver:
-    """Solves tasks with one checkpoint. Raises CheckpointError or ConfigError where it cannot."""
+    """Solves tasks with one checkpoint. Raises CheckpointError or ConfigError if the checkpoint cannot solve tasks."""
 
     def __init__(self, model: ACTModel, card: ModelCard, effort: Effort) -> None:
         if effort.adaptation is not None:
@@ -173,7 +173,7 @@ class ArcSolver:
                     tokens[part][done],
                     step.predictions[step.finished].cpu().numpy(),
                     step.q_halt[step.finished].float().cpu().numpy(),
-                    # Of equal answers the one of the task itself comes first, whichever halts sooner.
+                    # Break ties in favor of the original task's answer, regardless of which copy halts first.
                     start + done,
                 )
                 longest = max(longest, step.step)

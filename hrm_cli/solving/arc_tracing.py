@@ -1,4 +1,4 @@
-"""The reasoning steps of a task's augmented copies, kept so that those of the copy whose answer won can be shown."""
+"""Records the reasoning steps of a task's augmented copies, to show those of the copy with the winning answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hrm_cli.solving.solution import TraceStep
 
 
 class StepRecorder:
-    """What each row of a vote would have answered after each of its steps, 900 bytes a step."""
+    """Stores each row's answer after each step, 900 bytes per step."""
 
     def __init__(self) -> None:
         self._steps: dict[int, list[tuple[int, Tokens, float]]] = {}
@@ -24,13 +24,13 @@ class StepRecorder:
         predictions: NDArray[np.integer],
         q_halt: NDArray[np.floating],
     ) -> None:
-        """One step of some rows: their numbers `[b]`, predicted fields `[b, 900]` and halt values `[b]`."""
+        """Adds one step of some rows: their indices `[b]`, predicted fields `[b, 900]` and halt values `[b]`."""
         tokens = predictions.astype(np.uint8)
         for row, field, value in zip(rows.tolist(), tokens, q_halt.tolist(), strict=True):
             self._steps.setdefault(row, []).append((step, field, value))
 
     def trace(self, row: int, symmetry: ArcSymmetry) -> tuple[TraceStep, ...]:
-        """The steps of a row that holds a task under `symmetry`, brought back to the task itself."""
+        """The steps of a row whose task is transformed by `symmetry`, mapped back to the original task."""
         domain, undo = ArcDomain(), symmetry.inverse()
         return tuple(
             TraceStep(step, _undone(domain.decode(tokens), undo), value)

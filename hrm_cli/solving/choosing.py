@@ -1,4 +1,4 @@
-"""Which model solves which puzzle: the one that was named, or the bundled one for the puzzle's domain and size."""
+"""Chooses the model for each puzzle: the named checkpoint, or the bundled model for the puzzle's domain and size."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from hrm_cli.solving.solver import solve_puzzles, trained_domain, unreadable
 Item = Puzzle | Unreadable
 
 MOST_WAITING = 1_000
-"""Pieces of a file that are kept until the first puzzle shows which model deals with them."""
+"""Largest number of items buffered before the first puzzle, which determines their model."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The options of a solve; None takes the model's default."""
+    """The options of a solve; None uses the model's default."""
 
     max_steps: int | None = None
     halt: Literal["adaptive", "full"] | None = None
@@ -42,7 +42,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model, ready to solve puzzles of its domain."""
+    """A loaded model with its domain."""
 
     model: ACTModel
     card: ModelCard
@@ -51,16 +51,16 @@ class LoadedModel:
 
     @classmethod
     def load(cls, checkpoint: Path, device: torch.device) -> LoadedModel:
-        """The model of a checkpoint. Raises CheckpointError."""
+        """Loads the model of a checkpoint. Raises CheckpointError."""
         model, card = load_model(checkpoint, device)
         return cls(model, card, trained_domain(card), str(checkpoint).startswith(SCHEME))
 
     def steps(self, asked: Asked) -> int:
-        """Reasoning steps at most, of a first answer."""
+        """Largest number of reasoning steps for a first answer."""
         return asked.max_steps or self.card.preset.eval.max_steps or self.model.arch.halt_max_steps
 
     def adaptive(self, asked: Asked) -> bool:
-        """Whether a puzzle ends when the model halts it."""
+        """Whether a puzzle finishes when the model halts it."""
         return (asked.halt or self.card.preset.eval.halt) == "adaptive"
 
     def solve(
@@ -72,7 +72,7 @@ class LoadedModel:
         progress: Progress | None = None,
         done: int = 0,
     ) -> Iterator[Solution]:
-        """`solve_puzzles` with what is asked; `reasoner` stands in for the model. Raises ConfigError."""
+        """Calls `solve_puzzles` with the requested options. `reasoner` replaces the model. Raises ConfigError."""
         steps = self.steps(asked)
         return solve_puzzles(
             reasoner or self.model,
@@ -98,10 +98,10 @@ class LoadedModel:
 def solve_with_bundled(
     items: Iterable[Item], asked: Asked, device: torch.device, *, progress: Progress | None = None
 ) -> Iterator[tuple[Domain, Solution]]:
-    """Every puzzle by the bundled model for its size, in order; a file may hold puzzles of several sizes.
+    """Solves every puzzle, in order, with the bundled model for its size. A file may hold puzzles of several sizes.
 
-    Raises CheckpointError where there is no model for any of them, and PuzzleError where nothing is a puzzle. A puzzle
-    without a model is named and the others are solved.
+    Raises CheckpointError if no puzzle has a model, and PuzzleError if no item is a puzzle. A puzzle without a model is
+    reported, and the others are solved.
     """
     loaded: dict[str, LoadedModel] = {}
     done = 0
@@ -121,9 +121,9 @@ def solve_with_bundled(
 
 
 def _assigned(items: Iterable[Item]) -> Iterator[tuple[str | None, Item]]:
-    """Every item with the name of the model that deals with it; what is not a puzzle goes with its neighbors.
+    """Every item with the name of its model. An item that is not a puzzle gets the model of its neighbors.
 
-    None is the name where very many items have come before the first puzzle.
+    The name is None if too many items precede the first puzzle.
     """
     models: dict[tuple[object, ...], str | CheckpointError] = {}
     current: str | None = None

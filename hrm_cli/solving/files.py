@@ -1,6 +1,6 @@
-"""The files of a solve: puzzles in, answers and a picture out.
+"""The input and output files of a solve: puzzles, answers and a picture.
 
-Both are checked before a model is loaded, so that errors appear at once.
+All are checked before a model is loaded, so that errors appear immediately.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from hrm_cli.solving.request import STDIN, standard_input
 from hrm_cli.solving.solution import Solution
 
 FEW = 12
-"""Puzzles that are drawn as grids on a terminal; a longer file gets one line for each."""
+"""Largest number of puzzles that are drawn as grids on a terminal; for longer files, each puzzle gets one line."""
 
 WriteSolution = Callable[[Domain, Solution], None]
 Draw = Callable[[Domain, Solution], str]
-"""Makes the text of a picture."""
+"""Returns the SVG text of a picture."""
 
 
 class OpenedPuzzles:
@@ -36,9 +36,9 @@ class OpenedPuzzles:
         first = list(islice(items, FEW + 1))
         self.are_few = len(first) <= FEW
         self.first = first
-        """Those read so far."""
+        """The items read so far."""
         self.skipped = skipped
-        """The lines that belong to no puzzle, all of them when the last puzzle has been read."""
+        """The lines that are not part of a puzzle; complete once the last puzzle has been read."""
         self._items = chain(first, items)
 
     def __iter__(self) -> Iterator[Puzzle | Unreadable]:
@@ -46,15 +46,15 @@ class OpenedPuzzles:
 
 
 def open_puzzles(source: Path | IO[bytes]) -> OpenedPuzzles:
-    """The puzzles of a file or of standard input. Raises PuzzleError when it is not a puzzle file at all."""
+    """The puzzles of a file or of standard input. Raises PuzzleError if it is not a puzzle file."""
     skipped = SkippedLines()
     return OpenedPuzzles(read_puzzles(source, skipped=skipped), skipped)
 
 
 def open_text(text: str) -> OpenedPuzzles:
-    """The puzzles of the file `text`, or, where there is none of that name, those that `text` itself spells.
+    """The puzzles in the file named `text`. If there is no such file, `text` itself is parsed as puzzles.
 
-    Raises PuzzleError where it is neither.
+    Raises PuzzleError if it is neither.
     """
     is_one_line = "\n" not in text
     path = Path(text)
@@ -75,24 +75,24 @@ def open_text(text: str) -> OpenedPuzzles:
 
 
 def _exists(text: str) -> bool:
-    """Whether there is a file or folder of that name."""
+    """Whether a file or folder with that name exists."""
     try:
         return "\n" not in text and Path(text).exists()
-    except (OSError, ValueError):  # longer than a name may be
+    except (OSError, ValueError):  # the text is too long for a file name
         return False
 
 
 def open_sources(sources: Sequence[str], stdin: IO[bytes] | None) -> OpenedPuzzles:
     """The puzzles of all sources, one after the other: files, texts of puzzles, or `-` for standard input.
 
-    One source is looked at as `open_text` does. Of several, all have to exist, and a file that holds no puzzle is an
-    Unreadable: the others are still solved. Raises PuzzleError.
+    A single source is handled by `open_text`. Several sources must all exist. A file without a puzzle then becomes an
+    Unreadable, and the others are still solved. Raises PuzzleError.
     """
     if len(sources) == 1:
         source = sources[0]
         return open_puzzles(standard_input(stdin)) if source == STDIN else open_text(source)
     skipped = SkippedLines(names_files=True)
-    # Files are opened when it is their turn; errors in names are raised before the first puzzle is solved.
+    # Files are opened one after the other, but missing files are reported before the first puzzle is solved.
     streams = [_stream(source, stdin) for source in sources]
     return OpenedPuzzles(chain.from_iterable(_items(stream, skipped) for stream in streams), skipped)
 
@@ -117,13 +117,13 @@ def _items(source: Path | IO[bytes], skipped: SkippedLines) -> Iterator[Puzzle |
 
 
 def first_puzzle(items: Iterable[Puzzle | Unreadable]) -> Puzzle:
-    """The first that is one. Raises PuzzleError with what is wrong where none is."""
+    """The first item that is a puzzle. Raises PuzzleError with the reason if there is none."""
     unreadable: Unreadable | None = None
     for item in items:
         if isinstance(item, Puzzle):
             return item
         unreadable = unreadable or item
-    assert unreadable is not None  # a file without any item is refused when it is opened
+    assert unreadable is not None  # opening a file without any item raises an error
     raise PuzzleError(f"{unreadable.where}: {unreadable.reason}")
 
 
@@ -136,11 +136,11 @@ def answer_files(
     draw: Draw | None = None,
     with_trace: bool = False,
 ) -> Iterator[WriteSolution]:
-    """A function to call with every solution, which writes `output` and `picture`. Raises ConfigError.
+    """Yields a function that writes every solution to `output` and `picture`. Raises ConfigError.
 
-    `output` holds one answer a line, empty where none obeys the rules; where its name ends in .jsonl it holds
-    records, `with_trace` or without.
-    `picture` holds what `draw` makes of the first solved puzzle, or the first answered one where none is solved.
+    `output` gets one answer per line, or an empty line if no answer obeys the rules. If its name ends in .jsonl, it
+    gets JSON records, with the trace if `with_trace`.
+    `picture` gets the drawing, made by `draw`, of the first solved puzzle, or else of the first answered one.
     """
     _refuse_collisions(sources, output, picture)
     with ExitStack() as stack:

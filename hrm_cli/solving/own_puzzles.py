@@ -1,4 +1,4 @@
-"""Inputs of own puzzles to be answered: from files, standard input, text or Python."""
+"""Reads inputs of own puzzles to answer: from files, standard input, text or Python."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def refuse_options(request: SolveRequest) -> None:
 def own_puzzles(
     sources: Sequence[str], domain: GridsDomain, stdin: IO[bytes] | None = None
 ) -> Iterator[Item]:
-    """The inputs of files, of texts, or of standard input (`-`), in order; an Unreadable for what is none.
+    """The inputs of files, of texts, or of standard input (`-`), in order; an Unreadable for each invalid input.
 
-    Files are those that datasets are built from (an output in them is compared with the answer), or text files with an
-    input a line. Raises PuzzleError for a file that is not there.
+    Files have the formats of dataset sources (an output in them is compared with the answer), or are text files with
+    one input per line. Raises PuzzleError for a missing file.
     """
     for source in sources:
         yield from _of_source(source, domain, stdin)
@@ -81,7 +81,7 @@ def _of_source(source: str, domain: GridsDomain, stdin: IO[bytes] | None) -> Ite
     except PuzzleError as error:
         if not found:
             raise
-        # What was read before is answered; the rest of the file cannot be.
+        # Inputs read before the error are answered; the rest of the file is lost.
         yield Unreadable("", f"{error}; the file was read up to there", domain.name)
         return
     if not found:
@@ -94,7 +94,7 @@ def _text_file(path: Path) -> Iterator[Pair]:
 
 
 def _lines(stream: IO[bytes], name: str) -> Iterator[Pair]:
-    """A puzzle a line: JSON, or text with / between rows."""
+    """One puzzle per line: JSON, or text with / between rows."""
     for number, line in enumerate(lines_of(stream, name), start=1):
         where = f"{name}:{number}"
         if not isinstance(line, str):
@@ -115,7 +115,7 @@ def _puzzle(pair: Pair, domain: GridsDomain) -> Item:
 
 
 def _expected(pair: Pair, domain: GridsDomain) -> Grid | None:
-    """The output beside an input, where the file has one that the model could give."""
+    """The expected output of an input, if the file has one and the model could produce it."""
     if pair.wanted is None or (isinstance(pair.wanted, str) and not pair.wanted.strip()):
         return None
     try:
@@ -125,7 +125,7 @@ def _expected(pair: Pair, domain: GridsDomain) -> Grid | None:
 
 
 def given_puzzles(puzzles: Any, domain: GridsDomain) -> Iterator[Item]:
-    """The same from Python: a path, a text, a grid as lists or an array, or several of these."""
+    """The inputs given from Python: a path, a text, a grid as lists or an array, or several of these."""
     if isinstance(puzzles, str | Path):
         yield from own_puzzles([str(puzzles)], domain)
     elif isinstance(puzzles, np.ndarray) and puzzles.ndim <= 2:
@@ -147,6 +147,6 @@ def _is_grid(value: Any) -> bool:
 
 
 def counted_ahead(items: Iterator[Item], most: int) -> tuple[Iterable[Item], bool]:
-    """The same items, and whether there are at most so many."""
+    """The same items, and whether there are at most `most` of them."""
     first = list(islice(items, most + 1))
     return chain(first, items), len(first) <= most

@@ -1,7 +1,7 @@
-"""A solve that is paused and resumed: the recurrent carry on disk.
+"""Pauses and resumes a solve by saving the recurrent carry to disk.
 
-What a key-value cache is to a language model, the carry is to a recurrent reasoner: all that it knows of a puzzle so
-far. A resumed solve continues bit-exactly where it stopped, because the same rows meet in the same batch.
+The carry is the complete recurrent state for a puzzle, comparable to the key-value cache of a language model. A
+resumed solve continues bit-exactly, because its batches contain the same rows.
 
 Letters in shapes: k rows of a batch that ran out of steps, S tokens of a puzzle.
 """
@@ -38,7 +38,7 @@ CARRY_FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class PausedBatch:
-    """The rows of one batch that had not halted when the steps ran out."""
+    """The rows of one batch that had not halted when they reached the step limit."""
 
     tokens: Tensor
     """The puzzles `[k, S]`, int32."""
@@ -47,14 +47,14 @@ class PausedBatch:
 
 
 class PausingModel:
-    """A model that appends the carry of every row that runs out of steps to `batches`; for `solve_puzzles`."""
+    """A model for `solve_puzzles` that appends the carry of every row that reaches the step limit to `batches`."""
 
     def __init__(self, model: Reasoner, batches: list[PausedBatch]) -> None:
         self._model, self._batches = model, batches
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self._model.device
 
     def infer(
@@ -78,13 +78,13 @@ class ResumedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self._model.device
 
     def infer(
         self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
     ) -> Generator[InferenceStep, Tensor | None, None]:
-        """The steps after those already taken."""
+        """The remaining steps, after those already taken."""
         paused = (self._carry, self._taken)
         return self._model.infer(inputs, puzzle_identifiers, max_steps, adaptive=adaptive, paused=paused)
 
@@ -95,9 +95,9 @@ class PausedSolve:
 
     path: Path
     taken: int
-    """Steps that every row has had."""
+    """Number of steps that every row has taken."""
     puzzles: list[tuple[int, Puzzle]]
-    """Each with its place in the file of the first solve."""
+    """Each puzzle with its position in the file of the first solve."""
     batches: list[PausedBatch]
 
 
@@ -109,9 +109,9 @@ def save_carry(
     batches: list[PausedBatch],
     solutions: list[Solution],
 ) -> int:
-    """Writes what is needed to continue; returns how many puzzles that are.
+    """Writes the data needed to continue. Returns the number of paused puzzles.
 
-    `solutions` are those of the same solve that took all its steps, in order: the paused rows are among them.
+    `solutions` are the solutions of the same solve that took all steps, in order. They include the paused rows.
     """
     candidates = iter(solutions)
     puzzles = []
@@ -143,7 +143,7 @@ def save_carry(
 
 
 def load_carry(path: Path, card: ModelCard, domain: Domain) -> PausedSolve:
-    """Raises CheckpointError when the file is not a carry, or was made with another checkpoint."""
+    """Loads a carry. Raises CheckpointError if the file is not a carry, or was made with another checkpoint."""
     try:
         metadata = read_safetensors_header(path).metadata
         with safe_open(path, framework="pt") as file:
@@ -183,7 +183,7 @@ def _count(metadata: Mapping[str, str], name: str) -> int:
 
 
 def _listed(document: Any, domain: Domain) -> list[tuple[int, Puzzle]]:
-    """The paused puzzles with their places. Raises ValueError or PuzzleError."""
+    """Parses the paused puzzles with their positions. Raises ValueError or PuzzleError."""
     if not isinstance(document, list):
         raise ValueError("puzzles: a list is expected")
     puzzles = []
@@ -200,7 +200,7 @@ def _listed(document: Any, domain: Domain) -> list[tuple[int, Puzzle]]:
 def _check_rows(
     batches: list[PausedBatch], puzzles: list[tuple[int, Puzzle]], card: ModelCard, domain: Domain
 ) -> None:
-    """Raises ValueError where states, tokens and puzzles are not of the same rows, or not of this model's shape."""
+    """Raises ValueError if states, tokens and puzzles do not match each other or the shapes of this model."""
     arch = card.preset.arch
     rows = 0
     for number, batch in enumerate(batches):
@@ -229,9 +229,9 @@ def resume_puzzles(
     trace: bool = False,
     paused_again: list[PausedBatch] | None = None,
 ) -> Iterator[Solution]:
-    """Continues every paused puzzle up to `max_steps` in total. Raises ConfigError when those are used up.
+    """Continues every paused puzzle up to `max_steps` in total. Raises ConfigError if these are used up.
 
-    Rows that run out of steps once more are appended to `paused_again`, where that is given.
+    Rows that reach the limit again are appended to `paused_again`, if given.
     """
     if max_steps <= paused.taken:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What a user asks of a solve, checked before torch is loaded, and who watches it."""
+"""A user's request for a solve, which is checked before torch is loaded, and the watcher interface."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from hrm_cli.solving.solution import Solution
 
 STDIN = "-"
-"""Stands for standard input."""
+"""The source name for standard input."""
 
 
 @dataclass(frozen=True)
 class SolveRequest:
-    """Puzzles, a model, and how hard it tries; None leaves a value to the model."""
+    """Puzzles, a model, and options for effort. None uses the model's default."""
 
     sources: tuple[str, ...] = ()
     """Puzzle files, `-`, or texts of puzzles; none with `resume_carry`."""
@@ -33,7 +33,7 @@ class SolveRequest:
     save_carry: Path | None = None
     resume_carry: Path | None = None
     votes: int | None = None
-    """ARC, as are those up to `submission`."""
+    """For ARC only, like the fields up to `submission`."""
     adapt: int | None = None
     adapt_weights: bool = False
     submission: Path | None = None
@@ -41,16 +41,19 @@ class SolveRequest:
     device: str = "auto"
     seed: int = 0
     effort: Literal["low", "medium", "high"] | None = None
-    """What follows a failed first answer; None: medium for bundled models, else only what is requested below."""
+    """Level of further effort after a failed first answer.
+
+    None: medium for bundled models; for other models only what the fields below request.
+    """
     search: int | None = None
-    """Nodes of the search at most."""
+    """Largest number of search nodes."""
     search_steps: int | None = None
     search_rules: bool = False
     restarts: int | None = None
     noise_init: float | None = None
     noise: float | None = None
     seconds: float | None = None
-    """For all further effort together."""
+    """Time limit for all further effort."""
     check_with: str | None = None
     """`FILE.py:FUNCTION` that judges answers to own puzzles."""
 
@@ -60,14 +63,14 @@ class SolveRequest:
         return tuple(Path(source) for source in self.sources if source != STDIN)
 
     def check_sources(self) -> None:
-        """Raises ConfigError unless puzzle files or a saved state are named, and standard input at most once."""
+        """Raises ConfigError if neither puzzles nor a saved state are given, or standard input is given twice."""
         if bool(self.sources) == (self.resume_carry is not None):
             raise ConfigError("name either a PUZZLE_FILE or a saved state (--resume-carry FILE)")
         if self.sources.count(STDIN) > 1:
             raise ConfigError("-: standard input can be read only once")
 
     def check(self, *, has_tasks: bool) -> None:
-        """Raises ConfigError or CheckpointError for options that do not go together, or with these puzzles.
+        """Raises ConfigError or CheckpointError for options that conflict with each other or with these puzzles.
 
         `has_tasks`: the source holds ARC tasks.
         """
@@ -113,23 +116,23 @@ class SolveRequest:
 
 
 class Watcher:
-    """Is shown every solution as it is found; this one ignores them."""
+    """Receives every solution when it is found. This base class ignores them."""
 
     def begin(self, *, are_few: bool, are_tasks: bool) -> None:
-        """The puzzles have been opened: whether there are few enough to draw, and whether they are ARC tasks."""
+        """Called when the puzzles are open: whether they are few enough to draw, and whether they are ARC tasks."""
 
     def show(self, domain: Domain, solution: Solution) -> None:
-        """One more puzzle has been dealt with."""
+        """Called for every finished puzzle."""
 
     def trying(self, stage: str, left: int) -> None:
-        """Further effort on puzzles whose first answers failed: its stage, and how many are still open."""
+        """Called during further effort with its stage and the number of unsolved puzzles."""
 
     def note(self, text: str) -> None:
-        """Something about the solve as a whole."""
+        """Called with a note on the solve as a whole."""
 
 
 def standard_input(stdin: IO[bytes] | None) -> IO[bytes]:
-    """The stream. Raises PuzzleError where there is none."""
+    """The standard input stream. Raises PuzzleError if there is none."""
     if stdin is None:
         raise PuzzleError("standard input: there is none; name a file")
     return stdin

@@ -1,4 +1,4 @@
-"""From a request to verified answers: opens the files, loads the model, solves, writes what was requested."""
+"""Executes a solve request: opens the files, loads the model, solves, and writes the requested outputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     FindDevice = Callable[[str], torch.device]
 
 _PEEKED = 4096
-"""Bytes looked at to tell tasks from grids."""
+"""Number of bytes examined to distinguish tasks from grids."""
 
 
 def solve_request(
@@ -40,10 +40,10 @@ def solve_request(
     draw: Draw | None = None,
     find_device: FindDevice | None = None,
 ) -> SkippedLines | None:
-    """Solves what is requested and returns the lines of the file that belong to no puzzle, where it is one of grids.
+    """Executes a request. For files of grids, returns the lines that are not part of a puzzle.
 
-    `stdin` is read where the source is `-`; `draw` makes the picture. What is wrong with the files or the options is
-    raised before torch is loaded: PuzzleError, ConfigError, CheckpointError.
+    `stdin` is read if the source is `-`; `draw` makes the picture. Errors in files or options are raised before torch
+    is loaded: PuzzleError, ConfigError, CheckpointError.
     """
     request.check_sources()
     is_own = _answers_own(request)
@@ -73,7 +73,7 @@ def solve_request(
     ) as write:
 
         def found(domain: Domain, solution: Solution) -> None:
-            # Stored before it is shown, so that an interruption between the two loses no printed answer.
+            # Write the answer before showing it, so that an interrupt between the two loses no printed answer.
             write(domain, solution)
             watcher.show(domain, solution)
 
@@ -82,7 +82,10 @@ def solve_request(
 
 
 def _answers_own(request: SolveRequest) -> bool:
-    """Whether the checkpoint was trained on own puzzles. One that cannot be read is refused later, after the files."""
+    """Whether the checkpoint was trained on own puzzles.
+
+    An unreadable checkpoint is reported later, after the files.
+    """
     if request.checkpoint is None:
         return False
     from hrm_cli.checkpoints.peeking import trained_on
@@ -93,7 +96,10 @@ def _answers_own(request: SolveRequest) -> bool:
 def solve_own(
     request: SolveRequest, watcher: Watcher, stdin: IO[bytes] | None, find_device: FindDevice | None
 ) -> None:
-    """Answers own puzzles with a checkpoint trained on such. Raises PuzzleError, ConfigError or CheckpointError."""
+    """Answers own puzzles with a checkpoint trained on own puzzles.
+
+    Raises PuzzleError, ConfigError or CheckpointError.
+    """
     from hrm_cli.models.device import resolve_device
     from hrm_cli.puzzles.grids.domain import GridsDomain
     from hrm_cli.solving.choosing import Asked, LoadedModel
@@ -182,7 +188,7 @@ def _hold_tasks(sources: Sequence[str], stdin: IO[bytes] | None) -> bool:
 
 
 def holds_tasks(source: str, stdin: IO[bytes] | None = None) -> bool:
-    """Whether what is to be solved is a JSON object: ARC tasks. Lists are grids of digits."""
+    """Whether the source is a JSON object, that is, ARC tasks. JSON lists are grids of digits."""
     if source != STDIN:
         if not source.lower().endswith(".json"):
             return False
@@ -190,7 +196,7 @@ def holds_tasks(source: str, stdin: IO[bytes] | None = None) -> bool:
             with Path(source).open("rb") as stream:
                 return _begins_as_object(stream.read(_PEEKED), default=True)
         except OSError:
-            # The reader of tasks says what is wrong with the file.
+            # The task reader will report what is wrong with the file.
             return True
     return isinstance(stdin, io.BufferedReader) and _begins_as_object(stdin.peek(_PEEKED), default=False)
 

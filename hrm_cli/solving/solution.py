@@ -14,23 +14,23 @@ Status = Literal["solved", "answered", "unsolved", "invalid", "multiple"]
 
 @dataclass(frozen=True)
 class TraceStep:
-    """What the model would have answered after one reasoning step."""
+    """The model's answer after one reasoning step."""
 
     step: int
     """Counted from 1."""
     grid: Grid
     q_halt: float
-    """Value of halting here; its sigmoid is the probability that the answer is right, as the model sees it."""
+    """Halt value (logit); its sigmoid is the model's estimate that the answer is correct."""
 
 
 @dataclass(frozen=True)
 class Solution:
-    """One puzzle of a file, dealt with."""
+    """The result for one puzzle of a file."""
 
     index: int
-    """Place among the puzzles of the file, counted from 1."""
+    """Position among the puzzles of the file, counted from 1."""
     where: str
-    """Where the puzzle is: `file.txt:3`."""
+    """File and line of the puzzle: `file.txt:3`."""
     status: Status
     """solved: the answer obeys the rules. answered: there are no rules to tell (own puzzles). unsolved: it
     does not. multiple: the puzzle has more than one solution, whatever the answer. invalid: there was nothing to
@@ -39,38 +39,38 @@ class Solution:
     """The first violated rule, or what is wrong with the puzzle; when solved, what else the domain says of the answer
     (mazes: whether its path is the shortest), mostly nothing."""
     puzzle: Puzzle | None = None
-    """None where the file holds no puzzle."""
+    """None if this piece of the file is not a puzzle."""
     answer: Grid | None = None
     verified: bool = False
     """Whether the answer obeys the rules."""
     steps: int = 0
-    """Reasoning steps of the try that gave the answer."""
+    """Reasoning steps of the attempt that gave the answer."""
     attempts: int = 0
-    """Augmented copies of the puzzle that were tried, itself included: 1 where its first answer was right."""
+    """Number of augmented copies tried, including the puzzle itself; 1 if its first answer was correct."""
     seconds: float = 0.0
-    """Time from the start of its batch until this puzzle was dealt with."""
+    """Time from the start of its batch until this puzzle was finished."""
     truth: Grid | None = None
-    """The only solution, where there is exactly one and it is known."""
+    """The unique solution, if there is exactly one and it is known."""
     trace: tuple[TraceStep, ...] = ()
-    """The steps of the try that gave the answer, if they were requested."""
+    """The steps of the attempt that gave the answer, if requested."""
     attempt: int = 0
-    """Which of them gave the answer; 1 is the puzzle itself."""
+    """Number of the attempt that gave the answer; 1 is the puzzle itself."""
     one_pass: bool = False
-    """Whether the first answer to the puzzle as it is was verified."""
+    """Whether the first answer to the original puzzle was verified."""
     how: str = "pass"
-    """What gave the answer: the first pass, copies, search or restarts; for ARC tasks votes."""
+    """The stage that gave the answer: the first pass, copies, search or restarts; votes for ARC tasks."""
     nodes: int = 0
-    """Nodes of the search begun."""
+    """Number of search nodes evaluated."""
     total_steps: int = 0
-    """Reasoning steps of everything that was tried."""
+    """Total reasoning steps of all attempts."""
     flops: int | None = None
-    """What these take; None where the model is not known."""
+    """FLOPs of these steps; None if the model is unknown."""
     demonstrations: tuple[tuple[Grid, Grid], ...] = ()
-    """Of an ARC task: its inputs with their outputs."""
+    """ARC: the demonstration inputs with their outputs."""
     second: Grid | None = None
     """ARC: the second of the two answers that count."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What else the JSON record says, such as an ARC task's votes."""
+    """Additional entries of the JSON record, such as the votes of an ARC task."""
 
     def document(self, domain: Domain, *, with_trace: bool = False) -> dict[str, Any]:
         """The JSON record."""
@@ -95,7 +95,7 @@ class Solution:
         }
         if with_trace:
             record["trace"] = [
-                # JSON has no NaN: a model that diverged says null.
+                # JSON has no NaN, so a diverged model gives null.
                 {
                     "step": step.step,
                     "grid": domain.text(step.grid),
@@ -108,28 +108,28 @@ class Solution:
 
 @dataclass
 class Tally:
-    """How many puzzles ended how."""
+    """Counts puzzles by status."""
 
     statuses: dict[Status, int] = field(
         default_factory=lambda: {"solved": 0, "answered": 0, "unsolved": 0, "multiple": 0, "invalid": 0}
     )
     solved_by: dict[str, int] = field(default_factory=dict)
-    """The solved, by what gave the answer: `Solution.how`."""
+    """Number of solved puzzles by the stage that gave the answer (`Solution.how`)."""
     tried_harder: bool = False
-    """Whether more than one pass was made at any puzzle."""
+    """Whether any puzzle needed more than one pass."""
     unreadable: int = 0
-    """Those of the invalid that are not puzzles at all."""
+    """Number of invalid items that are not puzzles."""
     first_unreadable: Solution | None = None
 
     @property
     def total(self) -> int:
-        """All puzzles so far."""
+        """Number of puzzles so far."""
         return sum(self.statuses.values())
 
     def add(self, solution: Solution) -> None:
-        """Counts one more."""
+        """Counts one solution."""
         self.statuses[solution.status] += 1
-        # Votes are no further effort: all copies of an ARC task answer, whatever the first of them does.
+        # Votes do not count as further effort, because all copies of an ARC task always answer.
         is_further = solution.how != "votes" and solution.attempt > 0 and solution.attempts > 1
         self.tried_harder |= is_further or solution.nodes > 0
         if solution.status == "solved":

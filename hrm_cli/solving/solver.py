@@ -1,8 +1,8 @@
-"""Puzzles → model → answers verified by the rules, batch by batch and in order.
+"""Solves puzzles batch by batch and in order, and verifies the answers by the rules.
 
-A batch first gets one pass; puzzles whose answer breaks a rule get further effort
-(`hrm_cli.evaluation.effort`). Memory is bounded by one batch, however long the file is. What a puzzle's copies and
-restarts are depends on the seed and on its place in the file, not on the batch it falls into.
+A batch first gets one pass. Puzzles whose answer breaks a rule get further effort (`hrm_cli.evaluation.effort`). Memory
+is bounded by one batch, however long the file is. The copies and restarts of a puzzle depend on the seed and on its
+position in the file, not on its batch.
 
 Letters in shapes: b unfinished rows, S tokens of a puzzle.
 """
@@ -46,7 +46,7 @@ StepListener = Callable[[int, int], None]
 
 
 def trained_domain(card: ModelCard) -> Domain:
-    """The domain that a checkpoint was trained on. Raises CheckpointError where that is unknown."""
+    """The domain that a checkpoint was trained on. Raises CheckpointError if it is unknown."""
     facts = card.facts
     stated = dict(facts.domain)
     name = stated.pop("name", None)
@@ -77,11 +77,12 @@ def solve_puzzles(
     progress: Progress | None = None,
     done: int = 0,
 ) -> Iterator[Solution]:
-    """One `Solution` for every item of `puzzles`, in order; those of a batch come as soon as the batch is done.
+    """One `Solution` for every item of `puzzles`, in order. The solutions of a batch are yielded when it is finished.
 
-    A puzzle whose answer breaks a rule gets further effort, as `effort` says (None: it does not). If no answer obeys
-    the rules, the best one is given: the one with the fewest rule violations, then with the highest confidence.
-    `progress` gets the progress of further effort. `done` puzzles of the file were solved before.
+    A puzzle whose answer breaks a rule gets further effort according to `effort` (None: no further effort). If no
+    answer obeys the rules, the best one is returned: the one with the fewest rule violations, then with the highest
+    confidence. `progress` receives the progress of further effort. `done` is the number of puzzles of the file that
+    were solved before.
     """
     flops = None
     if isinstance(model, ACTModel):
@@ -100,7 +101,7 @@ def solve_puzzles(
 
 @dataclass(frozen=True)
 class _Pass:
-    """The first answers, and who is told of what."""
+    """The options and callbacks of the first pass."""
 
     max_steps: int
     adaptive: bool
@@ -108,21 +109,21 @@ class _Pass:
     on_step: StepListener | None
     progress: Progress | None
     flops: int | None
-    """Of a reasoning step."""
+    """FLOPs of one reasoning step."""
 
 
 @dataclass
 class _Work:
-    """A puzzle that the model works on."""
+    """A puzzle in progress."""
 
     index: int
     puzzle: Puzzle
     tokens: Tokens
     diagnosis: Diagnosis
     first: Try | None = None
-    """Of the puzzle as it is."""
+    """The first answer to the original puzzle."""
     later: Outcome | None = None
-    """Of further effort."""
+    """The outcome of further effort."""
     trace: tuple[TraceStep, ...] = ()
     seconds: float = 0.0
 
@@ -161,7 +162,7 @@ def _solve_batch(
                 if work.later_is_better:
                     work.trace = trace
         except KeyboardInterrupt as error:
-            # What has been found is yielded before the interruption is raised.
+            # Yield the solutions found so far before raising the interrupt.
             interruption = error
     for one in examined:
         yield _conclude(domain, one, how.flops) if isinstance(one, _Work) else one
@@ -170,7 +171,7 @@ def _solve_batch(
 
 
 def _examine(domain: Domain, item: Puzzle | Unreadable, index: int, started: float) -> Solution | _Work:
-    """The checks of a puzzle that need no model: why there is nothing to solve, or what there is to do."""
+    """Checks a puzzle without the model. Returns a final `Solution` if there is nothing to solve, else the `_Work`."""
     if isinstance(item, Unreadable):
         return unreadable(index, item, time.perf_counter() - started)
     try:
@@ -185,7 +186,7 @@ def _examine(domain: Domain, item: Puzzle | Unreadable, index: int, started: flo
 
 
 def unreadable(index: int, item: Unreadable, seconds: float = 0.0) -> Solution:
-    """The record of a piece that is not a puzzle."""
+    """The record for a piece of a file that is not a puzzle."""
     reason = f"{item.where}: {item.reason}" if item.where else item.reason
     return Solution(index, item.where, "invalid", reason, seconds=seconds)
 
@@ -205,7 +206,7 @@ def _encode(domain: Domain, puzzle: Puzzle) -> Tokens:
 def _try_once(
     model: Reasoner, domain: Domain, works: Sequence[_Work], how: _Pass
 ) -> Iterator[tuple[_Work, Try, tuple[TraceStep, ...]]]:
-    """The model's answer to each puzzle as it is, as they finish."""
+    """The model's first answer to each puzzle, yielded when the puzzle finishes."""
     tokens = np.stack([work.tokens for work in works])
     inputs = torch.from_numpy(tokens.astype(np.int32)).to(model.device)
     identifiers = torch.zeros(len(works), dtype=torch.int32, device=model.device)
@@ -231,7 +232,7 @@ def _try_once(
 
 def _violations(domain: Domain, work: _Work, answer: Tokens) -> int:
     if domain.name == OWN_PUZZLES:
-        return 0  # nothing can be said against an answer, so that nothing follows it
+        return 0  # without rules no answer can be rejected, so there is no further effort
     if has_rules(domain):
         return int(cast(BulkDomain, domain).violations(work.tokens[None], answer[None])[0])
     return 0 if domain.verify(work.puzzle.grid, domain.decode(answer)).ok else 2
@@ -240,7 +241,7 @@ def _violations(domain: Domain, work: _Work, answer: Tokens) -> int:
 def _try_again(
     model: Reasoner, domain: Domain, works: Sequence[_Work], how: _Pass, effort: Effort
 ) -> Iterator[tuple[_Work, Outcome, tuple[TraceStep, ...]]]:
-    """What further effort makes of each puzzle, with the steps of the attempt that gave the answer."""
+    """The outcome of further effort for each puzzle, with the steps of the attempt that gave the answer."""
     traces: dict[tuple[int, int], list[TraceStep]] = {}
 
     def watch(step: StepOfTries) -> None:
@@ -264,7 +265,7 @@ def _try_again(
 
 
 def _trace(model: Reasoner, domain: Domain, tokens: Tokens, steps: int) -> list[TraceStep]:
-    """The steps that the model takes on a puzzle `[S]`: a node of search starts as every puzzle does."""
+    """Recomputes the steps of the model on a puzzle `[S]`. Search nodes start from the same initial state."""
     inputs = torch.from_numpy(tokens[None].astype(np.int32)).to(model.device)
     identifiers = torch.zeros(1, dtype=torch.int32, device=model.device)
     return [
@@ -318,7 +319,7 @@ def _conclude(domain: Domain, work: _Work, flops: int | None) -> Solution:
 
 
 def _answered(domain: GridsDomain, work: _Work, answer: Grid, flops: int | None) -> Solution:
-    """The answer to a puzzle without rules, in the user's symbols; with what its file gives as output, if anything."""
+    """The answer to a puzzle without rules, in the user's symbols, and the expected output if the file has one."""
     first, expected = work.first, work.puzzle.solution
     assert first is not None
     details: dict[str, Any] = {"output": domain.record(answer)}

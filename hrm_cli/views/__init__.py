@@ -1,1 +1,1 @@
-"""Everything that is looked at: traces, drawings, pictures, charts."""
+"""Visual output: traces, drawings, pictures, charts."""

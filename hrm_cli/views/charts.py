@@ -1,4 +1,4 @@
-"""Curves of runs: charts in plain characters, and a picture by matplotlib, which is an extra."""
+"""Curves of runs: charts in plain characters, and a PNG made by matplotlib, an optional dependency."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hrm_cli.runs.records import Curve, RunRecords
 
 POINT = "●"
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
-"""Bits of a Braille cell's dots by column and row."""
+"""Bit of each dot of a Braille character, by column and row."""
 _BRAILLE = 0x2800
 
 
@@ -29,7 +29,7 @@ def chart(
 ) -> list[str]:
     """The lines of a chart of `width` × `height` cells: `line` as dots, `points` as circles on top of it.
 
-    `share` sets the axis to 0..100 %. A chart without values says so.
+    `share` sets the axis to 0..100 %. A chart without values contains a note instead of curves.
     """
     values = [*line.values, *points.values]
     if not values:
@@ -66,7 +66,7 @@ def _pairs(curve: Curve) -> list[tuple[int, float]]:
 def _place(
     point: tuple[int, float], last_step: int, low: float, high: float, width: int, height: int
 ) -> tuple[int, int]:
-    """Dot of a point, counted from the upper left corner."""
+    """The dot position of a point, counted from the upper left corner."""
     step, value = point
     x = round(step / max(last_step, 1) * (2 * width - 1))
     y = round((high - min(max(value, low), high)) / (high - low) * (4 * height - 1))
@@ -74,7 +74,7 @@ def _place(
 
 
 def _connected(dots: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The dots with those between them, so that a steep line has no gaps."""
+    """The dots, with gaps filled in so that steep lines are continuous."""
     filled = list(dots[:1])
     for (x0, y0), (x1, y1) in pairwise(dots):
         length = max(abs(x1 - x0), abs(y1 - y0))
@@ -95,9 +95,9 @@ class Figure:
 
     title: str
     training: str
-    """Name of the figure in training lines."""
+    """Key of the figure in training records."""
     evaluation: str
-    """Name in evaluation lines; empty where there is none."""
+    """Key in evaluation records; empty if there is none."""
     is_share: bool = False
 
 
@@ -116,7 +116,7 @@ FIGURES = (
 
 
 def draw_run(run: RunRecords, figures: Sequence[Figure], path: Path) -> None:
-    """Writes a PNG with one chart below the other. Raises ConfigError where it cannot."""
+    """Writes a PNG with the charts below each other. Raises ConfigError if matplotlib is missing or writing fails."""
     if path.suffix.lower() != ".png":
         raise ConfigError(f"--png {path}: the picture is a PNG; its name ends in .png")
     refuse_unwritable(path)

@@ -1,6 +1,6 @@
 """Positions of the cells in a domain's plain drawing, so that traces and pictures can mark them.
 
-In a drawing, spaces and the characters of rules separate; every other character is a cell, in reading order.
+In a drawing, spaces and the characters of rules are separators. Every other character is a cell, in reading order.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from hrm_cli.puzzles.domain import Domain, Grid
 
 _SEPARATORS = frozenset(" +-|")
 BLANK = "."
-"""How drawings show a cell without content."""
+"""The character of an empty cell."""
 SOLID = "#"
-"""A cell that is filled: a wall."""
+"""The character of a filled cell, such as a wall."""
 DOT = "o"
-"""A cell that is marked rather than written in: a piece of a path."""
+"""The character of a marked cell, such as a piece of a path."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Drawing:
 
     lines: Sequence[str]
     cells: Sequence[tuple[int, int]]
-    """Line and column of the character of each cell."""
+    """Line and column of each cell's character."""
     palette: Mapping[str, str] = field(default_factory=dict)
-    """The color of each character, in domains whose cells are colored (ARC); empty in others."""
+    """The color of each character in domains with colored cells (ARC); empty in other domains."""
 
     @property
     def symbols(self) -> list[str]:
@@ -36,7 +36,7 @@ class Drawing:
 
     @property
     def is_plan(self) -> bool:
-        """Whether cells are filled and marked rather than written in."""
+        """Whether cells are filled and marked (mazes) instead of containing symbols."""
         return not {SOLID, DOT}.isdisjoint(self.symbols)
 
     @property
@@ -73,9 +73,9 @@ def draw(domain: Domain, grid: Grid) -> Drawing:
 
 
 def changed_cells(before: Drawing | None, after: Drawing) -> set[int]:
-    """Cells of `after` whose characters differ; none where there is nothing before.
+    """Cells of `after` whose characters differ from `before`; empty if `before` is None.
 
-    Grids of ARC may differ in size: a cell that was not there differs too.
+    ARC grids may differ in size; a cell that did not exist before counts as changed.
     """
     if before is None:
         return set()

@@ -1,4 +1,4 @@
-"""Curves of several runs in one chart of plain characters, a letter for each run."""
+"""Draws curves of several runs in one chart of plain characters, with one letter per run."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from hrm_cli.runs.records import Curve
 
 SEVERAL = "*"
-"""Stands where curves of several runs meet."""
+"""The character where curves of several runs overlap."""
 _HEIGHT = 10
 
 
 def letter(number: int) -> str:
-    """A, B, C … for the runs in their order."""
+    """The letter of a run by its index: A, B, C …"""
     return chr(ord("A") + number)
 
 
 def overlay(title: str, curves: Sequence[Curve], *, width: int, share: bool = False) -> list[str]:
-    """The lines of a chart: the mean of each curve's values in every column; the steps are common to all.
+    """The lines of a chart. Every column shows the mean of each curve's values; all curves share the step axis.
 
     `share` sets the axis to 0..100 %.
     """

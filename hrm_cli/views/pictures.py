@@ -14,14 +14,14 @@ from hrm_cli.views.task_pictures import task_picture
 from hrm_cli.views.trace import Frame, frames, given_cells, wrong_cells
 
 MOST_STEPS = 4
-"""Reasoning steps shown next to the puzzle; the last is the answer."""
+"""Number of reasoning steps shown next to the puzzle; the last one is the answer."""
 
 GAP = 40
 TOP, BOTTOM = 124, 96
 GRID_SIDE = 216
 LARGEST_DIGIT = 28
 DIGIT_MIDDLE = 0.36
-"""Height of a digit's middle above its baseline, in font sizes: not every viewer centers text by itself."""
+"""Height of a digit's center above its baseline, in font sizes. Not every viewer can center text vertically."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Panel:
 
 
 def solve_picture(domain: Domain, solution: Solution) -> str:
-    """The SVG of a solution that has an answer; with the steps between, where they were traced."""
+    """The SVG of a solution with an answer, including some intermediate steps if they were traced."""
     assert solution.puzzle is not None
     assert solution.answer is not None
     if solution.demonstrations:
@@ -73,7 +73,7 @@ def _panels(domain: Domain, solution: Solution) -> list[Panel]:
                 f"step {frame.step}",
                 frame.drawing,
                 "right" if is_answer and solution.verified else "model",
-                # Since the grid next to it: steps in between are not shown.
+                # Compare with the previous grid in the picture; steps in between are not shown.
                 changed_cells(shown, frame.drawing),
                 frame.wrong,
                 frame.probability,
@@ -92,7 +92,7 @@ def _panels(domain: Domain, solution: Solution) -> list[Panel]:
 
 
 def _chosen(thinking: Sequence[Frame]) -> list[Frame]:
-    """The first step, the last, and others spread evenly between; none where nothing was traced."""
+    """The first step, the last, and others evenly spaced between them; empty if nothing was traced."""
     if not thinking:
         return []
     count = min(MOST_STEPS, len(thinking))
@@ -170,7 +170,7 @@ def _footer(panel: Panel, left: int) -> list[str]:
 
 
 def _legend(panels: Sequence[Panel], y: int) -> list[str]:
-    """What the colors mean, as far as they occur."""
+    """The legend of the colors that occur."""
     is_plan = panels[0].drawing.is_plan
     entries = [("given", "solidbox", "wall")] if is_plan else [("given", "givenbox", "given")]
     if any(panel.model_class == "model" for panel in panels[1:]):

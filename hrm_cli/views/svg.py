@@ -1,6 +1,6 @@
-"""What all SVG pictures share: their style, their frame, text and boxes.
+"""Shared parts of all SVG pictures: style, frame, text and boxes.
 
-Only strings are built; every text is escaped. All lengths are pixels.
+The functions return strings, with all text escaped. All lengths are in pixels.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ STYLE = """
 
 
 def document(width: float, height: float, title: str, subtitle: str, parts: Sequence[str]) -> str:
-    """A picture on a white card, under a title and a line that explains it."""
+    """A complete SVG document: a white card with a title, a subtitle and the given parts."""
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '

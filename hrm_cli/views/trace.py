@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 CHANGE_MARK = "*"
-"""Stands after a changed cell where there is no color."""
+"""Marks a changed cell in output without colors."""
 
 EMPTY, GIVEN, ANSWERED, CHANGED, WRONG = "dim", "bold", "cyan", "black on yellow", "bold red"
-"""Rich styles of cells; a changed cell keeps the red of a wrong one."""
+"""Rich styles of cells. A cell that is both changed and wrong stays red."""
 FILLED = "bright_black on bright_black"
-"""Of a wall, which takes the space after it as well: cells become nearly square."""
+"""Style of a wall. It includes the space after the wall, so that cells look nearly square."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One reasoning step, ready to be shown."""
+    """One reasoning step in displayable form."""
 
     step: int
     drawing: Drawing
     changed: set[int]
-    """Cells that the step before answered otherwise; none at the first step."""
+    """Cells whose answer differs from the previous step; empty at the first step."""
     wrong: set[int]
-    """Cells that differ from the only solution; where there are several, givens that were altered."""
+    """Cells that differ from the unique solution; if there are several solutions, changed givens."""
     probability: float
-    """How confident the model is that this answer is right: sigmoid of the halt value."""
+    """The model's confidence that this answer is correct: the sigmoid of the halt value."""
 
     @property
     def title(self) -> str:
@@ -63,10 +63,11 @@ def frames(domain: Domain, solution: Solution) -> Iterator[Frame]:
 
 
 def wrong_cells(domain: Domain, solution: Solution, answer: Drawing) -> set[int]:
-    """Cells of an answer that cannot be right, as far as that is known."""
+    """Cells of an answer that are known to be wrong."""
     assert solution.puzzle is not None
     if solution.verified and solution.answer is not None and answer == draw(domain, solution.answer):
-        # By the rules, even where it is not what was expected: a way through a maze that is not the shortest.
+        # A verified answer has no wrong cells, even if it differs from the expected one, such as a longer path in a
+        # maze.
         return set()
     if solution.truth is not None:
         return changed_cells(draw(domain, solution.truth), answer)
@@ -80,7 +81,7 @@ def halt_probability(q_halt: float) -> float:
 
 
 def plain_lines(frame: Frame) -> list[str]:
-    """A step for pipes: its title, then the grid with a star after every changed cell."""
+    """A step as plain lines: its title, then the grid with a star after every changed cell."""
     lines = [f"{line} " for line in frame.drawing.lines]
     for cell in frame.changed:
         row, column = frame.drawing.cells[cell]
@@ -132,9 +133,9 @@ def styled_grid(
 
 
 def given_cells(domain: Domain, puzzle: Grid) -> set[int]:
-    """The cells that the puzzle itself fills."""
+    """The cells that are given in the puzzle."""
     drawing = draw(domain, puzzle)
     if drawing.palette:
-        # An ARC input is no part of its answer.
+        # An ARC input is not part of its answer.
         return set()
     return {cell for cell, symbol in enumerate(drawing.symbols) if symbol != BLANK}
