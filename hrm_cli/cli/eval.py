@@ -71,7 +71,10 @@ def evaluate(
     sample: Annotated[
         int | None,
         typer.Option(
-            "--sample", min=1, help="Only N puzzles chosen by --seed, always the same ones.", metavar="N"
+            "--sample",
+            min=1,
+            help="Only N puzzles, sampled with --seed; the same ones every time.",
+            metavar="N",
         ),
     ] = None,
     attempts: Annotated[

@@ -172,8 +172,8 @@ EffortOption = Annotated[
     option(
         "--effort",
         "What to try if the first answer breaks a rule. low: augmented copies; medium: also a search of at most "
-        "64 nodes; high: of 512.",
-        "only the stages asked for; hrm solve with bundled models: medium",
+        "64 nodes (or 8 restarts); high: 512 nodes (or 32 restarts).",
+        "only the stages requested; hrm solve with bundled models: medium",
         panel=SEARCH,
     ),
 ]
@@ -181,7 +181,7 @@ SearchOption = Annotated[
     int | None,
     option(
         "--search",
-        "Search guided by the model, over pinned cells; 0: none.",
+        "Model-guided search that pins cells, of at most NODES nodes per puzzle; 0: none.",
         "by --effort",
         metavar="NODES",
         min=0,
@@ -202,7 +202,12 @@ SearchRulesOption = Annotated[
 RestartsOption = Annotated[
     int | None,
     option(
-        "--restarts", "Additional starts from noisy states.", "by --effort", metavar="K", min=0, panel=SEARCH
+        "--restarts",
+        "Additional attempts from noisy initial states.",
+        "by --effort",
+        metavar="K",
+        min=0,
+        panel=SEARCH,
     ),
 ]
 NoiseInitOption = Annotated[

@@ -101,6 +101,8 @@ def train(
       hrm train mine.csv train.max_minutes=5
       hrm train --preset base --nproc-per-node 8
 
+    A file of your own pairs (see hrm build-dataset grids) is built into a dataset, trained on and evaluated.
+
     Ctrl-C saves a checkpoint and stops; --resume continues from there.
     """
     from hrm_cli.runs.own_file import own_file, own_request

@@ -53,7 +53,7 @@ def test_options_are_shown_in_groups(run_hrm: RunHrm, command: str, groups: list
 
 
 def test_numbers_are_called_integer_and_float(run_hrm: RunHrm) -> None:
-    shown = run_hrm("solve", "--help").stdout
+    shown = " ".join(run_hrm("solve", "--help").stdout.split())
     assert "--max-steps INTEGER" in shown
     assert "--noise FLOAT" in shown
     assert "[default: as trained" in shown
