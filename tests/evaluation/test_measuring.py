@@ -19,6 +19,8 @@ from hrm_cli.config.schema import Preset
 from hrm_cli.data.request import BuildRequest, build_request
 from hrm_cli.distributed.world import World
 from hrm_cli.errors import ConfigError
+from hrm_cli.evaluation.effort import forward_flops
+from hrm_cli.evaluation.intervals import wilson_interval
 from hrm_cli.evaluation.measuring import measure
 from hrm_cli.evaluation.request import EvalRequest
 from hrm_cli.models.registry import build_model
@@ -71,6 +73,25 @@ def test_an_ablation_gives_the_figures_of_a_model_whose_embeddings_are_all_blank
     assert (usual["ablate_puzzle_id"], ablated["ablate_puzzle_id"]) == (False, True)
     assert ablated["cell_accuracy"] == expected["cell_accuracy"] != usual["cell_accuracy"]
     assert ablated["puzzles"] == usual["puzzles"] == 8, "only the model's input changes, not what is counted"
+
+
+def test_the_regime_of_a_vote_counts_tasks_and_the_flops_of_all_their_copies(
+    tmp_path: Path, data: Path, tensors: dict[str, Tensor]
+) -> None:
+    found = api.evaluate(model_file(tmp_path / "own.safetensors", tensors, data), data, device="cpu")
+    regime, copies = found["regime"], found["puzzles"]
+    assert (copies, regime["puzzles"]) == (8, 2)
+    assert regime["interval"] == list(wilson_interval(found["arc"]["pass@2"], 2))
+    assert regime["effort"].endswith("for each augmented copy of a task, whose votes select its answers")
+    assert regime["rules"] == "not used"
+    assert regime["flops_per_puzzle"] == 4 * found["mean_steps"] * forward_flops(ARCH, 12, 900)
+
+
+def test_a_sample_would_tear_the_copies_of_a_task_apart(
+    tmp_path: Path, data: Path, tensors: dict[str, Tensor]
+) -> None:
+    with pytest.raises(ConfigError, match="--sample: the copies of an ARC task vote together"):
+        api.evaluate(model_file(tmp_path / "own.safetensors", tensors, data), data, device="cpu", sample=3)
 
 
 def test_a_model_that_does_not_tell_puzzles_apart_is_refused(
