@@ -1,1 +1,1 @@
-"""The `hrm` command: one thin file per command, options → request → call → render."""
+"""The `hrm` command: one thin module per command. It turns options into a request, runs it and renders the result."""

@@ -39,16 +39,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 HELP_OPTIONS = {"help_option_names": ["--help", "-h"]}
-"""Of every command: a context hands them to those below it."""
+"""Context settings of every command; subcommands inherit them."""
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 EXIT_BROKEN_PIPE = 141
-"""What a shell reports of a program that a closed pipe ended."""
+"""The exit status that shells report for a program ended by a closed pipe."""
 
 
 class LazyGroup(PlainGroup):
-    """The top-level group: its help needs the table above only, a command is imported when it is run."""
+    """The top-level group. Its help needs only the table above; a command is imported when it runs."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -56,7 +56,7 @@ class LazyGroup(PlainGroup):
             self.add_command(_plain_command(name, _stand_in, summary), name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Finds the command that `args` start with and replaces its stand-in by the real one."""
+        """Finds the command at the start of `args` and replaces its placeholder by the real command."""
         name, stub, rest = super().resolve_command(ctx, args)
         return name, stub if name is None else _load(name), rest
 
@@ -74,7 +74,7 @@ def _load(name: str) -> Any:
 
 
 def _plain_command(name: str, function: Callable[..., None], summary: str | None = None) -> Any:
-    # Help is plain text everywhere: Rich's boxes break long lines and its markup swallows [brackets].
+    # Help is plain text, because Rich's boxes break long lines and its markup removes [brackets].
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command(name, cls=PlainCommand, help=summary)(function)
     return typer.main.get_command(app)
@@ -103,8 +103,8 @@ def _root(
     Every command has its own help, with examples:
       hrm train --help
     """
-    # Before the command is imported: torch reads the one when it is loaded, and a wrong value of the other would end
-    # a run in the middle.
+    # Do this before the command is imported: torch reads the first variable when it is loaded, and an invalid value of
+    # the second would end a run in the middle.
     limit_spinning()
     cpu_kernels_enabled()
 
@@ -114,11 +114,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug, given = _take_debug(given)
     streams.open_missing_streams()
-    # A name that the terminal's encoding cannot show must not end a run.
+    # A name that cannot be encoded for the terminal must not end a run.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    # Raised as an exception, so that half-written outputs are removed on the way out.
+    # Turn the signal into an exception, so that partial outputs are removed during cleanup.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         status = _run(given)
@@ -163,7 +163,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _say_what_was_meant(error: Any, arguments: list[str]) -> None:
-    """Adds to the parser's message what the user probably wanted."""
+    """Adds a suggestion to the parser's message."""
     # Typer 0.29 lets pydantic, its validator, introduce the message of a choice.
     if hasattr(error, "message"):
         error.message = error.message.removeprefix("Value error, ")
@@ -199,7 +199,7 @@ def _report(error: BaseException) -> int:
         where = f"{error.filename}: " if error.filename else ""
         console.print_error(f"{where}{error.strerror or error}")
         return HRMError.exit_status
-    # By name: torch's class comes with torch, which may not have been loaded.
+    # Compare by name, because torch may not have been loaded.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         console.print_error(f"not enough memory: {error or 'the request does not fit'}")
         return HRMError.exit_status
@@ -208,11 +208,11 @@ def _report(error: BaseException) -> int:
 
 
 class _PrintableErrors:
-    """stderr for the messages of the option parser, which repeat what was on the command line."""
+    """Wraps stderr for messages of the option parser, which quote the command line: escapes control characters."""
 
     def write(self, text: str) -> int:
         streams.write_error(printable(text))
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is kept."""
+        """Does nothing, because there is no buffer."""

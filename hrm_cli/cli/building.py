@@ -1,4 +1,4 @@
-"""What the commands of `hrm build-dataset` share: options, the configuration they make, and how a build is shown."""
+"""Shared parts of the `hrm build-dataset` commands: options, configuration, and output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hrm_cli.data.summary import BuildSummary
 
 
-# None where an option is not given: the defaults are written in the schema alone.
+# Options default to None, because the real defaults are only in the schema.
 OutputDirOption = Annotated[
     Path, typer.Option("--output-dir", "-o", metavar="DIR", help="Folder of the dataset.")
 ]
@@ -77,7 +77,7 @@ StrictSplitOption = Annotated[
 
 
 def build_and_show(request: BuildRequest, *, json: bool, quiet: bool = False) -> None:
-    """Builds what is asked for, and prints what was built. Raises ConfigError."""
+    """Builds the requested dataset and prints a summary. Raises ConfigError."""
     from hrm_cli.cli import console
     from hrm_cli.data.request import build_request
 
@@ -92,7 +92,7 @@ def build_and_show(request: BuildRequest, *, json: bool, quiet: bool = False) ->
 
 
 def further_sources(texts: list[str] | None) -> list[Any] | None:
-    """What the options `--also` hold. Raises ConfigError if it is not YAML."""
+    """Parses the values of `--also`. Raises ConfigError if one is not YAML."""
     if not texts:
         return None
     from hrm_cli.config.documents import parse_yaml
@@ -101,7 +101,7 @@ def further_sources(texts: list[str] | None) -> list[Any] | None:
 
 
 def render(summary: BuildSummary) -> None:
-    """What was built, for people."""
+    """Prints the summary of a build as text."""
     from hrm_cli.cli import console
 
     sizes = {"train": summary.train, "validation": summary.validation, "test": summary.test}

@@ -1,7 +1,7 @@
-"""Where commands write: Rich for people at a terminal, plain lines without control codes elsewhere.
+"""Output of commands: Rich on a terminal, plain lines without control codes elsewhere.
 
-The one place where text reaches a stream. Control characters in it come from files, names and headers: all are escaped
-here (`hrm_cli.printable`), and nothing is read as Rich's markup.
+All text goes through this module. It escapes control characters, which may come from files, names and headers
+(`hrm_cli.printable`), and never interprets text as Rich markup.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from rich.segment import Segment
 
 PLAIN_LINE_SECONDS = 10.0
-"""Between two progress lines where there is no terminal to draw a bar on."""
+"""Seconds between two progress lines if stderr is not a terminal."""
 
 
 HEARTBEAT_SECONDS = 60.0
-"""Silence on stderr after which a job in a pipe says that it still runs: CI systems end jobs that look stuck."""
+"""Seconds of silence after which a job without a terminal prints a heartbeat. CI systems kill silent jobs."""
 
 
 class _News:
-    """When stderr was last written to, and what the command is doing."""
+    """The time of the last write to stderr, and the current activity of the command."""
 
     at = 0.0
     doing: ClassVar[list[str]] = []
@@ -44,7 +44,7 @@ class _News:
 def is_plain(stream: IO[str]) -> bool:
     """Whether `stream` gets plain lines: a pipe or file, CI, or a terminal that cannot draw.
 
-    NO_COLOR takes the colors only, and Rich sees to that.
+    NO_COLOR removes only the colors, which Rich handles.
     """
     return bool(os.environ.get("CI")) or os.environ.get("TERM") == "dumb" or not stream.isatty()
 
@@ -56,11 +56,14 @@ def console(stream: IO[str]) -> Console:
 
     class PrintableConsole(Console):
         def on_broken_pipe(self) -> None:
-            # Rich would end the program with status 1, which here means a negative answer.
+            # Rich would exit with status 1, which has another meaning in hrm: a negative result.
             raise BrokenPipeError
 
         def render(self, *args: Any, **options: Any) -> Iterator[Segment]:
-            """What is to be drawn, with the control characters of its text escaped; Rich adds its own after that."""
+            """Renders segments with control characters in their text escaped.
+
+            Rich adds its own control codes afterwards.
+            """
             for segment in super().render(*args, **options):
                 text = segment.text if segment.control else printable(segment.text)
                 yield segment if text == segment.text else Segment(text, segment.style)
@@ -72,25 +75,25 @@ def console(stream: IO[str]) -> Console:
 
 
 def print_line(text: str = "") -> None:
-    """One line on stdout: no markup, no wrapping."""
+    """Prints one line on stdout, without markup or wrapping."""
     streams.write_out(f"{printable(text)}\n")
 
 
 def print_message(text: str) -> None:
-    """One line on stderr for people: notes, warnings, what is being done."""
+    """Prints one line on stderr: notes, warnings, the current activity."""
     _News.at = time.perf_counter()
     streams.write_error(f"{printable(text)}\n")
 
 
 def print_error(text: str) -> None:
-    """The message that a command ends with, on stderr, of bounded length."""
+    """Prints the final error message of a command on stderr, with bounded length."""
     print_message(f"Error: {shortened(printable(text))}")
 
 
 def print_json(document: Any, *, indent: int | None = 2) -> None:
-    """One JSON document on stdout; `indent=None` keeps it on one line, for JSON lines.
+    """Prints one JSON document on stdout; `indent=None` keeps it on one line, for JSON lines.
 
-    JSON has no NaN and no infinity: they become null.
+    JSON has no NaN or infinity, so they become null.
     """
     plain = json.loads(json.dumps(document, default=_plain_value), parse_constant=lambda _: None)
     print_line(json.dumps(plain, indent=indent, ensure_ascii=False))
@@ -105,7 +108,7 @@ def print_table(
     drops: Sequence[str] = (),
     prose: bool = False,
 ) -> None:
-    """A table on stdout. Columns whose cells are all numbers are set to the right.
+    """Prints a table on stdout. Numeric columns are right-aligned.
 
     On a terminal it fits the width (`hrm_cli.cli.render.layout`): the columns `folds` wrap at words (by default the
     last one, if it is text), those of `drops` are left out, the first of them first, and with `prose` the last column
@@ -144,9 +147,9 @@ def print_table(
 
 @contextmanager
 def heartbeat(command: str) -> Iterator[None]:
-    """Says on stderr once a minute that `command` still runs, as long as nothing else is said there.
+    """Prints once a minute on stderr that `command` is still running, unless there is other output.
 
-    Not on a terminal, where a bar moves, and not where the command is quiet.
+    Does nothing on a terminal, which shows a progress bar, or if the command is quiet.
     """
     _News.at, _News.is_quiet = time.perf_counter(), False
     _News.doing[:] = [command]
@@ -175,7 +178,7 @@ def heartbeat(command: str) -> Iterator[None]:
 
 
 def be_quiet() -> None:
-    """No heartbeat from now on: the command is to be quiet, or other processes speak for it."""
+    """Disables the heartbeat, because the command is quiet or other processes print their own."""
     _News.is_quiet = True
 
 
@@ -183,10 +186,10 @@ def be_quiet() -> None:
 def progress(
     description: str, total: float | None = None, *, start: float = 0, quiet: bool = False
 ) -> Iterator[Progress]:
-    """Progress on stderr: a bar with the time left on a terminal, occasional plain lines elsewhere.
+    """Shows progress on stderr: a bar with the remaining time on a terminal, occasional plain lines elsewhere.
 
-    `start` of the total was done before: the time left is estimated from what is done here.
-    stdout stays untouched for `--json` and pipes; `quiet` shows nothing.
+    The first `start` of the total were done before; the remaining time is estimated from the rest.
+    stdout is never used, so `--json` and pipes still work. `quiet` shows nothing.
     """
     if quiet:
         yield Progress()
@@ -217,7 +220,7 @@ def progress(
 
 @contextmanager
 def renamed_settings_as_notes() -> Iterator[None]:
-    """Prints a note, once, for each old name of a setting that the user wrote."""
+    """Prints one note for each renamed setting that the user wrote with its old name."""
     shown: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("always", RenamedSettingWarning)
@@ -315,5 +318,5 @@ def _cell(value: object) -> str:
 
 
 def _plain_value(value: Any) -> Any:
-    """Paths as text, numpy's numbers as numbers."""
+    """Converts paths to strings and numpy scalars to Python numbers."""
     return value.item() if hasattr(value, "item") else str(value)

@@ -1,4 +1,4 @@
-"""`hrm convert`: checkpoints of the reference implementations into ours, and back."""
+"""`hrm convert`: converts checkpoints from the reference implementations to hrm, and back."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def convert(
 
 
 def _reference_file(source: Path) -> Path | None:
-    """The reference's file that `source` means; None where it is a checkpoint of ours. Raises CheckpointError."""
+    """The reference's file at `source`, or None if `source` is a checkpoint of hrm. Raises CheckpointError."""
     from hrm_cli.checkpoints.bundled import SCHEME
     from hrm_cli.checkpoints.convert.reference_files import find_reference_file
     from hrm_cli.checkpoints.model_files import find_model_file

@@ -1,4 +1,4 @@
-"""`hrm demo`: from nothing to solved puzzles on a laptop, with a few words between."""
+"""`hrm demo`: a guided tour from building a dataset to solved puzzles, on a laptop."""
 
 from __future__ import annotations
 
@@ -107,10 +107,10 @@ def _write_puzzles(test: Dataset, file: Path) -> None:
 
 
 def _solve(checkpoint: Path, puzzle_file: Path, *, quiet: bool) -> None:
-    # The very command that the text names, so that what is shown is what it does.
+    # Call the same command that the text shows, so that the output is what the user would get.
     from hrm_cli.cli.solve import solve
 
-    # A puzzle left unsolved is shown as such; the demo has done its work.
+    # Unsolved puzzles are shown as unsolved; they do not make the demo fail.
     with contextlib.suppress(typer.Exit):
         solve([str(puzzle_file)], checkpoint=checkpoint, trace=True, quiet=quiet)
 

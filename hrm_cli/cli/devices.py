@@ -1,4 +1,4 @@
-"""The device that a command computes on, and what only a command may change for it: its process's malloc."""
+"""Selects the device of a command, and the malloc setting, which only commands may change for their process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def device_of_command(name: str, given: torch.device | None = None) -> torch.device:
     """`given`, or the device of that name. On a CPU, malloc trimming is disabled from now on.
 
-    Only commands do this: a Python program that builds models decides about its own malloc.
+    Only commands do this. A Python program that uses the package keeps its own malloc settings.
     """
     from hrm_cli.models.cpu.allocation import keep_freed_memory
     from hrm_cli.models.device import resolve_device

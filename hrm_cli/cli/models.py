@@ -1,4 +1,4 @@
-"""`hrm models`: the models that come with the package, and how one becomes one of them."""
+"""`hrm models`: lists the models bundled with the package, and bundles new ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hrm_cli.json_text import load_json
 from hrm_cli.regular_files import read_text
 
 _LARGEST_TEXT = 1 << 20
-"""Bytes of a model card."""
+"""Largest size of a model card in bytes."""
 
 app = typer.Typer(cls=PlainGroup, add_completion=False, rich_markup_mode=None)
 
@@ -157,7 +157,7 @@ def add(
 
 
 def _text(file: Path, option: str = "") -> str:
-    """A Markdown file. Raises ConfigError."""
+    """Reads a Markdown file. Raises ConfigError."""
     try:
         return read_text(file, _LARGEST_TEXT)
     except OSError as error:
@@ -167,7 +167,7 @@ def _text(file: Path, option: str = "") -> str:
 
 
 def _measured(text: str) -> tuple[Measured, ...]:
-    """`PUZZLES=FILE`, read. Raises ConfigError."""
+    """Parses `PUZZLES=FILE` and reads the file. Raises ConfigError."""
     on, _, file = text.rpartition("=")
     if not on:
         raise ConfigError(

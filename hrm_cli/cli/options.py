@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, each written once."""
+"""Options and arguments that are shared by several commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ARC = "ARC tasks"
 PAUSE = "Pause and resume"
 START = "Start and resume"
 PROCESSES = "Several processes"
-"""Groups of options in a help."""
+"""Titles of the option groups on help pages."""
 
 
 def complete_presets(incomplete: str) -> list[str]:
@@ -65,7 +65,7 @@ def option(
     panel: str | None = None,
     complete: Callable[[str], list[str]] | None = None,
 ) -> Any:
-    """An option that stays None where it is not given; `default` says in the help what None means."""
+    """An option that is None if not given; `default` describes on the help page what None means."""
     names = (name,) if isinstance(name, str) else name
     return typer.Option(
         *names,
@@ -80,12 +80,12 @@ def option(
 
 
 def preset_option(default: str) -> Any:
-    """`--preset` of a command that can tell whether it was given."""
+    """The option `--preset` for commands that need to know whether it was given."""
     return option("--preset", _PRESET, default, metavar="NAME", complete=complete_presets)
 
 
 def refuse_preset_names(words: Sequence[str]) -> None:
-    """Raises ConfigError where a preset stands among the settings: `hrm train tiny`."""
+    """Raises ConfigError if a preset is given like a setting: `hrm train tiny`."""
     from hrm_cli.config.presets import list_presets
 
     for word in words:
@@ -94,7 +94,7 @@ def refuse_preset_names(words: Sequence[str]) -> None:
 
 
 def seed_option(default: str | bool) -> Any:
-    """`--seed`, where `default` says in the help what None means."""
+    """The option `--seed`; `default` describes on the help page what None means."""
     return option("--seed", "Seed; the same seed gives the same result.", default, min=0)
 
 

@@ -1,4 +1,4 @@
-"""`hrm params`: how many parameters a configuration really has, and what every published figure counted."""
+"""`hrm params`: exact parameter counts of configurations, and an explanation of all published counts."""
 
 from __future__ import annotations
 

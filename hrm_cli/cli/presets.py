@@ -1,4 +1,4 @@
-"""`hrm presets`: look at configurations, copy one to edit, compare two, check a file."""
+"""`hrm presets`: shows, copies, compares and validates configurations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hrm push`: a trained model onto the Hugging Face hub, with a page about it."""
+"""`hrm push`: uploads a trained model to the Hugging Face hub with a model card."""
 
 from __future__ import annotations
 

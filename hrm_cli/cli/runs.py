@@ -17,9 +17,9 @@ from hrm_cli.runs.records import Curve, RunRecords, find_runs, read_run
 from hrm_cli.views.charts import FIGURES, POINT, chart
 
 _AXIS = 8
-"""Columns left of a chart."""
+"""Width of the margin to the left of a chart."""
 MOST_COMPARED = 26
-"""Runs that have a letter of their own in a chart."""
+"""Largest number of runs with their own letter in a chart."""
 
 _DATA = {"train": "training", "eval": "evaluations"}
 

@@ -1,7 +1,7 @@
-"""The standard streams of a command that may be closed or full: nothing of theirs ends up elsewhere, or as a traceback.
+"""Handles closed or full standard streams, so that output never goes to another file and causes no traceback.
 
-A closed stream acts like `/dev/null`. What cannot be written to stdout is an error of its own; what cannot be
-written to stderr is lost, for there is nowhere to say so.
+A closed stream acts like `/dev/null`. A failed write to stdout is a separate error. A failed write to stderr is
+ignored, because there is no place left to report it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class OutputLost(HRMError):  # noqa: N818 - what happened
 
 
 def open_missing_streams() -> None:
-    """Opens `/dev/null` in the place of every standard stream that is closed.
+    """Opens `/dev/null` in place of every closed standard stream.
 
-    Otherwise the next file that is opened would get its number, and what is printed would end up in it. Python's
-    `print` takes stdout where stderr is missing.
+    Otherwise the next opened file would get its file descriptor, and printed text would be written to that file.
+    Without stderr, Python's `print` writes to stdout.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -32,7 +32,7 @@ def open_missing_streams() -> None:
             if descriptor != number:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
-            # Programs that are started from here see a sound stream too.
+            # Child processes inherit a valid stream too.
             os.set_inheritable(number, True)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", errors="replace", closefd=False))  # noqa: SIM115
@@ -49,7 +49,7 @@ def write_out(text: str) -> None:
 
 
 def write_error(text: str) -> None:
-    """Writes to stderr, if that can be written to."""
+    """Writes to stderr; errors are ignored."""
     with suppress(OSError):
         sys.stderr.write(text)
         sys.stderr.flush()
@@ -66,7 +66,10 @@ def flush_out() -> None:
 
 
 def abandon_unwritable() -> None:
-    """Lets go of what cannot be written: the interpreter flushes both streams on its way out, and would complain."""
+    """Discards output that cannot be written.
+
+    Otherwise the interpreter would report an error when it flushes at exit.
+    """
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -156,7 +156,7 @@ def _show_own(outcome: RunOutcome) -> None:
 
 
 def _what_to_train() -> str:
-    """What `hrm train` alone answers: a run takes minutes, so nothing is started by accident."""
+    """The message of `hrm train` without arguments. A run takes minutes, so none is started by accident."""
     from hrm_cli.runs.configuration import DEFAULT_PRESET, load_configuration
 
     preset = load_configuration(DEFAULT_PRESET)

@@ -1,7 +1,7 @@
 """One process of a job: `python -m hrm_cli.cli.worker TASK.json`, started by `hrm_cli.distributed.launcher`.
 
-It is in the top layer because a worker does what its command does (data, model, evaluation, output). However it
-ends, it writes a report, which the launcher turns into one message.
+It is in the top layer because a worker does the same work as its command (data, model, evaluation, output). However it
+ends, it writes a report. The launcher turns the reports into one message.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Does the task; a status other than 0 has torch's agent end the other workers, or start all of them again."""
+    """Runs the task. If the exit status is not 0, torch's agent ends or restarts the other workers."""
     task = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     folder, local_rank = Path(task["reports"]), int(os.environ["LOCAL_RANK"])
     attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
@@ -43,11 +43,11 @@ def main() -> None:
     try:
         status = _work(task, attempt, local_rank)
         if status:
-            # All ranks have agreed on it and saved: an end like any other for torch's agent.
+            # All ranks have agreed to stop and saved, so torch's agent must see a normal exit.
             report("interrupted", status, "")
         _leave(0)
     except (KeyboardInterrupt, SystemExit) as error:
-        # Before there was anything to save. The launcher knows whether it was told to end, or another worker failed.
+        # There was nothing to save yet. The launcher knows whether it was interrupted or another worker failed.
         report("lost", 1, f"process {rank} was terminated by a signal")
         _leave(128 + (signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM))
     except HRMError as error:
@@ -58,7 +58,7 @@ def main() -> None:
         report("failed", HRMError.exit_status, f"{where}{error.strerror or error}")
         _leave(1)
     except Exception as error:
-        # By name: the class comes with torch, which may not have been loaded yet.
+        # Compare by name, because torch may not have been loaded yet.
         if type(error).__name__ == "PeerLost":
             report("lost", 1, f"process {rank} lost the connection to the other processes: {error}")
         else:
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _leave(status: int) -> None:
-    # At once: threads of a backend may wait for ranks that are gone, and destructors abort the process over them.
+    # Exit immediately: backend threads may wait for ranks that are gone, and destructors would abort the process.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
@@ -75,7 +75,7 @@ def _leave(status: int) -> None:
 
 
 def _end_with_the_launcher() -> None:
-    # A launcher that is killed cannot tell its workers (Linux).
+    # A killed launcher cannot stop its workers, so ask the kernel to do it (Linux).
     with contextlib.suppress(OSError, AttributeError, TypeError):
         import ctypes
 
@@ -106,7 +106,7 @@ def _train(task: dict[str, Any], attempt: int, rendezvous: Rendezvous) -> int:
     from hrm_cli.runs.resources import Fitting
 
     place = rendezvous.place
-    # Rank 0's configuration holds on every host.
+    # The configuration of rank 0 is used on every host.
     agreed = rendezvous.agree(task["run"] if place.rank == 0 else None)
     preset = Preset.model_validate(agreed["preset"])
     device = choose_device(preset.train.device, place)
@@ -140,12 +140,12 @@ def _heartbeat(place: RankInfo, command: str) -> AbstractContextManager[None]:
 
 
 def _reads_the_dataset_first(place: RankInfo, attempt: int) -> bool:
-    """Whether this process is the one that checks its host's dataset: on host 0 the launcher has done so."""
+    """Whether this process checks the dataset of its host. On host 0 the launcher has already done so."""
     return place.host > 0 and place.local_rank == 0 and attempt == 0
 
 
 def _named_checkpoint(agreed: dict[str, Any], attempt: int) -> Path | None:
-    """The checkpoint that `--resume` named, unless the run has come further before it was started again."""
+    """The checkpoint given by `--resume`, unless the run had newer checkpoints when it was restarted."""
     from hrm_cli.checkpoints.pointers import pointed_to
 
     if agreed["checkpoint"] is None:

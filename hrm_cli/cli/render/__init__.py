@@ -1,1 +1,1 @@
-"""What commands print: tables, grids, paragraphs."""
+"""Formats the output of commands: tables, grids, paragraphs."""

@@ -1,4 +1,4 @@
-"""How `hrm runs compare` shows several runs: best figures, settings that differ, curves in one chart per figure."""
+"""Output of `hrm runs compare`: best figures, settings that differ, and one chart per figure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hrm_cli.views.overlay import SEVERAL, letter, overlay
 
 
 def setting_value(value: Any) -> str:
-    """A setting as YAML writes it on one line: null, true, [1, 2], text without quotes."""
+    """A setting in one-line YAML notation: null, true, [1, 2], text without quotes."""
     return value if isinstance(value, str) else json.dumps(json_value(value), ensure_ascii=False)
 
 
@@ -50,7 +50,7 @@ def comparison_document(runs: Sequence[RunRecords]) -> dict[str, Any]:
 
 
 def show_comparison(runs: Sequence[RunRecords], width: int) -> None:
-    """Best figures side by side, the settings that differ, and the curves of each figure in one chart."""
+    """Prints the best figures side by side, the settings that differ, and one chart per figure."""
     names = [letter(number) for number in range(len(runs))]
     rows = [(name, *_figures(run)) for name, run in zip(names, runs, strict=True)]
     columns = ("", "run", "state", "step", "best exact", "at step", "cells", "loss", "time")
@@ -76,7 +76,7 @@ def show_comparison(runs: Sequence[RunRecords], width: int) -> None:
 
 
 def _curves(runs: Sequence[RunRecords], figure: Figure) -> list[Curve]:
-    """Evaluations where all runs have them, else what training logged: curves of one kind can be compared."""
+    """The evaluation curves if all runs have them, otherwise the training curves. Kinds are not mixed."""
     evaluated = [run.curve("eval", figure.evaluation) if figure.evaluation else Curve([], []) for run in runs]
     if all(curve.values for curve in evaluated):
         return evaluated

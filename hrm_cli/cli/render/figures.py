@@ -1,4 +1,4 @@
-"""How `hrm eval` shows its figures: exact accuracy first, trivial predictors next to every cell accuracy."""
+"""Output of `hrm eval`: exact accuracy first, and trivial predictors next to every cell accuracy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLOSE = 0.02
 """A cell accuracy that is at most this much above a trivial predictor's says nothing about solving puzzles."""
 
 BAR = 40
-"""Width of a bar that stands for all puzzles."""
+"""Width of a bar that represents all puzzles."""
 
 MEANINGS = {
     "most_frequent": "the most common answer in every cell",
@@ -30,7 +30,7 @@ MEANINGS = {
 
 
 def render_baselines(measured: BaselineMeasurement) -> None:
-    """What trivial predictors score, for people."""
+    """Prints the scores of trivial predictors as text."""
     if not measured.puzzles:
         console.print_line(f"{measured.data}: the {measured.split} split has no answers to compare with.")
         return
@@ -54,7 +54,7 @@ def _predictors(rows: list[tuple[str, float, float]]) -> list[tuple[str, str, st
 
 
 def show(measured: Measurement, *, json: bool, fail_under: float | None = None) -> None:
-    """The figures as a JSON document, or for people; on stderr whether they reach `fail_under`."""
+    """Prints the figures as JSON or text, and on stderr whether they reach `fail_under`."""
     compared, value = measured.headline()
     if json:
         wanted: dict[str, Any] = {}
@@ -74,13 +74,13 @@ def show(measured: Measurement, *, json: bool, fail_under: float | None = None) 
 
 
 def status(measured: Measurement, fail_under: float | None) -> int:
-    """The exit status: 1 where the accuracy is below `fail_under`."""
+    """The exit status: 1 if the accuracy is below `fail_under`, else 0."""
     value = measured.headline()[1]
     return int(fail_under is not None and (value is None or value < fail_under))
 
 
 def render(measured: Measurement) -> None:
-    """The figures for people, and how the cell accuracy compares with trivial predictors."""
+    """Prints the figures as text, with a comparison of the cell accuracy with trivial predictors."""
     path, split, result = measured.path, measured.split, measured.result
     baselines, arc, attempted = measured.baselines, measured.arc or {}, measured.attempted
     if not result.puzzles:
@@ -189,7 +189,7 @@ def _gap_on_terminal() -> None:
 
 
 def compared_with_baselines(cell_accuracy: float, baselines: Mapping[str, Baseline]) -> str:
-    """How a cell accuracy compares with the best trivial predictor's: both figures, and what follows from them."""
+    """Compares a cell accuracy with the best trivial predictor: both figures and a conclusion."""
     name, best = max(baselines.items(), key=lambda item: item[1].cell_accuracy)
     difference = cell_accuracy - best.cell_accuracy
     if difference > CLOSE:

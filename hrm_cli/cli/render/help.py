@@ -1,6 +1,6 @@
-"""How `--help` is laid out: plain text, options in groups, types by their usual names.
+"""Layout of `--help`: plain text, grouped options, and common names for types.
 
-Rich's boxes would break long lines, swallow [brackets] and take longer than the rest of `hrm --help`.
+Rich's boxes would break long lines, remove [brackets] and take longer than the rest of `hrm --help`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class PlainCommand(TyperCommand):
 
 
 class PlainGroup(TyperGroup):
-    """A command with commands of its own."""
+    """A command with subcommands."""
 
     command_class = PlainCommand
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """The same, then its commands."""
+        """Arguments and options as in `PlainCommand`, then the subcommands."""
         _format_options(self, ctx, formatter)
         self.format_commands(ctx, formatter)
 
@@ -46,7 +46,7 @@ def _format_options(command: Any, ctx: Any, formatter: Any) -> None:
             panel = getattr(param, "rich_help_panel", None) or "Options"
             name = _TYPE.sub(lambda match: _TYPES[match[1]], name)
             sections.setdefault(panel, []).append((name, _readable(text)))
-    # The general ones that come last in a signature (--json, --help) stay with the other general ones.
+    # General options at the end of a signature (--json, --help) stay in the general group.
     for title, records in sections.items():
         if records:
             with formatter.section(title):
@@ -54,5 +54,5 @@ def _format_options(command: Any, ctx: Any, formatter: Any) -> None:
 
 
 def _readable(text: str) -> str:
-    """`[default: (as trained); x>=1]` without its inner brackets."""
+    """Removes the inner brackets from `[default: (as trained); x>=1]`."""
     return re.sub(r"\[default: \((.*?)\)(?=[;\]])", r"[default: \1", text)

@@ -1,6 +1,6 @@
-"""How a table fits a terminal: columns fold at words, move below their row, or are dropped in a given order.
+"""Fits tables to a terminal: columns wrap at words, move below their row, or are dropped in a given order.
 
-Names and numbers are never cut: a table that fits in no other way is set as one block for each row.
+Names and numbers are never cut. If a table does not fit otherwise, each row becomes a block of its own.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 GAP = 2
-"""Characters between two columns."""
+"""Number of spaces between two columns."""
 _INDENT = 4
-"""Characters before text below its row."""
+"""Indentation of text below its row."""
 _READABLE = 30
-"""Characters from which running text may stand in a column of its own."""
+"""Smallest width of a column for running text."""
 _FOLDED = 16
-"""Characters that a folded column has at least, if its text is that long."""
+"""Smallest width of a wrapped column, if its text is that long."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a table, and which of them may give way."""
+    """The columns of a table, and which of them may wrap, move or be dropped."""
 
     names: Sequence[str]
     right: Sequence[bool]
-    """Whether a column is set to the right."""
+    """Whether each column is right-aligned."""
     folds: Collection[str] = ()
     """Columns whose text may wrap at words."""
     drops: Sequence[str] = ()
@@ -44,14 +44,14 @@ class Columns:
     """Whether the last column is running text, which may stand below its row."""
 
     def without(self, dropped: Collection[str]) -> list[int]:
-        """The numbers of the columns that are left."""
+        """The indices of the remaining columns."""
         return [i for i, name in enumerate(self.names) if name not in dropped]
 
 
 def fit(
     columns: Columns, rows: Sequence[Sequence[str]], width: int, measure: Callable[[str], int] = len
 ) -> Layout:
-    """The table within `width` characters; `measure` counts the cells of a terminal that a text takes."""
+    """Lays out the table within `width` characters; `measure` returns the terminal width of a text."""
     table = _Table(columns, rows, width, measure)
     everything = columns.without(())
     if table.natural_width(everything) <= width:
@@ -88,12 +88,12 @@ class _Table:
         return max([min(self.natural(i), wanted), *map(self._measure, words)])
 
     def folded(self, kept: list[int]) -> list[int] | None:
-        """Widths within the terminal's; None where words and numbers do not fit."""
+        """Column widths that fit the terminal; None if words or numbers would be cut."""
         widths = [self._least(i) for i in kept]
         left = self._width - sum(widths) - GAP * (len(kept) - 1)
         if left < 0:
             return None
-        # What is left goes to the columns that are folded most.
+        # Give the remaining width to the columns that wrap most.
         while left and (
             short := [
                 (self.natural(i) - widths[n], n) for n, i in enumerate(kept) if self.natural(i) > widths[n]
@@ -134,7 +134,7 @@ class _Table:
         return space + text if right else text + space
 
     def stacked(self, kept: list[int]) -> Layout:
-        """One block for each row: the first cell, and below it the others with their names."""
+        """One block per row: the first cell, and below it the other cells with their column names."""
         names = [self._columns.names[i] for i in kept]
         label = max(map(self._measure, names[1:]), default=0)
         body: list[str] = []
@@ -149,6 +149,6 @@ class _Table:
 
 
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    """Lines of at most `width` characters behind `indent`; words are never cut."""
+    """Lines of at most `width` characters, each starting with `indent`; words are never cut."""
     lines = textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False)
     return [indent + line for line in lines]

@@ -9,16 +9,16 @@ import textwrap
 from hrm_cli.cli import console
 
 _LONGEST_LINE = 100
-"""Characters of a line that is good to read."""
+"""Largest line width in characters, for readability."""
 
 
 def terminal_width() -> int | None:
-    """Columns of the terminal that stdout is; None where it is a pipe or a file."""
+    """Width of the terminal at stdout; None if stdout is a pipe or a file."""
     return None if console.is_plain(sys.stdout) else shutil.get_terminal_size().columns
 
 
 def print_paragraph(text: str, indent: int = 0, *, hanging: int = 0) -> None:
-    """Lines that fit the terminal; one whole line where there is none, for `grep`.
+    """Prints text in lines that fit the terminal, or as one line without a terminal, for `grep`.
 
     `indent` moves all lines to the right, `hanging` those after the first.
     """
@@ -30,7 +30,7 @@ def print_paragraph(text: str, indent: int = 0, *, hanging: int = 0) -> None:
 
 
 def message_lines(text: str) -> list[str]:
-    """A paragraph for stderr: lines that fit the terminal there, or one whole line."""
+    """A paragraph for stderr: lines that fit its terminal, or one line without a terminal."""
     if console.is_plain(sys.stderr):
         return [text]
     return fitting_lines(text, console.console(sys.stderr).width)
@@ -51,6 +51,6 @@ def print_gap() -> None:
 
 
 def right_aligned(cells: list[str]) -> list[str]:
-    """A column's cells, its head among them, padded to one width."""
+    """The cells of a column, including its heading, padded on the left to the same width."""
     width = max(map(len, cells))
     return [cell.rjust(width) for cell in cells]

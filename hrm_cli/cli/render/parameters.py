@@ -1,4 +1,4 @@
-"""How `hrm params` prints counts, comparisons and the ledger of published figures."""
+"""Output of `hrm params`: counts, comparisons, and the list of published figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hrm_cli.cli.render.paragraphs import print_gap, print_paragraph, right_alig
 from hrm_cli.printable import amount, counted
 
 _WORTH_WORDS = 0.01
-"""Error from which a formula's reasons are printed."""
+"""Relative error above which the reasons for a formula's deviation are printed."""
 
 _HELD = {
     "weights": "weights (float32)",
@@ -57,7 +57,7 @@ def _counted_for(report: Report) -> str:
 
 
 def show_candidates(preset: str, budget: int, candidates: Sequence[Candidate]) -> None:
-    """Configurations near a budget, with what to write after the preset."""
+    """Prints configurations near a budget, with the settings to add to the preset."""
     rows = [
         (candidate.trainable, f"{candidate.error:+.2%}", " ".join(candidate.overrides))
         for candidate in candidates
@@ -139,7 +139,7 @@ _BETWEEN = 3
 
 
 def show_comparison(reports: Sequence[Report]) -> None:
-    """A column for each model, as many side by side as fit the terminal; empty lines are left out."""
+    """Prints one column per model, as many side by side as fit the terminal, without empty lines."""
     lines = [(label, [value(report) for report in reports]) for label, value in _lines(reports)]
     lines = [(label, cells) for label, cells in lines if any(cells)]
     labels = [label for label, _ in lines]
@@ -223,7 +223,7 @@ _INTRODUCTION = (
     "claimed ones are computed now; the command below an entry shows the whole count."
 )
 _WIDE = 110
-"""Columns of a terminal from which the table says where a claim was made."""
+"""Smallest terminal width at which the table includes the source of each claim."""
 
 
 def show_ledger(entries: Sequence[Entry]) -> None:

@@ -1,4 +1,4 @@
-"""How `hrm solve` shows what it found: grids on a terminal, a line for each puzzle in pipes, JSON lines on request."""
+"""Output of `hrm solve`: grids on a terminal, one line per puzzle in pipes, JSON lines on request."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ NAMES: dict[Status, str] = {
 
 
 _BETWEEN_GRIDS = 5
-"""Columns that the arrow between two grids takes with its margins."""
+"""Width of the arrow between two grids, including its margins."""
 
 
 _SOON = 2.0
-"""Seconds of further effort after which its progress is shown."""
+"""Progress of further effort is shown after this many seconds."""
 
 
 @dataclass
@@ -53,13 +53,13 @@ class _Stage:
 
     name: str
     count: int
-    """Puzzles with which it began."""
+    """Number of puzzles at the start of the stage."""
     started: float
     progress: Progress | None = None
 
 
 class Report(Watcher):
-    """Shows solutions as they come, and at the end says how many ended how."""
+    """Prints solutions as they arrive, and a summary at the end."""
 
     def __init__(self, *, json: bool, trace: bool, quiet: bool = False) -> None:
         self._json, self._trace, self._quiet = json, trace, quiet
@@ -74,11 +74,11 @@ class Report(Watcher):
         self._stage: _Stage | None = None
 
     def begin(self, *, are_few: bool, are_tasks: bool) -> None:
-        """Grids are drawn where there are few puzzles and a terminal."""
+        """Draws grids if there are few puzzles and stdout is a terminal."""
         self._draws, self._are_tasks = are_few and not self._is_plain, are_tasks
 
     def show(self, domain: Domain, solution: Solution) -> None:
-        """One puzzle. Flushed, so that an interruption loses no printed answer."""
+        """Prints one puzzle and flushes, so that an interrupt loses no printed answer."""
         self._stop_trying()
         self._tally.add(solution)
         if self._json:
@@ -93,7 +93,7 @@ class Report(Watcher):
         sys.stdout.flush()
 
     def trying(self, stage: str, left: int) -> None:
-        """Progress on stderr, once a stage takes longer."""
+        """Shows progress on stderr once a stage takes longer."""
         now = time.perf_counter()
         if self._stage is None or self._stage.name != stage:
             self._stop_trying()
@@ -111,7 +111,7 @@ class Report(Watcher):
         self._stage = None
 
     def note(self, text: str) -> None:
-        """Something about the solve as a whole, on stderr."""
+        """Prints a note on the solve as a whole on stderr."""
         if not self._quiet:
             console.print_message(text)
 
@@ -187,7 +187,7 @@ def _effort(solution: Solution) -> str:
 
 
 def _reason(solution: Solution) -> str:
-    # What cannot be read says itself where it stands.
+    # The reason of an unreadable item already contains its position.
     is_unreadable = solution.puzzle is None or not solution.where
     return solution.reason if is_unreadable else f"{solution.where}: {solution.reason}"
 
