@@ -1,10 +1,10 @@
-"""Seconds and peak memory of ARC datasets at 1000 images a task, beside building one example at a time.
+"""Time and peak memory for building ARC datasets with 1000 augmented copies per task, compared with a simple builder.
 
     python benchmarks/arc_builder.py KAGGLE_PREFIX [--save benchmarks/results/arc_builder.txt]
 
 KAGGLE_PREFIX is the beginning of the file names of the public tasks (training, evaluation, concept, training2,
-evaluation2). Every figure comes from a process of its own. The plain builder is what one would write first: images
-and fields by numpy, one at a time, everything in memory; its round is one image of every task.
+evaluation2). Every figure comes from a separate process. The plain builder is a straightforward implementation: it
+makes copies and fields with numpy, one at a time, with everything in memory. A round makes one copy of every task.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ PIECE = 1 << 24
 
 
 def build(prefix: str, subsets: str, images: int, augment: str, folder: Path) -> dict[str, Any]:
-    """hrm's builder."""
+    """Builds with hrm."""
     config = DataConfig(domain="arc", source=prefix, subsets=subsets, num_aug=images, augment=augment)
     return build_dataset(config, folder).to_json()
 
 
 def build_plainly(prefix: str, subsets: str, rounds: int, folder: Path) -> dict[str, Any]:
-    """One example at a time, all of them in memory."""
+    """Builds one example at a time, with all examples in memory."""
     tasks = load_tasks(DataConfig(domain="arc", source=prefix, subsets=subsets))
     rng = np.random.default_rng(0)
     grids: dict[str, list[np.ndarray]] = {"inputs": [], "labels": []}
@@ -81,7 +81,7 @@ def build_plainly(prefix: str, subsets: str, rounds: int, folder: Path) -> dict[
 
 
 def write_only(size: int, folder: Path) -> float:
-    """Seconds to write so many bytes to the same disk."""
+    """Seconds to write `size` bytes to the same disk."""
     folder.mkdir()
     block = np.random.default_rng(0).integers(0, 12, PIECE, dtype=np.uint8).data
     started = time.perf_counter()
@@ -92,11 +92,11 @@ def write_only(size: int, folder: Path) -> float:
 
 
 def measured(*arguments: object) -> dict[str, Any]:
-    """Figures of one job from a fresh process, its files gone afterwards."""
+    """Runs one job in a fresh process, deletes its files, and returns its figures."""
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, __file__, "--worker", *map(str, arguments), f"{folder}/dataset"]
         done = subprocess.run(words, capture_output=True, text=True, check=True)
-    # The pages of one job must not be written to the disk on the time of the next.
+    # Flush the disk writes of this job, so that they do not slow down the next one.
     os.sync()
     figures: dict[str, Any] = json.loads(done.stdout)
     return figures

@@ -1,6 +1,6 @@
 """HRM, TRM and RSM at an equal time budget on 6×6 and 9×9 Sudoku: exact accuracy over minutes and over steps.
 
-RSM stands there twice: as published, and with rows that continue from the step before (`train.carry_over`).
+RSM is included twice: as published, and with rows that continue from the previous step (`train.carry_over`).
 
     python benchmarks/architectures.py --minutes 8 --seeds 0 1 2 --jobs 16 --output architectures.json
     python benchmarks/architectures.py --show architectures.json --svg docs/pictures/architectures.svg
@@ -34,7 +34,7 @@ MODEL: dict[str, Any] = {
     "train.ema_decay": 0.99,
     "train.grad_clip": 1.0,
 }
-"""What all methods share."""
+"""Settings shared by all methods."""
 
 MIXING: dict[str, Any] = {
     **MODEL,
@@ -58,7 +58,7 @@ SETTLING: dict[str, Any] = {
     "train.loss": "softmax_cross_entropy",
     "train.lr": 4e-3,
 }
-"""One outer step is one ACT step; a puzzle leaves when every cell is certain."""
+"""One outer step is one ACT step; a puzzle finishes when every cell is certain."""
 
 METHODS: dict[str, dict[str, Any]] = {
     "HRM": {
@@ -101,18 +101,18 @@ TASKS: dict[str, dict[str, Any]] = {
     "9x9": {"size": 9, "clues": "34-60", "num_train": 20_000},
 }
 POINTS = 8
-"""Evaluations in a run."""
+"""Number of evaluations in a run."""
 
 EVALUATED, ASKED_ON = 200, 100
-"""Held-out puzzles of an evaluation, and of the look at many inference steps."""
+"""Number of held-out puzzles for an evaluation, and for the test with many inference steps."""
 
 DATA = {"num_test": EVALUATED, "augment": "online", "seed": 7}
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100, 150, 200)
-"""Inference steps after which answers are looked at."""
+"""Inference steps after which answers are compared."""
 
 
 def run_one(task: str, method: str, seed: int, minutes: float, folder: Path, data: Path) -> dict[str, Any]:
-    """One training, and what its model does at inference."""
+    """One training run, and the accuracy of its model at inference."""
     import numpy as np
     import torch
     from timed_training import accuracy, preset_of, right_after_each_step, train_for, with_averaged_weights
@@ -144,7 +144,7 @@ def run_one(task: str, method: str, seed: int, minutes: float, folder: Path, dat
 
 
 def run_all(given: argparse.Namespace) -> dict[str, Any]:
-    """Every combination, `jobs` at a time, each in its own process."""
+    """Runs every combination in its own process, `jobs` at a time."""
     from reporting import machine
     from timed_training import dataset_of
 

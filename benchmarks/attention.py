@@ -30,12 +30,12 @@ Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Torch's own."""
+    """torch's fused attention."""
     return F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v))).transpose(1, 2)
 
 
 def milliseconds(attention: Attention, shape: tuple[int, ...], repeats: int, *, backward: bool) -> float:
-    """Processor time of one call in bfloat16, the least of `repeats`."""
+    """CPU time of one call in bfloat16, the minimum of `repeats`."""
     batch, tokens, heads, size = shape
     generator = torch.Generator().manual_seed(0)
     source = torch.randn(batch, tokens, 3, heads, size, generator=generator).to(torch.bfloat16)

@@ -2,9 +2,9 @@
 
     python benchmarks/busy_machine.py --save benchmarks/results/busy_machine.txt
 
-One process per setting is started once; they then train in turns, a few seconds each, idle and busy, in a new random
-order every round. Medians are printed, and how much of the machine other programs took meanwhile: only a run
-with few per cent there says what an idle machine does. `--quiet PERCENT` repeats turns during which they took more.
+One process per setting is started once. The processes then train in turns of a few seconds, on an idle and on a busy
+machine, in a new random order every round. The script prints medians, and the CPU share of other programs. Results for
+an idle machine are valid only if that share is a few percent. `--quiet PERCENT` repeats turns with a larger share.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ SETTINGS: dict[str, dict[str, str]] = {
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 ATTEMPTS = 10
-"""For a turn that others disturb."""
+"""Largest number of attempts for a turn, repeated while other programs disturb it."""
 
 
 @dataclass
 class Setting:
-    """A process that trains under one setting, and what it has reached."""
+    """A process that trains with one setting, and its measured speeds."""
 
     name: str
     worker: subprocess.Popen[str]
@@ -43,7 +43,7 @@ class Setting:
 
 
 def work(preset_name: str) -> None:
-    """The process of one setting: trains for as many seconds as each line of standard input says."""
+    """The process of one setting. It reads numbers of seconds from standard input and trains for each of them."""
     if os.environ.pop("HRM_BENCHMARK_OURS", ""):
         from hrm_cli.environment import limit_spinning
 
@@ -82,7 +82,7 @@ def started(name: str, variables: dict[str, str], preset: str) -> Setting:
 
 
 def processor_seconds(processes: list[int]) -> tuple[float, float]:
-    """Processor time that the whole machine, and that these processes have used; zeros where it is not told."""
+    """CPU time used by the whole machine and by these processes; zeros if it is not available."""
     tick = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
     try:
         fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
@@ -97,7 +97,7 @@ def processor_seconds(processes: list[int]) -> tuple[float, float]:
 
 
 def turn(setting: Setting, seconds: float, ours: list[int]) -> tuple[float, float]:
-    """Examples per second of one turn, and the share of the machine that other programs took meanwhile."""
+    """Examples per second of one turn, and the CPU share of other programs during it."""
     assert setting.worker.stdin is not None
     assert setting.worker.stdout is not None
     before, began = processor_seconds(ours), time.perf_counter()
@@ -109,7 +109,7 @@ def turn(setting: Setting, seconds: float, ours: list[int]) -> tuple[float, floa
 
 
 def measured(settings: list[Setting], rounds: int, seconds: float, quiet: float) -> list[float]:
-    """Fills in what each setting reaches; returns the shares that other programs took."""
+    """Measures the speed of each setting. Returns the CPU shares of other programs."""
     program = (
         f"import os\nwhile os.getppid() == {os.getpid()}: pass"  # ends with this process, however that ends
     )

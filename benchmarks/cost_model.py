@@ -2,9 +2,10 @@
 
     python benchmarks/cost_model.py [--save benchmarks/results/cost_model.txt]
 
-Its figures are taken from one process by itself, at two batch sizes, from a large matmul that two processes run at the
-same time, and from bare sums over the two. What it says of a batch size in between, and of two processes that train
-together, is then measured. Every process computes with one thread, in the forward dtype of the machine, over gloo.
+The model is fitted to measurements of a single process at two batch sizes, of a large matmul that two processes run at
+the same time, and of all-reduces over the two. Its predictions for a batch size in between, and for two processes that
+train together, are then compared with measurements. Every process uses one thread, the machine's forward dtype, and
+gloo.
 """
 
 from __future__ import annotations
@@ -31,38 +32,38 @@ from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.machine import processor_name
 
 MEASURED = (("tiny", 32, 64, 128), ("small", 8, 16, 32), ("base", 8, 16, 32))
-"""Preset, and three batch sizes: two to learn from, the middle one to foretell."""
+"""Preset and three batch sizes: the model is fitted to the outer two and predicts the middle one."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What the model knows of a preset on this machine."""
+    """The parameters of the cost model for a preset on this machine."""
 
     flops: int
-    """Of an example."""
+    """FLOPs per example."""
     parameters: int
     rate: float
-    """Of a large matmul, FLOP/s."""
+    """Throughput of a large matmul, FLOP/s."""
     share: float
-    """Of it, at which examples are worked on."""
+    """Fraction of the matmul throughput that training reaches."""
     fixed: float
-    """Seconds of a step that no example causes: casting, laying out, updating the weights."""
+    """Seconds per step independent of the batch size: casting, prepacking and updating the weights."""
     bandwidth: float
-    """Bytes a second, between two processes."""
+    """Bytes per second between two processes."""
 
     def seconds(self, examples: float, ranks: int = 1) -> float:
-        """Of a step on so many examples in all. The exchange comes after the backward pass, which hides none of it."""
+        """Predicted seconds of a step on `examples` examples in total, without overlap of all-reduce and backward."""
         exchange = 2 * (ranks - 1) / ranks * 4 * self.parameters / self.bandwidth
         return self.flops * examples / ranks / (self.share * self.rate) + self.fixed + exchange
 
 
 def configuration(name: str, global_batch_size: int) -> Preset:
-    """The preset on that many puzzles a step."""
+    """The preset with this global batch size."""
     return load_preset(name, [f"global_batch_size={global_batch_size}", "lr=1e-4"])
 
 
 def timed(action: Callable[[], None], times: int) -> float:
-    """The median of several times, in seconds."""
+    """The median duration of `times` calls, in seconds."""
     found = []
     for _ in range(times):
         started = time.perf_counter()
@@ -81,7 +82,7 @@ def step_seconds(name: str, size: int, world: World, times: int) -> float:
 
 
 def bandwidth(world: World, count: int, times: int) -> float:
-    """Bytes a second at which `count` float32 are summed over the ranks: 2·(N−1)/N of them travel."""
+    """Bytes per second of an all-reduce of `count` float32 values, of which 2·(N−1)/N are transferred."""
     numbers = torch.zeros(count)
     dist.all_reduce(numbers)
     seconds = timed(lambda: dist.all_reduce(numbers), times)
@@ -89,7 +90,7 @@ def bandwidth(world: World, count: int, times: int) -> float:
 
 
 def measured(world: World, name: str, sizes: tuple[int, int, int], times: int) -> list[str]:
-    """The lines of one preset; empty but on the first rank."""
+    """The output lines for one preset; empty on all ranks except the first."""
     preset = configuration(name, sizes[1])
     parts = components(preset.arch, VOCABULARY, TOKENS)
     flops = training_flops(preset.arch, preset.train, VOCABULARY, TOKENS)

@@ -25,7 +25,7 @@ STEPS, LINES = 3, 20
 
 @contextmanager
 def kernels_by_name() -> Iterator[None]:
-    """Has the profile tell kernels apart: it knows torch's operators alone."""
+    """Labels hrm's kernels in the profile, which otherwise distinguishes only torch operators."""
     plain = Kernel.__call__
 
     def told(self: Kernel, *given: Any) -> None:
@@ -40,7 +40,7 @@ def kernels_by_name() -> Iterator[None]:
 
 
 def shares(name: str, batch: int) -> list[str]:
-    """The operators that take longest in a step, their share of it and their time."""
+    """The slowest operators of a step, with their fraction of the step and their time."""
     preset = load_preset(name)
     step = training(name, preset, domain_of(preset.data), batch, torch.device("cpu")).run
     for _ in range(STEPS):

@@ -3,9 +3,9 @@
     git worktree add ../before COMMIT
     python benchmarks/cpu_speed.py --checkouts ../before . --save benchmarks/results/cpu_speed.txt
 
-Every line is `hrm bench` of each checkout in turn, several times over, so that what else the machine does hits all of
-them alike; medians are printed. The share is that of a large matmul in the same process. The first checkout is the
-one that ratios refer to.
+Every line runs `hrm bench` of each checkout in turn, several times, so that other load on the machine affects all of
+them equally. Medians are printed. The share is the fraction of the throughput of a large matmul in the same process.
+Ratios are relative to the first checkout.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LINES = {
 
 
 def bench(checkout: Path, line: str, seconds: float) -> dict[str, Any]:
-    """What `hrm bench` of a checkout says."""
+    """Runs `hrm bench` of a checkout and returns its JSON output."""
     command = [
         sys.executable,
         "-m",

@@ -1,9 +1,10 @@
-"""Examples per second and peak memory of the dataset builder, beside building one example at a time.
+"""Examples per second and peak memory of the dataset builder, compared with building one example at a time.
 
     python benchmarks/dataset_builder.py [--save benchmarks/results/dataset_builder.txt]
 
-Every figure comes from a process of its own. Both builders read the same CSV file of 1000 generated puzzles and write
-the same layout; the plain one is what one would write first: a loop over examples, lists of arrays, saved at the end.
+Every figure comes from a separate process. Both builders read the same CSV file of 1000 generated puzzles and write the
+same layout. The plain builder is a straightforward implementation: a loop over examples that collects lists of arrays
+and saves them at the end.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ REPEATS = 3
 
 
 def build(source: Path, copies: int, folder: Path) -> dict[str, Any]:
-    """hrm's builder."""
+    """Builds with hrm."""
     summary = build_dataset(DataConfig(source=str(source), num_test=0, num_aug=copies), folder)
     return {
         "examples": summary.train.examples,
@@ -46,7 +47,7 @@ def build(source: Path, copies: int, folder: Path) -> dict[str, Any]:
 
 
 def build_plainly(source: Path, copies: int, folder: Path) -> dict[str, Any]:
-    """One example at a time, all of them in memory."""
+    """Builds one example at a time, with all examples in memory."""
     started = time.perf_counter()
     rng = np.random.default_rng(0)
     inputs, labels, puzzle_indices, group_indices = [], [], [0], [0]
@@ -76,7 +77,7 @@ def build_plainly(source: Path, copies: int, folder: Path) -> dict[str, Any]:
 def shuffled(
     puzzle: np.ndarray, answer: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One random symmetric image of a 9×9 puzzle and its answer."""
+    """One random augmented copy of a 9×9 puzzle and its answer."""
     digits = np.concatenate([[0], rng.permutation(np.arange(1, 10))])
     rows, columns = (
         np.concatenate([3 * band + rng.permutation(3) for band in rng.permutation(3)]) for _ in range(2)
@@ -94,7 +95,7 @@ BUILDERS = {"builder": build, "plain": build_plainly}
 
 
 def measured(builder: str, source: Path, copies: int) -> dict[str, Any]:
-    """One build in a process of its own."""
+    """One build in a separate process."""
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, __file__, "--worker", builder, str(source), str(copies), f"{folder}/dataset"]
         done = subprocess.run(words, capture_output=True, text=True, check=True)
@@ -102,7 +103,7 @@ def measured(builder: str, source: Path, copies: int) -> dict[str, Any]:
 
 
 def write_csv(file: Path, count: int) -> None:
-    """`count` different puzzles of 30 clues: generated ones and, beyond 1000, symmetric images of them."""
+    """Writes `count` different puzzles of 30 clues: up to 1000 generated puzzles, then augmented copies of them."""
     domain, rng = SudokuDomain(9), np.random.default_rng(0)
     parts = list(generate(9, min(count, PUZZLES), rng, clues=30))
     inputs, labels = (np.concatenate(side) + np.uint8(BLANK) for side in zip(*parts, strict=True))
@@ -152,7 +153,7 @@ def report(folder: Path) -> list[str]:
 
 
 def table(values: list[int], job: Callable[[int], tuple[Path, int]]) -> list[str]:
-    """One line a size: what it took, and per example."""
+    """One line per size: total and per-example cost."""
     lines = [f"{'examples':>12}{'seconds':>10}{'µs each':>10}{'peak MB':>10}"]
     for value in values:
         run = measured("builder", *job(value))

@@ -2,9 +2,9 @@
 
     python benchmarks/distributed.py [--save benchmarks/results/distributed.txt]
 
-Every process computes with one thread, on the CPU, over gloo. All ways take turns in the same processes, round after
-round, so that other work on the machine meets them alike; the best round of each counts. In the rounds of one process
-the other one waits without computing.
+Every process uses one CPU thread and gloo. All variants take turns in the same processes, round after round, so that
+other load on the machine affects them equally. The best round of each variant counts. In single-process rounds, the
+other process waits without computing.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MEGABYTE = 2**20
 
 
 def configuration(name: str, global_batch_size: int) -> Preset:
-    """A preset with everything on that several processes must agree about."""
+    """A preset with all features enabled that several processes must agree on."""
     return load_preset(
         name,
         [
@@ -77,7 +77,7 @@ class StepLoss(nn.Module):
         self.out: Supervised | None = None
 
     def forward(self, batch: PuzzleBatch) -> Tensor:
-        """The loss; carry and outputs are kept aside."""
+        """Returns the loss and stores carry and outputs as attributes."""
         state, config = self._state, self._preset.train
         objective = objective_of(state.model, config)
         rng = self._world.step_rng(state.generator, len(batch.inputs))
@@ -88,14 +88,14 @@ class StepLoss(nn.Module):
 
 
 def ddp_step(state: TrainState, preset: Preset, world: World) -> Callable[[PuzzleBatch], None]:
-    """Our step with torch's DistributedDataParallel instead of our sums."""
+    """hrm's step with torch's DistributedDataParallel instead of hrm's gradient sums."""
     whole = StepLoss(state, preset, world)
     parallel = DistributedDataParallel(whole, gradient_as_bucket_view=True)
     config = preset.train
 
     def step(batch: PuzzleBatch) -> None:
         state.model.train()
-        # It averages over the ranks, and the loss is divided by the global batch size: a sum is wanted.
+        # DDP averages over the ranks, but the loss is already divided by the global batch size, so undo the average.
         (parallel(batch) * (world.size / config.global_batch_size)).backward()
         torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip)
         state.network.step()
@@ -125,7 +125,7 @@ class OtherChunks(World):
     chunk_bytes: int = 0
 
     def sum_gradients(self, model: nn.Module) -> None:
-        """As hrm's, with the other size."""
+        """Like hrm's version, with the other chunk size."""
         sum_gradients([p for p in model.parameters() if p.requires_grad], self.chunk_bytes)
 
 
@@ -158,27 +158,27 @@ WAYS = {
 
 @dataclass
 class Round:
-    """Seconds of a step, by the clock and of processor time (of the rank that took more)."""
+    """Seconds per step: wall-clock time and CPU time (of the slower rank)."""
 
     seconds: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
 
     def best(self) -> float:
-        """The least."""
+        """The minimum wall-clock time."""
         return min(self.seconds)
 
     def work(self) -> float:
-        """The middle one of the processor times."""
+        """The median CPU time."""
         return statistics.median(self.processor)
 
 
 def half_step(state: TrainState, preset: Preset, world: World) -> Callable[[PuzzleBatch], None]:
-    """Half of the batch without any exchange: what the two cores give at best."""
+    """Half of the batch without communication: the upper bound for two cores."""
     return our_step(state, preset, ALONE)
 
 
 def measure(world: World, name: str, size: int, steps: int, rounds: int) -> dict[str, Round]:
-    """Seconds of a step: one process by itself, both without exchange, and each way of exchange."""
+    """Seconds per step for one process alone, for two without communication, and for each way to communicate."""
     preset = configuration(name, size)
     makers = {ONE: our_step, HALVES: half_step, **WAYS}
     ways = {

@@ -1,12 +1,12 @@
-"""What each kind of further effort gains and costs: one pass, depth × 4, copies, restarts, search, on the same puzzles.
+"""Gain and cost of each kind of further effort on the same puzzles: one pass, depth × 4, copies, restarts, search.
 
     python benchmarks/effort.py bundled:sudoku-9x9-units PUZZLES.csv [--sample 60] [--kinds pass,depth,search-64]
         [--selectors 8] [--save benchmarks/results/effort.txt]
 
-PUZZLES is a file, or a dataset folder, whose test split is taken. The pass is made once; every other kind works by
-itself on what the pass failed. Solved means verified by the rules. Seconds are those of the processor, for the first
-pass and what follows it. A CSV's sources, and a dataset's sets, are told apart. With `--selectors K`, each of the
-puzzles also gets K attempts, and a line says how many right answers each selector picks of those among them.
+PUZZLES is a file, or a dataset folder, of which the test split is used. The first pass runs once; every other kind is
+applied separately to the puzzles that the pass failed. Solved means verified by the rules. Seconds are CPU time of the
+first pass and of the further effort. Results are split by the sources of a CSV file or the sets of a dataset. With
+`--selectors K`, each puzzle also gets K attempts, and a line shows how many correct answers each selector chooses.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ BATCH = 32
 
 
 def kinds(steps: int) -> dict[str, Effort]:
-    """Effort by name, for a model whose pass takes so many steps."""
+    """Effort by name, for a model whose first pass takes `steps` steps."""
     copies = Effort(deeper(steps), batch_size=BATCH)
     return {
         "pass": replace(copies, copies=1),
-        # A single start, without noise: the puzzle itself, deeper.
+        # A single start without noise: the puzzle itself with more steps.
         "depth": Effort(4 * steps, copies=1, batch_size=BATCH),
         "copies-8": replace(copies, copies=8),
         "restarts-8": Effort(RESTART_STEPS, restarts=7, batch_size=BATCH),
@@ -65,7 +65,7 @@ class Trial:
         self.solved, self.steps, self.seconds = self.one_pass(self.max_steps, np.arange(len(tokens)))
 
     def one_pass(self, steps: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        """Whether the model's answers to some puzzles obey the rules, the steps of each, and seconds."""
+        """Whether the model's answers obey the rules, the steps of each puzzle, and the seconds."""
         solved, taken = np.zeros(len(rows), np.bool_), np.zeros(len(rows), np.int64)
         started = time.process_time()
         for start in range(0, len(rows), BATCH):
@@ -81,7 +81,7 @@ class Trial:
         return solved, taken, time.process_time() - started
 
     def with_effort(self, name: str, effort: Effort) -> tuple[np.ndarray, np.ndarray, float]:
-        """Solved, steps of each puzzle, and seconds, of the pass and what follows it."""
+        """Solved, steps per puzzle, and seconds, for the first pass and the further effort together."""
         solved, steps, failed = self.solved.copy(), self.steps.copy(), np.flatnonzero(~self.solved)
         started = time.process_time()
         if name == "depth":
@@ -96,7 +96,7 @@ class Trial:
         return solved, steps, self.seconds + time.process_time() - started
 
     def selectors(self, count: int) -> str:
-        """How many right answers each selector picks of `count` attempts at every puzzle: starts with noise."""
+        """A line with the number of correct answers that each selector chooses from `count` noisy starts per puzzle."""
         tries = Tries(
             count, RESTART_STEPS, batch_size=BATCH, copies=False, noise=NoiseScales(initial=NOISE_INIT)
         )

@@ -1,4 +1,4 @@
-"""What effort buys, as a picture: accuracy against FLOPs, from benchmarks/results/effort.txt and hard_lists.txt.
+"""Plots accuracy against FLOPs for all kinds of effort, from benchmarks/results/effort.txt and hard_lists.txt.
 
 python benchmarks/effort_shown.py    # writes docs/pictures/effort.svg
 """
@@ -18,9 +18,9 @@ _ROW = re.compile(r"^(\S+) +([\d.]+)% \(\S+ to \S+\) +([\d.,]+) +(\S+)(?: |$)", 
 _MODEL = re.compile(r"^bundled:(\S+), (\d+) puzzles", re.MULTILINE)
 NAMES = {"depth": "depth × 4", "copies-8": "copies", "restarts-8": "restarts", "restarts-32": "restarts",
          "search-64": "search"}  # fmt: skip
-"""Kinds that are shown; several restarts are one line."""
+"""Plotted kinds; all numbers of restarts form one line."""
 _FEET = (0.0, 0.2, 0.6, 0.8, 0.92)
-"""Feet of the vertical axis that give round shares at its five lines."""
+"""Lower limits of the vertical axis that give round labels at its five grid lines."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Reached:
     """One line of a table of results."""
 
     solved: float
-    """Share of puzzles."""
+    """Fraction of puzzles."""
     steps: float
     flops: float
-    """Of everything, per puzzle."""
+    """Total FLOPs per puzzle."""
 
 
 def rows(text: str) -> dict[str, Reached]:

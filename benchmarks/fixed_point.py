@@ -1,10 +1,10 @@
-"""Is a solved grid a fixed point? Models trained with and without hints, asked to continue after they are done.
+"""Is a solved grid a fixed point? Models trained with and without hints run further steps after they have finished.
 
     python benchmarks/fixed_point.py --size 6 --minutes 8 --seeds 0 1 2 --jobs 2 --output fixed_point.json
     python benchmarks/fixed_point.py --show fixed_point.json --svg docs/pictures/fixed-point.svg
 
-HRM is known to fail on puzzles with one empty cell, because the solved state is no fixed point (arXiv 2601.10679).
-The first form trains HRM and RSM twice each, alike but for `data.hints`, and asks of held-out grids
+HRM is known to fail on puzzles with one empty cell, because the solved state is not a fixed point (arXiv 2601.10679).
+The first form trains HRM and RSM twice each, identical except for `data.hints`, and measures on held-out grids
 - the solved grid itself as a puzzle: the share whose answer is right after each of 50 steps,
 - puzzles: of those that the model solved by the last step of training, the share still right after k further steps,
 - puzzles with 1 to 5 empty cells: the share solved by the last step of training.
@@ -66,7 +66,7 @@ def stability(model: Any, inputs: np.ndarray, solved: np.ndarray, blank: int) ->
 def run_one(
     size: int, method: str, kind: str, seed: int, minutes: float, data: Path, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """One training with or without hints, and its figures."""
+    """One training run with or without hints, and its figures."""
     import torch
     from architectures import METHODS
     from timed_training import accuracy, preset_of, train_for, with_averaged_weights
@@ -88,7 +88,7 @@ def run_one(
 
 
 def run_all(given: argparse.Namespace) -> dict[str, Any]:
-    """Every combination, `jobs` at a time, each in its own process."""
+    """Runs every combination in its own process, `jobs` at a time."""
     from reporting import machine
     from timed_training import dataset_of
 

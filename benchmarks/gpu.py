@@ -1,4 +1,4 @@
-"""Everything that is proved and measured on a GPU, by one command, in stages that each end in time.
+"""Runs all GPU tests and measurements with one command, in stages with a time limit each.
 
     python benchmarks/gpu.py check speed --output OUT
     python benchmarks/gpu.py train --output OUT --train-seconds 300 --recipe "nine sudoku-9x9 - train.lr=3e-3"
@@ -32,7 +32,7 @@ STAGES = ("check", "speed", "train")
 
 
 def header() -> str:
-    """The card, its driver and the versions, without starting CUDA."""
+    """The GPU, its driver and the versions, without initializing CUDA."""
     card = "no GPU"
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]

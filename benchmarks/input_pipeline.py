@@ -1,8 +1,8 @@
-"""How many training examples one core makes ready per second, next to a loader that takes them one at a time.
+"""Training examples that one core prepares per second, compared with a loader that takes them one at a time.
 
-Batches as training takes them: drawn in random order from the arrays on disk, augmented where that is requested, as
-int32 tensors. The loader next to them is torch's, with a dataset of single examples and no worker processes.
-Seconds are those that the processor worked for this program, all threads together.
+Batches are made as in training: in random order from the arrays on disk, augmented if requested, as int32 tensors. The
+comparison is torch's DataLoader with a dataset of single examples and no worker processes. Seconds are CPU time of this
+program, summed over all threads.
 
     python benchmarks/input_pipeline.py [--seconds 2] [--runs 5] [--save FILE]
 """
@@ -45,7 +45,7 @@ DATASETS: dict[str, dict[str, Any]] = {
 
 
 class OneAtATime(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
-    """What one would write first: an example is read, augmented and turned into tensors by itself."""
+    """A straightforward implementation: reads, augments and converts each example separately."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
@@ -65,19 +65,19 @@ class OneAtATime(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 def batches(dataset: Dataset, size: int) -> Work:
-    """Draws one batch a call."""
+    """Makes one batch per call."""
     stream = TrainingBatches(dataset, size)
     return lambda: len(next(stream).inputs)
 
 
 def prefetched(dataset: Dataset, size: int) -> tuple[Work, Prefetcher]:
-    """Takes one batch a call, as training does, from the thread that draws them."""
+    """Takes one batch per call from the prefetching thread, as in training."""
     ready = Prefetcher(TrainingBatches(dataset, size), torch.device("cpu"))
     return lambda: len(next(ready).inputs), ready
 
 
 def loader(dataset: Dataset, size: int) -> Work:
-    """Takes one batch a call from torch's loader."""
+    """Takes one batch per call from torch's DataLoader."""
 
     def endless() -> Any:
         for _ in count():
@@ -88,7 +88,7 @@ def loader(dataset: Dataset, size: int) -> Work:
 
 
 def generating(domain: str, threads: int) -> Work:
-    """Makes some thousand puzzles a call, different ones each time."""
+    """Generates a few thousand puzzles per call, different ones each time."""
     rng = np.random.default_rng(0)
     if domain == "sudoku":
         return lambda: sum(len(p) for p, _ in sudoku.generate(9, 2048, rng, threads=threads))

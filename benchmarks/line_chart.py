@@ -42,7 +42,7 @@ class Panel:
     ticks: Sequence[float]
     logarithmic: bool = False
     lowest: float = 0.0
-    """Share at the foot of the vertical axis."""
+    """Fraction at the bottom of the vertical axis."""
 
 
 def draw(panels: Sequence[Panel], columns: int = 2) -> str:

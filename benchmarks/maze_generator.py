@@ -1,4 +1,4 @@
-"""How fast mazes are made, solved and checked, and how fast plain Python solves them.
+"""Speed of generating, solving and checking mazes, compared with plain Python.
 
 python benchmarks/maze_generator.py
 """
@@ -57,7 +57,7 @@ def plain_perfect(size: int, rng: np.random.Generator) -> list[int]:
 
 
 def generating(size: int, style: str, min_path: int, batch: int) -> Work:
-    """Makes `batch` mazes a call, different ones each time."""
+    """Generates `batch` mazes per call, different ones each time."""
     rng = np.random.default_rng(0)
     return lambda: sum(len(m) for m, _ in generate(size, batch, rng, style=style, min_path=min_path))
 

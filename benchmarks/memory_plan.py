@@ -1,4 +1,4 @@
-"""What a run's plan says of its memory, beside what training really takes.
+"""The planned memory of runs, compared with the measured memory of training.
 
     python benchmarks/memory_plan.py [--device cpu] [--only NAME …] [--save benchmarks/results/memory_plan.txt]
 
@@ -63,7 +63,7 @@ def measure(name: str, overrides: list[str], device_name: str) -> dict[str, floa
     grid = torch.randint(1, domain.vocab_size, (rows, domain.seq_len), dtype=torch.int32).numpy()
     batch = as_tensors(Batch(grid, grid, grid[:, 0] * 0), device)
 
-    # A model of hardly any size first: libraries, kernels and threads are there, and are not counted.
+    # Run a tiny model first, so that the memory of libraries, kernels and threads is not counted.
     shrunk = preset.arch.model_copy(update={"hidden_size": 32, "num_heads": 1, "H_layers": 1, "L_layers": 1})
     few = config.model_copy(update={"global_batch_size": 1, "accumulation_steps": 1})
     little = initial_state(preset.model_copy(update={"arch": shrunk, "train": few}), facts, device)
@@ -74,7 +74,7 @@ def measure(name: str, overrides: list[str], device_name: str) -> dict[str, floa
     state = initial_state(preset, facts, device)
     for step in range(STEPS):
         if step == 1:
-            # The first step makes the moments; what compiling takes is not training.
+            # The first step allocates the optimizer moments and compiles; compilation memory must not be counted.
             if device.type == "cpu":
                 Path("/proc/self/clear_refs").write_text("5")
             else:

@@ -1,4 +1,4 @@
-"""What made the bundled 9×9 recipe fast: short trainings that differ in one thing at a time.
+"""Ablations of the bundled 9×9 recipe: short training runs that differ in one setting at a time.
 
     python benchmarks/recipe_trials.py --minutes 2.5 --save benchmarks/results/recipe_trials.txt
 

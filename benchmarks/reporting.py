@@ -1,4 +1,4 @@
-"""What benchmarks share: what they say of the machine, how rates are measured, and where their text is kept."""
+"""Shared code of the benchmarks: machine information, measurement of rates, and saving of results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from hrm_cli.machine import processor_name
 
 Work = Callable[[], int]
-"""Does something and returns how many."""
+"""Performs some work and returns the number of items processed."""
 
 
 def machine() -> dict[str, Any]:
@@ -29,7 +29,7 @@ def machine() -> dict[str, Any]:
 
 
 def machine_line() -> str:
-    """The same in a line."""
+    """The facts of `machine` on one line."""
     facts = machine()
     versions = f"Python {facts['python']}, torch {facts['torch']}, numpy {facts['numpy']}"
     return f"{facts['processor']}, {facts['cores']} cores; {platform.system()}, {versions}"
@@ -43,9 +43,9 @@ def keep(text: str, file: Path | None) -> None:
 
 
 def rate(work: Work, runs: int, seconds: float) -> tuple[float, float, float]:
-    """Median, least and greatest number of things per second over `runs`, each of about `seconds`.
+    """Median, minimum and maximum items per second over `runs`, each of about `seconds`.
 
-    Seconds are those that the processor worked for this program: other programs on the machine do not count.
+    Seconds are CPU time of this program, so other programs on the machine do not count.
     """
     work()
     rates = []

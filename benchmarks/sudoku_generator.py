@@ -1,7 +1,6 @@
-"""How many Sudoku puzzles the built-in generator makes and the solver checks per second, on one core.
+"""Sudoku puzzles that the built-in generator makes and the solver checks per second, on one core.
 
-Beside them, in the same run, a plain Python generator and solver with the same rules: the ratio says what the
-compiled ones are worth on any machine.
+A plain Python generator and solver with the same rules run for comparison. The speedup depends little on the machine.
 
 `python benchmarks/sudoku_generator.py [--seconds 3] [--runs 5]` prints; redirect it to keep it.
 """
@@ -57,7 +56,7 @@ def plain_minimal(rng: random.Random) -> list[int]:
 
 
 def generating(size: int, clues: int | tuple[int, int] | None, min_difficulty: int, batch: int) -> Work:
-    """Makes `batch` puzzles a call, different ones each time."""
+    """Generates `batch` puzzles per call, different ones each time."""
     rng = np.random.default_rng(0)
     return lambda: sum(len(p) for p, _ in generate(size, batch, rng, clues, min_difficulty))
 

@@ -1,7 +1,7 @@
-"""What the comparisons share: training for a given time, and what a model answers after each of many steps.
+"""Shared code of the comparisons: training for a given time, and accuracy after each of many inference steps.
 
-Time is processor time of one thread, so that what else the machine does changes nothing; evaluation is left out.
-Learning rates and depths follow the fraction of the time that is gone, as they follow the share of the steps elsewhere.
+Time is CPU time of one thread, without evaluation, so other load on the machine has no effect. Learning rates and
+depths follow the elapsed fraction of the time, as they follow the fraction of the steps in normal training.
 
 Letters in shapes: n puzzles, S cells.
 """
@@ -50,7 +50,7 @@ def preset_of(settings: dict[str, Any], seed: int) -> Preset:
 def train_for(
     preset: Preset, dataset: Dataset, seconds: float, points: int, measure: Callable[[ACTModel], Any]
 ) -> tuple[TrainState, list[dict[str, Any]]]:
-    """Trains for `seconds` of processor time; `measure` looks at the averaged weights `points` times on the way."""
+    """Trains for `seconds` of CPU time; calls `measure` on the averaged weights `points` times."""
     metadata = dataset.metadata
     facts = DatasetFacts(
         metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers, metadata.domain or {}
@@ -101,7 +101,7 @@ def right_after_each_step(
 
 
 def with_averaged_weights(state: TrainState) -> ACTModel:
-    """The model with its averaged weights for good."""
+    """The model with its weights permanently replaced by their averages."""
     if state.average is not None:
         state.model.load_state_dict(state.average.parameters, strict=False)
     return state.model
@@ -115,7 +115,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A table as text: the first column to the left, the others to the right."""
+    """A table as text: the first column left-aligned, the others right-aligned."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

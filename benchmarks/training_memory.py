@@ -1,4 +1,4 @@
-"""Memory of a training step: in one piece, in micro-batches, with activation checkpointing, with both.
+"""Memory of a training step: plain, with micro-batches, with activation checkpointing, and with both.
 
     python benchmarks/training_memory.py [--rounds 2] [--save benchmarks/results/training_memory.txt]
 
@@ -75,7 +75,7 @@ def measure(arch: dict[str, Any], settings: dict[str, Any]) -> dict[str, float]:
 
 
 def in_own_process(arch: dict[str, Any], settings: dict[str, Any]) -> dict[str, float]:
-    # Freed blocks go back to the system at once, so that resident memory is memory in use.
+    # Freed blocks are returned to the system immediately, so resident memory is memory in use.
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -88,7 +88,7 @@ def in_own_process(arch: dict[str, Any], settings: dict[str, Any]) -> dict[str, 
 
 
 def table(arch: dict[str, Any], rounds: int) -> list[str]:
-    """The lines of one model."""
+    """The output lines for one model."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
     for _ in range(rounds):
         for name, settings in VARIANTS.items():

@@ -1,1 +1,1 @@
-"""The stages of `benchmarks/gpu.py`, one module each, and what they share."""
+"""The stages of `benchmarks/gpu.py`, one module each, and their shared code."""

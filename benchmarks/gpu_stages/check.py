@@ -1,4 +1,4 @@
-"""The stage `check`: the tests marked `cuda`, each a row that is kept as soon as the test has ended.
+"""The stage `check`: runs the tests marked `cuda`. Each test is a row that is saved when the test ends.
 
 pytest runs in one process, with this module as a plugin.
 """
@@ -17,7 +17,7 @@ from gpu_stages.results import Results, last_lines
 STAGE = "check"
 _FOLDER, _FINISHED = "HRM_GPU_RESULTS", "HRM_GPU_FINISHED"
 
-# What the rest relies on comes first: a stage that is cut off should have told the most.
+# The most fundamental tests come first, so that an interrupted stage has produced the most useful results.
 _ORDER = ("test_models", "test_training", "test_kernels", "test_host_traffic", "test_golden", "test_commands")
 _SECONDS_EACH = 100
 
@@ -55,9 +55,9 @@ def run(results: Results, device: str, seconds: float, select: str | None) -> No
         _FOLDER: str(results.folder),
         _FINISHED: json.dumps(sorted(finished)),
         "COLUMNS": "160",
-        # Others than those named above take seconds to import, some of them with a framework of their own.
+        # Other pytest plugins take seconds to import.
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        # The CPU's kernels are held to the portable path by tests of their own; numba compiles them for half a minute.
+        # Separate tests compare the CPU kernels with the portable path, and numba takes half a minute to compile them.
         **({} if device.startswith("cpu") else {"HRM_CPU_KERNELS": "off"}),
     }
     process = Process(arguments, log, environment)
@@ -94,7 +94,10 @@ def _has_timeouts() -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what has passed already; tests that compile, and so take seconds each, and commands come last."""
+    """Skips tests that have passed already.
+
+    Tests that compile, and tests of commands, come last because they are slow.
+    """
     finished = set(json.loads(os.environ.get(_FINISHED, "[]")))
     done = [item for item in items if item.nodeid in finished]
     if done:
@@ -104,7 +107,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keeps a test's outcome: that of its call, or of a set-up that failed or skipped it."""
+    """Saves the outcome of a test: of its call, or of a setup that failed or skipped it."""
     folder = os.environ.get(_FOLDER)
     if folder is None or (report.when != "call" and report.passed):
         return

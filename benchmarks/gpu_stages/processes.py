@@ -1,4 +1,4 @@
-"""Processes that end in time: a hanging kernel cannot be interrupted, but its process can be killed."""
+"""Processes with a time limit: a hanging kernel cannot be interrupted, but its process can be killed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REPOSITORY = BENCHMARKS.parent
 _GRACE = 15.0
 
 COMPILING_TOGETHER = {"TORCHINDUCTOR_COMPILE_THREADS": "4"}
-"""For processes that compile at the same time: each would start as many helpers as there are cores."""
+"""Environment for processes that compile at the same time: each would otherwise start one helper per core."""
 
 
 class Deadline:
@@ -34,7 +34,7 @@ class Deadline:
 
 
 class Process:
-    """A Python process in a group of its own, whose standard output is read line by line."""
+    """A Python process in its own process group, with standard output read line by line."""
 
     def __init__(
         self, arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
@@ -74,7 +74,7 @@ class Process:
             yield line
 
     def interrupt(self) -> None:
-        """Ctrl-C."""
+        """Sends SIGINT, like Ctrl-C."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGINT)
 
@@ -91,7 +91,7 @@ class Process:
             raise TimeoutError from None
 
     def end(self) -> int:
-        """Its exit status; what still runs of its group is killed."""
+        """Kills what is still running of its process group. Returns the exit status."""
         for stop in (signal.SIGTERM, signal.SIGKILL):
             if not self.is_running:
                 break

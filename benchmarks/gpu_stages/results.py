@@ -1,4 +1,4 @@
-"""Results that are on disk as soon as they are known: JSON lines to continue from, and a text to read."""
+"""Results written to disk immediately: JSON lines, from which a later call continues, and a readable text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 FINISHED = ("ok", "skipped")
-"""What a row may have become so that it is not run again."""
+"""Statuses of rows that are not run again."""
 
 _ERROR_LINES = 6
 
@@ -30,7 +30,7 @@ class Results:
         self._earlier, self._quiet = earlier, quiet
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows so far, those of the earlier call first; a line that a killed process cut off is left out."""
+        """All rows so far, those of the earlier call first, without incomplete lines of killed processes."""
         found = []
         for file in (self._earlier, self.file):
             if file is None or not file.is_file():
@@ -43,16 +43,16 @@ class Results:
         return found
 
     def finished(self, stage: str) -> set[str]:
-        """Names of the rows of a stage that need not run again."""
+        """Names of the finished rows of a stage."""
         return {row["row"] for row in self.rows() if row["stage"] == stage and row["status"] in FINISHED}
 
     def add(self, stage: str, row: str, status: str, **figures: Any) -> None:
-        """Keeps a row."""
+        """Saves a row."""
         document = {"stage": stage, "row": row, "status": status, **figures}
         _append(self.file, json.dumps(document, ensure_ascii=False))
 
     def say(self, line: str = "") -> None:
-        """A line of the text, and of stdout."""
+        """Writes a line to the text file and to stdout."""
         if not self._quiet:
             print(line, flush=True)
         _append(self._text, line)
@@ -69,5 +69,5 @@ def last_lines(text: str, count: int = _ERROR_LINES) -> list[str]:
 
 
 def error_lines(error: BaseException) -> list[str]:
-    """What to keep of an error: where it came from, and its message."""
+    """The location and the message of an error."""
     return last_lines("".join(traceback.format_exception(error)))

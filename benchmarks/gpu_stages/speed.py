@@ -1,4 +1,4 @@
-"""The stage `speed`: which rows there are, and a process that measures them, replaced where it hangs or dies."""
+"""The stage `speed`: defines the rows, and runs a process that measures them. A hung or dead process is replaced."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gpu_stages.results import Results, last_lines
 STAGE = "speed"
 
 REFERENCE_STEPS_PER_SECOND = 7.2
-"""26,041 steps of 768 puzzles in an hour: what is reported of the reference on one H200."""
+"""The reported speed of the reference on one H200: 26,041 steps of 768 puzzles in an hour."""
 
 BROKEN = 3
 """Exit status of a process that gives up because a row has broken the device's context."""
 
 _START_SECONDS = 90.0
-"""A process imports torch, opens the device and measures its rates."""
+"""Seconds for a process to import torch, initialize the device and measure its peak rates."""
 
 _HRM = "HRM 27M, Sudoku, batch 768"
 _TRM = "TRM (MLP) 5M, Sudoku, batch 768"
@@ -36,7 +36,7 @@ _SMALL = (
 
 @dataclass(frozen=True)
 class Row:
-    """One thing to measure."""
+    """One measurement."""
 
     kind: str
     """`training`, `evaluation` or `profile` (of a training row)."""
@@ -47,7 +47,7 @@ class Row:
     overrides: tuple[str, ...] = ()
     """Settings of the preset; those that begin with `HRM_` are environment variables."""
     batch: int | None = None
-    """Puzzles at once in an evaluation."""
+    """Batch size of an evaluation."""
 
     @property
     def name(self) -> str:
@@ -56,14 +56,14 @@ class Row:
 
 
 FIRST = Row("profile", "the first training row", "", "as measured")
-"""Stands for the most important of the training rows that have been measured."""
+"""Placeholder for the most important training row that has been measured."""
 SLOWEST = Row("profile", "the slowest training row", "", "as measured")
-"""Stands for the one that is furthest from the matmul rate."""
+"""Placeholder for the training row with the lowest fraction of the matmul rate."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is measured, and where."""
+    """Selects the measurements and the device."""
 
     device: str
     small: bool = False
@@ -74,7 +74,7 @@ class Wanted:
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> Wanted:
-        """From the command line. Exits where a row of its own is not NAME=PRESET …"""
+        """Parses the command line. Exits if a custom row does not have the form NAME=PRESET …"""
         more = []
         for text in given.more:
             name, _, rest = text.partition("=")
@@ -87,7 +87,7 @@ class Wanted:
         )
 
     def rows(self) -> list[Row]:
-        """All rows, the most important first: a stage that is cut off should have told the most."""
+        """All rows, the most important first, in case the stage is interrupted."""
         fast = "on" if "on" in self.modes else self.modes[0]
         smallest = _SMALL if self.small else ()
 
@@ -147,7 +147,7 @@ def compile_modes() -> list[str]:
 
 
 def run(results: Results, wanted: Wanted, seconds: float, row_seconds: float) -> None:
-    """Measures the rows that have not been."""
+    """Measures the rows that have not been measured yet."""
     deadline = Deadline(seconds)
     results.say(f"\nspeed, on {wanted.device}: the reference is reported at {REFERENCE_STEPS_PER_SECOND} steps/s "
                 "(HRM 27M, Sudoku, batch 768, one H200)")  # fmt: skip
@@ -163,7 +163,7 @@ def run(results: Results, wanted: Wanted, seconds: float, row_seconds: float) ->
 class Warmers:
     """Processes that compile the rows beforehand, so that measuring finds their kernels on disk.
 
-    They run while `check` does, on cores that have nothing else to do; what they take is told.
+    They run during `check`, on idle cores, and their duration is reported.
     """
 
     def __init__(self, results: Results, wanted: Wanted, count: int) -> None:
@@ -184,7 +184,7 @@ class Warmers:
         ]
 
     def finish(self, seconds: float) -> None:
-        """Waits for them, and ends those that take longer."""
+        """Waits for the processes, and kills those that exceed the limit."""
         deadline, ready = Deadline(seconds), {}
         for process in self._processes:
             try:
@@ -225,7 +225,7 @@ def measure(
     row_seconds: float,
     worker: Sequence[str] = ("-m", "gpu_stages.speed_worker"),
 ) -> None:
-    """Has processes measure rows until all are done or the time is over; each hanging row costs one process."""
+    """Measures rows in worker processes until all are done or the time is over. A hanging row costs one process."""
     left = list(rows)
     while left and deadline.left > 5:
         log = results.logs / "speed.log"
@@ -254,7 +254,7 @@ def measure(
             break
         if status == BROKEN and current is None:
             continue
-        # A row that was under way has had its chance; without one the process could not even start.
+        # The current row counts as lost. Without a current row, the process failed to start.
         lost = current or left[0].name
         tail = last_lines(log.read_text(encoding="utf-8"), 4)
         failed = {"row": lost, "status": "failed", "error": [f"{problem}, status {status}", *tail]}

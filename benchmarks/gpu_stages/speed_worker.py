@@ -26,14 +26,14 @@ from hrm_cli.config.presets import load_preset
 from hrm_cli.runs.configuration import domain_of
 
 _SECONDS, _FEWEST, _MOST = 4.0, 4, 200
-"""For how long steps are timed, and how many of them."""
+"""The duration of a timing in seconds, and the limits for its number of steps."""
 
 _SET: set[str] = set()
 """Environment variables of the row that is being measured."""
 
 
 def tell(**document: Any) -> None:
-    """A line for the process that waits for it."""
+    """Writes a JSON line for the parent process."""
     print(json.dumps(document, ensure_ascii=False), flush=True)
 
 
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def warm(rows: Iterable[Row], device: torch.device) -> None:
-    """Compiles what rows need; torch keeps it on disk."""
+    """Compiles the kernels that rows need; torch caches them on disk."""
     for row in rows:
         started = time.perf_counter()
         try:
@@ -101,7 +101,7 @@ def is_broken(device: torch.device) -> bool:
 
 
 def forget(device: torch.device) -> None:
-    """Frees memory and compiled graphs: each row starts as a run would."""
+    """Frees memory and compiled graphs, so that each row starts like a new run."""
     torch.compiler.reset()
     gc.collect()
     if device.type == "cuda":
@@ -136,7 +136,7 @@ def matmul_rate(device: torch.device, small: bool) -> tuple[float, int]:
 
 
 def device_rates(device: torch.device, small: bool) -> dict[str, Any]:
-    """What the device reaches at its best: the ceilings that the rows are compared with."""
+    """The peak rates of the device, with which the rows are compared."""
     rate, size = matmul_rate(device, small)
     numbers = torch.randn(1 << (12 if small else 29), device=device)
     copy = torch.empty_like(numbers)
@@ -153,7 +153,7 @@ def device_rates(device: torch.device, small: bool) -> dict[str, Any]:
 
 
 def workload(row: Row, device: torch.device) -> Workload:
-    """The very step that `hrm train` and `hrm eval` run, on random tokens."""
+    """The same step as in `hrm train` and `hrm eval`, on random tokens."""
     variables = dict(word.split("=", 1) for word in row.overrides if word.startswith("HRM_"))
     for name in _SET:
         os.environ.pop(name, None)
@@ -169,7 +169,7 @@ def workload(row: Row, device: torch.device) -> Workload:
 
 
 def timed(row: Row, device: torch.device, small: bool) -> dict[str, Any]:
-    """Rounds per second, one after the other as in a run, and what they come to."""
+    """Rounds per second as in a run, and the figures derived from them."""
     started = time.perf_counter()
     work = workload(row, device)
     built = time.perf_counter()
@@ -181,7 +181,7 @@ def timed(row: Row, device: torch.device, small: bool) -> dict[str, Any]:
     synchronize(device)
     began = time.perf_counter()
     rounds = 0
-    # In bursts without waiting in between, as a run has them: the host is to be ahead of the device.
+    # Time bursts without synchronization, as in a run, so that the host can run ahead of the device.
     burst = 1
     while rounds < _FEWEST or (
         time.perf_counter() - began < (0.05 if small else _SECONDS) and rounds < _MOST

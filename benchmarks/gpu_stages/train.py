@@ -1,9 +1,9 @@
-"""The stage `train`: recipes one after the other, their weights and figures in the output folder while they train.
+"""The stage `train`: runs recipes one after the other and copies their weights and figures while they train.
 
 A recipe is a run of `hrm train` that ends by the clock. `steps=measured` among its overrides plans as many steps as fit
 into its time at the speed that a row of the same name has reached in the stage `speed`, so that the learning rate
-comes down in time. Every few seconds the best weights so far and metrics.jsonl
-are copied, so that a machine that is taken away leaves what there was.
+decays in time. Every few seconds the best weights so far and metrics.jsonl are copied to the output folder, so that
+they survive if the machine is taken away.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gpu_stages.results import Results, last_lines
 STAGE = "train"
 
 LARGEST = 16 * 2**20
-"""Bytes of a file that can be brought back."""
+"""Largest size in bytes of a file that is copied back."""
 MEASURED = "steps=measured"
 _POLL_SECONDS = 3.0
 _MARGIN = 40.0
@@ -39,7 +39,7 @@ class Recipe:
     name: str
     preset: str
     seconds: float | None
-    """None shares what is left with the recipes after it."""
+    """None: an equal part of the remaining time, shared with the recipes after it."""
     overrides: tuple[str, ...]
 
 
@@ -71,7 +71,7 @@ def measured_steps(results: Results, name: str, seconds: float) -> int | None:
 
 
 def run(results: Results, wanted: Sequence[Recipe], device: str, seconds: float, work: Path) -> None:
-    """Trains what has not been trained yet."""
+    """Trains the recipes that have not been trained yet."""
     deadline = Deadline(seconds)
     results.say(f"\ntrain, on {device}")
     finished = results.finished(STAGE)
@@ -145,7 +145,7 @@ def _train(results: Results, recipe: Recipe, device: str, seconds: float, work: 
 
 
 def _bring(output: Path, recipe: Recipe, folder: Path) -> dict[str, str]:
-    """Copies the best weights so far and the figures under flat names; says of each what became of it."""
+    """Copies the best weights so far and the figures under flat names. Returns the outcome for each file."""
     brought = {}
     weights = _best_weights(folder)
     wanted = [(folder / "metrics.jsonl", f"{recipe.name}.metrics.jsonl")]
