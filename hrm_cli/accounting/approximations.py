@@ -1,7 +1,7 @@
-"""The two published hand formulas for HRM's parameters, term by term, and why they miss where they do.
+"""The two published approximations of HRM's parameter count, term by term, and the reasons for their errors.
 
-Both are from the size guide (docs/parameter-counts.md): a function, and a rule of thumb, which its table uses. With
-K blocks, I the SwiGLU's width and `ids` puzzle identifiers:
+Both are from the size guide (docs/parameter-counts.md): a function, and a rule of thumb that its table uses. With K
+blocks, SwiGLU width I and `ids` puzzle identifiers:
 guide K·(4 + 3·I/H)·H² + 2VH + ids·H + 2H; rule of thumb K·12·H² + 2VH + H + 2H.
 """
 
@@ -15,12 +15,12 @@ from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.sizes import swiglu_width
 
 _WORTH_WORDS = 0.001
-"""Share of the exact count from which a difference is named."""
+"""Minimum difference that is reported, as a fraction of the exact count."""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """One kind of number that a formula counts wrongly."""
+    """One kind of parameter that a formula counts wrongly."""
 
     kind: str
     difference: int
@@ -37,9 +37,9 @@ class Approximation:
     error: float
     """Formula ÷ exact − 1."""
     reasons: tuple[Reason, ...]
-    """What makes up the difference, the largest first."""
+    """The parts of the difference, largest first."""
     is_foreign: bool
-    """Whether the model is of another architecture than the formula is for."""
+    """Whether the formula was made for another architecture."""
 
     def words(self) -> str:
         """The reasons as text, without those too small to matter."""
@@ -51,7 +51,7 @@ class Approximation:
 
 
 def guide_terms(arch: ArchConfig, vocab_size: int, num_puzzle_identifiers: int = 1) -> dict[str, int]:
-    """The guide's function, by what each term counts."""
+    """The terms of the guide's function, by what each term counts."""
     hidden, blocks = arch.hidden_size, arch.H_layers + arch.L_layers
     puzzles = num_puzzle_identifiers * hidden if arch.puzzle_emb_size else 0
     return {
@@ -64,7 +64,7 @@ def guide_terms(arch: ArchConfig, vocab_size: int, num_puzzle_identifiers: int =
 
 
 def rule_of_thumb_terms(arch: ArchConfig, vocab_size: int) -> dict[str, int]:
-    """The rule of thumb, by what each term counts: of the 12·H² a block, 4·H² are attention."""
+    """The terms of the rule of thumb, by what each counts. Of the 12·H² per block, 4·H² are attention."""
     hidden, blocks = arch.hidden_size, arch.H_layers + arch.L_layers
     return {
         kinds.ATTENTION: blocks * 4 * hidden**2,

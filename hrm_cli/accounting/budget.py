@@ -1,6 +1,6 @@
-"""Which configurations come nearest to a number of parameters: the size guide's section on choosing, computed.
+"""Finds the configurations closest to a parameter budget, automating the size guide's section on choosing.
 
-Candidates are counted in closed form (`components`): a search looks at thousands.
+Candidates are counted in closed form (`components`), because a search evaluates thousands.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ MOST_LAYERS = 64
 EXPANSIONS = tuple(half / 2 for half in range(2, 17))
 """1 to 8 in steps of a half."""
 HEAD_SIZES = (32, 128)
-"""Sensible sizes of a head; the one nearest to the given configuration's is taken."""
+"""Range of sensible head sizes. The size closest to the given configuration's is used."""
 STRETCH = 2.0
-"""How far width ÷ blocks may be from the given configuration's, as a factor, where both vary."""
+"""If width and depth both vary, width ÷ blocks may differ from the given configuration's by at most this factor."""
 
 _SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 
@@ -40,7 +40,7 @@ class Candidate:
     error: float
     """Trainable ÷ budget − 1."""
     overrides: tuple[str, ...]
-    """What to write after the preset to get it, as `KEY=VALUE`."""
+    """The overrides, as `KEY=VALUE`, that turn the preset into this configuration."""
 
 
 def parse_amount(text: str) -> int:
@@ -57,9 +57,9 @@ def parse_amount(text: str) -> int:
 
 
 def parse_vary(text: str, given: ArchConfig) -> list[str]:
-    """`hidden_size,H_layers` as fields of `arch`; those that do not change its core's count are left out.
+    """Parses `hidden_size,H_layers` as fields of `arch`. Fields that do not change its core's count are dropped.
 
-    TRM, say, has no H_layers. Raises ConfigError for an unknown name, or if nothing is left.
+    For example, TRM has no H_layers. Raises ConfigError for an unknown name, or if no field is left.
     """
     accepted = [field for field in VARIABLE if _changes_count(given, field)]
     words = f"accepted: {', '.join(accepted)} (num_heads follows hidden_size)"
@@ -85,10 +85,10 @@ def parse_vary(text: str, given: ArchConfig) -> list[str]:
 def nearest(
     given: ArchConfig, vocab_size: int, seq_len: int, budget: int, vary: Sequence[str], count: int
 ) -> list[Candidate]:
-    """The `count` configurations nearest to `budget` trainable parameters, nearest first.
+    """The `count` configurations closest to `budget` trainable parameters, closest first.
 
-    They differ from `given` in the fields `vary` only, and in num_heads where the width varies. Of several with the
-    same count, the one most like `given` stands for all.
+    They differ from `given` only in the fields `vary`, and in num_heads if the width varies. Of configurations with
+    the same count, only the one most similar to `given` is returned.
     """
     best: dict[int, tuple[float, ArchConfig]] = {}
     for arch in _candidates(given, vary):
@@ -124,8 +124,8 @@ def _candidates(given: ArchConfig, vary: Sequence[str]) -> Iterator[ArchConfig]:
             if both_vary and not 1 / STRETCH <= hidden / (slow + fast) / aspect <= STRETCH:
                 continue
             for expansion in expansions:
-                # Not validated one by one: that would take most of the time. What is printed is loaded again by
-                # whoever uses it, and the fields vary within their ranges.
+                # Skip validation, which would take most of the time. The fields vary within their ranges, and a
+                # printed configuration is validated when it is loaded.
                 yield given.model_copy(
                     update={
                         "hidden_size": hidden,
@@ -139,7 +139,7 @@ def _candidates(given: ArchConfig, vary: Sequence[str]) -> Iterator[ArchConfig]:
 
 
 def _depths(given: ArchConfig, vary: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Pairs of H_layers and L_layers. Where both vary, each depth is split as the given configuration splits its."""
+    """Pairs of H_layers and L_layers. If both vary, each depth is split in the given configuration's proportion."""
     slow_varies, fast_varies = "H_layers" in vary, "L_layers" in vary
     if not (slow_varies and fast_varies):
         for layers in range(1, MOST_LAYERS + 1) if slow_varies or fast_varies else [0]:
@@ -151,7 +151,7 @@ def _depths(given: ArchConfig, vary: Sequence[str]) -> Iterator[tuple[int, int]]
 
 
 def _heads(hidden: int, head_size: int) -> int:
-    """The number of heads that divides `hidden` with a head size nearest to `head_size`."""
+    """The number of heads that divides `hidden` and gives a head size closest to `head_size`."""
     wanted = min(max(head_size, HEAD_SIZES[0]), HEAD_SIZES[1])
     sizes = [size for size in range(2, hidden + 1, 2) if hidden % size == 0]
     return hidden // min(sizes, key=lambda size: (abs(size - wanted), size))

@@ -1,7 +1,7 @@
-"""What a core is made of, in figures: the numbers each part holds, its matmuls, how often they run.
+"""The parts of a core: how many numbers each holds, the FLOPs of its matmuls, and how often it runs.
 
-One description gives counts in closed form, FLOPs and activation memory. It knows no torch, so that lists and
-searches of configurations answer at once; tests hold it to the instantiated models, number by number.
+From this description follow parameter counts in closed form, FLOPs and activation memory. It does not import torch, so
+that lists and searches of configurations are fast. Tests compare it with instantiated models, number by number.
 
 Letters: T positions (puzzle positions and tokens), S tokens, H hidden size, V vocabulary, N heads, I inner width.
 """
@@ -32,16 +32,16 @@ class Runs:
 
 @dataclass(frozen=True)
 class Kept:
-    """Numbers that one run with gradient keeps for its backward pass, for one puzzle."""
+    """Numbers that one run with gradient stores for its backward pass, for one puzzle."""
 
     numbers: int = 0
     """In the forward dtype."""
     wide: int = 0
-    """In float32 whatever the forward dtype: what norms and softmax keep."""
+    """Numbers stored in float32 in any forward dtype, by norms and softmax."""
     on_cpu_in_bfloat16: int = 0
-    """Bytes more, or less, on a CPU in bfloat16: there blocks are computed in their own way, attention written out."""
+    """Difference in bytes on a CPU in bfloat16, where blocks use fused CPU kernels and explicit attention."""
     on_cpu_in_float32: int = 0
-    """Bytes more, or less, on a CPU in float32."""
+    """Difference in bytes on a CPU in float32."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ def components(
     objective: str | None = None,
     gradient: str | None = None,
 ) -> list[Part]:
-    """The parts of the model of `arch`, trained with `objective` (None: the core's default).
+    """The parts of the model of `arch`, trained with `objective` (None for the core's default).
 
-    `gradient` is `train.gradient`: what backpropagation reaches in an ACT step.
+    `gradient` is `train.gradient`: the updates that receive gradient in an ACT step.
     """
     parts = COMPONENTS[arch.core](arch, vocab_size, seq_len, num_puzzle_identifiers)
     if objective == "rsm":
@@ -83,7 +83,7 @@ def components(
 
 
 def _through_the_last_cycle(part: Part, arch: ArchConfig) -> Part:
-    """All L_cycles updates of the last cycle are trained, not the last one alone."""
+    """The part if all L_cycles updates of the last cycle receive gradient, not only the last update."""
     if part.module != "L_level":
         return part
     runs, more = part.runs, arch.L_cycles - 1
@@ -91,7 +91,7 @@ def _through_the_last_cycle(part: Part, arch: ArchConfig) -> Part:
 
 
 def _under_rsm(part: Part, arch: ArchConfig) -> Part:
-    """No second pass for a Q target; the whole last cycle is trained: L_cycles updates of z_L and one of z_H."""
+    """The part under RSM: no second pass for a Q target, and gradient through the whole last cycle."""
     runs = part.runs
     if runs.inference > 1 or part.module in ("H_level", "L_level"):
         slow, fast = int(part.module == "H_level" or arch.core == "trm"), int(part.module == "L_level")
@@ -132,7 +132,7 @@ def _trm(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> l
 
 
 def _around(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int, target: int) -> list[Part]:
-    """What HRM and TRM have around their modules: embeddings, fixed initial states, output heads."""
+    """The parts of HRM and TRM outside their modules: embeddings, fixed initial states, output heads."""
     hidden, positions = arch.hidden_size, arch.puzzle_positions + seq_len
     if arch.mixer == "units":
         return _around_units(arch, vocab_size, seq_len, target)
@@ -161,7 +161,7 @@ def _around(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int, t
 def _blocks(
     module: str, arch: ArchConfig, vocab_size: int, seq_len: int, layers: int, runs: Runs
 ) -> list[Part]:
-    """A stack of post-norm blocks: attention or token mixing, then SwiGLU, a norm after each."""
+    """A stack of post-norm blocks: attention or token mixing, then SwiGLU, each followed by a norm."""
     hidden, positions = arch.hidden_size, arch.puzzle_positions + seq_len
     if arch.mixer == "units":
         return _unit_blocks(module, arch, infer_relations(vocab_size, seq_len), layers, runs)
@@ -173,7 +173,7 @@ def _blocks(
 
 
 def _around_units(arch: ArchConfig, vocab_size: int, seq_len: int, target: int) -> list[Part]:
-    """The same with a state for every symbol of a cell: three kinds of givens, one output, no tables."""
+    """The same for the `units` mixer: three kinds of givens, one output per position, no position tables."""
     hidden, positions = arch.hidden_size, seq_len * infer_relations(vocab_size, seq_len).num_symbols
     parts = [
         Part("embed_tokens", kinds.EMBEDDINGS, 3 * hidden),

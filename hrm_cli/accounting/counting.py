@@ -1,4 +1,4 @@
-"""How many numbers a model has: exactly, from its tensors, whether instantiated without memory or read off a file."""
+"""Counts a model's numbers exactly from its tensors: instantiated on the meta device, or read from a file's header."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from hrm_cli.models.registry import build_model
 
 @dataclass(frozen=True)
 class GroupCount:
-    """The numbers of one part of a model: of a module, or of a kind."""
+    """The number counts of one group of tensors: a module or a kind."""
 
     name: str
     trainable: int
     buffers: int
-    """Stored but not trained by the network's optimizer: puzzle embeddings, initial states, position tables."""
+    """Numbers stored but not trained by the network's optimizer: puzzle embeddings, initial states, position tables."""
 
 
 @dataclass(frozen=True)
 class ExactCount:
-    """A model's numbers, counted on its tensors."""
+    """Exact counts of a model's numbers."""
 
     trainable: int
-    """Parameters that the network's optimizer trains: what papers report."""
+    """Parameters that the network's optimizer trains, the count that papers report."""
     puzzle_embedding: int
     """Numbers in the puzzle-embedding table, trained by its own sparse optimizer."""
     buffers: int
-    """Other stored tensors, which nothing trains: fixed initial states, position tables."""
+    """Numbers in other stored tensors, which are never trained: fixed initial states, position tables."""
     state_dict: int
-    """Everything in a checkpoint's model file."""
+    """All numbers in a checkpoint's model file."""
     modules: tuple[GroupCount, ...]
     kinds: tuple[GroupCount, ...]
 
@@ -40,14 +40,14 @@ class ExactCount:
 def count_exactly(
     arch: ArchConfig, vocab_size: int, seq_len: int, num_puzzle_identifiers: int = 1
 ) -> ExactCount:
-    """Counts the model of `arch` on the meta device: no memory is taken, whatever its size."""
+    """Counts the model of `arch` on the meta device, which needs no memory for any model size."""
     model = build_model(arch, vocab_size, seq_len, num_puzzle_identifiers, device="meta")
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     return count_tensors(shapes, {name for name, _ in model.named_parameters()})
 
 
 def count_stored(shapes: Mapping[str, Sequence[int]]) -> ExactCount:
-    """Counts the tensors of a model file; their names show which are trained."""
+    """Counts the tensors of a model file. Their names determine which are trained."""
     return count_tensors(shapes, {name for name in shapes if kind_of(name) not in NEVER_TRAINED})
 
 
@@ -70,7 +70,7 @@ def count_tensors(shapes: Mapping[str, Sequence[int]], trainable: Collection[str
 def _grouped(
     numbers: Mapping[str, int], trainable: Collection[str], group_of: Callable[[str], str]
 ) -> tuple[GroupCount, ...]:
-    """Sums by group, the largest first."""
+    """Sums by group, largest first."""
     groups: dict[str, list[int]] = {}
     for name, count in numbers.items():
         groups.setdefault(group_of(name), [0, 0])[name not in trainable] += count

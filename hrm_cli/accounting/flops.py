@@ -1,7 +1,7 @@
-"""How much arithmetic a model takes: FLOPs of its matmuls, a multiplication and an addition counted as two.
+"""FLOPs of a model's matmuls. A multiply-add counts as two.
 
-Element-wise work (norms, softmax, the optimizer) is left out, as is usual: it is under a hundredth of the whole at
-the sizes in question. The backward pass of a matmul is two more matmuls of its size.
+Elementwise operations (norms, softmax, the optimizer) are not counted, as is usual: they are below one percent at
+these sizes. The backward pass of a matmul is two more matmuls of the same size.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class StepFlops:
     forward: int
     """At inference."""
     training: int
-    """In training: all cycles forward, backward through those with gradient, the second pass for the Q target."""
+    """In training: all cycles forward, backward through cycles with gradient, and the second pass for the Q target."""
 
 
 def step_flops(parts: Sequence[Part]) -> StepFlops:
@@ -38,7 +38,7 @@ def step_flops(parts: Sequence[Part]) -> StepFlops:
 
 
 def step_flops_by_kind(parts: Sequence[Part]) -> dict[str, StepFlops]:
-    """The same, by what the matmuls are for; the most costly kind in training first."""
+    """The FLOPs of one ACT step by kind of matmul, the most expensive kind in training first."""
     found = {
         kind: step_flops([part for part in parts if part.kind == kind])
         for kind in dict.fromkeys(part.kind for part in parts if part.flops)
@@ -53,14 +53,14 @@ class RunFlops:
     steps: int
     """Optimizer steps."""
     global_batch_size: int
-    """Puzzles in each of them."""
+    """Puzzles in each step."""
     training: int
 
 
 def training_flops(
     arch: ArchConfig, train: TrainConfig, vocab_size: int, seq_len: int, begin: float = 0.0
 ) -> int:
-    """FLOPs of a training step for one puzzle: under a depth schedule the mean, from the share `begin` of a run on."""
+    """FLOPs of a training step for one puzzle. With a depth schedule, the mean from the fraction `begin` of the run."""
 
     def of(arch: ArchConfig) -> int:
         parts = components(arch, vocab_size, seq_len, objective=train.objective, gradient=train.gradient)
@@ -78,5 +78,5 @@ def training_flops(
 
 
 def run_flops(step_training: int, steps: int, global_batch_size: int) -> RunFlops:
-    """The FLOPs of `steps` training steps of `step_training` each: every row of the batch takes part in each."""
+    """The FLOPs of `steps` training steps with `step_training` FLOPs per puzzle; every row takes part in every step."""
     return RunFlops(steps, global_batch_size, steps * global_batch_size * step_training)

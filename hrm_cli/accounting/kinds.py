@@ -1,6 +1,6 @@
-"""What the numbers of a model are for: a kind for every tensor, by its name.
+"""Assigns a kind, such as attention or puzzle embedding, to every tensor of a model by its name.
 
-The names are those of this project's cores and of the reference implementation, whose state dicts agree.
+This project's cores and the reference implementation use the same names in their state dicts.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ POSITION_TABLE = "position table"
 OTHER = "other"
 
 NEVER_TRAINED = frozenset({PUZZLE_EMBEDDING, INITIAL_STATES, POSITION_TABLE})
-"""Stored, but not trained by the network's optimizer (the puzzle embedding has one of its own)."""
+"""Kinds that the network's optimizer does not train (the puzzle embedding has its own optimizer)."""
 
-# The first pattern found in a tensor's name decides.
+# The first pattern that matches a tensor's name decides.
 _PATTERNS = (
     (r"puzzle_emb", PUZZLE_EMBEDDING),
     (r"[HL]_init$", INITIAL_STATES),
@@ -41,11 +41,11 @@ _PATTERNS = (
 )
 
 _WRAPPERS = re.compile(r"^(?:_orig_mod\.|module\.|model\.|inner\.)+")
-"""What compiling, distributing and adaptive computation put in front of a core's own names."""
+"""Prefixes that torch.compile, distributed training and adaptive computation add to a core's own names."""
 
 
 def kind_of(tensor: str) -> str:
-    """The kind of the numbers in the tensor of that name."""
+    """The kind of the tensor with this name."""
     return next((kind for pattern, kind in _PATTERNS if re.search(pattern, tensor)), OTHER)
 
 

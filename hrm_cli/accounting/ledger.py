@@ -1,7 +1,7 @@
-"""The ledger: every published figure on HRM's size, what it counted, and what is right.
+"""The ledger: every published figure about HRM's size, what it counted, and the correct figure.
 
-Published figures are data. Everything else (the computed figure, what the published one counted, the verdict) is
-worked out from presets and formulas each time it is requested.
+Published figures are stored as data. Everything else (the computed figure, what the published figure counted, the
+verdict) is computed from presets and formulas on each request.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from hrm_cli.config.presets import load_preset
 from hrm_cli.models.sizes import NOVA_POSITIONS
 
 SUDOKU_TOKENS, SUDOKU_CELLS = 11, 81
-"""What the size guide and the paper's Sudoku figures assume."""
+"""Vocabulary size and sequence length that the size guide and the paper's Sudoku figures assume."""
 ARC_TOKENS = 12
-"""Ten colors, padding, end of grid: what the nova architecture was counted with."""
+"""Vocabulary size used in the published count of nova: ten colors, padding, end of grid."""
 CLARIFIED_IDENTIFIERS = 1000
 """Puzzle identifiers of the parameter clarification's dataset."""
 
@@ -43,7 +43,7 @@ class Claim:
     claimed: str
     """As published."""
     low: float
-    """The least that the published figure can mean: 27M is anything from 26.5M."""
+    """The smallest value that rounds to the published figure: 26.5M for 27M."""
     high: float
 
 
@@ -52,15 +52,15 @@ class Finding:
     """The computed result for a claim."""
 
     computed: float
-    """The figure as it is: trainable parameters, unless the claim is of something else."""
+    """The correct figure: trainable parameters, unless the claim is about something else."""
     counted: str
     """What the published figure counted."""
     command: str
-    """What reproduces the computed figure."""
+    """The command that reproduces the computed figure."""
     unit: str = "parameters"
     """`parameters`; `share` of a whole; `difference` of two counts."""
     reproduced: float | None = None
-    """The published figure to the digit, where it was found how it had been made."""
+    """The published figure recomputed exactly, if its derivation was found."""
 
 
 @dataclass(frozen=True)

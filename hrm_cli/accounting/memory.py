@@ -1,10 +1,11 @@
-"""How much memory a model takes, in bytes: stored, and while training a batch.
+"""Memory of a model in bytes: stored, and while training on a batch.
 
-Parameters, gradients and AdamATan2's two moments are float32 in either forward dtype; in half precision a step adds a
-copy of the weights in that format, and that copy's gradients. Activations are what autograd keeps between forward and
-backward, within 5 % of what is kept. Gradients come while activations go, so that the larger of both counts, unless
-micro-batches follow whose gradients are added. All in all that is within 10 % of the measured peak
-(benchmarks/memory_plan.py): the loss's own tensors, the carry and what only passes by are `_PASSING`.
+Parameters, gradients and AdamATan2's two moments are float32 in every forward dtype. In half precision, a step adds a
+copy of the weights in that dtype and the copy's gradients. Activations are the tensors that autograd stores between
+forward and backward; the estimate is within 5 %. In the backward pass gradients are allocated while activations are
+freed, so only the larger of the two counts, unless gradients of several micro-batches are accumulated. In total this
+is within 10 % of the measured peak (benchmarks/memory_plan.py). `_PASSING` covers the loss's own tensors, the carry
+and temporary tensors.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from hrm_cli.config.train import TrainConfig
 from hrm_cli.puzzles.domain import infer_relations
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Of one number in each format."""
+"""Bytes per number in each dtype."""
 
 _STACKS = ("H_level", "L_level", "h_layers", "l_layers")
 """Modules that are stacks of blocks."""
 _MASTER = BYTES["float32"]
 _MOMENTS = 2
 _PASSING = 45_000_000
-"""What comes and goes within a step, whatever its size: scratch of libraries, logits, states."""
+"""Bytes of temporary memory within a step, for any batch size: library workspaces, logits, states."""
 
 
 @dataclass(frozen=True)
@@ -36,40 +37,40 @@ class TrainingMemory:
     weights: int
     """Parameters, float32."""
     working_copy: int
-    """The weights in the forward dtype, where that is not float32; and as much again for their gradients."""
+    """The weights in the forward dtype, if that is not float32, and their gradients in that dtype."""
     gradients: int
     optimizer: int
     """AdamATan2's two moments."""
     averaged_weights: int
-    """The moving average, where one is kept."""
+    """The moving average of the weights, if enabled."""
     buffers: int
     """The puzzle-embedding table and the other stored tensors."""
     activations: int
-    """Kept for the backward pass, with fused attention (CUDA; a CPU in float32 without dropout)."""
+    """Stored for the backward pass, with fused attention (CUDA; a CPU in float32 without dropout)."""
     total: int
-    """The most of it that there is at one time."""
+    """Peak of the sum."""
     activations_on_cpu: int
-    """What takes the place of `activations` on a CPU."""
+    """`activations` on a CPU."""
     total_on_cpu: int
-    """The same there."""
+    """`total` on a CPU."""
 
     def on(self, device_type: str) -> int:
-        """All of it, on a device of this type."""
+        """The total on a device of this type."""
         return self.total_on_cpu if device_type == "cpu" else self.total
 
 
 @dataclass(frozen=True)
 class Recomputed:
-    """Activation checkpointing: blocks keep their inputs alone and are computed twice."""
+    """Activation checkpointing: blocks store only their inputs and are computed twice."""
 
     blocks: int
     """Runs of a block with gradient in one step."""
     state: int
-    """Numbers of the input of one, for one puzzle."""
+    """Numbers in one block's input, for one puzzle."""
 
 
 def activation_bytes(parts: Sequence[Part], batch_size: int, dtype: str) -> int:
-    """Bytes that autograd keeps for the backward pass of a batch, attention fused."""
+    """Bytes that autograd stores for the backward pass of a batch, with fused attention."""
     per_puzzle = sum(
         part.runs.with_gradient * (BYTES[dtype] * part.kept.numbers + _MASTER * part.kept.wide)
         for part in parts
@@ -78,7 +79,7 @@ def activation_bytes(parts: Sequence[Part], batch_size: int, dtype: str) -> int:
 
 
 def activation_bytes_on_cpu(parts: Sequence[Part], batch_size: int, dtype: str) -> int:
-    """The same on a CPU, where blocks are computed in another way."""
+    """Like `activation_bytes`, on a CPU, where blocks are implemented differently."""
     per_puzzle = sum(
         part.runs.with_gradient * (kept.on_cpu_in_float32 if dtype == "float32" else kept.on_cpu_in_bfloat16)
         for part in parts
@@ -98,7 +99,7 @@ def training_memory(
 ) -> TrainingMemory:
     """Bytes held while a batch of `batch_size` puzzles is trained in `dtype`.
 
-    `accumulates`: other batches follow whose gradients are added to those of this one.
+    `accumulates`: gradients are accumulated over several micro-batches.
     """
     trainable = sum(part.trainable for part in parts)
     weights = _MASTER * trainable
@@ -106,7 +107,7 @@ def training_memory(
     on_cpu = activation_bytes_on_cpu(parts, batch_size, dtype)
     if recomputes is not None:
         inputs = batch_size * recomputes.blocks * recomputes.state * BYTES[dtype]
-        # One block at a time is computed again, and keeps what it always does.
+        # One block at a time is recomputed and stores its usual activations.
         on_gpu, on_cpu = (min(kept, inputs + kept // recomputes.blocks) for kept in (on_gpu, on_cpu))
     half = 0 if dtype == "float32" else BYTES[dtype] * trainable
     averages = weights if averages_weights else 0
@@ -139,7 +140,7 @@ def memory_in_training(
     rows: int,
     dtype: str,
 ) -> TrainingMemory:
-    """Bytes that training takes where it is deepest, on a process that has `rows` puzzles of every batch."""
+    """Bytes that training needs at its greatest depth, for a process with `rows` puzzles of every batch."""
     depths = [(arch.H_cycles, arch.L_cycles)]
     if train.depth_schedule is not None:
         depths = [(H, L) for H, L, _ in depth_shares(train.depth_schedule)]

@@ -23,7 +23,7 @@ from hrm_cli.config.train import TrainConfig
 
 @dataclass(frozen=True)
 class Shape:
-    """The model of a configuration, together with what its dataset decides."""
+    """The model of a configuration, with the sizes that its dataset determines."""
 
     arch: ArchConfig
     vocab_size: int
@@ -38,7 +38,7 @@ class Report:
     name: str
     """A preset's name, or a file."""
     puzzles: str
-    """What the model is counted for, as text: `9×9 Sudoku`."""
+    """The puzzles that the counts are for, as text: `9×9 Sudoku`."""
     exact: ExactCount
     shape: Shape | None = None
     """None for a file that does not say what it holds: then only its tensors are counted."""
@@ -54,7 +54,7 @@ class Report:
     accumulation_steps: int = 1
     """Parts in which that batch is worked on."""
     training: dict[str, TrainingMemory] | None = None
-    """By forward dtype."""
+    """Training memory by forward dtype."""
 
     def stored_bytes(self, dtype: str) -> int:
         """Bytes of a model file in the format `dtype`."""
@@ -113,7 +113,7 @@ def make_report(
     steps: int | None,
     run_words: str,
 ) -> Report:
-    """All that follows from a model's configuration, in addition to its exact count."""
+    """The exact count, and everything that can be computed from the model's configuration."""
     parts = components(
         shape.arch,
         shape.vocab_size,
@@ -155,5 +155,5 @@ def make_report(
 
 
 def trainable_by_kind(kinds: tuple[GroupCount, ...]) -> dict[str, int]:
-    """The trained numbers of each kind that has some."""
+    """The number of trained parameters of each kind that has any."""
     return {group.name: group.trainable for group in kinds if group.trainable}

@@ -1,9 +1,8 @@
-"""The models that come with the package: found, listed and chosen by what their own headers say.
+"""Finds, lists and chooses the models included in the package, using only their headers.
 
-`hrm_cli/bundled/NAME.safetensors` is a model file like any other (`hrm_cli.checkpoints.model_files`); one more
-entry of
-its header, `bundled`, says what it was trained on and how accurate it is. No second table of these facts exists.
-HRM_BUNDLED names another folder instead of the package's. Nothing here needs torch.
+`hrm_cli/bundled/NAME.safetensors` is an ordinary model file (`hrm_cli.checkpoints.model_files`). The additional header
+entry `bundled` states what it was trained on and its accuracy; these facts are stored nowhere else. HRM_BUNDLED sets
+another folder. Does not import torch.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from hrm_cli.puzzles.sudoku.layout import BOXES
 from hrm_cli.safetensors_files import read_safetensors_header
 
 SCHEME = "bundled:"
-"""What a CHECKPOINT begins with that names one of these models."""
+"""Prefix of a CHECKPOINT that names a bundled model."""
 FOLDER_VARIABLE = "HRM_BUNDLED"
 SUFFIX = ".safetensors"
 ENTRY = "bundled"
-"""Of the header."""
+"""Name of the header entry."""
 ATTEMPTS = 8
-"""Augmented copies tried of a puzzle whose first answer breaks a rule, by default."""
+"""Default number of augmented copies tried if a puzzle's first answer breaks a rule."""
 
 _RANGES = {
     "puzzles": (1, 1e15),
@@ -44,7 +43,7 @@ _FIGURES: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float
 
 
 def default_attempts(arch: ArchConfig, *, is_bundled: bool) -> int:
-    """Augmented copies tried by default: for bundled models, where copies can get other answers."""
+    """Default number of augmented copies: several only for bundled models that are not equivariant."""
     return ATTEMPTS if is_bundled and not arch.is_equivariant else 1
 
 
@@ -60,10 +59,10 @@ class Measured:
     exact_accuracy_with_attempts: float
     attempts: int
     mean_steps: float
-    """ACT steps of the one pass."""
+    """Mean ACT steps in one pass."""
 
     def check(self) -> None:
-        """Raises ValueError where a figure is not what it is declared as, which a file's author may get wrong."""
+        """Raises ValueError if a figure has the wrong type or is out of range."""
         for name, kind in self.__annotations__.items():
             value = getattr(self, name)
             if (type(value) is not int and kind == "int") or not isinstance(value, _FIGURES[kind]):
@@ -76,7 +75,7 @@ class Measured:
 
     @classmethod
     def all_of(cls, on: str, document: Mapping[str, Any]) -> tuple[Measured, ...]:
-        """From what `hrm eval --json` printed: one for each set of the puzzles, where there are several.
+        """Parses the output of `hrm eval --json`: one entry for each set of puzzles.
 
         Raises KeyError, TypeError or ValueError for other documents.
         """
@@ -102,21 +101,21 @@ class Measured:
 
 @dataclass(frozen=True)
 class BundledFacts:
-    """The header's entry."""
+    """The content of the header entry `bundled`."""
 
     trained_on: str
-    """As text: which puzzles, how many."""
+    """The training puzzles and their number, as text."""
     licence: str = "Apache-2.0"
     measured: tuple[Measured, ...] = ()
 
     def text(self) -> str:
-        """As the header holds it."""
+        """The facts as JSON text for the header."""
         measured = [vars(one) for one in self.measured]
         return json.dumps({"trained_on": self.trained_on, "licence": self.licence, "measured": measured})
 
     @classmethod
     def parse(cls, text: str) -> BundledFacts:
-        """Raises ValueError, KeyError or TypeError."""
+        """Parses the header entry. Raises ValueError, KeyError or TypeError."""
         document = parse_json(text)
         measured = tuple(Measured(**one) for one in document["measured"])
         for one in measured:
@@ -126,7 +125,7 @@ class BundledFacts:
 
 @dataclass(frozen=True)
 class BundledModel:
-    """One of the models."""
+    """A bundled model."""
 
     name: str
     path: Path
@@ -134,7 +133,7 @@ class BundledModel:
     domain: dict[str, Any]
     """The domain's name and options: `{"name": "sudoku", "size": 9}`."""
     parameters: int
-    """Trainable ones."""
+    """Number of trainable parameters."""
     step: int
     facts: BundledFacts
     shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
@@ -182,13 +181,13 @@ def describe(domain: Mapping[str, Any]) -> str:
 
 
 def bundled_folder() -> Path:
-    """The folder of the models; need not exist."""
+    """The folder of the bundled models, which may not exist."""
     given = os.environ.get(FOLDER_VARIABLE)
     return Path(given) if given else Path(__file__).resolve().parent.parent / "bundled"
 
 
 def bundled_models(damaged: list[str] | None = None) -> list[BundledModel]:
-    """All that can be read, by domain, size and name; a message for each of the others is appended to `damaged`."""
+    """All readable models, sorted by domain, size and name. A message for each unreadable one is added to `damaged`."""
     folder = bundled_folder()
     found = []
     for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []:
@@ -205,7 +204,7 @@ def _size(model: BundledModel) -> tuple[int, ...]:
 
 
 def named_model(name: str) -> BundledModel:
-    """The model called `name`, with or without the scheme; a domain's name means the model for its usual size.
+    """The model called `name`, with or without the `bundled:` prefix. A domain's name means its default size.
 
     Raises CheckpointError for an unknown one.
     """
@@ -223,7 +222,7 @@ def named_model(name: str) -> BundledModel:
 
 
 def _usual_model(domain: str, models: Sequence[BundledModel]) -> BundledModel:
-    """Of the domain's models those for its usual size, or else the largest; of these the most accurate."""
+    """The most accurate of the domain's models for its default size, or else for the largest size."""
     usual = make_domain(domain).facts()
     options = [model for model in models if model.domain["name"] == domain]
     return max(
@@ -233,9 +232,9 @@ def _usual_model(domain: str, models: Sequence[BundledModel]) -> BundledModel:
 
 
 def model_for(puzzle: Puzzle) -> BundledModel:
-    """The model for a puzzle's domain and size. Raises CheckpointError where there is none.
+    """The model for a puzzle's domain and size. Raises CheckpointError if there is none.
 
-    Of several, the one with the best accuracy in one pass, averaged over what it was measured on.
+    If there are several, it is the one with the best mean accuracy in one pass.
     """
     models = bundled_models()
     fitting = [model for model in models if _fits(model, puzzle)]
@@ -274,7 +273,7 @@ def _accuracy(model: BundledModel) -> float:
 
 
 def read_bundled(path: Path) -> BundledModel:
-    """What a bundled file's header says. Raises CheckpointError."""
+    """Reads the header of a bundled model file. Raises CheckpointError."""
     try:
         header = read_safetensors_header(path)
     except (OSError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""Checksums of what a run writes, so that a flipped bit is found before anything is trained on it or answered by it.
+"""Checksums of the files a run writes, so that corruption is found before a model is trained or used.
 
-They are of content and not of files: any program may write the same tensors in another order. Files of earlier
-versions have none, and are taken as they are.
+A checksum covers the content, not the file's bytes, because other programs may write the same tensors in another
+order. Files of earlier versions have no checksum and are accepted.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 CHECKSUM = "checksum"
-"""The entry of a header, or of a JSON object, that holds one."""
+"""Name of the header or JSON entry that contains the checksum."""
 _METHOD = "blake2b-128"
 
 
 def checksum_of(tensors: Mapping[str, Tensor], texts: Mapping[str, str] | None = None) -> str:
-    """The checksum of tensors with their names, formats and shapes, and of some texts with theirs."""
+    """The checksum of named tensors, with their dtypes and shapes, and of named texts."""
     digest = hashlib.blake2b(digest_size=16)
     for name, text in sorted((texts or {}).items()):
         digest.update(json.dumps([name, text]).encode() + b"\n")
@@ -33,16 +33,16 @@ def checksum_of(tensors: Mapping[str, Tensor], texts: Mapping[str, str] | None =
 
 
 def agrees(found: object, expected: object) -> bool:
-    """Whether a checksum is the one that was written; true where none was, or one of a later version's method."""
+    """Whether a checksum matches the expected one. True if none was written, or if it uses a newer method."""
     return not isinstance(expected, str) or not expected.startswith(f"{_METHOD}:") or found == expected
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON object with the checksum of its other entries in it."""
+    """Returns a JSON object with a checksum of its entries added."""
     others = {name: value for name, value in document.items() if name != CHECKSUM}
     return {**others, CHECKSUM: checksum_of({}, {"": json.dumps(others, sort_keys=True)})}
 
 
 def is_intact(document: Mapping[str, Any]) -> bool:
-    """Whether a JSON object is as it was sealed; true where it never was."""
+    """Whether a JSON object matches its checksum; True if it has none."""
     return agrees(sealed(document)[CHECKSUM], document.get(CHECKSUM))

@@ -1,4 +1,4 @@
-"""Facts of a dataset as a file states them, checked before any of them decides how much memory is requested."""
+"""Facts about a dataset, read from a file and checked before they determine how much memory is allocated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hrm_cli.puzzles.domain import stated_domain
 
 LARGEST_VOCABULARY = 1 << 16
 LONGEST_PUZZLE = 1_000_000
-"""Cells: the largest maze."""
+"""Maximum number of cells, that of the largest maze."""
 MOST_IDENTIFIERS = 1 << 31
 MOST_STEPS = 1 << 62
 
@@ -24,7 +24,7 @@ _KNOWN = {*_BOUNDS, "domain", "identifiers"}
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What a model needs to know of the dataset it was trained on; stored in every checkpoint."""
+    """The facts that a model needs about its training dataset. Stored in every checkpoint."""
 
     vocab_size: int
     seq_len: int
@@ -32,11 +32,11 @@ class DatasetFacts:
     domain: dict[str, object]
     """The domain's name and options: `{"name": "sudoku", "size": 9}`."""
     identifiers: str = ""
-    """Names of the puzzle identifiers, packed by `hrm_cli.puzzles.arc.names`; empty where there is but one."""
+    """Names of the puzzle identifiers, packed by `hrm_cli.puzzles.arc.names`; empty if there is only one."""
 
 
 def checked_facts(document: Any) -> DatasetFacts:
-    """The facts in a JSON object. Raises ValueError naming the key, ConfigError for a domain that there is not."""
+    """Parses the facts in a JSON object. Raises ValueError naming the key, or ConfigError for an unknown domain."""
     if not isinstance(document, Mapping):
         raise ValueError(f"dataset: an object with {', '.join(_BOUNDS)} is expected")
     unknown = sorted(set(map(str, document)) - _KNOWN)

@@ -1,4 +1,4 @@
-"""One model in one safetensors file: weights, and in the header all that is needed to use them.
+"""One model in one safetensors file: the weights, and a header with everything needed to use them.
 
 `model.safetensors` alone can be evaluated, solved with, counted and shared. No pickle is read or written.
 """
@@ -38,7 +38,7 @@ MOST_BESIDE = 1_000
 READABLE_VERSIONS = ("1",)
 MODEL_FILE = "model.safetensors"
 OWN_ENTRIES = ("format", "hrm_format_version", "config", "step", "dataset", CHECKSUM)
-"""What `write_model_file` puts into every header."""
+"""Header entries that `write_model_file` always writes."""
 REFERENCE_ENTRY = "reference"
 """Of the headers of models that `hrm convert` brought over."""
 
@@ -80,7 +80,7 @@ def write_model_file(
     facts: DatasetFacts,
     extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes weights and header, with `extra` entries in it. The caller takes care of atomicity and syncing."""
+    """Writes the weights and the header, with `extra` entries. The caller handles atomicity and syncing."""
     metadata = {
         "format": "pt",
         "hrm_format_version": str(FORMAT_VERSION),
@@ -95,10 +95,10 @@ def write_model_file(
 
 
 def find_model_file(checkpoint: Path) -> Path:
-    """The model file that CHECKPOINT means: a file, a checkpoint folder, a pointer (`best`, `latest`) or a run folder.
+    """Finds the model file of CHECKPOINT: a file, a checkpoint folder, a pointer (`best`, `latest`) or a run folder.
 
-    A run stands for its best checkpoint, or its latest where there was no evaluation; `bundled:NAME` is a model that
-    comes with the package, `hf:OWNER/NAME[@REVISION]` one of the hub. Raises CheckpointError.
+    A run folder means its best checkpoint, or its latest if none was evaluated. `bundled:NAME` is a model included in
+    the package, `hf:OWNER/NAME[@REVISION]` a model on the hub. Raises CheckpointError.
     """
     if str(checkpoint).startswith(SCHEME):
         return named_model(str(checkpoint)).path
@@ -127,7 +127,7 @@ def find_model_file(checkpoint: Path) -> Path:
 
 
 def _fetched(text: str) -> Path:
-    """The model file of a repository of the hub, from the local cache where it is as new; no other is read."""
+    """The model file of a hub repository, from the local cache if that is current. No other file is downloaded."""
     from hrm_cli.data import hub
 
     address = hub.HubAddress.parse(text, "checkpoint")
@@ -163,7 +163,7 @@ def _follow(pointer: Path) -> Path:
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of any safetensors file holds."""
+    """The header of any safetensors file."""
 
     path: Path
     metadata: dict[str, str]
@@ -171,12 +171,12 @@ class Header:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this project wrote the file, and so its configuration is in it."""
+        """Whether this project wrote the file, so that it contains its configuration."""
         return "hrm_format_version" in self.metadata
 
 
 def read_header(checkpoint: Path) -> Header:
-    """Reads the header only, whatever the file's size. Raises CheckpointError."""
+    """Reads only the header, not the tensors. Raises CheckpointError."""
     path = find_model_file(checkpoint)
     try:
         header = read_safetensors_header(path)
@@ -191,7 +191,7 @@ def read_model_card(checkpoint: Path) -> ModelCard:
 
 
 def model_card(header: Header) -> ModelCard:
-    """A header, parsed. Raises CheckpointError."""
+    """Parses a header of one of our model files. Raises CheckpointError."""
     path, metadata = header.path, header.metadata
     version = metadata.get("hrm_format_version")
     if version is None:
@@ -226,9 +226,9 @@ def _trained_on(metadata: Mapping[str, str]) -> str | None:
 
 
 def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[ACTModel, ModelCard]:
-    """The model of a checkpoint, ready for inference. Raises CheckpointError where tensors do not fit.
+    """Loads the model of a checkpoint for inference. Raises CheckpointError if its tensors do not fit.
 
-    Weights are float32 in memory, whatever format they are stored in.
+    Weights are float32 in memory, regardless of their stored dtype.
     """
     header = read_header(checkpoint)
     card = model_card(header)
@@ -253,10 +253,10 @@ def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[AC
 
 
 def refuse_other_shapes(card: ModelCard) -> None:
-    """Raises CheckpointError where the file's tensors are not those of its configuration; takes no memory for it."""
+    """Raises CheckpointError if the file's tensors do not match its configuration. Allocates no memory for weights."""
     arch, facts = card.preset.arch, card.facts
     if arch.H_layers + arch.L_layers > 2 * len(card.shapes) + 64:
-        # A thousand blocks take seconds to make, even without memory. Cores without an H-module state H_layers too.
+        # Creating a thousand blocks takes seconds even on the meta device. Cores without an H-module set H_layers too.
         raise CheckpointError(
             f"{card.path}: its tensors do not fit its architecture: {len(card.shapes)} tensors for {arch.H_layers} + "
             f"{arch.L_layers} layers"
@@ -266,7 +266,7 @@ def refuse_other_shapes(card: ModelCard) -> None:
 
 
 def check_intact(header: Header, tensors: Mapping[str, Tensor]) -> None:
-    """Raises CheckpointError where a model file is not what was written. Files of earlier versions have no checksum."""
+    """Raises CheckpointError if a model file's checksum does not match. Files of earlier versions have no checksum."""
     if not agrees(_checksum(tensors, header.metadata), header.metadata.get(CHECKSUM)):
         raise CheckpointError(
             f"{header.path}: damaged: its checksum does not match its content; use another checkpoint, or copy "
@@ -280,7 +280,7 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
 
 
 def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Raises CheckpointError naming the first tensors that hold NaN or infinity: no answer can come of them."""
+    """Raises CheckpointError naming the first tensors that contain NaN or infinity, which make a model useless."""
     broken = not_finite(tensors)
     if broken:
         raise CheckpointError(
@@ -290,18 +290,18 @@ def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str:
-    """The names of the first tensors that hold NaN or infinity, and how many more do; empty where none does."""
+    """Names the first tensors that contain NaN or infinity, and the number of further ones; empty if there are none."""
     broken = [name for name, tensor in tensors.items() if not _is_finite(tensor)]
     more = f" and {len(broken) - 3} more tensors" if len(broken) > 3 else ""
     return f"{', '.join(broken[:3])}{more}"
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    # Lowest and highest take no memory, where a mask of a large puzzle table would.
+    # min and max need no memory; a mask of a large puzzle table would.
     if not tensor.is_floating_point() or not tensor.numel():
         return True
     if tensor.element_size() < 2:
-        tensor = tensor.float()  # torch finds no bounds of eight-bit numbers
+        tensor = tensor.float()  # torch does not support aminmax for 8-bit floats
     return all(math.isfinite(bound.item()) for bound in tensor.aminmax())
 
 

@@ -1,4 +1,4 @@
-"""The files `best` and `latest` of a run, which name a checkpoint folder; replaced whole, synced."""
+"""The pointer files `best` and `latest` of a run, which name a checkpoint folder. They are replaced atomically."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _LONGEST_POINTER = 4096
 
 
 class CheckpointNotWritten(CheckpointError):  # noqa: N818 - what happened, not a kind of fault
-    """A checkpoint could not be written: the disk is full, or may not be written to."""
+    """A checkpoint could not be written: the disk is full or not writable."""
 
 
 def point(pointer: Path, folder: Path) -> None:
-    """Lets a pointer name another checkpoint folder."""
+    """Points a pointer file to a checkpoint folder, atomically and synced to disk."""
     write_text(pointer, f"{folder.relative_to(pointer.parent).as_posix()}\n", synced=True)
 
 
 def pointed_to(pointer: Path) -> Path | None:
-    """The checkpoint folder that a pointer names; None where there is no pointer.
+    """The checkpoint folder that a pointer names; None if there is no pointer file.
 
-    Raises CheckpointError where the file is none: a pointer is one short line of text.
+    Raises CheckpointError if the file is not a pointer, which is one short line of text.
     """
     if not pointer.is_file():
         return None
@@ -47,7 +47,7 @@ def checkpoints_of(run: Path) -> list[Path]:
 
 
 def has_checkpoint(run: Path) -> bool:
-    """Whether there is one to continue from; points `latest` to it where a killed process had not come to that."""
+    """Whether the run has a checkpoint. Points `latest` to it if the process was killed before doing so."""
     folders = checkpoints_of(run)
     if folders and not (run / "latest").is_file():
         point(run / "latest", folders[-1])
@@ -55,7 +55,7 @@ def has_checkpoint(run: Path) -> bool:
 
 
 def go_back_to_best(run: Path) -> bool:
-    """Points `latest` to the best checkpoint, where there is one; says whether there is any checkpoint at all."""
+    """Points `latest` to the best checkpoint, if there is one. Returns whether there is any checkpoint."""
     best = pointed_to(run / "best")
     if best is not None:
         point(run / "latest", best)
@@ -63,13 +63,13 @@ def go_back_to_best(run: Path) -> bool:
 
 
 def withdraw(run: Path, folder: Path) -> None:
-    """Points `latest` back to the best checkpoint and removes `folder`, which no run is to continue from."""
+    """Points `latest` back to the best checkpoint and removes `folder`, so that no run resumes from it."""
     if go_back_to_best(run) and pointed_to(run / "latest") != folder:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def record_rollback(run: Path, rollbacks: int, lr_factor: float, seconds: float, wall_seconds: float) -> None:
-    """Writes into the latest checkpoint that the run came back to it. Raises CheckpointNotWritten."""
+    """Records a rollback in the latest checkpoint. Raises CheckpointNotWritten."""
     folder = pointed_to(run / "latest")
     assert folder is not None
     try:

@@ -1,4 +1,4 @@
-"""Tensors in a file, as readable for others as any file that its owner makes."""
+"""Writes safetensors files with the usual file permissions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def save_tensors(
     tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Writes a safetensors file. The caller takes care of atomicity and syncing."""
-    # safetensors writes a file that its owner alone may read, whatever the umask says: a shared run could not be used.
+    # safetensors ignores the umask and writes files that only the owner can read, which breaks shared runs.
     path.touch()
     mode = path.stat().st_mode
     save_file(dict(tensors), path, metadata=None if metadata is None else dict(metadata))
