@@ -55,11 +55,11 @@ class Part:
     buffers: int = 0
     """Numbers stored, but not trained by it."""
     flops: int = 0
-    """Of one run for one puzzle, matmuls only; a multiplication and an addition are two."""
+    """FLOPs of one run for one puzzle, matmuls only. A multiply-add counts as two."""
     runs: Runs = Runs()
     kept: Kept = Kept()
     fixed_flops: int = 0
-    """FLOPs of one run in matmuls with a matrix that is not trained: backward takes one of their size, not two."""
+    """FLOPs of one run in matmuls with a fixed matrix: their backward pass is one matmul of that size, not two."""
 
 
 def components(

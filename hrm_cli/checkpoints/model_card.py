@@ -1,4 +1,4 @@
-"""The page that goes with a published model: what it is, what it was trained on, what it scores, how to use it.
+"""Writes the model card of a published model: what it is, its training data, its accuracy, and how to use it.
 
 All of it comes from the model file's header and the figures passed in; nothing is claimed that is not in them.
 """

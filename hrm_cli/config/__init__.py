@@ -1,1 +1,1 @@
-"""Configuration: schema, presets, overrides, validation. Knows no torch."""
+"""Configuration: schema, presets, overrides, validation. Does not import torch."""

@@ -16,7 +16,7 @@ from hrm_cli.config.values import (
 )
 
 DEEPEST_STEP = 16_384
-"""Blocks computed one after the other in one ACT step, far beyond every published model."""
+"""Maximum number of sequential blocks in one ACT step, far above every published model."""
 
 
 class ArchConfig(Section):
@@ -125,7 +125,7 @@ class ArchConfig(Section):
         return self
 
     def _resolve_mixer(self) -> None:
-        """`mlp_t` and `mixer: mlp` mean the same; both are set, so that either can be read."""
+        """Sets both `mlp_t` and `mixer: mlp`, which mean the same, so that either can be read."""
         if self.mixer is None:
             object.__setattr__(self, "mixer", "mlp" if self.mlp_t else "attention")
         elif self.mlp_t and self.mixer != "mlp":
@@ -162,7 +162,7 @@ class ArchConfig(Section):
 
     @property
     def is_equivariant(self) -> bool:
-        """Whether augmented copies of a puzzle get the same answer as the puzzle, so that trying them is useless."""
+        """Whether augmented copies of a puzzle always give the same answer, so that trying them is useless."""
         return self.mixer == "units"
 
     @property
@@ -172,7 +172,7 @@ class ArchConfig(Section):
 
     @property
     def puzzle_positions(self) -> int:
-        """Positions P in front of the tokens: puzzle_emb_len, or ceil(puzzle_emb_ndim / H) where that is 0."""
+        """Positions P in front of the tokens: puzzle_emb_len, or ceil(puzzle_emb_ndim / H) if that is 0."""
         if not self.puzzle_emb_size:
             return 0
         return self.puzzle_emb_len or -(-self.puzzle_emb_size // self.hidden_size)

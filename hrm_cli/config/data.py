@@ -22,7 +22,7 @@ from hrm_cli.config.values import (
 
 
 class FurtherSource(Section):
-    """A further source of one dataset. What is left out is as in `data`, but for its test and validation puzzles."""
+    """A further source of a dataset. Omitted settings are taken from `data`, except test and validation puzzles."""
 
     name: str | None = Field(None, min_length=1, description="name of its test puzzles in results")
     source: str | None = Field(None, description="as data.source")
@@ -187,7 +187,7 @@ class DataConfig(Section):
 
     @property
     def sources(self) -> tuple[DataConfig, ...]:
-        """One section for every source, the main one first: what `also` leaves out is filled in."""
+        """One complete section for every source, the main one first. Settings that `also` omits are filled in."""
         rest = (
             {"name": None, "num_test": 0, "num_validation": 0, "variations": 0, **further.model_dump()}
             for further in self.also

@@ -1,4 +1,4 @@
-"""Depth schedules: how deep a step of training recurs, by the fraction of the run that is done."""
+"""Depth schedules: the number of cycles of a training step, by the fraction of the run that is done."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def parse_schedule(text: str) -> list[DepthStage]:
 
 
 def checked_schedule(value: Any) -> Any:
-    """`value` as it is, where it is a schedule or no text at all. Raises ValueError for other text."""
+    """Returns `value` unchanged if it is a schedule or not text. Raises ValueError for other text."""
     if isinstance(value, str):
         parse_schedule(value)
     return value
@@ -57,7 +57,7 @@ def depth_shares(schedule: str) -> list[tuple[int, int, float]]:
 
 
 def depth_at(share: float, schedule: str | None) -> tuple[int, int] | None:
-    """(H_cycles, L_cycles) once `share` of the run (0..1) is done; None where no schedule changes the model's own."""
+    """(H_cycles, L_cycles) when the fraction `share` of the run is done; None without a schedule."""
     if schedule is None:
         return None
     stage = [stage for stage in parse_schedule(schedule) if stage.share <= share][-1]

@@ -12,7 +12,7 @@ Document = dict[str, Any]
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """The value of one YAML document. Raises ConfigError naming `where` and the line."""
+    """Parses one YAML document. Raises ConfigError naming `where` and the line."""
     try:
         return yaml_text.parse_yaml(text)
     except yaml_text.BadYAML as error:
@@ -21,7 +21,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """A text file, with or without a byte-order mark. Raises ConfigError when it cannot be read as one."""
+    """Reads a text file, with or without a byte-order mark. Raises ConfigError if it cannot be read."""
     try:
         text = regular_files.read_text(path, yaml_text.LARGEST)
     except FileNotFoundError as error:
@@ -38,7 +38,7 @@ def read_text(path: Path) -> str:
 
 
 def parse_document(text: str, where: str) -> Document:
-    """A preset's mapping of sections. Raises ConfigError when the text holds anything else."""
+    """Parses a preset's mapping of sections. Raises ConfigError if the text contains anything else."""
     document = parse_yaml(text, where)
     if document is None:
         raise ConfigError(f"{where}: is empty; a preset holds the sections arch, data, train and eval")

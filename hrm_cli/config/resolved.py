@@ -1,4 +1,4 @@
-"""A resolved preset written out: as YAML, as YAML that explains itself, as a difference."""
+"""Writes a resolved preset as YAML, as commented YAML, or as a difference from another preset."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
 
 
 def stated_preset(document: Any) -> Preset:
-    """The preset that a file of ours states, whole. Raises ValueError with every problem in one line."""
+    """Parses the complete preset in a file that hrm wrote. Raises ValueError listing every problem in one line."""
     try:
         return Preset.model_validate(document)
     except ValidationError as error:
@@ -50,13 +50,13 @@ def stated_preset(document: Any) -> Preset:
 
 
 def located(key: str, message: str, origins: Mapping[str, str]) -> str:
-    """`message` with the file that `key` came from in front; a key given as an override needs no file."""
+    """Prefixes `message` with the file that `key` came from; keys given as overrides get no prefix."""
     origin = origins.get(key) or origins.get(key.partition(".")[0], "")
     return f"{origin}: {message}" if origin else message
 
 
 def accepted_values(field: FieldInfo) -> str:
-    """What a field takes, as text: `a whole number, at least 2, or null`."""
+    """The values that a field accepts, as text: `a whole number, at least 2, or null`."""
     annotation, nullable = _without_none(field.annotation)
     if get_origin(annotation) is tuple and get_origin(get_args(annotation)[0]) is Literal:
         return f"a list of {_choices(get_args(annotation)[0])}"
@@ -111,7 +111,7 @@ def _explain_one(problem: dict[str, Any], origins: Mapping[str, str]) -> str:
 
 
 def _reason(problem: Mapping[str, Any]) -> str:
-    """The words of a check of our own (a ValueError), which pydantic only wraps."""
+    """The message of our own check (a ValueError), which pydantic wraps."""
     return str(problem["ctx"]["error"]) if problem["type"] == "value_error" else ""
 
 
@@ -136,7 +136,7 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
 
 
 def _shown(value: Any) -> str:
-    """A value as a YAML reader knows it, short."""
+    """A value in YAML notation, shortened."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""How values of a configuration are read: numbers, clue counts, lists of names; and what all sections share."""
+"""Parsers of configuration values (numbers, clue counts, lists of names), and the base class of all sections."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
 LARGEST_WHOLE = 2**63 - 1
-"""Of every setting that is a whole number: what torch and NumPy count with."""
+"""Maximum of every integer setting: the largest int64, which torch and NumPy use."""
 LARGEST_SEED = 2**63
-"""Bound of seeds: torch's generators take no larger number."""
+"""Bound of seeds; torch's generators accept no larger number."""
 
 
 def number_from_text(value: Any) -> Any:
-    """A number written as text, as a number; anything else as it is. Raises ValueError for true or false."""
+    """Converts a number written as text; returns other values unchanged. Raises ValueError for true or false."""
     if isinstance(value, bool):
         # Python counts true as 1, but `epochs: true` does not mean one epoch.
         raise ValueError("expected a number, got true or false")
@@ -29,7 +29,7 @@ def number_from_text(value: Any) -> Any:
 
 
 def whole_number(value: Any) -> Any:
-    """A whole number written as text or as 2.0, as an int; anything else as it is."""
+    """Converts a whole number written as text or as 2.0 to int; returns other values unchanged."""
     if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
         value = int(value)
     value = number_from_text(value)
@@ -61,13 +61,13 @@ def checked_clues(value: Any) -> Any:
 
 
 def names_from_text(value: Any) -> Any:
-    """`training,concept` as a list of names; anything else as it is."""
+    """Splits `training,concept` into a list of names; returns other values unchanged."""
     # On the command line: subsets=training,concept.
     return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
 def on_or_off(value: Any) -> Any:
-    """A truth value as `on` or `off`, which YAML 1.1 reads as one; anything else as it is."""
+    """Converts a boolean back to `on` or `off`, which YAML 1.1 reads as booleans; returns other values unchanged."""
     return ("on" if value else "off") if isinstance(value, bool) else value
 
 
@@ -76,6 +76,6 @@ Int = Annotated[int, BeforeValidator(whole_number)]
 
 
 class Section(BaseModel):
-    """Base of the sections: unknown keys are refused, values are fixed once checked."""
+    """Base class of the sections. Unknown keys are refused, and values are immutable after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""Presets whose names are checked against the registries, which the configuration layer must not import."""
+"""Loads presets and checks names in them against the registries, which the configuration layer must not import."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from hrm_cli.puzzles.domain import Domain
 
 DEFAULT_PRESET = "tiny"
-"""Of `hrm train`."""
+"""Default preset of `hrm train`."""
 
 
 def load_configuration(name_or_path: str, overrides: Sequence[str] | None = None) -> Preset:
-    """The resolved preset of `--preset NAME KEY=VALUE…`. Raises ConfigError telling every problem."""
+    """The resolved preset of `--preset NAME KEY=VALUE…`. Raises ConfigError listing every problem."""
     return load_preset(name_or_path, overrides or (), _name_checks())
 
 
@@ -29,8 +29,8 @@ def configuration_of_run(
 ) -> tuple[Preset, str]:
     """The configuration of a new run, and a name for its folder.
 
-    Where a checkpoint to start from is named and no preset, its own configuration is taken. Raises ConfigError, and
-    CheckpointError where there is no such checkpoint: before a dataset is built.
+    If a checkpoint to start from is given but no preset, the checkpoint's configuration is used. Raises ConfigError, or
+    CheckpointError if there is no such checkpoint, before a dataset is built.
     """
     from hrm_cli.checkpoints.model_files import read_model_card
 
@@ -66,10 +66,10 @@ def _check_domain(name: str) -> None:
 
 
 def domain_of(data: DataConfig) -> Domain:
-    """The domain that a data section describes. Raises ConfigError for a size that the domain does not have."""
+    """The domain that a data section describes. Raises ConfigError for a size that the domain does not support."""
     from hrm_cli.puzzles.domain import OWN_PUZZLES, make_domain
 
     if data.domain == OWN_PUZZLES:
-        return make_domain(data.domain)  # refused: only a dataset knows its sizes
-    # Without a size every domain takes its usual one.
+        return make_domain(data.domain)  # raises ConfigError: only a dataset knows its sizes
+    # Without a size, every domain uses its default size.
     return make_domain(data.domain, **({} if data.size is None else {"size": data.size}))

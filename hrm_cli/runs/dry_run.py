@@ -1,4 +1,4 @@
-"""`hrm train --dry-run`: the plan of a run and its measured time; everything made for it is removed again."""
+"""`hrm train --dry-run`: the plan of a run and its measured speed. Everything created for it is removed afterwards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hrm_cli.training.state import Plan, TrainState, initial_state, make_plan
 from hrm_cli.training.step import train_one_step
 
 LONGEST = 60.0
-"""Seconds that are measured for; slow machines take fewer steps."""
+"""Maximum seconds of measurement; slow machines measure fewer steps."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class DryRun:
     step_seconds: float
     measured_steps: int
     training_seconds: float
-    """Of the whole plan, without evaluations."""
+    """Estimated training time of the whole plan, without evaluations."""
     batch: int
 
     @property
     def limit(self) -> float | None:
-        """Seconds of `train.max_minutes`."""
+        """The time limit `train.max_minutes`, in seconds."""
         return None if self.plan.max_minutes is None else 60 * self.plan.max_minutes
 
     def time_line(self) -> str:
-        """The measured time, for people."""
+        """The measured time, as one line of text."""
         return time_line(
             self.step_seconds, self.training_seconds, self.measured_steps, self.batch, self.limit
         )
@@ -86,13 +86,13 @@ def plan_and_measure(
         if on_plan is not None:
             on_plan(run_plan)
         each, steps = _measure(prepared, state, facts, plan)
-    # The steps measured are not taken: the run begins at 0.
+    # The measured steps are not part of the run, which begins at step 0.
     whole = seconds_left(each, 0, plan, preset, facts)
     return DryRun(run_plan, each, steps, whole, preset.train.global_batch_size)
 
 
 def _measure(prepared: PreparedRun, state: TrainState, facts: DatasetFacts, plan: Plan) -> tuple[float, int]:
-    """Seconds of a step, and how many were measured; one before them warms up."""
+    """Seconds per step, and how many steps were measured, after one warm-up step."""
     preset = prepared.preset
     config = preset.train
     if config.distill_from is not None:

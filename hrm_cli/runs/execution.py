@@ -1,4 +1,4 @@
-"""Trains a prepared run: model, checkpoint, evaluation while training, what is reported and written."""
+"""Trains a prepared run: builds the model, restores checkpoints, evaluates during training, reports and writes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from hrm_cli.training.starting import freeze, start_new
 from hrm_cli.training.state import Plan, TrainState, initial_state, make_plan
 
 FindDevice = Callable[[str], torch.device]
-"""The device of that name (`train.device`)."""
+"""Resolves a device name (`train.device`)."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class RunOutcome:
     global_batch_size: int
     result: TrainResult
     steps_here: int
-    """Steps taken by this command; a resumed run had some before."""
+    """Steps taken by this command, without those of earlier sessions."""
     seconds_here: float
 
     def document(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class RunOutcome:
 def train_run(
     request: TrainRequest, reporter: Reporter | None = None, *, find_device: FindDevice = resolve_device
 ) -> RunOutcome:
-    """Prepares the run that is requested and trains it in this process."""
+    """Prepares the requested run and trains it in this process."""
     with prepare_run(request, reporter) as prepared:
         return run_training(prepared, reporter, find_device=find_device)
 
@@ -133,7 +133,7 @@ def run_training(
     if is_begun:
         go_on_from(prepared.folder, state, world)
     if prepared.resumed and world.is_first:
-        # Last of all, when nothing can be refused any longer. What was overridden holds for later resumes as well.
+        # Written last, when no check can fail any more. Overrides then also apply to later resumes.
         write_configuration(prepared.folder, preset)
     with reporter.progress("training", plan.total_steps, start=state.step) as display:
         listeners: list[Listener] = [
@@ -166,7 +166,7 @@ def run_training(
 
 
 def _check_length(prepared: PreparedRun, state: TrainState, plan: Plan, reporter: Reporter) -> None:
-    """Raises ConfigError where a run that is resumed is past the end that its settings give it."""
+    """Raises ConfigError if a resumed run is already past the last step of its settings."""
     config, step, end = prepared.preset.train, state.step, plan.total_steps
     if step > end:
         short = config.max_steps == end
@@ -190,7 +190,7 @@ def plan_of(
     folder: Path | None = None,
     world_size: int = 1,
 ) -> RunPlan:
-    """What the run will take; `folder` stands in for where it is to lie."""
+    """The plan of the run; `folder` overrides the folder whose free disk space is checked."""
     dtype = str(state.model.core.dtype).removeprefix("torch.")
     return plan_run(
         prepared.preset,
@@ -210,7 +210,7 @@ def _evaluation(prepared: PreparedRun, world: World) -> Any:
 
     def on_test_split(model: ACTModel) -> dict[str, Any]:
         figures = evaluate(model, test, config, world=world).figures()
-        # Numbers by name, as every logger takes them.
+        # Flattened to numbers by name, the form that every logger accepts.
         sets = figures.pop("by_set", {})
         return figures | {f"exact_accuracy/{name}": part["exact_accuracy"] for name, part in sets.items()}
 

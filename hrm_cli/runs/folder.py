@@ -1,4 +1,4 @@
-"""The folder of a run, which one process alone may write to: locked before anything in it is read or written."""
+"""The folder of a run. Only one process may write to it; it is locked before anything in it is read or written."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from hrm_cli.runs.status import LOCK_FILE
 
 CONFIG_FILE = "config.yaml"
 OWN_DATASET = "dataset"
-"""Of a run that was given no dataset."""
+"""Subfolder for the dataset of a run without a given dataset."""
 
 
 class RunFolder:
     """A run's folder with its lock: `with RunFolder.new(path) as folder:`.
 
-    Where the block ends with an error that is the user's to mend before training has started, a new folder is removed
-    with all that was put into it, so that the command can be given again. Raises ConfigError where another process
-    trains in it.
+    If the block raises an error that the user can fix before training has started, a new folder is removed with its
+    content, so that the command can be repeated. Raises ConfigError if another process trains in the folder.
     """
 
     def __init__(self, path: Path, new_folders: list[Path]) -> None:
@@ -41,7 +40,7 @@ class RunFolder:
 
     @classmethod
     def new(cls, path: Path) -> RunFolder:
-        """An empty folder, made where there is none. Raises ConfigError where it holds anything."""
+        """An empty folder, created if missing. Raises ConfigError if it contains anything."""
         if path.exists() and not path.is_dir():
             raise _already_there(path)
         missing = [folder for folder in (path, *path.absolute().parents) if not folder.exists()]
@@ -58,7 +57,7 @@ class RunFolder:
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
-        """The folder of a run that has been prepared before. Raises CheckpointError where there is none."""
+        """The folder of an existing run. Raises CheckpointError if there is none."""
         return cls(path, [])
 
     def __enter__(self) -> RunFolder:
@@ -72,7 +71,7 @@ class RunFolder:
         self.close()
 
     def discard(self) -> None:
-        """Removes what a new run has put there, unless its training has started."""
+        """Removes everything that a new run has written, unless its training has started."""
         ours = (CONFIG_FILE, OWN_DATASET)
         if self._is_new and not any(
             _counts(entry) and entry.name not in ours for entry in self.path.iterdir()
@@ -82,7 +81,7 @@ class RunFolder:
             self._is_new = False
 
     def close(self) -> None:
-        """Lets go of the lock, and of folders that have stayed empty."""
+        """Releases the lock and removes new folders that are still empty."""
         self._lock.release()
         self._remove_new_folders()
 
@@ -91,11 +90,11 @@ class RunFolder:
             try:
                 folder.rmdir()
             except OSError:
-                return  # holds something
+                return  # not empty
 
 
 def _counts(entry: Path) -> bool:
-    # What a killed dataset build has left goes with the next build.
+    # Leftovers of a killed dataset build are removed by the next build.
     return entry.name != LOCK_FILE and not is_build_in_progress(entry, OWN_DATASET)
 
 

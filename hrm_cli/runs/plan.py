@@ -1,7 +1,7 @@
-"""What a run will take, printed before it begins: steps, tokens, arithmetic, memory, disk; and its time, once measured.
+"""The plan of a run, printed before it begins: steps, tokens, FLOPs, memory, disk; and its time, once measured.
 
-Steps, arithmetic and memory are those of `hrm params`: `hrm_cli.data.batches`, `hrm_cli.accounting.flops` and
-`hrm_cli.accounting.memory` have one formula for each. Evaluations are not counted.
+Steps, FLOPs and memory use the same formulas as `hrm params` (`hrm_cli.data.batches`, `hrm_cli.accounting.flops` and
+`hrm_cli.accounting.memory`). Evaluations are not counted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hrm_cli.printable import amount, clock, counted
 from hrm_cli.training.state import Plan
 
 MEASURED_STEPS = 20
-"""Steps that an estimate of the time rests on."""
+"""Number of steps measured for a time estimate."""
 
 _FLOAT32 = 4
 _MOMENTS = 2
@@ -52,7 +52,7 @@ class RunPlan:
 
     @property
     def fits_on_disk(self) -> bool:
-        """Whether there is room for the checkpoints, as far as it is known."""
+        """Whether the checkpoints fit on the disk; True if its free space is unknown."""
         return self.free_disk is None or self.disk <= self.free_disk
 
     def document(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class RunCost:
-    """What a run takes of memory and disk, whatever its length; in bytes."""
+    """Memory and disk space that a run needs, independent of its length, in bytes."""
 
     trainable: int
     memory: int
@@ -102,7 +102,7 @@ def plan_run(
     device_type: str = "cpu",
     world_size: int = 1,
 ) -> RunPlan:
-    """The plan of a run that computes in `dtype` and is to lie in `folder`, which need not exist."""
+    """The plan of a run that computes in `dtype` and is stored in `folder`, which need not exist."""
     train = preset.train
     cost = cost_of_run(preset, facts, dtype, device_type, world_size=world_size)
     per_example = training_flops(preset.arch, train, facts.vocab_size, facts.seq_len)
@@ -125,9 +125,9 @@ def plan_run(
 def seconds_left(
     step_seconds: float, first_step: int, plan: Plan, preset: Preset, facts: DatasetFacts
 ) -> float:
-    """Training time after `first_step`, from the seconds that a step took there.
+    """The remaining training time after `first_step`, from the measured seconds per step.
 
-    Steps that go deeper later on are reckoned by their arithmetic.
+    Deeper steps later in a depth schedule are scaled by their FLOPs.
     """
     if first_step >= plan.total_steps:
         return 0.0
@@ -141,7 +141,7 @@ def seconds_left(
 
 
 def plan_lines(plan: RunPlan) -> list[str]:
-    """The plan for people."""
+    """The plan as lines of text."""
     lines = [
         f"Plan: {'at most ' if plan.max_minutes else ''}{counted(plan.steps, 'step')}, {plan.epochs:.1f} epochs, "
         f"{counted(plan.examples, 'example')}, {plan.tokens:,} tokens; "
@@ -158,7 +158,7 @@ def plan_lines(plan: RunPlan) -> list[str]:
 
 
 def time_line(step_seconds: float, left: float, steps: int, batch: int, limit: float | None = None) -> str:
-    """How long the run will take, as measured; `limit` are the seconds that it still has."""
+    """The estimated duration as text; `limit` is the remaining time limit in seconds."""
     to_go = f"about {clock(left)} to go without evaluations"
     if limit is not None and limit < left:
         more = round(limit / step_seconds)

@@ -1,4 +1,4 @@
-"""What is done before a run trains: its configuration, its folder and lock, its dataset, and what is refused."""
+"""Prepares a run for training: configuration, folder and lock, dataset, and all checks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from hrm_cli.runs.trackers import check_trackers
 from hrm_cli.training.starting import check_start
 
 _OF_NEW_RUNS = {"seed": "its original seed", "init_from": "its own weights"}
-"""Settings of `train` that only a new run looks at, and what a resumed one has in their place."""
+"""Settings of `train` that apply only to new runs, and what a resumed run uses instead."""
 
 
 @dataclass
@@ -73,7 +73,7 @@ class PreparedRun:
 def prepare_run(
     request: TrainRequest, reporter: Reporter | None = None, *, world_size: int = 1, processes_here: int = 1
 ) -> PreparedRun:
-    """The run that is requested, new or resumed, ready to start: its folder is locked, its dataset is there.
+    """Prepares the requested run, new or resumed: its folder is locked and its dataset exists.
 
     Raises ConfigError, DatasetError or CheckpointError; a new run's folder is then removed again.
     """
@@ -83,7 +83,7 @@ def prepare_run(
 
 
 def _new_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
-    """Checks everything, locks the folder, writes the configuration, and builds the dataset where none is given."""
+    """Checks everything, locks the folder, writes the configuration, and builds the dataset if none is given."""
     overrides, data = request.settings, request.data
     preset, name = configuration_of_run(request.preset, overrides, request.checkpoint)
     _check_world(preset, fitting.world_size)
@@ -113,10 +113,10 @@ def _new_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
 
 
 def _resumed_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
-    """The run of `--resume`: its own configuration, with train and eval settings overridden where asked.
+    """The run of `--resume`: its own configuration, with the given overrides of train and eval settings.
 
-    Nothing but the lock is written here: what is refused later, because it does not fit the checkpoint, leaves the run
-    as it was.
+    Only the lock is written here, so that a later error, such as settings that do not fit the checkpoint, leaves the
+    run unchanged.
     """
     assert request.resume is not None
     overrides, data = request.settings, request.data
@@ -138,7 +138,7 @@ def _resumed_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
         if not is_dataset(where):
             if preset.data.path or checkpoints_of(folder):
                 raise DatasetError(f"{where}: the run's dataset was not found; name its folder (--data)")
-            # Its build was killed.
+            # The dataset build was killed.
             _build(preset.data, where, NOTHING_ASKED, fitting.reporter)
         dataset, test = _open_datasets(where)
         fitting.check_built(preset, dataset_facts(dataset), folder)
@@ -158,13 +158,13 @@ def reopened_run(
     checks_tokens: bool = False,
     fitting: Fitting | None = None,
 ) -> PreparedRun:
-    """A run that another process has prepared; `checks_tokens` where that one has not read this host's dataset."""
+    """A run prepared by another process. `checks_tokens`: that process has not checked this host's dataset."""
     dataset, test = _open_datasets(data, check_tokens=checks_tokens)
     return PreparedRun(folder, preset, dataset, test, resumed, named, fitting)
 
 
 def check_same_dataset(prepared: PreparedRun, world: World) -> None:
-    """Raises DatasetError, on every rank, where the ranks' datasets are not all rank 0's."""
+    """Raises DatasetError, on every rank, if any rank's dataset differs from rank 0's."""
     dataset = prepared.dataset
     facts = (dataset.directory / dataset.split / METADATA_FILE).read_bytes()
     others = [
@@ -178,13 +178,13 @@ def check_same_dataset(prepared: PreparedRun, world: World) -> None:
 
 
 def write_configuration(folder: Path, preset: Preset) -> None:
-    """Writes `config.yaml`, whole or not at all."""
+    """Writes `config.yaml` atomically."""
     with whole_file(folder / CONFIG_FILE) as file:
         file.write(resolved_yaml(preset))
 
 
 def dataset_facts(dataset: Dataset) -> DatasetFacts:
-    """What a checkpoint remembers of the dataset it is trained on."""
+    """The facts about a training dataset that a checkpoint stores."""
     from hrm_cli.puzzles.domain import infer_domain
 
     metadata = dataset.metadata
@@ -196,7 +196,7 @@ def dataset_facts(dataset: Dataset) -> DatasetFacts:
         metadata.seq_len,
         metadata.num_puzzle_identifiers,
         domain or {},
-        # Solving an ARC task needs the embedding of the task: the model file lists them.
+        # Solving an ARC task needs the task's embedding, so the model file lists the identifiers.
         pack_names(read_identifiers(dataset)) if is_arc(dataset) else "",
     )
 
@@ -213,7 +213,7 @@ def _check_world(preset: Preset, world_size: int) -> None:
 
 
 def _check_before_building(preset: Preset) -> None:
-    """Refuses what does not fit the dataset that is going to be built, as far as its configuration shows."""
+    """Raises an error for settings that cannot fit the dataset, before it is built."""
     if preset.data.source != BUILTIN or preset.data.domain == "arc":
         return
     domain = domain_of(preset.data)
@@ -222,7 +222,7 @@ def _check_before_building(preset: Preset) -> None:
 
 
 def _with_whole_paths(preset: Preset, data: Path | None) -> Preset:
-    """`preset` with paths that hold in any folder; `data` in the place of its dataset, where given."""
+    """`preset` with absolute paths; `data`, if given, replaces its dataset."""
 
     def whole(text: str | None) -> str | None:
         if text is None or text.startswith(ELSEWHERE):
@@ -251,17 +251,17 @@ def _open_datasets(folder: Path, *, check_tokens: bool = True) -> tuple[Dataset,
     if not is_dataset(folder):
         raise DatasetError(f"{folder}: no dataset there; build one with `hrm build-dataset`")
     train = Dataset.open(folder, "train", check_tokens=check_tokens)
-    # Whatever chooses a checkpoint or an end must not be what the result is reported on.
+    # The split that selects checkpoints or stops a run must not be the split for the reported result.
     for split in ("validation", "test"):
         if (folder / split / "dataset.json").is_file():
             held_out = Dataset.open(folder, split, check_tokens=check_tokens)
-            # A competition's hidden test set says nothing about a model.
+            # A hidden test set of a competition has no answers to evaluate with.
             return train, held_out if held_out.has_answers else None
     return train, None
 
 
 def _run_and_checkpoint(name: str) -> tuple[Path, Path | None]:
-    """What `--resume` names: a run, and one of its checkpoints or None for the latest."""
+    """The run that `--resume` names, and one of its checkpoints (None for the latest)."""
     if name == "latest":
         return _newest_run(Path("runs")), None
     path = Path(name)

@@ -1,4 +1,4 @@
-"""What a run prints while it trains: the model at the start, figures next to a bar, evaluations, warnings."""
+"""Output of a run while it trains: the model at the start, a progress bar with metrics, evaluations, warnings."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class ProgressListener(Listener):
         self._note = ""
 
     def begin(self, plan: Plan, step: int) -> None:
-        """Remembers where speed is measured from."""
+        """Starts measuring the speed."""
         self._first, self._seconds_before = step, self._state.seconds
 
     def stepped(self, step: int) -> None:
         """Moves the bar."""
         speed = (step - self._first) / max(self._state.seconds - self._seconds_before, 1e-9)
-        # Of the steps that the run has time for.
+        # With a time limit, the total is the estimated number of steps.
         horizon = self._state.horizon
         total = None if horizon is None else max(step, horizon)
         self._display.update(step, f"{self._note}{speed:.1f} steps/s", total)
 
     def logged(self, record: dict[str, Any]) -> None:
-        """Takes the newest figures; an evaluation gets a line of its own."""
+        """Updates the metrics next to the bar; prints a line for an evaluation."""
         if record["kind"] == "train":
             self._note = f"loss {record['loss']:.3f}, exact {record['exact_accuracy']:.1%}, "
         elif record["kind"] == "eval":
@@ -47,7 +47,7 @@ class ProgressListener(Listener):
             )
 
     def warned(self, message: str) -> None:
-        """Passes it to the reporter."""
+        """Passes the warning to the reporter."""
         self._reporter.warn(message)
 
     def rewound(self, step: int) -> None:
@@ -56,7 +56,7 @@ class ProgressListener(Listener):
 
 
 def describe_run(preset: Preset, state: TrainState, plan: Plan, reporter: Reporter) -> None:
-    """Reports what is about to be trained, and by which implementations."""
+    """Reports the model that will be trained, and the implementations it uses."""
     count = sum(p.numel() for p in state.model.parameters())
     reporter.note(
         f"{preset.arch.core} with {count:,} trainable parameters on {state.model.device} "
@@ -68,7 +68,7 @@ def describe_run(preset: Preset, state: TrainState, plan: Plan, reporter: Report
 
 
 class TimeEstimate(Listener):
-    """Prints how long the run will take after its first steps. The very first warms up and is not counted."""
+    """Prints the estimated duration after a few steps. The first step is a warm-up and is not measured."""
 
     def __init__(self, state: TrainState, preset: Preset, facts: DatasetFacts, reporter: Reporter) -> None:
         self._state, self._preset, self._facts, self._reporter = state, preset, facts, reporter
@@ -77,11 +77,11 @@ class TimeEstimate(Listener):
         self._said = False
 
     def begin(self, plan: Plan, step: int) -> None:
-        """Remembers where the run begins."""
+        """Stores the first step."""
         self._plan, self._first = plan, step
 
     def stepped(self, step: int) -> None:
-        """Says it once enough steps have been taken, if there are more to come."""
+        """Prints the estimate once enough steps have been taken, if more steps follow."""
         if self._said or self._plan is None:
             return
         if self._warm is None:
@@ -97,5 +97,5 @@ class TimeEstimate(Listener):
                 self._reporter.note(time_line(each, left, MEASURED_STEPS, batch, limit))
 
     def rewound(self, step: int) -> None:
-        """Begins to measure again."""
+        """Restarts the measurement."""
         self._warm = None

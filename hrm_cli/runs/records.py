@@ -1,7 +1,7 @@
-"""A run read from its folder: configuration, state, and the curves of metrics.jsonl.
+"""Reads a run from its folder: configuration, state, and the curves in metrics.jsonl.
 
-Lines that are not records (a killed run may leave half a line) are counted and passed over. Of several lines for the
-same step, as a run resumed from an earlier checkpoint may leave them, the last one holds. Nothing here needs torch.
+Lines that are not records (a killed run may leave an incomplete line) are counted and skipped. If there are several
+lines for one step, as after resuming from an earlier checkpoint, the last is used. Does not import torch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LONGEST_LINE = 1 << 20
 
 @dataclass(frozen=True)
 class Curve:
-    """A figure over the steps of a run; all values are finite."""
+    """A metric over the steps of a run; all values are finite."""
 
     steps: list[int]
     values: list[float]
@@ -39,7 +39,7 @@ class Curve:
 
 @dataclass
 class RunRecords:
-    """What a run's folder says."""
+    """The content of a run's folder."""
 
     folder: Path
     state: str
@@ -56,12 +56,12 @@ class RunRecords:
 
     @property
     def step(self) -> int:
-        """The last step that anything is known of."""
+        """The last step with any record."""
         return max((one["step"] for one in (*self.training[-1:], *self.evaluations[-1:])), default=0)
 
     @property
     def best(self) -> Record | None:
-        """The evaluation with the highest exact accuracy, the more right cells deciding between equals."""
+        """The evaluation with the highest exact accuracy; cell accuracy breaks ties."""
         known = [one for one in self.evaluations if is_number(one.get("exact_accuracy"))]
         return max(
             known,
@@ -71,12 +71,12 @@ class RunRecords:
 
     @property
     def seconds(self) -> float | None:
-        """Training time at the last logged line."""
+        """Training time at the last record, in seconds."""
         known = (one.get("seconds") for one in reversed(self.training))
         return next((value for value in known if is_number(value) and 0 <= value < _MOST_SECONDS), None)
 
     def curve(self, kind: str, figure: str) -> Curve:
-        """A figure of the `train` or the `eval` lines."""
+        """The curve of a metric in the `train` or the `eval` records."""
         records = self.training if kind == "train" else self.evaluations
         points = [(one["step"], float(one[figure])) for one in records if is_number(one.get(figure))]
         return Curve([step for step, _ in points], [value for _, value in points])
@@ -100,7 +100,7 @@ class RunRecords:
 
 
 def read_run(folder: Path) -> RunRecords:
-    """The run in `folder`. Raises ConfigError where there is none."""
+    """Reads the run in `folder`. Raises ConfigError if there is none."""
     if not (folder / CONFIG_FILE).is_file():
         raise ConfigError(
             f"{folder}: not a run folder ({CONFIG_FILE} is missing); `hrm runs` lists those in runs/"
@@ -140,9 +140,9 @@ def read_run(folder: Path) -> RunRecords:
 
 
 def find_runs(parent: Path) -> list[RunRecords]:
-    """The runs in a folder and in its folders, the newest last; a damaged one says so in its `problems`.
+    """The runs in a folder and its subfolders, newest last. A damaged run lists its `problems`.
 
-    Raises ConfigError where there is no such folder.
+    Raises ConfigError if there is no such folder.
     """
     if not parent.is_dir():
         raise ConfigError(f"{parent}: no such folder; name the folder that contains your runs")
@@ -152,7 +152,7 @@ def find_runs(parent: Path) -> list[RunRecords]:
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a figure can be drawn: a finite number, whose difference from another one is finite too."""
+    """Whether a value can be plotted: it is finite, and its difference from another such value is finite too."""
     return type(value) in (int, float) and abs(value) < _LARGEST_FIGURE  # type: ignore[arg-type]
 
 
@@ -172,7 +172,7 @@ def _time(run: RunRecords) -> float:
     try:
         file = run.folder / METRICS_FILE
         return (file if file.is_file() else run.folder / CONFIG_FILE).stat().st_mtime
-    except OSError:  # removed just now
+    except OSError:  # the run was removed meanwhile
         return 0.0
 
 

@@ -1,4 +1,4 @@
-"""What a user asks of a training run: the options of `hrm train` as one object, checked before torch is loaded."""
+"""The options of `hrm train` as one object, checked before torch is imported."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hrm_cli.errors import ConfigError
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """The options of a training run; None takes the preset's value."""
+    """The options of a training run. None means the preset's value."""
 
     preset: str | None = None
-    """A packaged preset or a YAML file; without it that of `checkpoint`, else `tiny`."""
+    """A packaged preset or a YAML file. Default: the configuration of `checkpoint`, else `tiny`."""
     overrides: Sequence[str] = ()
     """Settings as `KEY=VALUE`."""
     data: Path | None = None
-    """A dataset folder; without it the preset's own dataset is built."""
+    """A dataset folder. Default: the preset's own dataset is built."""
     output_dir: Path | None = None
     checkpoint: Path | None = None
     """Weights to start from."""
@@ -30,12 +30,12 @@ class TrainRequest:
 
     @property
     def settings(self) -> list[str]:
-        """The overrides, with the seed among them."""
+        """The overrides, including the seed."""
         seeds = [] if self.seed is None else [f"data.seed={self.seed}", f"train.seed={self.seed}"]
         return [*self.overrides, *seeds]
 
     def check(self) -> None:
-        """Raises ConfigError for settings that a resumed run keeps."""
+        """Raises ConfigError for options that cannot be changed when resuming."""
         if self.resume is None:
             return
         own = {

@@ -1,4 +1,4 @@
-"""Whether a run fits the memory and the disk that there are, and with which settings it would.
+"""Checks whether a run fits the available memory and disk, and finds settings with which it would.
 
 Asked before the run's dataset is built, and again once that is there."""
 
@@ -24,28 +24,28 @@ from hrm_cli.runs.configuration import domain_of
 from hrm_cli.runs.plan import RunCost, cost_of_run
 
 PROCESS = 500_000_000
-"""What a process holds in addition to a model: Python, torch, its libraries, in bytes."""
+"""Memory of a process without a model (Python, torch, its libraries), in bytes."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What there is, in bytes; None where the system does not say."""
+    """The available resources in bytes; None if unknown."""
 
     memory: int | None
-    """Of one process: a GPU's, or its share of the machine's."""
+    """Memory for one process: a GPU's, or an equal part of the machine's."""
     available: int | None
-    """Of that, not in use now."""
+    """The part of `memory` that is not in use now."""
     disk: int | None
-    """Free, where the run is to lie."""
+    """Free space on the disk of the run's folder."""
     place: str
-    """Whose memory it is: `here`, or `on cuda:0`."""
+    """Where the memory is, as text: `here`, or `on cuda:0`."""
 
 
 def resources_of(device: torch.device, folder: Path, processes: int = 1) -> Resources:
     """What a run in `folder` can use on `device`; `processes` of this machine share its memory."""
     disk = free_disk(folder)
     if disk is not None:
-        # A run that continues replaces its checkpoints.
+        # A resumed run replaces its checkpoints, so their space counts as free.
         disk += sum(file.stat().st_size for file in (folder / "checkpoints").rglob("*") if file.is_file())
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
@@ -63,21 +63,21 @@ def resources_of(device: torch.device, folder: Path, processes: int = 1) -> Reso
 
 @dataclass(frozen=True)
 class Computation:
-    """How a run computes, as far as its memory depends on it."""
+    """The properties of a run's computation that determine its memory."""
 
     dtype: str
     device_type: str
     world_size: int = 1
 
     def cost(self, preset: Preset, facts: DatasetFacts) -> RunCost:
-        """What the run takes."""
+        """The memory and disk space that the run needs."""
         return cost_of_run(preset, facts, self.dtype, self.device_type, world_size=self.world_size)
 
 
 def check_resources(
     preset: Preset, facts: DatasetFacts, computation: Computation, resources: Resources, *, force: bool
 ) -> list[str]:
-    """Warnings about what is scarce. Raises ConfigError where the run cannot fit, unless `force` is set."""
+    """Returns warnings about scarce resources. Raises ConfigError if the run cannot fit, unless `force` is set."""
     cost = computation.cost(preset, facts)
     problems, warnings = [], []
     if resources.memory is not None and cost.memory > resources.memory:
@@ -103,7 +103,7 @@ def check_resources(
 
 
 def size(count: int) -> str:
-    """Bytes as people read them: 5.4 GB."""
+    """Formats bytes: 5.4 GB."""
     for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
         if count >= factor:
             return f"{count / factor:.3g} {unit}"
@@ -126,7 +126,7 @@ def _memory_advice(preset: Preset, facts: DatasetFacts, computation: Computation
 
 
 def _candidates(train: TrainConfig, world_size: int) -> Iterator[tuple[list[dict[str, object]], str]]:
-    """Settings that take less memory, the mildest of every kind first, and what is to be known of the kind."""
+    """Settings that need less memory, the mildest of each kind first, with a note about the kind."""
     rows = train.global_batch_size // world_size
     parts = list(_doublings(2 * train.accumulation_steps, rows))
     again = "the same updates, about a third slower"
@@ -182,18 +182,18 @@ class Fitting:
             return  # their size is known when they have been read
         device = find_device(preset.train.device)
         if device.type == "cuda" and self.world_size > 1:
-            return  # the launcher touches no device; every rank asks its own
+            return  # the launcher initializes no device; every rank checks its own
         self.check(preset, _facts_before_building(preset), resolve_device(preset.train.device), folder)
 
     def check_built(self, preset: Preset, facts: DatasetFacts, folder: Path) -> None:
-        """The same with what the dataset says: how many puzzle embeddings there are."""
+        """Like `check_before_building`, with the dataset's actual number of puzzle embeddings."""
         device = find_device(preset.train.device)
         if device.type == "cuda" and self.world_size > 1:
             return
         self.check(preset, facts, resolve_device(preset.train.device), folder)
 
     def check(self, preset: Preset, facts: DatasetFacts, device: torch.device, folder: Path) -> None:
-        """Raises ConfigError where the run does not fit `device` or the disk of `folder`; says what is scarce."""
+        """Raises ConfigError if the run does not fit `device` or the disk of `folder`; warns about scarce resources."""
         dtype = str(resolve_dtype(preset.arch.forward_dtype, device)).removeprefix("torch.")
         computation = Computation(dtype, device.type, self.world_size)
         resources = resources_of(device, folder, self.processes_here)

@@ -1,7 +1,7 @@
-"""The state of a run: running, finished, interrupted, diverged or failed, written next to its figures.
+"""The state of a run, written to `status.json`: running, finished, interrupted, diverged or failed.
 
-`status.json` says how the run ended. A run that was killed could not say so: it held a lock on `.running` while it
-lived, which the operating system has taken back.
+A killed run cannot record its end. It is recognized by its lock on `.running`, which the operating system releases
+when the process exits.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ STATES = (RUNNING, FINISHED, INTERRUPTED, DIVERGED, FAILED)
 
 
 class RunStatus:
-    """Says that a run is running while the block lasts, and then how it ended.
+    """Records that a run is running during the block, and afterwards how it ended.
 
-    What cannot be written (a full disk) is left out: a run does not end over its status.
+    Write errors (a full disk) are ignored: a run must not fail because of its status.
     """
 
     def __init__(self, folder: Path, total_steps: int) -> None:
@@ -46,7 +46,7 @@ class RunStatus:
         return self
 
     def ended(self, reason: str) -> None:
-        """The training loop came to its end: `finished`, `patience`, `max_minutes` or `interrupted`."""
+        """Records why the training loop ended: `finished`, `patience`, `max_minutes` or `interrupted`."""
         self._state = INTERRUPTED if reason == "interrupted" else FINISHED
         self._reason = reason
 
@@ -73,7 +73,7 @@ class RunStatus:
 
 
 def read_status(folder: Path) -> tuple[str, str, int | None]:
-    """State, reason and planned steps of a run; `unknown` where it has written none of them.
+    """State, reason and planned steps of a run. The state is `unknown` if the run has not written one.
 
     Raises OSError or UnusableFile for a damaged file.
     """

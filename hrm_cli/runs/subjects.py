@@ -1,4 +1,4 @@
-"""What `hrm params` counts: a preset with what its dataset decides, or the tensors of a model file."""
+"""The subjects of `hrm params`: a preset with the sizes of its dataset, or the tensors of a model file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hrm_cli.runs.configuration import domain_of, load_configuration
 
 @dataclass(frozen=True)
 class Assumed:
-    """What the user states about the dataset and the batch; None takes the configuration's."""
+    """Sizes of the dataset and the batch given by the user; None means the configuration's value."""
 
     vocab_size: int | None = None
     puzzle_identifiers: int | None = None
@@ -25,7 +25,7 @@ class Assumed:
 
 
 def report_of(name: str, overrides: Sequence[str], assumed: Assumed) -> Report:
-    """The report of a preset, a YAML file or a checkpoint, whichever `name` means. Overrides are for the former."""
+    """The report on a preset, a YAML file or a checkpoint called `name`. Overrides do not apply to checkpoints."""
     path = Path(name)
     is_file = path.suffix == ".safetensors" or path.name in ("best", "latest")
     is_file = is_file or name.startswith(("bundled:", "hf:"))
@@ -87,7 +87,7 @@ def _described(domain: dict[str, Any]) -> str:
 
 
 def shape_of_preset(name: str, overrides: Sequence[str], assumed: Assumed) -> Shape:
-    """The model of a preset together with what its dataset decides. Raises ConfigError or DatasetError."""
+    """The model of a preset with the sizes that its dataset determines. Raises ConfigError or DatasetError."""
     return _shape(load_configuration(name, overrides), assumed)[0]
 
 

@@ -1,8 +1,7 @@
-"""TensorBoard and Weights & Biases, fed with the records that metrics.jsonl gets.
+"""Trackers for TensorBoard and Weights & Biases, which receive the same records as metrics.jsonl.
 
-Both are extras, and neither is on unless `train.loggers` names it. Weights & Biases writes to the run's folder only:
-nothing leaves the machine unless WANDB_MODE=online is set. A tracker that fails is switched off with a warning; a run
-does not end over it.
+Both are optional extras, enabled by `train.loggers`. Weights & Biases writes only to the run's folder: nothing leaves
+the machine unless WANDB_MODE=online is set. If a tracker fails, it is disabled with a warning and the run continues.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ WANDB_FOLDER = "wandb"
 WANDB_PROJECT = "hrm"
 
 _NEEDS = {"tensorboard": ("tensorboardX", "tensorboard"), "wandb": ("wandb", "wandb")}
-"""Package to be imported and extra that brings it, by name of the tracker."""
+"""For each tracker, the package to import and the extra that installs it."""
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Raises ConfigError where a tracker's package is not installed, before anything is built for the run."""
+    """Raises ConfigError if a tracker's package is not installed. Called before anything is built for the run."""
     for name in names:
         package, extra = _NEEDS[name]
         if importlib.util.find_spec(package) is None:
@@ -48,7 +47,7 @@ def make_trackers(folder: Path, preset: Preset, warn: Callable[[str], None]) -> 
 
 
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a record that can be drawn, named `train/loss`, `eval/exact_accuracy`, …"""
+    """The values of a record that can be plotted, named `train/loss`, `eval/exact_accuracy`, …"""
     kind = record["kind"]
     return {
         f"{kind}/{name}": float(value)
@@ -74,13 +73,13 @@ class TensorBoard(Listener):
         )
 
     def logged(self, record: dict[str, Any]) -> None:
-        """Writes the figures, on the disk before the next step."""
+        """Writes the values and flushes them before the next step."""
         for name, value in scalars(record).items():
             self._writer.add_scalar(name, value, record["step"])
         self._writer.flush()
 
     def warned(self, message: str) -> None:
-        """Writes it as text."""
+        """Writes the warning as text."""
         self._writer.add_text("warning", message)
 
     def rewound(self, step: int) -> None:
@@ -103,7 +102,7 @@ class WeightsAndBiases(Listener):
         self._folder, self._preset = folder, preset
 
     def begin(self, plan: Plan, step: int) -> None:
-        """Starts it, or continues with it."""
+        """Starts or resumes the run in Weights & Biases."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         mode = os.environ.get("WANDB_MODE", "offline")
         import wandb
@@ -140,15 +139,15 @@ class WeightsAndBiases(Listener):
         return file.read_text(encoding="utf-8", errors="replace").strip()
 
     def logged(self, record: dict[str, Any]) -> None:
-        """Passes the figures on."""
+        """Logs the values."""
         self._run.log({"step": record["step"], **scalars(record)})
 
     def rewound(self, step: int) -> None:
-        """Notes it; figures that come again take the place of the earlier ones by their step."""
+        """Records the rollback. Repeated values replace the earlier ones by their step."""
         self._run.log({"step": step, "train/rollback": 1.0})
 
     def end(self) -> None:
-        """Closes it."""
+        """Finishes the run in Weights & Biases."""
         self._run.finish()
 
 
@@ -160,7 +159,7 @@ class Harmless(Listener):
         self._works = True
 
     def begin(self, plan: Plan, step: int) -> None:
-        """As the listener's own, and so are the others."""
+        """Calls the wrapped listener, as do the other methods."""
         self._try(lambda: self._listener.begin(plan, step))
 
     def stepped(self, step: int) -> None:

@@ -1,1 +1,1 @@
-"""Checkpoints of other programs, read and written."""
+"""Reads and writes checkpoints of the reference implementations."""

@@ -1,7 +1,6 @@
-"""The architecture of a checkpoint whose configuration is lost: inferred from the names and shapes of its tensors.
+"""Infers the architecture of a checkpoint without configuration from the names and shapes of its tensors.
 
-What shapes do not show is not here: heads, cycles, steps, and the length of a puzzle where positions are
-rotary.
+Shapes do not determine the number of heads, cycles and steps, nor the puzzle length if positions are rotary.
 
 Letters in shapes: H hidden size, V vocabulary, I inner width of a SwiGLU, P puzzle positions, S tokens of a puzzle.
 """
@@ -28,7 +27,7 @@ _HALVES = [step / 2 for step in range(1, 129)]
 
 @dataclass(frozen=True)
 class Inferred:
-    """What the tensors show."""
+    """The inferred properties."""
 
     arch: dict[str, Any]
     """Fields of `ArchConfig`."""
@@ -36,7 +35,7 @@ class Inferred:
     num_puzzle_identifiers: int | None
     """Rows of the puzzle table; None without one."""
     positions: int | None
-    """P + S, where a table of positions or a token-mixing MLP has as many; None where positions are rotary."""
+    """P + S, from a position table or a token-mixing MLP; None if positions are rotary."""
 
 
 class CannotInferError(ValueError):

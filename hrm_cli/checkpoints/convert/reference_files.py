@@ -40,7 +40,7 @@ _EXACT_VERSION = 1
 
 @dataclass(frozen=True)
 class Companion:
-    """What a checkpoint of ours knows and the reference's files have no place for."""
+    """The parts of our checkpoint that the reference's file format cannot store."""
 
     preset: Preset
     facts: DatasetFacts
@@ -55,9 +55,9 @@ class ReferenceCheckpoint:
 
     path: Path
     prefix: str
-    """What stood in front of our names."""
+    """The prefix of the names in the file, before our names."""
     tensors: dict[str, Tensor]
-    """Under our names."""
+    """The tensors by our names."""
     step: int
     averaged: bool
     config_path: Path | None = None
@@ -72,7 +72,7 @@ class ReferenceCheckpoint:
 
 
 def find_reference_file(checkpoint: Path) -> Path | None:
-    """The torch file that a path means: itself, or the newest `step_N` of a folder; None where there is none."""
+    """The torch file at a path: the path itself, or the newest `step_N` in a folder; None if there is none."""
     if checkpoint.is_file():
         return checkpoint if is_torch_file(checkpoint) else None
     steps = {step: path for path in checkpoint.glob("step_*") if (step := step_of(path)) is not None}

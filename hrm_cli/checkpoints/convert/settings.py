@@ -1,7 +1,7 @@
-"""What a checkpoint of the reference means as a configuration of ours, and where each setting came from.
+"""Determines our configuration for a checkpoint of the reference, and the source of each setting.
 
-Shapes decide what they show. The rest is said by the user, by `all_config.yaml`, by a preset, or taken as published;
-the command prints which.
+Settings that follow from tensor shapes come from them. The others come from the user, from `all_config.yaml`, from a
+preset, or from the publication; the command prints which.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Torch's own checkpoint files, which are pickles: read weights-only, so that nothing in them ever runs.
+"""Reads and writes torch checkpoint files, which are pickles. They are read weights-only, so that no code in them runs.
 
 The only place of this project that reads or writes one; `hrm convert` uses it for the reference's checkpoints.
 """
@@ -29,14 +29,14 @@ _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 @dataclass(frozen=True)
 class TorchFile:
-    """What a checkpoint file of the reference holds."""
+    """The content of a checkpoint file of the reference."""
 
     path: Path
     tensors: dict[str, Tensor]
-    """Under the names of the file."""
+    """The tensors by their names in the file."""
     step: int
     averaged: bool
-    """Whether the file also held averaged weights, which then stand here instead of the others."""
+    """Whether the file also contained averaged weights, which then replace the others in `tensors`."""
 
 
 def is_torch_file(path: Path) -> bool:
@@ -165,7 +165,7 @@ def _refuse_large_buffers(path: Path, content: bytes, size: int) -> None:
 
 
 def _wanted_calls(path: Path) -> list[str]:
-    """What the pickle of a file names to be called, harmless parts of tensors left out; told without running it."""
+    """The callables that a file's pickle would call, except harmless parts of tensors, found without running it."""
     found: list[str] = []
     strings: list[str] = []
     try:
