@@ -31,15 +31,15 @@ _SHOWN = 10
 
 @dataclass
 class _Symbols:
-    """Where each symbol appears."""
+    """Tracks in which splits each symbol occurs."""
 
     pool: PairPool
     trained: NDArray[np.bool_]
     held_out: dict[int, int]
-    """A pair that has a symbol which no training pair has."""
+    """Symbols that no training pair has, each with a pair that contains it."""
 
     def note(self) -> list[str]:
-        """What is to be said of symbols that only held-out pairs have."""
+        """A note on symbols that occur only in held-out pairs."""
         if not self.held_out:
             return []
         some = ", ".join(
@@ -56,9 +56,9 @@ class _Symbols:
 def build_grids_dataset(
     config: DataConfig, output_dir: Path, *, force: bool, report: Report, asked: Asked
 ) -> BuildSummary:
-    """Builds the dataset of `config`, whose domain is grids, in `output_dir` and tells what it holds.
+    """Builds the dataset of `config`, whose domain is grids, in `output_dir` and returns a summary.
 
-    Raises ConfigError, PuzzleError or DatasetError, and then leaves nothing behind.
+    Raises ConfigError, PuzzleError or DatasetError, and then leaves no files.
     """
     started = time.perf_counter()
     check_target(output_dir, force=force)

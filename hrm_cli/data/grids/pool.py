@@ -27,7 +27,7 @@ SPLIT_IDS = ("", "train", "validation", "test")
 _SHOWN = 5
 _REPORT_EVERY = 4096
 _MOST_LOOKED_AT = 100_000
-"""Pairs in which it is looked for spaces between symbols."""
+"""Number of pairs examined to detect spaces between symbols."""
 
 
 @dataclass
@@ -37,7 +37,7 @@ class PairPool:
     scratch: Path
     symmetries: tuple[str, ...] = ()
     symbols: list[str] = field(default_factory=list)
-    """In the order in which they were found; cells on disk are their numbers."""
+    """Symbols in order of first occurrence; cells on disk are indices into this list."""
     words: bool = False
     names_splits: bool = False
     files: list[str] = field(default_factory=list)
@@ -143,18 +143,18 @@ class PairPool:
         self._places.append(prefix << 48 | int(where[len(text) :] or 0))
 
     def where(self, number: int) -> str:
-        """Where a pair stands."""
+        """File and position of a pair, for messages."""
         place = self._places[number]
         return f"{list(self._prefixes)[place >> 48]}{place & (1 << 48) - 1}"
 
     @property
     def splits(self) -> NDArray[np.int8]:
-        """The place in `SPLIT_IDS` of the split that each pair is said to belong to, `[n]`."""
+        """Index in `SPLIT_IDS` of the split that the source names for each pair, `[n]`."""
         return np.frombuffer(self._splits, np.int8)
 
     @property
     def hashes(self) -> NDArray[np.uint64]:
-        """Of inputs, outputs, and inputs up to symmetry, `[n, 3]`."""
+        """Hashes of inputs, of outputs, and of inputs up to symmetry, `[n, 3]`."""
         return np.frombuffer(self._hashes, np.uint64).reshape(-1, 3)
 
     @property
@@ -208,7 +208,7 @@ def _hash(grid: NDArray[np.integer]) -> int:
 
 
 def _relabeled(grid: NDArray[np.integer]) -> NDArray[np.uint16]:
-    """The same for all grids that differ by an exchange of symbols."""
+    """Renumbers symbols canonically: equal for all grids that differ only by a permutation of symbols."""
     _, first, inverse = np.unique(grid, return_index=True, return_inverse=True)
     ranks = np.empty(len(first), np.uint16)
     ranks[np.argsort(first)] = np.arange(len(first))

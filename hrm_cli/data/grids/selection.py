@@ -1,6 +1,6 @@
-"""Which pair of a source goes into which split, and what is noticed about the pairs.
+"""Assigns the pairs of a source to splits, and collects notes about the pairs.
 
-No input of one split is in another: neither the same nor, where symmetries are claimed, one that they map to it.
+Splits share no input: neither identical inputs nor, if symmetries are claimed, inputs that are symmetric to each other.
 
 Letters in shapes: n pairs.
 """
@@ -28,7 +28,7 @@ Places = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Wanted:
-    """Sizes that are asked for; None leaves one to us."""
+    """Requested sizes; None uses the default."""
 
     num_test: int | None = None
     num_validation: int | None = None
@@ -47,7 +47,7 @@ class Selected:
 
 
 def select_pairs(pool: PairPool, wanted: Wanted, rng: np.random.Generator) -> Selected:
-    """Splits the pairs. Raises DatasetError where there are too few."""
+    """Splits the pairs. Raises DatasetError if there are too few."""
     notes: list[str] = []
     splits = np.where(pool.splits == 0, _TRAIN, pool.splits).astype(np.int64)
     kept = _without_repetitions(pool, splits, notes)
@@ -151,7 +151,7 @@ def _hold_out(
     place = np.empty(len(values), np.int64)
     place[order] = np.arange(len(values))
     at = place[groups]
-    # Of inputs that a symmetry maps to each other one is enough to test with.
+    # Among symmetric inputs, one is enough for testing.
     first = np.zeros(len(train), bool)
     first[np.unique(groups, return_index=True)[1]] = True
     if test:

@@ -105,12 +105,12 @@ class GridsDomain:
 
     @property
     def token_type(self) -> np.dtype[Any]:
-        """The smallest type that holds every token."""
+        """The smallest integer type that can represent every token."""
         return np.dtype(np.uint8 if self.vocab_size <= 256 else np.uint16)
 
     @property
     def nothing(self) -> int:
-        """In a grid, a cell that holds no symbol."""
+        """The value of a cell without a symbol in a grid."""
         return int(np.iinfo(self.token_type).max)
 
     def facts(self) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class GridsDomain:
         return f"grids ({sizes}, {count})"
 
     def grid_of(self, cells: Cells) -> Grid:
-        """Numbers of the symbols of cells, `[rows, columns]`. Raises PuzzleError for a symbol that is not known."""
+        """Symbol indices of cells, `[rows, columns]`. Raises PuzzleError for an unknown symbol."""
         try:
             return np.array([[self._numbers[cell] for cell in row] for row in cells], self.token_type)
         except KeyError as error:
@@ -165,11 +165,11 @@ class GridsDomain:
         return Puzzle(grid, where=where, domain=self.name)
 
     def encode(self, grid: Grid) -> Tokens:
-        """Tokens `[S]` of an input. Raises PuzzleError for another size or what is no symbol."""
+        """Tokens `[S]` of an input. Raises PuzzleError for another size or an invalid symbol."""
         return self._draw(grid, "an input", self.input_rows, self.input_columns)
 
     def encode_output(self, grid: Grid) -> Tokens:
-        """Tokens `[S]` of an output, as `encode`."""
+        """Tokens `[S]` of an output; errors as in `encode`."""
         return self._draw(grid, "an output", self.output_rows, self.output_columns)
 
     def _draw(self, grid: Grid, what: str, rows: int, columns: int) -> Tokens:
@@ -193,7 +193,7 @@ class GridsDomain:
         return field.reshape(-1)
 
     def decode(self, tokens: Tokens) -> Grid:
-        """The output that tokens `[S]` show.
+        """Decodes an output from tokens `[S]`.
 
         Where sizes differ: the largest-area rectangle of symbols at the corner, `[0, 0]` where there is none. Else the
         cells of the output, of which some may hold `nothing`.
@@ -214,14 +214,14 @@ class GridsDomain:
         return text_of(self.cells_of(grid), words=bool(self.words), plain=self._plain)
 
     def fault(self, answer: Grid) -> str:
-        """Why an answer is no grid of symbols; empty where it is one."""
+        """The reason why an answer is not a grid of symbols; empty if it is one."""
         if not answer.size:
             return "the answer has no cells"
         missing = int((np.asarray(answer) >= len(self.symbols)).sum())
         return f"{missing} cells of the answer have no symbol" if missing else ""
 
     def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
-        """Other symbols, where that is claimed; else the identity. Grids turn by their size (`symmetry`)."""
+        """Random relabelings if the user claims `symbols`, else the identity. For rotations see `grids/symmetry.py`."""
         tokens = np.tile(np.arange(self.vocab_size, dtype=self.token_type), (count, 1))
         if "symbols" in self.symmetries:
             tokens[:, self.first :] = rng.permuted(tokens[:, self.first :], axis=1)
@@ -229,20 +229,20 @@ class GridsDomain:
         return TokenSymmetries(np.ascontiguousarray(cells), tokens)
 
     def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
-        """Never ok: there are no rules."""
+        """Never ok, because own puzzles have no rules."""
         return Verdict(False, NO_RULES)
 
     def diagnose(self, puzzle: Grid) -> Diagnosis:
-        """One solution, as far as anybody knows."""
+        """Always one solution: without rules there is nothing to search."""
         return Diagnosis(1, NO_RULES)
 
     def lines(self, grid: Grid) -> Sequence[str]:
-        """A row a line, cells as wide as the longest symbol."""
+        """One line per row; all cells are as wide as the longest symbol."""
         width = max(map(len, self.symbols))
         return [" ".join((cell or "?").ljust(width) for cell in row).rstrip() for row in self.cells_of(grid)]
 
     def checked(self, cells: Cells, where: str) -> Puzzle:
-        """The puzzle of an input's cells. Raises PuzzleError naming what is wrong."""
+        """Makes a puzzle from the cells of an input. Raises PuzzleError with the reason."""
         grid = self.grid_of(checked_cells(cells))
         self.encode(grid)
         return Puzzle(grid, where=where, domain=self.name)
@@ -266,5 +266,5 @@ def corner_sizes(is_symbol: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArr
 
 
 def from_shape(vocab_size: int, seq_len: int) -> GridsDomain | None:
-    """None: what own puzzles are, no shape tells."""
+    """None: own puzzles cannot be inferred from vocabulary size and sequence length."""
     return None

@@ -21,7 +21,7 @@ from hrm_cli.regular_files import open_regular
 
 SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation",
                "val": "validation", "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
-"""How files and records may call the splits."""
+"""Accepted names of the splits in files and records."""
 INPUTS = ("input", "question", "puzzle", "inputs", "x")
 OUTPUTS = ("output", "answer", "solution", "outputs", "labels", "target", "y")
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".npz")
@@ -33,7 +33,7 @@ ACCEPTED = (
 
 @dataclass(frozen=True)
 class Columns:
-    """What input and output are called; None finds them by their usual names."""
+    """Column names of input and output; None uses the default names."""
 
     input: str | None = None
     output: str | None = None
@@ -41,14 +41,14 @@ class Columns:
 
 @dataclass(frozen=True)
 class Pair:
-    """An input and its output, as a file states them."""
+    """An input and its output as read from a file."""
 
     where: str
     given: Any
     wanted: Any = None
-    """None where the file has no output."""
+    """None if the file has no output."""
     split: str = ""
-    """The split that the file says it belongs to."""
+    """The split named in the file; empty if none."""
 
 
 def read_pairs(path: Path, columns: Columns, scratch: Path | None = None) -> Iterator[Pair]:
@@ -71,7 +71,7 @@ def read_pairs(path: Path, columns: Columns, scratch: Path | None = None) -> Ite
 
 
 def pair_of_line(line: str, where: str, columns: Columns = Columns()) -> Pair:
-    """The pair of a line of JSON lines. Raises PuzzleError naming `where`."""
+    """Parses one line of JSON lines. Raises PuzzleError naming `where`."""
     try:
         record = parse_json(line)
     except ValueError as error:

@@ -18,10 +18,10 @@ from hrm_cli.json_text import parse_json
 Cells = list[list[str]]
 
 LARGEST_SIDE = 64
-"""Rows and columns of a grid at most."""
+"""Largest number of rows and columns of a grid."""
 MOST_SYMBOLS = 1_000
 LONGEST_SYMBOL = 64
-"""Characters of a symbol."""
+"""Largest number of characters of a symbol."""
 
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")
 _BETWEEN_WORDS = re.compile(r"\s*,\s*|\s+")
@@ -67,7 +67,7 @@ def _rows(text: str) -> list[str]:
 
 
 def cells_of_text(text: str, *, words: bool) -> Cells:
-    """The grid that a text spells. Raises PuzzleError with the reason."""
+    """Parses a grid from text. Raises PuzzleError with the reason."""
     stripped = text.strip("\r\n") if not words else text.strip()
     if stripped.lstrip().startswith("["):
         try:
@@ -105,7 +105,7 @@ def _symbol(value: Any) -> str:
 
 
 def checked_cells(cells: Cells) -> Cells:
-    """The same cells. Raises PuzzleError where they are no grid within the limits."""
+    """Returns the cells unchanged. Raises PuzzleError if they do not form a grid within the limits."""
     width = len(cells[0]) if cells else 0
     if not width:
         raise PuzzleError("an empty grid; at least one cell is expected")
@@ -148,7 +148,7 @@ def text_of(cells: Sequence[Sequence[str | None]], *, words: bool, plain: bool) 
         return json.dumps(cells, ensure_ascii=False, separators=(",", ":"))
     lines = [(" " if words else "").join(cell for cell in row if cell is not None) for row in cells]
     text = "/".join(lines)
-    # Two letters may grow together into one character, such as the halves of a flag.
+    # Adjacent symbols may merge into one character, such as the two halves of a flag.
     if cells_of_text(text, words=words) != [list(row) for row in cells]:
         return json.dumps(cells, ensure_ascii=False, separators=(",", ":"))
     return text

@@ -1,6 +1,6 @@
 """Rotated, reflected and relabeled copies of own puzzles, many at a time.
 
-A grid keeps to the corner of its canvas: what turns is the grid, whatever its size.
+The grid is transformed within its own size and stays at the top left corner of its canvas.
 
 Letters in shapes: n fields, S cells of a canvas.
 """
@@ -29,11 +29,11 @@ TRANSFORMS = {
     frozenset({"reflections"}): (0, _FLIPS_ROWS, _FLIPS_COLUMNS, _FLIPS_ROWS | _FLIPS_COLUMNS),
     frozenset({"rotations", "reflections"}): tuple(range(8)),
 }
-"""The group of transforms that each claim makes."""
+"""The group of transforms for each claimed symmetry."""
 
 
 def transforms_of(symmetries: Sequence[str]) -> tuple[int, ...]:
-    """The transforms that are claimed, the identity first."""
+    """The transforms of the claimed symmetries, the identity first."""
     return TRANSFORMS[frozenset(symmetries) & {"rotations", "reflections"}]
 
 
@@ -47,7 +47,7 @@ def turned(grid: NDArray[np.integer], transform: int) -> NDArray[np.integer]:
 def turn_fields(
     fields: NDArray[np.integer], domain: GridsDomain, transforms: NDArray[np.integer]
 ) -> NDArray[np.integer]:
-    """Fields `[n, S]` whose grids are under `transforms` `[n]`, at the corner again, with their end marks."""
+    """Applies `transforms` `[n]` to the grids in fields `[n, S]`; grids stay at the corner, with end marks."""
     count, rows, columns = len(fields), domain.rows, domain.columns
     is_symbol = (fields >= domain.first).reshape(count, rows, columns)
     height, width = (size[:, None, None] for size in corner_sizes(is_symbol))
@@ -72,7 +72,7 @@ def turn_fields(
 def relabel_fields(
     fields: Sequence[NDArray[np.integer]], domain: GridsDomain, rng: np.random.Generator
 ) -> list[NDArray[np.integer]]:
-    """Fields `[n, S]` with symbols exchanged, row i of all of them in the same way."""
+    """Permutes the symbols of fields `[n, S]`; row i of every field gets the same permutation."""
     tokens = domain.sample_symmetries(rng, len(fields[0])).tokens
     rows = np.arange(len(tokens))[:, None]
     return [tokens[rows, field].astype(field.dtype) for field in fields]
