@@ -157,6 +157,7 @@ def evaluate(
     batch_size: int | None = None,
     max_puzzles: int | None = None,
     sample: int | None = None,
+    select: Literal["verify", "confidence", "q_halt", "residual", "agreement"] | None = None,
     effort: Literal["low", "medium", "high"] | None = None,
     attempts: int | None = None,
     search: int | None = None,
@@ -207,6 +208,7 @@ def evaluate(
             seed=seed,
             ablate_puzzle_id=ablate_puzzle_id,
             sample=sample,
+            select=select,
         ),
         reporter,
     )

@@ -96,6 +96,16 @@ def evaluate(
     noise_init: NoiseInitOption = None,
     noise: NoiseOption = None,
     max_seconds: SecondsOption = None,
+    select: Annotated[
+        Literal["verify", "confidence", "q_halt", "residual", "agreement"] | None,
+        typer.Option(
+            "--select",
+            help="Also make all --restarts or --attempts at every puzzle and choose among their answers: by "
+            "the rules (verify), the model's confidence or halt value, the residual, or agreement.",
+            show_default=False,
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     submission: SubmissionOption = None,
     ablate_puzzle_id: Annotated[
         bool,
@@ -158,7 +168,7 @@ def evaluate(
         of_models = {
             "CHECKPOINT": checkpoint, "--max-steps": max_steps, "--halt": halt, "--batch-size": batch_size,
             "--attempts": attempts, "--effort": effort, "--search": search, "--restarts": restarts,
-            "--submission": submission, "--backend": backend,
+            "--submission": submission, "--backend": backend, "--select": select,
             "--fail-under": fail_under, "--ablate-puzzle-id": ablate_puzzle_id or None,
         }  # fmt: skip
         unused = [name for name, value in of_models.items() if value is not None]
@@ -211,6 +221,7 @@ def evaluate(
         max_seconds,
         ablate_puzzle_id,
         sample,
+        select,
     )
     if processes.are_launched:
         raise typer.Exit(

@@ -26,8 +26,9 @@ from hrm_cli.evaluation.baselines import Baseline, measure_baselines, measure_ou
 from hrm_cli.evaluation.effort import AskedEffort, How
 from hrm_cli.evaluation.evaluate import Evaluation, check_fit, evaluate
 from hrm_cli.evaluation.regime import regime_of
-from hrm_cli.evaluation.request import EvalRequest
+from hrm_cli.evaluation.request import EvalRequest, check_selection
 from hrm_cli.evaluation.sampling import sample_examples
+from hrm_cli.evaluation.selecting import SelectedEvaluation, evaluate_selected, selection_domain, tries_of
 from hrm_cli.files import whole_file
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.compiling import compile_inference
@@ -70,6 +71,8 @@ class Measurement:
     """None: the whole split, or its first examples."""
     card: ModelCard | None = None
     """The checkpoint's header."""
+    selected: SelectedEvaluation | None = None
+    """The choice among several attempts at every puzzle, with `--select`."""
 
     def headline(self) -> tuple[str, float | None]:
         """The name and value of the main accuracy; None if the split has no answers.
@@ -113,6 +116,7 @@ class Measurement:
             **({} if self.sample is None else {"sample": asdict(self.sample)}),
             **self.result.figures(),
             **_attempted_figures(self.result, self.attempted),
+            **({} if self.selected is None else self.selected.figures()),
             **_baseline_figures(self.baselines),
             **({} if self.arc is None else {"arc": dict(self.arc)}),
             "regime": None if regime is None else regime.document(),
@@ -163,6 +167,10 @@ def measure(
     folder = Path(request.data or own_dataset(card.path, card.preset.data.path))
     dataset = Dataset.open(folder, request.split, check_tokens=world.is_first)
     votes = is_arc(dataset) and request.split == "test"
+    check_selection(request)
+    if request.select is not None and (votes or world.size > 1):
+        why = "the copies of ARC tasks vote" if votes else "only in one process"
+        raise ConfigError(f"--select: {why}; omit it")
     is_bundled = str(checkpoint).startswith(SCHEME) and not votes
     names_stages = any(value is not None for value in (request.effort, request.search, request.restarts))
     tried = request.attempts
@@ -174,7 +182,7 @@ def measure(
     )  # fmt: skip
     if request.sample is not None and request.max_puzzles is not None:
         raise ConfigError("--sample and --max-puzzles: both choose some of the puzzles; omit one of them")
-    tries_again = names_stages or (tried is not None and tried > 1)
+    tries_again = request.select is None and (names_stages or (tried is not None and tried > 1))
     if tries_again and world.size > 1:
         named = "--effort, --search, --restarts" if names_stages else f"--attempts {tried}"
         raise ConfigError(f"{named}: only in one process; several need --attempts 1 and no other stage")
@@ -239,6 +247,17 @@ def measure(
             )
         else:
             result = voting.run(model, config, progress=finished, world=world)
+        selected = None
+        if request.select is not None:
+
+            def gathered(count: int) -> None:
+                report("attempts", count, rows)
+
+            selected = evaluate_selected(
+                model, dataset, selection_domain(dataset, request.select),
+                tries_of(request, asked_effort, request.max_steps or deeper(max_steps), config.batch_size),
+                request.select, among=among, limit=config.max_puzzles, progress=gathered,
+            )  # fmt: skip
     arc, tasks = None, 0
     if voting is not None and world.is_first:
         arc, tasks = _voted(voting, submission_file)
@@ -247,7 +266,7 @@ def measure(
         baselines = measure_baselines(dataset, limit=config.max_puzzles, among=among)
     return Measurement(
         card.path, card.step, request.split, config.halt, max_steps, result, attempted, baselines, arc, tasks,
-        request.ablate_puzzle_id, sample, card,
+        request.ablate_puzzle_id, sample, card, selected,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from hrm_cli.evaluation.baselines import Baseline
     from hrm_cli.evaluation.measuring import BaselineMeasurement, Measurement
+    from hrm_cli.evaluation.selecting import SelectedEvaluation
 
 CLOSE = 0.02
 """A cell accuracy that is at most this much above a trivial predictor's says nothing about solving puzzles."""
@@ -111,6 +112,8 @@ def render(measured: Measurement) -> None:
                 f"{amount(attempted.flops_per_puzzle, 'FLOP')} per puzzle",
             )
         )
+    if measured.selected is not None:
+        rows += _selected_rows(measured.selected)
     rows += [
         (name, f"{score:.2%}", "tasks whose answer is among the first K by votes" if not number else "")
         for number, (name, score) in enumerate(arc.items())
@@ -201,3 +204,17 @@ def compared_with_baselines(cell_accuracy: float, baselines: Mapping[str, Baseli
         f"The cell accuracy, {cell_accuracy:.2%}, is {place} the best trivial predictor's "
         f"({name.replace('_', ' ')}, {best.cell_accuracy:.2%}){meaning}."
     )
+
+
+def _selected_rows(selected: SelectedEvaluation) -> list[tuple[str, str, str]]:
+    others = ", ".join(
+        f"{name} {share:.2%}" for name, share in selected.by_selector.items() if name != selected.select
+    )
+    return [
+        (
+            f"  by {selected.select}",
+            f"{selected.exact_accuracy:.2%}",
+            f"chosen among {selected.attempts} answers to every puzzle; {others}",
+        ),
+        ("  among them", f"{selected.among:.2%}", "puzzles with the correct answer among their candidates"),
+    ]
