@@ -41,7 +41,7 @@ class Report:
     """The puzzles that the counts are for, as text: `9×9 Sudoku`."""
     exact: ExactCount
     shape: Shape | None = None
-    """None for a file that does not say what it holds: then only its tensors are counted."""
+    """None for a file without a configuration, of which only the tensors are counted."""
     guide: Approximation | None = None
     rule_of_thumb: Approximation | None = None
     step: StepFlops | None = None
@@ -52,7 +52,7 @@ class Report:
     batch_size: int = 0
     """Puzzles of the batch that `training` is for."""
     accumulation_steps: int = 1
-    """Parts in which that batch is worked on."""
+    """Number of micro-batches per batch."""
     training: dict[str, TrainingMemory] | None = None
     """Training memory by forward dtype."""
 

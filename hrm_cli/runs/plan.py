@@ -34,21 +34,21 @@ class RunPlan:
     steps: int
     epochs: float
     examples: int
-    """Rows that are trained on: steps × global batch size."""
+    """Rows trained on: steps × global batch size."""
     tokens: int
-    """Their cells."""
+    """Tokens in these rows."""
     trainable: int
     flops: int
     memory: int
-    """Held while a micro-batch is trained, on each process."""
+    """Memory per process while training on a micro-batch."""
     checkpoint: int
     """One checkpoint on disk."""
     disk: int
     """All checkpoints that exist at once: those kept, the best, and the one being written."""
     free_disk: int | None
-    """What there is where the run is to lie."""
+    """Free space on the disk of the run's folder; None if unknown."""
     max_minutes: float | None = None
-    """The time that the run has, where that is limited: it may end before its steps do."""
+    """The time limit, if any; the run may then end before its last step."""
 
     @property
     def fits_on_disk(self) -> bool:

@@ -51,14 +51,14 @@ class PreparedRun:
     preset: Preset
     dataset: Dataset
     test: Dataset | None
-    """What is evaluated while training: the validation split where there is one, else the test split."""
+    """The split evaluated during training: validation if it exists, else test."""
     resumed: bool = False
     named: Path | None = None
     """The checkpoint to continue from; None means the latest."""
     fitting: Fitting | None = None
-    """How ranks compare the run with their GPUs; None where it has been compared."""
+    """The memory check that each rank runs for its GPU; None if the check is already done."""
     claim: RunFolder | None = None
-    """None where another process, which started this one, holds the lock."""
+    """The locked folder; None if the parent process holds the lock."""
 
     def __enter__(self) -> PreparedRun:
         return self

@@ -45,14 +45,14 @@ class RunRecords:
     state: str
     reason: str
     total_steps: int | None
-    """Planned; None for runs that do not say."""
+    """Planned number of steps; None if not recorded."""
     config: Mapping[str, Any]
     training: list[Record] = field(default_factory=list)
     evaluations: list[Record] = field(default_factory=list)
     junk: int = 0
     """Lines of metrics.jsonl that are not records."""
     problems: list[str] = field(default_factory=list)
-    """What could not be read of it, each with the file's name."""
+    """Problems while reading, each with the file's name."""
 
     @property
     def step(self) -> int:

@@ -26,7 +26,7 @@ class TrainRequest:
     """A run, one of its checkpoints, or `latest`: the run continues from there."""
     seed: int | None = None
     force: bool = False
-    """Train although the plan does not fit the machine."""
+    """Train even if the plan does not fit the machine."""
 
     @property
     def settings(self) -> list[str]:

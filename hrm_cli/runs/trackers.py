@@ -63,7 +63,7 @@ class TensorBoard(Listener):
         self._folder = folder / TENSORBOARD_FOLDER
 
     def begin(self, plan: Plan, step: int) -> None:
-        """Opens a new event file, which takes back what earlier ones hold after `step`."""
+        """Opens a new event file, which makes TensorBoard purge earlier events after `step`."""
         from tensorboardX import SummaryWriter
 
         # Files are named by the second: one opened within the same second must not replace another.
