@@ -22,7 +22,7 @@ from hrm_cli.solving.solution import Solution
 if TYPE_CHECKING:
     from hrm_cli.data.format import Dataset
     from hrm_cli.data.summary import BuildSummary
-    from hrm_cli.evaluation.measuring import Measurement
+    from hrm_cli.evaluation.results import Measurement
     from hrm_cli.reporting import Reporter
     from hrm_cli.runs.execution import RunOutcome
     from hrm_cli.solving.choosing import LoadedModel

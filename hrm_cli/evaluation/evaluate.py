@@ -20,13 +20,55 @@ from hrm_cli.data.batches import EvaluationBatch, evaluation_batches
 from hrm_cli.data.format import Dataset
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import DatasetError
-from hrm_cli.evaluation.depth import DepthCurve, DepthFigures
 from hrm_cli.models.act import ACTModel, PuzzleBatch
-from hrm_cli.models.inference import Finished, infer_stream
+from hrm_cli.models.core import CoreOutput
+from hrm_cli.models.inference import ActiveRows, Finished, infer_stream
 from hrm_cli.models.losses import compare
 
 # Finished rows are replaced once they make up this fraction of a batch, because all states are copied each time.
 _PORTIONS = 8
+
+
+@dataclass(frozen=True)
+class DepthFigures:
+    """The results of the same evaluation with a lower maximum number of steps."""
+
+    max_steps: int
+    exact_accuracy: float
+    mean_steps: float
+
+
+class DepthCurve:
+    """Counts, during an evaluation, the results that it would have with a lower maximum number of steps."""
+
+    def __init__(self, depths: Sequence[int]) -> None:
+        self._depths = torch.tensor(sorted(set(depths)), dtype=torch.int64)
+        self.sums = torch.zeros(len(self._depths), 2, dtype=torch.float64)
+        """Exact answers and steps at each depth, `[D, 2]`."""
+
+    def unfinished(self, rows: ActiveRows, out: CoreOutput, done: Tensor) -> None:
+        """Counts the current answers of the rows that continue (all except `done` `[b]`) as if they ended here."""
+        at = (~done & torch.isin(rows.steps, self._depths.to(done.device))).nonzero().squeeze(-1)
+        if len(at):
+            assert out.logits is not None
+            result = compare(out.logits[at].argmax(-1), rows.puzzles.labels[at])
+            exact = (result.correct & (result.labeled > 0)).cpu().double()
+            self.sums[:, 0].index_add_(0, torch.searchsorted(self._depths, rows.steps[at].cpu()), exact)
+
+    def finished(self, exact: Tensor, counted: Tensor, steps: Tensor) -> None:
+        """Counts finished rows: whether they are exact, whether they count, and their steps, `[b]` each."""
+        exact, counted, steps = exact.cpu(), counted.cpu(), steps.cpu()
+        in_time = steps <= self._depths[:, None]
+        self.sums[:, 0] += (exact & in_time).sum(1)
+        self.sums[:, 1] += (torch.minimum(steps, self._depths[:, None]) * counted).sum(1)
+
+    def figures(self, sums: Tensor, puzzles: int) -> tuple[DepthFigures, ...]:
+        """The curve from the sums `[D, 2]` over all processes."""
+        shares = (sums / max(puzzles, 1)).tolist()
+        return tuple(
+            DepthFigures(depth, exact, steps)
+            for depth, (exact, steps) in zip(self._depths.tolist(), shares, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -230,3 +272,13 @@ def _figures(sums: Tensor) -> tuple[int, float, float, float, float]:
     count, exact, cells, steps, believed = sums.tolist()
     total = max(count, 1.0)
     return int(count), exact / total, cells / total, steps / total, believed / total
+
+
+def sample_examples(total: int, count: int, seed: int) -> NDArray[np.int64]:
+    """Numbers of `count` of `total` examples, ascending, `[n]`; all of them where there are no more.
+
+    They follow from the total and the seed alone. A smaller sample with the same seed is part of a larger one.
+    """
+    # Raw output of a bit generator, which NumPy promises to keep; `Generator.choice` may change between versions.
+    keys = np.random.PCG64(np.random.SeedSequence([seed, total])).random_raw(total)
+    return np.sort(np.argsort(keys, kind="stable")[:count]).astype(np.int64)

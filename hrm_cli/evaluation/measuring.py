@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json as json_format
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hrm_cli.checkpoints.bundled import SCHEME, default_attempts
-from hrm_cli.checkpoints.model_files import ModelCard, load_model, read_model_card
-from hrm_cli.checkpoints.regime import Regime
+from hrm_cli.checkpoints.model_files import load_model, read_model_card
 from hrm_cli.data.arc.online import is_arc
 from hrm_cli.data.format import Dataset
 from hrm_cli.distributed.world import ALONE, World
@@ -24,11 +21,10 @@ from hrm_cli.evaluation.attempted import AttemptedEvaluation, dataset_domain, ev
 from hrm_cli.evaluation.attempts import deeper
 from hrm_cli.evaluation.baselines import Baseline, measure_baselines, measure_output_baselines
 from hrm_cli.evaluation.effort import AskedEffort, How
-from hrm_cli.evaluation.evaluate import Evaluation, check_fit, evaluate
-from hrm_cli.evaluation.regime import regime_of
+from hrm_cli.evaluation.evaluate import check_fit, evaluate, sample_examples
 from hrm_cli.evaluation.request import EvalRequest, check_selection
-from hrm_cli.evaluation.sampling import sample_examples
-from hrm_cli.evaluation.selecting import SelectedEvaluation, evaluate_selected, selection_domain, tries_of
+from hrm_cli.evaluation.results import BaselineMeasurement, Measurement, Sample
+from hrm_cli.evaluation.selecting import evaluate_selected, selection_domain, tries_of
 from hrm_cli.files import whole_file
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.compiling import compile_inference
@@ -36,116 +32,6 @@ from hrm_cli.models.device import resolve_device
 from hrm_cli.models.out_of_memory import memory_errors_reported
 from hrm_cli.printable import counted
 from hrm_cli.reporting import Reporter, Silent, stages
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A random subset of a split."""
-
-    puzzles: int
-    of: int
-    """Number of puzzles in the split."""
-    seed: int
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """The scores of a checkpoint on a split."""
-
-    path: Path
-    """The checkpoint's model file."""
-    step: int
-    split: str
-    halt: str
-    max_steps: int
-    result: Evaluation
-    attempted: AttemptedEvaluation | None = None
-    baselines: Mapping[str, Baseline] = field(default_factory=dict)
-    arc: Mapping[str, float] | None = None
-    """pass@K by name; None if there was no voting."""
-    arc_tasks: int = 0
-    """Tasks that were voted on and whose answers are known."""
-    ablate_puzzle_id: bool = False
-    """Whether every puzzle identifier was replaced by the blank one."""
-    sample: Sample | None = None
-    """None: the whole split, or its first examples."""
-    card: ModelCard | None = None
-    """The checkpoint's header."""
-    selected: SelectedEvaluation | None = None
-    """The choice among several attempts at every puzzle, with `--select`."""
-
-    def headline(self) -> tuple[str, float | None]:
-        """The name and value of the main accuracy; None if the split has no answers.
-
-        This is pass@2 for ARC tasks, otherwise the exact accuracy including all evaluated effort.
-        """
-        if self.arc is not None and "pass@2" in self.arc:
-            return "pass@2", self.arc["pass@2"]
-        if self.attempted is not None:
-            name, value = (
-                f"exact accuracy with {self.attempted.describe()}",
-                self.attempted.exact_accuracy,
-            )
-        else:
-            name, value = "exact accuracy", self.result.exact_accuracy
-        return name, value if self.result.puzzles else None
-
-    def regime(self) -> Regime | None:
-        """Under which conditions the headline's accuracy was reached; None without a header or known answers."""
-        if self.card is None or not self.result.puzzles:
-            return None
-        return regime_of(
-            self.card,
-            self.result,
-            self.attempted,
-            one_pass=f"one pass of at most {counted(self.max_steps, 'step')}, {self.halt} halting",
-            share=self.headline()[1] or 0.0,
-            tasks=self.arc_tasks,
-        )
-
-    def document(self) -> dict[str, Any]:
-        """The JSON document of `hrm eval --json`."""
-        regime = self.regime()
-        return {
-            "checkpoint": str(self.path),
-            "step": self.step,
-            "split": self.split,
-            "halt": self.halt,
-            "max_steps": self.max_steps,
-            "ablate_puzzle_id": self.ablate_puzzle_id,
-            **({} if self.sample is None else {"sample": asdict(self.sample)}),
-            **self.result.figures(),
-            **_attempted_figures(self.result, self.attempted),
-            **({} if self.selected is None else self.selected.figures()),
-            **_baseline_figures(self.baselines),
-            **({} if self.arc is None else {"arc": dict(self.arc)}),
-            "regime": None if regime is None else regime.document(),
-        }
-
-
-@dataclass(frozen=True)
-class BaselineMeasurement:
-    """The scores of trivial predictors on a split."""
-
-    data: Path
-    split: str
-    puzzles: int
-    """0 if the split has no answers."""
-    baselines: Mapping[str, Baseline] = field(default_factory=dict)
-    outputs: int = 0
-    """ARC: number of test outputs, compared as grids without padding."""
-    on_outputs: Mapping[str, Baseline] = field(default_factory=dict)
-
-    def document(self) -> dict[str, Any]:
-        """The JSON document of `hrm eval --baselines-only --json`."""
-        outputs = {"count": self.outputs, **_baseline_figures(self.on_outputs)}
-        return {
-            "data": str(self.data),
-            "split": self.split,
-            "puzzles": self.puzzles,
-            **_baseline_figures(self.baselines),
-            **({"outputs": outputs} if self.on_outputs else {}),
-        }
 
 
 def measure(
@@ -330,26 +216,6 @@ def _voted(voting: Voting, file: Path | None) -> tuple[dict[str, float], int]:
             json_format.dump(submission(voting.votes, tasks), stream)
     known = sum(all(pair.output is not None for pair in task.test) for task in tasks)
     return named_scores(pass_at(voting.votes, tasks)), known
-
-
-def _baseline_figures(baselines: Mapping[str, Baseline]) -> dict[str, dict[str, float]]:
-    """The baselines under their names in `hrm eval --json`."""
-    return {
-        "baselines": {name: baseline.cell_accuracy for name, baseline in baselines.items()},
-        "baselines_exact": {name: baseline.exact_accuracy for name, baseline in baselines.items()},
-    }
-
-
-def _attempted_figures(result: Evaluation, attempted: AttemptedEvaluation | None) -> dict[str, Any]:
-    """Accuracy with attempts, in addition to that of one pass; without attempts, the two are equal."""
-    if attempted is None:
-        reached = result.exact_accuracy if result.puzzles else None
-        return {"attempts": 1, "exact_accuracy_with_attempts": reached}
-    by_set = {
-        name: {**asdict(result.by_set[name]), "exact_accuracy_with_attempts": share}
-        for name, share in attempted.by_set.items()
-    }
-    return {**attempted.figures(), **({"by_set": by_set} if by_set else {})}
 
 
 def _smaller_batch(size: int) -> tuple[str, str]:

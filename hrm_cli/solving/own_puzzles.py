@@ -1,11 +1,13 @@
-"""Reads inputs of own puzzles to answer: from files, standard input, text or Python."""
+"""Answers own puzzles, from files, standard input, text or Python; the user's own rule may judge the answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import runpy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,12 +18,46 @@ from hrm_cli.puzzles.grids.domain import GridsDomain
 from hrm_cli.puzzles.grids.reading import ENDINGS, Columns, Pair, pair_of_line, read_pairs
 from hrm_cli.puzzles.grids.symbols import cells_of_json
 from hrm_cli.puzzles.text_lines import lines as lines_of
-from hrm_cli.solving.request import STDIN, SolveRequest, standard_input
+from hrm_cli.solving.files import FEW, answer_files
+from hrm_cli.solving.request import STDIN, SolveRequest, Watcher, standard_input
+from hrm_cli.solving.solution import Solution
+
+if TYPE_CHECKING:
+    import torch
+
+    FindDevice = Callable[[str], torch.device]
 
 Item = Puzzle | Unreadable
 _NO_RULES = (
     "not for own puzzles: there are no rules that show whether an answer is right, so each gets one pass"
 )
+
+
+def solve_own(
+    request: SolveRequest, watcher: Watcher, stdin: IO[bytes] | None, find_device: FindDevice | None
+) -> None:
+    """Answers own puzzles with a checkpoint trained on own puzzles.
+
+    Raises PuzzleError, ConfigError or CheckpointError.
+    """
+    from hrm_cli.models.device import resolve_device
+    from hrm_cli.solving.choosing import Asked, LoadedModel
+
+    refuse_options(request)
+    request.check(has_tasks=False)
+    judge = None if request.check_with is None else OwnCheck.load(request.check_with)
+    assert request.checkpoint is not None
+    loaded = LoadedModel.load(request.checkpoint, (find_device or resolve_device)(request.device))
+    domain = loaded.domain
+    assert isinstance(domain, GridsDomain)
+    items, are_few = counted_ahead(own_puzzles(request.sources, domain, stdin), FEW)
+    watcher.begin(are_few=are_few, are_tasks=False)
+    asked = Asked(request.max_steps, request.halt, seed=request.seed, batch_size=request.batch_size)
+    with answer_files(request.files, request.output) as write:
+        for answered in loaded.solve(items, asked):
+            solution = answered if judge is None else judge.judged(answered, domain)
+            write(domain, solution)
+            watcher.show(domain, solution)
 
 
 def refuse_options(request: SolveRequest) -> None:
@@ -150,3 +186,51 @@ def counted_ahead(items: Iterator[Item], most: int) -> tuple[Iterable[Item], boo
     """The same items, and whether there are at most `most` of them."""
     first = list(islice(items, most + 1))
     return chain(first, items), len(first) <= most
+
+
+@dataclass(frozen=True)
+class OwnCheck:
+    """`--check FILE.py:FUNCTION`: a function of input and output, as lists of rows of symbols: is the output right?
+
+    The code runs with the rights of the command, and only because the user named it on the command line: nothing in a
+    dataset or a checkpoint can name it.
+    """
+
+    name: str
+    function: Callable[[list[list[Any]], list[list[Any]]], Any]
+
+    @classmethod
+    def load(cls, text: str) -> OwnCheck:
+        """The function that `FILE.py:FUNCTION` names. Raises ConfigError."""
+        file, _, name = text.rpartition(":")
+        if not file.endswith(".py") or not name.isidentifier():
+            raise ConfigError(f"--check {text}: FILE.py:FUNCTION is expected, as in rules.py:is_right")
+        path = Path(file)
+        if not path.is_file():
+            raise ConfigError(f"--check {text}: {file}: no such file")
+        try:
+            found = runpy.run_path(str(path)).get(name)
+        except Exception as error:
+            raise ConfigError(f"--check {text}: {file} cannot be run: {_told(error)}") from error
+        if not callable(found):
+            raise ConfigError(f"--check {text}: {file} has no function {name}")
+        return cls(text, found)
+
+    def judged(self, solution: Solution, domain: GridsDomain) -> Solution:
+        """An answered puzzle as solved or unsolved, every other as it is. Raises ConfigError if the function fails."""
+        if solution.status != "answered" or solution.puzzle is None or solution.answer is None:
+            return solution
+        try:
+            is_right = self.function(domain.record(solution.puzzle.grid), domain.record(solution.answer))
+        except Exception as error:
+            raise ConfigError(f"--check {self.name}: failed on {solution.where}: {_told(error)}") from error
+        if not isinstance(is_right, bool):
+            raise ConfigError(f"--check {self.name}: returned {is_right!r:.40}; True or False is expected")
+        if is_right:
+            return replace(solution, status="solved", verified=True, one_pass=True)
+        return replace(solution, status="unsolved", reason=f"refused by {self.name}")
+
+
+def _told(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -13,7 +13,6 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.puzzles.domain import OWN_PUZZLES, Domain
 from hrm_cli.puzzles.skipped import SkippedLines
 from hrm_cli.solving.files import (
-    FEW,
     Draw,
     OpenedPuzzles,
     answer_files,
@@ -50,6 +49,8 @@ def solve_request(
     if request.check_with is not None and not is_own:
         raise ConfigError("--check: only for own puzzles (--checkpoint of a model trained on such)")
     if is_own:
+        from hrm_cli.solving.own_puzzles import solve_own
+
         solve_own(request, watcher, stdin, find_device)
         return None
     has_tasks = _hold_tasks(request.sources, stdin)
@@ -88,39 +89,9 @@ def _answers_own(request: SolveRequest) -> bool:
     """
     if request.checkpoint is None:
         return False
-    from hrm_cli.checkpoints.peeking import trained_on
+    from hrm_cli.checkpoints.dataset_facts import trained_on
 
     return trained_on(request.checkpoint) == OWN_PUZZLES
-
-
-def solve_own(
-    request: SolveRequest, watcher: Watcher, stdin: IO[bytes] | None, find_device: FindDevice | None
-) -> None:
-    """Answers own puzzles with a checkpoint trained on own puzzles.
-
-    Raises PuzzleError, ConfigError or CheckpointError.
-    """
-    from hrm_cli.models.device import resolve_device
-    from hrm_cli.puzzles.grids.domain import GridsDomain
-    from hrm_cli.solving.choosing import Asked, LoadedModel
-    from hrm_cli.solving.own_check import OwnCheck
-    from hrm_cli.solving.own_puzzles import counted_ahead, own_puzzles, refuse_options
-
-    refuse_options(request)
-    request.check(has_tasks=False)
-    judge = None if request.check_with is None else OwnCheck.load(request.check_with)
-    assert request.checkpoint is not None
-    loaded = LoadedModel.load(request.checkpoint, (find_device or resolve_device)(request.device))
-    domain = loaded.domain
-    assert isinstance(domain, GridsDomain)
-    items, are_few = counted_ahead(own_puzzles(request.sources, domain, stdin), FEW)
-    watcher.begin(are_few=are_few, are_tasks=False)
-    asked = Asked(request.max_steps, request.halt, seed=request.seed, batch_size=request.batch_size)
-    with answer_files(request.files, request.output) as write:
-        for answered in loaded.solve(items, asked):
-            solution = answered if judge is None else judge.judged(answered, domain)
-            write(domain, solution)
-            watcher.show(domain, solution)
 
 
 def _solve_grids(

@@ -15,8 +15,7 @@ from hrm_cli.data.batches import evaluation_batches
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.request import BuildRequest, build_request
 from hrm_cli.errors import ConfigError
-from hrm_cli.evaluation.evaluate import Answers, evaluate
-from hrm_cli.evaluation.sampling import sample_examples
+from hrm_cli.evaluation.evaluate import Answers, evaluate, sample_examples
 
 from .scripted import scripted
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hrm_cli.evaluation.baselines import Baseline
-    from hrm_cli.evaluation.measuring import BaselineMeasurement, Measurement
+    from hrm_cli.evaluation.results import BaselineMeasurement, Measurement
     from hrm_cli.evaluation.selecting import SelectedEvaluation
 
 CLOSE = 0.02
