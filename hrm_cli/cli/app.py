@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import signal
 import sys
 import traceback
@@ -14,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from hrm_cli import __version__
-from hrm_cli.cli import console, streams
+from hrm_cli.cli import completion, console, streams
 from hrm_cli.cli.render.help import PlainCommand, PlainGroup
 from hrm_cli.environment import cpu_kernels_enabled, limit_spinning
 from hrm_cli.errors import EXIT_FAULT, HRMError, fault
@@ -140,8 +139,8 @@ def _run(arguments: list[str]) -> int:
     )
     app.callback()(_root)
     group = typer.main.get_command(app)
-    if "_HRM_COMPLETE" in os.environ:
-        group.main(prog_name="hrm")
+    if completion.is_requested():
+        completion.complete(lambda: group.main(prog_name="hrm"))
     try:
         with console.renamed_settings_as_notes(), group.make_context("hrm", arguments) as context:
             words = [word for word in arguments if not word.startswith("-")]

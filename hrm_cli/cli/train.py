@@ -205,6 +205,7 @@ def show_outcome(outcome: RunOutcome, *, json: bool) -> None:
 
 def _render(outcome: RunOutcome) -> None:
     from hrm_cli.cli import console
+    from hrm_cli.cli.render.paragraphs import print_paragraph
 
     result = outcome.result
     reasons = {
@@ -220,6 +221,8 @@ def _render(outcome: RunOutcome) -> None:
         console.print_line(
             f"Best exact accuracy {result.best.exact_accuracy:.2%} at step {result.best.step:,}."
         )
+    if outcome.drift is not None:
+        print_paragraph(outcome.drift.describe())
     console.print_line(f"Checkpoint: {result.checkpoint}")
     if result.reason == "interrupted":
         console.print_line(f"Continue with: hrm train --resume {outcome.folder}")

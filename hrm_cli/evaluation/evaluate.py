@@ -20,10 +20,12 @@ from hrm_cli.data.batches import EvaluationBatch, evaluation_batches
 from hrm_cli.data.format import Dataset
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import DatasetError
+from hrm_cli.evaluation.intervals import wilson_interval
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.core import CoreOutput
 from hrm_cli.models.inference import ActiveRows, Finished, infer_stream
 from hrm_cli.models.losses import compare
+from hrm_cli.printable import counted
 
 # Finished rows are replaced once they make up this fraction of a batch, because all states are copied each time.
 _PORTIONS = 8
@@ -36,6 +38,46 @@ class DepthFigures:
     max_steps: int
     exact_accuracy: float
     mean_steps: float
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A lower maximum number of steps with which the same model is clearly more accurate."""
+
+    max_steps: int
+    exact_accuracy: float
+    evaluated_steps: int
+    """The maximum number of steps of the evaluation."""
+    evaluated_accuracy: float
+
+    def describe(self) -> str:
+        """The two accuracies, and what follows from them."""
+        return (
+            f"Note: {self.exact_accuracy:.2%} exact after {counted(self.max_steps, 'step')}, "
+            f"{self.evaluated_accuracy:.2%} after {self.evaluated_steps:,}: this model drifts. Fewer steps are better "
+            f"here: --max-steps {self.max_steps}"
+        )
+
+
+_CLEARLY = 0.01
+"""Smallest difference of accuracies that counts as drift, however many puzzles there are."""
+
+
+def doubling_depths(max_steps: int) -> tuple[int, ...]:
+    """1, 2, 4, … up to and including `max_steps`: the numbers of steps that are checked for drift."""
+    return (*(2**n for n in range((max_steps - 1).bit_length())), max_steps)
+
+
+def find_drift(curve: Sequence[DepthFigures], puzzles: int) -> Drift | None:
+    """The most accurate number of steps, if its accuracy lies above the 95 % interval of that of the most steps."""
+    if not curve or not puzzles:
+        return None
+    last = max(curve, key=lambda one: one.max_steps)
+    best = max(curve, key=lambda one: (one.exact_accuracy, -one.max_steps))
+    upper = max(wilson_interval(last.exact_accuracy, puzzles)[1], last.exact_accuracy + _CLEARLY)
+    if best.exact_accuracy <= upper:
+        return None
+    return Drift(best.max_steps, best.exact_accuracy, last.max_steps, last.exact_accuracy)
 
 
 class DepthCurve:
@@ -119,6 +161,8 @@ class Evaluation:
     """The results for each set of the split; empty if there is only one set."""
     by_depth: tuple[DepthFigures, ...] = ()
     """Accuracy for each requested maximum number of steps."""
+    drift: Drift | None = None
+    """A lower maximum number of steps that is clearly better; None if there is none."""
 
     @property
     def efficiency(self) -> float:
@@ -133,7 +177,14 @@ class Evaluation:
     def figures(self) -> dict[str, Any]:
         """The figures under the names of `hrm eval --json`; None if no puzzle has a known answer."""
         if not self.puzzles:
-            unknown = ("exact_accuracy", "cell_accuracy", "mean_steps", "efficiency", "q_halt_accuracy")
+            unknown = (
+                "exact_accuracy",
+                "cell_accuracy",
+                "mean_steps",
+                "efficiency",
+                "q_halt_accuracy",
+                "drift",
+            )
             return {"puzzles": 0, **dict.fromkeys(unknown), "puzzles_per_second": 0.0}
         return {
             "puzzles": self.puzzles,
@@ -143,6 +194,7 @@ class Evaluation:
             "efficiency": self.efficiency,
             "q_halt_accuracy": self.q_halt_accuracy,
             "puzzles_per_second": self.puzzles_per_second,
+            "drift": None if self.drift is None else asdict(self.drift),
             **({"by_depth": [asdict(one) for one in self.by_depth]} if self.by_depth else {}),
             **({"by_set": {name: asdict(part) for name, part in self.by_set.items()}} if self.by_set else {}),
         }
@@ -183,7 +235,8 @@ def evaluate(
 
     `batches` replaces the split's own examples. `among` `[n]` are the indices of the examples to use. `on_answers`
     receives every row's answer when it finishes.
-    `depths` are numbers of steps at most, up to the configured one, for which accuracy is reported too. The ranks of
+    `depths` are numbers of steps at most, up to the configured one, for which accuracy is reported too; 1, 2, 4, … are
+    compared in any case, to find drift. The ranks of
     `world` share the examples, each of which one rank takes, and all get the figures of the whole.
     Raises DatasetError when the dataset does not fit the model.
     """
@@ -197,7 +250,7 @@ def evaluate(
         batches = evaluation_batches(
             dataset, size, limit=config.max_puzzles, among=among, rank=world.rank, world_size=world.size
         )
-    curve = DepthCurve(depths) if depths else None
+    curve = DepthCurve((*depths, *doubling_depths(max_steps)))
     capacity = size // world.size
     portion = capacity if model.core.halts_together else max(1, capacity // _PORTIONS)
     for done in infer_stream(
@@ -206,7 +259,7 @@ def evaluate(
         max_steps,
         adaptive=config.halt == "adaptive",
         capacity=capacity,
-        watch=None if curve is None else curve.unfinished,
+        watch=curve.unfinished,
     ):
         result = compare(done.predictions, done.puzzles.labels)
         numbers = done.numbers.cpu().numpy()
@@ -223,21 +276,21 @@ def evaluate(
             ],
             dim=1,
         )
-        if curve is not None:
-            curve.finished(counted & result.correct, counted, done.steps)
+        curve.finished(counted & result.correct, counted, done.steps)
         owners = dataset.set_of(numbers) if len(sets) > 1 else np.zeros_like(numbers)
         sums.index_add_(0, torch.from_numpy(owners), figures.cpu().double())
         if progress is not None:
             # Estimate the progress of all ranks from this one.
             progress(int(sums[:, 0].sum()) * world.size)
-    shared = {"sums": sums} if curve is None else {"sums": sums, "depths": curve.sums}
-    summed = world.sum(shared)
+    summed = world.sum({"sums": sums, "depths": curve.sums})
     sums = summed["sums"]
     seconds = time.perf_counter() - started
     by_set = {name: SetFigures(*_figures(part)) for name, part in zip(sets, sums, strict=True)}
     whole = _figures(sums.sum(dim=0))
-    by_depth = () if curve is None else curve.figures(summed["depths"], whole[0])
-    return Evaluation(*whole, seconds, by_set if len(sets) > 1 else {}, by_depth)
+    all_depths = curve.figures(summed["depths"], whole[0])
+    by_depth = tuple(one for one in all_depths if one.max_steps in depths)
+    drift = find_drift(all_depths, whole[0])
+    return Evaluation(*whole, seconds, by_set if len(sets) > 1 else {}, by_depth, drift)
 
 
 def _portions(

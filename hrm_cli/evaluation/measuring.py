@@ -151,8 +151,8 @@ def measure(
     if result.puzzles and world.is_first:
         baselines = measure_baselines(dataset, limit=config.max_puzzles, among=among)
     return Measurement(
-        card.path, card.step, request.split, config.halt, max_steps, result, attempted, baselines, arc, tasks,
-        request.ablate_puzzle_id, sample, card, selected,
+        card.path, _name(request.checkpoint, card.path), card.step, request.split, config.halt, max_steps, result,
+        attempted, baselines, arc, tasks, request.ablate_puzzle_id, sample, card, selected,
     )  # fmt: skip
 
 
@@ -216,6 +216,12 @@ def _voted(voting: Voting, file: Path | None) -> tuple[dict[str, float], int]:
             json_format.dump(submission(voting.votes, tasks), stream)
     known = sum(all(pair.output is not None for pair in task.test) for task in tasks)
     return named_scores(pass_at(voting.votes, tasks)), known
+
+
+def _name(checkpoint: str, path: Path) -> str:
+    if checkpoint.startswith(SCHEME):
+        return f"{SCHEME}{path.stem}"
+    return checkpoint if checkpoint.startswith("hf:") else str(path)
 
 
 def _smaller_batch(size: int) -> tuple[str, str]:

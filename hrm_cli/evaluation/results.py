@@ -34,6 +34,8 @@ class Measurement:
 
     path: Path
     """The checkpoint's model file."""
+    name: str
+    """The model as users name it: `bundled:NAME`, `hf:OWNER/NAME`, otherwise the path."""
     step: int
     split: str
     halt: str

@@ -15,7 +15,7 @@ from hrm_cli.checkpoints.pointers import has_checkpoint
 from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import ConfigError
-from hrm_cli.evaluation.evaluate import evaluate
+from hrm_cli.evaluation.evaluate import Drift, Evaluation, evaluate
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.device import resolve_device
 from hrm_cli.models.out_of_memory import memory_errors_reported, training_settings
@@ -49,6 +49,8 @@ class RunOutcome:
     steps_here: int
     """Steps taken by this command, without those of earlier sessions."""
     seconds_here: float
+    drift: Drift | None = None
+    """Fewer steps that were clearly better in this command's last evaluation."""
 
     def document(self) -> dict[str, Any]:
         """The JSON document of `hrm train --json`."""
@@ -62,6 +64,7 @@ class RunOutcome:
             "best": asdict(result.best) if result.best else None,
             "checkpoint": str(result.checkpoint),
             "reason": result.reason,
+            "drift": None if self.drift is None else asdict(self.drift),
         }
 
 
@@ -143,7 +146,8 @@ def run_training(
             TimeEstimate(state, preset, facts, reporter),
         ]
         watching = listeners if world.is_first else []
-        evaluation = _evaluation(prepared, world)
+        evaluated: list[Evaluation] = []
+        evaluation = _evaluation(prepared, world, evaluated.append)
         if evaluation is None and (prepared.dataset.directory / "test").is_dir():
             reporter.note(
                 "Note: the test puzzles have no answers: nothing is evaluated, and the run has no best checkpoint"
@@ -162,6 +166,7 @@ def run_training(
         result,
         result.step - first_step,
         result.seconds - seconds_before,
+        evaluated[-1].drift if evaluated else None,
     )
 
 
@@ -203,13 +208,17 @@ def plan_of(
     )
 
 
-def _evaluation(prepared: PreparedRun, world: World) -> Any:
+def _evaluation(prepared: PreparedRun, world: World, on_result: Callable[[Evaluation], None]) -> Any:
     test, config = prepared.test, prepared.preset.eval
     if test is None:
         return None
 
     def on_test_split(model: ACTModel) -> dict[str, Any]:
-        figures = evaluate(model, test, config, world=world).figures()
+        result = evaluate(model, test, config, world=world)
+        on_result(result)
+        figures = result.figures()
+        # The end of a run reports it (`RunOutcome`); loggers accept only numbers.
+        del figures["drift"]
         # Flattened to numbers by name, the form that every logger accepts.
         sets = figures.pop("by_set", {})
         return figures | {f"exact_accuracy/{name}": part["exact_accuracy"] for name, part in sets.items()}

@@ -11,7 +11,7 @@ from hrm_cli.config.schema import EvalConfig
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.writer import DatasetWriter
 from hrm_cli.errors import ConfigError
-from hrm_cli.evaluation.evaluate import evaluate
+from hrm_cli.evaluation.evaluate import DepthFigures, Drift, doubling_depths, evaluate, find_drift
 from hrm_cli.evaluation.request import parse_depths
 from hrm_cli.models.act import ACTModel
 
@@ -61,6 +61,40 @@ def test_without_depths_there_is_no_curve(data: Dataset) -> None:
     result = evaluate(wavering(), data, EvalConfig(max_steps=4))
     assert result.by_depth == ()
     assert "by_depth" not in result.figures()
+
+
+def drifting(best: int) -> ACTModel:
+    """Every puzzle right at step `best` alone, and none of them ever halts."""
+    return scripted(lambda row, step: (row if step == best else row % 5 + 1, -1.0), VOCABULARY, SEQ)
+
+
+def test_a_model_that_is_better_after_fewer_steps_is_said_to_drift(data: Dataset) -> None:
+    found = evaluate(drifting(2), data, EvalConfig(max_steps=6)).drift
+    assert found == Drift(2, 1.0, 6, 0.0)
+    assert found.describe() == (
+        "Note: 100.00% exact after 2 steps, 0.00% after 6: this model drifts. "
+        "Fewer steps are better here: --max-steps 2"
+    )
+    assert evaluate(drifting(6), data, EvalConfig(max_steps=6)).drift is None
+    assert evaluate(drifting(5), data, EvalConfig(max_steps=6), depths=(5, 6)).drift == Drift(5, 1.0, 6, 0.0)
+
+
+def test_a_difference_inside_the_interval_is_not_drift() -> None:
+    def curve(early: float, last: float) -> tuple[DepthFigures, ...]:
+        return DepthFigures(1, early, 1.0), DepthFigures(8, last, 8.0)
+
+    assert find_drift(curve(0.36, 0.0), 500) == Drift(1, 0.36, 8, 0.0)
+    assert find_drift(curve(0.36, 0.0), 5) is None  # 0 of 5: up to 43 %
+    assert find_drift(curve(0.52, 0.50), 500) is None
+    assert find_drift(curve(0.505, 0.50), 1_000_000) is None  # certain, and too small to matter
+    assert find_drift(curve(0.2, 0.9), 500) is None
+    assert find_drift((), 500) is None
+
+
+def test_drift_is_looked_for_at_doubling_numbers_of_steps() -> None:
+    assert doubling_depths(1) == (1,)
+    assert doubling_depths(8) == (1, 2, 4, 8)
+    assert doubling_depths(9) == (1, 2, 4, 8, 9)
 
 
 @pytest.mark.parametrize(

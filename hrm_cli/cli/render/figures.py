@@ -82,7 +82,7 @@ def status(measured: Measurement, fail_under: float | None) -> int:
 
 def render(measured: Measurement) -> None:
     """Prints the figures as text, with a comparison of the cell accuracy with trivial predictors."""
-    path, split, result = measured.path, measured.split, measured.result
+    path, split, result = measured.name, measured.split, measured.result
     baselines, arc, attempted = measured.baselines, measured.arc or {}, measured.attempted
     if not result.puzzles:
         console.print_line(f"{path}: the {split} split has no answers, so there is no accuracy.")
@@ -176,6 +176,8 @@ def render(measured: Measurement) -> None:
             sets,
             drops=("mean steps", "cell accuracy"),
         )
+    if result.drift is not None:
+        print_paragraph(result.drift.describe())
     if (regime := measured.regime()) is not None:
         print_paragraph(regime.describe(), hanging=2)
     print_paragraph(compared_with_baselines(result.cell_accuracy, baselines))

@@ -1,0 +1,68 @@
+"""The shell's completion: Typer's, for words that bash has split at `:` and `=`."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from contextlib import redirect_stdout
+
+from hrm_cli.cli import streams
+
+VARIABLE = "_HRM_COMPLETE"
+"""Set by the shells' scripts when they ask for completions."""
+
+
+def is_requested() -> bool:
+    """Whether a shell asks for completions, instead of a command."""
+    return VARIABLE in os.environ
+
+
+def complete(answer: Callable[[], None]) -> None:
+    """Runs `answer`, which prints the completions for the words in the environment and exits.
+
+    bash takes `:` and `=` as words of their own (COMP_WORDBREAKS) and replaces only what follows them. So
+    `bundled : sud` is put together for `answer`, and its completions lose `bundled:`.
+    """
+    given = os.environ.get("COMP_WORDS", "").split("\n")
+    if os.environ.get(VARIABLE) != "complete_bash" or not {":", "="} & set(given):
+        answer()
+        return
+    words, at, replaced = joined(given, int(os.environ.get("COMP_CWORD") or 0))
+    os.environ["COMP_WORDS"], os.environ["COMP_CWORD"] = "\n".join(words), str(at)
+    text = io.StringIO()
+    try:
+        with redirect_stdout(text):
+            answer()
+    finally:
+        for line in text.getvalue().splitlines():
+            streams.write_out(f"{line.removeprefix(replaced)}\n")
+
+
+def joined(words: list[str], at: int) -> tuple[list[str], int, str]:
+    """The words as they were typed, the index of the word `at` among them, and what precedes bash's word in it.
+
+    `--preset = ti` becomes two words, an option and its value.
+    """
+    whole: list[str] = []
+    now, prefix, continues = at, "", False
+    for index, word in enumerate(words):
+        if word == "=" and whole and whole[-1].startswith("--"):
+            # The value is a word of its own: an empty one if it was not begun.
+            if index == at:
+                whole.append("")
+                now, prefix = len(whole) - 1, ""
+            continues = False
+            continue
+        is_break = word in (":", "=") and bool(whole)
+        before = whole[-1] if is_break or continues else ""
+        if is_break or continues:
+            whole[-1] += word
+        else:
+            whole.append(word)
+        if index == at:
+            now, prefix = len(whole) - 1, f"{before}{word}" if is_break else before
+        continues = is_break
+    if at >= len(words):
+        now = len(whole)
+    return whole, now, prefix
