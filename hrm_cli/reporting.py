@@ -15,7 +15,7 @@ class Progress:
     """The progress of one job. This base class shows nothing."""
 
     def update(self, completed: float, note: str = "", total: float | None = None) -> None:
-        """Reports that `completed` units are done. `note` is a short status such as `loss 0.41, exact 87.2 %`.
+        """Reports that `completed` units are done. `note` is a short status such as `loss 0.41, train exact 87.2%`.
 
         `total` replaces the previous total.
         """

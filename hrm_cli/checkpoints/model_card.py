@@ -16,6 +16,7 @@ import yaml
 from hrm_cli import __version__
 from hrm_cli.accounting.counting import count_stored
 from hrm_cli.checkpoints.model_files import ModelCard
+from hrm_cli.checkpoints.regime import knowledge_text
 from hrm_cli.config.presets import list_presets, load_preset
 from hrm_cli.config.redact import ELSEWHERE, redacted, source_name
 from hrm_cli.config.resolved import diff_presets
@@ -47,7 +48,7 @@ class Publication:
     checkpoint: str
     """What commands call the model: `hf:OWNER/NAME`, a bundled model's name, a file."""
     figures: Mapping[str, Any] = field(default_factory=dict)
-    """As in metrics.jsonl and `hrm eval --json`; `baselines` may hold cell accuracies of trivial predictors."""
+    """As in metrics.jsonl and `hrm eval --json`; `baselines` may hold cell accuracies of trivial baselines."""
     splits: Mapping[str, SplitMetadata] = field(default_factory=dict)
     """The dataset's metadata, by split; empty if it is not available."""
     training_seconds: float | None = None
@@ -154,11 +155,11 @@ def _figures(model: ModelCard, publication: Publication) -> str:
         rows.append(f"| {words} | {shape.format(found[key])} | {meaning} |")
         if key == "cell_accuracy":
             rows += [
-                f"| {name.replace('_', ' ')} | {value:.2%} | cell accuracy of a trivial predictor |"
+                f"| {name.replace('_', ' ')} | {value:.2%} | cell accuracy of a trivial baseline |"
                 for name, value in found.get("baselines", {}).items()
             ]
     config = model.preset.eval
-    regime = f"\n\nTrained on {model.training_data()}; built-in knowledge: {model.built_in_knowledge()}."
+    regime = f"\n\nTrained on {model.training_data()}; {knowledge_text(model.built_in_knowledge())}."
     steps = config.max_steps or model.preset.arch.halt_max_steps
     of = (
         f"On {counted(found['puzzles'], 'puzzle')} of the test split"

@@ -1,7 +1,7 @@
-"""Under which conditions a score was reached: data, built-in knowledge, effort, use of the rules, compute, sample size.
+"""The conditions of a score: training data, built-in knowledge, effort, use of the rules, compute, sample size.
 
-Two scores may be compared where these agree. `hrm eval`, `hrm models` and the cards of models state them with the same
-words. Nothing here needs torch.
+Only scores with the same conditions are comparable. `hrm eval`, `hrm models` and the model cards state them in the
+same form. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -26,33 +26,45 @@ class Regime:
     training_data: str
     built_in_knowledge: str
     effort: str
-    """`one pass of at most 16 steps`, and what followed it."""
+    """`one pass of at most 16 steps`, and the stages after it."""
     rules: Rules
-    """What the rules of the puzzle were used for while solving."""
+    """How the rules of the puzzle were used while solving."""
     flops_per_puzzle: float | None
-    """None where no puzzle has a known answer."""
+    """None if no puzzle has a known answer."""
     puzzles: int
     interval: tuple[float, float]
-    """The 95 % interval of the score, shares of 1."""
+    """The 95 % interval of the score, between 0 and 1."""
 
     def document(self) -> dict[str, Any]:
-        """As `hrm eval --json` has it."""
+        """The object `regime` of `hrm eval --json`."""
         return {**vars(self), "interval": list(self.interval)}
 
     def describe(self) -> str:
-        """The same as one paragraph."""
+        """The regime as one line of text."""
         low, high = self.interval
         flops = "" if self.flops_per_puzzle is None else f"; {self.flops_per_puzzle:.2g} FLOPs per puzzle"
         return (
-            f"Regime: trained on {self.training_data}; built-in knowledge: {self.built_in_knowledge}; {self.effort}; "
+            f"Regime: trained on {self.training_data}; {knowledge_text(self.built_in_knowledge)}; {self.effort}; "
             f"rules: {self.rules}{flops}; {counted(self.puzzles, 'puzzle')} (95 %: {low:.1%} to {high:.1%})"
         )
 
 
+NO_KNOWLEDGE = "none"
+
+
+def knowledge_text(built_in: str) -> str:
+    """The built-in knowledge as part of a sentence."""
+    return (
+        "no knowledge of the rules built in"
+        if built_in == NO_KNOWLEDGE
+        else f"built-in knowledge: {built_in}"
+    )
+
+
 def built_in_knowledge(mixer: str | None, domain: Mapping[str, Any]) -> str:
-    """What an architecture knows of the rules before training."""
+    """The knowledge of the rules that an architecture has before training."""
     if mixer != "units":
-        return "nothing of the rules"
+        return NO_KNOWLEDGE
     if domain.get("name") == "sudoku":
         return "rows, columns and boxes, and that digits are interchangeable (arch.mixer=units)"
     return "the relations between cells that the domain declares (arch.mixer=units)"

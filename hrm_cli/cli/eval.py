@@ -1,4 +1,4 @@
-"""`hrm eval`: a checkpoint's figures on a dataset, compared with trivial predictors."""
+"""`hrm eval`: a checkpoint's figures on a dataset, compared with trivial baselines."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def evaluate(
     baselines_only: Annotated[
         bool,
         typer.Option(
-            "--baselines-only", help="Only score trivial predictors on the data; needs no checkpoint."
+            "--baselines-only", help="Only score trivial baselines on the data; needs no checkpoint."
         ),
     ] = False,
     compile: Annotated[

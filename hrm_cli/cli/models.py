@@ -15,6 +15,7 @@ from hrm_cli.checkpoints.bundled import (
     bundled_models,
     named_model,
 )
+from hrm_cli.checkpoints.regime import knowledge_text
 from hrm_cli.cli import console
 from hrm_cli.cli.options import JsonOption, OwnModelArgument
 from hrm_cli.cli.render.help import PlainCommand, PlainGroup
@@ -55,7 +56,7 @@ def list_all(context: typer.Context, json: JsonOption = False) -> None:
     console.print_table(columns, rows, folds=("measured on",), drops=("MB", "parameters", "puzzles"))
     for model in models:
         print_paragraph(
-            f"{model.name}: trained on {model.facts.trained_on}; built-in knowledge: {model.built_in_knowledge}",
+            f"{model.name}: trained on {model.facts.trained_on}; {knowledge_text(model.built_in_knowledge)}",
             hanging=2,
         )
     print_paragraph(

@@ -1,1 +1,1 @@
-"""Evaluation loops, inference-time search and selection, ARC voting, trivial predictors."""
+"""Evaluation loops, inference-time search and selection, ARC voting, trivial baselines."""

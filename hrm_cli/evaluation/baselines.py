@@ -1,4 +1,4 @@
-"""Trivial predictors as baselines: their scores on the same data, for comparison with every cell accuracy.
+"""Trivial baselines: their scores on the same data, for comparison with every cell accuracy.
 
 Cell accuracy is the mean over puzzles of the fraction of correct cells, as in the model's own metric. For ARC the
 baselines are also measured on output grids instead of padded token fields. Published cell accuracies are measured on
@@ -26,7 +26,7 @@ _CHUNK = 4096
 
 @dataclass(frozen=True)
 class Baseline:
-    """One trivial predictor's scores, each 0..1."""
+    """The scores of one trivial baseline, each between 0 and 1."""
 
     cell_accuracy: float
     exact_accuracy: float
@@ -84,16 +84,16 @@ def measure_baselines(
     tokens = TokenCounts(dataset.metadata.vocab_size)
     for batch in evaluation_batches(dataset, _CHUNK, limit=limit, among=among):
         tokens.add(batch.labels)
-    predictors: dict[str, Callable[[NDArray[np.int32]], NDArray[np.int32]]] = {
+    answers: dict[str, Callable[[NDArray[np.int32]], NDArray[np.int32]]] = {
         "most_frequent": lambda inputs: np.full_like(inputs, tokens.most_frequent),
         "copy_input": lambda inputs: inputs,
     }
     if is_arc(dataset):
-        predictors["all_background"] = lambda inputs: np.full_like(inputs, FIRST_COLOR)
-    tallies = {name: _Tally() for name in predictors}
+        answers["all_background"] = lambda inputs: np.full_like(inputs, FIRST_COLOR)
+    tallies = {name: _Tally() for name in answers}
     for batch in evaluation_batches(dataset, _CHUNK, limit=limit, among=among):
-        for name, predict in predictors.items():
-            tallies[name].add(predict(batch.inputs), batch.labels)
+        for name, answer in answers.items():
+            tallies[name].add(answer(batch.inputs), batch.labels)
     return {name: tally.result() for name, tally in tallies.items()}
 
 
@@ -101,7 +101,7 @@ BACKGROUND = 0
 
 
 def measure_output_baselines(tasks: Iterable[Task]) -> tuple[int, Mapping[str, Baseline]]:
-    """The number of known test outputs, and for each predictor the mean over them of the fraction of correct cells.
+    """The number of known test outputs, and for each baseline the mean over them of the fraction of correct cells.
 
     `all_background`: color 0 in a grid of the correct size. `copy_input`: the input; scores 0 if the sizes differ.
     `most_frequent`: the most frequent color of these outputs. `all_background_padded`: color 0, with outputs padded to
@@ -113,15 +113,15 @@ def measure_output_baselines(tasks: Iterable[Task]) -> tuple[int, Mapping[str, B
         (np.bincount(grid.ravel(), minlength=COLORS) for grid in outputs), np.zeros(COLORS, np.int64)
     )
     frequent = int(counts.argmax())
-    predictors: dict[str, Callable[[Pair, Grid], float]] = {
+    answers: dict[str, Callable[[Pair, Grid], float]] = {
         "most_frequent": lambda pair, output: float((output == frequent).mean()),
         "copy_input": lambda pair, output: _agreement(pair.input, output),
         "all_background": lambda pair, output: float((output == BACKGROUND).mean()),
         "all_background_padded": lambda pair, output: 1 - float((output != BACKGROUND).sum()) / SIDE**2,
     }
     return len(outputs), {
-        name: _mean([predict(pair, output) for pair, output in zip(pairs, outputs, strict=True)])
-        for name, predict in predictors.items()
+        name: _mean([answer(pair, output) for pair, output in zip(pairs, outputs, strict=True)])
+        for name, answer in answers.items()
     }
 
 

@@ -159,7 +159,7 @@ def measure(
 def measure_trivial(
     dataset: Dataset, limit: int | None, sample: int | None = None, seed: int = 0
 ) -> BaselineMeasurement:
-    """Measures trivial predictors on a split; for ARC's test split also on the output grids without padding.
+    """Measures trivial baselines on a split; for ARC's test split also on the output grids without padding.
 
     `limit`: only the first `limit` examples. `sample`: only that many examples, chosen by `seed`.
     """

@@ -106,7 +106,7 @@ def _dataset_of(preset: Preset, run: Path | None) -> Path | None:
 
 
 def _described(dataset: Path) -> tuple[dict[str, SplitMetadata], dict[str, float]]:
-    """The metadata of each split, and the scores of trivial predictors on the test split."""
+    """The metadata of each split, and the scores of trivial baselines on the test split."""
     present = [split for split in SPLITS if (dataset / split / "dataset.json").is_file()]
     try:
         splits = {split: read_metadata(dataset, split) for split in present}
@@ -132,7 +132,7 @@ def card_text(model: BundledModel, notes: str) -> str:
         "",
         f"- **Use**: `hrm solve FILE`, or `{SCHEME}{model.name}` wherever a checkpoint is expected",
         f"- **Trained on**: {model.facts.trained_on}",
-        f"- **Built-in knowledge**: {model.built_in_knowledge}",
+        f"- **Built-in knowledge of the rules**: {model.built_in_knowledge}",
         f"- **License**: {model.facts.licence}",
         "",
         "## Accuracy",

@@ -107,7 +107,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class BaselineMeasurement:
-    """The scores of trivial predictors on a split."""
+    """The scores of trivial baselines on a split."""
 
     data: Path
     split: str

@@ -18,7 +18,7 @@ from hrm_cli.training.state import Plan, TrainState
 
 
 class ProgressListener(Listener):
-    """Shows loss, exact accuracy and speed next to the bar, and a line for every evaluation."""
+    """Shows loss, exact accuracy on training puzzles and speed next to the bar, and a line for every evaluation."""
 
     def __init__(self, display: Progress, state: TrainState, reporter: Reporter) -> None:
         self._display, self._state, self._reporter = display, state, reporter
@@ -39,7 +39,8 @@ class ProgressListener(Listener):
     def logged(self, record: dict[str, Any]) -> None:
         """Updates the metrics next to the bar; prints a line for an evaluation."""
         if record["kind"] == "train":
-            self._note = f"loss {record['loss']:.3f}, exact {record['exact_accuracy']:.1%}, "
+            # Of training puzzles, at the step where they halted: not comparable with the accuracy of an evaluation.
+            self._note = f"loss {record['loss']:.3f}, train exact {record['exact_accuracy']:.1%}, "
         elif record["kind"] == "eval":
             self._reporter.note(
                 f"step {record['step']:,}: exact accuracy {record['exact_accuracy']:.2%}"

@@ -44,7 +44,7 @@ def test_a_card_holds_data_preset_figures_and_commands() -> None:
     for said in (
         "# Small Sudoku", "528,130 trainable parameters", "4×4 Sudoku", "step 937", "the built-in generator",
         "2,000 original puzzles, 8,000 with augmented copies", "| exact accuracy | 50.00% |",
-        "| cell accuracy | 75.00% |", "| copy input | 43.54% | cell accuracy of a trivial predictor |",
+        "| cell accuracy | 75.00% |", "| copy input | 43.54% | cell accuracy of a trivial baseline |",
         "On 500 puzzles", "5 minutes",
         "hrm solve puzzles.txt --checkpoint hf:me/small", "hrm train --preset demo train.epochs=3",
     ):  # fmt: skip

@@ -96,14 +96,14 @@ def test_evaluation_votes_and_writes_a_submission(
     }
 
 
-def test_a_model_no_better_than_a_trivial_predictor_is_reported_as_such(
+def test_a_model_no_better_than_a_trivial_baseline_is_reported_as_such(
     run_hrm: Callable[..., Any], dataset: Path, checkpoint: Path
 ) -> None:
     done = run_hrm("eval", checkpoint, "--data", dataset, "--device", "cpu", env=ONE_THREAD)
     lines = done.stdout.splitlines()
     figures = [line.split("  ")[0] for line in lines]
     assert figures.index("exact accuracy") < figures.index("pass@1") < figures.index("cell accuracy")
-    assert "within two points of the best trivial predictor's (copy input, " in lines[-1]
+    assert "within two points of the best trivial baseline (copy input, " in lines[-1]
     assert "it says nothing about solving puzzles" in lines[-1]
 
 

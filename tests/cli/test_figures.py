@@ -1,4 +1,4 @@
-"""How `hrm eval` compares a cell accuracy with trivial predictors."""
+"""How `hrm eval` compares a cell accuracy with trivial baselines."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MEANINGLESS = ": it says nothing about solving puzzles."
         (1.0, "above", "."),
     ],
 )
-def test_a_cell_accuracy_is_compared_with_the_best_trivial_predictor_by_name_and_figures(
+def test_a_cell_accuracy_is_compared_with_the_best_trivial_baseline_by_name_and_figures(
     accuracy: float, place: str, end: str
 ) -> None:
     assert compared_with_baselines(accuracy, BASELINES) == (
-        f"The cell accuracy, {accuracy:.2%}, is {place} the best trivial predictor's (all background, 74.30%){end}"
+        f"The cell accuracy, {accuracy:.2%}, is {place} the best trivial baseline (all background, 74.30%){end}"
     )

@@ -1,4 +1,4 @@
-"""Voting on ARC tasks, by the reference's rules; and the published table of trivial predictors."""
+"""Voting on ARC tasks, by the reference's rules; and the published table of trivial baselines."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_votes_of_two_processes_add_up_to_those_of_one() -> None:
         assert (one.votes, one.confidence) == (other.votes, pytest.approx(other.confidence))
 
 
-def test_trivial_predictors_on_two_outputs_by_hand() -> None:
+def test_trivial_baselines_on_two_outputs_by_hand() -> None:
     tasks = [
         task(np.array([[0, 0, 0], [0, 5, 6]], np.uint8)),
         task(np.array([[1, 1, 0]], np.uint8), name="b"),
@@ -136,7 +136,7 @@ def test_trivial_predictors_on_two_outputs_by_hand() -> None:
         ("concept", 480, "60.41%", "63.74%", "97.01%"),
     ],
 )
-def test_the_published_table_of_trivial_predictors_is_recomputed_to_the_digit(
+def test_the_published_table_of_trivial_baselines_is_recomputed_to_the_digit(
     shared: Path, subset: str, outputs: int, background: str, copy: str, padded: str
 ) -> None:
     tasks = read_tasks(shared / "data" / "arc" / f"arc-agi_{subset}_challenges.json")

@@ -97,7 +97,7 @@ def test_two_ways_to_choose_puzzles_are_refused(data: Path) -> None:
         api.evaluate("bundled:sudoku-4x4", data, sample=12, max_puzzles=3)
 
 
-def test_trivial_predictors_are_measured_on_the_same_sample(data: Path, run_hrm: Any) -> None:
+def test_trivial_baselines_are_measured_on_the_same_sample(data: Path, run_hrm: Any) -> None:
     options = ("--data", data, "--sample", 12, "--seed", 7, "--json")
     alone = json.loads(run_hrm("eval", "--baselines-only", *options).stdout)
     assert alone["puzzles"] == 12

@@ -116,7 +116,7 @@ def test_a_run_is_pushed_and_used_by_its_address(
     page = files["README.md"].decode()
     for said in (
         "license: mit", "# small-sudoku", "4×4 Sudoku", "| exact accuracy | 62.50% |", "90 seconds",
-        "cell accuracy of a trivial predictor", "another checkpoint, which is not published",
+        "cell accuracy of a trivial baseline", "another checkpoint, which is not published",
         "- train: 12 original puzzles, 24 with augmented copies", "- test: 6 original puzzles", "Preset `tiny`",
         "hrm solve puzzles.txt --checkpoint hf:me/small-sudoku",
     ):  # fmt: skip

@@ -1,4 +1,4 @@
-"""Output of `hrm eval`: exact accuracy first, and trivial predictors next to every cell accuracy."""
+"""Output of `hrm eval`: exact accuracy first, and trivial baselines next to every cell accuracy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hrm_cli.evaluation.selecting import SelectedEvaluation
 
 CLOSE = 0.02
-"""A cell accuracy that is at most this much above a trivial predictor's says nothing about solving puzzles."""
+"""A cell accuracy at most this much above that of a trivial baseline says nothing about solving puzzles."""
 
 BAR = 40
 """Width of a bar that represents all puzzles."""
@@ -31,23 +31,23 @@ MEANINGS = {
 
 
 def render_baselines(measured: BaselineMeasurement) -> None:
-    """Prints the scores of trivial predictors as text."""
+    """Prints the scores of trivial baselines as text."""
     if not measured.puzzles:
         console.print_line(f"{measured.data}: the {measured.split} split has no answers to compare with.")
         return
-    columns = ("trivial predictor", "cells right", "exact", "what it answers")
+    columns = ("trivial baseline", "cells right", "exact", "what it answers")
     rows = [(name, b.cell_accuracy, b.exact_accuracy) for name, b in measured.on_outputs.items()]
     if rows:
         console.print_table(
-            columns, _predictors(rows), title=f"{measured.outputs:,} test outputs as they are"
+            columns, _baseline_rows(rows), title=f"{measured.outputs:,} test outputs as they are"
         )
     rows = [(name, b.cell_accuracy, b.exact_accuracy) for name, b in measured.baselines.items()]
     console.print_table(
-        columns, _predictors(rows), title=f"{measured.data}: cells of {measured.split}", prose=True
+        columns, _baseline_rows(rows), title=f"{measured.data}: cells of {measured.split}", prose=True
     )
 
 
-def _predictors(rows: list[tuple[str, float, float]]) -> list[tuple[str, str, str, str]]:
+def _baseline_rows(rows: list[tuple[str, float, float]]) -> list[tuple[str, str, str, str]]:
     return [
         (name.replace("_", " "), f"{cells:.2%}", f"{exact:.2%}", MEANINGS.get(name, ""))
         for name, cells, exact in rows
@@ -81,7 +81,7 @@ def status(measured: Measurement, fail_under: float | None) -> int:
 
 
 def render(measured: Measurement) -> None:
-    """Prints the figures as text, with a comparison of the cell accuracy with trivial predictors."""
+    """Prints the figures as text, with a comparison of the cell accuracy with trivial baselines."""
     path, split, result = measured.name, measured.split, measured.result
     baselines, arc, attempted = measured.baselines, measured.arc or {}, measured.attempted
     if not result.puzzles:
@@ -125,7 +125,7 @@ def render(measured: Measurement) -> None:
         (
             f"  {name.replace('_', ' ')}",
             f"{b.cell_accuracy:.2%}",
-            f"trivial predictor; exact {b.exact_accuracy:.2%}",
+            f"trivial baseline; exact {b.exact_accuracy:.2%}",
         )
         for name, b in baselines.items()
     ]
@@ -194,7 +194,7 @@ def _gap_on_terminal() -> None:
 
 
 def compared_with_baselines(cell_accuracy: float, baselines: Mapping[str, Baseline]) -> str:
-    """Compares a cell accuracy with the best trivial predictor: both figures and a conclusion."""
+    """Compares a cell accuracy with the best trivial baseline: both figures and a conclusion."""
     name, best = max(baselines.items(), key=lambda item: item[1].cell_accuracy)
     difference = cell_accuracy - best.cell_accuracy
     if difference > CLOSE:
@@ -203,7 +203,7 @@ def compared_with_baselines(cell_accuracy: float, baselines: Mapping[str, Baseli
         place = "within two points of" if difference >= -CLOSE else "lower than"
         meaning = ": it says nothing about solving puzzles"
     return (
-        f"The cell accuracy, {cell_accuracy:.2%}, is {place} the best trivial predictor's "
+        f"The cell accuracy, {cell_accuracy:.2%}, is {place} the best trivial baseline "
         f"({name.replace('_', ' ')}, {best.cell_accuracy:.2%}){meaning}."
     )
 
