@@ -1,8 +1,8 @@
 """Finds, lists and chooses the models included in the package, using only their headers.
 
-`hrm_cli/bundled/NAME.safetensors` is an ordinary model file (`hrm_cli.checkpoints.model_files`). The additional header
-entry `bundled` states what it was trained on and its accuracy; these facts are stored nowhere else. HRM_BUNDLED sets
-another folder. Does not import torch.
+`hrm_cli/bundled/NAME.safetensors` is an ordinary model file (`hrm_cli.checkpoints.model_files`). Its additional
+header entry `bundled` contains its training data and its accuracy. These facts are stored nowhere else. The environment
+variable HRM_BUNDLED sets another folder. Does not import torch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hrm_cli.accounting.kinds import NEVER_TRAINED, kind_of
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, closest
 from hrm_cli.json_text import parse_json
-from hrm_cli.puzzles.domain import Puzzle, make_domain, stated_domain
+from hrm_cli.puzzles.domain import Puzzle, make_domain, parse_domain
 from hrm_cli.puzzles.sudoku.layout import BOXES
 from hrm_cli.safetensors_files import read_safetensors_header
 
@@ -30,7 +30,7 @@ SUFFIX = ".safetensors"
 ENTRY = "bundled"
 """Name of the header entry."""
 ATTEMPTS = 8
-"""Default number of augmented copies tried if a puzzle's first answer breaks a rule."""
+"""Default number of augmented copies tried if the first answer violates a rule."""
 
 _RANGES = {
     "puzzles": (1, 1e15),
@@ -43,19 +43,19 @@ _FIGURES: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float
 
 
 def default_attempts(arch: ArchConfig, *, is_bundled: bool) -> int:
-    """Default number of augmented copies: several only for bundled models that are not equivariant."""
+    """Default number of augmented copies. It is 1 for equivariant models and for models that are not bundled."""
     return ATTEMPTS if is_bundled and not arch.is_equivariant else 1
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A model's measured accuracy on a set of puzzles, as fractions 0..1."""
+    """A model's measured accuracy on a set of puzzles, as fractions from 0 to 1."""
 
     on: str
-    """Which puzzles, as text."""
+    """Description of the puzzles."""
     puzzles: int
     exact_accuracy: float
-    """Accuracy in one pass."""
+    """Accuracy in one pass, without augmented copies."""
     exact_accuracy_with_attempts: float
     attempts: int
     mean_steps: float
@@ -80,7 +80,7 @@ class Measured:
         Raises KeyError, TypeError or ValueError for other documents.
         """
         if not isinstance(document, Mapping):
-            raise TypeError("an object is expected")
+            raise TypeError("expected an object")
         attempts = int(document["attempts"])
         parts = {f"{on}, {name}": part for name, part in document.get("by_set", {}).items()} or {on: document}
         found = tuple(
@@ -141,18 +141,18 @@ class BundledModel:
 
     @property
     def built_in_knowledge(self) -> str:
-        """What the architecture knows of the rules, as text."""
+        """Which rules of the puzzle are built into the architecture, as text."""
         from hrm_cli.checkpoints.regime import built_in_knowledge  # not needed to solve
 
         return built_in_knowledge(self.mixer, self.domain)
 
     def describe(self) -> str:
-        """Its puzzles: `9×9 Sudoku`."""
+        """The model's puzzles, as text: `9×9 Sudoku`."""
         return describe(self.domain)
 
     @property
     def card(self) -> Path:
-        """Its model card."""
+        """Path of the model card."""
         return self.path.with_suffix(".md")
 
     def document(self) -> dict[str, Any]:
@@ -174,14 +174,14 @@ class BundledModel:
 
 def describe(domain: Mapping[str, Any]) -> str:
     """A domain's name and options as text. Raises ConfigError if it is not a domain."""
-    found = stated_domain(domain)
+    found = parse_domain(domain)
     if found is None:
         raise ConfigError("the domain is missing")
     return found.describe()
 
 
 def bundled_folder() -> Path:
-    """The folder of the bundled models, which may not exist."""
+    """The folder of the bundled models. It may not exist."""
     given = os.environ.get(FOLDER_VARIABLE)
     return Path(given) if given else Path(__file__).resolve().parent.parent / "bundled"
 
@@ -204,9 +204,9 @@ def _size(model: BundledModel) -> tuple[int, ...]:
 
 
 def named_model(name: str) -> BundledModel:
-    """The model called `name`, with or without the `bundled:` prefix. A domain's name means its default size.
+    """The model called `name`, with or without the `bundled:` prefix. The name of a domain means its default size.
 
-    Raises CheckpointError for an unknown one.
+    Raises CheckpointError for an unknown name.
     """
     name = name.removeprefix(SCHEME)
     models = {model.name: model for model in bundled_models()}
@@ -215,14 +215,14 @@ def named_model(name: str) -> BundledModel:
     if name not in models:
         path = bundled_folder() / f"{name}{SUFFIX}"
         if Path(name).name == name and path.is_file():
-            return read_bundled(path)  # says what is wrong with it
+            return read_bundled(path)  # raises an error that describes the damage
         known = f"there are {', '.join(models)}" if models else "there are none in this installation"
         raise CheckpointError(f"{SCHEME}{name}: no such bundled model{closest(name, list(models))} ({known})")
     return models[name]
 
 
 def _usual_model(domain: str, models: Sequence[BundledModel]) -> BundledModel:
-    """The most accurate of the domain's models for its default size, or else for the largest size."""
+    """The domain's most accurate model for its default size. If there is none, for the largest size."""
     usual = make_domain(domain).facts()
     options = [model for model in models if model.domain["name"] == domain]
     return max(
@@ -232,9 +232,9 @@ def _usual_model(domain: str, models: Sequence[BundledModel]) -> BundledModel:
 
 
 def model_for(puzzle: Puzzle) -> BundledModel:
-    """The model for a puzzle's domain and size. Raises CheckpointError if there is none.
+    """The model with the best mean accuracy in one pass for a puzzle's domain and size.
 
-    If there are several, it is the one with the best mean accuracy in one pass.
+    Raises CheckpointError if there is no such model.
     """
     models = bundled_models()
     fitting = [model for model in models if _fits(model, puzzle)]
@@ -251,7 +251,7 @@ def model_for(puzzle: Puzzle) -> BundledModel:
         training = ""
     raise CheckpointError(
         f"no bundled model for {rows}×{columns} {puzzle.domain} puzzles: {known}; "
-        f"name one of your own with --checkpoint{training}"
+        f"use your own model with --checkpoint{training}"
     )
 
 
@@ -277,7 +277,7 @@ def read_bundled(path: Path) -> BundledModel:
     try:
         header = read_safetensors_header(path)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+        raise CheckpointError(f"{path}: not a complete safetensors file ({error})") from None
     metadata = header.metadata
     try:
         facts = BundledFacts.parse(metadata[ENTRY])

@@ -1,7 +1,7 @@
 """Checksums of the files a run writes, so that corruption is found before a model is trained or used.
 
-A checksum covers the content, not the file's bytes, because other programs may write the same tensors in another
-order. Files of earlier versions have no checksum and are accepted.
+A checksum covers the content and not the file's bytes, because other programs may write the same tensors in another
+order. Files written by earlier versions have no checksum and are accepted.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def checksum_of(tensors: Mapping[str, Tensor], texts: Mapping[str, str] | None =
 
 
 def agrees(found: object, expected: object) -> bool:
-    """Whether a checksum matches the expected one. True if none was written, or if it uses a newer method."""
+    """Whether a checksum matches the expected one. Also True if no checksum was written or its method is unknown."""
     return not isinstance(expected, str) or not expected.startswith(f"{_METHOD}:") or found == expected
 
 
-def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
+def with_checksum(document: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a JSON object with a checksum of its entries added."""
     others = {name: value for name, value in document.items() if name != CHECKSUM}
     return {**others, CHECKSUM: checksum_of({}, {"": json.dumps(others, sort_keys=True)})}
@@ -45,4 +45,4 @@ def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_intact(document: Mapping[str, Any]) -> bool:
     """Whether a JSON object matches its checksum; True if it has none."""
-    return agrees(sealed(document)[CHECKSUM], document.get(CHECKSUM))
+    return agrees(with_checksum(document)[CHECKSUM], document.get(CHECKSUM))

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from hrm_cli.json_text import parse_json
-from hrm_cli.puzzles.domain import stated_domain
+from hrm_cli.puzzles.domain import parse_domain
 from hrm_cli.regular_files import read_text
 from hrm_cli.safetensors_files import read_safetensors_header
 
-LARGEST_VOCABULARY = 1 << 16
-LONGEST_PUZZLE = 1_000_000
-"""Maximum number of cells, that of the largest maze."""
-MOST_IDENTIFIERS = 1 << 31
-MOST_STEPS = 1 << 62
+MAX_VOCABULARY = 1 << 16
+MAX_CELLS = 1_000_000
+"""Maximum number of cells of a puzzle. The largest maze has this many."""
+MAX_IDENTIFIERS = 1 << 31
+MAX_STEPS = 1 << 62
 
 _BOUNDS = {
-    "vocab_size": LARGEST_VOCABULARY,
-    "seq_len": LONGEST_PUZZLE,
-    "num_puzzle_identifiers": MOST_IDENTIFIERS,
+    "vocab_size": MAX_VOCABULARY,
+    "seq_len": MAX_CELLS,
+    "num_puzzle_identifiers": MAX_IDENTIFIERS,
 }
 _KNOWN = {*_BOUNDS, "domain", "identifiers"}
 
@@ -39,10 +39,10 @@ class DatasetFacts:
     """Names of the puzzle identifiers, packed by `hrm_cli.puzzles.arc.names`; empty if there is only one."""
 
 
-def checked_facts(document: Any) -> DatasetFacts:
-    """Parses the facts in a JSON object. Raises ValueError naming the key, or ConfigError for an unknown domain."""
+def parse_facts(document: Any) -> DatasetFacts:
+    """Parses the facts in a JSON object. Raises ValueError with the wrong key, or ConfigError for an unknown domain."""
     if not isinstance(document, Mapping):
-        raise ValueError(f"dataset: an object with {', '.join(_BOUNDS)} is expected")
+        raise ValueError(f"dataset: expected an object with {', '.join(_BOUNDS)}")
     unknown = sorted(set(map(str, document)) - _KNOWN)
     if unknown:
         raise ValueError(f"dataset: unknown key {unknown[0]!r:.80}")
@@ -57,7 +57,7 @@ def checked_facts(document: Any) -> DatasetFacts:
     names = document.get("identifiers", "")
     if not isinstance(names, str):
         raise ValueError(f"dataset.identifiers: found {names!r:.40}; expected packed names")
-    domain = stated_domain(document.get("domain"))
+    domain = parse_domain(document.get("domain"))
     if domain is not None and (domain.vocab_size, domain.seq_len) != (
         numbers["vocab_size"],
         numbers["seq_len"],
@@ -69,8 +69,8 @@ def checked_facts(document: Any) -> DatasetFacts:
     return DatasetFacts(**numbers, domain=dict(document.get("domain") or {}), identifiers=names)
 
 
-def checked_step(text: str) -> int:
-    """The step of a header. Raises ValueError."""
+def parse_step(text: str) -> int:
+    """Parses the training step in a header. Raises ValueError if it is not a whole number."""
     if not (text.isascii() and text.isdecimal()) or len(text) > 18:
         raise ValueError(f"step: found {text!r:.40}; expected a whole number")
     return int(text)
@@ -80,10 +80,10 @@ _MODEL_FILE = "model.safetensors"
 _LONGEST_POINTER = 4096
 
 
-def trained_on(checkpoint: Path) -> str | None:
-    """The domain that a local checkpoint was trained on, read without torch, for checks before it is loaded.
+def checkpoint_domain(checkpoint: Path) -> str | None:
+    """Name of the domain that a local checkpoint was trained on, read without importing torch.
 
-    None for what cannot be read here, which the loader says more about.
+    Used for checks before a model is loaded. None if the checkpoint cannot be read; the loader reports the error.
     """
     try:
         file = _file(checkpoint)

@@ -1,6 +1,6 @@
 """Writes the model card of a published model: what it is, its training data, its accuracy, and how to use it.
 
-All of it comes from the model file's header and the figures passed in; nothing is claimed that is not in them.
+Everything in the card comes from the model file's header and the figures passed in.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Publication:
 
     title: str
     checkpoint: str
-    """What commands call the model: `hf:OWNER/NAME`, a bundled model's name, a file."""
+    """The CHECKPOINT argument of commands: `hf:OWNER/NAME`, a bundled model's name, or a file."""
     figures: Mapping[str, Any] = field(default_factory=dict)
     """As in metrics.jsonl and `hrm eval --json`; `baselines` may hold cell accuracies of trivial baselines."""
     splits: Mapping[str, SplitMetadata] = field(default_factory=dict)
@@ -54,11 +54,11 @@ class Publication:
     training_seconds: float | None = None
     license: str | None = None
     converted: bool = False
-    """Whether the reference implementation trained it, and `hrm convert` brought it over."""
+    """Whether the reference implementation trained the model and `hrm convert` converted it."""
 
 
 def write_card(model: ModelCard, publication: Publication) -> str:
-    """The card as Markdown, with the hub's front matter."""
+    """Returns the card as Markdown, with the front matter that the hub reads."""
     sections = [
         _front_matter(model, publication),
         f"# {publication.title}\n\n{_what_it_is(model)}",
@@ -71,9 +71,9 @@ def write_card(model: ModelCard, publication: Publication) -> str:
 
 
 def run_figures(run: Path, step: int) -> tuple[dict[str, Any], float | None]:
-    """The evaluation of a run at a step, and the seconds of training until then, from its metrics.jsonl.
+    """Reads a run's evaluation at a step, and the seconds of training until then, from its metrics.jsonl.
 
-    An empty evaluation where there was none at that step; None for unknown seconds.
+    The evaluation is empty if there was none at that step. The seconds are None if they are unknown.
     """
     try:
         lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -96,10 +96,10 @@ def run_figures(run: Path, step: int) -> tuple[dict[str, Any], float | None]:
 
 
 def nearest_preset(preset: Preset) -> tuple[str, list[str]]:
-    """The packaged preset that a configuration came from, and the settings that differ, as `KEY=VALUE`.
+    """The packaged preset closest to a configuration, and the settings that differ from it, as `KEY=VALUE`.
 
-    It is the one with the same purpose, else the one with the fewest differences. Machine-specific settings are left
-    out.
+    It is the preset with the same purpose, else the one with the fewest differences. Machine-specific settings are
+    omitted.
     """
     preset = redacted(preset)
     candidates = [(name, load_preset(name)) for name in list_presets()]
@@ -134,12 +134,12 @@ def _puzzles(model: ModelCard) -> str:
 def _what_it_is(model: ModelCard) -> str:
     arch, count = model.preset.arch, count_stored(model.shapes)
     depth = f"{arch.L_layers} layers" if arch.core == "trm" else f"{arch.H_layers} + {arch.L_layers} layers"
-    form = f"{arch.core}, {arch.hidden_size} wide, {depth}, cycles {arch.H_cycles}/{arch.L_cycles}"
+    form = f"{arch.core}, hidden size {arch.hidden_size}, {depth}, cycles {arch.H_cycles}/{arch.L_cycles}"
     table = f" and {count.puzzle_embedding:,} of puzzle embeddings" if count.puzzle_embedding else ""
     averaged = ", averaged weights" if model.preset.train.ema_decay else ""
     return (
         f"A model for {_puzzles(model)}: {count.trainable:,} trainable parameters{table} ({form}), step {model.step:,}"
-        f"{averaged}.\nMade with hrm {__version__}. `model.safetensors` holds the weights and all that is needed to "
+        f"{averaged}.\nMade with hrm {__version__}. `model.safetensors` contains the weights and everything needed to "
         "use them."
     )
 
@@ -147,7 +147,7 @@ def _what_it_is(model: ModelCard) -> str:
 def _figures(model: ModelCard, publication: Publication) -> str:
     found = publication.figures
     if "exact_accuracy" not in found:
-        return "This checkpoint was not evaluated while it was trained. The commands below measure it."
+        return "This checkpoint was not evaluated during training. The commands below evaluate it."
     rows = ["| figure | value | meaning |", "|---|---|---|"]
     for key, words, shape, meaning in _FIGURES:
         if key not in found:
@@ -167,7 +167,7 @@ def _figures(model: ModelCard, publication: Publication) -> str:
         else "On the test split"
     )
     return (
-        f"{of}, at most {counted(steps, 'step')}, {config.halt} halting, one pass without use of the rules:\n\n"
+        f"{of}, at most {counted(steps, 'step')}, {config.halt} halting, one pass without using the rules:\n\n"
         + "\n".join(rows)
         + regime
     )
@@ -190,7 +190,7 @@ def _data(model: ModelCard, publication: Publication) -> str:
     config = model.preset.data
     rows = [f"- {_puzzles(model)}; {model.facts.vocab_size} tokens, {model.facts.seq_len} cells"]
     first = next(iter(publication.splits.values()), None)
-    # What `data` says is about the dataset that a run built; a converted model's was built elsewhere.
+    # `data` describes the dataset that a run built. The dataset of a converted model was built elsewhere.
     is_own = config.path is None and not publication.converted
     source = (first.source if first else None) or (config.source if is_own else None)
     if source:
@@ -211,7 +211,7 @@ def _training(model: ModelCard, publication: Publication) -> str:
     if publication.converted:
         return (
             f"Trained by the reference implementation, to its step {model.step:,}, and converted bit for bit; "
-            "`hrm convert` writes its file back. `config.yaml` has the settings that are known."
+            "`hrm convert` writes its file back. `config.yaml` contains the settings that are known."
         )
     preset = model.preset
     name, changes = nearest_preset(preset)
@@ -222,17 +222,19 @@ def _training(model: ModelCard, publication: Publication) -> str:
         "It started from the weights of": preset.train.init_from,
         "It was distilled from": preset.train.distill_from,
     }
-    said = [f" It took {_duration(seconds)}."] if seconds else []
-    said += [f" {does} {_checkpoint_name(other)}." for does, other in others.items() if other is not None]
-    settings = f" with {len(changes)} settings of its own" if changes else ""
+    sentences = [f" It took {_duration(seconds)}."] if seconds else []
+    sentences += [
+        f" {start} {_checkpoint_name(other)}." for start, other in others.items() if other is not None
+    ]
+    settings = f" with {counted(len(changes), 'changed setting')}" if changes else ""
     return (
-        f"Preset `{name}`{settings}, step {model.step:,} of the run.{''.join(said)} `config.yaml` has "
+        f"Preset `{name}`{settings}, step {model.step:,} of the run.{''.join(sentences)} `config.yaml` contains "
         f"every setting. To repeat the run:\n\n```sh\n{' '.join(words)}\n```"
     )
 
 
 def _checkpoint_name(checkpoint: str) -> str:
-    # A path of the machine that trained says nothing to others.
+    # A local path of the training machine means nothing to others.
     known = checkpoint.startswith(ELSEWHERE)
     return f"`{checkpoint}`" if known else "another checkpoint, which is not published here"
 

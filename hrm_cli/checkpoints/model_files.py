@@ -21,11 +21,11 @@ from torch import Tensor
 from hrm_cli.checkpoints.bundled import ENTRY as BUNDLED_ENTRY
 from hrm_cli.checkpoints.bundled import SCHEME, BundledFacts, bundled_models, named_model
 from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of
-from hrm_cli.checkpoints.dataset_facts import DatasetFacts, checked_facts, checked_step
-from hrm_cli.checkpoints.pointers import pointed_to
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts, parse_facts, parse_step
+from hrm_cli.checkpoints.pointers import read_pointer
 from hrm_cli.checkpoints.tensor_files import save_tensors
 from hrm_cli.config.schema import Preset
-from hrm_cli.config.validation import stated_preset
+from hrm_cli.config.validation import parse_stored_preset
 from hrm_cli.errors import CheckpointError, ConfigError, nearest
 from hrm_cli.json_text import parse_json
 from hrm_cli.models.act import ACTModel
@@ -33,14 +33,14 @@ from hrm_cli.models.registry import build_model
 from hrm_cli.safetensors_files import read_safetensors_header
 
 FORMAT_VERSION = 1
-MOST_BESIDE = 1_000
-"""Names in a folder that are compared with a mistyped one."""
+MAX_SIBLINGS = 1_000
+"""Maximum number of names in a folder that are compared with a mistyped one."""
 READABLE_VERSIONS = ("1",)
 MODEL_FILE = "model.safetensors"
 OWN_ENTRIES = ("format", "hrm_format_version", "config", "step", "dataset", CHECKSUM)
 """Header entries that `write_model_file` always writes."""
 REFERENCE_ENTRY = "reference"
-"""Of the headers of models that `hrm convert` brought over."""
+"""Header entry of models that `hrm convert` wrote. It describes the original file."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class ModelCard:
     facts: DatasetFacts
     shapes: dict[str, tuple[int, ...]]
     trained_on: str | None = None
-    """What a bundled model says of its training data."""
+    """A bundled model's description of its training data; None for other models."""
     is_converted: bool = False
-    """Whether the reference implementation trained it."""
+    """Whether the reference implementation trained the model."""
 
     def training_data(self) -> str:
         """Number and kind of the training puzzles, as text."""
@@ -66,7 +66,7 @@ class ModelCard:
         )
 
     def built_in_knowledge(self) -> str:
-        """What the architecture knows of the rules, as text."""
+        """Which rules of the puzzle are built into the architecture, as text."""
         from hrm_cli.checkpoints.regime import built_in_knowledge
 
         return built_in_knowledge(self.preset.arch.mixer, self.facts.domain)
@@ -97,8 +97,8 @@ def write_model_file(
 def find_model_file(checkpoint: Path) -> Path:
     """Finds the model file of CHECKPOINT: a file, a checkpoint folder, a pointer (`best`, `latest`) or a run folder.
 
-    A run folder means its best checkpoint, or its latest if none was evaluated. `bundled:NAME` is a model included in
-    the package, `hf:OWNER/NAME[@REVISION]` a model on the hub. Raises CheckpointError.
+    For a run folder it is the best checkpoint, or the latest one if none was evaluated. `bundled:NAME` is a model
+    included in the package. `hf:OWNER/NAME[@REVISION]` is a model on the hub. Raises CheckpointError.
     """
     if str(checkpoint).startswith(SCHEME):
         return named_model(str(checkpoint)).path
@@ -122,12 +122,15 @@ def find_model_file(checkpoint: Path) -> Path:
             return _follow(pointer)
     _refuse_reference(checkpoint)
     raise CheckpointError(
-        f"{checkpoint}: holds no checkpoint; expected {MODEL_FILE} in it, or a run folder with best or latest"
+        f"{checkpoint}: contains no checkpoint; expected {MODEL_FILE} in it, or a run folder with best or latest"
     )
 
 
 def _fetched(text: str) -> Path:
-    """The model file of a hub repository, from the local cache if that is current. No other file is downloaded."""
+    """The model file of a hub repository.
+
+    Taken from the local cache if that is current; no other file is downloaded.
+    """
     from hrm_cli.data import hub
 
     address = hub.HubAddress.parse(text, "checkpoint")
@@ -137,8 +140,8 @@ def _fetched(text: str) -> Path:
     )
     if path is None:
         raise CheckpointError(
-            f"{what}: holds no {MODEL_FILE}. hrm reads no other file from the hub, and never a pickle: "
-            f"download a checkpoint of the reference implementation yourself and convert it (hrm convert)"
+            f"{what}: contains no {MODEL_FILE}. hrm reads no other file from the hub, and never a pickle. "
+            f"Download a checkpoint of the reference implementation yourself and convert it (hrm convert)"
         )
     return path
 
@@ -155,9 +158,9 @@ def _refuse_reference(checkpoint: Path) -> None:
 
 
 def _follow(pointer: Path) -> Path:
-    folder = pointed_to(pointer)
+    folder = read_pointer(pointer)
     if folder is None or not (folder / MODEL_FILE).is_file():
-        raise CheckpointError(f"{pointer}: points to {folder}, which holds no {MODEL_FILE}")
+        raise CheckpointError(f"{pointer}: points to {folder}, which contains no {MODEL_FILE}")
     return folder / MODEL_FILE
 
 
@@ -181,7 +184,7 @@ def read_header(checkpoint: Path) -> Header:
     try:
         header = read_safetensors_header(path)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+        raise CheckpointError(f"{path}: not a complete safetensors file ({error})") from None
     return Header(path, header.metadata, {name: entry.shape for name, entry in header.tensors.items()})
 
 
@@ -204,9 +207,9 @@ def model_card(header: Header) -> ModelCard:
             "install a newer hrm"
         )
     try:
-        preset = stated_preset(parse_json(metadata["config"]))
-        facts = checked_facts(parse_json(metadata["dataset"]))
-        step = checked_step(metadata["step"])
+        preset = parse_stored_preset(parse_json(metadata["config"]))
+        facts = parse_facts(parse_json(metadata["dataset"]))
+        step = parse_step(metadata["step"])
         return ModelCard(
             path, preset, step, facts, header.shapes, _trained_on(metadata), REFERENCE_ENTRY in metadata
         )
@@ -222,11 +225,12 @@ def _trained_on(metadata: Mapping[str, str]) -> str | None:
     try:
         return BundledFacts.parse(metadata[BUNDLED_ENTRY]).trained_on
     except (ValueError, KeyError, TypeError):
-        return None  # `hrm models` says what is wrong with it
+        return None  # `hrm models` reports the error
 
 
 def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[ACTModel, ModelCard]:
-    """Loads the model of a checkpoint for inference. Raises CheckpointError if its tensors do not fit.
+    """Loads the model of a checkpoint for inference. Raises CheckpointError if its tensors do not match its
+    configuration.
 
     Weights are float32 in memory, regardless of their stored dtype.
     """
@@ -258,7 +262,7 @@ def refuse_other_shapes(card: ModelCard) -> None:
     if arch.H_layers + arch.L_layers > 2 * len(card.shapes) + 64:
         # Creating a thousand blocks takes seconds even on the meta device. Cores without an H-module set H_layers too.
         raise CheckpointError(
-            f"{card.path}: its tensors do not fit its architecture: {len(card.shapes)} tensors for {arch.H_layers} + "
+            f"{card.path}: its tensors do not match its architecture: {len(card.shapes)} tensors for {arch.H_layers} + "
             f"{arch.L_layers} layers"
         )
     model = build_model(arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, device="meta")
@@ -280,17 +284,17 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
 
 
 def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Raises CheckpointError naming the first tensors that contain NaN or infinity, which make a model useless."""
+    """Raises CheckpointError with the first tensors that contain NaN or infinity. Such a model is useless."""
     broken = not_finite(tensors)
     if broken:
         raise CheckpointError(
-            f"{path}: its weights are not finite: {broken} hold NaN or infinity; use a checkpoint from "
+            f"{path}: its weights are not finite: {broken} contain NaN or infinity; use a checkpoint from "
             f"before training diverged"
         )
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str:
-    """Names the first tensors that contain NaN or infinity, and the number of further ones; empty if there are none."""
+    """Names of the first tensors that contain NaN or infinity, and how many more there are; empty if there are none."""
     broken = [name for name, tensor in tensors.items() if not _is_finite(tensor)]
     more = f" and {len(broken) - 3} more tensors" if len(broken) > 3 else ""
     return f"{', '.join(broken[:3])}{more}"
@@ -308,7 +312,7 @@ def _is_finite(tensor: Tensor) -> bool:
 def compare_shapes(
     path: Path, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Raises CheckpointError naming the first tensors that are missing, unknown or misshaped."""
+    """Raises CheckpointError with the first tensors that are missing, unknown or have the wrong shape."""
     problems: list[Any] = [f"{name} is missing" for name in wanted if name not in found]
     problems += [f"{name} is not part of this architecture" for name in found if name not in wanted]
     problems += [
@@ -319,18 +323,18 @@ def compare_shapes(
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckpointError(
-            f"{path}: its tensors do not fit its architecture: {'; '.join(problems[:3])}{more}"
+            f"{path}: its tensors do not match its architecture: {'; '.join(problems[:3])}{more}"
         )
 
 
 def _meant(checkpoint: Path) -> str:
-    """A suggestion where the name resembles an existing run or is the name of a bundled model."""
+    """A suggestion if the name resembles an existing run or is the name of a bundled model; else empty."""
     if checkpoint.parent == Path() and checkpoint.name in {model.name for model in bundled_models([])}:
         return f"; did you mean {SCHEME}{checkpoint}?"
     if (Path("runs") / checkpoint / "config.yaml").is_file():
         return f"; did you mean {Path('runs') / checkpoint}?"
     try:
-        beside = sorted(path.name for path in islice(checkpoint.parent.iterdir(), MOST_BESIDE))
+        beside = sorted(path.name for path in islice(checkpoint.parent.iterdir(), MAX_SIBLINGS))
     except OSError:
         return ""
     near = nearest(checkpoint.name, beside)

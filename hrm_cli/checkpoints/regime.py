@@ -14,14 +14,14 @@ from hrm_cli.config.data import DataConfig
 from hrm_cli.config.redact import source_name
 from hrm_cli.config.schema import Preset
 from hrm_cli.printable import counted
-from hrm_cli.puzzles.domain import stated_domain
+from hrm_cli.puzzles.domain import parse_domain
 
 Rules = Literal["not used", "verify answers", "verify answers and prune the search"]
 
 
 @dataclass(frozen=True)
 class Regime:
-    """What a score depends on apart from the weights."""
+    """The conditions of a score, other than the weights."""
 
     training_data: str
     built_in_knowledge: str
@@ -73,7 +73,10 @@ def built_in_knowledge(mixer: str | None, domain: Mapping[str, Any]) -> str:
 def training_data(
     preset: Preset, domain: Mapping[str, Any], *, trained_on: str | None = None, is_converted: bool = False
 ) -> str:
-    """Number and kind of the training puzzles, by a model file's header; `trained_on` is a bundled model's own text."""
+    """Number and kind of the training puzzles, from a model file's header.
+
+    `trained_on` is a bundled model's description of its training data. It takes precedence.
+    """
     if trained_on:
         return trained_on
     if is_converted:
@@ -82,18 +85,20 @@ def training_data(
     if data.path is not None:
         text = f"the dataset {source_name(data.path)}, which the file does not describe"
     else:
-        found = stated_domain(dict(domain))
+        found = parse_domain(dict(domain))
         what = found.describe() if found is not None else data.domain
-        text = f"{what}: " + ", and ".join(_described(source) for source in data.sources if _trains(source))
+        text = f"{what}: " + ", and ".join(
+            _describe_source(source) for source in data.sources if _is_trained_on(source)
+        )
     start = preset.train.init_from
-    return text if start is None else f"{text}; it began with the weights of {source_name(start)}"
+    return text if start is None else f"{text}; initialized from the weights of {source_name(start)}"
 
 
-def _trains(source: DataConfig) -> bool:
+def _is_trained_on(source: DataConfig) -> bool:
     return bool(source.num_train) if source.source == "builtin" else source.subsample_size != 0
 
 
-def _described(source: DataConfig) -> str:
+def _describe_source(source: DataConfig) -> str:
     """`1,000 generated puzzles (minimal), 8 augmented copies each`."""
     if source.source == "builtin":
         text = f"{source.num_train:,} generated puzzles ({_kind(source)})"

@@ -12,8 +12,8 @@ from torch import Tensor
 def save_tensors(
     tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Writes a safetensors file. The caller takes care of atomicity and syncing."""
-    # safetensors ignores the umask and writes files that only the owner can read, which breaks shared runs.
+    """Writes a safetensors file. The caller handles atomicity and syncing."""
+    # safetensors ignores the umask and writes files that only the owner can read. Others could not use a shared run.
     path.touch()
     mode = path.stat().st_mode
     save_file(dict(tensors), path, metadata=None if metadata is None else dict(metadata))

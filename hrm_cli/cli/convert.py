@@ -122,10 +122,10 @@ def convert(
                 raise ConfigError(f"{option}: {source} contains its configuration; omit the option")
         done = _to_reference(Path(source), destination, resize_puzzle_embedding, force=force)
     else:
-        from hrm_cli.checkpoints.convert.facts import Wishes
+        from hrm_cli.checkpoints.convert.infer_dataset import ConversionOptions
         from hrm_cli.runs.configuration import load_configuration
 
-        wishes = Wishes(
+        options = ConversionOptions(
             settings,
             None if preset is None else load_configuration(preset),
             preset or "",
@@ -135,9 +135,9 @@ def convert(
             data,
             resize_puzzle_embedding,
         )
-        done = _to_ours(reference, destination, wishes, config, force=force)
+        done = _to_model_file(reference, destination, options, config, force=force)
     if json:
-        console.print_json(_document(source, done, to_ours=reference is not None))
+        console.print_json(_document(source, done, to_model_file=reference is not None))
     else:
         _render(done, quiet=quiet)
 
@@ -165,27 +165,27 @@ def _reference_file(source: Path) -> Path | None:
     return reference
 
 
-def _to_ours(
-    reference: Path, destination: Path, wishes: object, config: Path | None, *, force: bool
+def _to_model_file(
+    reference: Path, destination: Path, options: object, config: Path | None, *, force: bool
 ) -> Conversion:
     from dataclasses import replace
 
-    from hrm_cli.checkpoints.convert.conversion import to_ours
-    from hrm_cli.checkpoints.convert.facts import Wishes
+    from hrm_cli.checkpoints.convert.conversion import to_model_file
+    from hrm_cli.checkpoints.convert.infer_dataset import ConversionOptions
     from hrm_cli.checkpoints.convert.reference_files import read_reference
     from hrm_cli.checkpoints.model_files import MODEL_FILE
     from hrm_cli.data.format import Dataset
     from hrm_cli.runs.preparing import dataset_facts
 
-    assert isinstance(wishes, Wishes)
-    if wishes.data is not None:
-        facts = dataset_facts(Dataset.open(wishes.data, check_tokens=False))
-        wishes = replace(wishes, facts=facts)
+    assert isinstance(options, ConversionOptions)
+    if options.data is not None:
+        facts = dataset_facts(Dataset.open(options.data, check_tokens=False))
+        options = replace(options, facts=facts)
     file = destination if destination.suffix == ".safetensors" else destination / MODEL_FILE
     _refuse_existing(file, force=force)
     checkpoint = read_reference(reference, config)
     _make_parent(file)
-    return to_ours(checkpoint, file, wishes)
+    return to_model_file(checkpoint, file, options)
 
 
 def _to_reference(source: Path, destination: Path, rows: int | None, *, force: bool) -> Conversion:
@@ -221,11 +221,11 @@ def _make_parent(path: Path) -> None:
         raise ConfigError(f"{path.parent}: cannot be made ({error.strerror})") from error
 
 
-def _document(source: str, done: Conversion, *, to_ours: bool) -> dict[str, object]:
+def _document(source: str, done: Conversion, *, to_model_file: bool) -> dict[str, object]:
     return {
         "source": source,
         "destination": str(done.destination),
-        "direction": "to_hrm" if to_ours else "to_reference",
+        "direction": "to_hrm" if to_model_file else "to_reference",
         "core": done.preset.arch.core,
         "step": done.step,
         "tensors": len(done.tensors),

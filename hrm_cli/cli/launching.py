@@ -131,7 +131,7 @@ class Processes:
 
 def train_on_processes(processes: Processes, request: TrainRequest, *, json: bool, quiet: bool) -> int:
     """Trains on several processes and returns the exit status. Only host 0 prepares the run; the others follow it."""
-    from hrm_cli.checkpoints.pointers import pointed_to
+    from hrm_cli.checkpoints.pointers import read_pointer
     from hrm_cli.cli import console
     from hrm_cli.distributed.launcher import Job, launch
     from hrm_cli.distributed.process_group import RankInfo, choose_backend, choose_device
@@ -163,7 +163,7 @@ def train_on_processes(processes: Processes, request: TrainRequest, *, json: boo
             "data": str(prepared.dataset.directory.resolve()),
             "resumed": prepared.resumed,
             "checkpoint": None if named is None else str(named),
-            "latest": None if named is None else str(pointed_to(prepared.folder / "latest")),
+            "latest": None if named is None else str(read_pointer(prepared.folder / "latest")),
             "backend": processes.backend,
             "force": request.force,
             "json": json,

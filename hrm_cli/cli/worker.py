@@ -146,11 +146,11 @@ def _reads_the_dataset_first(place: RankInfo, attempt: int) -> bool:
 
 def _named_checkpoint(agreed: dict[str, Any], attempt: int) -> Path | None:
     """The checkpoint given by `--resume`, unless the run had newer checkpoints when it was restarted."""
-    from hrm_cli.checkpoints.pointers import pointed_to
+    from hrm_cli.checkpoints.pointers import read_pointer
 
     if agreed["checkpoint"] is None:
         return None
-    has_gone_on = attempt > 0 and str(pointed_to(Path(agreed["folder"]) / "latest")) != agreed["latest"]
+    has_gone_on = attempt > 0 and str(read_pointer(Path(agreed["folder"]) / "latest")) != agreed["latest"]
     return None if has_gone_on else Path(agreed["checkpoint"])
 
 

@@ -41,7 +41,7 @@ def explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
     return [_explain_one(dict(problem), origins) for problem in error.errors(include_url=False)]
 
 
-def stated_preset(document: Any) -> Preset:
+def parse_stored_preset(document: Any) -> Preset:
     """Parses the complete preset in a file that hrm wrote. Raises ValueError listing every problem in one line."""
     try:
         return Preset.model_validate(document)

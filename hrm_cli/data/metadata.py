@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.json_text import LARGEST_FACTS, load_json
-from hrm_cli.puzzles.domain import stated_domain
+from hrm_cli.puzzles.domain import parse_domain
 
 METADATA_FILE = "dataset.json"
 IDENTIFIERS_FILE = "identifiers.json"
@@ -107,7 +107,7 @@ def read_metadata(directory: Path, split: str) -> SplitMetadata:
 def _check_domain(file: Path, metadata: SplitMetadata) -> None:
     """Raises DatasetError if the stated domain does not exist, or does not match the stated vocabulary and length."""
     try:
-        domain = stated_domain(metadata.domain)
+        domain = parse_domain(metadata.domain)
     except ConfigError as error:
         raise DatasetError(f"{file}: {error}") from None
     if domain is None:

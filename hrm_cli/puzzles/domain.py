@@ -285,7 +285,7 @@ def make_domain(name: str, **facts: Any) -> Domain:
     return domain
 
 
-def stated_domain(stated: Any) -> Domain | None:
+def parse_domain(stated: Any) -> Domain | None:
     """The domain stored in a file as `{"name": "sudoku", "size": 9}`; None if the file stores none.
 
     Raises ConfigError for anything else.

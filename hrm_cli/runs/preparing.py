@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.checkpoints.pointers import checkpoints_of, pointed_to
+from hrm_cli.checkpoints.pointers import checkpoints_of, read_pointer
 from hrm_cli.config.asked import NOTHING_ASKED, Asked, check_effect
 from hrm_cli.config.data import DataConfig
 from hrm_cli.config.overrides import parse_overrides
@@ -266,7 +266,7 @@ def _run_and_checkpoint(name: str) -> tuple[Path, Path | None]:
         return _newest_run(Path("runs")), None
     path = Path(name)
     if path.is_file() and path.name in ("best", "latest"):
-        named = pointed_to(path)
+        named = read_pointer(path)
         assert named is not None
         path = named
     run = path.parent.parent

@@ -89,9 +89,9 @@ def _answers_own(request: SolveRequest) -> bool:
     """
     if request.checkpoint is None:
         return False
-    from hrm_cli.checkpoints.dataset_facts import trained_on
+    from hrm_cli.checkpoints.dataset_facts import checkpoint_domain
 
-    return trained_on(request.checkpoint) == OWN_PUZZLES
+    return checkpoint_domain(request.checkpoint) == OWN_PUZZLES
 
 
 def _solve_grids(

@@ -17,10 +17,16 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from hrm_cli.checkpoints.checksums import CHECKSUM, checksum_of, sealed
+from hrm_cli.checkpoints.checksums import CHECKSUM, checksum_of, with_checksum
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import MODEL_FILE, write_model_file
-from hrm_cli.checkpoints.pointers import FACTS_FILE, CheckpointNotWritten, checkpoints_of, point, pointed_to
+from hrm_cli.checkpoints.pointers import (
+    FACTS_FILE,
+    CheckpointWriteError,
+    checkpoints_of,
+    read_pointer,
+    write_pointer,
+)
 from hrm_cli.checkpoints.tensor_files import save_tensors
 from hrm_cli.config.schema import Preset
 from hrm_cli.distributed.world import ALONE, World
@@ -49,19 +55,19 @@ def save_checkpoint(
 
     If `latest` is already at this step, only the result of its evaluation is written.
     Every rank of `world` calls this. Rank 0 writes the rows of all ranks, so that any number of ranks can resume.
-    Raises CheckpointNotWritten on every rank if writing fails (a full disk); no partial files are left.
+    Raises CheckpointWriteError on every rank if writing fails (a full disk); no partial files are left.
     """
     folder = checkpoint_folder(run, state.step)
-    is_new = world.first_says(lambda: pointed_to(run / "latest") != folder)
+    is_new = world.first_says(lambda: read_pointer(run / "latest") != folder)
     shared = _shared_tensors(state, world) if is_new else {}
     problem, cause = "", None
     if world.is_first:
         try:
             if is_new:
                 _write(folder, state, shared, preset, facts, sampler)
-                point(run / "latest", folder)
+                write_pointer(run / "latest", folder)
             if best:
-                point(run / "best", folder)
+                write_pointer(run / "best", folder)
             if not is_new:
                 # Written last: a run killed before this evaluates again, so `best` always matches this file.
                 write_text(folder / FACTS_FILE, _facts_text(state, sampler, preset), synced=True)
@@ -72,7 +78,7 @@ def save_checkpoint(
                 error,
             )
     if problem := world.share_bytes(problem.encode()).decode():
-        raise CheckpointNotWritten(problem) from cause
+        raise CheckpointWriteError(problem) from cause
     return folder
 
 
@@ -121,7 +127,7 @@ def _facts_text(state: TrainState, sampler: dict[str, Any], preset: Preset) -> s
         "global_batch_size": preset.train.global_batch_size,
         "sampler": sampler,
     }
-    return json.dumps(sealed(facts))
+    return json.dumps(with_checksum(facts))
 
 
 def _shared_tensors(state: TrainState, world: World) -> dict[str, Tensor]:
@@ -154,7 +160,7 @@ def _prune(run: Path, keep: int, latest: Path) -> None:
     # Folders after the latest were left by a killed process, or by a run that was rolled back.
     newer = [folder for folder in folders if folder.name > latest.name]
     old = folders[: len(folders) - len(newer)][:-keep]
-    best = pointed_to(run / "best")
+    best = read_pointer(run / "best")
     for folder in [*newer, *old, *parent.glob(f"{PARTIAL}*")]:
         if folder != best:
             shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,12 @@ import math
 
 import torch
 
-from hrm_cli.checkpoints.pointers import CheckpointNotWritten, go_back_to_best, pointed_to, record_rollback
+from hrm_cli.checkpoints.pointers import (
+    CheckpointWriteError,
+    point_latest_to_best,
+    read_pointer,
+    record_rollback,
+)
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.errors import TrainingDiverged
 from hrm_cli.training.resuming import go_on_from, load_training_state
@@ -82,7 +87,7 @@ def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
     if (
         config.on_divergence == "stop"
         or rollbacks > config.max_rollbacks
-        or not world.first_says(lambda: go_back_to_best(run.folder))
+        or not world.first_says(lambda: point_latest_to_best(run.folder))
     ):
         raise _end(run, state, divergence) from None
     position = load_training_state(run.folder, state, world, rows=config.global_batch_size, warn=run.warn)
@@ -116,7 +121,7 @@ def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
     if world.is_first:
         try:
             record_rollback(run.folder, rollbacks, lr_factor, seconds, wall_seconds)
-        except CheckpointNotWritten as error:
+        except CheckpointWriteError as error:
             run.warn(f"{error}. A run resumed before the next checkpoint forgets this rollback")
 
 
@@ -127,7 +132,7 @@ def _end(run: Run, state: TrainState, divergence: Divergence) -> TrainingDiverge
         None,
     )
     kept = (
-        f"The {pointer.name if pointer.name == 'best' else 'last good'} checkpoint is {pointed_to(pointer)}"
+        f"The {pointer.name if pointer.name == 'best' else 'last good'} checkpoint is {read_pointer(pointer)}"
         if pointer is not None
         else "No checkpoint had been written"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from hrm_cli.checkpoints.pointers import withdraw
+from hrm_cli.checkpoints.pointers import discard_checkpoint
 from hrm_cli.distributed.world import World
 from hrm_cli.training.divergence import (
     Divergence,
@@ -55,7 +55,7 @@ def train(run: Run, state: TrainState) -> TrainResult:
     """Trains from `state` to the end of the plan, or until patience, the time limit, a signal or divergence ends it.
 
     Raises TrainingDiverged if training diverged and is not rolled back; the last checkpoint is unchanged.
-    Raises CheckpointNotWritten if the last checkpoint cannot be written; for earlier ones, this is only a warning.
+    Raises CheckpointWriteError if the last checkpoint cannot be written; for earlier ones, this is only a warning.
     """
     config = run.preset.train
     saved: Path | None = None
@@ -258,7 +258,7 @@ def _save_and_evaluate(
         check_accuracy(state, exact, run.preset.train)
     except Divergence:
         if saved is not None and run.world.is_first:
-            withdraw(run.folder, saved)
+            discard_checkpoint(run.folder, saved)
         raise
     if saved is None or save(state, best=better) is None:
         # These weights were not saved or not marked as best, so later evaluations must not be compared with them.

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of, is_intact
 from hrm_cli.checkpoints.model_files import compare_shapes
-from hrm_cli.checkpoints.pointers import FACTS_FILE, checkpoints_of, point, pointed_to
+from hrm_cli.checkpoints.pointers import FACTS_FILE, checkpoints_of, read_pointer, write_pointer
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import CheckpointError
 from hrm_cli.json_text import LARGEST_FACTS, load_json
@@ -192,11 +192,11 @@ def _settle_pointers(run: Path, state: TrainState) -> bool:
 
 def _let_name(pointer: Path, folder: Path) -> None:
     try:
-        is_there = pointed_to(pointer) == folder
+        is_there = read_pointer(pointer) == folder
     except CheckpointError:
         is_there = False
     if not is_there:
-        point(pointer, folder)
+        write_pointer(pointer, folder)
 
 
 def _read_named(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
@@ -228,7 +228,7 @@ def _candidates(run: Path, damaged: list[str]) -> list[Path]:
     if (run / TENSORS_FILE).is_file():
         return [run]  # `run` is itself a checkpoint folder
     try:
-        latest = pointed_to(run / "latest")
+        latest = read_pointer(run / "latest")
     except CheckpointError as error:
         damaged.append(str(error))
         return newest_first

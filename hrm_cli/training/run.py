@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.checkpoints.pointers import CheckpointNotWritten
+from hrm_cli.checkpoints.pointers import CheckpointWriteError
 from hrm_cli.config.schema import Preset
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.models.act import ACTModel
@@ -53,7 +53,7 @@ class Run:
         """Writes a checkpoint. If that fails, warns and returns None, and the run continues."""
         try:
             return self.save(state, best=best)
-        except CheckpointNotWritten as error:
+        except CheckpointWriteError as error:
             self.warn(f"{error}. Training continues; the next checkpoint will be tried again")
             return None
 

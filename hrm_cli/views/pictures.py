@@ -13,7 +13,7 @@ from hrm_cli.views.svg import MARGIN, box_at, document, text_at
 from hrm_cli.views.task_pictures import task_picture
 from hrm_cli.views.trace import Frame, frames, given_cells, wrong_cells
 
-MOST_STEPS = 4
+MAX_STEPS = 4
 """Number of reasoning steps shown next to the puzzle; the last one is the answer."""
 
 GAP = 40
@@ -95,7 +95,7 @@ def _chosen(thinking: Sequence[Frame]) -> list[Frame]:
     """The first step, the last, and others evenly spaced between them; empty if nothing was traced."""
     if not thinking:
         return []
-    count = min(MOST_STEPS, len(thinking))
+    count = min(MAX_STEPS, len(thinking))
     places = {len(thinking) - 1} | {i * (len(thinking) - 1) // max(count - 1, 1) for i in range(count)}
     return [thinking[place] for place in sorted(places)]
 

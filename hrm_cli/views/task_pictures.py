@@ -12,7 +12,7 @@ from hrm_cli.views.svg import MARGIN, document, text_at
 from hrm_cli.views.tasks import TitledGrid, demonstrations, tested_grids
 from hrm_cli.views.trace import Frame, frames
 
-MOST_STEPS = 6
+MAX_STEPS = 6
 """Reasoning steps shown; the last is the answer of the copy that is traced."""
 WIDTH = 1120
 SMALL, LARGE = 150, 220
@@ -82,7 +82,7 @@ def _tested(domain: Domain, solution: Solution) -> list[_Block]:
 
 def _steps(domain: Domain, solution: Solution) -> list[_Block]:
     thinking = list(frames(domain, solution))
-    count = min(MOST_STEPS, len(thinking))
+    count = min(MAX_STEPS, len(thinking))
     places = sorted({place * (len(thinking) - 1) // max(count - 1, 1) for place in range(count)})
     return [
         _Block([_step(thinking[place])], SMALL, f"halt {thinking[place].probability:.0%}") for place in places

@@ -280,7 +280,7 @@ def test_files_that_are_too_large_are_refused_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = copying_checkpoint(tmp_path / "m.safetensors", 4)
-    monkeypatch.setattr("hrm_cli.checkpoints.bundling.LARGEST", 1000)
+    monkeypatch.setattr("hrm_cli.checkpoints.bundling.MAX_FILE_BYTES", 1000)
     with pytest.raises(ConfigError, match="at most 0 MB"):
         add_bundled(source, "large", BundledFacts("t"), tmp_path / "out")
     with pytest.raises(ConfigError, match="--name"):

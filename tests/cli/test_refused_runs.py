@@ -76,7 +76,7 @@ def test_non_finite_weights_are_named_wherever_they_are_used(
     # Converting keeps every bit, and says so.
     done = command("convert", broken, tmp_path / "reference" / "step_6")
     assert done.status == 0
-    assert "weights: inner.lm_head.weight hold NaN or infinity" in done.stdout + done.stderr
+    assert "weights: inner.lm_head.weight contain NaN or infinity" in done.stdout + done.stderr
 
 
 def _rewrite(source: Path, target: Path, name: str, value: float) -> None:
@@ -95,13 +95,16 @@ def _rewrite(source: Path, target: Path, name: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["--preset", "tiny", "--checkpoint", "MODEL", "arch.hidden_size=32"], "do not fit its architecture"),
+        (
+            ["--preset", "tiny", "--checkpoint", "MODEL", "arch.hidden_size=32"],
+            "do not match its architecture",
+        ),
         (
             ["train.distill_from=OTHER"],
             "cannot teach on this dataset: its vocab_size is 11, the dataset's is 6",
         ),
         (["train.distill_from=nowhere.safetensors"], "no such checkpoint"),
-        (["train.init_from=OTHER"], "do not fit its architecture"),
+        (["train.init_from=OTHER"], "do not match its architecture"),
         (["train.freeze=network"], "name a checkpoint to start from in train.init_from"),
         (["train.init_from=MODEL", "train.freeze=network", "puzzle_emb_ndim=0"], "use train.freeze=none"),
     ],

@@ -126,7 +126,7 @@ def test_of_two_processes_that_start_a_run_at_once_one_trains(whole: Path, tmp_p
         (["train.epochs=1"], "is already at step 6, past the end set by train.epochs=1 (step 4)"),
         (["--data", "OTHER"], "num_groups is 16, but the resumed run was trained on 32"),
         (["--data", "nowhere"], "nowhere: the run's dataset was not found"),
-        (["train.distill_from=OTHER"], "OTHER: holds no checkpoint"),
+        (["train.distill_from=OTHER"], "OTHER: contains no checkpoint"),
         (["arch.hidden_size=32"], "keeps its model and data"),
     ],
 )

@@ -228,7 +228,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda path: path.write_text("no tensors"), "safetensors"),
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-1000]), "safetensors"),
     "newer version": (lambda path: change_header(path, hrm_format_version="99"), "newer hrm"),
-    "wrong architecture": (widen, "do not fit its architecture"),
+    "wrong architecture": (widen, "do not match its architecture"),
     "missing": (lambda path: path.unlink(), "no such checkpoint"),
 }
 

@@ -242,7 +242,7 @@ def test_eval_refuses_damaged_datasets_and_checkpoints(run_hrm, run: Path, tmp_p
     junk.write_bytes(b"junk")
     done = run_hrm("eval", junk)
     assert done.status == 2
-    assert "not a whole safetensors file" in done.stderr
+    assert "not a complete safetensors file" in done.stderr
 
 
 def test_params_json_has_the_published_figures(run_hrm) -> None:

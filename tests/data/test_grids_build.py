@@ -15,7 +15,7 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.data.request import BuildRequest, build_request
 from hrm_cli.data.summary import BuildSummary
 from hrm_cli.errors import HRMError
-from hrm_cli.puzzles.domain import stated_domain
+from hrm_cli.puzzles.domain import parse_domain
 from hrm_cli.puzzles.grids.domain import GridsDomain
 
 
@@ -46,7 +46,7 @@ def write_jsonl(path: Path, pairs: list) -> Path:
 
 def stored(folder: Path, split: str) -> set[tuple[str, str]]:
     dataset = Dataset.open(folder, split)
-    domain = stated_domain(dataset.metadata.domain)
+    domain = parse_domain(dataset.metadata.domain)
     assert isinstance(domain, GridsDomain)
     inputs, labels = dataset.gather(np.arange(dataset.num_examples))
     found = set()
@@ -204,7 +204,7 @@ def test_training_samples_copies_by_the_declared_symmetries_which_are_valid_pair
         write_jsonl(tmp_path / "p.jsonl", pairs), tmp_path / "data", symmetries=["rotations", "reflections"]
     )
     dataset = Dataset.open(tmp_path / "data", "train")
-    domain = stated_domain(dataset.metadata.domain)
+    domain = parse_domain(dataset.metadata.domain)
     assert isinstance(domain, GridsDomain)
     before = {tuple(row) for row in dataset.gather(np.arange(dataset.num_examples))[0].tolist()}
     batches = TrainingBatches(dataset, 24)

@@ -95,7 +95,9 @@ def test_data_missing_from_a_header_is_reported_as_not_described() -> None:
 
 
 def test_weights_that_a_run_began_with_are_named() -> None:
-    assert trained(size=4, init_from="/home/me/runs/first").endswith("; it began with the weights of first")
+    assert trained(size=4, init_from="/home/me/runs/first").endswith(
+        "; initialized from the weights of first"
+    )
 
 
 def test_a_model_without_box_relations_is_not_reported_to_know_boxes() -> None:

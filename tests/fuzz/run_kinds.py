@@ -65,14 +65,14 @@ def runs(r: random.Random, folder: Path) -> Read:
 
     def read() -> None:
         from hrm_cli.checkpoints.model_files import find_model_file
-        from hrm_cli.checkpoints.pointers import has_checkpoint, pointed_to
+        from hrm_cli.checkpoints.pointers import has_checkpoint, read_pointer
 
         for words in (["runs", folder], ["runs", folder, "--json"], ["runs", "show", run]):
             command(*words)
         command("runs", "show", run, "--json")
         command("eval", run)
         has_checkpoint(run)
-        pointed_to(run / "latest")
+        read_pointer(run / "latest")
         find_model_file(run)
 
     return read

@@ -221,15 +221,15 @@ def companion(r: random.Random) -> bytes:
 
 
 def _convert(file: Path, folder: Path, wishes: tuple[int | None, int | None], *, back: bool) -> None:
-    from hrm_cli.checkpoints.convert.conversion import to_ours, to_reference
-    from hrm_cli.checkpoints.convert.facts import Wishes
+    from hrm_cli.checkpoints.convert.conversion import to_model_file, to_reference
+    from hrm_cli.checkpoints.convert.infer_dataset import ConversionOptions
     from hrm_cli.checkpoints.convert.reference_files import find_reference_file, read_reference
     from hrm_cli.checkpoints.model_files import load_model
 
     if find_reference_file(file) is None:
         return
     ours = folder / "out.safetensors"
-    to_ours(read_reference(file), ours, Wishes(num_heads=wishes[0], seq_len=wishes[1]))
+    to_model_file(read_reference(file), ours, ConversionOptions(num_heads=wishes[0], seq_len=wishes[1]))
     load_model(ours)
     if back:
         (folder / "back").mkdir()

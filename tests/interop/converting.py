@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hrm_cli.checkpoints.convert.conversion import Conversion, to_ours
-from hrm_cli.checkpoints.convert.facts import Wishes
+from hrm_cli.checkpoints.convert.conversion import Conversion, to_model_file
+from hrm_cli.checkpoints.convert.infer_dataset import ConversionOptions
 from hrm_cli.checkpoints.convert.reference_files import read_reference
 from hrm_cli.config.overrides import parse_overrides
 
 
-def converted(source: Path, *settings: str, **wishes: Any) -> Conversion:
+def converted(source: Path, *settings: str, **options: Any) -> Conversion:
     """Ours of a checkpoint of the reference, next to its folder."""
     target = source.parent.parent / "ours.safetensors"
-    return to_ours(read_reference(source), target, Wishes(parse_overrides(settings), **wishes))
+    return to_model_file(
+        read_reference(source), target, ConversionOptions(parse_overrides(settings), **options)
+    )

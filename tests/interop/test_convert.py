@@ -10,8 +10,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from hrm_cli.checkpoints.convert.conversion import to_ours, to_reference
-from hrm_cli.checkpoints.convert.facts import Wishes
+from hrm_cli.checkpoints.convert.conversion import to_model_file, to_reference
+from hrm_cli.checkpoints.convert.infer_dataset import ConversionOptions
 from hrm_cli.checkpoints.convert.reference_files import read_reference
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import load_model, read_model_card, write_model_file
@@ -81,7 +81,7 @@ def test_ours_and_back_keeps_every_bit_and_the_whole_header(tmp_path: Path, pres
         expected = tensor.to(torch.bfloat16) if is_state else tensor
         assert same_bits(written[f"{PREFIX}{name}"], expected), name
     again = tmp_path / "again.safetensors"
-    to_ours(read_reference(theirs), again, Wishes())
+    to_model_file(read_reference(theirs), again, ConversionOptions())
     assert all(same_bits(tensor, stored[name]) for name, tensor in load_file(again).items())
     first, second = read_model_card(path), read_model_card(again)
     assert (second.preset, second.facts, second.step) == (first.preset, facts, 77)
@@ -94,7 +94,7 @@ def test_a_companion_file_that_no_longer_matches_the_tensors_does_not_override_t
     state = read(theirs)
     state[f"{PREFIX}inner.H_init"] = torch.ones(32, dtype=torch.bfloat16)
     torch.save(state, theirs)
-    to_ours(read_reference(theirs), tmp_path / "again.safetensors", Wishes())
+    to_model_file(read_reference(theirs), tmp_path / "again.safetensors", ConversionOptions())
     again = load_file(tmp_path / "again.safetensors")
     assert same_bits(again["inner.H_init"], state[f"{PREFIX}inner.H_init"])
     assert same_bits(again["inner.L_init"], load_file(path)["inner.L_init"])
@@ -190,25 +190,25 @@ def test_a_preset_says_what_tensors_cannot_and_settings_overrule_it(write_refere
 
 
 @pytest.mark.parametrize(
-    ("state", "settings", "wishes", "message"),
+    ("state", "settings", "options", "message"),
     [
-        ({}, [], {"seq_len": 16}, "32 is not a multiple of the usual head_dim 64; state it with --num-heads"),
-        ({"hidden": 64}, [], {}, "6 tokens may be 4×4 Sudoku or 30×30 maze; state it with --data"),
+        ({}, [], {"seq_len": 16}, "32 is not a multiple of the usual head_dim 64; set it with --num-heads"),
+        ({"hidden": 64}, [], {}, "6 tokens may be 4×4 Sudoku or 30×30 maze; set it with --data"),
         ({"hidden": 64, "vocab": 99}, [], {}, "99 tokens may be no known kind of puzzle"),
         ({"hidden": 64}, ["data.domain=arc"], {}, "a vocabulary of 6 tokens, but ARC"),
-        ({"hidden": 64}, ["num_heads=2"], {"num_heads": 4, "seq_len": 16}, "give one of them"),
+        ({"hidden": 64}, ["num_heads=2"], {"num_heads": 4, "seq_len": 16}, "contradicts arch.num_heads=2"),
         ({"hidden": 64}, ["num_heads=5"], {"seq_len": 16}, "hidden_size 64 is not a multiple of num_heads 5"),
         ({"hidden": 64, "learned": 17}, [], {"seq_len": 20}, "17 positions minus 1 .* are 16 cells, not 20"),
         ({"hidden": 64}, ["hidden_size=32"], {"seq_len": 16, "num_heads": 4}, r"shape \[6, 64\], expected \[6, 32\]"),
-        ({"hidden": 64, "identifiers": 0}, [], {"seq_len": 16, "resize_puzzle_embedding": 5}, "no puzzle embeddings"),
+        ({"hidden": 64, "identifiers": 0}, [], {"seq_len": 16, "resize_puzzle_embedding": 5}, "embedding table"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_inferred_or_does_not_match_is_reported_with_the_option_that_sets_it(
-    write_reference, state, settings, wishes, message
+    write_reference, state, settings, options, message
 ) -> None:
     source = write_reference(reference_state(**state))
     with pytest.raises((CheckpointError, ConfigError), match=message):
-        converted(source, *settings, **wishes)
+        converted(source, *settings, **options)
     assert not (source.parent.parent / "ours.safetensors").exists()
 
 
@@ -264,7 +264,7 @@ def test_the_dataset_must_have_as_many_identifiers_as_the_table_has_rows(write_r
     ("preset", "message"),
     [
         ("nova", "core nova does not exist in the reference"),
-        ("base", "The reference's hrm has no such variant"),
+        ("base", "The reference does not have this variant of hrm"),
     ],
 )
 def test_a_model_that_the_reference_does_not_have_is_not_written(

@@ -198,7 +198,7 @@ def test_errors_of_the_hub_are_distinguished(
         "hf:me/there@v9": (2, "me/there has no revision v9"),
         "hf:me/pickled": (
             2,
-            "holds no model.safetensors. hrm reads no other file from the hub, and never a pickle",
+            "contains no model.safetensors. hrm reads no other file from the hub, and never a pickle",
         ),
         "hf:me/foreign": (0, ""),  # tensors without hrm's header are counted, and not used
         "hf:noslash": (2, "write hf:OWNER/NAME"),

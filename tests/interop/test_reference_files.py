@@ -59,17 +59,15 @@ def test_a_file_that_would_run_code_is_refused_and_nothing_of_it_runs(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1, 2], "holds list; a state dict"),
-        ({}, "holds no tensors"),
-        ({"a": 3}, "holds 'a', which is int, not a tensor"),
-        ({"inner.x": torch.arange(3)}, "inner.x holds int64 numbers"),
-        ({"model": {"x": "text"}}, "holds 'x', which is str"),
+        ([1, 2], "contains list; expected a state dict"),
+        ({}, "contains no tensors"),
+        ({"a": 3}, "contains 'a', which is int, not a tensor"),
+        ({"inner.x": torch.arange(3)}, "inner.x has dtype int64"),
+        ({"model": {"x": "text"}}, "contains 'x', which is str"),
         (OrderedDict(a=torch.zeros(2)), "L_level.layers.0 is missing"),
     ],
 )
-def test_a_torch_file_of_something_else_says_what_it_holds(
-    tmp_path: Path, content: Any, message: str
-) -> None:
+def test_a_torch_file_of_something_else_is_refused(tmp_path: Path, content: Any, message: str) -> None:
     torch.save(content, tmp_path / "step_5")
     with pytest.raises(CheckpointError, match=message):
         converted(tmp_path / "step_5")
@@ -79,7 +77,7 @@ def test_a_torch_file_of_something_else_says_what_it_holds(
 def test_a_truncated_file_is_reported(tmp_path: Path, write_reference, cut: int) -> None:
     source = write_reference(reference_state())
     source.write_bytes(source.read_bytes()[:cut])
-    with pytest.raises(CheckpointError, match="not a whole torch file"):
+    with pytest.raises(CheckpointError, match="not a complete torch file"):
         read_reference(source)
 
 
@@ -112,7 +110,7 @@ def test_a_folder_stands_for_its_newest_step(write_reference) -> None:
     ("text", "message"),
     [
         ("arch: 3", "mapping with the key arch"),
-        ("arch: {name: 'x@Transformer'}", "arch.name is x@Transformer; known: Hier"),
+        ("arch: {name: 'x@Transformer'}", "arch.name: found x@Transformer; accepted: Hier"),
         ("arch: {hidden_size: 3}", "arch.name is missing"),
         ("arch: [", "not valid YAML"),
         (yaml.dump({**CONFIG, "lr": "fast"}), r"all_config\.yaml: train\.lr: found 'fast'"),

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import hrm_cli.training.checkpointing as checkpoints
-from hrm_cli.checkpoints.checksums import agrees, checksum_of, is_intact, sealed
+from hrm_cli.checkpoints.checksums import agrees, checksum_of, is_intact, with_checksum
 from hrm_cli.checkpoints.model_files import find_model_file, load_model, read_model_card
 from hrm_cli.errors import CheckpointError
 from hrm_cli.models.rng import StepRNG
@@ -147,11 +147,11 @@ def test_damaged_and_foreign_checkpoints_are_refused_with_the_reason(model_file,
     text.write_text("hello")
     (tmp_path / "empty").mkdir()
     cases = {
-        truncated: "not a whole safetensors file",
-        junk: "not a whole safetensors file",
+        truncated: "not a complete safetensors file",
+        junk: "not a complete safetensors file",
         text: "not a checkpoint",
         tmp_path / "nowhere": "no such checkpoint",
-        tmp_path / "empty": "holds no checkpoint",
+        tmp_path / "empty": "contains no checkpoint",
         rewritten(model_file, metadata={"hrm_format_version": "99"}): "format version 99",
     }
     for path, reason in cases.items():
@@ -268,6 +268,6 @@ def test_checksums_are_of_content_and_find_every_change() -> None:
     assert not agrees(whole, f"{whole[:-1]}x")
     assert agrees(whole, None)
     assert agrees(whole, "of-a-later-version:00")
-    document = sealed({"step": 3, "best": None})
+    document = with_checksum({"step": 3, "best": None})
     assert is_intact(json.loads(json.dumps(document)))
     assert not is_intact({**document, "step": 4})

@@ -161,7 +161,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("moment", ["go_back_to_best", "load_training_state", "record_rollback"])
+@pytest.mark.parametrize("moment", ["point_latest_to_best", "load_training_state", "record_rollback"])
 def test_a_run_killed_during_a_rollback_ends_as_if_it_had_not_been_killed(
     make_run, tmp_path, monkeypatch, moment: str
 ) -> None:

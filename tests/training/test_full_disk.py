@@ -26,7 +26,7 @@ FAILURES = {
     "full while tensors are written": ("save_tensors", SafetensorError("I/O error: No space left on device")),
     "full while the model is written": ("write_model_file", OSError(errno.ENOSPC, "No space left on device")),
     "full while it is synced": ("sync", OSError(errno.ENOSPC, "No space left on device")),
-    "full while latest is moved": ("point", OSError(errno.ENOSPC, "No space left on device")),
+    "full while latest is moved": ("write_pointer", OSError(errno.ENOSPC, "No space left on device")),
     "read-only": ("write_model_file", OSError(errno.EROFS, "Read-only file system")),
 }
 

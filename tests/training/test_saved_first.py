@@ -134,9 +134,9 @@ def test_a_checkpoint_that_cannot_be_written_is_still_evaluated_but_is_not_the_b
         return save(state, best=best)
 
     def loop_error() -> CheckpointError:
-        from hrm_cli.checkpoints.pointers import CheckpointNotWritten
+        from hrm_cli.checkpoints.pointers import CheckpointWriteError
 
-        return CheckpointNotWritten("disk full")
+        return CheckpointWriteError("disk full")
 
     monkeypatch.setattr(run, "save", save_second)
     result = train(run, state)

@@ -10,7 +10,7 @@ import pytest
 
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.solving.solution import Solution, TraceStep
-from hrm_cli.views.pictures import MOST_STEPS, solve_picture
+from hrm_cli.views.pictures import MAX_STEPS, solve_picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -46,7 +46,7 @@ def test_picture_shows_the_puzzle_some_steps_and_the_verified_answer(size: int, 
     assert labels[0] == "puzzle"
     assert labels[1] == "step 1"
     assert labels[-1] == f"step {steps}"
-    assert len(labels) == 1 + min(steps, MOST_STEPS)
+    assert len(labels) == 1 + min(steps, MAX_STEPS)
     assert "✓ verified" in said
     assert solution.answer is not None
     greens = [e for e in ElementTree.fromstring(svg).iter(f"{SVG}text") if e.get("class") == "cell right"]

@@ -1,1 +1,1 @@
-"""Reads and writes checkpoints of the reference implementations."""
+"""Converts checkpoints of the reference implementations to model files and back."""

@@ -1,8 +1,8 @@
-"""Converts the reference's checkpoints to ours and back, bit for bit.
+"""Converts reference checkpoints to model files and back, bit for bit.
 
-Tensors keep their number format in either direction, but for one thing: the reference holds the two initial states in
-the forward dtype, and its attention takes nothing else. Ours, in float32, are rounded on their way there, and stored
-unrounded in a small file next to it (`reference_files.Companion`).
+Tensors keep their dtype in both directions, with one exception: the reference stores the two initial states in the
+forward dtype, because its attention accepts no other. This project stores them in float32. They are rounded when a
+reference checkpoint is written, and the exact values go to a sidecar file (`reference_files.Sidecar`).
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hrm_cli.checkpoints.convert.facts import Wishes
 from hrm_cli.checkpoints.convert.infer_arch import PUZZLE_TABLE
+from hrm_cli.checkpoints.convert.infer_dataset import ConversionOptions
 from hrm_cli.checkpoints.convert.reference_config import (
     CONFIG_FILE,
-    ours_of,
     read_reference_config,
-    reference_of,
+    to_our_settings,
+    to_reference_config,
 )
 from hrm_cli.checkpoints.convert.reference_files import (
     INITIAL_STATES,
     PREFIX,
-    Companion,
     ReferenceCheckpoint,
-    companion_file,
+    Sidecar,
     exact_initial_states,
     refuse_existing_config,
-    write_companion,
+    sidecar_path,
+    write_sidecar,
 )
-from hrm_cli.checkpoints.convert.settings import settle
+from hrm_cli.checkpoints.convert.settings import resolve_settings
 from hrm_cli.checkpoints.convert.torch_files import write_torch_file
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import (
@@ -61,10 +61,10 @@ from hrm_cli.models.puzzle_embedding import mean_table
 from hrm_cli.models.registry import build_model
 
 ORIGIN_KEY = REFERENCE_ENTRY
-"""In the header of a converted file: how to write the original again."""
+"""Header entry of a converted file. It contains what is needed to write the original file again."""
 
 _CORES = ("hrm", "trm")
-# Of the architecture, what the reference's models have too.
+# Architecture settings that the reference's models have as well.
 _COMMON = (
     "core", "hidden_size", "num_heads", "H_layers", "L_layers", "expansion", "puzzle_emb_ndim", "puzzle_emb_len",
     "pos_encodings", "mlp_t",
@@ -73,7 +73,7 @@ _COMMON = (
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written."""
+    """The result of a conversion."""
 
     destination: Path
     preset: Preset
@@ -81,42 +81,45 @@ class Conversion:
     step: int
     tensors: Mapping[str, Tensor]
     sources: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
-    """To ours: each setting's value and where it came from."""
+    """For `to_model_file`: each setting's value and where it came from."""
     written: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def to_ours(checkpoint: ReferenceCheckpoint, destination: Path, wishes: Wishes) -> Conversion:
-    """Writes a checkpoint of the reference as one of our model files.
+def to_model_file(
+    checkpoint: ReferenceCheckpoint, destination: Path, options: ConversionOptions
+) -> Conversion:
+    """Converts a reference checkpoint to a model file.
 
-    Raises CheckpointError naming every kind of tensor that is missing, unknown or misshaped, ConfigError for settings.
+    Raises CheckpointError if tensors are missing, unknown or have the wrong shape, and ConfigError for wrong settings.
     """
-    settled = settle(checkpoint, wishes)
+    resolved = resolve_settings(checkpoint, options)
     tensors, notes = dict(checkpoint.tensors), []
-    rows = wishes.resize_puzzle_embedding
+    rows = options.resize_puzzle_embedding
     if rows is not None:
         tensors = resize_puzzle_table(checkpoint.path, tensors, rows)
         notes.append(
-            f"puzzle embeddings: {rows:,} rows, each the mean of the {len(checkpoint.tensors[PUZZLE_TABLE]):,}"
+            f"puzzle embeddings: {rows:,} rows, each the mean of the {len(checkpoint.tensors[PUZZLE_TABLE]):,} "
+            "original rows"
         )
-    prefix, facts = checkpoint.prefix, settled.facts
+    prefix, facts = checkpoint.prefix, resolved.facts
     compare_shapes(
         checkpoint.path,
-        {f"{prefix}{name}": shape for name, shape in reference_shapes(settled.preset.arch, facts).items()},
+        {f"{prefix}{name}": shape for name, shape in reference_shapes(resolved.preset.arch, facts).items()},
         {f"{prefix}{name}": tuple(tensor.shape) for name, tensor in tensors.items()},
     )
     notes += _note_not_finite(tensors)
     tensors |= exact_initial_states(checkpoint)
     if checkpoint.averaged:
         notes.append("weights: the averaged (EMA) weights of ema_helper, which the reference evaluates with")
-    _write_ours(destination, tensors, settled.preset, checkpoint, facts)
+    _write_ours(destination, tensors, resolved.preset, checkpoint, facts)
     return Conversion(
         destination,
-        settled.preset,
+        resolved.preset,
         facts,
         checkpoint.step,
         tensors,
-        settled.sources,
+        resolved.sources,
         (destination,),
         tuple(notes),
     )
@@ -125,14 +128,14 @@ def to_ours(checkpoint: ReferenceCheckpoint, destination: Path, wishes: Wishes) 
 def to_reference(
     model_file: Path, destination: Path, *, rows: int | None = None, force: bool = False
 ) -> Conversion:
-    """Writes one of our model files as the reference would have: a torch file, and `all_config.yaml` next to it.
+    """Converts a model file to a reference checkpoint: a torch file, and `all_config.yaml` next to it.
 
-    `rows` resizes the puzzle table. Raises CheckpointError where the reference has no such model, or where another
-    `all_config.yaml` lies next to the destination and `force` is not given.
+    `rows` resizes the puzzle embedding table. Raises CheckpointError if the reference has no such model, or if a
+    different `all_config.yaml` exists next to the destination and `force` is False.
     """
     header = read_header(model_file)
     card = model_card(header)
-    _check_known_there(card)
+    _check_exists_in_reference(card)
     try:
         tensors = load_file(card.path)
     except (SafetensorError, OSError) as error:
@@ -150,9 +153,9 @@ def to_reference(
         exact = {name: tensors[name] for name in INITIAL_STATES}
         if card.preset.arch.forward_dtype != "float32":
             tensors |= {name: state.to(torch.bfloat16) for name, state in exact.items()}
-            notes.append("H_init, L_init: rounded to bfloat16, as the reference holds them")
-        write_companion(destination, Companion(card.preset, card.facts, card.step, exact))
-        written.append(companion_file(destination))
+            notes.append("H_init, L_init: rounded to bfloat16, as the reference stores them")
+        write_sidecar(destination, Sidecar(card.preset, card.facts, card.step, exact))
+        written.append(sidecar_path(destination))
     prefix = PREFIX if origin is None else origin["prefix"]
     write_torch_file(destination, {f"{prefix}{name}": tensor for name, tensor in tensors.items()})
     write_text(destination.parent / CONFIG_FILE, config)
@@ -162,32 +165,33 @@ def to_reference(
 
 
 def resize_puzzle_table(path: Path, tensors: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
-    """The tensors with a puzzle table of another size: every row the mean of the old ones, as the reference does.
+    """Returns the tensors with a resized puzzle embedding table. Every row is the mean of the old rows.
 
-    A table of that size already stays as it is. Raises CheckpointError where there is no table.
+    The reference resizes in the same way. A table that already has `rows` rows is not changed. Raises CheckpointError
+    if there is no table.
     """
     table = tensors.get(PUZZLE_TABLE)
     if table is None:
-        raise CheckpointError(
-            f"{path}: has no puzzle embeddings ({PUZZLE_TABLE}) whose table could be resized"
-        )
+        raise CheckpointError(f"{path}: has no puzzle embedding table ({PUZZLE_TABLE}) to resize")
     return {**tensors, PUZZLE_TABLE: table if len(table) == rows else mean_table(table, rows)}
 
 
 def reference_shapes(arch: ArchConfig, facts: DatasetFacts) -> dict[str, tuple[int, ...]]:
-    """The tensors of the reference's model of this architecture, by our names."""
+    """Shapes of the tensors in the reference's model of this architecture, by name without the prefix."""
     common = ArchConfig(**{name: getattr(arch, name) for name in _COMMON})
     model = build_model(common, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, device="meta")
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def _note_not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    # Such weights are kept bit for bit too; a note says so.
+    # Weights with NaN or infinity are converted bit for bit as well, with a note.
     broken = not_finite(tensors)
-    return [f"weights: {broken} hold NaN or infinity; this model cannot produce an answer"] if broken else []
+    return (
+        [f"weights: {broken} contain NaN or infinity; this model cannot produce an answer"] if broken else []
+    )
 
 
-def _check_known_there(card: ModelCard) -> None:
+def _check_exists_in_reference(card: ModelCard) -> None:
     core = card.preset.arch.core
     if core not in _CORES:
         raise CheckpointError(
@@ -196,7 +200,7 @@ def _check_known_there(card: ModelCard) -> None:
     try:
         compare_shapes(card.path, reference_shapes(card.preset.arch, card.facts), card.shapes)
     except CheckpointError as error:
-        raise CheckpointError(f"{error}. The reference's {core} has no such variant") from None
+        raise CheckpointError(f"{error}. The reference does not have this variant of {core}") from None
 
 
 def _origin(metadata: Mapping[str, str], path: Path) -> dict[str, Any] | None:
@@ -209,7 +213,7 @@ def _origin(metadata: Mapping[str, str], path: Path) -> dict[str, Any] | None:
             raise TypeError
         return {"prefix": prefix, "config": config}
     except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{path}: the origin stated in its header cannot be read") from None
+        raise CheckpointError(f"{path}: the header entry {ORIGIN_KEY} cannot be read") from None
 
 
 def _write_ours(
@@ -220,9 +224,9 @@ def _write_ours(
     facts: DatasetFacts,
 ) -> None:
     origin = {"prefix": checkpoint.prefix, "config": checkpoint.config_text}
-    # What was ours before it was the reference's is ours again.
-    extra = {} if checkpoint.companion else {ORIGIN_KEY: json.dumps(origin)}
-    # Cloned: a file may hold several tensors in one piece of memory, which safetensors does not write.
+    # A checkpoint with a sidecar file was a model file before, so the reference is not its origin.
+    extra = {} if checkpoint.sidecar else {ORIGIN_KEY: json.dumps(origin)}
+    # Cloned because several tensors may share one storage, which safetensors does not write.
     copies = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     try:
         with written_whole(destination) as partial:
@@ -232,8 +236,8 @@ def _write_ours(
 
 
 def _config_text(card: ModelCard, origin: Mapping[str, Any] | None, destination: Path) -> str:
-    """`all_config.yaml`: the original where it still says what the checkpoint does, else written from ours."""
-    written = reference_of(card.preset, card.preset.data.path or "data", destination.name)
+    """The text of `all_config.yaml`: the original if it still matches the configuration, else a new one."""
+    written = to_reference_config(card.preset, card.preset.data.path or "data", destination.name)
     if origin is not None and origin["config"] is not None:
         text = origin["config"]
         original = read_reference_config(text, f"{card.path}: the original {CONFIG_FILE}")
@@ -247,13 +251,13 @@ def _agrees(original: Document, preset: Preset) -> bool:
     values = preset.model_dump()
     return all(
         values[section][name] == value or values[section][name] == _number(value)
-        for section, settings in ours_of(original, CONFIG_FILE).items()
+        for section, settings in to_our_settings(original, CONFIG_FILE).items()
         for name, value in settings.items()
     )
 
 
 def _number(value: Any) -> Any:
-    # The reference writes 1e-4 as 0.0001, people as 1e-4, which YAML reads as text.
+    # The reference writes 0.0001. People write 1e-4, which YAML reads as text.
     try:
         return float(value)
     except (TypeError, ValueError):

@@ -1,6 +1,7 @@
-"""Infers the architecture of a checkpoint without configuration from the names and shapes of its tensors.
+"""Infers the architecture of a checkpoint from the names and shapes of its tensors, without a configuration.
 
-Shapes do not determine the number of heads, cycles and steps, nor the puzzle length if positions are rotary.
+Shapes do not determine the numbers of heads, cycles and ACT steps. With rotary positions they do not determine the
+sequence length either.
 
 Letters in shapes: H hidden size, V vocabulary, I inner width of a SwiGLU, P puzzle positions, S tokens of a puzzle.
 """
@@ -26,8 +27,8 @@ _HALVES = [step / 2 for step in range(1, 129)]
 
 
 @dataclass(frozen=True)
-class Inferred:
-    """The inferred properties."""
+class InferredArch:
+    """The properties that names and shapes determine."""
 
     arch: dict[str, Any]
     """Fields of `ArchConfig`."""
@@ -35,69 +36,70 @@ class Inferred:
     num_puzzle_identifiers: int | None
     """Rows of the puzzle table; None without one."""
     positions: int | None
-    """P + S, from a position table or a token-mixing MLP; None if positions are rotary."""
+    """P + S, from a position table or a token-mixing MLP; None if there is neither."""
 
 
-class CannotInferError(ValueError):
-    """The tensors are not those of an HRM or a TRM; the message says why, without naming the file."""
+class CannotInferArchError(ValueError):
+    """The tensors are not those of an HRM or a TRM. The message gives the reason, but not the file."""
 
 
-def infer_architecture(shapes: Shapes) -> Inferred:
-    """Reads core, widths, depths and tables off tensors named as in this project. Raises CannotInferError.
+def infer_architecture(shapes: Shapes) -> InferredArch:
+    """Infers core, widths, depths and tables. Names are those of this project, without prefix. Raises
+    CannotInferArchError.
 
-    Every width is that of most of the tensors that have it, so that a single misshaped one does not decide; whether
-    all of them fit is for the caller to compare.
+    Each width is the most frequent one among the tensors that have it, so a single wrong shape does not change the
+    result. The caller then compares all shapes with the inferred architecture.
     """
     layers = _layers(shapes)
     if "L_level" not in layers:
-        raise CannotInferError("inner.L_level.layers.0 is missing")
-    hidden_size = _most(
+        raise CannotInferArchError("inner.L_level.layers.0 is missing")
+    hidden_size = _majority_size(
         shapes, {EMBED_TOKENS: 1, "inner.lm_head.weight": 1, "inner.q_head.weight": 1} | _STATES
     )
-    vocab_size = _most(shapes, {EMBED_TOKENS: 0, "inner.lm_head.weight": 0})
+    vocab_size = _majority_size(shapes, {EMBED_TOKENS: 0, "inner.lm_head.weight": 0})
     core = "hrm" if "H_level" in layers else "trm"
     arch: dict[str, Any] = {"core": core, "hidden_size": hidden_size, "L_layers": layers["L_level"]}
     if core == "hrm":
         arch["H_layers"] = layers["H_level"]
-        # HRM derives it from the width of the table.
+        # HRM derives the length from puzzle_emb_ndim.
         arch["puzzle_emb_len"] = 0
-    widths = [(hidden_size, _most(shapes, _of_every_layer(shapes, ".mlp.down_proj.weight", 1)))]
-    mixing = _of_every_layer(shapes, ".mlp_t.down_proj.weight", 0)
+    widths = [(hidden_size, _majority_size(shapes, _layer_axes(shapes, ".mlp.down_proj.weight", 1)))]
+    mixing = _layer_axes(shapes, ".mlp_t.down_proj.weight", 0)
     positions = None
     arch["mlp_t"] = bool(mixing)
     if mixing:
-        positions = _most(shapes, mixing)
-        widths.append((positions, _most(shapes, dict.fromkeys(mixing, 1))))
+        positions = _majority_size(shapes, mixing)
+        widths.append((positions, _majority_size(shapes, dict.fromkeys(mixing, 1))))
     if EMBED_POS in shapes:
         arch["pos_encodings"] = "learned"
-        positions = _most(shapes, {EMBED_POS: 0})
+        positions = _majority_size(shapes, {EMBED_POS: 0})
     identifiers = None
     arch["puzzle_emb_ndim"] = 0
     if PUZZLE_TABLE in shapes:
-        identifiers = _most(shapes, {PUZZLE_TABLE: 0})
-        arch["puzzle_emb_ndim"] = _most(shapes, {PUZZLE_TABLE: 1})
+        identifiers = _majority_size(shapes, {PUZZLE_TABLE: 0})
+        arch["puzzle_emb_ndim"] = _majority_size(shapes, {PUZZLE_TABLE: 1})
     expansion = _expansion(widths)
     if expansion is not None:
         arch["expansion"] = expansion
-    return Inferred(arch, vocab_size, identifiers, positions)
+    return InferredArch(arch, vocab_size, identifiers, positions)
 
 
-def _most(shapes: Shapes, axes: Mapping[str, int]) -> int:
-    """The size that most of the tensors have along their axis."""
+def _majority_size(shapes: Shapes, axes: Mapping[str, int]) -> int:
+    """The most frequent size of the given axes: tensor name → axis."""
     sizes = [shapes[name][axis] for name, axis in axes.items() if len(shapes.get(name, ())) > axis]
     if not sizes:
-        raise CannotInferError(
+        raise CannotInferArchError(
             f"{next(iter(axes), 'inner.L_level.layers.0.mlp.down_proj.weight')} is missing"
         )
     return Counter(sizes).most_common(1)[0][0]
 
 
-def _of_every_layer(shapes: Shapes, ending: str, axis: int) -> dict[str, int]:
+def _layer_axes(shapes: Shapes, ending: str, axis: int) -> dict[str, int]:
     return {name: axis for name in shapes if _LAYER.match(name) and name.endswith(ending)}
 
 
 def _layers(shapes: Shapes) -> dict[str, int]:
-    """Blocks of each module; one that is missing in between is for the comparison of shapes to name."""
+    """Number of blocks in each module. A missing block in between is found later, when shapes are compared."""
     found: dict[str, int] = {}
     for name in shapes:
         if match := _LAYER.match(name):
@@ -106,7 +108,7 @@ def _layers(shapes: Shapes) -> dict[str, int]:
 
 
 def _expansion(widths: list[tuple[int, int]]) -> float | None:
-    """An expansion that gives every (size, inner width): 4 where it does, else the least multiple of ½ that does."""
+    """An expansion that gives every (size, inner width): 4 if it does, else the smallest such multiple of ½."""
     exact = [inner * 1.5 / size for size, inner in widths]
     for expansion in (4.0, *_HALVES, *exact):
         if all(swiglu_width(size, expansion) == inner for size, inner in widths):

@@ -1,6 +1,7 @@
-"""`all_config.yaml`, which the reference implementations of HRM and TRM write next to their checkpoints.
+"""Reads and writes `all_config.yaml`, which the reference implementations write next to their checkpoints.
 
-Their architecture and training settings have the names of ours; this module knows what surrounds them.
+The architecture and training settings have the same names in the reference and in this project. This module maps the
+structure around them.
 """
 
 from __future__ import annotations
@@ -27,45 +28,48 @@ _TRAIN = (
     "global_batch_size", "epochs", "lr", "lr_min_ratio", "lr_warmup_steps", "weight_decay", "beta1", "beta2",
     "puzzle_emb_lr", "puzzle_emb_weight_decay", "eval_interval", "seed",
 )  # fmt: skip
-# What the classes of the reference take where the file leaves it out.
+# Defaults of the reference's classes for settings that the file omits.
 _TRM_DEFAULTS = {"puzzle_emb_len": 16}
 
 
 def read_reference_config(text: str, where: str) -> Document:
-    """The file as it is. Raises ConfigError where it is no such file."""
+    """Parses an `all_config.yaml` without converting it. Raises ConfigError if it is not a configuration."""
     document = parse_yaml(text, where)
     if not isinstance(document, dict) or not isinstance(document.get("arch"), dict):
         raise ConfigError(
-            f"{where}: not a configuration of the reference; a mapping with the key arch is expected"
+            f"{where}: not a configuration of the reference; expected a mapping with the key arch"
         )
     if not isinstance(document["arch"].get("name"), str):
-        raise ConfigError(f"{where}: arch.name is missing; it names the model's class")
+        raise ConfigError(f"{where}: arch.name is missing; expected the name of the model's class")
     return document
 
 
-def config_beside(checkpoint: Path) -> Path | None:
-    """The `all_config.yaml` in a checkpoint's folder, if there is one."""
+def find_config_file(checkpoint: Path) -> Path | None:
+    """Path of the `all_config.yaml` in a checkpoint's folder; None if there is none."""
     path = checkpoint.parent / CONFIG_FILE
     return path if path.is_file() else None
 
 
 def read_config_file(path: Path) -> tuple[str, Document]:
-    """Text and content of an `all_config.yaml`. Raises ConfigError."""
+    """Reads an `all_config.yaml` and returns its text and its content. Raises ConfigError."""
     text = read_text(path)
     return text, read_reference_config(text, str(path))
 
 
-def ours_of(document: Document, where: str) -> Document:
-    """The settings of the reference's file as sections of ours. Raises ConfigError for a model we do not have."""
+def to_our_settings(document: Document, where: str) -> Document:
+    """Converts the reference's configuration to the sections `arch` and `train`.
+
+    Raises ConfigError for an unknown model.
+    """
     arch = document["arch"]
     core = _core(arch["name"], where)
     names = _ARCH + (_TRM_ARCH if core == "trm" else ())
     stated = (_TRM_DEFAULTS if core == "trm" else {}) | arch
     ours = {"core": core} | {name: stated[name] for name in names if name in stated}
-    # What the reference builds without, ours would take from the width.
+    # Without this key the reference builds no puzzle embedding. Our default would be hidden_size.
     ours.setdefault("puzzle_emb_ndim", 0)
     if core == "trm":
-        # It is ignored, and often written as 0.
+        # TRM ignores H_layers, and files often contain 0, which our schema refuses.
         ours.pop("H_layers", None)
     train = {name: document[name] for name in _TRAIN if name in document}
     loss = arch.get("loss")
@@ -76,11 +80,11 @@ def ours_of(document: Document, where: str) -> Document:
     return {"arch": ours, "train": train}
 
 
-def reference_of(preset: Preset, data_path: str, name: str) -> Document:
-    """What the reference would have written for a configuration of ours; `name` becomes that of the run."""
+def to_reference_config(preset: Preset, data_path: str, name: str) -> Document:
+    """Converts a preset to the reference's configuration. `name` becomes the run's name."""
     arch, train = preset.arch, preset.train
     is_trm = arch.core == "trm"
-    # `auto` is for machines that the reference does not run on.
+    # The reference has no `auto`. It runs only on hardware that supports bfloat16.
     dtype = "bfloat16" if arch.forward_dtype == "auto" else arch.forward_dtype
     architecture = {field: getattr(arch, field) for field in _ARCH + (_TRM_ARCH if is_trm else ())}
     architecture |= {
@@ -107,7 +111,7 @@ def reference_of(preset: Preset, data_path: str, name: str) -> Document:
 
 
 def data_path_of(document: Document) -> str | None:
-    """The dataset's folder that the reference's file names; of several the first."""
+    """The dataset folder in the reference's configuration. If there are several, the first."""
     paths: Any = document.get("data_paths") or document.get("data_path")
     path = paths[0] if isinstance(paths, list) and paths else paths
     return path if isinstance(path, str) else None
@@ -120,6 +124,6 @@ def _core(name: str, where: str) -> str:
     if "tinyrecursivereasoningmodel" in kind:
         return "trm"
     raise ConfigError(
-        f"{where}: arch.name is {name}; known: HierarchicalReasoningModel_ACTV1 (HRM) and "
+        f"{where}: arch.name: found {name}; accepted: HierarchicalReasoningModel_ACTV1 (HRM) or "
         "TinyRecursiveReasoningModel_ACTV1 (TRM)"
     )

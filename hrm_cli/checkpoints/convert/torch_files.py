@@ -1,6 +1,6 @@
-"""Reads and writes torch checkpoint files, which are pickles. They are read weights-only, so that no code in them runs.
+"""Reads and writes torch checkpoint files, which are pickles. They are loaded weights-only, so no code in them runs.
 
-The only place of this project that reads or writes one; `hrm convert` uses it for the reference's checkpoints.
+`hrm convert` uses this module for reference checkpoints. No other module of this project reads or writes a pickle.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class TorchFile:
     """The tensors by their names in the file."""
     step: int
     averaged: bool
-    """Whether the file also contained averaged weights, which then replace the others in `tensors`."""
+    """Whether the file also contained averaged (EMA) weights. They then replace the others in `tensors`."""
 
 
 def is_torch_file(path: Path) -> bool:
-    """Whether a file looks like one that `torch.save` wrote (or any pickle), judged by its first bytes."""
+    """Whether the first bytes of a file are those of a `torch.save` archive or of a pickle."""
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -48,18 +48,18 @@ def is_torch_file(path: Path) -> bool:
             with zipfile.ZipFile(path) as archive:
                 return any(name.endswith("data.pkl") for name in archive.namelist())
     except zipfile.BadZipFile:
-        # A damaged one, which its reader tells.
+        # A damaged archive. `read_torch_file` reports the damage.
         return True
     except OSError:
         return False
-    # A safetensors file begins with the length of its header, whose low byte may be that of a pickle.
+    # A safetensors file begins with the length of its header. Its low byte may equal the first byte of a pickle.
     return start.startswith(_PICKLE) and not (start[4:8] == bytes(4) and start.endswith(b"{"))
 
 
 def read_torch_file(path: Path) -> TorchFile:
-    """The tensors of a checkpoint file: a plain state dict, or one under the key `model` next to its optimizers.
+    """Reads a checkpoint file: a plain state dict, or a mapping with a state dict under the key `model`.
 
-    Raises CheckpointError for a file that would run code, that is damaged, or that holds something else.
+    Raises CheckpointError if the file would run code, is damaged, or contains something else.
     """
     content = _load(path)
     step = step_of(path) or 0
@@ -68,10 +68,12 @@ def read_torch_file(path: Path) -> TorchFile:
         tensors = dict(content["model"])
         average = content.get("ema_helper")
         if isinstance(average, Mapping) and average:
-            _check_tensors(path, average, "its averaged weights hold")
+            _check_tensors(path, average, "its averaged weights contain")
             unknown = [name for name in average if name not in tensors]
             if unknown:
-                raise CheckpointError(f"{path}: its averaged weights hold {unknown[0]}, its model does not")
+                raise CheckpointError(
+                    f"{path}: its averaged weights contain {unknown[0]}, but its model does not"
+                )
             tensors |= dict(average)
             averaged = True
         if type(stated := content.get("step")) is int and 0 <= stated <= _LAST_STEP:
@@ -80,24 +82,24 @@ def read_torch_file(path: Path) -> TorchFile:
         tensors = dict(content)
     else:
         raise CheckpointError(
-            f"{path}: holds {type(content).__name__}; a state dict (names and their tensors) is expected"
+            f"{path}: contains {type(content).__name__}; expected a state dict (names and their tensors)"
         )
     if not tensors:
-        raise CheckpointError(f"{path}: holds no tensors; a state dict is expected")
-    _check_tensors(path, tensors, "holds")
+        raise CheckpointError(f"{path}: contains no tensors; expected a state dict")
+    _check_tensors(path, tensors, "contains")
     return TorchFile(path, tensors, step, averaged)
 
 
 def step_of(path: Path) -> int | None:
-    """The step that a file's name states, as in `step_52080`; None where it states none."""
+    """The step in a file's name, as in `step_52080`; None if the name contains no step."""
     match = re.fullmatch(r"step_([0-9]{1,18})", path.name)
     return int(match[1]) if match else None
 
 
 def write_torch_file(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes a state dict, whole or not at all. Raises CheckpointError where it cannot be written."""
+    """Writes a state dict atomically. Raises CheckpointError if it cannot be written."""
     try:
-        # To a stream: torch would write the temporary name into the file.
+        # Given a path, torch would store the temporary file name in the archive. It does not for a stream.
         with written_whole(path) as partial, partial.open("wb") as file:
             torch.save(OrderedDict((name, tensor.detach().clone()) for name, tensor in tensors.items()), file)
     except (OSError, RuntimeError) as error:
@@ -108,33 +110,34 @@ def _load(path: Path) -> Any:
     try:
         is_archive = _is_sound_archive(path)
         with warnings.catch_warnings():
-            # torch remarks on pickle protocols that it may not read; whether it did is told below.
+            # torch warns about pickle protocols that it may not support. Failures are reported below.
             warnings.simplefilter("ignore")
-            # Mapped from disk where the format allows it: the puzzle tables of ARC are gigabytes.
+            # Memory-mapped if the format allows it: the puzzle tables of ARC take gigabytes.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except CheckpointError:
         raise
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
     except pickle.UnpicklingError as error:
-        wanted = _wanted_calls(path)
-        if not wanted:
+        calls = _unsafe_calls(path)
+        if not calls:
             raise CheckpointError(f"{path}: {_NOT_A_STATE_DICT} ({_first_line(error)})") from None
         raise CheckpointError(
-            f"{path}: refused: loading it would call {wanted[0]}, and hrm never runs code from a file. "
-            f"Nothing was run. hrm reads tensors only: if you trust the file, save its state dict alone "
-            f"with torch.save(model.state_dict(), FILE), and convert that"
+            f"{path}: refused: loading it would call {calls[0]}, and hrm never runs code from a file. "
+            f"Nothing was run. hrm reads tensors only. If you trust the file, save its state dict alone "
+            f"with torch.save(model.state_dict(), FILE), and convert that file"
         ) from None
     except Exception as error:
-        # Whatever a damaged file makes torch's readers stumble on: KeyError, EOFError, RuntimeError, ….
+        # torch raises many types of errors for damaged files: KeyError, EOFError, RuntimeError, ….
         raise CheckpointError(f"{path}: {_NOT_A_STATE_DICT} ({_first_line(error)})") from None
 
 
 def _is_sound_archive(path: Path) -> bool:
-    """Whether a file is the archive that torch writes (else an older form). Raises CheckpointError for a zip bomb.
+    """Whether a file is a torch zip archive, and not the older format. Raises CheckpointError for a zip bomb.
 
-    torch stores its entries as they are, so that they can be mapped: what is compressed, or larger than the file, no
-    torch wrote. An old file is pickles alone; the memory that it asks for is checked before it is read.
+    torch stores its entries uncompressed so that they can be memory-mapped. An archive with compressed entries, or
+    entries larger than the file, is therefore refused. A file in the older format consists of pickles; it is checked
+    for large buffers before it is loaded.
     """
     with open_regular(path) as file:
         size = file.seek(0, 2)
@@ -159,13 +162,13 @@ def _is_stored(entry: zipfile.ZipInfo, size: int) -> bool:
 
 
 def _refuse_large_buffers(path: Path, content: bytes, size: int) -> None:
-    """Raises CheckpointError for a pickle that names a bytearray, which torch would make of any size it states."""
+    """Raises CheckpointError if a pickle creates a bytearray, for which torch would allocate any stated size."""
     if b"bytearray" in content:
-        raise CheckpointError(f"{path}: {_NOT_A_STATE_DICT} (it asks for a bytearray)")
+        raise CheckpointError(f"{path}: {_NOT_A_STATE_DICT} (it creates a bytearray)")
 
 
-def _wanted_calls(path: Path) -> list[str]:
-    """The callables that a file's pickle would call, except harmless parts of tensors, found without running it."""
+def _unsafe_calls(path: Path) -> list[str]:
+    """The callables that a file's pickle would call, found without running it. Those that build tensors are omitted."""
     found: list[str] = []
     strings: list[str] = []
     try:
@@ -178,7 +181,7 @@ def _wanted_calls(path: Path) -> list[str]:
             with path.open("rb") as file:
                 content = file.read(_LARGEST_PICKLE)
         stream = io.BytesIO(content)
-        # An old file is several pickles, one after the other, then raw numbers, which end the reading.
+        # A file in the older format is a sequence of pickles followed by raw numbers. The loop ends at the numbers.
         while stream.tell() < len(content):
             for code, argument, _ in pickletools.genops(stream):
                 if code.name == "GLOBAL":
@@ -189,15 +192,15 @@ def _wanted_calls(path: Path) -> list[str]:
                     strings.append(argument)
     except (ValueError, OSError, StopIteration, IndexError, UnicodeDecodeError, OverflowError):
         pass
-    return [name for name in found if not _OF_TENSORS.fullmatch(name)]
+    return [name for name in found if not _TENSOR_CALLS.fullmatch(name)]
 
 
-_OF_TENSORS = re.compile(r"collections\.OrderedDict|torch\.\w+Storage|torch\._utils\._rebuild_\w+")
+_TENSOR_CALLS = re.compile(r"collections\.OrderedDict|torch\.\w+Storage|torch\._utils\._rebuild_\w+")
 _LARGEST_PICKLE = 64 << 20
-"""Bytes looked at of the part of a file that names what is in it."""
+"""Maximum number of bytes of a pickle that are inspected."""
 _LONGEST_NAME = 500
 _LAST_STEP = 10**18
-_NOT_A_STATE_DICT = "not a whole torch file that holds a state dict"
+_NOT_A_STATE_DICT = "not a complete torch file with a state dict"
 
 
 def _first_line(error: Exception) -> str:
@@ -205,20 +208,20 @@ def _first_line(error: Exception) -> str:
     return lines[0][:200] if lines else type(error).__name__
 
 
-def _check_tensors(path: Path, named: Mapping[Any, Any], holds: str) -> None:
+def _check_tensors(path: Path, named: Mapping[Any, Any], verb: str) -> None:
     for name, value in named.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise CheckpointError(
-                f"{path}: {holds} {name!r}, which is {type(value).__name__}, not a tensor; a state dict (names and "
-                "their tensors) is expected"
+                f"{path}: {verb} {name!r}, which is {type(value).__name__}, not a tensor; expected a state dict "
+                "(names and their tensors)"
             )
         if len(name) > _LONGEST_NAME or re.search("[0-9]{7}", name):
-            raise CheckpointError(f"{path}: {holds} {name!r:.100}, which is not a valid tensor name")
+            raise CheckpointError(f"{path}: {verb} {name!r:.100}, which is not a valid tensor name")
         if not value.dtype.is_floating_point or value.layout != torch.strided:
             kind = str(value.dtype).removeprefix("torch.")
-            raise CheckpointError(f"{path}: {name} holds {kind} numbers; weights are floating-point numbers")
+            raise CheckpointError(f"{path}: {name} has dtype {kind}; expected floating-point weights")
         if value.is_meta or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            # A few bytes that are repeated by their strides would become gigabytes when they are written.
+            # With a stride of 0, a few bytes would become gigabytes when the tensor is written.
             raise CheckpointError(
-                f"{path}: {name} of shape {list(value.shape)} has fewer numbers in the file than it states"
+                f"{path}: {name} has shape {list(value.shape)}, but the file contains fewer numbers"
             )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.data.format import Dataset
-from hrm_cli.puzzles.domain import stated_domain
+from hrm_cli.puzzles.domain import parse_domain
 from hrm_cli.puzzles.grids.domain import GridsDomain
 from hrm_cli.puzzles.grids.symmetry import relabel_fields, transforms_of, turn_fields
 
@@ -25,7 +25,7 @@ class GridCopies:
     @classmethod
     def of(cls, dataset: Dataset) -> GridCopies | None:
         """The copies of a dataset that claims symmetries of own puzzles; None for every other."""
-        domain = stated_domain(dataset.metadata.domain)
+        domain = parse_domain(dataset.metadata.domain)
         return cls(domain) if isinstance(domain, GridsDomain) else None
 
     def apply(
