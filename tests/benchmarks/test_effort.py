@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from hrm_cli.data.request import BuildRequest, build_request
 
@@ -27,8 +30,8 @@ def test_every_kind_has_a_line_and_none_solves_less_than_the_pass(tmp_path: Path
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "table.txt").read_text().splitlines()
     assert lines == done.stdout.splitlines()
-    searches = ["search-64", "search-64-rules", "search-512"]
-    kinds = ["pass", "depth", "copies-8", "restarts-8", "restarts-32", *searches]
+    kinds = ["pass", "depth", "copies-8", "search-64", "search-64-rules"]
+    kinds += ["restarts-8", "restarts-32", "search-512"]
     assert [line.split()[0] for line in lines[3:]] == kinds
     solved = [float(line.split()[1].rstrip("%")) for line in lines[3:]]
     assert min(solved) == solved[0] > 0
@@ -58,3 +61,36 @@ def test_a_dataset_folder_is_measured_by_set_and_selectors_are_compared(tmp_path
     assert found is not None, selectors
     among, verified, *others = map(int, found.groups())
     assert among == verified >= max(others) > 0
+
+
+@pytest.mark.slow(seconds=9)
+def test_an_interrupted_measurement_continues_and_another_one_is_refused(tmp_path: Path) -> None:
+    puzzles, records = tmp_path / "puzzles.csv", tmp_path / "records.jsonl"
+    puzzles.write_text("source,question\na,..1..4...3....2.\na,123412..........\na,.............4..\n")
+    words = ("bundled:sudoku-4x4", puzzles, "--kinds", "depth,search-64,search-512", "--records", records)
+    whole = run(*words)
+    assert whole.returncode == 0, whole.stderr
+    lines = records.read_text().splitlines(keepends=True)
+    kinds_of = [json.loads(line)["kind"] for line in lines[1:]]
+    assert kinds_of.count("pass") == 3
+    assert kinds_of.count("search-64") <= kinds_of.count("pass")
+    # Cut off within a line, as an interrupt may leave it.
+    records.write_text("".join(lines[:3]) + lines[3][:9])
+    again = run(*words)
+    assert again.returncode == 0, again.stderr
+    assert records.read_text().startswith("".join(lines[:3]))
+
+    def solved(text: str) -> list[str]:
+        return [" ".join(line.split()[:7]) for line in text.splitlines()[3:]]
+
+    assert solved(again.stdout) == solved(whole.stdout)
+    puzzles.write_text("source,question\na,..1..4...3....2.\n")
+    refused = run(*words)
+    assert refused.returncode == 2
+    assert "records.jsonl: its puzzles is" in refused.stderr
+
+
+def test_kinds_that_are_unknown_are_named(tmp_path: Path) -> None:
+    refused = run("bundled:sudoku-4x4", tmp_path / "absent.csv", "--kinds", "pass,deep")
+    assert refused.returncode == 2
+    assert "--kinds: deep unknown; known: pass, depth" in refused.stderr
