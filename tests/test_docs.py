@@ -22,7 +22,7 @@ import typer
 from hrm_cli.cli.app import COMMANDS, _load
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.presets import list_presets, load_preset
-from hrm_cli.runs.own_file import own_file
+from hrm_cli.runs.own_file import own_source
 
 from .documentation import FENCE, NAMES, PAGES, REPOSITORY
 
@@ -108,7 +108,7 @@ def check_line(words: list[str]) -> None:
     with command.make_context("hrm", rest) as context:
         params = context.params
     settings = params.get("overrides") or []
-    parse_overrides(own_file(settings)[1] if words[0] == "train" else settings)
+    parse_overrides(own_source(settings)[1] if words[0] == "train" else settings)
     preset = params.get("preset") or (params.get("name") if words[0] == "presets" else None)
     if preset is None or params.get("resume"):
         return

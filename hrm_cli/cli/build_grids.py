@@ -1,4 +1,4 @@
-"""`hrm build-dataset grids`: your own pairs of grids, from a file or a folder."""
+"""`hrm build-dataset grids`: pairs of grids from a file, a folder, the hub, reasoning-gym or a function."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ import typer
 
 from hrm_cli.cli.building import OutputDirOption, build_and_show
 from hrm_cli.cli.options import ForceOption, JsonOption, QuietOption, SeedOption, option
+from hrm_cli.errors import ConfigError
+
+
+def _list(name: str | None) -> None:
+    if name is None:
+        return
+    if name != "gym":
+        raise ConfigError(f"--list {name}: gym is expected")
+    from hrm_cli.cli.console import print_line
+    from hrm_cli.data.grids.gym import TASKS
+
+    width = max(map(len, TASKS))
+    for task in sorted(TASKS):
+        print_line(f"gym:{task:<{width}}  {TASKS[task].summary}")
+    raise typer.Exit
 
 
 def grids(
@@ -16,8 +31,9 @@ def grids(
         str,
         typer.Option(
             "--source",
-            metavar="FILE|DIR",
-            help="Your pairs: .csv, .tsv, .jsonl, .json or .npz, or a folder with train, validation and test files.",
+            metavar="FILE|DIR|hf:OWNER/NAME|gym:NAME|FILE.py:FUNCTION",
+            help="Your pairs: .csv, .tsv, .jsonl, .json, .npz or .parquet, a folder with train, validation and test "
+            "files, a dataset on the hub, a task of reasoning-gym, or a function that makes pairs.",
         ),
     ],
     input_column: Annotated[
@@ -40,6 +56,10 @@ def grids(
             metavar="rotations,reflections,symbols",
         ),
     ] = None,
+    num_train: Annotated[
+        int | None,
+        option("--num-train", "Training pairs to make (gym:NAME and FILE.py:FUNCTION only).", "1000", min=1),
+    ] = None,
     num_test: Annotated[
         int | None,
         option("--num-test", "Test pairs, if the source has none of its own.", "a tenth, at most 500"),
@@ -59,6 +79,16 @@ def grids(
         int | None,
         option("--test-subsample-size", "Test pairs sampled from the source's own test split.", "all"),
     ] = None,
+    listed: Annotated[
+        str | None,
+        typer.Option(
+            "--list",
+            metavar="gym",
+            is_eager=True,
+            callback=_list,
+            help="List the tasks of reasoning-gym, and exit.",
+        ),
+    ] = None,
     seed: SeedOption = None,
     force: ForceOption = False,
     quiet: QuietOption = False,
@@ -73,9 +103,12 @@ def grids(
         --symmetries rotations,reflections
       hrm build-dataset grids --output-dir data/mine --source pairs.csv \\
         --input-column before --output-column after
+      hrm build-dataset grids --output-dir data/maze --source gym:maze
+      hrm build-dataset grids --output-dir data/mine --source make.py:pair
 
     In text, / or line ends separate rows. A row is a symbol for each character (012/345), or symbols separated by
-    spaces or commas (red blue/blue red). Train, validation and test never share an input. Duplicates, conflicting
+    spaces or commas (red blue/blue red). A function gets a random.Random and returns (input,
+    output), or yields such pairs. Train, validation and test never share an input. Duplicates, conflicting
     outputs and leaks between splits are left out and named with their lines.
     """
     from hrm_cli.data.request import BuildRequest
@@ -85,6 +118,7 @@ def grids(
         "input_column": input_column,
         "output_column": output_column,
         "symmetries": [name.strip() for name in symmetries.split(",")] if symmetries else None,
+        "num_train": num_train,
         "num_test": num_test,
         "num_validation": num_validation,
         "subsample_size": subsample_size,

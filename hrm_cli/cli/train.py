@@ -105,10 +105,10 @@ def train(
 
     Ctrl-C saves a checkpoint and stops; --resume continues from there.
     """
-    from hrm_cli.runs.own_file import own_file, own_request
+    from hrm_cli.runs.own_file import own_request, own_source
 
-    file, overrides = own_file(overrides or ())
-    if not any((file, overrides, preset, checkpoint, data, resume, dry_run)):
+    source, overrides = own_source(overrides or ())
+    if not any((source, overrides, preset, checkpoint, data, resume, dry_run)):
         raise ConfigError(_what_to_train())
     refuse_preset_names(overrides or ())
     for word in overrides or ():
@@ -121,10 +121,10 @@ def train(
 
     request = TrainRequest(preset, overrides or (), data, output_dir, checkpoint, resume, seed, force)
     request.check()
-    if file is not None:
+    if source is not None:
         from hrm_cli.cli.console import ConsoleReporter
 
-        request = own_request(file, request, ConsoleReporter(quiet=quiet))
+        request = own_request(source, request, ConsoleReporter(quiet=quiet))
     if dry_run:
         _show_plan(request, processes, json=json, quiet=quiet)
     elif processes.are_launched:
@@ -136,7 +136,7 @@ def train(
 
         outcome = train_run(request, ConsoleReporter(quiet=quiet), find_device=device_of_command)
         show_outcome(outcome, json=json)
-        if file is not None and not json and outcome.result.signal_number is None:
+        if source is not None and not json and outcome.result.signal_number is None:
             _show_own(outcome)
         if outcome.result.signal_number is not None:
             raise typer.Exit(128 + outcome.result.signal_number)

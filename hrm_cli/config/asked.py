@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hrm_cli.config.data import DataConfig
+from hrm_cli.config.values import generates
 from hrm_cli.errors import ConfigError
 
 _BUILTIN = "builtin"
@@ -24,12 +25,9 @@ _OF_DOMAIN = {
     **dict.fromkeys(("augment", "num_aug"), ("sudoku", "maze", "arc")),
     "subsets": ("arc",),
     "test_subset": ("arc",),
-    **dict.fromkeys(
-        ("size", "num_train", "by_collection", "also"),
-        ("sudoku", "maze"),
-    ),
+    **dict.fromkeys(("size", "by_collection", "also"), ("sudoku", "maze")),
     "strict_split": ("sudoku", "maze", "arc"),
-    **dict.fromkeys(("num_test", "num_validation"), ("sudoku", "maze", "grids")),
+    **dict.fromkeys(("num_train", "num_test", "num_validation"), ("sudoku", "maze", "grids")),
 }
 
 
@@ -87,7 +85,7 @@ def _check_source(config: DataConfig, asked: Asked) -> None:
     _refuse(foreign, asked, f"has no meaning for the domain {domain}")
     if domain == "arc":
         return
-    if config.source == _BUILTIN:
+    if config.source == _BUILTIN or (domain == "grids" and generates(config.source)):
         _refuse(
             asked.names & set(_OF_FILES),
             asked,

@@ -79,3 +79,14 @@ class Section(BaseModel):
     """Base class of the sections. Unknown keys are refused, and values are immutable after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def names_function(text: str) -> bool:
+    """Whether a text has the form `FILE.py:FUNCTION`."""
+    file, _, name = text.rpartition(":")
+    return file.endswith(".py") and name.isidentifier()
+
+
+def generates(source: str) -> bool:
+    """Whether a source of own puzzles makes as many pairs as requested: `gym:NAME` or `FILE.py:FUNCTION`."""
+    return source.startswith("gym:") or names_function(source)

@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +97,26 @@ def download(
         if optional and "EntryNotFoundError" in kinds and "LocalEntryNotFoundError" not in kinds:
             return None
         raise error_type(f"{what}: {name} could not be fetched{_reason(error, address, advice)}") from error
+
+
+def snapshot(address: HubAddress, what: str, error_type: type[HRMError], patterns: Sequence[str]) -> Path:
+    """The local folder with the files of a dataset repository that match `patterns`, from the cache if up to date.
+
+    Raises `error_type`, its message beginning with `what`.
+    """
+    hub = _client(what, error_type)
+    options: dict[str, Any] = {"revision": address.revision} if address.revision else {}
+    if not _is_reachable(hub):
+        options["local_files_only"] = True
+    try:
+        return Path(
+            hub.snapshot_download(
+                address.repository, repo_type="dataset", allow_patterns=list(patterns), **options
+            )
+        )
+    except Exception as error:
+        advice = "check the name and the network, or download the files and give their folder"
+        raise error_type(f"{what}: could not be fetched{_reason(error, address, advice)}") from error
 
 
 def push_folder(

@@ -1,17 +1,19 @@
-"""`hrm train FILE`: a run from a file of the user's own pairs, with settings chosen by the size of its grids."""
+"""`hrm train SOURCE`: a run from a source of the user's own pairs, with settings chosen by the size of its grids."""
 
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hrm_cli.config.overrides import parse_overrides
-from hrm_cli.data.grids.pool import find_files
+from hrm_cli.config.values import generates, names_function
+from hrm_cli.data.grids.sources import is_source, pair_files
 from hrm_cli.errors import ConfigError, PuzzleError
-from hrm_cli.puzzles.grids.reading import ENDINGS, Columns, read_pairs
+from hrm_cli.puzzles.grids.reading import Columns, read_pairs
 from hrm_cli.puzzles.grids.symbols import cells_of_json, holds_words
 from hrm_cli.reporting import Reporter
 from hrm_cli.runs.request import TrainRequest
@@ -23,6 +25,10 @@ _SMALL, _MEDIUM = 100, 400
 """Cells of the largest grid, up to which a size of model is taken."""
 _LOOKED_AT = 1_000
 """Pairs whose sizes decide."""
+_GENERATED_FOR_SIZE = 100
+"""Pairs that a generator makes to find the sizes of its grids."""
+GENERATED = 5_000
+"""Training pairs that a generator makes, unless told otherwise."""
 _EXAMPLES = 2_000_000
 """Examples to visit at most: the time ends most runs earlier."""
 
@@ -40,19 +46,21 @@ class _Survey:
     """Whether all inputs have one size, and all outputs."""
 
 
-def own_file(words: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """The file or folder of pairs among the words of a command, and the other words, which are settings.
+def own_source(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The source of pairs among the arguments of a command, and the other arguments, which are settings.
 
-    Raises ConfigError where there are several files.
+    Raises ConfigError if there are several sources.
     """
-    files = [word for word in words if "=" not in word and Path(word).suffix.lower() in ENDINGS]
-    if len(files) > 1:
-        raise ConfigError(f"{' and '.join(files)}: one file of pairs is expected; a folder can hold several")
-    return (Path(files[0]) if files else None), [word for word in words if word not in files]
+    sources = [word for word in words if is_source(word)]
+    if len(sources) > 1:
+        raise ConfigError(
+            f"{' and '.join(sources)}: one source of pairs is expected; a folder can hold several files"
+        )
+    return (sources[0] if sources else None), [word for word in words if word not in sources]
 
 
-def own_request(file: Path, request: TrainRequest, reporter: Reporter) -> TrainRequest:
-    """The request with the dataset of `file`, and with settings for its size; those that the user gave stay.
+def own_request(source: str, request: TrainRequest, reporter: Reporter) -> TrainRequest:
+    """The request with the dataset of `source`, and with settings for its size; those that the user gave stay.
 
     Raises ConfigError, DatasetError or PuzzleError.
     """
@@ -62,22 +70,23 @@ def own_request(file: Path, request: TrainRequest, reporter: Reporter) -> TrainR
         ("--checkpoint", request.checkpoint),
     ):
         if value is not None:
-            raise ConfigError(f"{file} and {option}: a new model is trained on the file; omit one of them")
+            raise ConfigError(f"{source} and {option}: a new model is trained on {source}; omit one of them")
     given = parse_overrides(request.overrides).get("data", {})
     columns = Columns(*(None if given.get(f"{kind}_column") is None else str(given[f"{kind}_column"])
                         for kind in ("input", "output")))  # fmt: skip
-    survey = _survey(file, columns)
-    settings = [
-        "data.domain=grids",
-        f"data.source={json.dumps(str(file.expanduser().resolve()))}",
-    ]
+    settings = ["data.domain=grids", f"data.source={json.dumps(_absolute(source))}"]
+    pairs = int(given.get("num_train", GENERATED)) if generates(source) else None
+    if pairs is not None:
+        settings.append(f"data.num_train={pairs}")
     if request.preset is None:
+        survey = _survey(source, columns)
+        survey = survey if pairs is None else replace(survey, pairs=pairs)
         settings += _chosen(survey)
         reporter.note(
-            f"{file}: {survey.pairs:,} pairs, grids of up to {survey.cells:,} cells. Settings for this size, at most "
+            f"{source}: {survey.pairs:,} pairs, grids of up to {survey.cells:,} cells. Settings for this size, at most "
             f"{MINUTES} minutes; any can be given, as in train.max_minutes=30"
         )
-    folder = request.output_dir or Path("runs") / f"{file.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = request.output_dir or Path("runs") / f"{_name(source)}-{time.strftime('%Y%m%d-%H%M%S')}"
     return replace(
         request,
         preset=request.preset or PRESET,
@@ -86,15 +95,34 @@ def own_request(file: Path, request: TrainRequest, reporter: Reporter) -> TrainR
     )
 
 
-def _survey(file: Path, columns: Columns) -> _Survey:
+def _absolute(source: str) -> str:
+    file, colon, function = source.rpartition(":") if names_function(source) else (source, "", "")
+    return source if ":" in file else f"{Path(file).expanduser().resolve()}{colon}{function}"
+
+
+def _name(source: str) -> str:
+    """A name for the run's folder: `mine` for mine.csv, `maze` for gym:maze and make.py:maze, `NAME` for the hub."""
+    last = source.partition("?")[0].partition("@")[0].replace(":", "/").rstrip("/").rpartition("/")[2]
+    return Path(last).stem or "grids"
+
+
+def _survey(source: str, columns: Columns) -> _Survey:
     cells = pairs = 0
     shapes: dict[int, set[tuple[int, int]]] = {0: set(), 1: set()}
-    # Archives are unpacked when the dataset is built; for the choice of a model they are taken as small grids.
-    paths = [path for _, path in find_files(str(file)) if path.suffix.lower() != ".npz"]
-    for path in paths:
-        for pair in read_pairs(path, columns):
-            pairs += 1
-            if pairs <= _LOOKED_AT:
+    with tempfile.TemporaryDirectory() as scratch:
+        # Archives are unpacked only when the dataset is built; for the choice of a model their grids count as small.
+        paths = [
+            file.path
+            for file in pair_files(
+                source, Path(scratch), count=_GENERATED_FOR_SIZE, seed=0, report=lambda *_: None
+            )
+            if file.path.suffix.lower() != ".npz"
+        ]
+        for path in paths:
+            for pair in read_pairs(path, columns):
+                pairs += 1
+                if pairs > _LOOKED_AT:
+                    continue
                 for place, value in enumerate((pair.given, pair.wanted)):
                     words = isinstance(value, str) and holds_words(value)
                     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -15,6 +14,7 @@ from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.printable import shortened
 from hrm_cli.puzzles.domain import Grid, Puzzle, Unreadable
 from hrm_cli.puzzles.grids.domain import GridsDomain
+from hrm_cli.puzzles.grids.own_code import load_function, reason_of
 from hrm_cli.puzzles.grids.reading import ENDINGS, Columns, Pair, pair_of_line, read_pairs
 from hrm_cli.puzzles.grids.symbols import cells_of_json
 from hrm_cli.puzzles.text_lines import lines as lines_of
@@ -202,19 +202,7 @@ class OwnCheck:
     @classmethod
     def load(cls, text: str) -> OwnCheck:
         """The function that `FILE.py:FUNCTION` names. Raises ConfigError."""
-        file, _, name = text.rpartition(":")
-        if not file.endswith(".py") or not name.isidentifier():
-            raise ConfigError(f"--check {text}: FILE.py:FUNCTION is expected, as in rules.py:is_right")
-        path = Path(file)
-        if not path.is_file():
-            raise ConfigError(f"--check {text}: {file}: no such file")
-        try:
-            found = runpy.run_path(str(path)).get(name)
-        except Exception as error:
-            raise ConfigError(f"--check {text}: {file} cannot be run: {_told(error)}") from error
-        if not callable(found):
-            raise ConfigError(f"--check {text}: {file} has no function {name}")
-        return cls(text, found)
+        return cls(text, load_function(text, "--check"))
 
     def judged(self, solution: Solution, domain: GridsDomain) -> Solution:
         """An answered puzzle as solved or unsolved, every other as it is. Raises ConfigError if the function fails."""
@@ -223,14 +211,11 @@ class OwnCheck:
         try:
             is_right = self.function(domain.record(solution.puzzle.grid), domain.record(solution.answer))
         except Exception as error:
-            raise ConfigError(f"--check {self.name}: failed on {solution.where}: {_told(error)}") from error
+            raise ConfigError(
+                f"--check {self.name}: failed on {solution.where}: {reason_of(error)}"
+            ) from error
         if not isinstance(is_right, bool):
             raise ConfigError(f"--check {self.name}: returned {is_right!r:.40}; True or False is expected")
         if is_right:
             return replace(solution, status="solved", verified=True, one_pass=True)
         return replace(solution, status="unsolved", reason=f"refused by {self.name}")
-
-
-def _told(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from hrm_cli.config.asked import Asked
 from hrm_cli.config.data import DataConfig
-from hrm_cli.data.grids.pool import PairPool, Report, find_files
-from hrm_cli.data.grids.selection import Places, Selected, Wanted, select_pairs
+from hrm_cli.config.values import names_function
+from hrm_cli.data.grids.pool import PairPool
+from hrm_cli.data.grids.selection import LARGEST_SHARE, MOST_HELD_OUT, Places, Selected, Wanted, select_pairs
+from hrm_cli.data.grids.sources import Report, pair_files
 from hrm_cli.data.metadata import HELD_OUT_SPLITS, SPLITS
 from hrm_cli.data.summary import BuildSummary, SplitSize
 from hrm_cli.data.writer import DatasetWriter, check_target
@@ -64,17 +66,24 @@ def build_grids_dataset(
     check_target(output_dir, force=force)
     if config.source == "builtin":
         raise ConfigError("data.source (--source) is missing: name the file of your pairs")
+    if names_function(config.source) and "source" not in asked:
+        raise ConfigError(
+            f"data.source {config.source} is a function of your own, and code runs only when named on the command "
+            f"line: repeat it there (data.source={config.source}, or --source)"
+        )
     with DatasetWriter(output_dir, force=force) as writer:
         pool = PairPool(writer.scratch, tuple(config.symmetries))
+        wanted = _wanted(config, asked)
         try:
-            files = find_files(config.source)
+            count = _to_generate(config, wanted)
+            files = pair_files(config.source, writer.scratch, count=count, seed=config.seed, report=report)
             pool.read(files, Columns(config.input_column, config.output_column), report)
         except PuzzleError as error:
             raise DatasetError(str(error)) from None
         if not len(pool):
             raise DatasetError(f"{config.source}: holds no pairs; at least two are needed")
         rng = np.random.default_rng([config.seed, 7])
-        chosen = select_pairs(pool, _wanted(config, asked), rng)
+        chosen = select_pairs(pool, wanted, rng)
         domain, ranks = pool.domain()
         writing = time.perf_counter()
         sizes, notes = _write(writer, pool, chosen, domain, ranks, report)
@@ -111,6 +120,14 @@ def _wanted(config: DataConfig, asked: Asked) -> Wanted:
         return value if name in asked or value != usual[name] else None
 
     return Wanted(of("num_test"), of("num_validation"), config.subsample_size, config.test_subsample_size)
+
+
+def _to_generate(config: DataConfig, wanted: Wanted) -> int:
+    """Number of pairs that a generator makes: for training, and for the splits that are held out."""
+    usual = max(1, min(MOST_HELD_OUT, config.num_train // (LARGEST_SHARE - 2)))
+    test = usual if wanted.num_test is None else wanted.num_test
+    validation = usual if wanted.num_validation is None else wanted.num_validation
+    return config.num_train + test + validation
 
 
 def _augment(domain: GridsDomain) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,14 +16,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from hrm_cli.data.grids.sources import SPLIT_IDS, PairFile, Report
 from hrm_cli.errors import DatasetError, PuzzleError
 from hrm_cli.puzzles.grids.domain import GridsDomain
-from hrm_cli.puzzles.grids.reading import ACCEPTED, ENDINGS, SPLIT_NAMES, Columns, Pair, read_pairs
+from hrm_cli.puzzles.grids.reading import Columns, Pair, read_pairs
 from hrm_cli.puzzles.grids.symbols import MOST_SYMBOLS, Cells, cells_of_json, graphemes, holds_words
 from hrm_cli.puzzles.grids.symmetry import transforms_of, turned
 
-Report = Callable[[str, int, int | None], None]
-SPLIT_IDS = ("", "train", "validation", "test")
 _SHOWN = 5
 _REPORT_EVERY = 4096
 _MOST_LOOKED_AT = 100_000
@@ -60,33 +59,33 @@ class PairPool:
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def read(self, files: list[tuple[str, Path]], columns: Columns, report: Report) -> None:
-        """Reads files, each with the split it belongs to (empty where it does not say).
-
-        Raises DatasetError naming the first lines that are no pairs.
-        """
+    def read(self, files: list[PairFile], columns: Columns, report: Report) -> None:
+        """Reads the pairs of files. Raises DatasetError naming the first lines that are not pairs."""
         self.words = any(
             holds_words(value)
-            for _, path in files
-            if path.is_file() and path.suffix.lower() != ".npz"
-            for pair in islice(read_pairs(path, columns, self.scratch), _MOST_LOOKED_AT)
+            for file in files
+            if file.path.is_file() and file.path.suffix.lower() != ".npz"
+            for pair in islice(read_pairs(file.path, columns, self.scratch), _MOST_LOOKED_AT)
             for value in (pair.given, pair.wanted)
             if isinstance(value, str)
         )
         wrong: list[str] = []
         count = 0
         with (self.scratch / "cells").open("wb") as stream:
-            for split, path in files:
-                self.files.append(str(path))
-                for pair in read_pairs(path, columns, self.scratch):
+            for file in files:
+                self.files.append(
+                    str(file.path) if file.shown is None else file.shown.removesuffix(": pair ")
+                )
+                for pair in read_pairs(file.path, columns, self.scratch):
+                    where = file.where(pair.where)
                     try:
-                        self._append(pair, split or pair.split, stream)
+                        self._append(pair, where, file.split or pair.split, stream)
                     except PuzzleError as error:
                         count += 1
                         if count <= _SHOWN:
-                            wrong.append(f"  {pair.where}: {error}")
+                            wrong.append(f"  {where}: {error}")
                     if len(self) % _REPORT_EVERY == 0:
-                        report(f"reading {path.name}", len(self), None)
+                        report(f"reading {file.path.name}", len(self), None)
         if wrong:
             more = f"\n  and {count - _SHOWN:,} more" if count > _SHOWN else ""
             raise DatasetError(
@@ -95,14 +94,14 @@ class PairPool:
                 + f"{more}\nFix or remove these lines."
             )
 
-    def _append(self, pair: Pair, split: str, stream: BinaryIO) -> None:
+    def _append(self, pair: Pair, where: str, split: str, stream: BinaryIO) -> None:
         if pair.wanted is None:
             raise PuzzleError("there is no output; training needs input and output of every pair")
         grids = []
         for name, value in (("input", pair.given), ("output", pair.wanted)):
             self._spelled |= isinstance(value, str) and not self.words
             try:
-                grids.append(self._numbered(cells_of_json(value, words=self.words), pair.where))
+                grids.append(self._numbered(cells_of_json(value, words=self.words), where))
             except PuzzleError as error:
                 raise PuzzleError(f"{name}: {error}") from None
         given, wanted = grids
@@ -114,7 +113,7 @@ class PairPool:
         self._hashes.extend((given_hash, _hash(wanted), key))
         self._splits.append(SPLIT_IDS.index(split))
         self.names_splits |= bool(split)
-        self._place(pair.where)
+        self._place(where)
         for grid in grids:
             stream.write(grid.tobytes())
             self._end += grid.nbytes
@@ -213,34 +212,3 @@ def _relabeled(grid: NDArray[np.integer]) -> NDArray[np.uint16]:
     ranks = np.empty(len(first), np.uint16)
     ranks[np.argsort(first)] = np.arange(len(first))
     return ranks[inverse].reshape(grid.shape)
-
-
-def find_files(source: str) -> list[tuple[str, Path]]:
-    """The files that a source names, each with its split (empty where it has none). Raises DatasetError."""
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise DatasetError(f"source {source}: does not exist; accepted: {ACCEPTED}")
-    if not path.is_dir():
-        return [("", path)]
-    found: dict[str, Path] = {}
-    whole: list[Path] = []
-    for entry in sorted(path.iterdir()):
-        split = SPLIT_NAMES.get(entry.stem.lower() if entry.is_file() else entry.name.lower())
-        is_data = entry.suffix.lower() in ENDINGS if entry.is_file() else any(entry.glob("*.npy"))
-        if is_data and split is not None:
-            if split in found:
-                raise DatasetError(
-                    f"source {source}: {found[split].name} and {entry.name} are both the {split} split"
-                )
-            found[split] = entry
-        elif is_data and entry.is_file():
-            whole.append(entry)
-    if found and "train" not in found:
-        raise DatasetError(f"source {source}: there are {', '.join(found)}, but no train file")
-    if found:
-        return [(split, found[split]) for split in SPLIT_IDS if split in found]
-    if any(path.glob("*.npy")):
-        return [("", path)]
-    if not whole:
-        raise DatasetError(f"source {source}: the folder holds no pairs; accepted: {ACCEPTED}")
-    return [("", entry) for entry in whole]

@@ -24,11 +24,15 @@ SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation"
 """Accepted names of the splits in files and records."""
 INPUTS = ("input", "question", "puzzle", "inputs", "x")
 OUTPUTS = ("output", "answer", "solution", "outputs", "labels", "target", "y")
-ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".npz")
+ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".npz", ".parquet")
 ACCEPTED = (
-    "a .csv or .tsv file with columns input and output, .jsonl, .json, .npz, or a folder with train, validation and "
-    "test files of these, or with inputs.npy and outputs.npy"
+    "a .csv or .tsv file with columns input and output, .jsonl, .json, .npz, .parquet, or a folder with train, "
+    "validation and test files of these, or with inputs.npy and outputs.npy; hf:OWNER/NAME, gym:NAME, FILE.py:FUNCTION"
 )
+
+
+_PARQUET_ROWS = 1024
+"""Rows of a Parquet file in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +220,27 @@ def _archive(path: Path, columns: Columns, scratch: Path | None) -> Iterator[Pai
     yield from _array_pairs(path, files[at[0]], files[at[1]] if at[1] >= 0 else None)
 
 
+def _parquet(path: Path, columns: Columns, scratch: Path | None) -> Iterator[Pair]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise PuzzleError(
+            f"{path}: reading Parquet needs the package pyarrow; `pip install pyarrow` installs it"
+        ) from None
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield _pair(record, f"{path}: row {number}", columns)
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        raise PuzzleError(
+            f"{path}: not a readable Parquet file ({str(error).splitlines()[0]:.200})"
+        ) from None
+
+
 def _arrays_of_folder(path: Path, columns: Columns, scratch: Path | None) -> Iterator[Pair]:
     files = {file.stem: file for file in sorted(path.glob("*.npy"))}
     at = _places(list(files), columns, str(path))
@@ -259,4 +284,5 @@ _READERS: dict[str, Callable[[Path, Columns, Path | None], Iterator[Pair]]] = {
     ".ndjson": _json_lines,
     ".json": _json,
     ".npz": _archive,
+    ".parquet": _parquet,
 }

@@ -1,0 +1,41 @@
+"""Functions in the user's own Python files, named as `FILE.py:FUNCTION` on the command line.
+
+The code runs with the rights of the command, and only because the user named it there: no dataset, preset or
+checkpoint can name code.
+"""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hrm_cli.config.values import names_function
+from hrm_cli.errors import ConfigError
+
+
+def load_function(text: str, option: str) -> Callable[..., Any]:
+    """Runs the file of `FILE.py:FUNCTION` and returns the function. `option` starts messages, as in `--check`.
+
+    Raises ConfigError if the file cannot be run or lacks the function.
+    """
+    file, _, name = text.rpartition(":")
+    if not names_function(text):
+        raise ConfigError(f"{option} {text}: FILE.py:FUNCTION is expected, as in rules.py:is_right")
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"{option} {text}: {file}: no such file")
+    try:
+        found = runpy.run_path(str(path)).get(name)
+    except Exception as error:
+        raise ConfigError(f"{option} {text}: {file} cannot be run: {reason_of(error)}") from error
+    if not callable(found):
+        raise ConfigError(f"{option} {text}: {file} has no function {name}")
+    return found
+
+
+def reason_of(error: Exception) -> str:
+    """The type of an exception and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
