@@ -103,7 +103,7 @@ def check_line(words: list[str]) -> None:
         return
     words = [word for word in words if word != "--debug"]
     command, rest = find_command(words)
-    if "--help" in rest:
+    if "--help" in rest or "--list" in rest:  # they print and exit while the line is parsed
         return
     with command.make_context("hrm", rest) as context:
         params = context.params
