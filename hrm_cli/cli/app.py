@@ -90,7 +90,7 @@ def _root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error. May stand anywhere on the line.")
+        bool, typer.Option("--debug", help="Show the traceback of an error. Accepted anywhere on the line.")
     ] = False,
 ) -> None:
     """The Hierarchical Reasoning Model: datasets, training, evaluation, solving.

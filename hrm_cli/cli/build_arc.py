@@ -50,7 +50,7 @@ def arc(
         ),
     ] = None,
     subsample_size: Annotated[
-        int | None, option("--subsample-size", "Number of tasks sampled from those without a test.", "all")
+        int | None, option("--subsample-size", "Number of tasks sampled from the other subsets.", "all")
     ] = None,
     test_subsample_size: Annotated[
         int | None, option("--test-subsample-size", "Number of tasks sampled from the test subset.", "all")
@@ -77,10 +77,10 @@ def arc(
       hrm build-dataset arc -o data/mine --source kaggle/arc-agi --num-aug 1000 \\
         --subsets training,evaluation,concept --test-subset evaluation
 
-    The model trains on the demonstrations of a test task, never on its test pairs. A pair of another task that
-    repeats a test pair is left out. Tasks and pairs that repeat one as an augmented copy are named; --strict-split
-    leaves them out. Every grid is checked: rectangular, 1 to 30 rows and columns, whole numbers from
-    0 to 9.
+    The model trains on the demonstrations of a test task, never on its test pairs. A training pair that equals a test
+    pair is left out. Training tasks and pairs that are rotated, mirrored or recolored copies of those tested are
+    named; --strict-split leaves them out. Every grid is checked: rectangular, 1 to 30 rows and columns, whole numbers
+    from 0 to 9.
     """
     from hrm_cli.data.request import BuildRequest
 

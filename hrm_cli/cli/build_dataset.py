@@ -34,7 +34,7 @@ def build() -> None:
     """Build a dataset of puzzles.
 
     \b
-    Example:
+    Examples:
       hrm build-dataset sudoku -o data/sudoku --num-train 1000 --num-aug 1000
       hrm build-dataset arc --output-dir data/arc-1 --num-aug 1000
     """

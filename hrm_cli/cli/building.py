@@ -38,8 +38,9 @@ AlsoOption = Annotated[
     typer.Option(
         "--also",
         metavar="'{KEY: VALUE, …}'",
-        help="An additional source; may be repeated. Keys: source, clues, num_train and similar; the "
-        "other options give the rest. hrm eval reports each source.",
+        help="An additional source; may be repeated. Keys: source, num_train, num_test and more; a missing key "
+        "takes the value of its option (test puzzles, validation puzzles, variations: none). hrm eval reports each "
+        "source.",
         show_default=False,
     ),
 ]

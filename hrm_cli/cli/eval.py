@@ -57,14 +57,14 @@ def evaluate(
         str | None,
         typer.Option(
             "--max-steps",
-            help="Reasoning (ACT) steps at most; several, as in 16,64,256, give the accuracy at each.",
+            help="Maximum number of reasoning (ACT) steps; several, as in 16,64,256, give the accuracy at each.",
             show_default="as trained",
             metavar="N[,N…]",
             callback=_refuse_other_depths,
         ),
     ] = None,
     halt: HaltOption = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Puzzles in a batch.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Batch size.")] = None,
     max_puzzles: Annotated[
         int | None, typer.Option("--max-puzzles", min=1, help="Only the first N puzzles.")
     ] = None,
@@ -132,8 +132,8 @@ def evaluate(
         float | None,
         option(
             "--fail-under",
-            "End with status 1 if the accuracy is lower: the exact accuracy, with effort where that is "
-            "evaluated; for ARC tasks pass@2.",
+            "End with status 1 if the accuracy is lower than SHARE, such as 0.95: the exact accuracy (after all "
+            "evaluated effort); for ARC tasks, pass@2.",
             metavar="SHARE",
             min=0,
             max=1,

@@ -27,8 +27,8 @@ def info(device: DeviceOption = "auto", json: JsonOption = False) -> None:
       hrm info --device cpu
       hrm info --json
 
-    Paste the output into a bug report: your home folder is written as ~, and of the environment only settings for
-    hrm, torch and numba are shown.
+    Paste the output into a bug report. Your home folder is written as ~, and only the environment variables of hrm,
+    torch and numba are shown.
     """
     from hrm_cli.cli import console
     from hrm_cli.models.device import resolve_device

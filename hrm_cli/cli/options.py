@@ -105,7 +105,14 @@ def run_folder_option(default: str) -> Any:
 
 _PRESET = "A packaged preset (see `hrm presets`) or a YAML file."
 PresetOption = Annotated[str, typer.Option("--preset", metavar="NAME", help=_PRESET)]
-PresetArgument = Annotated[str, typer.Argument(metavar="NAME", help=_PRESET, autocompletion=complete_presets)]
+
+
+def preset_argument(metavar: str = "NAME") -> Any:
+    """A preset as a positional argument."""
+    return typer.Argument(metavar=metavar, help=_PRESET, autocompletion=complete_presets)
+
+
+PresetArgument = Annotated[str, preset_argument()]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -211,14 +218,28 @@ RestartsOption = Annotated[
     ),
 ]
 NoiseInitOption = Annotated[
-    float | None, option("--noise-init", "Noise on the states at each start.", "1", min=0, panel=SEARCH)
+    float | None,
+    option(
+        "--noise-init",
+        "Restarts: standard deviation of the noise on the initial states.",
+        "1",
+        min=0,
+        panel=SEARCH,
+    ),
 ]
 NoiseOption = Annotated[
-    float | None, option("--noise", "Noise on the states at every step.", "0", min=0, panel=SEARCH)
+    float | None,
+    option(
+        "--noise",
+        "Restarts: standard deviation of the noise on the states at every step.",
+        "0",
+        min=0,
+        panel=SEARCH,
+    ),
 ]
 SecondsOption = Annotated[
     float | None,
     option(
-        "--max-seconds", "Time limit for everything after the first answers.", "no limit", min=0, panel=SEARCH
+        "--max-seconds", "Time limit for all stages after the first pass.", "no limit", min=0, panel=SEARCH
     ),
 ]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from hrm_cli.cli import console
-from hrm_cli.cli.options import ForceOption, JsonOption, Overrides, PresetArgument
+from hrm_cli.cli.options import ForceOption, JsonOption, Overrides, PresetArgument, preset_argument
 from hrm_cli.cli.render.help import PlainCommand, PlainGroup
 from hrm_cli.config.presets import list_presets
 from hrm_cli.config.resolved import diff_presets, explained_yaml, resolved_yaml
@@ -100,7 +100,11 @@ def copy(
 
 
 @app.command(cls=PlainCommand)
-def diff(a: PresetArgument, b: PresetArgument, json: JsonOption = False) -> None:
+def diff(
+    a: Annotated[str, preset_argument("A")],
+    b: Annotated[str, preset_argument("B")],
+    json: JsonOption = False,
+) -> None:
     """Show the settings in which two configurations differ.
 
     \b
