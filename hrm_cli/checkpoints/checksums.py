@@ -1,4 +1,4 @@
-"""Checksums of the files a run writes, so that corruption is found before a model is trained or used.
+"""Writes safetensors files, and checksums, so that corruption is found before a model is trained or used.
 
 A checksum covers the content and not the file's bytes, because other programs may write the same tensors in another
 order. Files written by earlier versions have no checksum and are accepted.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 CHECKSUM = "checksum"
@@ -46,3 +48,14 @@ def with_checksum(document: Mapping[str, Any]) -> dict[str, Any]:
 def is_intact(document: Mapping[str, Any]) -> bool:
     """Whether a JSON object matches its checksum; True if it has none."""
     return agrees(with_checksum(document)[CHECKSUM], document.get(CHECKSUM))
+
+
+def save_tensors(
+    tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes a safetensors file. The caller handles atomicity and syncing."""
+    # safetensors ignores the umask and writes files that only the owner can read. Others could not use a shared run.
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(dict(tensors), path, metadata=None if metadata is None else dict(metadata))
+    path.chmod(mode)

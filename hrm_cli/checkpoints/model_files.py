@@ -20,10 +20,9 @@ from torch import Tensor
 
 from hrm_cli.checkpoints.bundled import ENTRY as BUNDLED_ENTRY
 from hrm_cli.checkpoints.bundled import SCHEME, BundledFacts, bundled_models, named_model
-from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of
+from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of, save_tensors
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts, parse_facts, parse_step
 from hrm_cli.checkpoints.pointers import read_pointer
-from hrm_cli.checkpoints.tensor_files import save_tensors
 from hrm_cli.config.schema import Preset
 from hrm_cli.config.validation import parse_stored_preset
 from hrm_cli.errors import CheckpointError, ConfigError, nearest

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ import typer
 
 from hrm_cli import __version__
 from hrm_cli.cli import completion, console, streams
-from hrm_cli.cli.render.help import PlainCommand, PlainGroup
+from hrm_cli.cli.render.help import PlainGroup, load_command, plain_command
 from hrm_cli.environment import cpu_kernels_enabled, limit_spinning
 from hrm_cli.errors import EXIT_FAULT, HRMError, fault
 from hrm_cli.printable import printable
@@ -52,7 +51,7 @@ class LazyGroup(PlainGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         for name, (_, summary) in COMMANDS.items():
-            self.add_command(_plain_command(name, _stand_in, summary), name)
+            self.add_command(plain_command(name, _stand_in, summary), name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Finds the command at the start of `args` and replaces its placeholder by the real command."""
@@ -65,18 +64,7 @@ def _stand_in() -> None:
 
 
 def _load(name: str) -> Any:
-    module, _, attribute = COMMANDS[name][0].partition(":")
-    target = getattr(importlib.import_module(module), attribute)
-    if isinstance(target, typer.Typer):
-        return typer.main.get_group(target)
-    return _plain_command(name, target)
-
-
-def _plain_command(name: str, function: Callable[..., None], summary: str | None = None) -> Any:
-    # Help is plain text, because Rich's boxes break long lines and its markup removes [brackets].
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(name, cls=PlainCommand, help=summary)(function)
-    return typer.main.get_command(app)
+    return load_command(name, COMMANDS[name][0])
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from hrm_cli.cli.build_arc import arc
-from hrm_cli.cli.build_grids import grids
-from hrm_cli.cli.build_maze import maze
 from hrm_cli.cli.building import (
     AlsoOption,
     AugmentOption,
@@ -24,9 +21,26 @@ from hrm_cli.cli.building import (
     further_sources,
 )
 from hrm_cli.cli.options import ForceOption, JsonOption, QuietOption, SeedOption, option
-from hrm_cli.cli.render.help import PlainCommand, PlainGroup
+from hrm_cli.cli.render.help import CommandTable, PlainGroup
 
-app = typer.Typer(cls=PlainGroup, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+KINDS = {
+    "sudoku": "hrm_cli.cli.build_dataset:sudoku",
+    "maze": "hrm_cli.cli.build_maze:maze",
+    "arc": "hrm_cli.cli.build_arc:arc",
+    "grids": "hrm_cli.cli.build_grids:grids",
+}
+"""Kind of puzzles → the command that builds a dataset of it."""
+
+
+class KindGroup(PlainGroup):
+    """The group of these commands."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = CommandTable(KINDS)
+
+
+app = typer.Typer(cls=KindGroup, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
 
 @app.callback()
@@ -40,7 +54,6 @@ def build() -> None:
     """
 
 
-@app.command(cls=PlainCommand)
 def sudoku(
     output_dir: OutputDirOption,
     source: Annotated[
@@ -148,8 +161,3 @@ def sudoku(
     }
     request = BuildRequest("sudoku", output_dir, given, force=force, as_options=True)
     build_and_show(request, json=json, quiet=quiet)
-
-
-app.command(cls=PlainCommand)(maze)
-app.command(cls=PlainCommand)(arc)
-app.command(cls=PlainCommand)(grids)

@@ -107,12 +107,17 @@ def _write_puzzles(test: Dataset, file: Path) -> None:
 
 
 def _solve(checkpoint: Path, puzzle_file: Path, *, quiet: bool) -> None:
-    # Call the same command that the text shows, so that the output is what the user would get.
-    from hrm_cli.cli.solve import solve
+    # What the command that the text shows does, so that the output is what the user would get.
+    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.render.solutions import Report
+    from hrm_cli.solving.request import SolveRequest
+    from hrm_cli.solving.session import solve_request
 
+    report = Report(json=False, trace=True, quiet=quiet)
+    request = SolveRequest((str(puzzle_file),), checkpoint, trace=True)
     # Unsolved puzzles are shown as unsolved; they do not make the demo fail.
     with contextlib.suppress(typer.Exit):
-        solve([str(puzzle_file)], checkpoint=checkpoint, trace=True, quiet=quiet)
+        report.finish(solve_request(request, report, find_device=device_of_command))
 
 
 _BUILDING = (

@@ -29,7 +29,6 @@ from hrm_cli.cli.options import (
     seed_option,
 )
 from hrm_cli.errors import ConfigError
-from hrm_cli.printable import counted
 
 if TYPE_CHECKING:
     from hrm_cli.runs.execution import RunOutcome
@@ -132,6 +131,7 @@ def train(
     else:
         from hrm_cli.cli.console import ConsoleReporter
         from hrm_cli.cli.devices import device_of_command
+        from hrm_cli.cli.render.figures import show_outcome
         from hrm_cli.runs.execution import train_run
 
         outcome = train_run(request, ConsoleReporter(quiet=quiet), find_device=device_of_command)
@@ -173,7 +173,7 @@ Start one of them:
 def _show_plan(request: TrainRequest, processes: Processes, *, json: bool, quiet: bool) -> None:
     from hrm_cli.cli import console
     from hrm_cli.cli.devices import device_of_command
-    from hrm_cli.runs.dry_run import plan_and_measure
+    from hrm_cli.runs.execution import plan_and_measure
     from hrm_cli.runs.plan import RunPlan, plan_lines
 
     if processes.are_launched:
@@ -191,38 +191,3 @@ def _show_plan(request: TrainRequest, processes: Processes, *, json: bool, quiet
     else:
         console.print_line(measured.time_line())
         console.print_line("Dry run: nothing was kept.")
-
-
-def show_outcome(outcome: RunOutcome, *, json: bool) -> None:
-    """Prints how a run ended."""
-    from hrm_cli.cli import console
-
-    if json:
-        console.print_json(outcome.document())
-    else:
-        _render(outcome)
-
-
-def _render(outcome: RunOutcome) -> None:
-    from hrm_cli.cli import console
-    from hrm_cli.cli.render.paragraphs import print_paragraph
-
-    result = outcome.result
-    reasons = {
-        "finished": "Finished",
-        "patience": "Stopped early: no better exact accuracy",
-        "max_minutes": "Stopped: train.max_minutes reached",
-        "interrupted": "Interrupted and saved",
-    }
-    console.print_line(
-        f"{reasons[result.reason]} after {counted(result.step, 'step')}, {result.seconds:.0f} s of training."
-    )
-    if result.best is not None:
-        console.print_line(
-            f"Best exact accuracy {result.best.exact_accuracy:.2%} at step {result.best.step:,}."
-        )
-    if outcome.drift is not None:
-        print_paragraph(outcome.drift.describe())
-    console.print_line(f"Checkpoint: {result.checkpoint}")
-    if result.reason == "interrupted":
-        console.print_line(f"Continue with: hrm train --resume {outcome.folder}")

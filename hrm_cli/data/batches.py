@@ -21,9 +21,9 @@ from hrm_cli.config.values import LARGEST_SEED
 from hrm_cli.data.arc.online import ArcCopies, is_arc
 from hrm_cli.data.augmentation import OnlineAugmentation
 from hrm_cli.data.format import Dataset
-from hrm_cli.data.grids.online import GridCopies
 from hrm_cli.data.metadata import IGNORED_LABEL, read_metadata
 from hrm_cli.errors import ConfigError, DatasetError
+from hrm_cli.puzzles.grids.symmetry import GridCopies
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class TrainingBatches(Iterator[Batch]):
         self._seed = seed
         is_online = dataset.metadata.augment == "online"
         self._copies = ArcCopies.of(dataset) if is_online and is_arc(dataset) else None
-        self._grids = GridCopies.of(dataset) if is_online else None
+        self._grids = GridCopies.of(dataset.metadata.domain) if is_online else None
         other = self._copies is None and self._grids is None
         self._augmentation = OnlineAugmentation.of(dataset) if is_online and other else None
         self._owner = _owners(dataset)

@@ -5,10 +5,11 @@ Settings that have no effect for the source (because of its own test set or coll
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,6 +26,22 @@ from hrm_cli.data.writer import DatasetWriter, check_target
 from hrm_cli.errors import ConfigError
 from hrm_cli.files import peak_memory_mb
 from hrm_cli.puzzles.domain import PAD
+
+
+class Builder(Protocol):
+    """Builds the datasets of one domain, as `build_dataset` does."""
+
+    def __call__(
+        self, config: DataConfig, output_dir: Path, *, force: bool, report: Report, asked: Asked
+    ) -> BuildSummary:
+        """Raises ConfigError, PuzzleError or DatasetError, and then leaves no files."""
+
+
+BUILDERS = {
+    "arc": "hrm_cli.data.arc.build:build_arc_dataset",
+    "grids": "hrm_cli.data.grids.build:build_grids_dataset",
+}
+"""Domains with a builder of their own: ARC tasks are augmented as a whole; own puzzles have no rules."""
 
 
 def check_sources(sources: Sequence[Source], config: DataConfig, asked: Asked) -> list[str]:
@@ -77,15 +94,10 @@ def build_dataset(
     Raises ConfigError, PuzzleError or DatasetError, and then leaves no files.
     """
     report = report or (lambda stage, done, total: None)
-    if config.domain == "arc":
-        # ARC tasks are augmented as a whole and get identifiers, so they have their own builder.
-        from hrm_cli.data.arc.build import build_arc_dataset
-
-        return build_arc_dataset(config, output_dir, force=force, report=report)
-    if config.domain == "grids":
-        from hrm_cli.data.grids.build import build_grids_dataset
-
-        return build_grids_dataset(config, output_dir, force=force, report=report, asked=asked)
+    if config.domain in BUILDERS:
+        module, _, name = BUILDERS[config.domain].partition(":")
+        build: Builder = getattr(importlib.import_module(module), name)
+        return build(config, output_dir, force=force, report=report, asked=asked)
     started = time.perf_counter()
     check_target(output_dir, force=force)
     configs = config.sources

@@ -11,11 +11,13 @@ I inner width of the SwiGLU.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from hrm_cli.models.attention import attend
 from hrm_cli.models.cuda import kernels as cuda
@@ -162,3 +164,24 @@ def swiglu(x: Tensor, weights: SwiGLUWeights) -> Tensor:
         return F.linear(cuda.gated(x, weights.gate_up), weights.down)
     gate, up = F.linear(x, weights.gate_up).chunk(2, dim=-1)
     return F.linear(F.silu(gate) * up, weights.down)
+
+
+class NoInitWeights(TorchFunctionMode):
+    """Within this context, torch's own layers leave their weights undefined.
+
+    On the meta device, initializing a weight would import torch's compiler, which takes seconds. On other devices the
+    weights are overwritten anyway, and initializing them would advance the global generator.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Calls `func`, unless it initializes a tensor."""
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == torch.nn.init.__name__:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)

@@ -54,7 +54,7 @@ def build_model(
     from hrm_cli.models.attention import choose_attention
     from hrm_cli.models.choices import choose_kernels
     from hrm_cli.models.device import resolve_dtype
-    from hrm_cli.models.no_init_weights import NoInitWeights
+    from hrm_cli.models.layers import NoInitWeights
 
     check_core(arch.core)
     options = {}

@@ -118,7 +118,7 @@ class TokenSymmetries:
 
     def apply_both(self, inputs: Tokens, labels: Tokens) -> tuple[Tokens, Tokens]:
         """Applies the symmetries to puzzles and answers `[n, S]` in one pass: much faster than two `apply` calls."""
-        from hrm_cli.puzzles.symmetry_kernels import apply_both
+        from hrm_cli.puzzles.compiled import apply_both
 
         moved = np.empty(self.cells.shape, np.uint8), np.empty(self.cells.shape, np.uint8)
         plain = np.ascontiguousarray(inputs, np.uint8), np.ascontiguousarray(labels, np.uint8)

@@ -1,10 +1,15 @@
-"""Trains a prepared run: builds the model, restores checkpoints, evaluates during training, reports and writes."""
+"""Trains a prepared run: builds the model, restores checkpoints, evaluates during training, reports and writes.
+
+A dry run measures the first steps instead, and removes everything created for it.
+"""
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +25,20 @@ from hrm_cli.models.act import ACTModel
 from hrm_cli.models.device import resolve_device
 from hrm_cli.models.out_of_memory import memory_errors_reported, training_settings
 from hrm_cli.reporting import Reporter, Silent
-from hrm_cli.runs.plan import RunPlan, plan_lines, plan_run
+from hrm_cli.runs.folder import RunStatus
+from hrm_cli.runs.listeners import ProgressListener, TimeEstimate, describe_run, make_trackers
+from hrm_cli.runs.plan import MEASURED_STEPS, RunPlan, plan_lines, plan_run, seconds_left, time_line
 from hrm_cli.runs.preparing import PreparedRun, dataset_facts, prepare_run, write_configuration
-from hrm_cli.runs.progress import ProgressListener, TimeEstimate, describe_run
 from hrm_cli.runs.request import TrainRequest
-from hrm_cli.runs.status import RunStatus
-from hrm_cli.runs.trackers import make_trackers
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import TrainResult, train
+from hrm_cli.training.prefetch import Prefetcher
 from hrm_cli.training.resuming import go_on_from, load_training_state
 from hrm_cli.training.run import Run
 from hrm_cli.training.starting import freeze, start_new
 from hrm_cli.training.state import Plan, TrainState, initial_state, make_plan
+from hrm_cli.training.step import train_one_step
 
 FindDevice = Callable[[str], torch.device]
 """Resolves a device name (`train.device`)."""
@@ -224,3 +230,95 @@ def _evaluation(prepared: PreparedRun, world: World, on_result: Callable[[Evalua
         return figures | {f"exact_accuracy/{name}": part["exact_accuracy"] for name, part in sets.items()}
 
     return on_test_split
+
+
+LONGEST = 60.0
+"""Maximum seconds of measurement; slow machines measure fewer steps."""
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """The plan of a run, and how long its steps take here."""
+
+    plan: RunPlan
+    step_seconds: float
+    measured_steps: int
+    training_seconds: float
+    """Estimated training time of the whole plan, without evaluations."""
+    batch: int
+
+    @property
+    def limit(self) -> float | None:
+        """The time limit `train.max_minutes`, in seconds."""
+        return None if self.plan.max_minutes is None else 60 * self.plan.max_minutes
+
+    def time_line(self) -> str:
+        """The measured time, as one line of text."""
+        return time_line(
+            self.step_seconds, self.training_seconds, self.measured_steps, self.batch, self.limit
+        )
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document of `hrm train --dry-run --json`."""
+        seconds = self.training_seconds if self.limit is None else min(self.training_seconds, self.limit)
+        measured = {
+            "step_seconds": self.step_seconds,
+            "measured_steps": self.measured_steps,
+            "training_seconds": seconds,
+        }
+        return {"plan": {**self.plan.document(), **measured}}
+
+
+def plan_and_measure(
+    request: TrainRequest,
+    reporter: Reporter | None = None,
+    *,
+    on_plan: Callable[[RunPlan], None] | None = None,
+    find_device: FindDevice = resolve_device,
+) -> DryRun:
+    """Plans the run and measures its first steps; `on_plan` is passed the plan before that.
+
+    A dataset that is built for it lies in a temporary folder meanwhile. Raises what `prepare_run` raises, and
+    ConfigError for a run that is resumed.
+    """
+    if request.resume is not None:
+        raise ConfigError("--dry-run: plans a new run; omit --resume")
+    with (
+        tempfile.TemporaryDirectory(prefix="hrm-dry-run-") as scratch,
+        prepare_run(replace(request, output_dir=Path(scratch) / "run"), reporter) as prepared,
+    ):
+        preset, facts = prepared.preset, dataset_facts(prepared.dataset)
+        plan = make_plan(preset.train, prepared.dataset)
+        state = initial_state(preset, facts, find_device(preset.train.device))
+        run_plan = plan_of(prepared, state, facts, plan, folder=request.output_dir or Path("runs"))
+        if on_plan is not None:
+            on_plan(run_plan)
+        each, steps = _measure(prepared, state, facts, plan)
+    # The measured steps are not part of the run, which begins at step 0.
+    whole = seconds_left(each, 0, plan, preset, facts)
+    return DryRun(run_plan, each, steps, whole, preset.train.global_batch_size)
+
+
+def _measure(prepared: PreparedRun, state: TrainState, facts: DatasetFacts, plan: Plan) -> tuple[float, int]:
+    """Seconds per step, and how many steps were measured, after one warm-up step."""
+    preset = prepared.preset
+    config = preset.train
+    if config.distill_from is not None:
+        state.teacher = load_teacher(Path(config.distill_from), facts, state.model.device)
+    start_new(state, config, facts)
+    freeze(state, config)
+    batches = TrainingBatches(prepared.dataset, config.global_batch_size, seed=config.seed)
+    with Prefetcher(batches, state.model.device) as ahead:
+
+        def step() -> None:
+            for value in train_one_step(state, next(ahead), config, plan.total_steps).values():
+                value.sum().item()  # waits for an accelerator
+
+        step()
+        started = time.perf_counter()
+        taken, seconds = 0, 0.0
+        while taken < MEASURED_STEPS and seconds < LONGEST:
+            step()
+            taken += 1
+            seconds = time.perf_counter() - started
+    return seconds / taken, taken

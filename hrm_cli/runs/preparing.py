@@ -31,9 +31,9 @@ from hrm_cli.puzzles.arc.names import pack_names
 from hrm_cli.reporting import Reporter, stages
 from hrm_cli.runs.configuration import configuration_of_run, domain_of, load_configuration
 from hrm_cli.runs.folder import CONFIG_FILE, OWN_DATASET, RunFolder
+from hrm_cli.runs.listeners import check_trackers
 from hrm_cli.runs.request import TrainRequest
 from hrm_cli.runs.resources import Fitting
-from hrm_cli.runs.trackers import check_trackers
 from hrm_cli.training.starting import check_start
 
 _OF_NEW_RUNS = {"seed": "its original seed", "init_from": "its own weights"}

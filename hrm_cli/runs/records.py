@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 from hrm_cli.errors import ConfigError
 from hrm_cli.json_text import parse_json
 from hrm_cli.regular_files import UnusableFile, open_regular
-from hrm_cli.runs.status import STATUS_FILE, UNKNOWN, read_status
+from hrm_cli.runs.folder import STATUS_FILE, UNKNOWN, read_status
 from hrm_cli.yaml_text import load_yaml
 
 CONFIG_FILE = "config.yaml"

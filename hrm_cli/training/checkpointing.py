@@ -17,7 +17,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from hrm_cli.checkpoints.checksums import CHECKSUM, checksum_of, with_checksum
+from hrm_cli.checkpoints.checksums import CHECKSUM, checksum_of, save_tensors, with_checksum
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import MODEL_FILE, write_model_file
 from hrm_cli.checkpoints.pointers import (
@@ -27,7 +27,6 @@ from hrm_cli.checkpoints.pointers import (
     read_pointer,
     write_pointer,
 )
-from hrm_cli.checkpoints.tensor_files import save_tensors
 from hrm_cli.config.schema import Preset
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.files import PARTIAL, replace, sync, write_text

@@ -15,21 +15,22 @@ import torch
 
 from hrm_cli.checkpoints.pointers import discard_checkpoint
 from hrm_cli.distributed.world import World
-from hrm_cli.training.divergence import (
-    Divergence,
-    check_accuracy,
-    check_loss,
-    check_scale,
-    check_weights,
-    roll_back,
-)
 from hrm_cli.training.loggers import Listener
 from hrm_cli.training.optimizers import rate_factor
 from hrm_cli.training.prefetch import Prefetcher
 from hrm_cli.training.run import Evaluate, Run
 from hrm_cli.training.state import Best, Plan, TrainState
 from hrm_cli.training.step import add_sums, train_one_step
-from hrm_cli.training.stopping import Interruption, TimeLimit
+from hrm_cli.training.stopping import (
+    Divergence,
+    Interruption,
+    TimeLimit,
+    check_accuracy,
+    check_loss,
+    check_scale,
+    check_weights,
+    roll_back,
+)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,10 @@
-"""Stopping a run early: SIGINT and SIGTERM, and the time limit `train.max_minutes`.
+"""What stops a run early: signals, the time limit `train.max_minutes`, and divergence, which may also roll it back.
 
 After the first signal, the loop saves and stops; a second signal ends the process at once. With a time limit, the run
 ends in time, including evaluations, and its learning-rate schedule is fitted to that time.
+
+If a run is killed during a rollback before the rollback is recorded in the checkpoint that `latest` names, the resumed
+run diverges again and is rolled back in the same way.
 """
 
 from __future__ import annotations
@@ -13,6 +16,18 @@ import signal
 import time
 from types import FrameType, TracebackType
 
+import torch
+
+from hrm_cli.checkpoints.pointers import (
+    CheckpointWriteError,
+    point_latest_to_best,
+    read_pointer,
+    record_rollback,
+)
+from hrm_cli.config.train import TrainConfig
+from hrm_cli.errors import TrainingDiverged
+from hrm_cli.training.resuming import go_on_from, load_training_state
+from hrm_cli.training.run import Run
 from hrm_cli.training.state import TrainState
 
 
@@ -104,3 +119,125 @@ class TimeLimit:
         self.evaluation_is_due = False
         if self.seconds < math.inf:
             self._tenth = math.floor(_EVALUATIONS * state.wall_seconds / self.seconds)
+
+
+_SMALL_LOSS = 0.01
+"""Loss in nats below which nearly every token is correct: a ratio of such small losses is meaningless."""
+
+
+class Divergence(Exception):  # noqa: N818 - the event's name in this field
+    """Training has diverged; the message names the symptom. The loop decides how to react."""
+
+
+def check_loss(state: TrainState, loss: float, config: TrainConfig) -> None:
+    """Raises Divergence if a logged mean loss is not finite, or exceeds `explode_ratio` times the lowest so far.
+
+    A lowest loss below 0.01 counts as 0.01: the loss of models that solve everything jumps between 0.00001 and 0.01.
+    """
+    limit = config.explode_ratio
+    if not math.isfinite(loss):
+        raise Divergence(f"the loss is {loss}")
+    if state.lowest_loss is not None and loss > limit * max(state.lowest_loss, _SMALL_LOSS):
+        raise Divergence(
+            f"the loss is {loss:.4g}, more than {limit:g} times its lowest, {state.lowest_loss:.4g}"
+        )
+    state.lowest_loss = loss if state.lowest_loss is None else min(loss, state.lowest_loss)
+
+
+def check_weights(state: TrainState) -> None:
+    """Raises Divergence where weights or puzzle embeddings are not finite: such values must not reach a checkpoint.
+
+    Between two logged lines the loss is not read, so that this does not repeat `check_loss`.
+    """
+    for name, tensor in state.model.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise Divergence(f"{name} holds numbers that are not finite")
+
+
+def check_accuracy(state: TrainState, exact_accuracy: float, config: TrainConfig) -> None:
+    """Raises Divergence if an evaluation's exact accuracy has collapsed.
+
+    It has collapsed if the best was at least `collapse_from` and it is now below `collapse_ratio` times the best.
+    """
+    best = state.best
+    if best is None or best.exact_accuracy < config.collapse_from:
+        return
+    if exact_accuracy < config.collapse_ratio * best.exact_accuracy:
+        raise Divergence(
+            f"exact accuracy has collapsed to {exact_accuracy:.2%}, from {best.exact_accuracy:.2%} "
+            f"at step {best.step}"
+        )
+
+
+def check_scale(state: TrainState) -> None:
+    """Raises Divergence if float16 gradients overflow at every loss scale."""
+    if state.loss_scale is not None and state.loss_scale.scale < 1:
+        raise Divergence("float16 gradients are not finite even without a loss scale")
+
+
+def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
+    """Loads the best checkpoint (or the latest, if none was evaluated) into `state` and lowers the learning rates.
+
+    Raises TrainingDiverged if `train.on_divergence` is `stop`, the rollbacks are used up, or there is no checkpoint.
+    """
+    config, world = run.preset.train, run.world
+    step, seconds, wall_seconds = state.step, state.seconds, state.wall_seconds
+    rollbacks, lr_factor = state.rollbacks + 1, state.lr_factor * config.rollback_lr_factor
+    if (
+        config.on_divergence == "stop"
+        or rollbacks > config.max_rollbacks
+        or not world.first_says(lambda: point_latest_to_best(run.folder))
+    ):
+        raise _end(run, state, divergence) from None
+    position = load_training_state(run.folder, state, world, rows=config.global_batch_size, warn=run.warn)
+    go_on_from(run.folder, state, world)
+    assert run.ahead is not None
+    run.ahead.go_on_from(position)
+    state.rollbacks, state.lr_factor = rollbacks, lr_factor
+    # Time spent on the discarded steps still counts.
+    state.seconds, state.wall_seconds = seconds, wall_seconds
+    if state.teacher is not None:
+        state.teacher.forget()
+
+    run.warn(
+        f"training diverged at step {step}: {divergence}. Back to step {state.step}, "
+        f"learning rates × {lr_factor:g} ({rollbacks} of {config.max_rollbacks} rollbacks)"
+    )
+    for listener in run.listeners:
+        listener.rewound(state.step)
+    run.tell(
+        {
+            "kind": "rollback",
+            "step": state.step,
+            "epoch": round(run.plan.epoch(state.step), 4),
+            "from_step": step,
+            "reason": str(divergence),
+            "rollbacks": rollbacks,
+            "lr_factor": lr_factor,
+        }
+    )
+    # Recorded last: a run killed before this repeats the rollback and its messages.
+    if world.is_first:
+        try:
+            record_rollback(run.folder, rollbacks, lr_factor, seconds, wall_seconds)
+        except CheckpointWriteError as error:
+            run.warn(f"{error}. A run resumed before the next checkpoint forgets this rollback")
+
+
+def _end(run: Run, state: TrainState, divergence: Divergence) -> TrainingDiverged:
+    config = run.preset.train
+    pointer = next(
+        (path for path in (run.folder / "best", run.folder / "latest") if path.is_file()),
+        None,
+    )
+    kept = (
+        f"The {pointer.name if pointer.name == 'best' else 'last good'} checkpoint is {read_pointer(pointer)}"
+        if pointer is not None
+        else "No checkpoint had been written"
+    )
+    tried = f" It had been rolled back {state.rollbacks} times." if state.rollbacks else ""
+    advice = "" if config.on_divergence == "rollback" else ", or train.on_divergence=rollback"
+    return TrainingDiverged(
+        f"training diverged at step {state.step}: {divergence}.{tried} {kept}. "
+        f"Try a lower train.lr (now {config.lr * state.lr_factor:g}), train.grad_clip=1{advice}."
+    )

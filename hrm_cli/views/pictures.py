@@ -10,7 +10,7 @@ from hrm_cli.puzzles.domain import Domain
 from hrm_cli.solving.solution import Solution
 from hrm_cli.views.drawing import BLANK, DOT, SOLID, Drawing, changed_cells, draw
 from hrm_cli.views.svg import MARGIN, box_at, document, text_at
-from hrm_cli.views.task_pictures import task_picture
+from hrm_cli.views.tasks import task_picture
 from hrm_cli.views.trace import Frame, frames, given_cells, wrong_cells
 
 MAX_STEPS = 4

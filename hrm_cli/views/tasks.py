@@ -1,4 +1,7 @@
-"""An ARC task with its answers, as grids with titles: what a terminal and a picture show of it."""
+"""An ARC task with its answers: as grids with titles, which a terminal shows too, and as a picture.
+
+The picture has the demonstrations, the test input with the answers, and the reasoning steps.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hrm_cli.printable import counted
 from hrm_cli.puzzles.domain import Domain, Grid
 from hrm_cli.solving.solution import Solution
 from hrm_cli.views.colored import painted
 from hrm_cli.views.drawing import Drawing, changed_cells, draw
+from hrm_cli.views.svg import MARGIN, document, text_at
+from hrm_cli.views.trace import Frame, frames
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -138,3 +144,145 @@ def _line(blocks: Sequence[list[TitledGrid]], width: int, *, has_digits: bool) -
     table.add_row(*titles)
     table.add_row(*cells)
     return table
+
+
+MAX_STEPS = 6
+"""Reasoning steps shown; the last is the answer of the copy that is traced."""
+WIDTH = 1120
+SMALL, LARGE = 150, 220
+"""Side of the square that a grid of the demonstrations or steps fits into, and of one of the test."""
+LARGEST_CELL = 28
+GAP, ARROW = 28, 44
+HEAD = 100
+"""Where the first section begins."""
+BEFORE_TITLE = 20
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Grids that stay on one line, with arrows between them."""
+
+    grids: Sequence[TitledGrid]
+    side: int
+    small_print: str = ""
+
+    @property
+    def width(self) -> int:
+        return len(self.grids) * self.side + (len(self.grids) - 1) * ARROW
+
+    @property
+    def height(self) -> float:
+        tallest = max(_cell(grid, self.side) * len(grid.drawing.rows) for grid in self.grids)
+        return tallest + (18 if self.small_print else 0)
+
+
+def task_picture(domain: Domain, solution: Solution) -> str:
+    """The SVG of a task's solution that has an answer."""
+    sections = [
+        ("Demonstrations", [_Block(pair, SMALL) for pair in demonstrations(domain, solution)]),
+        ("Test", _tested(domain, solution)),
+    ]
+    if solution.trace:
+        copy = f"copy {solution.attempt} of {solution.attempts}, the first that gave the answer"
+        sections.append((f"Reasoning steps of {copy}", _steps(domain, solution)))
+    parts: list[str] = []
+    y: float = HEAD
+    for name, blocks in sections:
+        parts.append(text_at(MARGIN, y, "label", name))
+        y += BEFORE_TITLE
+        for line in _picture_lines(blocks):
+            x: float = MARGIN
+            for block in line:
+                parts += _block(block, x, y)
+                x += block.width + GAP
+            y += 12 + max(block.height for block in line) + GAP
+        y += 8
+    # Without the path of the file: pictures are shown to others.
+    title = f"ARC {solution.where.rpartition(': ')[2]}: {_picture_verdict(solution)}"
+    return document(WIDTH, y, title, solution.reason, parts)
+
+
+def _picture_verdict(solution: Solution) -> str:
+    steps = counted(solution.steps, "reasoning step")
+    if solution.truth is None:
+        return f"answered in {steps}"
+    return f"{'solved' if solution.verified else 'not solved'} in {steps}"
+
+
+def _tested(domain: Domain, solution: Solution) -> list[_Block]:
+    grids = tested_grids(domain, solution)
+    return [_Block(grids[:2], LARGE), *(_Block([grid], LARGE) for grid in grids[2:])]
+
+
+def _steps(domain: Domain, solution: Solution) -> list[_Block]:
+    thinking = list(frames(domain, solution))
+    count = min(MAX_STEPS, len(thinking))
+    places = sorted({place * (len(thinking) - 1) // max(count - 1, 1) for place in range(count)})
+    return [
+        _Block([_step(thinking[place])], SMALL, f"halt {thinking[place].probability:.0%}") for place in places
+    ]
+
+
+def _step(frame: Frame) -> TitledGrid:
+    wrong = f", {len(frame.wrong)} wrong" if frame.wrong else ""
+    return TitledGrid(f"step {frame.step}{wrong}", frame.drawing, frame.wrong)
+
+
+def _picture_lines(blocks: Sequence[_Block]) -> list[list[_Block]]:
+    lines: list[list[_Block]] = []
+    left = 0
+    for block in blocks:
+        if not lines or left < block.width:
+            lines.append([])
+            left = WIDTH - 2 * MARGIN
+        lines[-1].append(block)
+        left -= block.width + GAP
+    return lines
+
+
+def _block(block: _Block, left: float, top: float) -> list[str]:
+    parts: list[str] = []
+    for number, grid in enumerate(block.grids):
+        x = left + number * (block.side + ARROW)
+        parts.append(text_at(x, top, "small", grid.title))
+        parts += _grid(grid, x, top + 8, block.side)
+        if block.small_print:
+            parts.append(text_at(x, top + 8 + block.height, "small", block.small_print))
+        if number:
+            middle, tip = top + 8 + block.height / 2, x - ARROW / 2
+            parts.append(f'<path class="arrow" d="M{tip - 5:g} {middle - 8:g}l8 8l-8 8"/>')
+    return parts
+
+
+def _cell(grid: TitledGrid, side: int) -> float:
+    longest = max(len(grid.drawing.rows), len(grid.drawing.columns), 1)
+    return min(side / longest, LARGEST_CELL)
+
+
+def _grid(grid: TitledGrid, left: float, top: float, side: int) -> list[str]:
+    drawing, cell = grid.drawing, _cell(grid, side)
+    if not drawing.cells:
+        return [text_at(left, top + 16, "small", "(no grid)")]
+    rows = {line: number for number, line in enumerate(drawing.rows)}
+    columns = {column: number for number, column in enumerate(drawing.columns)}
+    boxes, crosses = [], []
+    for number, (line, column) in enumerate(drawing.cells):
+        x, y = left + columns[column] * cell, top + rows[line] * cell
+        color = drawing.palette[drawing.lines[line][column]]
+        boxes.append(f'<rect x="{x:g}" y="{y:g}" width="{cell:g}" height="{cell:g}" fill="{color}"/>')
+        if number in grid.different:
+            part = cell / 2
+            crosses.append(
+                f"M{x + cell / 4:g} {y + cell / 4:g}l{part:g} {part:g}m0 {-part:g}l{-part:g} {part:g}"
+            )
+    width, height = cell * len(columns), cell * len(rows)
+    mesh = [f"M{left:g} {top + number * cell:g}h{width:g}" for number in range(len(rows) + 1)]
+    mesh += [f"M{left + number * cell:g} {top:g}v{height:g}" for number in range(len(columns) + 1)]
+    parts = [*boxes, f'<path class="mesh" stroke-width="{min(cell / 16, 0.75):.3g}" d="{"".join(mesh)}"/>']
+    if crosses:
+        cross = "".join(crosses)
+        parts += [
+            f'<path class="crossedge" stroke-width="{cell / 5:.3g}" d="{cross}"/>',
+            f'<path class="cross" stroke-width="{cell / 10:.3g}" d="{cross}"/>',
+        ]
+    return parts

@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.checkpoints.model_card import Publication, nearest_preset, run_figures, write_card
 from hrm_cli.checkpoints.model_files import ModelCard
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.metadata import SplitMetadata
+from hrm_cli.evaluation.publishing import Publication, nearest_preset, run_figures, write_card
 from hrm_cli.models.registry import build_model
 
 FIGURES = {"exact_accuracy": 0.5, "cell_accuracy": 0.75, "puzzles": 500, "baselines": {"copy_input": 0.4354}}

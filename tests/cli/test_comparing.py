@@ -12,7 +12,7 @@ import pytest
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.runs.records import Curve
-from hrm_cli.views.overlay import overlay
+from hrm_cli.views.charts import overlay
 
 RunHrm = Callable[..., Any]
 

@@ -18,7 +18,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from hrm_cli.runs.status import LOCK_FILE
+from hrm_cli.runs.folder import LOCK_FILE
 
 from .conftest import DATA, LENGTH, MODEL, Done
 

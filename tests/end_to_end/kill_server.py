@@ -23,7 +23,7 @@ import torch
 import torch._dynamo  # every optimizer imports it, which takes seconds
 
 import hrm_cli.runs.execution
-from hrm_cli.checkpoints import tensor_files
+from hrm_cli.checkpoints import checksums
 from hrm_cli.cli.app import main
 
 FILE_EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
@@ -53,7 +53,7 @@ def tear(name: str) -> None:
             os.truncate(path, path.stat().st_size // 2)
             die()
 
-    save_whole, tensor_files.save_file = tensor_files.save_file, save_file
+    save_whole, checksums.save_file = checksums.save_file, save_file
 
 
 def live(arguments: list[str], fault: list[Any] | None, folder: str) -> None:

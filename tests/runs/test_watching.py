@@ -19,11 +19,11 @@ from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.schema import Preset
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.errors import ConfigError, TrainingDiverged
-from hrm_cli.runs import trackers
+from hrm_cli.runs import listeners
+from hrm_cli.runs.folder import LOCK_FILE, RunStatus, read_status
+from hrm_cli.runs.listeners import Harmless, TensorBoard, check_trackers, make_trackers
 from hrm_cli.runs.plan import plan_run, seconds_left
 from hrm_cli.runs.records import read_run
-from hrm_cli.runs.status import LOCK_FILE, RunStatus, read_status
-from hrm_cli.runs.trackers import Harmless, TensorBoard, check_trackers, make_trackers
 from hrm_cli.training.loop import train
 from hrm_cli.training.state import Plan
 
@@ -125,7 +125,7 @@ def test_weights_and_biases_stays_offline_unless_asked_and_keeps_the_figures_in_
         program = (
             "import sys; from pathlib import Path\n"
             "from hrm_cli.config.schema import Preset, TrainConfig\n"
-            "from hrm_cli.runs.trackers import make_trackers\n"
+            "from hrm_cli.runs.listeners import make_trackers\n"
             "from hrm_cli.training.state import Plan\n"
             "preset = Preset(train=TrainConfig(loggers=['wandb']))\n"
             "(board,) = make_trackers(Path(sys.argv[1]), preset, print)\n"
@@ -154,7 +154,7 @@ def test_a_missing_package_is_reported_with_the_extra_that_installs_it(
 ) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        trackers.importlib.util, "find_spec", lambda wanted: None if wanted == package else find(wanted)
+        listeners.importlib.util, "find_spec", lambda wanted: None if wanted == package else find(wanted)
     )
     with pytest.raises(ConfigError, match=rf"{package} is not installed: pip install 'hrm-cli\[{name}\]'"):
         check_trackers([name])
@@ -198,7 +198,7 @@ def test_state_of_a_run_is_what_it_was_last_doing(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="file locks of another kind")
 def test_a_run_that_was_killed_counts_as_interrupted_and_not_as_running(tmp_path: Path) -> None:
     program = (
-        "import sys, os; from pathlib import Path; from hrm_cli.runs.status import RunStatus\n"
+        "import sys, os; from pathlib import Path; from hrm_cli.runs.folder import RunStatus\n"
         "with RunStatus(Path(sys.argv[1]), 5):\n"
         "    os.kill(os.getpid(), 9)\n"
     )

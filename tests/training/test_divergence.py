@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import hrm_cli.training.divergence as rollback
+import hrm_cli.training.stopping as rollback
 from hrm_cli.checkpoints.model_files import find_model_file, load_model
 from hrm_cli.errors import TrainingDiverged
 from hrm_cli.training.distillation import load_teacher
-from hrm_cli.training.divergence import Divergence, check_loss
 from hrm_cli.training.loggers import MetricsFile
 from hrm_cli.training.loop import train
 from hrm_cli.training.resuming import load_training_state
+from hrm_cli.training.stopping import Divergence, check_loss
 
 ROLLBACK = {"on_divergence": "rollback", "rollback_lr_factor": 0.5, "max_rollbacks": 2}
 

@@ -11,8 +11,7 @@ from hrm_cli.cli.render.paragraphs import print_gap
 from hrm_cli.printable import clock
 from hrm_cli.runs.listing import differing_settings
 from hrm_cli.runs.records import Curve, RunRecords
-from hrm_cli.views.charts import FIGURES, Figure
-from hrm_cli.views.overlay import SEVERAL, letter, overlay
+from hrm_cli.views.charts import FIGURES, SEVERAL, Figure, letter, overlay
 
 
 def setting_value(value: Any) -> str:

@@ -1,4 +1,5 @@
-"""Output of `hrm eval`: exact accuracy first, and trivial baselines next to every cell accuracy."""
+"""Output of `hrm eval` and `hrm train`: exact accuracy first, trivial baselines next to every cell accuracy, and how a
+run ended."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from hrm_cli.evaluation.baselines import Baseline
     from hrm_cli.evaluation.results import BaselineMeasurement, Measurement
     from hrm_cli.evaluation.selecting import SelectedEvaluation
+    from hrm_cli.runs.execution import RunOutcome
 
 CLOSE = 0.02
 """A cell accuracy at most this much above that of a trivial baseline says nothing about solving puzzles."""
@@ -220,3 +222,33 @@ def _selected_rows(selected: SelectedEvaluation) -> list[tuple[str, str, str]]:
         ),
         ("  among them", f"{selected.among:.2%}", "puzzles with the correct answer among their candidates"),
     ]
+
+
+def show_outcome(outcome: RunOutcome, *, json: bool) -> None:
+    """Prints how a run ended."""
+    if json:
+        console.print_json(outcome.document())
+    else:
+        _render_outcome(outcome)
+
+
+def _render_outcome(outcome: RunOutcome) -> None:
+    result = outcome.result
+    reasons = {
+        "finished": "Finished",
+        "patience": "Stopped early: no better exact accuracy",
+        "max_minutes": "Stopped: train.max_minutes reached",
+        "interrupted": "Interrupted and saved",
+    }
+    console.print_line(
+        f"{reasons[result.reason]} after {counted(result.step, 'step')}, {result.seconds:.0f} s of training."
+    )
+    if result.best is not None:
+        console.print_line(
+            f"Best exact accuracy {result.best.exact_accuracy:.2%} at step {result.best.step:,}."
+        )
+    if outcome.drift is not None:
+        print_paragraph(outcome.drift.describe())
+    console.print_line(f"Checkpoint: {result.checkpoint}")
+    if result.reason == "interrupted":
+        console.print_line(f"Continue with: hrm train --resume {outcome.folder}")

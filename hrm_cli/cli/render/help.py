@@ -5,9 +5,12 @@ Rich's boxes would break long lines, remove [brackets] and take longer than the 
 
 from __future__ import annotations
 
+import importlib
 import re
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 _TYPES = {"int": "INTEGER", "float": "FLOAT", "str": "TEXT", "path": "PATH"}
@@ -31,6 +34,45 @@ class PlainGroup(TyperGroup):
         """Arguments and options as in `PlainCommand`, then the subcommands."""
         _format_options(self, ctx, formatter)
         self.format_commands(ctx, formatter)
+
+
+def plain_command(name: str, function: Callable[..., None], summary: str | None = None) -> Any:
+    """The command `name` with the signature of `function`, and with plain help."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(name, cls=PlainCommand, help=summary)(function)
+    return typer.main.get_command(app)
+
+
+def load_command(name: str, place: str) -> Any:
+    """The command or group `name` that is defined at `place`, written as `module:attribute`."""
+    module, _, attribute = place.partition(":")
+    target = getattr(importlib.import_module(module), attribute)
+    return typer.main.get_group(target) if isinstance(target, typer.Typer) else plain_command(name, target)
+
+
+class CommandTable(MutableMapping[str, Any]):
+    """The commands of a group, each imported when it is looked up."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places
+        self._loaded: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = load_command(name, self._places[name])
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def _format_options(command: Any, ctx: Any, formatter: Any) -> None:

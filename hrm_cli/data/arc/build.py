@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from hrm_cli.config.asked import NOTHING_ASKED, Asked
 from hrm_cli.config.data import DataConfig
 from hrm_cli.data.arc.augmentation import Examples, distinct_symmetries, task_rng
 from hrm_cli.data.arc.leaks import find_leaks
@@ -69,7 +70,9 @@ class _Piece:
     is_last: bool
 
 
-def build_arc_dataset(config: DataConfig, output_dir: Path, *, force: bool, report: Report) -> BuildSummary:
+def build_arc_dataset(
+    config: DataConfig, output_dir: Path, *, force: bool, report: Report, asked: Asked = NOTHING_ASKED
+) -> BuildSummary:
     """Builds the dataset of `config`, whose domain is arc, in `output_dir` and returns a summary.
 
     Raises ConfigError, PuzzleError or DatasetError, and then leaves no files.

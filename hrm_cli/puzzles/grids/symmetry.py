@@ -7,12 +7,14 @@ Letters in shapes: n fields, S cells of a canvas.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.puzzles.domain import PAD
+from hrm_cli.puzzles.domain import PAD, parse_domain
 from hrm_cli.puzzles.grids.domain import END, GridsDomain, corner_sizes
 
 _SWAPS, _FLIPS_ROWS, _FLIPS_COLUMNS = 1, 2, 4
@@ -76,3 +78,29 @@ def relabel_fields(
     tokens = domain.sample_symmetries(rng, len(fields[0])).tokens
     rows = np.arange(len(tokens))[:, None]
     return [tokens[rows, field].astype(field.dtype) for field in fields]
+
+
+@dataclass(frozen=True)
+class GridCopies:
+    """Augmented copies made while training: a random claimed symmetry for every row, B rows in a batch."""
+
+    domain: GridsDomain
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any] | None) -> GridCopies | None:
+        """The copies for a dataset whose domain these facts state; None unless it holds own puzzles."""
+        domain = parse_domain(facts)
+        return cls(domain) if isinstance(domain, GridsDomain) else None
+
+    def apply(
+        self, inputs: NDArray[np.int32], labels: NDArray[np.int32], rng: np.random.Generator
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Inputs and labels `[B, S]`, both of a row under the same symmetry."""
+        transforms = transforms_of(self.domain.symmetries)
+        grids: list[NDArray[np.integer]] = [inputs, labels]
+        if len(transforms) > 1:
+            drawn = rng.choice(np.array(transforms), len(inputs))
+            grids = [turn_fields(grid, self.domain, drawn) for grid in grids]
+        if "symbols" in self.domain.symmetries:
+            grids = relabel_fields(grids, self.domain, rng)
+        return grids[0].astype(np.int32), grids[1].astype(np.int32)

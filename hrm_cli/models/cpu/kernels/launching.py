@@ -1,6 +1,9 @@
 """Runs kernels on torch's own OpenMP threads, so that two thread pools do not compete for the cores.
 
 If torch's threads are not accessible (not Linux, or another OpenMP), kernels run on a Python thread pool.
+
+Kernels receive raw addresses, so arguments are checked before the call: a signature lists a kernel's numbers and
+tensors, in order, and computes how many elements each tensor must have.
 """
 
 from __future__ import annotations
@@ -8,16 +11,18 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
+import operator
 import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hrm_cli.models.cpu.kernels.signatures import SIGNATURES
+from hrm_cli.models.cpu.kernels.sizes import NUMBERS_PER_ROW
 from hrm_cli.numba_cache import with_cache
 
 _LEAST_BYTES, _LEAST_BYTES_OF_A_POOL = 1 << 15, 1 << 19
@@ -26,6 +31,186 @@ finishes before the threads wake up."""
 
 FORMATS = (torch.bfloat16, torch.float32)
 """The dtypes for which kernels exist."""
+
+
+Argument = Tensor | int | float
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The arguments of one kernel."""
+
+    integers: tuple[str, ...]
+    floats: tuple[str, ...]
+    tensors: tuple[str, ...]
+    elements: Callable[..., tuple[int, ...] | None]
+    """Computes the number of elements of each tensor from the rows and the integers; None for inconsistent sizes."""
+    always_float32: tuple[str, ...] = ()
+    """Tensors that are float32 regardless of the kernel's dtype."""
+
+    def checked(
+        self, kernel: str, rows: int, dtype: torch.dtype, given: tuple[Argument, ...]
+    ) -> tuple[Argument, ...]:
+        """Checks and converts the arguments (to int, float, Tensor). Raises TypeError or ValueError for a wrong one."""
+        names = (*self.integers, *self.floats, *self.tensors)
+        if len(given) != len(names):
+            raise TypeError(
+                f"kernel {kernel}: expected {len(names)} arguments ({', '.join(names)}), got {len(given)}"
+            )
+        first_float = len(self.integers)
+        first_tensor = first_float + len(self.floats)
+        integers = tuple(operator.index(number) for number in given[:first_float])  # type: ignore[arg-type]
+        tensors = given[first_tensor:]
+        elements = None if rows < 0 or min(integers) < 0 else self.elements(rows, *integers)
+        if elements is None:
+            sizes = dict(zip(self.integers, integers, strict=True))
+            raise ValueError(f"kernel {kernel}: sizes do not fit together: rows={rows}, {sizes}")
+        for name, tensor, count in zip(self.tensors, tensors, elements, strict=True):
+            wanted = torch.float32 if name in self.always_float32 else dtype
+            if not (
+                isinstance(tensor, Tensor)
+                and tensor.is_cpu
+                and tensor.dtype == wanted
+                and tensor.layout == torch.strided
+                and tensor.is_contiguous()
+                and tensor.numel() == count
+            ):
+                raise ValueError(
+                    f"kernel {kernel}: {name}: expected a contiguous CPU tensor of {count} {_name(wanted)} elements, "
+                    f"got {_described(tensor)}"
+                )
+        return (*integers, *map(float, given[first_float:first_tensor]), *tensors)
+
+
+def _described(given: object) -> str:
+    if not isinstance(given, Tensor):
+        return f"{type(given).__name__} {given!r}"
+    contiguous = given.layout == torch.strided and given.is_contiguous()
+    kind = "" if contiguous else "non-contiguous "
+    return f"{kind}{_name(given.dtype)} {list(given.shape)} on {given.device}"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _rows_of_heads(rows: int, positions: int, padded: int, heads: int, size: int) -> tuple[int, ...] | None:
+    if heads == 0 or rows % heads or padded < positions:
+        return None
+    table, each = positions * (size // 2), rows * size
+    return table, table, 3 * each * positions, each * positions, each * padded, each * padded
+
+
+def _rows_of_positions(
+    rows: int, positions: int, padded: int, heads: int, size: int
+) -> tuple[int, ...] | None:
+    if positions == 0 or rows % positions:
+        return None
+    return _rows_of_heads(rows // positions * heads, positions, padded, heads, size)
+
+
+def _rows_of_numbers(rows: int, count: int) -> tuple[int, ...] | None:
+    return (count,) * 4 if rows == -(-count // NUMBERS_PER_ROW) else None
+
+
+def _rows_of_puzzles(
+    rows: int, cells: int, symbols: int, units: int, width: int, heads: int, padded: int
+) -> tuple[int, ...] | None:
+    if cells == 0 or padded < cells or (heads and width % heads):
+        return None
+    each, attended = rows * symbols * width, rows * symbols * (width if heads else 0)
+    projection = (5 if heads else 2) * cells * each
+    heads_of = attended * cells, attended * padded, attended * padded
+    return units * cells, projection, units * each, rows * cells * width, *heads_of, projection
+
+
+def _message_elements(rows: int, cells: int, symbols: int, units: int, size: int) -> tuple[int, ...] | None:
+    """Elements of the shares, a state, the messages from units and from cells, and the factors. A row is a puzzle."""
+    if cells == 0:
+        return None
+    each = rows * symbols * size
+    return units * cells, cells * each, units * each, rows * cells * size, rows * cells * symbols
+
+
+def _rows_of_cells(kind: Callable[..., tuple[int, ...] | None], rows: int, cells: int, *others: int) -> Any:
+    return None if cells == 0 or rows % cells else kind(rows // cells, cells, *others)
+
+
+def _add_messages_elements(rows: int, cells: int, symbols: int, units: int, size: int, attends: int) -> Any:
+    found = _rows_of_cells(_message_elements, rows, cells, symbols, units, size)
+    if found is None:
+        return None
+    shares, state, from_units, from_cells, factors = found
+    return shares, state, from_units, from_cells, attends * state, state, factors
+
+
+def _add_messages_backward_elements(rows: int, cells: int, symbols: int, units: int, size: int) -> Any:
+    found = _message_elements(rows, cells, symbols, units, size)
+    if found is None:
+        return None
+    shares, state, from_units, from_cells, factors = found
+    return shares, state, state, factors, state, from_units, from_cells
+
+
+def _all_but_last(elements: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    return None if elements is None else elements[:-1]
+
+
+_HEADS = ("positions", "padded", "heads", "size")
+_AVERAGE_SIZES = ("cells", "symbols", "units", "width", "heads", "padded")
+_AVERAGE_TENSORS = ("shares", "projection", "of_units", "of_cells", "q", "k", "v")
+_HEAD_TENSORS = ("cos", "sin", "projection", "q", "k", "v")
+
+SIGNATURES = {
+    "blocks.add_and_norm": Signature(
+        ("size",), ("eps",), ("x", "y", "normed", "factor"),
+        lambda rows, size: (rows * size,) * 3 + (rows,), always_float32=("factor",),
+    ),
+    "blocks.norm_backward": Signature(
+        ("size",), (), ("gradient", "normed", "factor", "out"),
+        lambda rows, size: (rows * size, rows * size, rows, rows * size), always_float32=("factor",),
+    ),
+    "blocks.silu_mul": Signature(
+        ("size",), (), ("both", "gated"), lambda rows, size: (2 * rows * size, rows * size),
+    ),
+    "blocks.silu_mul_backward": Signature(
+        ("size",), (), ("both", "gradient", "for_both"),
+        lambda rows, size: (2 * rows * size, rows * size, 2 * rows * size),
+    ),
+    "attention.split_heads": Signature(
+        _HEADS, ("scale",), _HEAD_TENSORS, _rows_of_heads, always_float32=("cos", "sin"),
+    ),
+    "attention.join_heads": Signature(
+        _HEADS, ("scale",), _HEAD_TENSORS, _rows_of_positions, always_float32=("cos", "sin"),
+    ),
+    "attention.softmax": Signature(
+        ("size", "count"), (), ("scores",),
+        lambda rows, size, count: (rows * size,) if 0 < count <= size else None,
+    ),
+    "units.average": Signature(
+        _AVERAGE_SIZES, ("scale",), _AVERAGE_TENSORS,
+        lambda rows, *sizes: _all_but_last(_rows_of_puzzles(rows, *sizes)), always_float32=("shares",),
+    ),
+    "units.average_backward": Signature(
+        _AVERAGE_SIZES, ("scale",), (*_AVERAGE_TENSORS, "out"),
+        lambda rows, *sizes: _rows_of_cells(_rows_of_puzzles, rows, *sizes), always_float32=("shares",),
+    ),
+    "units.add_messages_and_norm": Signature(
+        ("cells", "symbols", "units", "size", "attends"), ("eps",),
+        ("shares", "x", "of_units", "of_cells", "of_others", "normed", "factor"),
+        _add_messages_elements, always_float32=("shares", "factor"),
+    ),
+    "units.add_messages_backward": Signature(
+        ("cells", "symbols", "units", "size"), (),
+        ("shares", "gradient", "normed", "factor", "out", "for_units", "for_cells"),
+        _add_messages_backward_elements, always_float32=("shares", "factor"),
+    ),
+    "optimizer.adam_atan2": Signature(
+        ("count",), ("keep", "new_first", "beta2", "new_second", "correction", "rate"),
+        ("parameter", "gradient", "exp_avg", "exp_avg_sq"), _rows_of_numbers,
+    ),
+}  # fmt: skip
+
 
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 

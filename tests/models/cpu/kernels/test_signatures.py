@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 import hrm_cli.models.cpu.kernels
-from hrm_cli.models.cpu.kernels.launching import Kernel
-from hrm_cli.models.cpu.kernels.signatures import SIGNATURES
+from hrm_cli.models.cpu.kernels.launching import SIGNATURES, Kernel
 from hrm_cli.models.cpu.kernels.sizes import NUMBERS_PER_ROW
 
 NUMBERS: dict[str, tuple[int, tuple[int, ...], tuple[float, ...]]] = {

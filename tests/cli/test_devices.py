@@ -12,7 +12,7 @@ import pytest
 # Prints the page faults of ten tensors of 64 MB, one after the other.
 FAULTS = """
 import resource, torch
-from hrm_cli.models.cpu.allocation import keep_freed_memory
+from hrm_cli.cli.devices import keep_freed_memory
 {call}
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
