@@ -36,6 +36,16 @@ def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
     return f"{text[:head]}{note}{text[len(text) - kept // 4 :] if kept // 4 else ''}"
 
 
+def cut(text: str, longest: int) -> str:
+    """The beginning of `text`, at most `longest` characters, which end in … if anything is left out."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def quoted(value: object, longest: int) -> str:
+    """`repr(value)`, cut to `longest` characters."""
+    return cut(repr(value), longest)
+
+
 def clock(seconds: float) -> str:
     """A duration as `1:02:03`."""
     minutes, rest = divmod(round(seconds), 60)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hrm_cli.printable import counted
+from hrm_cli.printable import counted, cut, quoted
 
 
 @pytest.mark.parametrize(
@@ -10,3 +10,9 @@ from hrm_cli.printable import counted
 )
 def test_a_count_and_its_noun_agree_in_number(number: int, text: str) -> None:
     assert counted(number, "step") == text
+
+
+def test_a_text_that_is_cut_says_so() -> None:
+    assert cut("abcdef", 6) == "abcdef"
+    assert cut("abcdefg", 6) == "abcde…"
+    assert quoted(["a" * 50], 10) == "['aaaaaaa…"

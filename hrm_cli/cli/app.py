@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import traceback
@@ -100,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug, given = _take_debug(given)
+    given = _with_dots(given)
     streams.open_missing_streams()
     # A name that cannot be encoded for the terminal must not end a run.
     for stream in (sys.stdout, sys.stderr):
@@ -173,6 +175,21 @@ def _take_debug(arguments: list[str]) -> tuple[bool, list[str]]:
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     rest = arguments[len(options) :]
     return "--debug" in options, [option for option in options if option != "--debug"] + rest
+
+
+_TYPED_PUZZLE = re.compile(r"-[-.\w*?]{15,}")
+
+
+def _with_dots(arguments: list[str]) -> list[str]:
+    """A typed puzzle that begins with a dash for a blank cell looks like an option: it gets dots instead."""
+    if arguments[:1] != ["solve"]:
+        return arguments
+    return [
+        word.replace("-", ".")
+        if _TYPED_PUZZLE.fullmatch(word) and not re.search(r"[a-wyz]{2}", word)
+        else word
+        for word in arguments
+    ]
 
 
 def _report(error: BaseException) -> int:

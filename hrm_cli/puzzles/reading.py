@@ -32,9 +32,7 @@ READERS = {
 }
 """The text reader of each domain as `module:class`. A file is read by the reader that most of its lines match."""
 
-EXPECTED = (
-    "expected Sudoku digits (one line, a grid or CSV) with . 0 _ or * for blanks, or a maze drawn with #"
-)
+EXPECTED = "expected Sudoku digits (one line, a grid or CSV) with . 0 _ * - ? or x for blanks, or a maze drawn with #"
 
 OPENING = 50
 """Lines examined before the first puzzle is parsed, not counting blank lines and comments."""

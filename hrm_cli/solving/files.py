@@ -15,6 +15,7 @@ from typing import IO
 
 from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.files import refuse_unwritable, whole_file
+from hrm_cli.printable import cut
 from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable
 from hrm_cli.puzzles.reading import read_puzzles
 from hrm_cli.puzzles.skipped import SkippedLines
@@ -69,7 +70,7 @@ def open_text(text: str) -> OpenedPuzzles:
         if is_one_line and (path.suffix[1:].isalpha() or "/" in text):
             raise PuzzleError(f"{text}: no such file") from None
         if is_one_line:
-            raise PuzzleError(f"{text[:80]}: neither a file nor a puzzle ({error})") from None
+            raise PuzzleError(f"{cut(text, 80)}: neither a file nor a puzzle ({error})") from None
         raise
     return opened
 

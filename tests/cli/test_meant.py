@@ -107,3 +107,17 @@ def test_a_host_that_does_not_answer_is_given_up_after_the_time_limit(
     begun = time.monotonic()
     assert not hub._takes_connections("silent.invalid", 443)
     assert time.monotonic() - begun < 3
+
+
+def test_a_typed_puzzle_may_begin_with_a_dash(run_hrm: RunHrm) -> None:
+    puzzle = "-12-34-------------------------------------------------------------------------99"
+    done = run_hrm("solve", puzzle, "--json", "-q")
+    assert done.status == 1
+    assert "row 9 has two 9s" in done.stdout
+    assert run_hrm("solve", "--no-such-option-of-solve").status == 2
+
+
+def test_a_long_typed_text_is_cut_visibly(run_hrm: RunHrm) -> None:
+    done = run_hrm("solve", "53..7" * 18)
+    assert done.status == 2
+    assert f"{('53..7' * 18)[:79]}…: neither a file nor a puzzle" in done.stderr

@@ -194,3 +194,27 @@ def test_many_lines_before_the_first_puzzle_take_no_memory(line):
         tracemalloc.stop()
     assert cells(found) == [PUZZLE]
     assert peak < 2_000_000
+
+
+@pytest.mark.parametrize("mark", list("?xX0_*-"))
+def test_every_usual_mark_of_a_blank_is_read(mark: str) -> None:
+    rows = [row.replace(".", mark) for row in ROWS]
+    spaced = [" ".join(row) for row in rows]
+    for text in (
+        PUZZLE.replace(".", mark), "\n".join(rows), "\n".join(spaced), ",".join(PUZZLE.replace(".", mark)),
+        f"Sudoku 9x9, easy?\n\n{GRID.replace('.', mark)}\n", f"question,answer\n{PUZZLE.replace('.', mark)},\n",
+    ):  # fmt: skip
+        assert cells(read(text)[0]) == [PUZZLE], text
+
+
+@pytest.mark.parametrize("text", ["16x16", "9x9", "Size: 9x9?", "fax 555", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"])
+def test_crosses_in_other_lines_are_text(text: str) -> None:
+    items, skipped = read(f"{text}\n\n{GRID}\n")
+    assert cells(items) == [PUZZLE]
+    assert skipped.count <= 1
+
+
+def test_a_cross_among_other_blanks_is_a_mistake() -> None:
+    (item,), _ = read(f"{PUZZLE[:40]}x{PUZZLE[41:]}\n")
+    assert isinstance(item, Unreadable)
+    assert "character 'x' at position 41" in item.reason

@@ -67,11 +67,31 @@ def _drawing_characters() -> dict[int, str]:
 _DRAWING = _drawing_characters()
 
 
+_NO_ROW = frozenset({1, 2, 3, 5, 7})
+"""Numbers of cells that no row of a Sudoku has, such as those of `9x9` and `16x16`."""
+_MARK = re.compile(r"[?xX]")
+_NO_MARKUP = str.maketrans("", "", " \t\r\n\f\v,;" + _BARS + "[](){}'\"`+")
+
+
 def plain(text: str) -> str:
-    """Replaces Unicode variants by their ASCII characters; every character keeps its column."""
-    if text.isascii():
+    """Replaces Unicode variants and marks by ASCII digits and dots; every character keeps its column."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text.translate(_DRAWING))
+    return _marks_as_dots(text) if _MARK.search(text) else text
+
+
+def _marks_as_dots(text: str) -> str:
+    """Replaces `?`, or `x` and `X`, by dots in a line of digits that has no other blanks.
+
+    In other lines they are text (`Size: 16x16`, `easy?`), or a mistake among blanks of another kind.
+    """
+    cells = text.translate(_NO_MARKUP).replace("X", "x")
+    marks = set(cells) - set(DIGITS)
+    if len(cells) in _NO_ROW or len(marks) != 1 or not marks <= {"?", "x"}:
         return text
-    return unicodedata.normalize("NFKC", text.translate(_DRAWING))
+    if len(set(cells)) == 1 and len(cells) > len(SYMBOLS):
+        return text  # a line of crosses
+    return _MARK.sub(".", text)
 
 
 @dataclass(frozen=True)

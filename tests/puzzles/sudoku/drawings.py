@@ -268,7 +268,8 @@ class Drawn:
 def draw(rng: random.Random) -> Drawn:
     """One or two random puzzles in a random style with random edits."""
     size = rng.choice((4, 6, 9, 9, 9, 9, 16))
-    blank = rng.choice("....00_*-    ") if rng.random() < 0.9 else ""
+    kinds = "....00_*-    ??xX" if size <= 9 else "....00_*-    "
+    blank = rng.choice(kinds) if rng.random() < 0.9 else ""
     styles = {" ": WITH_SPACES, "": WITH_NOTHING}.get(blank, WITH_WRITTEN_BLANKS)
     style = rng.choice(sorted(styles))
     edits = rng.sample(EDITS, rng.choice((0, 1, 1, 2, 3)))
