@@ -39,7 +39,10 @@ _LONGEST_LABEL = 3
 # Repetitions are possessive (`*+`) if the next one could match the same characters. Otherwise a malicious line could
 # cause catastrophic backtracking.
 _RULE = frozenset("-=~#+*.:'`|!_ \t\f\v")
-_LABEL = re.compile(r"(grid|puzzle|sudoku|game|no\.?|nr\.?)?\s*+#?+\s*+\d{0,4}+\s*+[:.)]?", re.IGNORECASE)
+_LABEL = re.compile(
+    r"(grid|puzzle|sudoku|game|no\.?|nr\.?)?\s*+#?+\s*+(\d{1,2}+\s*+[x×]\s*+\d{1,2}+|\d{0,4}+)\s*+[:.)]?",
+    re.IGNORECASE,
+)
 _SECTION = re.compile(r"\[([^\[\]]*)\]")
 _NUMBERED = re.compile(
     r"""\s*+(?:(?:no\.?|nr\.?|\#)?\s*+\d{1,4}+\s*+[.):]\s++)?["'`]?([1-9.0_*\-]+)["'`]?(?=[\s,;]|$)""",
