@@ -20,7 +20,6 @@ from hrm_cli.config.arch import ArchConfig
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, closest
 from hrm_cli.json_text import parse_json
 from hrm_cli.puzzles.domain import Puzzle, make_domain, parse_domain
-from hrm_cli.puzzles.sudoku.layout import BOXES
 from hrm_cli.safetensors_files import read_safetensors_header
 
 SCHEME = "bundled:"
@@ -247,8 +246,6 @@ def model_for(puzzle: Puzzle) -> BundledModel:
     training = f" (`hrm train --preset small{domain} data.size={rows}` trains one)"
     if rows != columns:
         training = " (`hrm train` with a dataset of such puzzles trains one)"
-    if puzzle.domain == "sudoku" and rows not in BOXES:
-        training = ""
     raise CheckpointError(
         f"no bundled model for {rows}×{columns} {puzzle.domain} puzzles: {known}; "
         f"use your own model with --checkpoint{training}"

@@ -67,7 +67,8 @@ def sudoku(
         ),
     ] = None,
     size: Annotated[
-        int | None, option("--size", "Cells along a side: 4, 6 or 9 (builtin only).", "9")
+        int | None,
+        option("--size", "Cells along a side: 4, 6, 8, 9, 10, 12, 15, 16, 20 or 25 (builtin only).", "9"),
     ] = None,
     num_train: NumTrainOption = None,
     num_test: NumTestOption = None,
@@ -125,6 +126,7 @@ def sudoku(
     \b
     Examples:
       hrm build-dataset sudoku -o data/sudoku-4 --size 4 --num-train 30000
+      hrm build-dataset sudoku -o data/sudoku-16 --size 16 --clues 95-150
       hrm build-dataset sudoku -o data/mine --source puzzles.csv \\
         --subsample-size 1000 --num-aug 1000
       hrm build-dataset sudoku -o data/extreme --augment online \\

@@ -70,8 +70,8 @@ class DataConfig(Section):
     size: Int | None = Field(
         None,
         ge=1,
-        description="cells along a side, for built-in puzzles (Sudoku: 4, 6 or 9; mazes: 4 to 180); "
-        "null takes 9 for Sudoku, 30 for mazes",
+        description="cells along a side, for built-in puzzles (Sudoku: 4, 6, 8, 9, 10, 12, 15, 16, 20 or 25; mazes: "
+        "4 to 180); null takes 9 for Sudoku, 30 for mazes",
     )
     num_train: Int = Field(1000, ge=1, description="training puzzles from the generator")
     num_test: Int = Field(500, ge=0, description="test puzzles from the generator")

@@ -18,7 +18,6 @@ from hrm_cli.machine import granted_cores
 from hrm_cli.puzzles.domain import BulkDomain, Grid
 from hrm_cli.puzzles.maze.domain import MazeDomain
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
-from hrm_cli.puzzles.sudoku.layout import BOXES
 
 
 class Recipe(Protocol):
@@ -66,18 +65,10 @@ class SudokuRecipe:
 
     def domain(self) -> SudokuDomain:
         """Sudoku of the configured size."""
-        size = 9 if self.config.size is None else self.config.size
-        if size not in BOXES:
-            raise ConfigError(f"Sudoku size {size!r}: choose one of {', '.join(map(str, BOXES))}.")
-        return SudokuDomain(size)
+        return SudokuDomain(9 if self.config.size is None else self.config.size)
 
     def domain_of_grid(self, grid: Grid) -> SudokuDomain:
-        """Sudoku of the size of `grid`. Raises ConfigError for a size that can be read but not trained on."""
-        if len(grid) not in BOXES:
-            raise ConfigError(
-                f"puzzles of {len(grid)}×{len(grid)} cells: datasets are built of the sizes "
-                f"{', '.join(map(str, BOXES))}"
-            )
+        """Sudoku of the size of `grid`."""
         return SudokuDomain(len(grid))
 
     def generate(self, count: int, rng: np.random.Generator, chunk: int) -> Iterator[tuple[Grid, Grid]]:

@@ -251,7 +251,7 @@ OWN_PUZZLES = "grids"
 
 DOMAINS: dict[str, DomainEntry] = {
     "sudoku": DomainEntry(
-        "hrm_cli.puzzles.sudoku.domain:SudokuDomain", "Sudoku of 4×4, 6×6 and 9×9 cells", {"size": 9}
+        "hrm_cli.puzzles.sudoku.domain:SudokuDomain", "Sudoku of every size from 4×4 to 25×25", {"size": 9}
     ),
     "arc": DomainEntry("hrm_cli.puzzles.arc.domain:ArcDomain", "ARC tasks, grids up to 30×30"),
     "maze": DomainEntry("hrm_cli.puzzles.maze.domain:MazeDomain", "mazes of any rectangle, 30×30 by default"),

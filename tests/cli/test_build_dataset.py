@@ -75,7 +75,7 @@ def csv_source(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--size", "5"), "4, 6, 9"),
+        (("--size", "5"), "4, 6, 8, 9"),
         (("--num-train", "0"), "data.num_train"),
         (("--clues", "many"), "data.clues"),
         (("--clues", "99"), "clues 99"),

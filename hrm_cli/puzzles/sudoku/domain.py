@@ -31,9 +31,9 @@ _DIGITS[[ord(character) for character in SYMBOLS[9:].lower()]] = range(10, len(S
 
 
 class SudokuDomain:
-    """Sudoku of `size` × `size` cells: 4 (boxes of 2×2), 6 (2 rows × 3 columns), 9 (3×3), or a larger size.
+    """Sudoku of `size` × `size` cells; `BOXES` holds the sizes and their boxes.
 
-    Digits above 9 are written as letters. Raises ConfigError for a size that is not in `ALL_BOXES`.
+    Digits above 9 are written as letters. Raises ConfigError for another size.
     """
 
     name = "sudoku"

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-from hrm_cli.puzzles.sudoku.layout import ALL_BOXES
+from hrm_cli.puzzles.sudoku.layout import BOXES
 
 BARS = re.compile(r"[|:!]+")
 """Adjacent bars count as one, for double lines between boxes."""
@@ -69,7 +69,7 @@ def _readings(rows: Sequence[str], size: int) -> Iterator[str]:
     if len({len(of_row) for of_row in pieces}) > 1:
         return
     starts = {tuple(match.span() for match in BARS.finditer(row)) for row in rows}
-    per_row = size // ALL_BOXES[size][1]
+    per_row = size // BOXES[size][1]
     for left, right in product((0, 1), repeat=2):
         count = len(pieces[0]) - left - right
         inner = [of_row[left : left + count] for of_row in pieces]
@@ -124,7 +124,7 @@ def _between_bars(
 
 def _without_bars(rows: Sequence[str], size: int) -> Iterator[str]:
     """Rows of digits and spaces only: tries every stride, gap between boxes and indent that fits all digits."""
-    width = ALL_BOXES[size][1]
+    width = BOXES[size][1]
     stops = [place for row in rows for place, character in enumerate(row) if not character.isspace()]
     if not stops:
         return

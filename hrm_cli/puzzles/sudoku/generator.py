@@ -37,6 +37,9 @@ PATIENCE = 20_000
 PATIENCE_WHEN_HARD = 500
 """The same limit if a difficulty is requested; an attempt then makes hundreds of puzzles."""
 
+PATIENCE_WHEN_LARGE = 1000
+"""The same limit above 9×9, where an attempt takes up to a second and no two attempts give the same puzzle."""
+
 
 def generate(
     size: int,
@@ -50,7 +53,8 @@ def generate(
     """Makes `count` different N×N puzzles with one solution each: pairs (puzzles, solutions) of `[n ≤ chunk, S]`.
 
     Cells hold digits, 0 for blank. `clues` is a number, a (low, high) range over which puzzles are spread evenly, or
-    None for minimal puzzles (no clue can be removed). `min_difficulty` counts the branches of the exact solver.
+    None for minimal puzzles (no clue can be removed; in sizes above 12×12, no clue whose removal can be checked within
+    a small budget). `min_difficulty` counts the branches of the exact solver.
     The result depends only on the arguments and the state of `rng`, not on `chunk` and `threads`.
 
     If no more puzzles are found for a number of clues, its share goes to the other numbers of the range.
@@ -67,17 +71,16 @@ def generate(
 def _clue_counts(size: int, clues: int | tuple[int, int] | None) -> list[int]:
     """The requested numbers of clues; `[0]` means minimal puzzles."""
     cells = layout(size).size ** 2
-    if size not in FEWEST_CLUES:
-        raise ConfigError(f"Sudoku size {size}: puzzles are generated of {', '.join(map(str, FEWEST_CLUES))}")
+    fewest = FEWEST_CLUES.get(size, size - 1)
     if clues is None:
         return [0]
     low, high = (clues, clues) if isinstance(clues, int) else clues
     if low > high:
         raise ConfigError(f"clues {low}-{high}: the lower number comes first")
-    if low < FEWEST_CLUES[size] or high >= cells:
+    if low < fewest or high >= cells:
         raise ConfigError(
             f"clues {low if low == high else f'{low}-{high}'}: a {size}×{size} puzzle with one solution has "
-            f"from {FEWEST_CLUES[size]} to {cells - 1}"
+            f"from {fewest} to {cells - 1}"
         )
     return list(range(low, high + 1))
 
@@ -136,7 +139,7 @@ def _until_enough(
     out: Batch,
     make: Callable[[NDArray[np.uint64], NDArray[np.int64]], None],
 ) -> Iterator[tuple[Cells, Cells]]:
-    patience = PATIENCE_WHEN_HARD if min_difficulty else PATIENCE
+    patience = PATIENCE_WHEN_HARD if min_difficulty else PATIENCE if size <= 9 else PATIENCE_WHEN_LARGE
     shares = [_Share(clues, 0) for clues in clue_counts]
     _spread(shares, count)
     seen: set[bytes] = set()

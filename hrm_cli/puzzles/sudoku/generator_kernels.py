@@ -5,7 +5,7 @@ no solution has another digit in its cell. Each alternative solution found by th
 solution in a set of cells, at least one of which must keep its clue. These sets are stored, so that many later checks
 need no search.
 
-Letters in shapes: n puzzles, N size, S cells, U units, K kept differences.
+Letters in shapes: n puzzles, N size, S cells, U units, K kept differences, W 64-bit words of a set of cells.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from hrm_cli.puzzles.compiled import compiled
 from hrm_cli.puzzles.random_numbers import draw, shuffle
 from hrm_cli.puzzles.sudoku.solver import (
+    UNLIMITED,
     Board,
     Workspace,
     board,
     digit_of,
     explore,
     follow_hidden_singles,
+    mask_type,
     place,
     set_givens,
     workspace,
@@ -58,9 +60,15 @@ def draw_split(masks: NDArray[np.int16], state: NDArray[np.uint64]) -> tuple[int
 
 
 @compiled
-def fill(solution: NDArray[np.uint8], board: Board, space: Workspace, state: NDArray[np.uint64]) -> None:
-    """Fills a complete grid by backtracking search with random choices."""
+def fill(
+    solution: NDArray[np.uint8], board: Board, space: Workspace, state: NDArray[np.uint64], patience: int
+) -> int:
+    """Fills a complete grid by backtracking search with random choices. Starts again after `patience` dead ends.
+
+    Returns the number of dead ends.
+    """
     depth = 0
+    dead_ends = 0
     space.masks[0, :] = (1 << board.units.shape[1]) - 1
     alive = True
     while True:
@@ -70,13 +78,19 @@ def fill(solution: NDArray[np.uint8], board: Board, space: Workspace, state: NDA
             if cell < 0:
                 for s in range(solution.shape[0]):
                     solution[s] = digit_of(int(masks[s]))
-                return
+                return dead_ends
             space.cells[depth] = cell
             space.bits[depth] = bit
             depth += 1
             space.masks[depth, :] = masks
             masks = space.masks[depth]
         else:
+            dead_ends += 1
+            if dead_ends % patience == 0:
+                depth = 0
+                space.masks[0, :] = (1 << board.units.shape[1]) - 1
+                alive = True
+                continue
             depth -= 1
             masks = space.masks[depth]
             cell = int(space.cells[depth])
@@ -94,6 +108,15 @@ def fill(solution: NDArray[np.uint8], board: Board, space: Workspace, state: NDA
 KEPT_DIFFERENCES = 128
 CLIMBING_STEPS = 400
 """Clue swaps tried on one solved grid before a new grid is generated."""
+
+LARGEST_EXACT = 12
+"""Largest size without budgets: its searches end soon."""
+
+CHECK_BUDGET = 200
+"""Splits for the check of one clue in larger sizes."""
+
+FILL_PATIENCE = 100
+"""Dead ends in the search for a larger solved grid."""
 
 MOST_ADDED = 6
 """Clues added in a swap before clues are removed again.
@@ -116,17 +139,21 @@ class Buffers(NamedTuple):
     two: NDArray[np.uint8]
     """Buffer for two solutions, `[2, S]`."""
     differences: NDArray[np.uint64]
-    """Bit sets of the cells in which another solution differs from the intended one, `[K, 2]`."""
+    """Bit sets of the cells in which another solution differs from the intended one, `[K, W]`."""
     kept: NDArray[np.int64]
     """Number of differences found for the current grid, `[1]`; the last K are kept."""
     given: NDArray[np.uint64]
-    """Bit set of the cells with a clue, `[2]`."""
+    """Bit set of the cells with a clue, `[W]`."""
     used: NDArray[np.int16]
     """Digits given in each unit, `[U]`."""
     order: NDArray[np.int16]
     """Cells in the order in which their clues are tried, `[S]`."""
     trial: NDArray[np.uint8]
     """The puzzle after a swap, `[S]`."""
+    budget: int
+    """Largest number of splits for the check of one clue; a clue that needs more is kept."""
+    patience: int
+    """Largest number of dead ends in the search for a solved grid, before it starts again."""
 
 
 class Batch(NamedTuple):
@@ -143,18 +170,21 @@ class Batch(NamedTuple):
 def make_buffers(size: int) -> Buffers:
     """Allocates the working arrays for N×N puzzles."""
     cells = size * size
+    words = (cells + 63) // 64
     return Buffers(
         board=board(size),
         space=workspace(size),
         state=np.empty(1, np.uint64),
         found=np.empty((1, cells), np.uint8),
         two=np.empty((2, cells), np.uint8),
-        differences=np.empty((KEPT_DIFFERENCES, 2), np.uint64),
+        differences=np.empty((KEPT_DIFFERENCES, words), np.uint64),
         kept=np.empty(1, np.int64),
-        given=np.empty(2, np.uint64),
-        used=np.empty(3 * size, np.int16),
+        given=np.empty(words, np.uint64),
+        used=np.empty(3 * size, mask_type(size)),
         order=np.empty(cells, np.int16),
         trial=np.empty(cells, np.uint8),
+        budget=UNLIMITED if size <= LARGEST_EXACT else CHECK_BUDGET,
+        patience=UNLIMITED if size <= LARGEST_EXACT else FILL_PATIENCE,
     )
 
 
@@ -173,11 +203,14 @@ def is_needed(puzzle: NDArray[np.uint8], solution: NDArray[np.uint8], cell: int,
     word = cell >> 6
     own = _ONE << np.uint64(cell & 63)
     for k in range(min(buffers.kept[0], differences.shape[0])):
-        if (
-            differences[k, word] & buffers.given[word] == own
-            and differences[k, 1 - word] & buffers.given[1 - word] == _NONE
-        ):
-            return True
+        if differences[k, word] & buffers.given[word] == own:
+            alone = True
+            for other in range(differences.shape[1]):
+                if other != word and differences[k, other] & buffers.given[other] != _NONE:
+                    alone = False
+                    break
+            if alone:
+                return True
     puzzle[cell] = 0
     set_givens(puzzle, buffers.board, buffers.space)
     puzzle[cell] = solution[cell]
@@ -187,9 +220,9 @@ def is_needed(puzzle: NDArray[np.uint8], solution: NDArray[np.uint8], cell: int,
         return False
     masks[cell] = rest
     possible = rest & (rest - 1) != 0 or place(masks, cell, rest, buffers.board, buffers.space.queue)
-    found, _ = explore(possible, buffers.board, buffers.space, buffers.found)
+    found, splits = explore(possible, buffers.board, buffers.space, buffers.found, buffers.budget)
     if not found:
-        return False
+        return splits > buffers.budget
     slot = buffers.kept[0] % differences.shape[0]
     buffers.kept[0] += 1
     differences[slot, :] = _NONE
@@ -260,7 +293,7 @@ def reduce(puzzle: NDArray[np.uint8], solution: NDArray[np.uint8], fewest: int, 
 def difficulty_of(puzzle: NDArray[np.uint8], buffers: Buffers) -> int:
     """The number of splits in an exhaustive search of the puzzle."""
     set_givens(puzzle, buffers.board, buffers.space)
-    _, branches = explore(True, buffers.board, buffers.space, buffers.two)
+    _, branches = explore(True, buffers.board, buffers.space, buffers.two, UNLIMITED)
     return branches
 
 
@@ -295,7 +328,7 @@ def make_all(
         puzzle, solution = out.puzzles[i], out.solutions[i]
         buffers.state[0] = seeds[i]
         buffers.kept[0] = 0
-        fill(solution, buffers.board, buffers.space, buffers.state)
+        fill(solution, buffers.board, buffers.space, buffers.state, buffers.patience)
         puzzle[:] = solution
         left = reduce(puzzle, solution, clues[i], buffers)
         out.made[i] = clues[i] in (0, left)

@@ -13,7 +13,7 @@ from itertools import groupby
 
 from hrm_cli.puzzles.domain import Skipped, Unreadable
 from hrm_cli.puzzles.sudoku.drawn_text import HELP, cells_of_drawing
-from hrm_cli.puzzles.sudoku.layout import ALL_BOXES
+from hrm_cli.puzzles.sudoku.layout import BOXES
 from hrm_cli.puzzles.sudoku.line_text import WRITTEN, Line, is_label
 
 MOST_ROWS = 120
@@ -169,7 +169,7 @@ class Grids:
         """Whether paragraphs with these numbers of lines are complete bands, or single rows."""
         if all(count == 1 for count in paragraphs):
             return True
-        return size in self._sizes and all(count % ALL_BOXES[size][0] == 0 for count in paragraphs)
+        return size in self._sizes and all(count % BOXES[size][0] == 0 for count in paragraphs)
 
     def _give_up(self) -> Iterator[Found]:
         yield from self._unreadable(self._lines)

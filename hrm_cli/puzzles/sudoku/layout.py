@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 
 from hrm_cli.errors import ConfigError
 
-BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}
-"""Rows and columns of a box by size, for the sizes that datasets and models support."""
-
-ALL_BOXES = {
+BOXES = {
     4: (2, 2), 6: (2, 3), 8: (2, 4), 9: (3, 3), 10: (2, 5), 12: (3, 4), 15: (3, 5), 16: (4, 4), 20: (4, 5), 25: (5, 5)
 }  # fmt: skip
-"""Rows and columns of a box by size, for every size that can be read and verified."""
+"""Rows and columns of a box by size. Boxes that are not square are wider than they are high."""
 
 SYMBOLS = "123456789ABCDEFGHIJKLMNOP"
 """The digits of the largest size, one character each."""
 
 FEWEST_CLUES = {4: 4, 6: 8, 9: 17}
-"""The least number of clues with which a puzzle can have one solution (9: McGuire et al. 2012)."""
+"""The least number of clues with which a puzzle can have one solution (9: McGuire et al. 2012), where it is known.
+
+Other sizes need at least N − 1 clues: two digits that are not given could be exchanged.
+"""
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Layout:
         return f"row {row + 1}, column {column + 1}"
 
 
-@lru_cache(maxsize=len(ALL_BOXES))
+@lru_cache(maxsize=len(BOXES))
 def layout(size: int) -> Layout:
-    """The layout of N×N Sudoku. Raises ConfigError for a size that is not in `ALL_BOXES`."""
-    if not isinstance(size, int) or size not in ALL_BOXES:
-        raise ConfigError(f"Sudoku size {size!r}: choose one of {', '.join(map(str, ALL_BOXES))}.")
-    box_rows, box_columns = ALL_BOXES[size]
+    """The layout of N×N Sudoku. Raises ConfigError for a size that is not in `BOXES`."""
+    if not isinstance(size, int) or size not in BOXES:
+        raise ConfigError(f"Sudoku size {size!r}: choose one of {', '.join(map(str, BOXES))}.")
+    box_rows, box_columns = BOXES[size]
     cells = np.arange(size * size)
     row, column = np.divmod(cells, size)
     box = row // box_rows * box_rows + column // box_columns

@@ -12,10 +12,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from hrm_cli.puzzles.compiled import compiled
 from hrm_cli.puzzles.sudoku.layout import layout
+
+UNLIMITED = 1 << 62
+"""A budget of splits that is never exceeded."""
 
 
 class Board(NamedTuple):
@@ -77,11 +80,15 @@ def refuted(puzzles: NDArray[np.uint8], size: int) -> NDArray[np.bool_]:
     return found
 
 
+def mask_type(size: int) -> DTypeLike:
+    """The type of a mask of N digits: one bit per digit and one for the sign."""
+    return np.int16 if size < 16 else np.int32
+
+
 def workspace(size: int) -> Workspace:
     """Allocates the working arrays for N×N puzzles."""
     cells = size * size
-    # One bit per digit and one for the sign.
-    mask = np.int16 if size < 16 else np.int32
+    mask = mask_type(size)
     return Workspace(
         np.empty((cells + 1, cells), mask),
         np.empty(cells + 1, np.int16),
@@ -221,8 +228,12 @@ def explore(
     board: Board,
     space: Workspace,
     solutions: NDArray[np.uint8],
+    budget: int,
 ) -> tuple[int, int]:
-    """Searches from the candidates in `space.masks[0]`. Returns the solutions found (at most L) and the splits made."""
+    """Searches from the candidates in `space.masks[0]`. Returns the solutions found (at most L) and the splits made.
+
+    After `budget` splits the search ends unfinished; the number of splits returned is then greater than `budget`.
+    """
     branches = 0
     found = 0
     depth = 0
@@ -233,6 +244,8 @@ def explore(
             cell = cell_to_split(masks)
             if cell >= 0:
                 branches += 1
+                if branches > budget:
+                    return found, branches
                 mask = int(masks[cell])
                 bit = mask & -mask
                 space.cells[depth] = cell
@@ -265,7 +278,7 @@ def search_all(puzzles: NDArray[np.uint8], board: Board, space: Workspace, found
     """Runs `search` for every puzzle and writes the results to `found`."""
     for i in range(puzzles.shape[0]):
         possible = set_givens(puzzles[i], board, space)
-        found.counts[i], found.branches[i] = explore(possible, board, space, found.solutions[i])
+        found.counts[i], found.branches[i] = explore(possible, board, space, found.solutions[i], UNLIMITED)
 
 
 @compiled

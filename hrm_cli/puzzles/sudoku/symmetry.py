@@ -22,6 +22,10 @@ FIRST_DIGIT = 2
 """Token of the digit 1, after padding and blank."""
 
 
+LARGEST_LISTED = 9
+"""Largest size whose arrangements are listed; 16×16 has 8 million for rows and as many for columns."""
+
+
 @lru_cache(maxsize=8)
 def arrangements(size: int, by_columns: bool = False) -> NDArray[np.uint8]:
     """Old row (or column) for each new one, for every order that preserves bands (or stacks), `[A, N]`."""
@@ -37,6 +41,21 @@ def arrangements(size: int, by_columns: bool = False) -> NDArray[np.uint8]:
     return np.array(orders, dtype=np.uint8)
 
 
+def sample_arrangements(
+    size: int, rng: np.random.Generator, count: int, *, by_columns: bool = False
+) -> NDArray[np.uint8]:
+    """`count` arrangements of rows (or columns) drawn uniformly and independently, `[count, N]`."""
+    if size <= LARGEST_LISTED:
+        every = arrangements(size, by_columns)
+        return every[rng.integers(0, len(every), count)]
+    shape = layout(size)
+    thick = shape.box_columns if by_columns else shape.box_rows
+    bands = np.arange(size, dtype=np.uint8).reshape(size // thick, thick)
+    inner = rng.permuted(np.broadcast_to(bands, (count, *bands.shape)), axis=2)
+    order = rng.permuted(np.broadcast_to(np.arange(len(bands)), (count, len(bands))), axis=1)
+    return np.take_along_axis(inner, order[:, :, None], axis=1).reshape(count, size)
+
+
 def can_transpose(size: int) -> bool:
     """Whether transposition preserves the boxes."""
     shape = layout(size)
@@ -45,9 +64,8 @@ def can_transpose(size: int) -> bool:
 
 def sample(size: int, rng: np.random.Generator, count: int) -> TokenSymmetries:
     """`count` symmetries drawn uniformly and independently from the whole group of N×N Sudoku."""
-    rows, columns = arrangements(size), arrangements(size, by_columns=True)
-    from_row = rows[rng.integers(0, len(rows), count)].astype(np.int32)
-    from_column = columns[rng.integers(0, len(columns), count)].astype(np.int32)
+    from_row = sample_arrangements(size, rng, count).astype(np.int32)
+    from_column = sample_arrangements(size, rng, count, by_columns=True).astype(np.int32)
     if can_transpose(size):
         flip = rng.integers(0, 2, count, dtype=np.int32)[:, None]
         # The index of the old cell is row · N + column. With transposition, rows and columns swap roles.

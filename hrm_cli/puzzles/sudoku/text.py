@@ -12,7 +12,7 @@ from hrm_cli.errors import PuzzleError
 from hrm_cli.puzzles.domain import Grid, Puzzle, Skipped, Unreadable
 from hrm_cli.puzzles.sudoku.domain import BLANKS, SudokuDomain
 from hrm_cli.puzzles.sudoku.grid_text import Cells, Grids, near_lengths
-from hrm_cli.puzzles.sudoku.layout import ALL_BOXES
+from hrm_cli.puzzles.sudoku.layout import BOXES
 from hrm_cli.puzzles.sudoku.line_text import DIGITS, LONGEST_LINE, WRITTEN, plain, read_line
 
 _SEPARATORS = str.maketrans("", "", " \t\r\n\f\v|:!,;'\"[](){}")
@@ -29,7 +29,7 @@ class SudokuText:
     domain = "sudoku"
 
     def __init__(self, size: int | None = None) -> None:
-        self._domains = {n: SudokuDomain(n) for n in ([size] if size is not None else ALL_BOXES)}
+        self._domains = {n: SudokuDomain(n) for n in ([size] if size is not None else BOXES)}
         self._by_length = {domain.seq_len: domain for domain in self._domains.values()}
         self._grids = Grids(self._domains)
         self._has_own_section = False

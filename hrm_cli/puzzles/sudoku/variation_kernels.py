@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hrm_cli.puzzles.compiled import compiled
 from hrm_cli.puzzles.random_numbers import draw, shuffle
 from hrm_cli.puzzles.sudoku.generator_kernels import Buffers, difficulty_of, reduce
-from hrm_cli.puzzles.sudoku.solver import explore, set_givens
+from hrm_cli.puzzles.sudoku.solver import UNLIMITED, explore, set_givens
 
 SOLUTIONS_LISTED = 4096
 """Largest number of listed solutions. If there are more, a clue is added and the solutions are listed again."""
@@ -122,7 +122,7 @@ def list_solutions(buffers: Buffers, room: Listing) -> int:
     """Lists all solutions of `room.opened`, adding clues to it while there are too many. Returns their number."""
     while True:
         set_givens(room.opened, buffers.board, buffers.space)
-        found, _ = explore(True, buffers.board, buffers.space, room.solutions)
+        found, _ = explore(True, buffers.board, buffers.space, room.solutions, UNLIMITED)
         if found < room.solutions.shape[0]:
             return found
         wanted = room.solutions[draw(buffers.state, found)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hrm_cli.puzzles.sudoku.layout import ALL_BOXES, SYMBOLS
+from hrm_cli.puzzles.sudoku.layout import BOXES, SYMBOLS
 from hrm_cli.puzzles.sudoku.symmetry import sample
 
 Rows = list[str]
@@ -18,7 +18,7 @@ Rows = list[str]
 
 def random_puzzle(rng: random.Random, size: int) -> Rows:
     """A random part of a random solution, often with empty rows, columns or bands."""
-    height, width = ALL_BOXES[size]
+    height, width = BOXES[size]
     solution = [[(r * width + r // height + c) % size for c in range(size)] for r in range(size)]
     cells = np.array(solution, np.uint8).reshape(1, -1)
     if size <= 9:
@@ -45,13 +45,13 @@ def random_puzzle(rng: random.Random, size: int) -> Rows:
 
 def boxes(row: str) -> list[str]:
     """The cells of a row by box."""
-    width = ALL_BOXES[len(row)][1]
+    width = BOXES[len(row)][1]
     return [row[i : i + width] for i in range(0, len(row), width)]
 
 
 def banded(rows: Rows, lines: Sequence[str], rule: str | None, frame: str | None) -> list[str]:
     """Lines with rules between the bands and around them."""
-    height = ALL_BOXES[len(rows)][0]
+    height = BOXES[len(rows)][0]
     out = [] if frame is None else [frame]
     for number, line in enumerate(lines, start=1):
         out.append(line)
@@ -285,7 +285,7 @@ def draw(rng: random.Random) -> Drawn:
         lines = styles[style]([row.replace(".", blank or "\0") for row in rows])
         lines = [line.replace("\0", "") for line in lines]
         if bands_apart and style in ("compact", "spaced", "bars alone", "commas"):
-            height = ALL_BOXES[size][0]
+            height = BOXES[size][0]
             lines = [
                 line
                 for n, row in enumerate(lines)

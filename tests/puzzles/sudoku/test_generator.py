@@ -12,6 +12,7 @@ from hrm_cli.puzzles.sudoku.generator import generate
 from hrm_cli.puzzles.sudoku.solver import search
 
 SIZES = (4, 6, 9)
+LARGE = (8, 10, 12, 15, 16, 20, 25)
 
 
 def make(size: int, count: int, seed: int = 0, **options) -> tuple[np.ndarray, np.ndarray]:
@@ -46,6 +47,58 @@ def test_no_clue_of_a_minimal_puzzle_can_go(size):
         fewer = np.repeat(puzzle[None], len(clues), axis=0)
         fewer[np.arange(len(clues)), clues] = 0
         assert (search(fewer, size).counts == 2).all()
+
+
+@pytest.mark.parametrize("size", LARGE)
+def test_large_puzzles_have_exactly_the_solution_given(size):
+    puzzles, solutions = make(size, 3)
+    found = search(puzzles, size)
+    assert (found.counts == 1).all()
+    assert (found.solutions[:, 0] == solutions).all()
+    assert ((puzzles > 0).sum(axis=1) < 0.47 * size * size).all()
+
+
+@pytest.mark.parametrize("size", [8, 10, 12])
+def test_no_clue_of_a_minimal_puzzle_of_up_to_twelve_can_go(size):
+    for puzzle in make(size, 3)[0]:
+        clues = np.flatnonzero(puzzle)
+        fewer = np.repeat(puzzle[None], len(clues), axis=0)
+        fewer[np.arange(len(clues)), clues] = 0
+        assert (search(fewer, size).counts == 2).all()
+
+
+def test_few_clues_of_a_large_minimal_puzzle_can_go():
+    """The check of a clue has a budget, so some removable ones may stay."""
+    (puzzle,), _ = make(16, 1)
+    clues = np.flatnonzero(puzzle)
+    fewer = np.repeat(puzzle[None], len(clues), axis=0)
+    fewer[np.arange(len(clues)), clues] = 0
+    assert (search(fewer, 16).counts == 1).mean() < 0.1
+
+
+@pytest.mark.parametrize(("size", "clues"), [(12, (66, 74)), (16, (109, 115)), (25, (302, 303))])
+def test_large_puzzles_have_the_requested_numbers_of_clues(size, clues):
+    low, high = clues
+    puzzles, _ = make(size, high - low + 1, clues=clues, threads=2)
+    assert sorted((puzzles > 0).sum(axis=1)) == list(range(low, high + 1))
+
+
+def test_large_puzzles_do_not_depend_on_threads():
+    one, other = (make(16, 5, seed=3, threads=threads)[0] for threads in (1, 3))
+    assert (one == other).all()
+    assert (make(16, 5, seed=4)[0] != one).any()
+
+
+def test_digits_and_clues_of_large_grids_are_spread_evenly():
+    """No digit, cell or band is preferred, so grids are not shuffles of a fixed pattern."""
+    _, solutions = make(16, 200, clues=255)
+    first = solutions[:, 0]
+    assert np.bincount(first, minlength=17)[1:].max() < 40
+    rows = solutions.reshape(-1, 16, 16)
+    # In a pattern grid, the digits of a row of a box stay together in the rows of the neighboring boxes.
+    left = np.sort(rows[:, 0, :4], axis=1)
+    together = [(np.sort(rows[:, row, 4:8], axis=1) == left).all(axis=1).mean() for row in range(1, 4)]
+    assert max(together) < 0.05
 
 
 def test_complete_grids_are_not_shuffles_of_one_another():
@@ -128,7 +181,7 @@ def test_difficulty_and_number_of_clues_go_together():
         (9, {"clues": 81}, "80"),
         (9, {"clues": (30, 25)}, "lower number"),
         (5, {}, "4, 6, 8, 9, 10"),
-        (16, {}, "4, 6, 9"),
+        (16, {"clues": 14}, "from 15 to 255"),
         (9, {"chunk": 0}, "chunk"),
     ],
 )

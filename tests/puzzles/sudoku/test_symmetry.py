@@ -10,13 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrm_cli.puzzles.domain import TokenSymmetries
+from hrm_cli.puzzles.sudoku import symmetry
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.puzzles.sudoku.generator import generate
+from hrm_cli.puzzles.sudoku.layout import BOXES, layout
 from hrm_cli.puzzles.sudoku.solver import search
 
 SIZES = (4, 6, 9)
+ALL_SIZES = tuple(BOXES)
 seeds = st.integers(0, 2**32)
 sizes = st.sampled_from(SIZES)
+all_sizes = st.sampled_from(ALL_SIZES)
 
 
 def some(size: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -29,8 +33,8 @@ def same(one: TokenSymmetries, other: TokenSymmetries) -> bool:
     return bool((one.cells == other.cells).all() and (one.tokens == other.tokens).all())
 
 
-@given(sizes, seeds)
-@settings(max_examples=30)
+@given(all_sizes, seeds)
+@settings(max_examples=30, deadline=None)
 def test_symmetries_invert(size, seed):
     rng = np.random.default_rng(seed)
     domain = SudokuDomain(size)
@@ -40,8 +44,8 @@ def test_symmetries_invert(size, seed):
     assert same(symmetries.inverse().inverse(), symmetries)
 
 
-@given(sizes, seeds)
-@settings(max_examples=30)
+@given(all_sizes, seeds)
+@settings(max_examples=30, deadline=None)
 def test_symmetries_compose(size, seed):
     rng = np.random.default_rng(seed)
     domain = SudokuDomain(size)
@@ -62,7 +66,32 @@ def test_symmetries_map_puzzles_to_puzzles_and_solutions_to_their_solutions(size
     assert (search(moved - np.uint8(1), size).counts == 1).all()
 
 
-@pytest.mark.parametrize("size", SIZES)
+@given(all_sizes, seeds)
+@settings(max_examples=40, deadline=None)
+def test_symmetries_keep_units_and_transpose_only_square_boxes(size, seed):
+    symmetries = SudokuDomain(size).sample_symmetries(np.random.default_rng(seed), 8)
+    shape = layout(size)
+    units = {tuple(sorted(unit)) for unit in shape.units.tolist()}
+    rows = {tuple(unit) for unit in shape.units[:size].tolist()}
+    for cells, tokens in zip(symmetries.cells, symmetries.tokens, strict=True):
+        moved = {tuple(sorted(cells[unit].tolist())) for unit in shape.units}
+        assert moved == units
+        is_transposed = tuple(sorted(cells[:size].tolist())) not in rows
+        assert not is_transposed or shape.box_rows == shape.box_columns
+        assert sorted(tokens.tolist()) == list(range(size + 2))
+
+
+def test_large_arrangements_are_sampled_uniformly(monkeypatch):
+    """The sampler of large sizes, tried on a size whose arrangements can be counted."""
+    monkeypatch.setattr(symmetry, "LARGEST_LISTED", 4)
+    for by_columns, count in ((False, 48), (True, 72)):
+        drawn = symmetry.sample_arrangements(6, np.random.default_rng(0), 30_000, by_columns=by_columns)
+        every, counts = np.unique(drawn, axis=0, return_counts=True)
+        assert len(every) == count
+        assert counts.min() > 0.8 * 30_000 / count
+
+
+@pytest.mark.parametrize("size", ALL_SIZES)
 def test_padding_and_blanks_keep_their_tokens(size):
     tokens = SudokuDomain(size).sample_symmetries(np.random.default_rng(0), 100).tokens
     assert (tokens[:, :2] == [0, 1]).all()
@@ -75,7 +104,7 @@ def test_one_puzzle_goes_under_many_symmetries():
     assert (symmetries.apply(tokens)[3] == symmetries[3].apply(tokens)[0]).all()
 
 
-@given(sizes, seeds)
+@given(all_sizes, seeds)
 @settings(max_examples=30, deadline=None)
 def test_puzzles_and_answers_together_are_moved_as_each_alone(size, seed):
     rng = np.random.default_rng(seed)
