@@ -29,8 +29,8 @@ from reporting import keep, machine_line
 
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import is_dataset
-from hrm_cli.evaluation.attempts import Tries, deeper
-from hrm_cli.evaluation.effort import Effort, forward_flops, try_harder
+from hrm_cli.evaluation.attempts import AttemptBudget, default_attempt_steps
+from hrm_cli.evaluation.effort import Effort, forward_flops, run_effort
 from hrm_cli.evaluation.restarts import NOISE_INIT, SelectorFigures, gather_candidates
 from hrm_cli.models.inference import FixedModel
 from hrm_cli.models.noise import NoiseScales
@@ -47,7 +47,7 @@ SMALLER = {"search-512": "search-64"}
 
 def kinds(steps: int) -> dict[str, Effort]:
     """Further effort by name, for a model whose first pass takes `steps` steps."""
-    copies = Effort(deeper(steps), batch_size=BATCH)
+    copies = Effort(default_attempt_steps(steps), batch_size=BATCH)
     return {
         "copies-8": replace(copies, copies=8),
         "search-64": replace(copies, nodes=64),
@@ -122,7 +122,7 @@ class Trial:
         effort, passed = kinds(self.max_steps)[kind], self.records.of("pass")
         for own in _portions(self.records.missing(kind, rows)):
             started = time.process_time()
-            for place, outcome in try_harder(
+            for place, outcome in run_effort(
                 self.model, self.loaded.domain, self.tokens[own], effort, own.tolist()
             ):
                 now = time.process_time()
@@ -148,7 +148,7 @@ class Trial:
 
     def selectors(self, count: int) -> str:
         """A line with the number of correct answers that each selector chooses from `count` noisy starts per puzzle."""
-        tries = Tries(
+        tries = AttemptBudget(
             count, RESTART_STEPS, batch_size=BATCH, copies=False, noise=NoiseScales(initial=NOISE_INIT)
         )
         domain = self.loaded.domain

@@ -111,12 +111,12 @@ class Model:
         Raises PuzzleError if the input contains no puzzle. If one of several puzzles is invalid, the `reason` of its
         solution says why.
         """
-        from hrm_cli.evaluation.effort import AskedEffort
+        from hrm_cli.evaluation.effort import EffortRequest
         from hrm_cli.models.device import resolve_device
-        from hrm_cli.solving.choosing import Asked, solve_with_bundled
+        from hrm_cli.solving.choosing import SolveOptions, solve_with_bundled
 
-        further = AskedEffort(effort, attempts, search, restarts=restarts, seconds=seconds)
-        asked = Asked(max_steps, halt, further, seed, batch_size, trace)
+        further = EffortRequest(effort, attempts, search, restarts=restarts, seconds=seconds)
+        asked = SolveOptions(max_steps, halt, further, seed, batch_size, trace)
         own = None if self.name is None else self.loaded.domain
         items = _items(puzzles, "sudoku" if own is None else own.name)
         if own is not None and own.name == OWN_PUZZLES:

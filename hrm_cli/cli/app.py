@@ -52,7 +52,7 @@ class LazyGroup(PlainGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         for name, (_, summary) in COMMANDS.items():
-            self.add_command(plain_command(name, _stand_in, summary), name)
+            self.add_command(plain_command(name, _placeholder, summary), name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Finds the command at the start of `args` and replaces its placeholder by the real command."""
@@ -60,7 +60,7 @@ class LazyGroup(PlainGroup):
         return name, stub if name is None else _load(name), rest
 
 
-def _stand_in() -> None:
+def _placeholder() -> None:
     """Never runs."""
 
 
@@ -141,7 +141,7 @@ def _run(arguments: list[str]) -> int:
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except typer.TyperException as error:
-        _say_what_was_meant(error, arguments)
+        _add_suggestion(error, arguments)
         if hasattr(error, "show"):  # the usage line of the command, then the message
             with suppress(OSError):
                 error.show(_PrintableErrors())
@@ -151,7 +151,7 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _say_what_was_meant(error: Any, arguments: list[str]) -> None:
+def _add_suggestion(error: Any, arguments: list[str]) -> None:
     """Adds a suggestion to the parser's message."""
     # Typer 0.29 lets pydantic, its validator, introduce the message of a choice.
     if hasattr(error, "message"):

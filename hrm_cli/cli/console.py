@@ -33,7 +33,7 @@ HEARTBEAT_SECONDS = 60.0
 """Seconds of silence after which a job without a terminal prints a heartbeat. CI systems kill silent jobs."""
 
 
-class _News:
+class _Activity:
     """The time of the last write to stderr, and the current activity of the command."""
 
     at = 0.0
@@ -50,7 +50,7 @@ def is_plain(stream: IO[str]) -> bool:
 
 
 def console(stream: IO[str]) -> Console:
-    """A Rich console on `sys.stdout` or `sys.stderr`; without control codes where `is_plain`."""
+    """A Rich console on `sys.stdout` or `sys.stderr`; without control codes if `is_plain`."""
     from rich.console import Console
     from rich.segment import Segment
 
@@ -81,7 +81,7 @@ def print_line(text: str = "") -> None:
 
 def print_message(text: str) -> None:
     """Prints one line on stderr: notes, warnings, the current activity."""
-    _News.at = time.perf_counter()
+    _Activity.at = time.perf_counter()
     streams.write_error(f"{printable(text)}\n")
 
 
@@ -151,22 +151,22 @@ def heartbeat(command: str) -> Iterator[None]:
 
     Does nothing on a terminal, which shows a progress bar, or if the command is quiet.
     """
-    _News.at, _News.is_quiet = time.perf_counter(), False
-    _News.doing[:] = [command]
+    _Activity.at, _Activity.is_quiet = time.perf_counter(), False
+    _Activity.doing[:] = [command]
     if not is_plain(sys.stderr):
         yield
         return
     started, ended = time.perf_counter(), threading.Event()
 
     def beat() -> None:
-        while not ended.wait(max(0.0, _News.at + HEARTBEAT_SECONDS - time.perf_counter())):
+        while not ended.wait(max(0.0, _Activity.at + HEARTBEAT_SECONDS - time.perf_counter())):
             now = time.perf_counter()
-            if now - _News.at < HEARTBEAT_SECONDS:
+            if now - _Activity.at < HEARTBEAT_SECONDS:
                 continue
-            if _News.is_quiet:
-                _News.at = now
+            if _Activity.is_quiet:
+                _Activity.at = now
             else:
-                print_message(f"{_News.doing[-1]}: still running, {clock(now - started)} since the start")
+                print_message(f"{_Activity.doing[-1]}: still running, {clock(now - started)} since the start")
 
     thread = threading.Thread(target=beat, daemon=True, name="heartbeat")
     thread.start()
@@ -177,9 +177,9 @@ def heartbeat(command: str) -> Iterator[None]:
         thread.join()
 
 
-def be_quiet() -> None:
+def disable_heartbeat() -> None:
     """Disables the heartbeat, because the command is quiet or other processes print their own."""
-    _News.is_quiet = True
+    _Activity.is_quiet = True
 
 
 @contextmanager
@@ -195,11 +195,11 @@ def progress(
         yield Progress()
     elif is_plain(sys.stderr):
         lines = _PlainProgress(description, total, start)
-        _News.doing.append(description)
+        _Activity.doing.append(description)
         try:
             yield lines
         finally:
-            _News.doing.remove(description)
+            _Activity.doing.remove(description)
         lines.finish()
     else:
         from rich import progress as bars
@@ -244,7 +244,7 @@ class ConsoleReporter(Reporter):
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         if quiet:
-            be_quiet()
+            disable_heartbeat()
 
     def note(self, text: str) -> None:
         """One line on stderr."""
@@ -275,7 +275,7 @@ class _PlainProgress(Progress):
     def __init__(self, description: str, total: float | None, start: float) -> None:
         self._description, self._total, self._start = description, total, start
         self._started = self._last_line = time.monotonic()
-        self._unsaid = ""
+        self._pending_line = ""
 
     def update(self, completed: float, note: str = "", total: float | None = None) -> None:
         self._total = self._total if total is None else total
@@ -283,9 +283,9 @@ class _PlainProgress(Progress):
         line = f"{self._description}: {completed:,.0f}{share}{', ' if note else ''}{note}"
         now = time.monotonic()
         if now - self._last_line < PLAIN_LINE_SECONDS:
-            self._unsaid = line
+            self._pending_line = line
             return
-        self._last_line, self._unsaid = now, ""
+        self._last_line, self._pending_line = now, ""
         left = ""
         done = completed - self._start
         if self._total and done > 0:
@@ -293,8 +293,8 @@ class _PlainProgress(Progress):
         print_message(line + left)
 
     def finish(self) -> None:
-        if self._unsaid:
-            print_message(f"{self._unsaid}, {clock(time.monotonic() - self._started)} taken")
+        if self._pending_line:
+            print_message(f"{self._pending_line}, {clock(time.monotonic() - self._started)} taken")
 
 
 def _print_plain_table(

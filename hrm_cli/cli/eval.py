@@ -41,7 +41,7 @@ def _refuse_other_depths(text: str | None) -> str | None:
 
 
 SPLITS = {"train", "validation", "test"}
-SPLITS_MEANT = {
+SPLIT_ALIASES = {
     "valid": "validation", "val": "validation", "dev": "validation", "eval": "validation", "training": "train",
     "testing": "test",
 }  # fmt: skip
@@ -159,8 +159,8 @@ def evaluate(
     from hrm_cli.evaluation.request import EvalRequest, parse_depths
     from hrm_cli.files import refuse_unwritable
 
-    if split.lower() in SPLITS_MEANT or split.lower() in SPLITS - {split}:
-        meant = SPLITS_MEANT.get(split.lower(), split.lower())
+    if split.lower() in SPLIT_ALIASES or split.lower() in SPLITS - {split}:
+        meant = SPLIT_ALIASES.get(split.lower(), split.lower())
         raise ConfigError(f"--split {split}: did you mean {meant}? The splits are train, validation and test")
     if baselines_only:
         if data is None:

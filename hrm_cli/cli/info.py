@@ -15,7 +15,18 @@ EXTRAS = {
 }  # fmt: skip
 """Optional packages and the module that each provides."""
 NEEDED = ("numpy", "numba", "pydantic", "typer", "safetensors")
-_TELLING = ("HRM_", "OMP_", "MKL_", "ONEDNN_", "KMP_", "NUMBA_", "CUDA_VISIBLE", "PYTORCH_", "TORCH", "NCCL_")
+_SHOWN_PREFIXES = (
+    "HRM_",
+    "OMP_",
+    "MKL_",
+    "ONEDNN_",
+    "KMP_",
+    "NUMBA_",
+    "CUDA_VISIBLE",
+    "PYTORCH_",
+    "TORCH",
+    "NCCL_",
+)
 
 
 def info(device: DeviceOption = "auto", json: JsonOption = False) -> None:
@@ -161,7 +172,9 @@ def _environment() -> dict[str, str]:
     import os
 
     return {
-        name: _from_home(value) for name, value in sorted(os.environ.items()) if name.startswith(_TELLING)
+        name: _from_home(value)
+        for name, value in sorted(os.environ.items())
+        if name.startswith(_SHOWN_PREFIXES)
     }
 
 

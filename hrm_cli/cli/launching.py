@@ -141,7 +141,7 @@ def train_on_processes(processes: Processes, request: TrainRequest, *, json: boo
     data = None if request.data is None else str(request.data)
 
     def launched(run: dict[str, Any] | None) -> int:
-        console.be_quiet()  # the first worker prints its own heartbeat
+        console.disable_heartbeat()  # the first worker prints its own heartbeat
         task = {"what": "train", "run": run, "data": data, "max_restarts": processes.max_restarts}
         return launch(Job(_WORKER, task, place, processes.endpoint, processes.max_restarts))
 
@@ -180,7 +180,7 @@ def evaluate_on_processes(
     from hrm_cli.distributed.launcher import Job, launch
     from hrm_cli.distributed.process_group import RankInfo, choose_backend, choose_device
 
-    console.be_quiet()
+    console.disable_heartbeat()
     place = RankInfo(processes.per_host)
     choose_backend(processes.backend, choose_device(request.device, place))
     task = {

@@ -59,7 +59,7 @@ def push(
     from hrm_cli.cli import console
     from hrm_cli.data.hub import HubAddress, push_folder
     from hrm_cli.errors import CheckpointError, ConfigError
-    from hrm_cli.evaluation.publishing import Page, write_publication
+    from hrm_cli.evaluation.publishing import CardOptions, write_publication
 
     address = HubAddress.parse(repository, "hf:OWNER/NAME")
     if revision is not None:
@@ -67,7 +67,7 @@ def push(
             raise ConfigError(f"{repository} and --revision {revision} name two branches; give one of them")
         address = replace(address, revision=revision)
     header = read_header(checkpoint)
-    page = Page(str(address), title or address.repository.partition("/")[2], license)
+    page = CardOptions(str(address), title or address.repository.partition("/")[2], license)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         text = write_publication(header, folder, page)

@@ -1,4 +1,4 @@
-"""`hrm runs`: runs and their state; `hrm runs show`: the curves of one."""
+"""`hrm runs` lists runs and their states, `hrm runs show` plots one, `hrm runs compare` compares several."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _list(parent: Path, sort: Order | None, filters: list[str], *, json: bool) -
         console.print_json({"runs": [run.document() for run in found]})
         return
     if not found:
-        none = f"none of its {len(everything):,} runs passes --filter" if everything else "no run in it"
+        none = f"none of its {len(everything):,} runs matches --filter" if everything else "contains no runs"
         console.print_message(f"{parent}: {none}")
         return
     columns = ("run", "state", "step", "of", "best exact", "at step", "loss", "time")
@@ -177,7 +177,7 @@ def _show(folder: Path, png: Path | None, width: int, *, json: bool) -> None:
             f"\n{POINT} evaluations; the line is training, each point the mean since the previous one"
         )
     if png is not None:
-        console.print_message(f"{png}: the same as a picture")
+        console.print_message(f"Picture: {png}")
 
 
 def _curves(run: RunRecords, kind: str) -> dict[str, Curve]:
@@ -198,6 +198,6 @@ def _head(run: RunRecords) -> None:
             f"best exact accuracy {run.best['exact_accuracy']:.2%} at step {run.best['step']:,}{of_cells}"
         )
     if run.junk:
-        console.print_line(f"lines of metrics.jsonl that are not records, skipped: {run.junk}")
+        console.print_line(f"skipped lines of metrics.jsonl that are not records: {run.junk}")
     if not run.training and not run.evaluations:
         console.print_line("nothing logged yet")

@@ -108,7 +108,7 @@ def train(
 
     source, overrides = own_source(overrides or ())
     if not any((source, overrides, preset, checkpoint, data, resume, dry_run)):
-        raise ConfigError(_what_to_train())
+        raise ConfigError(_usage_message())
     refuse_preset_names(overrides or ())
     for word in overrides or ():
         if "=" not in word and Path(word, "config.yaml").is_file():
@@ -143,7 +143,7 @@ def train(
 
 
 def _show_own(outcome: RunOutcome) -> None:
-    """What a run from a file of pairs ends with: its figures on the test pairs, and what to do next."""
+    """Prints the end of a run on a file of pairs: its figures on the test pairs, and the next commands."""
     from hrm_cli.cli import console
     from hrm_cli.cli.devices import device_of_command
     from hrm_cli.cli.render import figures
@@ -155,17 +155,17 @@ def _show_own(outcome: RunOutcome) -> None:
     console.print_line(f"Train longer with: hrm train --resume {outcome.folder} train.max_minutes=60")
 
 
-def _what_to_train() -> str:
+def _usage_message() -> str:
     """The message of `hrm train` without arguments. A run takes minutes, so none is started by accident."""
     from hrm_cli.runs.configuration import DEFAULT_PRESET, load_configuration
 
     preset = load_configuration(DEFAULT_PRESET)
     steps = preset.data.num_train * preset.train.epochs // preset.train.global_batch_size
-    return f"""say what to train. Without a preset it would be `{DEFAULT_PRESET}`:
+    return f"""name a preset, a file of pairs or a run to resume. The default preset is `{DEFAULT_PRESET}`:
   {preset.purpose}; about {steps:,} steps, some ten minutes on two CPU cores
-Start one of them:
+For example:
   hrm train --preset {DEFAULT_PRESET}
-  hrm train --preset {DEFAULT_PRESET} --dry-run  (measures the time that it needs here)
+  hrm train --preset {DEFAULT_PRESET} --dry-run  (measures the time that it needs on this machine)
   hrm train --preset demo            (4×4 Sudoku, solved in about a minute)
 `hrm presets` lists all presets, `hrm train --help` the options."""
 

@@ -32,7 +32,7 @@ def main() -> None:
     attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     rank = task["place"]["host"] * task["place"]["processes"] + local_rank
     (folder / f"process-{local_rank}").write_text(str(os.getpid()), encoding="utf-8")
-    _end_with_the_launcher()
+    _die_with_launcher()
     if why_not_to_start(folder) is not None:
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -45,28 +45,28 @@ def main() -> None:
         if status:
             # All ranks have agreed to stop and saved, so torch's agent must see a normal exit.
             report("interrupted", status, "")
-        _leave(0)
+        _exit_now(0)
     except (KeyboardInterrupt, SystemExit) as error:
         # There was nothing to save yet. The launcher knows whether it was interrupted or another worker failed.
         report("lost", 1, f"process {rank} was terminated by a signal")
-        _leave(128 + (signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM))
+        _exit_now(128 + (signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM))
     except HRMError as error:
         report("refused", error.exit_status, str(error))
-        _leave(error.exit_status)
+        _exit_now(error.exit_status)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         report("failed", HRMError.exit_status, f"{where}{error.strerror or error}")
-        _leave(1)
+        _exit_now(1)
     except Exception as error:
         # Compare by name, because torch may not have been loaded yet.
         if type(error).__name__ == "PeerLost":
             report("lost", 1, f"process {rank} lost the connection to the other processes: {error}")
         else:
             report("failed", EXIT_FAULT, f"process {rank}: {fault(error)}", traceback.format_exc().rstrip())
-        _leave(1)
+        _exit_now(1)
 
 
-def _leave(status: int) -> None:
+def _exit_now(status: int) -> None:
     # Exit immediately: backend threads may wait for ranks that are gone, and destructors would abort the process.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
@@ -74,7 +74,7 @@ def _leave(status: int) -> None:
     os._exit(status)
 
 
-def _end_with_the_launcher() -> None:
+def _die_with_launcher() -> None:
     # A killed launcher cannot stop its workers, so ask the kernel to do it (Linux).
     with contextlib.suppress(OSError, AttributeError, TypeError):
         import ctypes
@@ -118,7 +118,7 @@ def _train(task: dict[str, Any], attempt: int, rendezvous: Rendezvous) -> int:
             preset,
             Path(task["data"] or agreed["data"]),
             resumed=agreed["resumed"] or attempt > 0,
-            checks_tokens=_reads_the_dataset_first(place, attempt),
+            checks_tokens=_checks_dataset(place, attempt),
             named=_named_checkpoint(agreed, attempt),
             fitting=Fitting(place.world_size, place.processes, agreed["force"], reporter),
         )
@@ -139,7 +139,7 @@ def _heartbeat(place: RankInfo, command: str) -> AbstractContextManager[None]:
     return contextlib.nullcontext() if place.rank else heartbeat(command)
 
 
-def _reads_the_dataset_first(place: RankInfo, attempt: int) -> bool:
+def _checks_dataset(place: RankInfo, attempt: int) -> bool:
     """Whether this process checks the dataset of its host. On host 0 the launcher has already done so."""
     return place.host > 0 and place.local_rank == 0 and attempt == 0
 
@@ -150,8 +150,8 @@ def _named_checkpoint(agreed: dict[str, Any], attempt: int) -> Path | None:
 
     if agreed["checkpoint"] is None:
         return None
-    has_gone_on = attempt > 0 and str(read_pointer(Path(agreed["folder"]) / "latest")) != agreed["latest"]
-    return None if has_gone_on else Path(agreed["checkpoint"])
+    has_newer = attempt > 0 and str(read_pointer(Path(agreed["folder"]) / "latest")) != agreed["latest"]
+    return None if has_newer else Path(agreed["checkpoint"])
 
 
 def _evaluate(task: dict[str, Any], rendezvous: Rendezvous) -> int:

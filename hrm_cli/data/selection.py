@@ -40,7 +40,7 @@ class Selection:
 
 
 @dataclass
-class _Apart:
+class _UsedPuzzles:
     """The puzzles of all sources that are no longer available."""
 
     held_out: Fingerprints = field(default_factory=lambda: np.empty(0, np.uint64))
@@ -62,7 +62,7 @@ def select(
     No puzzle is taken twice, across all sources and splits. `strict_split` keeps splits apart up to symmetry.
     Raises DatasetError if too few puzzles are left.
     """
-    apart = _Apart()
+    apart = _UsedPuzzles()
     choosers = [
         _Chooser(source, config, rng, apart, report)
         for source, config, rng in zip(sources, configs, rngs, strict=True)
@@ -92,7 +92,12 @@ class _Chooser:
     """Samples from one source."""
 
     def __init__(
-        self, source: Source, config: DataConfig, rng: np.random.Generator, apart: _Apart, report: Report
+        self,
+        source: Source,
+        config: DataConfig,
+        rng: np.random.Generator,
+        apart: _UsedPuzzles,
+        report: Report,
     ) -> None:
         self._source = source
         self._config = config

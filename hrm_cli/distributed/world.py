@@ -193,7 +193,7 @@ class World:
             shared[name] = tensor
         return shared
 
-    def first_says(self, question: Callable[[], bool]) -> bool:
+    def ask_rank_0(self, question: Callable[[], bool]) -> bool:
         """Calls `question` on rank 0 only and broadcasts the answer to every rank."""
         return self.share_bytes(b"yes" if self.is_first and question() else b"") == b"yes"
 

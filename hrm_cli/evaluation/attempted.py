@@ -20,7 +20,7 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IGNORED_LABEL
 from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.evaluation.attempts import has_rules
-from hrm_cli.evaluation.effort import Effort, How, Progress, forward_flops, try_harder
+from hrm_cli.evaluation.effort import Effort, How, Progress, forward_flops, run_effort
 from hrm_cli.evaluation.evaluate import Answers, Evaluation, SetFigures, evaluate
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.inference import FixedModel
@@ -46,7 +46,7 @@ class AttemptedEvaluation:
     flops_per_puzzle: float = 0.0
     """Mean FLOPs of these steps."""
     by_set: Mapping[str, float] = field(default_factory=dict)
-    """The exact accuracy on each set of the split; empty where there is only one."""
+    """The exact accuracy on each set of the split; empty if there is only one set."""
 
     @property
     def attempts(self) -> int:
@@ -145,7 +145,7 @@ def evaluate_with_effort(
 ) -> tuple[Evaluation, AttemptedEvaluation]:
     """One pass over the split as in `evaluate`, then the stages of `effort` on puzzles whose answer breaks a rule.
 
-    `progress` gets the progress of the pass, `trying` that of the stages; `depths` and `among` as in `evaluate`.
+    `progress` receives the progress of the pass, `trying` that of the stages; `depths` and `among` as in `evaluate`.
     Raises DatasetError or ConfigError if the dataset does not fit the model, or has no rules.
     """
     unsolved = _Unsolved(dataset_domain(dataset))
@@ -169,7 +169,7 @@ def evaluate_with_effort(
         identifiers = np.concatenate(unsolved.identifiers)[order]
         sets = dataset.set_of(examples)
         count = len(inputs)
-        for index, found in try_harder(
+        for index, found in run_effort(
             FixedModel(model),
             unsolved.domain,
             inputs,

@@ -24,20 +24,20 @@ from hrm_cli.models.act import InferenceStep
 from hrm_cli.models.noise import NO_NOISE, NoiseScales, RowNoise
 from hrm_cli.puzzles.domain import BulkDomain, Domain, Tokens, TokenSymmetries
 
-DRAWS = 4
+SAMPLES_PER_SYMMETRY = 4
 """Symmetries sampled per symmetry needed: small groups, such as that of mazes, often repeat one."""
 
 
-STILL = 8
+SETTLED_AFTER = 8
 """Number of steps without change after which a copy's wrong answer counts as final."""
 
-DEEPER = 2
+ATTEMPT_STEPS_RATIO = 2
 """Ratio of the steps of an attempt to the steps of the first answer."""
 
 
-def deeper(steps: int) -> int:
+def default_attempt_steps(steps: int) -> int:
     """Default maximum steps of an attempt."""
-    return DEEPER * steps
+    return ATTEMPT_STEPS_RATIO * steps
 
 
 class Reasoner(Protocol):
@@ -45,12 +45,12 @@ class Reasoner(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
 
     def infer(
         self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
     ) -> Generator[InferenceStep, Tensor | None, None]:
-        """Reasoning steps on a batch. Finished rows are removed, and so are rows that the caller sends back as done."""
+        """Reasoning steps on a batch. Finished rows are removed, and so are rows that the caller sends to it."""
 
 
 class NoisyReasoner(Reasoner, Protocol):
@@ -69,7 +69,7 @@ class NoisyReasoner(Reasoner, Protocol):
 
 
 @dataclass(frozen=True)
-class Tries:
+class AttemptBudget:
     """Budget of attempts for one puzzle."""
 
     count: int
@@ -88,7 +88,7 @@ class Tries:
 
 
 @dataclass(frozen=True)
-class Try:
+class Attempt:
     """One answer to a puzzle."""
 
     tokens: Tokens
@@ -105,7 +105,7 @@ class Try:
     work: int = 0
     """Total reasoning steps of all attempts."""
 
-    def is_better_than(self, other: Try | None) -> bool:
+    def is_better_than(self, other: Attempt | None) -> bool:
         """Compares by fewer rule violations, then by higher confidence."""
         if other is None:
             return True
@@ -119,7 +119,7 @@ def rank(violations: int, q_halt: float) -> tuple[int, float]:
 
 
 @dataclass(frozen=True)
-class StepOfTries:
+class AttemptsStep:
     """The answers of all running attempts after a step, for traces."""
 
     step: int
@@ -133,7 +133,7 @@ class StepOfTries:
     """`[b]`"""
 
 
-Watch = Callable[[StepOfTries], None]
+Watch = Callable[[AttemptsStep], None]
 
 
 def has_rules(domain: Domain) -> bool:
@@ -148,30 +148,30 @@ def try_copies(
     model: Reasoner,
     domain: Domain,
     puzzles: Tokens,
-    tries: Tries,
+    budget: AttemptBudget,
     streams: Sequence[int],
     *,
     puzzle_identifiers: NDArray[np.int32] | None = None,
     watch: Watch | None = None,
-) -> Iterator[tuple[int, Try]]:
-    """The best try at each of `puzzles` `[n, S]` with its index: once one is verified, or when the steps run out.
+) -> Iterator[tuple[int, Attempt]]:
+    """The best attempt at each of `puzzles` `[n, S]` with its index: once one is verified, or when no steps are left.
 
     A puzzle for which no time is left is not yielded. Its symmetries depend only on the seed and on its number in
     `streams`, not on the other puzzles.
     """
-    together = max(1, tries.batch_size // tries.count)
-    deadline = math.inf if tries.seconds is None else time.monotonic() + tries.seconds
+    together = max(1, budget.batch_size // budget.count)
+    deadline = math.inf if budget.seconds is None else time.monotonic() + budget.seconds
     for start in range(0, len(puzzles), together):
         if time.monotonic() >= deadline:
             return
         rows = range(start, min(start + together, len(puzzles)))
-        copies = Copies.of(domain, puzzles, rows, tries, streams)
+        copies = Copies.of(domain, puzzles, rows, budget, streams)
         yield from _try_batch(
             model,
             cast(BulkDomain, domain),
             puzzles,
             copies,
-            tries,
+            budget,
             streams,
             puzzle_identifiers,
             watch,
@@ -190,10 +190,15 @@ class Copies:
 
     @classmethod
     def of(
-        cls, domain: Domain, puzzles: Tokens, rows: Sequence[int], tries: Tries, streams: Sequence[int]
+        cls,
+        domain: Domain,
+        puzzles: Tokens,
+        rows: Sequence[int],
+        budget: AttemptBudget,
+        streams: Sequence[int],
     ) -> Copies:
         """The copies of the puzzles `rows`, grouped by puzzle, the puzzle itself first."""
-        drawn = [_distinct(domain, tries, streams[row]) for row in rows]
+        drawn = [_distinct(domain, budget, streams[row]) for row in rows]
         counts = [len(symmetries) for symmetries in drawn]
         return cls(
             np.repeat(np.asarray(rows, np.int64), counts),
@@ -207,7 +212,7 @@ class Copies:
         self,
         model: Reasoner,
         puzzles: Tokens,
-        tries: Tries,
+        budget: AttemptBudget,
         streams: Sequence[int],
         puzzle_identifiers: NDArray[np.int32] | None = None,
         *,
@@ -220,30 +225,30 @@ class Copies:
             np.zeros(len(owners), np.int32) if puzzle_identifiers is None else puzzle_identifiers[owners]
         )
         identifiers = torch.from_numpy(known_by).to(model.device)
-        if tries.noise.is_off:
-            return model.infer(inputs, identifiers, tries.max_steps, adaptive=adaptive)
+        if budget.noise.is_off:
+            return model.infer(inputs, identifiers, budget.max_steps, adaptive=adaptive)
         seeds = [
-            None if attempt == 1 else (tries.seed, streams[owner], attempt)
+            None if attempt == 1 else (budget.seed, streams[owner], attempt)
             for owner, attempt in zip(owners.tolist(), self.attempts.tolist(), strict=True)
         ]
         noisy = cast(NoisyReasoner, model)
-        noise = RowNoise(tries.noise, seeds)
-        return noisy.infer(inputs, identifiers, tries.max_steps, adaptive=adaptive, noise=noise)
+        noise = RowNoise(budget.noise, seeds)
+        return noisy.infer(inputs, identifiers, budget.max_steps, adaptive=adaptive, noise=noise)
 
 
-def _distinct(domain: Domain, tries: Tries, stream: int) -> TokenSymmetries:
+def _distinct(domain: Domain, budget: AttemptBudget, stream: int) -> TokenSymmetries:
     """The identity, followed by distinct symmetries; fewer than requested if the group has no more."""
     cells, tokens = np.arange(domain.seq_len, dtype=np.int32), np.arange(domain.vocab_size, dtype=np.uint8)
     identity = TokenSymmetries(cells[None], tokens[None])
-    if tries.count == 1 or not tries.copies:
-        return identity[np.zeros(tries.count, np.int64)]
-    rng = np.random.default_rng([tries.seed, stream])
-    drawn = domain.sample_symmetries(rng, DRAWS * (tries.count - 1))
+    if budget.count == 1 or not budget.copies:
+        return identity[np.zeros(budget.count, np.int64)]
+    rng = np.random.default_rng([budget.seed, stream])
+    drawn = domain.sample_symmetries(rng, SAMPLES_PER_SYMMETRY * (budget.count - 1))
     known = {(cells.tobytes(), tokens.tobytes())}
     chosen: list[int] = []
     for row in range(len(drawn)):
         name = drawn.cells[row].astype(np.int32).tobytes(), drawn.tokens[row].tobytes()
-        if name not in known and len(chosen) < tries.count - 1:
+        if name not in known and len(chosen) < budget.count - 1:
             known.add(name)
             chosen.append(row)
     return TokenSymmetries(
@@ -257,19 +262,19 @@ def _try_batch(
     domain: BulkDomain,
     puzzles: Tokens,
     copies: Copies,
-    tries: Tries,
+    budget: AttemptBudget,
     streams: Sequence[int],
     puzzle_identifiers: NDArray[np.int32] | None,
     watch: Watch | None,
     deadline: float,
-) -> Iterator[tuple[int, Try]]:
+) -> Iterator[tuple[int, Attempt]]:
     owners = copies.puzzles
     back = copies.symmetries.inverse()
     totals = dict(zip(*np.unique(owners, return_counts=True), strict=True))
-    judged = _Judge(domain, puzzles[owners])
-    best: dict[int, Try] = {}
+    judged = _ViolationCounter(domain, puzzles[owners])
+    best: dict[int, Attempt] = {}
     work = dict.fromkeys(totals, 0)
-    steps = copies.begin(model, puzzles, tries, streams, puzzle_identifiers, adaptive=False)
+    steps = copies.begin(model, puzzles, budget, streams, puzzle_identifiers, adaptive=False)
     done = np.zeros(len(owners), np.bool_)
     step = next(steps, None)
     while step is not None:
@@ -282,17 +287,17 @@ def _try_batch(
         for owner, count in zip(*np.unique(owners[mine], return_counts=True), strict=True):
             work[int(owner)] += int(count)
         if watch is not None:
-            watch(StepOfTries(step.step, owners[mine], copies.attempts[mine], answers, q_halt))
-        for place in _worth_a_look(owners[mine], violations, best):
+            watch(AttemptsStep(step.step, owners[mine], copies.attempts[mine], answers, q_halt))
+        for place in _may_improve(owners[mine], violations, best):
             owner, attempt = int(owners[mine[place]]), int(copies.attempts[mine[place]])
             found, sure = int(violations[place]), float(q_halt[place])
-            one = Try(answers[place], found, sure, step.step, attempt, int(totals[owner]))
+            one = Attempt(answers[place], found, sure, step.step, attempt, int(totals[owner]))
             if one.is_better_than(best.get(owner)):
                 best[owner] = one
         solved = [owner for owner in np.unique(owners[mine]).tolist() if best[owner].violations == 0]
         yield from ((owner, replace(best.pop(owner), work=work[owner])) for owner in solved)
         done |= np.isin(owners, solved)
-        done[mine[judged.stand_still(mine)]] = True
+        done[mine[judged.settled_rows(mine)]] = True
         if done[rows].all() or time.monotonic() >= deadline:
             break
         leaving = torch.from_numpy(done[rows]).to(step.rows.device)
@@ -303,7 +308,7 @@ def _try_batch(
     yield from ((owner, replace(one, work=work[owner])) for owner, one in best.items())
 
 
-class _Judge:
+class _ViolationCounter:
     """Counts rule violations, and recounts only answers that have changed since the previous step."""
 
     def __init__(self, domain: BulkDomain, puzzles: Tokens) -> None:
@@ -321,15 +326,15 @@ class _Judge:
             self._violations[fresh] = self._domain.violations(self._puzzles[fresh], answers[changed])
         return self._violations[rows]
 
-    def stand_still(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def settled_rows(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Rows whose answer has not changed for many steps, `[b]`."""
-        return self._unchanged[rows] >= STILL
+        return self._unchanged[rows] >= SETTLED_AFTER
 
 
-def _worth_a_look(
-    owners: NDArray[np.int64], violations: NDArray[np.int64], best: dict[int, Try]
+def _may_improve(
+    owners: NDArray[np.int64], violations: NDArray[np.int64], best: dict[int, Attempt]
 ) -> NDArray[np.intp]:
-    """Rows that may beat the best try so far. Filtering them here avoids a Python object for every other row."""
+    """Rows that may be better than the best attempt so far. The filter avoids a Python object for every other row."""
     bound = np.array(
         [best[owner].violations if owner in best else np.iinfo(np.int64).max for owner in owners.tolist()]
     )

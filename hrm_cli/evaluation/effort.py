@@ -21,7 +21,7 @@ from hrm_cli.accounting.components import components
 from hrm_cli.accounting.flops import step_flops
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import ConfigError
-from hrm_cli.evaluation.attempts import Reasoner, Tries, Watch, has_rules, rank, try_copies
+from hrm_cli.evaluation.attempts import AttemptBudget, Reasoner, Watch, has_rules, rank, try_copies
 from hrm_cli.evaluation.restarts import NOISE_INIT
 from hrm_cli.evaluation.search import NO_ANSWER, NODE_STEPS, NODES, SearchLimits, cannot_pin, search_puzzles
 from hrm_cli.models.inference import FixedModel
@@ -94,7 +94,7 @@ def effort_of_level(
 
 
 @dataclass(frozen=True)
-class AskedEffort:
+class EffortRequest:
     """The user's request for further effort. None uses the default of the level; a level of None uses the model's."""
 
     level: Level | None = None
@@ -156,7 +156,7 @@ class Outcome:
     tokens: Tokens
     """`[S]`"""
     violations: int
-    """As `BulkDomain.violations` counts them: 0 where the rules verify it."""
+    """Rule violations as counted by `BulkDomain.violations`; 0 if the answer is verified."""
     how: How
     """The stage that found it."""
     steps: int
@@ -194,7 +194,7 @@ Stage = Callable[[NDArray[np.int64], float | None], Iterator[tuple[int, Outcome]
 """A stage: takes puzzle indices and a time limit in seconds, yields positions in this list with their outcomes."""
 
 
-def try_harder(
+def run_effort(
     model: Reasoner,
     domain: Domain,
     puzzles: Tokens,
@@ -260,19 +260,23 @@ class _Stages:
 
     def _copies(self, rows: NDArray[np.int64], seconds: float | None) -> Iterator[tuple[int, Outcome]]:
         effort = self.effort
-        tries = Tries(effort.copies, effort.attempt_steps, effort.seed, effort.batch_size, seconds=seconds)
+        tries = AttemptBudget(
+            effort.copies, effort.attempt_steps, effort.seed, effort.batch_size, seconds=seconds
+        )
         return self._tries("copies", rows, tries)
 
     def _restarts(self, rows: NDArray[np.int64], seconds: float | None) -> Iterator[tuple[int, Outcome]]:
         effort = self.effort
         # The first restart is the puzzle itself, without noise but with more steps.
-        tries = Tries(
+        tries = AttemptBudget(
             effort.restarts + 1, effort.attempt_steps, effort.seed, effort.batch_size,
             copies=False, noise=effort.noise, seconds=seconds,
         )  # fmt: skip
         return self._tries("restarts", rows, tries)
 
-    def _tries(self, how: How, rows: NDArray[np.int64], tries: Tries) -> Iterator[tuple[int, Outcome]]:
+    def _tries(
+        self, how: How, rows: NDArray[np.int64], tries: AttemptBudget
+    ) -> Iterator[tuple[int, Outcome]]:
         streams = [self.streams[row] for row in rows.tolist()]
         for place, found in try_copies(
             self.model, self.domain, self.puzzles[rows], tries, streams,

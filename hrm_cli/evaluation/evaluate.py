@@ -51,7 +51,7 @@ class Drift:
     evaluated_accuracy: float
 
     def describe(self) -> str:
-        """The two accuracies, and what follows from them."""
+        """Both accuracies and a recommendation, as text."""
         return (
             f"Note: {self.exact_accuracy:.2%} exact after {counted(self.max_steps, 'step')}, "
             f"{self.evaluated_accuracy:.2%} after {self.evaluated_steps:,}: this model drifts. Fewer steps are better "
@@ -69,7 +69,7 @@ def doubling_depths(max_steps: int) -> tuple[int, ...]:
 
 
 def find_drift(curve: Sequence[DepthFigures], puzzles: int) -> Drift | None:
-    """The most accurate number of steps, if its accuracy lies above the 95 % interval of that of the most steps."""
+    """The most accurate number of steps, if its accuracy is above the 95 % interval of the accuracy with all steps."""
     if not curve or not puzzles:
         return None
     last = max(curve, key=lambda one: one.max_steps)

@@ -18,13 +18,13 @@ from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.evaluation.arc_voting import Voting, named_scores, pass_at, read_test_tasks, submission
 from hrm_cli.evaluation.attempted import AttemptedEvaluation, dataset_domain, evaluate_with_effort
-from hrm_cli.evaluation.attempts import deeper
+from hrm_cli.evaluation.attempts import default_attempt_steps
 from hrm_cli.evaluation.baselines import Baseline, measure_baselines, measure_output_baselines
-from hrm_cli.evaluation.effort import AskedEffort, How
+from hrm_cli.evaluation.effort import EffortRequest, How
 from hrm_cli.evaluation.evaluate import check_fit, evaluate, sample_examples
 from hrm_cli.evaluation.request import EvalRequest, check_selection
 from hrm_cli.evaluation.results import BaselineMeasurement, Measurement, Sample
-from hrm_cli.evaluation.selecting import evaluate_selected, selection_domain, tries_of
+from hrm_cli.evaluation.selecting import attempt_budget, evaluate_selected, selection_domain
 from hrm_cli.files import whole_file
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.compiling import compile_inference
@@ -62,7 +62,7 @@ def measure(
     tried = request.attempts
     if tried is None and not names_stages:
         tried = default_attempts(card.preset.arch, is_bundled=is_bundled)
-    asked_effort = AskedEffort(
+    effort_request = EffortRequest(
         request.effort, tried, request.search, request.search_steps, request.search_rules,
         request.restarts, request.noise_init, request.noise, request.seconds,
     )  # fmt: skip
@@ -99,7 +99,7 @@ def measure(
         begun: dict[How, int] = {}
 
         def finished(count: int) -> None:
-            # The first of several processes estimates the progress of the others, which may have fewer puzzles.
+            # Rank 0 estimates the progress of the other ranks, which may have fewer puzzles.
             report("evaluating", min(count, rows), rows)
 
         def trying(how: How, left: int) -> None:
@@ -107,8 +107,8 @@ def measure(
             report(how, count - left, count)
 
         if tries_again:
-            effort = asked_effort.of(
-                model.arch, dataset_domain(dataset), request.max_steps or deeper(max_steps),
+            effort = effort_request.of(
+                model.arch, dataset_domain(dataset), request.max_steps or default_attempt_steps(max_steps),
                 seed=request.seed, batch_size=config.batch_size,
             )  # fmt: skip
             result, attempted = evaluate_with_effort(
@@ -141,7 +141,9 @@ def measure(
 
             selected = evaluate_selected(
                 model, dataset, selection_domain(dataset, request.select),
-                tries_of(request, asked_effort, request.max_steps or deeper(max_steps), config.batch_size),
+                attempt_budget(
+                    request, effort_request, request.max_steps or default_attempt_steps(max_steps), config.batch_size
+                ),
                 request.select, among=among, limit=config.max_puzzles, progress=gathered,
             )  # fmt: skip
     arc, tasks = None, 0
@@ -206,9 +208,9 @@ def _ablate_puzzle_ids(model: ACTModel, path: Path) -> None:
 
 
 def _voted(voting: Voting, file: Path | None) -> tuple[dict[str, float], int]:
-    """pass@K by name, empty where no task has known answers, and the number of tasks that have them.
+    """pass@K by name (empty if no task has known answers), and the number of tasks with known answers.
 
-    Writes the submission to `file`, if there is one.
+    Writes the submission to `file`, if given.
     """
     tasks = read_test_tasks(voting.dataset)
     if file is not None:

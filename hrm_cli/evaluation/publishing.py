@@ -50,7 +50,7 @@ _BASELINE_PUZZLES = 10_000
 
 
 @dataclass(frozen=True)
-class Page:
+class CardOptions:
     """The user's settings for the model card."""
 
     checkpoint: str
@@ -59,7 +59,7 @@ class Page:
     license: str | None = None
 
 
-def write_publication(header: Header, folder: Path, page: Page) -> str:
+def write_publication(header: Header, folder: Path, page: CardOptions) -> str:
     """Writes the files to publish into `folder`. Returns the model card.
 
     Raises CheckpointError if the file was not written by hrm.

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hrm_cli.evaluation.attempts import Copies, NoisyReasoner, Tries, has_rules
+from hrm_cli.evaluation.attempts import AttemptBudget, Copies, NoisyReasoner, has_rules
 from hrm_cli.evaluation.selection import SELECTORS, Candidate, Select
 from hrm_cli.models.act import InferenceStep
 from hrm_cli.models.core import relative_change
@@ -30,7 +30,7 @@ def gather_candidates(
     model: NoisyReasoner,
     domain: Domain,
     puzzles: Tokens,
-    tries: Tries,
+    budget: AttemptBudget,
     streams: Sequence[int],
     *,
     adaptive: bool = True,
@@ -41,13 +41,13 @@ def gather_candidates(
     With `adaptive` an attempt ends when the model halts it. A puzzle's attempts depend only on the seed and on its
     number in `streams`, not on the other puzzles.
     """
-    together = max(1, tries.batch_size // tries.count)
+    together = max(1, budget.batch_size // budget.count)
     for start in range(0, len(puzzles), together):
         rows = range(start, min(start + together, len(puzzles)))
-        copies = Copies.of(domain, puzzles, rows, tries, streams)
+        copies = Copies.of(domain, puzzles, rows, budget, streams)
         found: dict[int, list[Candidate]] = {row: [] for row in rows}
         back = copies.symmetries.inverse()
-        for step in copies.begin(model, puzzles, tries, streams, puzzle_identifiers, adaptive=adaptive):
+        for step in copies.begin(model, puzzles, budget, streams, puzzle_identifiers, adaptive=adaptive):
             ended = step.finished.cpu().numpy()
             if not ended.any():
                 continue
@@ -59,7 +59,7 @@ def gather_candidates(
                 if has_rules(domain)
                 else [None] * len(mine)
             )
-            q_halt, confidence, residual = _opinions(step, ended)
+            q_halt, confidence, residual = _selection_features(step, ended)
             for place, owner in enumerate(owners.tolist()):
                 candidate = Candidate(
                     tokens=answers[place],
@@ -75,7 +75,9 @@ def gather_candidates(
             yield row, sorted(found[row], key=lambda one: one.attempt)
 
 
-def _opinions(step: InferenceStep, ended: NDArray[np.bool_]) -> tuple[list[float], list[float], list[float]]:
+def _selection_features(
+    step: InferenceStep, ended: NDArray[np.bool_]
+) -> tuple[list[float], list[float], list[float]]:
     """Halt value, confidence and residual of each row that ended."""
     rows = torch.from_numpy(np.flatnonzero(ended)).to(step.rows.device)
     assert step.logits is not None
@@ -94,7 +96,7 @@ class SelectorFigures:
     among: int = 0
     """Number of puzzles with the correct answer among their candidates."""
     chosen: dict[Select, int] = field(default_factory=dict)
-    """For how many of these each selector chose the correct answer."""
+    """Number of these for which each selector chose the correct answer."""
 
     @classmethod
     def of(cls, gathered: Iterable[tuple[int, Sequence[Candidate]]], labels: Tokens) -> SelectorFigures:

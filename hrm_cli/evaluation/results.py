@@ -1,4 +1,4 @@
-"""What an evaluation found: accuracies, the regime in which they were reached, and their JSON documents."""
+"""The results of an evaluation: accuracies, the regime in which they were reached, and their JSON documents."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Measurement:
         return name, value if self.result.puzzles else None
 
     def regime(self) -> Regime | None:
-        """Under which conditions the headline's accuracy was reached; None without a header or known answers."""
+        """The conditions of the headline's accuracy; None without a header or known answers."""
         if self.card is None or not self.result.puzzles:
             return None
         return regime_of(
@@ -141,7 +141,7 @@ def regime_of(
 ) -> Regime:
     """The regime of the accuracy `share`; `one_pass` describes the first answers.
 
-    `tasks`: of ARC, whose augmented copies `result` counts one by one, and whose tasks the share counts.
+    `tasks` is the number of ARC tasks, for which `share` is a mean over tasks; `result` counts each augmented copy.
     """
     rules: Rules = "not used"
     if attempted is None:

@@ -114,7 +114,7 @@ class _Tree:
         self._domain, self._limits = domain, limits
         self._frontier = [_Node(0.0, 0, puzzle, 0)]
         self._made = 1
-        self.nodes = self.steps = self.at_work = 0
+        self.nodes = self.steps = self.active = 0
         self.best: Searched | None = None
 
     def round_size(self) -> int:
@@ -125,7 +125,7 @@ class _Tree:
         """Takes the most probable nodes from the queue; they join the batch."""
         nodes = [heapq.heappop(self._frontier) for _ in range(self.round_size())]
         self.nodes += len(nodes)
-        self.at_work += len(nodes)
+        self.active += len(nodes)
         return nodes
 
     def answered(self, node: _Node, tokens: Tokens, violations: int, steps: int) -> None:
@@ -133,13 +133,13 @@ class _Tree:
         if self.best is None or violations < self.best.violations:
             self.best = Searched(tokens, violations, 0, 0, node.tokens, node.pins, steps)
 
-    def open(self, node: _Node, beliefs: NDArray[np.float64]) -> None:
+    def expand(self, node: _Node, probabilities: NDArray[np.float64]) -> None:
         """Makes the children of a failed node from the model's probabilities `[S, V]` at that node."""
-        self.at_work -= 1
-        cell = cell_to_open(node.tokens, beliefs, self._domain.blank_token)
+        self.active -= 1
+        cell = cell_to_expand(node.tokens, probabilities, self._domain.blank_token)
         if cell is None:
             return
-        chances = beliefs[cell]
+        chances = probabilities[cell]
         tokens = [int(token) for token in np.argsort(-chances, kind="stable") if chances[token] > IMPOSSIBLE]
         if not tokens:
             return
@@ -157,7 +157,7 @@ class _Tree:
         return replace(self.best or nothing, nodes=self.nodes, steps=self.steps)
 
 
-def cell_to_open(tokens: Tokens, beliefs: NDArray[np.float64], blank: int | None) -> int | None:
+def cell_to_expand(tokens: Tokens, probabilities: NDArray[np.float64], blank: int | None) -> int | None:
     """The blank cell of `[S]` with the greatest entropy per plausible token under probabilities `[S, V]`, or None.
 
     A cell with three equally probable tokens gives the most information per try, log 3 ÷ 3; two or four tokens give
@@ -166,7 +166,7 @@ def cell_to_open(tokens: Tokens, beliefs: NDArray[np.float64], blank: int | None
     open_cells = np.flatnonzero(tokens == blank)
     if len(open_cells) == 0:
         return None
-    chances = beliefs[open_cells]
+    chances = probabilities[open_cells]
     entropy = -(chances * np.log(np.maximum(chances, 1e-30))).sum(axis=1)
     plausible = np.maximum((chances > PLAUSIBLE).sum(axis=1), 2)
     return int(open_cells[np.argmax(entropy / plausible)])
@@ -179,7 +179,7 @@ class _Nodes:
         self.rows = rows
         self.members: list[tuple[_Tree, _Node]] = []
         self._settles_after = settles_after
-        self._beliefs: Tensor | None = None
+        self._probability_sums: Tensor | None = None
 
     def add(self, members: list[tuple[_Tree, _Node]], identifiers: NDArray[np.int32]) -> None:
         """Adds nodes with their puzzle identifiers."""
@@ -189,9 +189,9 @@ class _Nodes:
         batch = PuzzleBatch(inputs, inputs, torch.from_numpy(identifiers).to(device))
         self.rows.add(batch, torch.zeros(len(members), dtype=torch.int64, device=device))
         self.members += members
-        if self._beliefs is not None:
-            new = self._beliefs.new_zeros(len(members), *self._beliefs.shape[1:])
-            self._beliefs = torch.cat((self._beliefs, new))
+        if self._probability_sums is not None:
+            new = self._probability_sums.new_zeros(len(members), *self._probability_sums.shape[1:])
+            self._probability_sums = torch.cat((self._probability_sums, new))
 
     def step(self) -> Tokens:
         """Runs one ACT step on all nodes. Returns their answers `[b, S]`."""
@@ -199,14 +199,16 @@ class _Nodes:
         assert logits is not None
         counts = (self.rows.steps > self._settles_after).view(-1, 1, 1)
         chances = torch.where(counts, logits.float().softmax(-1), 0.0)
-        self._beliefs = chances if self._beliefs is None else self._beliefs + chances
+        self._probability_sums = (
+            chances if self._probability_sums is None else self._probability_sums + chances
+        )
         answers: Tokens = logits.argmax(-1).cpu().numpy().astype(np.uint8)
         return answers
 
-    def beliefs(self, rows: list[int], blank: int | None) -> NDArray[np.float64]:
+    def probabilities(self, rows: list[int], blank: int | None) -> NDArray[np.float64]:
         """Mean token probabilities of some rows, `[b, S, V]`, excluding padding and blanks."""
-        assert self._beliefs is not None
-        sums = self._beliefs[rows].cpu().numpy().astype(np.float64)
+        assert self._probability_sums is not None
+        sums = self._probability_sums[rows].cpu().numpy().astype(np.float64)
         sums[:, :, [PAD, *([] if blank is None else [blank])]] = 0
         shares: NDArray[np.float64] = sums / np.maximum(sums.sum(axis=-1, keepdims=True), 1e-30)
         return shares
@@ -216,7 +218,9 @@ class _Nodes:
         chosen = torch.tensor(rows, dtype=torch.int64, device=self.rows.device)
         self.rows.keep(chosen)
         self.members = [self.members[row] for row in rows]
-        self._beliefs = self._beliefs[chosen] if self._beliefs is not None and rows else None
+        self._probability_sums = (
+            self._probability_sums[chosen] if self._probability_sums is not None and rows else None
+        )
 
 
 @torch.inference_mode()
@@ -245,18 +249,18 @@ def search_puzzles(
     unsolved = {tree.index: tree for tree in trees}
     nodes = _Nodes(model.no_rows(), min(UNSETTLED, limits.node_steps - 1))
     while unsolved and time.monotonic() < deadline:
-        joining: list[tuple[_Tree, _Node]] = []
+        added: list[tuple[_Tree, _Node]] = []
         while waiting:
-            at_work = len(nodes.members) + len(joining)
-            if at_work and at_work + waiting[0].round_size() > capacity:
+            active = len(nodes.members) + len(added)
+            if active and active + waiting[0].round_size() > capacity:
                 break
             tree = waiting.popleft()
-            joining += [(tree, node) for node in tree.next_round()]
-        if joining:
-            nodes.add(joining, identifiers[[tree.index for tree, _ in joining]])
+            added += [(tree, node) for node in tree.next_round()]
+        if added:
+            nodes.add(added, identifiers[[tree.index for tree, _ in added]])
         solved = _step(nodes, rules)
         yield from ((tree.index, unsolved.pop(tree.index).outcome()) for tree in solved)
-        for tree in _open_failed(nodes, limits, solved, rules.blank_token):
+        for tree in _expand_failed(nodes, limits, solved, rules.blank_token):
             if tree.round_size():
                 waiting.append(tree)
             else:
@@ -282,21 +286,23 @@ def _step(nodes: _Nodes, domain: PinningDomain) -> list[_Tree]:
     return list(solved.values())
 
 
-def _open_failed(nodes: _Nodes, limits: SearchLimits, solved: list[_Tree], blank: int | None) -> list[_Tree]:
+def _expand_failed(
+    nodes: _Nodes, limits: SearchLimits, solved: list[_Tree], blank: int | None
+) -> list[_Tree]:
     """Expands the nodes that have used all their steps. Returns the unsolved trees whose round is complete."""
     done = {tree.index for tree in solved}
     failed: list[int] = []
-    staying: list[int] = []
+    remaining: list[int] = []
     for row, ((tree, _), taken) in enumerate(zip(nodes.members, nodes.rows.steps.tolist(), strict=True)):
         if tree.index not in done:
-            (failed if taken >= limits.node_steps else staying).append(row)
+            (failed if taken >= limits.node_steps else remaining).append(row)
     over: list[_Tree] = []
     if failed:
-        for row, beliefs in zip(failed, nodes.beliefs(failed, blank), strict=True):
+        for row, probabilities in zip(failed, nodes.probabilities(failed, blank), strict=True):
             tree, node = nodes.members[row]
-            tree.open(node, beliefs)
-            if tree.at_work == 0:
+            tree.expand(node, probabilities)
+            if tree.active == 0:
                 over.append(tree)
-    if len(staying) < len(nodes.members):
-        nodes.keep(staying)
+    if len(remaining) < len(nodes.members):
+        nodes.keep(remaining)
     return over

@@ -17,8 +17,8 @@ from hrm_cli.data.batches import evaluation_batches
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IGNORED_LABEL
 from hrm_cli.evaluation.attempted import dataset_domain
-from hrm_cli.evaluation.attempts import Tries
-from hrm_cli.evaluation.effort import AskedEffort
+from hrm_cli.evaluation.attempts import AttemptBudget
+from hrm_cli.evaluation.effort import EffortRequest
 from hrm_cli.evaluation.request import EvalRequest
 from hrm_cli.evaluation.restarts import NOISE_INIT, gather_candidates
 from hrm_cli.evaluation.selection import SELECTORS, Select
@@ -38,12 +38,12 @@ class SelectedEvaluation:
     among: float
     """Fraction of puzzles with the correct answer among their candidates."""
     by_selector: Mapping[str, float] = field(default_factory=dict)
-    """Exact accuracy by selector; without `verify` where the domain has no rules."""
+    """Exact accuracy by selector; without `verify` if the domain has no rules."""
     seconds: float = 0.0
 
     @property
     def exact_accuracy(self) -> float:
-        """That of the requested selector."""
+        """The accuracy of the requested selector."""
         return self.by_selector[self.select]
 
     def figures(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def evaluate_selected(
     model: ACTModel,
     dataset: Dataset,
     domain: Domain,
-    tries: Tries,
+    budget: AttemptBudget,
     select: Select,
     *,
     among: NDArray[np.int64] | None = None,
@@ -75,14 +75,14 @@ def evaluate_selected(
     fixed, started = FixedModel(model), time.perf_counter()
     puzzles = reachable = 0
     chosen: dict[str, int] = {}
-    for batch in evaluation_batches(dataset, tries.batch_size, limit=limit, among=among):
+    for batch in evaluation_batches(dataset, budget.batch_size, limit=limit, among=among):
         labeled = batch.labels != IGNORED_LABEL
         rows = np.flatnonzero(labeled.any(axis=1))
         gathered = gather_candidates(
             fixed,
             domain,
             batch.inputs[rows].astype(np.uint8),
-            tries,
+            budget,
             batch.examples[rows].tolist(),
             puzzle_identifiers=batch.puzzle_identifiers[rows],
         )
@@ -101,7 +101,7 @@ def evaluate_selected(
     total = max(puzzles, 1)
     by_selector = {name: count / total for name, count in chosen.items()}
     return SelectedEvaluation(
-        select, tries.count, puzzles, reachable / total, by_selector, time.perf_counter() - started
+        select, budget.count, puzzles, reachable / total, by_selector, time.perf_counter() - started
     )
 
 
@@ -114,7 +114,9 @@ def selection_domain(dataset: Dataset, select: str) -> Domain:
     return make_domain(str(name), **facts)
 
 
-def tries_of(request: EvalRequest, asked: AskedEffort, max_steps: int, batch_size: int) -> Tries:
+def attempt_budget(
+    request: EvalRequest, asked: EffortRequest, max_steps: int, batch_size: int
+) -> AttemptBudget:
     """The attempts to select from: augmented copies, or the puzzle itself with noise from the second start on."""
     copies = request.restarts is None
     noise = NO_NOISE
@@ -122,4 +124,4 @@ def tries_of(request: EvalRequest, asked: AskedEffort, max_steps: int, batch_siz
         initial = NOISE_INIT if asked.noise_init is None else asked.noise_init
         noise = NoiseScales(initial=initial, step=asked.noise or 0.0)
     count = (request.attempts or 1) if copies else (request.restarts or 0) + 1
-    return Tries(count, max_steps, request.seed, batch_size, copies=copies, noise=noise)
+    return AttemptBudget(count, max_steps, request.seed, batch_size, copies=copies, noise=noise)

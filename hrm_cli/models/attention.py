@@ -48,14 +48,14 @@ def _choose(kind: _Kind, device: torch.device) -> str:
         from flash_attn import flash_attn_func
     except (ImportError, OSError, RuntimeError):  # a build for another torch fails in any of these ways
         return "torch SDPA"
-    problem = why_flash_fails(flash_attn_func, device, kind[2], kind[3])
+    problem = flash_failure(flash_attn_func, device, kind[2], kind[3])
     if problem is not None:
         return f"torch SDPA (flash-attn is there but does not run: {problem})"
     _FLASH[kind] = flash_attn_func
     return "flash-attn"
 
 
-def why_flash_fails(
+def flash_failure(
     flash: Callable[..., Any], device: torch.device, dtype: torch.dtype, head_size: int
 ) -> str | None:
     """Why flash-attn fails on such tensors; None if forward and backward run and the results are finite."""

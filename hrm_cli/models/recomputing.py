@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from hrm_cli.models.rng import same_numbers_twice
+from hrm_cli.models.rng import replayed_rng
 
 
 def recomputed(part: Callable[..., Tensor], *given: Any, uses_rng: bool = False) -> Tensor:
@@ -20,7 +20,7 @@ def recomputed(part: Callable[..., Tensor], *given: Any, uses_rng: bool = False)
     options: dict[str, Any] = {"preserve_rng_state": uses_rng}
     if uses_rng and (device := _device(given)).type == "mps":
         # torch does not restore the MPS generator.
-        options = {"preserve_rng_state": False, "context_fn": same_numbers_twice(device)}
+        options = {"preserve_rng_state": False, "context_fn": replayed_rng(device)}
     result: Tensor = checkpoint(part, *given, use_reentrant=False, **options)
     return result
 

@@ -25,7 +25,7 @@ from hrm_cli.models.cpu.blocks import (
     CPUBlockWeights,
     cpu_block,
     cpu_block_at_first,
-    ordered_for_cpu,
+    prepack_block,
     rotations,
 )
 from hrm_cli.models.cpu.kernels.availability import fused_kernels_unavailable
@@ -229,8 +229,8 @@ class RecurrentCore(nn.Module):
         return [self._ordered_for_cpu(one) for one in blocks] if self._takes_cpu_blocks else blocks
 
     def _ordered_for_cpu(self, weights: BlockWeights) -> CPUBlockWeights:
-        turns = rotations(self._rotary, self.positions, self.arch.head_dim)
-        return ordered_for_cpu(weights, turns, self._tables)
+        rotation = rotations(self._rotary, self.positions, self.arch.head_dim)
+        return prepack_block(weights, rotation, self._tables)
 
     def initial_carry(self, inputs: Tensor) -> InnerCarry:
         """H_init and L_init, broadcast over the rows of `inputs` and all positions."""

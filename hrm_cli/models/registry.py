@@ -26,7 +26,7 @@ CORES: dict[str, str] = {
 
 
 def check_core(name: str) -> None:
-    """Raises ConfigError when `arch.core` names no core."""
+    """Raises ConfigError if `arch.core` is not the name of a core."""
     if name not in CORES:
         raise ConfigError(
             f"arch.core: unknown core {name!r}{closest(name, list(CORES))}; known: {', '.join(CORES)}"

@@ -53,7 +53,7 @@ def forked_rng(device: torch.device, seed: int | None = None) -> Iterator[None]:
         set_rng_states(before, device)
 
 
-def same_numbers_twice(
+def replayed_rng(
     device: torch.device,
 ) -> Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]:
     """A `context_fn` for `checkpoint`: the recomputation uses the same random numbers as the first pass."""

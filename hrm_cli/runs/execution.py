@@ -34,7 +34,7 @@ from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import TrainResult, train
 from hrm_cli.training.prefetch import Prefetcher
-from hrm_cli.training.resuming import go_on_from, load_training_state
+from hrm_cli.training.resuming import adopt_checkpoint, load_training_state
 from hrm_cli.training.run import Run
 from hrm_cli.training.starting import freeze, start_new
 from hrm_cli.training.state import Plan, TrainState, initial_state, make_plan
@@ -110,7 +110,7 @@ def run_training(
         rank=world.rank,
         world_size=world.size,
     )
-    is_begun = prepared.resumed and world.first_says(
+    is_begun = prepared.resumed and world.ask_rank_0(
         lambda: prepared.named is not None or has_checkpoint(prepared.folder)
     )
     if is_begun:
@@ -140,7 +140,7 @@ def run_training(
             reporter.note(line)
     first_step, seconds_before = state.step, state.seconds
     if is_begun:
-        go_on_from(prepared.folder, state, world)
+        adopt_checkpoint(prepared.folder, state, world)
     if prepared.resumed and world.is_first:
         # Written last, when no check can fail any more. Overrides then also apply to later resumes.
         write_configuration(prepared.folder, preset)

@@ -72,7 +72,7 @@ def adapt(
     examples = Examples.draw(demonstrations)
     rng = task_rng(adaptation.seed, task, _CHOOSE)
     symmetries = distinct_symmetries([examples], adaptation.copies - 1, rng)
-    student = _student(model, len(symmetries), trains=adaptation.weights)
+    student = _model_copy(model, len(symmetries), trains=adaptation.weights)
     config = config.model_copy(update={"global_batch_size": adaptation.batch_size, "lr_warmup_steps": 0})
     table = getattr(student.inner, "puzzle_emb", None)
     state = TrainState(
@@ -90,7 +90,7 @@ def adapt(
     return Adapted(student.eval(), symmetries)
 
 
-def _student(model: ACTModel, copies: int, *, trains: bool) -> ACTModel:
+def _model_copy(model: ACTModel, copies: int, *, trains: bool) -> ACTModel:
     """A copy of the model with a new embedding table; every row is the mean of the known tasks' rows."""
     table = getattr(model.inner, "puzzle_emb", None)
     # Do not copy the embeddings of the known tasks, which may take gigabytes.

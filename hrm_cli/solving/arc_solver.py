@@ -1,9 +1,8 @@
 """Solves ARC tasks by voting over their augmented copies.
 
-A task that the checkpoint was trained on has its own embeddings, one per copy. Other tasks have none. Then the record
-notes this, unless adapting fits embeddings to the demonstrations first. ARC has no rules: an answer is
-verified
-only where the file gives a solution.
+A task that the checkpoint was trained on has its own embeddings, one per copy. Other tasks have none, and their records
+say so, unless adapting fits embeddings to the demonstrations first. ARC has no rules: an answer is verified only if the
+file contains the solution.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _KnownCopies:
     """The copies of a task for which the model has embeddings."""
 
     model: ACTModel
@@ -54,8 +53,8 @@ class _Known:
     identifiers: NDArray[np.int64]
     """Row of the puzzle embeddings of each copy."""
 
-    def limited(self, count: int | None) -> _Known:
-        return _Known(self.model, self.symmetries[: count or None], self.identifiers[: count or None])
+    def limited(self, count: int | None) -> _KnownCopies:
+        return _KnownCopies(self.model, self.symmetries[: count or None], self.identifiers[: count or None])
 
 
 @dataclass(frozen=True)
@@ -119,12 +118,12 @@ class StepRecorder:
         """The steps of a row whose task is transformed by `symmetry`, mapped back to the original task."""
         domain, undo = ArcDomain(), symmetry.inverse()
         return tuple(
-            TraceStep(step, _undone(domain.decode(tokens), undo), value)
+            TraceStep(step, _mapped_back(domain.decode(tokens), undo), value)
             for step, tokens, value in self._steps.get(row, ())
         )
 
 
-def _undone(grid: Grid, undo: ArcSymmetry) -> Grid:
+def _mapped_back(grid: Grid, undo: ArcSymmetry) -> Grid:
     return undo.apply(grid) if grid.size else grid
 
 
@@ -161,9 +160,9 @@ class ArcSolver:
                 yield _solution(index, facts, self._effort.adaptation)
                 index += 1
 
-    def _adapted(self, task: str, demonstrations: Sequence[Pair], adaptation: Adaptation) -> _Known:
+    def _adapted(self, task: str, demonstrations: Sequence[Pair], adaptation: Adaptation) -> _KnownCopies:
         adapted = adapt(self._model, self._config, task, demonstrations, adaptation)
-        return _Known(adapted.model, adapted.symmetries, np.arange(1, len(adapted.symmetries) + 1))
+        return _KnownCopies(adapted.model, adapted.symmetries, np.arange(1, len(adapted.symmetries) + 1))
 
     def _held_out(self, task: Task, adaptation: Adaptation) -> _HeldOut:
         if len(task.train) < 2:
@@ -176,7 +175,7 @@ class ArcSolver:
             right += bool(best) and np.array_equal(best[0].grid, np.asarray(pair.output))
         return _HeldOut(right, len(task.train))
 
-    def _vote(self, known: _Known, task: str, pairs: Sequence[Pair]) -> _Vote:
+    def _vote(self, known: _KnownCopies, task: str, pairs: Sequence[Pair]) -> _Vote:
         """The votes of all copies on some inputs."""
         effort, model = self._effort, known.model
         examples = Examples.draw([Pair(pair.input) for pair in pairs])
@@ -210,7 +209,7 @@ class ArcSolver:
         return _Vote(votes, len(examples), longest, known.symmetries, recorder)
 
 
-def known_copies(model: ACTModel, card: ModelCard) -> dict[str, _Known]:
+def known_copies(model: ACTModel, card: ModelCard) -> dict[str, _KnownCopies]:
     """The copies of every task that a checkpoint was trained on. Raises CheckpointError."""
     if card.facts.domain.get("name") != ArcDomain.name:
         raise CheckpointError(
@@ -227,7 +226,7 @@ def known_copies(model: ACTModel, card: ModelCard) -> dict[str, _Known]:
     for identifier, task in enumerate(tasks[1:], start=1):
         rows.setdefault(task, []).append(identifier)
     return {
-        task: _Known(model, symmetries[np.array(identifiers)], np.array(identifiers))
+        task: _KnownCopies(model, symmetries[np.array(identifiers)], np.array(identifiers))
         for task, identifiers in rows.items()
     }
 

@@ -14,8 +14,8 @@ import torch
 from hrm_cli.checkpoints.bundled import SCHEME, model_for
 from hrm_cli.checkpoints.model_files import ModelCard, load_model
 from hrm_cli.errors import CheckpointError
-from hrm_cli.evaluation.attempts import Reasoner, deeper
-from hrm_cli.evaluation.effort import AskedEffort, Progress
+from hrm_cli.evaluation.attempts import Reasoner, default_attempt_steps
+from hrm_cli.evaluation.effort import EffortRequest, Progress
 from hrm_cli.models.act import ACTModel
 from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable, make_domain
 from hrm_cli.solving.files import first_puzzle
@@ -29,12 +29,12 @@ MOST_WAITING = 1_000
 
 
 @dataclass(frozen=True)
-class Asked:
+class SolveOptions:
     """The options of a solve; None uses the model's default."""
 
     max_steps: int | None = None
     halt: Literal["adaptive", "full"] | None = None
-    effort: AskedEffort = field(default_factory=AskedEffort)
+    effort: EffortRequest = field(default_factory=EffortRequest)
     seed: int = 0
     batch_size: int = 256
     trace: bool = False
@@ -55,18 +55,18 @@ class LoadedModel:
         model, card = load_model(checkpoint, device)
         return cls(model, card, trained_domain(card), str(checkpoint).startswith(SCHEME))
 
-    def steps(self, asked: Asked) -> int:
+    def steps(self, asked: SolveOptions) -> int:
         """Largest number of reasoning steps for a first answer."""
         return asked.max_steps or self.card.preset.eval.max_steps or self.model.arch.halt_max_steps
 
-    def adaptive(self, asked: Asked) -> bool:
+    def adaptive(self, asked: SolveOptions) -> bool:
         """Whether a puzzle finishes when the model halts it."""
         return (asked.halt or self.card.preset.eval.halt) == "adaptive"
 
     def solve(
         self,
         items: Iterable[Item],
-        asked: Asked,
+        asked: SolveOptions,
         *,
         reasoner: Reasoner | None = None,
         progress: Progress | None = None,
@@ -83,7 +83,7 @@ class LoadedModel:
             effort=asked.effort.of(
                 self.model.arch,
                 self.domain,
-                asked.max_steps or deeper(steps),
+                asked.max_steps or default_attempt_steps(steps),
                 is_bundled=self.is_bundled,
                 seed=asked.seed,
                 batch_size=asked.batch_size,
@@ -96,7 +96,7 @@ class LoadedModel:
 
 
 def solve_with_bundled(
-    items: Iterable[Item], asked: Asked, device: torch.device, *, progress: Progress | None = None
+    items: Iterable[Item], asked: SolveOptions, device: torch.device, *, progress: Progress | None = None
 ) -> Iterator[tuple[Domain, Solution]]:
     """Solves every puzzle, in order, with the bundled model for its size. A file may hold puzzles of several sizes.
 
@@ -105,7 +105,7 @@ def solve_with_bundled(
     """
     loaded: dict[str, LoadedModel] = {}
     done = 0
-    for name, group in groupby(_assigned(items), key=itemgetter(0)):
+    for name, group in groupby(_with_model_names(items), key=itemgetter(0)):
         if name is None:
             for _, item in group:
                 assert isinstance(item, Unreadable)
@@ -120,7 +120,7 @@ def solve_with_bundled(
             done += 1
 
 
-def _assigned(items: Iterable[Item]) -> Iterator[tuple[str | None, Item]]:
+def _with_model_names(items: Iterable[Item]) -> Iterator[tuple[str | None, Item]]:
     """Every item with the name of its model. An item that is not a puzzle gets the model of its neighbors.
 
     The name is None if too many items precede the first puzzle.

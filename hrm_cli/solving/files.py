@@ -22,7 +22,7 @@ from hrm_cli.puzzles.skipped import SkippedLines
 from hrm_cli.solving.request import STDIN, standard_input
 from hrm_cli.solving.solution import Solution
 
-FEW = 12
+MOST_DRAWN = 12
 """Largest number of puzzles that are drawn as grids on a terminal; for longer files, each puzzle gets one line."""
 
 WriteSolution = Callable[[Domain, Solution], None]
@@ -34,8 +34,8 @@ class OpenedPuzzles:
     """A puzzle file whose first puzzles have been read."""
 
     def __init__(self, items: Iterator[Puzzle | Unreadable], skipped: SkippedLines) -> None:
-        first = list(islice(items, FEW + 1))
-        self.are_few = len(first) <= FEW
+        first = list(islice(items, MOST_DRAWN + 1))
+        self.are_few = len(first) <= MOST_DRAWN
         self.first = first
         """The items read so far."""
         self.skipped = skipped

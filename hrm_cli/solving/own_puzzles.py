@@ -18,7 +18,7 @@ from hrm_cli.puzzles.grids.own_code import load_function, reason_of
 from hrm_cli.puzzles.grids.reading import ENDINGS, Columns, Pair, pair_of_line, read_pairs
 from hrm_cli.puzzles.grids.symbols import cells_of_json
 from hrm_cli.puzzles.text_lines import lines as lines_of
-from hrm_cli.solving.files import FEW, answer_files
+from hrm_cli.solving.files import MOST_DRAWN, answer_files
 from hrm_cli.solving.request import STDIN, SolveRequest, Watcher, standard_input
 from hrm_cli.solving.solution import Solution
 
@@ -41,7 +41,7 @@ def solve_own(
     Raises PuzzleError, ConfigError or CheckpointError.
     """
     from hrm_cli.models.device import resolve_device
-    from hrm_cli.solving.choosing import Asked, LoadedModel
+    from hrm_cli.solving.choosing import LoadedModel, SolveOptions
 
     refuse_options(request)
     request.check(has_tasks=False)
@@ -50,9 +50,9 @@ def solve_own(
     loaded = LoadedModel.load(request.checkpoint, (find_device or resolve_device)(request.device))
     domain = loaded.domain
     assert isinstance(domain, GridsDomain)
-    items, are_few = counted_ahead(own_puzzles(request.sources, domain, stdin), FEW)
+    items, are_few = counted_ahead(own_puzzles(request.sources, domain, stdin), MOST_DRAWN)
     watcher.begin(are_few=are_few, are_tasks=False)
-    asked = Asked(request.max_steps, request.halt, seed=request.seed, batch_size=request.batch_size)
+    asked = SolveOptions(request.max_steps, request.halt, seed=request.seed, batch_size=request.batch_size)
     with answer_files(request.files, request.output) as write:
         for answered in loaded.solve(items, asked):
             solution = answered if judge is None else judge.judged(answered, domain)
@@ -205,7 +205,7 @@ class OwnCheck:
         return cls(text, load_function(text, "--check"))
 
     def judged(self, solution: Solution, domain: GridsDomain) -> Solution:
-        """An answered puzzle as solved or unsolved, every other as it is. Raises ConfigError if the function fails."""
+        """Marks an answered puzzle as solved or unsolved. Raises ConfigError if the function fails."""
         if solution.status != "answered" or solution.puzzle is None or solution.answer is None:
             return solution
         try:

@@ -63,10 +63,10 @@ class PausingModel:
         """The model's own steps."""
         for step in self._model.infer(inputs, puzzle_identifiers, max_steps, adaptive=adaptive):
             if step.step == max_steps and step.carry is not None and step.halts is not None:
-                going_on = ~step.halts
-                if going_on.any():
-                    rows = step.rows[going_on]
-                    self._batches.append(PausedBatch(inputs[rows].cpu(), step.carry.select(going_on)))
+                continued = ~step.halts
+                if continued.any():
+                    rows = step.rows[continued]
+                    self._batches.append(PausedBatch(inputs[rows].cpu(), step.carry.select(continued)))
             yield step
 
 

@@ -119,7 +119,7 @@ class Watcher:
     """Receives every solution when it is found. This base class ignores them."""
 
     def begin(self, *, are_few: bool, are_tasks: bool) -> None:
-        """Called when the puzzles are open: whether they are few enough to draw, and whether they are ARC tasks."""
+        """Called once the puzzles are open. The flags say if they are few enough to draw, and if they are ARC tasks."""
 
     def show(self, domain: Domain, solution: Solution) -> None:
         """Called for every finished puzzle."""

@@ -16,7 +16,7 @@ from hrm_cli.files import refuse_unwritable, whole_file
 from hrm_cli.puzzles.domain import OWN_PUZZLES, Domain
 from hrm_cli.puzzles.skipped import SkippedLines
 from hrm_cli.solving.files import (
-    FEW,
+    MOST_DRAWN,
     Draw,
     OpenedPuzzles,
     answer_files,
@@ -105,16 +105,16 @@ def _solve_grids(
     watcher: Watcher,
     find_device: FindDevice | None,
 ) -> None:
-    from hrm_cli.evaluation.effort import AskedEffort
+    from hrm_cli.evaluation.effort import EffortRequest
     from hrm_cli.models.device import resolve_device
-    from hrm_cli.solving.choosing import Asked, LoadedModel, solve_with_bundled
+    from hrm_cli.solving.choosing import LoadedModel, SolveOptions, solve_with_bundled
 
     trace = request.trace or request.picture is not None
-    effort = AskedEffort(
+    effort = EffortRequest(
         request.effort, request.attempts, request.search, request.search_steps, request.search_rules,
         request.restarts, request.noise_init, request.noise, request.seconds,
     )  # fmt: skip
-    asked = Asked(request.max_steps, request.halt, effort, request.seed, request.batch_size, trace)
+    asked = SolveOptions(request.max_steps, request.halt, effort, request.seed, request.batch_size, trace)
     device = (find_device or resolve_device)(request.device)
     if request.checkpoint is None:
         for domain, solution in solve_with_bundled(puzzles or (), asked, device, progress=watcher.trying):
@@ -139,7 +139,7 @@ def _solve_grids(
     else:
         reasoner = pausing.PausingModel(loaded.model, batches)
         solutions = loaded.solve(
-            puzzles or (), replace(asked, effort=AskedEffort(copies=1)), reasoner=reasoner
+            puzzles or (), replace(asked, effort=EffortRequest(copies=1)), reasoner=reasoner
         )
     out_of_steps = []
     for solution in solutions:
@@ -219,7 +219,7 @@ def solve_tasks(
             request.trace or request.picture is not None,
         )
         solver = ArcSolver(model, card, effort)
-        watcher.begin(are_few=len(tasks) <= FEW, are_tasks=True)
+        watcher.begin(are_few=len(tasks) <= MOST_DRAWN, are_tasks=True)
         for solution in solver.solve(tasks):
             write(domain, solution)
             watcher.show(domain, solution)

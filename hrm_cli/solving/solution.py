@@ -32,9 +32,8 @@ class Solution:
     where: str
     """File and line of the puzzle: `file.txt:3`."""
     status: Status
-    """solved: the answer obeys the rules. answered: there are no rules to tell (own puzzles). unsolved: it
-    does not. multiple: the puzzle has more than one solution, whatever the answer. invalid: there was nothing to
-    solve."""
+    """solved: the answer obeys the rules. answered: there are no rules to check it (own puzzles). unsolved: the answer
+    breaks a rule. multiple: the puzzle has more than one solution, whatever the answer. invalid: not solvable."""
     reason: str = ""
     """The first violated rule, or what is wrong with the puzzle; when solved, what else the domain says of the answer
     (mazes: whether its path is the shortest), mostly nothing."""
@@ -115,7 +114,7 @@ class Tally:
     )
     solved_by: dict[str, int] = field(default_factory=dict)
     """Number of solved puzzles by the stage that gave the answer (`Solution.how`)."""
-    tried_harder: bool = False
+    used_effort: bool = False
     """Whether any puzzle needed more than one pass."""
     unreadable: int = 0
     """Number of invalid items that are not puzzles."""
@@ -131,7 +130,7 @@ class Tally:
         self.statuses[solution.status] += 1
         # Votes do not count as further effort, because all copies of an ARC task always answer.
         is_further = solution.how != "votes" and solution.attempt > 0 and solution.attempts > 1
-        self.tried_harder |= is_further or solution.nodes > 0
+        self.used_effort |= is_further or solution.nodes > 0
         if solution.status == "solved":
             self.solved_by[solution.how] = self.solved_by.get(solution.how, 0) + 1
         if solution.puzzle is None:

@@ -20,8 +20,8 @@ import torch
 
 from hrm_cli.checkpoints.model_files import ModelCard
 from hrm_cli.errors import CheckpointError, PuzzleError
-from hrm_cli.evaluation.attempts import Reasoner, StepOfTries, Try, has_rules, rank
-from hrm_cli.evaluation.effort import Effort, Outcome, Progress, forward_flops, try_harder
+from hrm_cli.evaluation.attempts import Attempt, AttemptsStep, Reasoner, has_rules, rank
+from hrm_cli.evaluation.effort import Effort, Outcome, Progress, forward_flops, run_effort
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.inference import FixedModel
 from hrm_cli.puzzles.domain import (
@@ -120,7 +120,7 @@ class _Work:
     puzzle: Puzzle
     tokens: Tokens
     diagnosis: Diagnosis
-    first: Try | None = None
+    first: Attempt | None = None
     """The first answer to the original puzzle."""
     later: Outcome | None = None
     """The outcome of further effort."""
@@ -205,7 +205,7 @@ def _encode(domain: Domain, puzzle: Puzzle) -> Tokens:
 
 def _try_once(
     model: Reasoner, domain: Domain, works: Sequence[_Work], how: _Pass
-) -> Iterator[tuple[_Work, Try, tuple[TraceStep, ...]]]:
+) -> Iterator[tuple[_Work, Attempt, tuple[TraceStep, ...]]]:
     """The model's first answer to each puzzle, yielded when the puzzle finishes."""
     tokens = np.stack([work.tokens for work in works])
     inputs = torch.from_numpy(tokens.astype(np.int32)).to(model.device)
@@ -225,7 +225,7 @@ def _try_once(
                     traces[row].append(TraceStep(step.step, domain.decode(answer), value))
                 if is_last:
                     violations = _violations(domain, works[row], answer)
-                    yield works[row], Try(answer, violations, value, step.step, 1), tuple(traces[row])
+                    yield works[row], Attempt(answer, violations, value, step.step, 1), tuple(traces[row])
         if how.on_step is not None:
             how.on_step(step.step, len(rows))
 
@@ -244,7 +244,7 @@ def _try_again(
     """The outcome of further effort for each puzzle, with the steps of the attempt that gave the answer."""
     traces: dict[tuple[int, int], list[TraceStep]] = {}
 
-    def watch(step: StepOfTries) -> None:
+    def watch(step: AttemptsStep) -> None:
         for owner, attempt, answer, value in zip(
             step.puzzles.tolist(), step.attempts.tolist(), step.answers, step.q_halt.tolist(), strict=True
         ):
@@ -252,7 +252,7 @@ def _try_again(
 
     tokens = np.stack([work.tokens for work in works])
     streams = [work.index for work in works]
-    for owner, outcome in try_harder(
+    for owner, outcome in run_effort(
         model, domain, tokens, effort, streams, watch=watch if how.trace else None, progress=how.progress
     ):
         trace: Sequence[TraceStep] = ()
@@ -281,7 +281,7 @@ def _trace(model: Reasoner, domain: Domain, tokens: Tokens, steps: int) -> list[
 def _conclude(domain: Domain, work: _Work, flops: int | None) -> Solution:
     first, later, diagnosis, puzzle = work.first, work.later, work.diagnosis, work.puzzle
     assert first is not None  # `infer` finishes every row
-    best: Try | Outcome = later if later is not None and work.later_is_better else first
+    best: Attempt | Outcome = later if later is not None and work.later_is_better else first
     answer = domain.decode(best.tokens)
     if domain.name == OWN_PUZZLES:
         return _answered(cast("GridsDomain", domain), work, answer, flops)
@@ -353,7 +353,7 @@ def _efforts(outcome: Outcome) -> str:
     return " and ".join(parts)
 
 
-def _origin(best: Try | Outcome) -> str:
+def _origin(best: Attempt | Outcome) -> str:
     if isinstance(best, Outcome):
         return "a search node" if best.how == "search" else f"attempt {best.attempt}"
     return "the first pass"

@@ -57,7 +57,7 @@ def save_checkpoint(
     Raises CheckpointWriteError on every rank if writing fails (a full disk); no partial files are left.
     """
     folder = checkpoint_folder(run, state.step)
-    is_new = world.first_says(lambda: read_pointer(run / "latest") != folder)
+    is_new = world.ask_rank_0(lambda: read_pointer(run / "latest") != folder)
     shared = _shared_tensors(state, world) if is_new else {}
     problem, cause = "", None
     if world.is_first:

@@ -72,7 +72,7 @@ def train(run: Run, state: TrainState) -> TrainResult:
             state.horizon = None  # may be left from an earlier session with a time limit
         while state.step < run.plan.total_steps or state.awaits_evaluation:
             try:
-                saved = _take_turn(run, state, clock, limit)
+                saved = _run_step(run, state, clock, limit)
             except Divergence as divergence:
                 roll_back(run, state, divergence)
                 clock.restart()
@@ -97,7 +97,7 @@ def train(run: Run, state: TrainState) -> TrainResult:
     return TrainResult(state.step, state.seconds, state.best, saved, reason, interruption.signal_number)
 
 
-def _take_turn(run: Run, state: TrainState, clock: _Clock, limit: TimeLimit) -> Path | None:
+def _run_step(run: Run, state: TrainState, clock: _Clock, limit: TimeLimit) -> Path | None:
     """Takes one step and does what is due after it. Returns the checkpoint if one was written. Raises Divergence."""
     assert run.ahead is not None
     config = run.preset.train
@@ -209,7 +209,7 @@ def _log(run: Run, state: TrainState) -> None:
     if state.loss_scale is not None:
         record |= {"loss_scale": state.loss_scale.scale, "skipped_steps": state.loss_scale.skipped_steps}
     rate = state.lr_factor * rate_factor(state.step, state.horizon or run.plan.total_steps, config)
-    run.tell(
+    run.log(
         {
             "kind": "train",
             "step": state.step,
@@ -243,7 +243,7 @@ def _save_and_evaluate(
         state.evaluations_without_better = 0
     else:
         state.evaluations_without_better += 1
-    run.tell(
+    run.log(
         {
             "kind": "eval",
             "step": state.step,

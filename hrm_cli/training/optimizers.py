@@ -80,7 +80,7 @@ class LossScale:
         self.scale, self.good_steps = self.scale / 2, 0
         self.skipped_steps += 1
 
-    def held(self) -> None:
+    def succeeded(self) -> None:
         """Records a step with finite gradients: after `GROWTH_INTERVAL` of them, doubles the scale."""
         self.good_steps += 1
         if self.good_steps == GROWTH_INTERVAL:

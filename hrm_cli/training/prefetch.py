@@ -76,7 +76,7 @@ class Prefetcher:
         """The position, as JSON."""
         return self._position
 
-    def go_on_from(self, position: dict[str, Any]) -> None:
+    def restart_from(self, position: dict[str, Any]) -> None:
         """Drops prefetched batches and continues from another position of the stream."""
         self.close()
         self._stream.load_state_dict(position)

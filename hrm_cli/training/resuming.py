@@ -89,7 +89,7 @@ def check_resume_facts(document: Any) -> dict[str, Any]:
     return checked
 
 
-Tell = Callable[[str], None]
+Warn = Callable[[str], None]
 
 
 class DamagedCheckpoint(CheckpointError):  # noqa: N818 - what was found, not a kind of fault
@@ -103,7 +103,7 @@ def load_training_state(
     *,
     named: Path | None = None,
     rows: int | None = None,
-    warn: Tell = lambda message: None,
+    warn: Warn = lambda message: None,
 ) -> dict[str, Any]:
     """Loads a checkpoint of the run into `state`: `named`, or the latest intact one. Returns the sampler's state.
 
@@ -168,13 +168,13 @@ def load_training_state(
     return sampler
 
 
-def go_on_from(run: Path, state: TrainState, world: World = ALONE) -> None:
+def adopt_checkpoint(run: Path, state: TrainState, world: World = ALONE) -> None:
     """Points `latest` to the checkpoint that `state` was loaded from, and `best` to the best checkpoint it records.
 
-    Call this on every rank once the run is certain to continue. A best checkpoint later than the one resumed from is
-    discarded. If no recorded best checkpoint exists, the next evaluation becomes the best.
+    Call this on every rank once nothing can prevent the run from continuing. A best checkpoint later than the resumed
+    one is discarded. If no recorded best checkpoint exists, the next evaluation becomes the best.
     """
-    if not world.first_says(lambda: _settle_pointers(run, state)):
+    if not world.ask_rank_0(lambda: _settle_pointers(run, state)):
         state.best = None
 
 
@@ -208,7 +208,7 @@ def _read_named(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
         raise DamagedCheckpoint(f"{error}{known}") from None
 
 
-def _read_latest(run: Path, warn: Tell) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
+def _read_latest(run: Path, warn: Warn) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
     """Reads the checkpoint that `latest` names, or the newest intact one before it."""
     damaged: list[str] = []
     for folder in _candidates(run, damaged):

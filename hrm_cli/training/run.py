@@ -62,7 +62,7 @@ class Run:
         for listener in self.listeners:
             listener.warned(message)
 
-    def tell(self, record: dict[str, Any]) -> None:
-        """Passes a record of metrics to every listener."""
+    def log(self, record: dict[str, Any]) -> None:
+        """Logs a record of metrics: passes it to every listener."""
         for listener in self.listeners:
             listener.logged(record)

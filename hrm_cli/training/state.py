@@ -87,7 +87,7 @@ class Teacher(Protocol):
 
 @dataclass
 class TrainState:
-    """The complete resume state. A checkpoint saves all of it but `teacher`, and resuming needs nothing else."""
+    """The complete resume state. A checkpoint saves all of it except `teacher`, and resuming needs nothing else."""
 
     model: ACTModel
     network: torch.optim.Optimizer

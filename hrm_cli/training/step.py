@@ -106,7 +106,7 @@ def _unscaled(
     own = [p.grad for p in state.model.parameters() if p.grad is not None]
     finite = unscale([*own, *embeddings.gradients], loss_scale.scale)
     if not world.largest(float(not finite))[0]:
-        loss_scale.held()
+        loss_scale.succeeded()
         return True
     loss_scale.overflowed()
     state.network.zero_grad(set_to_none=True)

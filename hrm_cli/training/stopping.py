@@ -26,7 +26,7 @@ from hrm_cli.checkpoints.pointers import (
 )
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.errors import TrainingDiverged
-from hrm_cli.training.resuming import go_on_from, load_training_state
+from hrm_cli.training.resuming import adopt_checkpoint, load_training_state
 from hrm_cli.training.run import Run
 from hrm_cli.training.state import TrainState
 
@@ -145,9 +145,9 @@ def check_loss(state: TrainState, loss: float, config: TrainConfig) -> None:
 
 
 def check_weights(state: TrainState) -> None:
-    """Raises Divergence where weights or puzzle embeddings are not finite: such values must not reach a checkpoint.
+    """Raises Divergence if weights or puzzle embeddings are not finite: such values must not reach a checkpoint.
 
-    Between two logged lines the loss is not read, so that this does not repeat `check_loss`.
+    `check_loss` is not enough, because the loss is read only when a line is logged.
     """
     for name, tensor in state.model.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
@@ -186,13 +186,13 @@ def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
     if (
         config.on_divergence == "stop"
         or rollbacks > config.max_rollbacks
-        or not world.first_says(lambda: point_latest_to_best(run.folder))
+        or not world.ask_rank_0(lambda: point_latest_to_best(run.folder))
     ):
         raise _end(run, state, divergence) from None
     position = load_training_state(run.folder, state, world, rows=config.global_batch_size, warn=run.warn)
-    go_on_from(run.folder, state, world)
+    adopt_checkpoint(run.folder, state, world)
     assert run.ahead is not None
-    run.ahead.go_on_from(position)
+    run.ahead.restart_from(position)
     state.rollbacks, state.lr_factor = rollbacks, lr_factor
     # Time spent on the discarded steps still counts.
     state.seconds, state.wall_seconds = seconds, wall_seconds
@@ -205,7 +205,7 @@ def roll_back(run: Run, state: TrainState, divergence: Divergence) -> None:
     )
     for listener in run.listeners:
         listener.rewound(state.step)
-    run.tell(
+    run.log(
         {
             "kind": "rollback",
             "step": state.step,

@@ -1,4 +1,4 @@
-"""Grids of colored cells on a terminal: color 0 can be seen on black, and differences without any colors."""
+"""Draws grids of colored cells on a terminal. Color 0 is visible on black, and differences do not rely on color."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 DIFFERENT = "x"
-"""Marks a cell that differs from what was expected."""
+"""Marks a cell that differs from the expected one."""
 _DARK, _LIGHT = "#000000", "#ffffff"
 _FAINT = "#8a8a8a"
-"""Of the dot in a cell of color 0: readable on a black terminal and on the cell's own black."""
+"""Color of the dot in a cell of color 0, which is black."""
 
 
 def needs_digits(console: Console) -> bool:
-    """Whether colors alone do not tell cells apart there: NO_COLOR, or a terminal of 16 colors or fewer."""
+    """Whether cells need digits, because colors cannot distinguish them: NO_COLOR, or at most 16 colors."""
     return console.no_color or console.color_system in (None, "standard", "windows")
 
 
 def painted(
     drawing: Drawing, different: Set[int] = frozenset(), *, has_digits: bool = False, is_narrow: bool = False
 ) -> Text:
-    """A drawing in the colors of its palette, two columns a cell, or one where `is_narrow`.
+    """A drawing in the colors of its palette. A cell takes two columns, or one if `is_narrow`.
 
-    Color 0 holds a dot. `different` cells hold crosses; with digits, which then every cell holds, an x beside them.
+    Color 0 is shown as a dot. Cells in `different` get a cross. With `has_digits`, every cell shows its digit, and
+    cells in `different` an x in front of it.
     """
     from rich.text import Text
 
@@ -58,7 +59,7 @@ def _content(symbol: str, is_different: bool, *, has_digits: bool, is_narrow: bo
 
 
 def _ink(symbol: str, color: str, is_different: bool) -> str:
-    """A color that can be read on `color`."""
+    """A text color that is readable on the background `color`."""
     if symbol == BLANK and not is_different:
         return _FAINT
     red, green, blue = (int(color[place : place + 2], 16) for place in (1, 3, 5))

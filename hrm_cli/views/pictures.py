@@ -1,4 +1,4 @@
-"""A solve as a picture: the puzzle, some reasoning steps and the answer, as SVG text."""
+"""Draws a solution as SVG: the puzzle, some reasoning steps and the answer."""
 
 from __future__ import annotations
 

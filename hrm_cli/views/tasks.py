@@ -1,6 +1,6 @@
-"""An ARC task with its answers: as grids with titles, which a terminal shows too, and as a picture.
+"""Draws an ARC task with its answers: as titled grids on a terminal, and as an SVG picture.
 
-The picture has the demonstrations, the test input with the answers, and the reasoning steps.
+Both show the demonstrations and the test input with the answers; the picture also shows the reasoning steps.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _ARROW = 5
-"""Columns that the arrow between two grids takes with its margins."""
-_APART = 4
-"""Columns between two grids without an arrow."""
+"""Width of the arrow between two grids, including its margins, in columns."""
+_GAP = 4
+"""Width of the gap between two grids without an arrow, in columns."""
 
 
 @dataclass(frozen=True)
 class TitledGrid:
-    """One grid with what it is."""
+    """A grid with a title."""
 
     title: str
     drawing: Drawing
     different: Set[int] = frozenset()
-    """Cells that differ from what was expected; of the expected grid, from the first answer."""
+    """Cells that differ from the expected grid; in the expected grid itself, from the first answer."""
 
 
 def demonstrations(domain: Domain, solution: Solution) -> list[tuple[TitledGrid, TitledGrid]]:
@@ -50,7 +50,7 @@ def demonstrations(domain: Domain, solution: Solution) -> list[tuple[TitledGrid,
 
 
 def tested_grids(domain: Domain, solution: Solution) -> list[TitledGrid]:
-    """The test input, the two answers, and the expected one where the file has it."""
+    """The test input, the two answers, and the expected output if the file has one."""
     assert solution.puzzle is not None
     grids = [TitledGrid(f"test input, {_size(solution.puzzle.grid)}", draw(domain, solution.puzzle.grid))]
     truth = None if solution.truth is None else draw(domain, solution.truth)
@@ -85,7 +85,7 @@ def _size(grid: Grid) -> str:
 
 
 def task_view(domain: Domain, solution: Solution, width: int, *, has_digits: bool) -> RenderableType:
-    """The task for a terminal of `width` columns: pairs side by side as far as they fit."""
+    """The task for a terminal of `width` columns, with as many pairs side by side as fit."""
     from rich.console import Group
     from rich.text import Text
 
@@ -102,7 +102,7 @@ def task_view(domain: Domain, solution: Solution, width: int, *, has_digits: boo
 
 
 def _lines(blocks: Sequence[list[TitledGrid]], width: int) -> list[list[list[TitledGrid]]]:
-    """The blocks, each of grids with arrows between them, in lines that fit; a block that does not is split."""
+    """Arranges blocks of grids (with arrows between them) in lines that fit. A block that is too wide is split."""
     lines: list[list[list[TitledGrid]]] = []
     left = 0
     for block in blocks:
@@ -110,11 +110,11 @@ def _lines(blocks: Sequence[list[TitledGrid]], width: int) -> list[list[list[Tit
         parts = [block] if needed <= width else [[grid] for grid in block]
         for part in parts:
             needed = sum(map(_columns, part)) + _ARROW * (len(part) - 1)
-            if not lines or left < needed + _APART:
+            if not lines or left < needed + _GAP:
                 lines.append([])
                 left = width
             else:
-                left -= _APART
+                left -= _GAP
             lines[-1].append(part)
             left -= needed
     return lines
@@ -135,8 +135,8 @@ def _line(blocks: Sequence[list[TitledGrid]], width: int, *, has_digits: bool) -
         for place, grid in enumerate(block):
             if number or place:
                 middle = "\n" * (len(grid.drawing.rows) // 2)
-                between = f"{middle}  →  " if place else " " * _APART
-                titles.append(Text(" " * (_ARROW if place else _APART)))
+                between = f"{middle}  →  " if place else " " * _GAP
+                titles.append(Text(" " * (_ARROW if place else _GAP)))
                 cells.append(Text(between, no_wrap=True))
             titles.append(Text(grid.title, style="dim", no_wrap=True))
             is_narrow = 2 * len(grid.drawing.columns) > width
@@ -147,20 +147,20 @@ def _line(blocks: Sequence[list[TitledGrid]], width: int, *, has_digits: bool) -
 
 
 MAX_STEPS = 6
-"""Reasoning steps shown; the last is the answer of the copy that is traced."""
+"""Largest number of reasoning steps shown; the last one is the answer of the traced copy."""
 WIDTH = 1120
 SMALL, LARGE = 150, 220
-"""Side of the square that a grid of the demonstrations or steps fits into, and of one of the test."""
+"""Side of the square around a grid: for demonstrations and steps, and for the test."""
 LARGEST_CELL = 28
 GAP, ARROW = 28, 44
 HEAD = 100
-"""Where the first section begins."""
+"""Vertical position of the first section."""
 BEFORE_TITLE = 20
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Grids that stay on one line, with arrows between them."""
+    """Grids that stay together on one line, with arrows between them."""
 
     grids: Sequence[TitledGrid]
     side: int
@@ -177,7 +177,7 @@ class _Block:
 
 
 def task_picture(domain: Domain, solution: Solution) -> str:
-    """The SVG of a task's solution that has an answer."""
+    """The SVG of a task's solution. The solution must have an answer."""
     sections = [
         ("Demonstrations", [_Block(pair, SMALL) for pair in demonstrations(domain, solution)]),
         ("Test", _tested(domain, solution)),

@@ -1,4 +1,4 @@
-"""The grid after every reasoning step, for people: what changed, what is wrong, how confident the model is."""
+"""Displays the grid after every reasoning step: changed cells, wrong cells, and the model's confidence."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def plain_lines(frame: Frame) -> list[str]:
 def rich_frame(frame: Frame, given: Set[int], *, has_digits: bool = False) -> RenderableType:
     """A step for terminals: givens bold, changed cells on yellow, wrong ones red.
 
-    Colored domains show their colors, with digits where `has_digits`.
+    Colored domains show their colors, and digits if `has_digits`.
     """
     from rich.console import Group
     from rich.text import Text

@@ -60,7 +60,7 @@ def test_runs_are_filtered_by_state_preset_and_name(run_hrm: RunHrm, runs: Path)
     assert listed(run_hrm, runs, "--filter", "runs/high") == ["high"]
     nothing = run_hrm("runs", "--filter", "zzz*", cwd=runs)
     assert (nothing.status, nothing.stdout) == (0, "")
-    assert "none of its 3 runs passes --filter" in nothing.stderr
+    assert "none of its 3 runs matches --filter" in nothing.stderr
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import hrm_cli.data.format as data_format
-from hrm_cli.cli.worker import _reads_the_dataset_first
+from hrm_cli.cli.worker import _checks_dataset
 from hrm_cli.config.data import DataConfig
 from hrm_cli.data.build import build_dataset
 from hrm_cli.distributed.process_group import RankInfo
@@ -59,8 +59,8 @@ def test_the_process_that_prepares_a_run_reads_its_dataset_and_its_workers_do_no
 
 def test_one_worker_of_every_other_host_reads_that_hosts_dataset() -> None:
     places = [RankInfo(2, 2, host, local) for host in (0, 1) for local in (0, 1)]
-    assert [_reads_the_dataset_first(place, 0) for place in places] == [False, False, True, False]
-    assert not any(_reads_the_dataset_first(place, 1) for place in places)
+    assert [_checks_dataset(place, 0) for place in places] == [False, False, True, False]
+    assert not any(_checks_dataset(place, 1) for place in places)
 
 
 @pytest.mark.parametrize("is_first", [True, False])

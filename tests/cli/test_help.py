@@ -65,6 +65,6 @@ def test_train_alone_says_what_to_train_and_starts_nothing(
 ) -> None:
     done = run_hrm("train", *words, cwd=tmp_path)
     assert (done.status, done.stdout) == (2, "")
-    for text in ("say what to train", "ten minutes", "hrm train --preset tiny", "hrm train --preset demo"):
+    for text in ("name a preset", "ten minutes", "hrm train --preset tiny", "hrm train --preset demo"):
         assert text in done.stderr
     assert list(tmp_path.iterdir()) == []

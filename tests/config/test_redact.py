@@ -19,7 +19,7 @@ from hrm_cli.config.data import FurtherSource
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.redact import redact_text, redact_yaml, redacted
 from hrm_cli.config.schema import SECTIONS, Preset
-from hrm_cli.evaluation.publishing import Page, write_publication
+from hrm_cli.evaluation.publishing import CardOptions, write_publication
 from hrm_cli.models.registry import build_model
 
 SECRETS = (
@@ -136,7 +136,7 @@ def test_nothing_that_push_publishes_has_a_private_path(tmp_path: Path) -> None:
     extra = {"reference": json.dumps(origin), "unknown": "/home/alice/secret"}
     file = model_file(tmp_path, extra)
     (tmp_path / "out").mkdir()
-    write_publication(read_header(file), tmp_path / "out", Page("hf:a/b", "b"))
+    write_publication(read_header(file), tmp_path / "out", CardOptions("hf:a/b", "b"))
     written = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert set(written) == {"README.md", "config.yaml", "model.safetensors"}
     for content in written.values():

@@ -157,7 +157,7 @@ def small_things(world: World) -> dict[str, Any]:
         "bytes": [data.decode() for data in world.gather_bytes(b"x" * world.rank)],
         "shared": world.share_bytes(f"from {world.rank}".encode()).decode(),
         "nothing": world.share_bytes(b"").decode(),
-        "first": world.first_says(lambda: True),
+        "first": world.ask_rank_0(lambda: True),
         "largest": world.largest(world.rank, -world.rank),
         "alike": alike(world),
         "sums": {n: t.tolist() for n, t in world.sum({"a": torch.tensor(1.5), "b": rows}).items()},

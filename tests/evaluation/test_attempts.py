@@ -15,7 +15,7 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.data.writer import DatasetWriter
 from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.attempted import dataset_domain, evaluate_with_effort
-from hrm_cli.evaluation.attempts import STILL, Tries, try_copies
+from hrm_cli.evaluation.attempts import SETTLED_AFTER, AttemptBudget, try_copies
 from hrm_cli.evaluation.effort import Effort, forward_flops
 from hrm_cli.evaluation.intervals import wilson_interval
 from hrm_cli.models.act import ACTModel, InferenceStep
@@ -73,7 +73,7 @@ def test_all_copies_of_a_puzzle_finish_as_soon_as_one_is_right() -> None:
         return right(tokens) if step == (2 if tokens.tobytes() == first else 4) else wrong(tokens)
 
     model = Scripted(respond)
-    found = dict(try_copies(model, FOUR, PUZZLES, Tries(3, 9), [1, 2]))
+    found = dict(try_copies(model, FOUR, PUZZLES, AttemptBudget(3, 9), [1, 2]))
     assert (found[0].steps, found[0].attempt, found[0].of, found[0].violations) == (2, 1, 3, 0)
     assert (found[1].steps, found[1].violations) == (4, 0)
     assert np.array_equal(np.stack([found[0].tokens, found[1].tokens]), ANSWERS), "brought back to the puzzle"
@@ -90,9 +90,9 @@ def test_a_copy_whose_answer_is_stable_ends_and_one_that_changes_continues() -> 
         return right(tokens) if step == 20 else answer
 
     model = Scripted(respond)
-    ((_, found),) = try_copies(model, FOUR, PUZZLES[:1], Tries(3, 40), [1])
+    ((_, found),) = try_copies(model, FOUR, PUZZLES[:1], AttemptBudget(3, 40), [1])
     assert (found.steps, found.attempt, found.violations) == (20, 1, 0)
-    assert (model.at_work[STILL], model.at_work[STILL + 1]) == (3, 1)
+    assert (model.at_work[SETTLED_AFTER], model.at_work[SETTLED_AFTER + 1]) == (3, 1)
 
 
 def test_a_model_that_ignores_dropped_rows_gives_the_same_answers() -> None:
@@ -105,7 +105,7 @@ def test_a_model_that_ignores_dropped_rows_gives_the_same_answers() -> None:
     def respond(tokens: np.ndarray, step: int) -> np.ndarray:
         return right(tokens) if step == 1 else wrong(tokens)
 
-    found = list(try_copies(Stubborn(respond), FOUR, PUZZLES, Tries(2, 3), [1, 2]))
+    found = list(try_copies(Stubborn(respond), FOUR, PUZZLES, AttemptBudget(2, 3), [1, 2]))
     assert [(index, one.violations) for index, one in found] == [(0, 0), (1, 0)]
 
 
@@ -113,7 +113,7 @@ def test_a_puzzle_is_tried_first_unchanged_and_never_twice_as_the_same_copy() ->
     model = Scripted(lambda tokens, step: tokens)
     maze = MazeDomain(size=3)
     tokens = maze.encode(maze.parse("S #  ## G").grid)
-    ((_, found),) = try_copies(model, maze, tokens[None], Tries(50, 1), [7])
+    ((_, found),) = try_copies(model, maze, tokens[None], AttemptBudget(50, 1), [7])
     assert found.of == 8, "a square has eight symmetries"
     (copies,) = model.tokens
     assert np.array_equal(copies[0], tokens)
@@ -125,7 +125,7 @@ def test_memory_is_bounded_by_the_batch_size_and_copies_follow_from_the_stream_a
 
     def copies(batch_size: int) -> tuple[int, set[bytes]]:
         model = Scripted(lambda tokens, step: wrong(tokens))
-        list(try_copies(model, FOUR, puzzles, Tries(4, 1, batch_size=batch_size), range(10)))
+        list(try_copies(model, FOUR, puzzles, AttemptBudget(4, 1, batch_size=batch_size), range(10)))
         return max(map(len, model.tokens)), {row.tobytes() for batch in model.tokens for row in batch}
 
     (small, one), (large, other) = copies(8), copies(100)

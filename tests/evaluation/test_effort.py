@@ -15,7 +15,14 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.data.writer import DatasetWriter
 from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.attempted import evaluate_with_effort
-from hrm_cli.evaluation.effort import AskedEffort, Effort, Outcome, effort_of_level, forward_flops, try_harder
+from hrm_cli.evaluation.effort import (
+    Effort,
+    EffortRequest,
+    Outcome,
+    effort_of_level,
+    forward_flops,
+    run_effort,
+)
 from hrm_cli.evaluation.search import ROUND
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.inference import FixedModel
@@ -31,7 +38,7 @@ EFFORT = Effort(attempt_steps=2, node_steps=2, noise=NO_NOISE)
 
 
 def tried(model: ACTModel, effort: Effort, *puzzles: np.ndarray) -> dict[int, Outcome]:
-    outcomes = list(try_harder(FixedModel(model), FOUR, np.stack(puzzles), effort, range(1, 9)))
+    outcomes = list(run_effort(FixedModel(model), FOUR, np.stack(puzzles), effort, range(1, 9)))
     assert sorted(index for index, _ in outcomes) == list(range(len(puzzles))), "each once"
     return dict(outcomes)
 
@@ -141,7 +148,7 @@ def test_an_interruption_loses_nothing_that_was_found() -> None:
     both, effort = np.stack((PUZZLE, OTHER)), replace(EFFORT, nodes=99)
     found: list[tuple[int, Outcome]] = []
     with pytest.raises(KeyboardInterrupt):
-        found.extend(try_harder(model, FOUR, both, effort, [1, 2], progress=stop))
+        found.extend(run_effort(model, FOUR, both, effort, [1, 2], progress=stop))
     assert [(index, outcome.violations) for index, outcome in found] == [(0, 0)]
 
 
@@ -170,16 +177,16 @@ def test_an_evaluation_reports_what_each_stage_solved_and_its_cost(tmp_path: Pat
 @pytest.mark.parametrize(
     ("asked", "is_bundled", "expected"),
     [
-        (AskedEffort(), True, (8, 64, 0)),
-        (AskedEffort(), False, (1, 0, 0)),
-        (AskedEffort(copies=3), True, (3, 0, 0)),
-        (AskedEffort(level="high", copies=1), True, (1, 512, 0)),
-        (AskedEffort(nodes=9, restarts=2), False, (1, 9, 2)),
-        (AskedEffort(seconds=5.0), True, (8, 64, 0)),
+        (EffortRequest(), True, (8, 64, 0)),
+        (EffortRequest(), False, (1, 0, 0)),
+        (EffortRequest(copies=3), True, (3, 0, 0)),
+        (EffortRequest(level="high", copies=1), True, (1, 512, 0)),
+        (EffortRequest(nodes=9, restarts=2), False, (1, 9, 2)),
+        (EffortRequest(seconds=5.0), True, (8, 64, 0)),
     ],
 )
 def test_stages_named_alone_are_all_there_is_and_with_a_level_change_it(
-    asked: AskedEffort, is_bundled: bool, expected: tuple[int, int, int]
+    asked: EffortRequest, is_bundled: bool, expected: tuple[int, int, int]
 ) -> None:
     effort = asked.of(PLAIN, FOUR, 32, is_bundled=is_bundled)
     assert (effort.copies, effort.nodes, effort.restarts) == expected
@@ -188,12 +195,12 @@ def test_stages_named_alone_are_all_there_is_and_with_a_level_change_it(
 @pytest.mark.parametrize(
     ("asked", "domain", "message"),
     [
-        (AskedEffort(nodes=9), "maze", "--search: .*no open cells"),
-        (AskedEffort(restarts=9), "arc", "--restarts: .*no rules"),
+        (EffortRequest(nodes=9), "maze", "--search: .*no open cells"),
+        (EffortRequest(restarts=9), "arc", "--restarts: .*no rules"),
     ],
 )
 def test_stages_that_a_domain_does_not_support_are_refused(
-    asked: AskedEffort, domain: str, message: str
+    asked: EffortRequest, domain: str, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         asked.of(PLAIN, make_domain(domain), 32)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hrm_cli.config.schema import ArchConfig
-from hrm_cli.evaluation.attempts import Tries, try_copies
+from hrm_cli.evaluation.attempts import AttemptBudget, try_copies
 from hrm_cli.evaluation.restarts import SelectorFigures, gather_candidates
 from hrm_cli.evaluation.selection import SELECTORS, Candidate
 from hrm_cli.models.inference import FixedModel
@@ -36,7 +36,7 @@ def untrained() -> FixedModel:
 def gathered(
     model: FixedModel, puzzles: np.ndarray, streams: list[int], **options: object
 ) -> dict[int, list[Candidate]]:
-    tries = Tries(3, 2, copies=False, **{"noise": NOISE, **options})  # type: ignore[arg-type]
+    tries = AttemptBudget(3, 2, copies=False, **{"noise": NOISE, **options})  # type: ignore[arg-type]
     return dict(gather_candidates(model, FOUR, puzzles, tries, streams))
 
 
@@ -80,7 +80,7 @@ def test_candidates_carry_the_figures_that_selectors_compare(untrained: FixedMod
 
 def test_an_attempt_ends_when_the_model_is_confident() -> None:
     model = FixedModel(scripted(lambda row, step: (row, 1.0 if step == 2 else -1.0), FOUR.vocab_size, 16))
-    tries = Tries(2, 9, copies=False)
+    tries = AttemptBudget(2, 9, copies=False)
     ((_, candidates),) = gather_candidates(model, FOUR, PUZZLES[:1], tries, [1])
     assert [one.steps for one in candidates] == [2, 2]
     ((_, candidates),) = gather_candidates(model, FOUR, PUZZLES[:1], tries, [1], adaptive=False)
@@ -92,7 +92,7 @@ def test_augmented_copies_are_candidates_in_the_puzzles_own_frame() -> None:
         return FOUR.solve_all(row[None].astype(np.uint8)).answers[0], 1.0
 
     model = FixedModel(scripted(respond, FOUR.vocab_size, 16))
-    ((_, candidates),) = gather_candidates(model, FOUR, PUZZLES[:1], Tries(4, 2), [1])
+    ((_, candidates),) = gather_candidates(model, FOUR, PUZZLES[:1], AttemptBudget(4, 2), [1])
     assert [one.violations for one in candidates] == [0] * 4
     assert all(np.array_equal(one.tokens, ANSWERS[0]) for one in candidates)
 
@@ -101,7 +101,7 @@ def test_where_there_are_no_rules_candidates_have_no_violations() -> None:
     arc = make_domain("arc")
     model = FixedModel(scripted(lambda row, step: (row, 1.0), arc.vocab_size, arc.seq_len))
     puzzles = np.full((1, arc.seq_len), 2, np.uint8)
-    ((_, candidates),) = gather_candidates(model, arc, puzzles, Tries(2, 2, copies=False), [1])
+    ((_, candidates),) = gather_candidates(model, arc, puzzles, AttemptBudget(2, 2, copies=False), [1])
     assert [one.violations for one in candidates] == [None, None]
     assert SELECTORS["agreement"](candidates) == 0
 
@@ -110,7 +110,7 @@ def test_verified_restarts_stop_at_once_and_count_the_steps_of_all_attempts() ->
     model = FixedModel(
         scripted(lambda row, step: (ANSWERS[0] if step == 3 else row, 0.0), FOUR.vocab_size, 16)
     )
-    ((_, found),) = try_copies(model, FOUR, PUZZLES[:1], Tries(4, 9, copies=False), [1])
+    ((_, found),) = try_copies(model, FOUR, PUZZLES[:1], AttemptBudget(4, 9, copies=False), [1])
     assert (found.violations, found.steps, found.of, found.work) == (0, 3, 4, 12)
 
 

@@ -12,7 +12,7 @@ from hrm_cli.evaluation.search import (
     ROUND,
     Searched,
     SearchLimits,
-    cell_to_open,
+    cell_to_expand,
     rows_at_once,
     search_puzzles,
 )
@@ -127,10 +127,10 @@ def test_the_expanded_cell_has_the_most_entropy_per_plausible_token() -> None:
     chances[1, 2:] = [0.25, 0.25, 0.25, 0.25]
     chances[2, 2:] = [1 / 3, 1 / 3, 1 / 3, 0]
     chances[3, 2:] = [0.5, 0.5, 0, 0]
-    assert cell_to_open(puzzle, chances, BLANK) == 2
+    assert cell_to_expand(puzzle, chances, BLANK) == 2
     chances[2, 2:] = [0.98, 0.01, 0.01, 0]
-    assert cell_to_open(puzzle, chances, BLANK) in (1, 3)
-    assert cell_to_open(solution(PUZZLE), chances, BLANK) is None
+    assert cell_to_expand(puzzle, chances, BLANK) in (1, 3)
+    assert cell_to_expand(solution(PUZZLE), chances, BLANK) is None
 
 
 def test_a_domain_whose_cells_cannot_be_pinned_is_refused() -> None:

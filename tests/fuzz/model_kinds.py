@@ -115,8 +115,8 @@ def odd_file(r: random.Random, content: bytes, inner: tuple[str, ...] = ("config
 @kind(1.5)
 def models(r: random.Random, folder: Path) -> Read:
     """A model is loaded and solves a puzzle."""
-    from hrm_cli.evaluation.effort import AskedEffort
-    from hrm_cli.solving.choosing import Asked, LoadedModel
+    from hrm_cli.evaluation.effort import EffortRequest
+    from hrm_cli.solving.choosing import LoadedModel, SolveOptions
 
     file = folder / "m.safetensors"
     file.write_bytes(odd_file(r, BUNDLED))
@@ -127,7 +127,7 @@ def models(r: random.Random, folder: Path) -> Read:
         if domain.name != "sudoku" or domain.seq_len != 16:
             return
         puzzle = domain.parse(domain.text(np.zeros((4, 4), np.uint8)), "x:1")
-        for solution in loaded.solve([puzzle], Asked(max_steps=1, effort=AskedEffort(copies=2))):
+        for solution in loaded.solve([puzzle], SolveOptions(max_steps=1, effort=EffortRequest(copies=2))):
             json.dumps(solution.document(domain, with_trace=True))
 
     return read

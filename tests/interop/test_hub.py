@@ -22,7 +22,7 @@ from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.data.hub import HubAddress, push_folder
 from hrm_cli.data.writer import DatasetWriter
 from hrm_cli.errors import CheckpointError, ConfigError
-from hrm_cli.evaluation.publishing import Page, write_publication
+from hrm_cli.evaluation.publishing import CardOptions, write_publication
 from hrm_cli.models.registry import build_model
 
 from .conftest import same_bits
@@ -236,7 +236,7 @@ def test_errors_of_the_hub_are_distinguished(
 
 
 def test_what_is_pushed_has_the_same_tensors_bit_for_bit(run: Path, tmp_path: Path) -> None:
-    write_publication(read_header(run), tmp_path, Page("hf:me/x", "x"))
+    write_publication(read_header(run), tmp_path, CardOptions("hf:me/x", "x"))
     published, own = load_file(tmp_path / "model.safetensors"), load_file(find_model_file(run))
     assert all(same_bits(published[name], tensor) for name, tensor in own.items())
     card = read_model_card(tmp_path)

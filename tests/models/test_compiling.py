@@ -142,11 +142,11 @@ def test_flash_attention_that_cannot_run_is_found_out_with_its_reason() -> None:
         return q * float("nan")
 
     where = (torch.device("cpu"), torch.bfloat16, 320)
-    assert attention.why_flash_fails(too_wide, *where) == (
+    assert attention.flash_failure(too_wide, *where) == (
         "FlashAttention forward only supports head dimension at most 256"
     )
-    assert attention.why_flash_fails(broken, *where) == "it gives numbers that are not finite"
-    assert attention.why_flash_fails(lambda q, k, v, **_: q * 1, *where) is None
+    assert attention.flash_failure(broken, *where) == "it gives numbers that are not finite"
+    assert attention.flash_failure(lambda q, k, v, **_: q * 1, *where) is None
 
 
 @pytest.mark.slow

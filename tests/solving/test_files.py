@@ -11,7 +11,7 @@ import pytest
 from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.puzzles.domain import Puzzle, Unreadable
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
-from hrm_cli.solving.files import FEW, answer_files, open_puzzles
+from hrm_cli.solving.files import MOST_DRAWN, answer_files, open_puzzles
 from hrm_cli.solving.solution import Solution
 from hrm_cli.solving.solver import solve_puzzles
 from hrm_cli.views.pictures import solve_picture
@@ -86,7 +86,9 @@ def test_picture_that_would_not_be_svg_is_refused(tmp_path: Path, name: str) -> 
         pass
 
 
-@pytest.mark.parametrize(("count", "are_few"), [(1, True), (FEW, True), (FEW + 1, False), (100, False)])
+@pytest.mark.parametrize(
+    ("count", "are_few"), [(1, True), (MOST_DRAWN, True), (MOST_DRAWN + 1, False), (100, False)]
+)
 def test_opening_a_file_reports_whether_it_is_short_and_loses_no_puzzle(
     tmp_path: Path, count: int, are_few: bool
 ) -> None:

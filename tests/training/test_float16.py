@@ -30,9 +30,9 @@ def in_float16(made, core: str = "hrm"):
 def test_the_scale_halves_when_a_step_overflows_and_doubles_after_many_that_do_not() -> None:
     scale = LossScale(scale=1024.0)
     for _ in range(GROWTH_INTERVAL - 1):
-        scale.held()
+        scale.succeeded()
     assert scale.scale == 1024
-    scale.held()
+    scale.succeeded()
     assert (scale.scale, scale.good_steps) == (2048, 0)
     scale.overflowed()
     assert (scale.scale, scale.good_steps, scale.skipped_steps) == (1024, 0, 1)

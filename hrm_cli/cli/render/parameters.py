@@ -14,7 +14,7 @@ from hrm_cli.cli import console
 from hrm_cli.cli.render.paragraphs import print_gap, print_paragraph, right_aligned, terminal_width
 from hrm_cli.printable import amount, counted
 
-_WORTH_WORDS = 0.01
+_EXPLAINED_ERROR = 0.01
 """Relative error above which the reasons for a formula's deviation are printed."""
 
 _HELD = {
@@ -87,7 +87,7 @@ def _print_formulas(report: Report) -> None:
 
 
 def _formula_row(formula: Approximation) -> tuple[str, int, str, str]:
-    why = formula.words() if abs(formula.error) > _WORTH_WORDS else ""
+    why = formula.words() if abs(formula.error) > _EXPLAINED_ERROR else ""
     return formula.name, formula.parameters, f"{formula.error:+.2%}", why
 
 
@@ -101,7 +101,7 @@ def _print_memory(report: Report) -> None:
     heads, *rows = zip(["training memory", *_HELD.values()], *columns, strict=True)
     used = [row for row, values in zip(rows, zip(*held, strict=True), strict=True) if max(values) > 0]
     print_paragraph(
-        f"Memory to train {report.batch_size:,} puzzles per step{_in_parts(report.accumulation_steps)}, "
+        f"Memory to train {report.batch_size:,} puzzles per step{_in_micro_batches(report.accumulation_steps)}, "
         "by the format of the forward pass:"
     )
     print_gap()
@@ -111,7 +111,7 @@ def _print_memory(report: Report) -> None:
     print_paragraph(f"A model file: {', '.join(sizes)}.")
 
 
-def _in_parts(count: int) -> str:
+def _in_micro_batches(count: int) -> str:
     return f" in {count:,} micro-batches" if count > 1 else ""
 
 

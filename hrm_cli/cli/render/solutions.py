@@ -43,7 +43,7 @@ _BETWEEN_GRIDS = 5
 """Width of the arrow between two grids, including its margins."""
 
 
-_SOON = 2.0
+_PROGRESS_DELAY = 2.0
 """Progress of further effort is shown after this many seconds."""
 
 
@@ -64,7 +64,7 @@ class Report(Watcher):
     def __init__(self, *, json: bool, trace: bool, quiet: bool = False) -> None:
         self._json, self._trace, self._quiet = json, trace, quiet
         if quiet:
-            console.be_quiet()
+            console.disable_heartbeat()
         self._is_plain = console.is_plain(sys.stdout)
         self._draws = self._are_tasks = False
         self._shown_task = ""
@@ -99,7 +99,7 @@ class Report(Watcher):
             self._stop_trying()
             self._stage = _Stage(stage, left, now)
         current = self._stage
-        if current.progress is None and now - current.started > _SOON:
+        if current.progress is None and now - current.started > _PROGRESS_DELAY:
             current.progress = self._display.enter_context(
                 console.progress(stage, current.count, quiet=self._quiet)
             )
@@ -233,7 +233,7 @@ def _summary(tally: Tally, seconds: float) -> str:
     rate = f", {tally.total / seconds:,.0f} a second" if tally.total >= 10 and seconds else ""
     by = [f"{tally.solved_by.get('pass', 0):,} in one pass"]
     by += [f"{count:,} by {how}" for how, count in tally.solved_by.items() if how != "pass"]
-    how = f", {', '.join(by)}" if tally.tried_harder else ""
+    how = f", {', '.join(by)}" if tally.used_effort else ""
     if tally.statuses["answered"]:
         others = [part for part in others if not part.endswith(" answered")]
         listed = f" ({', '.join(others)})" if others else ""

@@ -48,22 +48,22 @@ class CPUBlockWeights(NamedTuple):
     """`[3·N·D, H]`"""
     out: CPUWeight | None
     """`[H, N·D]`"""
-    turns: Rotary
+    rotation: Rotary
     """cos and sin `[S, D/2]` of RoPE's rotations; the identity rotation if the model has no RoPE."""
     mixing: CPUSwiGLU | None
     mlp: CPUSwiGLU
     units: CPUUnits | None = None
 
 
-def ordered_for_cpu(
-    weights: BlockWeights, turns: Rotary, tables: RelationTables | None = None
+def prepack_block(
+    weights: BlockWeights, rotation: Rotary, tables: RelationTables | None = None
 ) -> CPUBlockWeights:
-    """The prepacked weights of a block. `turns` is the result of `rotations`; the `units` mixer needs `tables`."""
+    """The prepacked weights of a block. `rotation` is the result of `rotations`; the `units` mixer needs `tables`."""
     qkv, out = weights.attention or (None, None)
     return CPUBlockWeights(
         None if qkv is None else prepacked(qkv),
         None if out is None else prepacked(out),
-        turns,
+        rotation,
         None if weights.mixing is None else swiglu_weights(weights.mixing),
         swiglu_weights(weights.mlp),
         None if weights.units is None or tables is None else units_weights(weights.units, tables),
@@ -93,7 +93,7 @@ def _block_at(x: Tensor, count: int, weights: CPUBlockWeights, num_heads: int, e
     x = x.contiguous()
     wanted = x[:, :count].contiguous()
     if weights.qkv is not None and weights.out is not None:
-        mixed = _attention(linear(x, weights.qkv), num_heads, weights.turns, count)
+        mixed = _attention(linear(x, weights.qkv), num_heads, weights.rotation, count)
         wanted = add_and_norm(wanted, linear(mixed, weights.out), eps)
     if weights.units is not None:
         wanted = mix_and_norm(wanted, weights.units, eps)
@@ -104,10 +104,10 @@ def _block_at(x: Tensor, count: int, weights: CPUBlockWeights, num_heads: int, e
     return add_and_norm(wanted, swiglu(wanted, weights.mlp), eps)
 
 
-def _attention(qkv: Tensor, num_heads: int, turns: Rotary, queries: int) -> Tensor:
+def _attention(qkv: Tensor, num_heads: int, rotation: Rotary, queries: int) -> Tensor:
     """Attention with queries at the first `queries` positions; `[B, S, 3·N·D]` → `[B, queries, N·D]`."""
     batch, positions, _ = qkv.shape
-    q, k, v = applied(_Heads, qkv.view(batch, positions, 3, num_heads, -1), turns)
+    q, k, v = applied(_Heads, qkv.view(batch, positions, 3, num_heads, -1), rotation)
     q = q[:, :queries]
     if qkv.dtype == torch.bfloat16:
         mixed = applied(_ExplicitAttention, q, k, v, positions)
@@ -124,26 +124,26 @@ class _Heads(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, heads: Tensor, turns: Rotary) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, heads: Tensor, rotation: Rotary) -> tuple[Tensor, Tensor, Tensor]:
         batch, positions, _, num_heads, size = heads.shape
         padded = positions + (-positions % CPU_VECTOR if heads.dtype == torch.bfloat16 else 0)
-        ctx.turns, ctx.padded, ctx.shape = turns, padded, heads.shape
+        ctx.rotation, ctx.padded, ctx.shape = rotation, padded, heads.shape
         q = heads.new_empty(batch * num_heads, positions, size)
         k, v = heads.new_empty(2, batch * num_heads, padded, size)
-        _run_heads_kernel(_split_heads, heads, (q, k, v), turns, padded)
+        _run_heads_kernel(_split_heads, heads, (q, k, v), rotation, padded)
         return q, k, v
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         heads = gradients[0].new_empty(ctx.shape)
         _run_heads_kernel(
-            _join_heads, heads, tuple(one.contiguous() for one in gradients), ctx.turns, ctx.padded
+            _join_heads, heads, tuple(one.contiguous() for one in gradients), ctx.rotation, ctx.padded
         )
         return heads, None
 
 
 def _run_heads_kernel(
-    kernel: Kernel, heads: Tensor, parts: tuple[Tensor, ...], turns: Rotary, padded: int
+    kernel: Kernel, heads: Tensor, parts: tuple[Tensor, ...], rotation: Rotary, padded: int
 ) -> None:
     batch, positions, _, num_heads, size = heads.shape
     # Each kernel's rows follow the order in which it writes: by head when splitting, by position when joining.
@@ -151,7 +151,7 @@ def _run_heads_kernel(
     numbers = 2 * heads.numel() // rows
     kernel(
         rows, numbers * heads.element_size(), heads.dtype,
-        positions, padded, num_heads, size, size**-0.5, turns.cos, turns.sin, heads, *parts,
+        positions, padded, num_heads, size, size**-0.5, rotation.cos, rotation.sin, heads, *parts,
     )  # fmt: skip
 
 
