@@ -254,9 +254,9 @@ def model_for(puzzle: Puzzle) -> BundledModel:
 
 def _fits(model: BundledModel, puzzle: Puzzle) -> bool:
     options = dict(model.domain)
-    domain = make_domain(str(options.pop("name")), **options)
-    if puzzle.domain != domain.name:
+    if puzzle.domain != options["name"]:
         return False
+    domain = make_domain(str(options.pop("name")), **options)
     try:
         domain.encode(puzzle.grid)
     except PuzzleError:

@@ -22,7 +22,6 @@ from hrm_cli.checkpoints.bundled import ENTRY as BUNDLED_ENTRY
 from hrm_cli.checkpoints.bundled import SCHEME, BundledFacts, bundled_models, named_model
 from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of, save_tensors
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts, parse_facts, parse_step
-from hrm_cli.checkpoints.pointers import read_pointer
 from hrm_cli.config.schema import Preset
 from hrm_cli.config.validation import parse_stored_preset
 from hrm_cli.errors import CheckpointError, ConfigError, nearest
@@ -157,6 +156,8 @@ def _refuse_reference(checkpoint: Path) -> None:
 
 
 def _follow(pointer: Path) -> Path:
+    from hrm_cli.checkpoints.pointers import read_pointer
+
     folder = read_pointer(pointer)
     if folder is None or not (folder / MODEL_FILE).is_file():
         raise CheckpointError(f"{pointer}: points to {folder}, which contains no {MODEL_FILE}")

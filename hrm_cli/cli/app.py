@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from hrm_cli import __version__
-from hrm_cli.cli import completion, console, streams
+from hrm_cli.cli import console, streams
 from hrm_cli.cli.render.help import PlainGroup, load_command, plain_command
 from hrm_cli.environment import cpu_kernels_enabled, limit_spinning
 from hrm_cli.errors import EXIT_FAULT, HRMError, fault
@@ -129,7 +130,9 @@ def _run(arguments: list[str]) -> int:
     )
     app.callback()(_root)
     group = typer.main.get_command(app)
-    if completion.is_requested():
+    if "_HRM_COMPLETE" in os.environ:  # a shell asks for completions instead of a command
+        from hrm_cli.cli import completion
+
         completion.complete(lambda: group.main(prog_name="hrm"))
     try:
         with console.renamed_settings_as_notes(), group.make_context("hrm", arguments) as context:

@@ -13,11 +13,6 @@ VARIABLE = "_HRM_COMPLETE"
 """Set by the shells' scripts when they ask for completions."""
 
 
-def is_requested() -> bool:
-    """Whether a shell asks for completions, instead of a command."""
-    return VARIABLE in os.environ
-
-
 def complete(answer: Callable[[], None]) -> None:
     """Runs `answer`, which prints the completions for the words in the environment and exits.
 

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from hrm_cli.config.data import FurtherSource
-from hrm_cli.config.keys import unknown_key
 from hrm_cli.config.schema import SECTIONS, Preset
 from hrm_cli.errors import ConfigError, closest
 
@@ -92,6 +91,8 @@ def _explain_one(problem: dict[str, Any], origins: Mapping[str, str]) -> str:
             found = f"found {_shown(problem['input'])}; accepted: a mapping such as {{clues: minimal, num_train: 500}}"
             return located(key, f"{key}: {found}", origins)
     elif problem["type"] == "extra_forbidden":
+        from hrm_cli.config.keys import unknown_key
+
         return located(key, unknown_key(key), origins)
     if len(path) == 1 and path[0] in SECTIONS:
         found = _reason(problem) or f"found {_shown(problem['input'])}; accepted: a mapping of keys to values"

@@ -24,6 +24,13 @@ from hrm_cli.models.act import InferenceStep
 from hrm_cli.models.noise import NO_NOISE, NoiseScales, RowNoise
 from hrm_cli.puzzles.domain import BulkDomain, Domain, Tokens, TokenSymmetries
 
+NO_ANSWER = 2**31 - 1
+"""Number of violations before the model has answered."""
+NODES = 64
+"""Default number of search nodes per puzzle."""
+NODE_STEPS = 24
+"""Default number of ACT steps per search node."""
+
 SAMPLES_PER_SYMMETRY = 4
 """Symmetries sampled per symmetry needed: small groups, such as that of mazes, often repeat one."""
 

@@ -21,11 +21,19 @@ from hrm_cli.accounting.components import components
 from hrm_cli.accounting.flops import step_flops
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import ConfigError
-from hrm_cli.evaluation.attempts import AttemptBudget, Reasoner, Watch, has_rules, rank, try_copies
-from hrm_cli.evaluation.restarts import NOISE_INIT
-from hrm_cli.evaluation.search import NO_ANSWER, NODE_STEPS, NODES, SearchLimits, cannot_pin, search_puzzles
+from hrm_cli.evaluation.attempts import (
+    NO_ANSWER,
+    NODE_STEPS,
+    NODES,
+    AttemptBudget,
+    Reasoner,
+    Watch,
+    has_rules,
+    rank,
+    try_copies,
+)
 from hrm_cli.models.inference import FixedModel
-from hrm_cli.models.noise import NoiseScales
+from hrm_cli.models.noise import NOISE_INIT, NoiseScales
 from hrm_cli.puzzles.domain import Domain, Tokens, can_pin
 
 Level = Literal["low", "medium", "high"]
@@ -128,6 +136,8 @@ class EffortRequest:
         if level is not None:
             effort = effort_of_level(level, arch, domain, attempt_steps, seed=seed, batch_size=batch_size)
         if (self.nodes or 0) > 0 and not can_pin(domain):
+            from hrm_cli.evaluation.search import cannot_pin
+
             raise ConfigError(f"--search: {cannot_pin(domain)}")
         if (self.restarts or 0) > 0 and not has_rules(domain):
             raise ConfigError(f"--restarts: {domain.describe()} has no rules that could verify an answer")
@@ -297,6 +307,8 @@ class _Stages:
             )
 
     def _search(self, rows: NDArray[np.int64], seconds: float | None) -> Iterator[tuple[int, Outcome]]:
+        from hrm_cli.evaluation.search import SearchLimits, search_puzzles  # most puzzles need none
+
         effort, progress = self.effort, self.progress
         limits = SearchLimits(effort.nodes, effort.node_steps, seconds, rules=effort.rules)
         for place, found in search_puzzles(

@@ -22,7 +22,6 @@ from hrm_cli.models.act import InferenceStep
 from hrm_cli.models.core import relative_change
 from hrm_cli.puzzles.domain import BulkDomain, Domain, Tokens
 
-NOISE_INIT = 1.0
 """Default standard deviation of the noise on initial states: equal to that of the states themselves."""
 
 

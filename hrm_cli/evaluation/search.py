@@ -28,14 +28,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hrm_cli.errors import ConfigError
+from hrm_cli.evaluation.attempts import NO_ANSWER, NODE_STEPS, NODES
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.inference import ActiveRows, FixedModel
 from hrm_cli.puzzles.domain import PAD, Domain, PinningDomain, Tokens, can_pin
 
-NODES = 64
-"""Default number of nodes per puzzle."""
-NODE_STEPS = 24
-"""Default number of ACT steps per node."""
 ROUND = 4
 """Maximum number of a puzzle's nodes in a batch."""
 PLAUSIBLE = 0.02
@@ -44,8 +41,6 @@ IMPOSSIBLE = 1e-4
 """No node is made for a token with this or a lower probability."""
 UNSETTLED = 3
 """Number of initial steps of a node whose probabilities are ignored."""
-NO_ANSWER = 2**31 - 1
-"""Initial number of violations, before the model has answered."""
 _ROWS_ON_CPU, _ROWS = 32, 256
 
 

@@ -20,11 +20,11 @@ from hrm_cli.evaluation.attempted import dataset_domain
 from hrm_cli.evaluation.attempts import AttemptBudget
 from hrm_cli.evaluation.effort import EffortRequest
 from hrm_cli.evaluation.request import EvalRequest
-from hrm_cli.evaluation.restarts import NOISE_INIT, gather_candidates
+from hrm_cli.evaluation.restarts import gather_candidates
 from hrm_cli.evaluation.selection import SELECTORS, Select
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.inference import FixedModel
-from hrm_cli.models.noise import NO_NOISE, NoiseScales
+from hrm_cli.models.noise import NO_NOISE, NOISE_INIT, NoiseScales
 from hrm_cli.puzzles.domain import Domain, make_domain
 
 

@@ -7,7 +7,6 @@ from torch import nn
 
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.attention import choose_attention
-from hrm_cli.models.compiling import compilation_of
 from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice
 from hrm_cli.models.cuda.kernels import choose_cuda_kernels
 from hrm_cli.models.recurrent import RecurrentCore
@@ -23,6 +22,8 @@ def choices(model: ACTModel) -> dict[str, str]:
         "attention": attention_of(model),
     }
     if isinstance(core, RecurrentCore):
+        from hrm_cli.models.compiling import compilation_of  # needs the losses of training
+
         found["blocks"] = choose_kernels(core, device)
         if device.type == "cpu" and compilation_of(model) != "none":
             found["blocks"] = "portable in compiled training; otherwise " + found["blocks"]

@@ -37,6 +37,8 @@ class NoiseScales:
 
 
 NO_NOISE = NoiseScales()
+NOISE_INIT = 1.0
+"""Default noise of the initial states of a restart."""
 
 
 class RowNoise:

@@ -1,4 +1,4 @@
-"""Widths derived from a configuration. Does not import torch, so that parameter counts start quickly."""
+"""Widths derived from a configuration, and sizes of chunks. Does not import torch: parameter counts start quickly."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ NOVA_POSITIONS = 5000
 """Rows of nova's fixed position table: stored, never trained, and counted in the published 6.95M."""
 CPU_VECTOR = 32
 """bfloat16 numbers in a CPU's widest vector register. On a CPU, attention is padded to a multiple of it."""
+NUMBERS_PER_ROW = 4096
+"""Chunk size of CPU kernels for tensors without rows: this many float32 from a few tensors fit in the L1 cache."""
 
 
 def swiglu_width(size: int, expansion: float) -> int:

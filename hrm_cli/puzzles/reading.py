@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, overload
 
 from hrm_cli.errors import ConfigError, PuzzleError, closest
 from hrm_cli.puzzles.domain import Grid, Puzzle, Skipped, Unreadable
@@ -332,7 +332,7 @@ def _named(items: Iterator[Item | Skipped], reader: TextReader) -> Iterator[Item
 
 
 def _find_header(
-    opening: list[NumberedLine], name: str, readers: list[TextReader]
+    opening: list[NumberedLine], name: str, readers: Sequence[TextReader]
 ) -> tuple[Header | None, int]:
     """The header of a CSV file and the number of lines up to its end; None and 0 if there is no header.
 
@@ -353,17 +353,43 @@ def _find_header(
     return None, 0
 
 
-def _readers(domain: str | None, size: int | None) -> list[TextReader]:
+class _Readers(Sequence[TextReader]):
+    """The readers of some domains. Each is made when it is first asked: most files need only the first."""
+
+    def __init__(self, names: Sequence[str], size: int | None) -> None:
+        self._names, self._size = names, size
+        self._made: dict[str, TextReader] = {}
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> TextReader: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[TextReader]: ...
+    def __getitem__(self, index: int | slice) -> TextReader | Sequence[TextReader]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        name = self._names[index]
+        if name not in self._made:
+            module, _, factory = READERS[name].partition(":")
+            self._made[name] = getattr(importlib.import_module(module), factory)(self._size)
+        return self._made[name]
+
+
+def _readers(domain: str | None, size: int | None) -> _Readers:
     if domain is not None and domain not in READERS:
         raise ConfigError(f"unknown domain {domain!r}{closest(domain, list(READERS))}")
-    readers: list[TextReader] = []
-    for name in [domain] if domain else READERS:
-        module, _, factory = READERS[name].partition(":")
-        readers.append(getattr(importlib.import_module(module), factory)(size))
-    return readers
+    return _Readers([domain] if domain else list(READERS), size)
 
 
-def _most_claims(readers: list[TextReader], lines: list[str]) -> TextReader | None:
+def _most_claims(readers: Sequence[TextReader], lines: list[str]) -> TextReader | None:
     """The reader that recognizes the most lines as puzzles; the first on ties, None if no reader recognizes any."""
-    counts = [sum(map(reader.claims, lines)) for reader in readers]
-    return readers[counts.index(max(counts))] if any(counts) else None
+    most, best = 0, None
+    for reader in readers:
+        count = sum(map(reader.claims, lines))
+        if count > most:
+            most, best = count, reader
+        if count == len(lines):
+            break
+    return best

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,7 +15,6 @@ from hrm_cli.config.train import TrainConfig
 from hrm_cli.models.act import ACTModel, Carry, PuzzleBatch
 from hrm_cli.models.core import Depth
 from hrm_cli.models.losses import act_loss
-from hrm_cli.models.nova import Nova
 from hrm_cli.models.rng import StepRNG, forked_rng
 
 
@@ -146,6 +146,16 @@ def _rsm_depth(model: ACTModel, config: TrainConfig, progress: Progress) -> Dept
     return Depth(*cycles, trains_last_cycle=True, reaches_back=bool(reaches_back))
 
 
+@runtime_checkable
+class WholeForwardCore(Protocol):
+    """A core with a loss of its own for a whole forward pass, such as nova."""
+
+    def training_loss(
+        self, inputs: Tensor, labels: Tensor, token_loss: str
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """The loss of puzzles `[B, S]` summed over rows, sums of metrics, and the logits."""
+
+
 def whole_forward(
     model: ACTModel,
     carry: Carry | None,
@@ -156,7 +166,7 @@ def whole_forward(
 ) -> tuple[None, Supervised]:
     """One loss at the end of a forward pass through all cycles; every step takes new puzzles (nova)."""
     core = model.inner
-    assert isinstance(core, Nova)
+    assert isinstance(core, WholeForwardCore)
     device = batch.inputs.device
     # Dropout uses torch's global generator. It is seeded from ours and restored, so that runs resume exactly.
     with forked_rng(device, rng.seed()):

@@ -18,8 +18,8 @@ from torch import Tensor
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.models.cpu.kernels.availability import fused_kernels_unavailable
 from hrm_cli.models.cpu.kernels.launching import Kernel
-from hrm_cli.models.cpu.kernels.sizes import NUMBERS_PER_ROW
 from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
+from hrm_cli.models.sizes import NUMBERS_PER_ROW
 
 SHAPES: dict[str, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from hrm_cli.errors import ConfigError
+from hrm_cli.evaluation.attempts import NODE_STEPS
 from hrm_cli.evaluation.search import (
-    NODE_STEPS,
     ROUND,
     Searched,
     SearchLimits,

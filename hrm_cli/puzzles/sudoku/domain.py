@@ -15,7 +15,6 @@ from hrm_cli.errors import PuzzleError
 from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Solved, Tokens, TokenSymmetries, Verdict
 from hrm_cli.puzzles.relations import Relations
 from hrm_cli.puzzles.sudoku.layout import BOXES, SYMBOLS, layout
-from hrm_cli.puzzles.sudoku.symmetry import sample
 
 BLANK = 1
 """Token of a blank cell, and the offset from cell values to tokens."""
@@ -131,6 +130,8 @@ class SudokuDomain:
 
     def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
         """`count` symmetries drawn uniformly from the domain's whole group."""
+        from hrm_cli.puzzles.sudoku.symmetry import sample
+
         return sample(self.size, rng, count)
 
     def encode_all(self, cells: Grid) -> Tokens:

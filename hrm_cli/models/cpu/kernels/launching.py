@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hrm_cli.models.cpu.kernels.sizes import NUMBERS_PER_ROW
+from hrm_cli.models.sizes import NUMBERS_PER_ROW
 from hrm_cli.numba_cache import with_cache
 
 _LEAST_BYTES, _LEAST_BYTES_OF_A_POOL = 1 << 15, 1 << 19

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hrm_cli.models.cpu.kernels.numbers import arguments, atan2_right, own_rows, real, stored
-from hrm_cli.models.cpu.kernels.sizes import NUMBERS_PER_ROW as ROW
+from hrm_cli.models.sizes import NUMBERS_PER_ROW as ROW
 
 
 def adam_atan2(data: Any) -> None:
