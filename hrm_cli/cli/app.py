@@ -18,7 +18,7 @@ from hrm_cli.cli import console, streams
 from hrm_cli.cli.render.help import PlainGroup, load_command, plain_command
 from hrm_cli.environment import cpu_kernels_enabled, limit_spinning
 from hrm_cli.errors import EXIT_FAULT, HRMError, fault
-from hrm_cli.printable import printable
+from hrm_cli.printable import printable, quoted
 
 # Command → where it is defined (a function with a Typer signature, or a Typer app) and its line in
 # `hrm --help`. The modules are imported when their command runs: help must not wait for torch.
@@ -90,7 +90,7 @@ def _root(
       hrm demo
     \b
     Every command has its own help, with examples:
-      hrm train --help
+      hrm train --help, or hrm help train
     """
     # Do this before the command is imported: torch reads the first variable when it is loaded, and an invalid value of
     # the second would end a run in the middle.
@@ -103,6 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug, given = _take_debug(given)
     given = _with_dots(given)
+    if given[:1] == ["help"]:
+        given = [*given[1:], "--help"]
     streams.open_missing_streams()
     # A name that cannot be encoded for the terminal must not end a run.
     for stream in (sys.stdout, sys.stderr):
@@ -156,9 +158,8 @@ def _run(arguments: list[str]) -> int:
 
 def _add_suggestion(error: Any, arguments: list[str]) -> None:
     """Adds a suggestion to the parser's message."""
-    # Typer 0.29 lets pydantic, its validator, introduce the message of a choice.
     if hasattr(error, "message"):
-        error.message = error.message.removeprefix("Value error, ")
+        error.message = _plain_reason(error, arguments)
     params = getattr(getattr(getattr(error, "ctx", None), "command", None), "params", ())
     option = getattr(error, "option_name", None)
     if option and any(param.metavar == "KEY=VALUE" for param in params):
@@ -178,6 +179,42 @@ def _take_debug(arguments: list[str]) -> tuple[bool, list[str]]:
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     rest = arguments[len(options) :]
     return "--debug" in options, [option for option in options if option != "--debug"] + rest
+
+
+_KINDS = {"a valid integer": "a whole number", "a valid number": "a number"}
+_BOUNDS = {
+    "greater than or equal to": "at least", "less than or equal to": "at most", "greater than": "above",
+    "less than": "below",
+}  # fmt: skip
+
+
+def _plain_reason(error: Any, arguments: list[str]) -> str:
+    """The parser's message, without the words of pydantic, which Typer 0.29 lets check values."""
+    message: str = error.message.removeprefix("Value error, ")
+    if not message.startswith("Input should be "):
+        return message
+    wanted = message.removeprefix("Input should be ").partition(", unable")[0]
+    for theirs, ours in (_KINDS | _BOUNDS).items():
+        wanted = wanted.replace(theirs, ours)
+    value = _value_of(getattr(getattr(error, "param", None), "opts", ()), arguments)
+    if value is None:
+        return f"accepted: {wanted}"
+    meant = ""
+    if wanted == "a whole number":
+        with suppress(ValueError, OverflowError):
+            number = float(value.replace("_", "").replace(",", ""))
+            meant = f"; did you mean {int(number)}?" if number == int(number) else ""
+    return f"found {quoted(value, 60)}; accepted: {wanted}{meant}"
+
+
+def _value_of(names: Sequence[str], arguments: list[str]) -> str | None:
+    """The last value that the line gives to an option."""
+    found = None
+    for index, word in enumerate(arguments):
+        name, separator, value = word.partition("=")
+        if name in names:
+            found = value if separator else next(iter(arguments[index + 1 :]), None)
+    return found
 
 
 _TYPED_PUZZLE = re.compile(r"-[-.\w*?]{15,}")

@@ -85,7 +85,7 @@ def arc(
     from hrm_cli.data.request import BuildRequest
 
     given = {
-        "source": source or DEFAULT_SOURCE,
+        "source": DEFAULT_SOURCE if source is None else source,
         "subsets": subsets,
         "test_subset": test_subset,
         "num_aug": num_aug,

@@ -19,6 +19,7 @@ from hrm_cli.cli.building import (
     TestSubsampleOption,
     build_and_show,
     further_sources,
+    size_option,
 )
 from hrm_cli.cli.options import ForceOption, JsonOption, QuietOption, SeedOption, option
 from hrm_cli.cli.render.help import CommandTable, PlainGroup
@@ -68,7 +69,7 @@ def sudoku(
     ] = None,
     size: Annotated[
         int | None,
-        option("--size", "Cells along a side: 4, 6, 8, 9, 10, 12, 15, 16, 20 or 25 (builtin only).", "9"),
+        size_option("Cells along a side: 4, 6, 8, 9, 10, 12, 15, 16, 20 or 25 (builtin only).", "9"),
     ] = None,
     num_train: NumTrainOption = None,
     num_test: NumTestOption = None,

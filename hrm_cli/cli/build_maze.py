@@ -19,6 +19,7 @@ from hrm_cli.cli.building import (
     TestSubsampleOption,
     build_and_show,
     further_sources,
+    size_option,
 )
 from hrm_cli.cli.options import ForceOption, JsonOption, QuietOption, SeedOption, option
 from hrm_cli.errors import ConfigError
@@ -40,7 +41,7 @@ def maze(
         ),
     ] = None,
     size: Annotated[
-        int | None, option("--size", "Cells along a side, from 4 to 180 (builtin only).", "30")
+        int | None, size_option("Cells along a side, from 4 to 180 (builtin only).", "30")
     ] = None,
     min_path: Annotated[
         int | None, option("--min-path", "Fewest moves of the shortest path from S to G.", "1")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hrm_cli.cli.options import option
-from hrm_cli.printable import counted
+from hrm_cli.printable import counted, quoted
 
 if TYPE_CHECKING:
     from hrm_cli.data.request import BuildRequest
@@ -75,6 +76,24 @@ StrictSplitOption = Annotated[
         help="Exclude training puzzles that are symmetric to a test puzzle, not only identical ones.",
     ),
 ]
+
+
+_SIDE = re.compile(r"(\d+)(?:\s*[xX×]\s*(\d+))?")
+
+
+def side(text: str) -> int:
+    """The side of a square grid, written as 9 or 9x9."""
+    found = _SIDE.fullmatch(text.strip())
+    if found is None:
+        raise typer.BadParameter(f"found {quoted(text, 60)}; accepted: cells along a side, as in 9 or 9x9")
+    if found[2] not in (None, found[1]):
+        raise typer.BadParameter(f"found {quoted(text, 60)}; the grids are square: {found[1]} or {found[2]}")
+    return int(found[1][:9])
+
+
+def size_option(text: str, default: str) -> Any:
+    """The option `--size` of a square grid."""
+    return typer.Option("--size", help=text, show_default=default, metavar="N|NxN", parser=side)
 
 
 def build_and_show(request: BuildRequest, *, json: bool, quiet: bool = False) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hrm_cli.config.asked import Asked, check_effect
 from hrm_cli.config.data import DataConfig
+from hrm_cli.errors import ConfigError, HRMError
 from hrm_cli.reporting import Reporter, stages
 
 if TYPE_CHECKING:
@@ -44,12 +47,34 @@ class BuildRequest:
         from hrm_cli.config.schema import Preset
         from hrm_cli.config.validation import InvalidConfigError, explain
 
+        with self.errors_as_asked():
+            for name, value in self.given.items():
+                if value == "":
+                    raise ConfigError(f"{self.asked.spelled(name)}: is empty; name a value, or omit it")
+            try:
+                config = Preset.model_validate({"data": {**self.given, "domain": self.domain}}).data
+            except ValidationError as error:
+                raise InvalidConfigError(explain(error, {})) from error
+            check_effect(config, self.asked)
+            return config
+
+    @contextmanager
+    def errors_as_asked(self) -> Iterator[None]:
+        """Errors name settings as the user wrote them: `--test-subset`, not `data.test_subset`."""
         try:
-            config = Preset.model_validate({"data": {**self.given, "domain": self.domain}}).data
-        except ValidationError as error:
-            raise InvalidConfigError(explain(error, {})) from error
-        check_effect(config, self.asked)
-        return config
+            yield
+        except HRMError as error:
+            if self.as_options:
+                error.args = (_SETTING.sub(_option, str(error)),)
+            raise
+
+
+_SETTING = re.compile(r"\bdata\.(also\.\d+\.|also\[\d+\]\.)?([a-z_]+)(?: \(--[a-z-]+\))?")
+
+
+def _option(setting: re.Match[str]) -> str:
+    """`--num-train` for `data.num_train`; what is inside a value of `--also` stays as it is."""
+    return f"--also {setting[2]}" if setting[1] else f"--{setting[2].replace('_', '-')}"
 
 
 def build_request(request: BuildRequest, reporter: Reporter | None = None) -> BuildSummary:
@@ -57,7 +82,7 @@ def build_request(request: BuildRequest, reporter: Reporter | None = None) -> Bu
     config = request.configuration()
     from hrm_cli.data.build import build_dataset
 
-    with stages(reporter or Reporter()) as report:
+    with request.errors_as_asked(), stages(reporter or Reporter()) as report:
         return build_dataset(
             config, request.output_dir, force=request.force, report=report, asked=request.asked
         )

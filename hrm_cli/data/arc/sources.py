@@ -86,9 +86,10 @@ def _chosen(config: DataConfig, available: list[str]) -> tuple[list[str], str | 
     if tested is None:
         likely = [name for name in chosen if name.startswith("evaluation")]
         if len(likely) != 1:
+            which = f"which of {', '.join(chosen)} is" if len(chosen) > 1 else f"is {chosen[0]}, the only subset,"
             raise ConfigError(
-                f"data.test_subset: which of {', '.join(chosen)} is the test subset? Name one, or "
-                f"{NO_TEST} to train on all pairs of all tasks"
+                f"data.test_subset: {which} the test subset? Name it to hold out its test pairs (their demonstrations "
+                f"are trained on), or {NO_TEST} to train on all pairs of all tasks"
             )
         tested = likely[0]
     if tested != NO_TEST and tested not in chosen:
