@@ -69,12 +69,14 @@ class BuildRequest:
             raise
 
 
-_SETTING = re.compile(r"\bdata\.(also\.\d+\.|also\[\d+\]\.)?([a-z_]+)(?: \(--[a-z-]+\))?")
+_SETTING = re.compile(r"\bdata\.(also\.\d+\.|also\[\d+\]\.)?([a-z_]+)(?:\.\d+|\[\d+\])?(?: \(--[a-z-]+\))?")
 
 
 def _option(setting: re.Match[str]) -> str:
-    """`--num-train` for `data.num_train`; what is inside a value of `--also` stays as it is."""
-    return f"--also {setting[2]}" if setting[1] else f"--{setting[2].replace('_', '-')}"
+    """`--num-train` for `data.num_train`; `--also 2: clues` for a key of the second `--also`."""
+    if setting[1] is None:
+        return f"--{setting[2].replace('_', '-')}"
+    return f"--also {int(setting[1].strip('also.[]')) + 1}: {setting[2]}"
 
 
 def build_request(request: BuildRequest, reporter: Reporter | None = None) -> BuildSummary:

@@ -176,6 +176,11 @@ def _examine(domain: Domain, item: Puzzle | Unreadable, index: int, started: flo
         return unreadable(index, item, time.perf_counter() - started)
     try:
         tokens = _encode(domain, item)
+    except PuzzleError as error:
+        # As with bundled models and own puzzles, what the model cannot take counts as wrong input.
+        item = Unreadable(item.where, str(error), item.domain)
+        return unreadable(index, item, time.perf_counter() - started)
+    try:
         diagnosis = domain.diagnose(item.grid)
         if diagnosis.solutions == 0:
             raise PuzzleError(diagnosis.reason)

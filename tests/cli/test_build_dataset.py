@@ -76,8 +76,15 @@ def csv_source(tmp_path: Path) -> Path:
     ("options", "message"),
     [
         (("--size", "5"), "4, 6, 8, 9"),
-        (("--num-train", "0"), "data.num_train"),
-        (("--clues", "many"), "data.clues"),
+        (("--num-train", "0"), "Error: --num-train: found 0; accepted: a whole number, at least 1"),
+        (("--clues", "many"), "Error: --clues: found 'many'"),
+        (("--size", "9x6"), "'--size': found '9x6'; the grids are square: 9 or 6"),
+        (("--size", "nine"), "'--size': found 'nine'; accepted: cells along a side, as in 9 or 9x9"),
+        (("--size", "5x5"), "4, 6, 8, 9"),
+        (("--source", ""), "--source: is empty"),
+        (("--num-train", "1e3"), "'--num-train': found '1e3'; accepted: a whole number; did you mean 1000?"),
+        (("--hints", "some"), "'--hints': found 'some'; accepted: a number\n"),
+        (("--seed=-1",), "'--seed': found '-1'; accepted: at least 0"),
         (("--clues", "99"), "clues 99"),
         (("--augment", "sometimes"), "stored or online"),
         (("--subsample-size", "5"), "--subsample-size: only for puzzles from a file"),
@@ -92,9 +99,9 @@ def csv_source(tmp_path: Path) -> Path:
         (("--by-collection",), "--by-collection: only for puzzles from a file"),
         (
             ("--also", "{source: x.csv, clues: minimal}"),
-            "data.also[0].clues: only for puzzles from the built-in",
+            "--also 1: clues: only for puzzles from the built-in",
         ),
-        (("--also", "{min_path: 5}"), "data.also[0].min_path: has no meaning for the domain sudoku"),
+        (("--also", "{min_path: 5}"), "--also 1: min_path: has no meaning for the domain sudoku"),
     ],
 )
 def test_a_wrong_request_is_one_message_and_status_2(

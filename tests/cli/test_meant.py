@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from hrm_cli.cli.app import _load
+
 RunHrm = Callable[..., Any]
 
 
@@ -121,3 +123,39 @@ def test_a_long_typed_text_is_cut_visibly(run_hrm: RunHrm) -> None:
     done = run_hrm("solve", "53..7" * 18)
     assert done.status == 2
     assert f"{('53..7' * 18)[:79]}…: neither a file nor a puzzle" in done.stderr
+
+
+def test_help_is_a_command_too(run_hrm: RunHrm) -> None:
+    for words in ((), ("solve",), ("build-dataset", "arc")):
+        done = run_hrm("help", *words)
+        assert done.status == 0
+        assert done.stdout == run_hrm(*words, "--help").stdout
+    assert "No such command 'slove'" in run_hrm("help", "slove").stderr
+
+
+RAW = ("Input should", "Value error", "unable to parse", "valid integer", "valid number")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("build-dataset", "sudoku"), ("build-dataset", "maze"), ("train",), ("eval",), ("solve",), ("bench",)],
+)
+def test_no_option_answers_in_the_words_of_the_validator(
+    run_hrm: RunHrm, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    found: Any = _load(command[0])
+    for word in command[1:]:
+        found = found.commands[word]
+    numbers = [
+        max(one.opts, key=len)
+        for one in found.params
+        if one.param_type_name == "option" and one.type.name.startswith(("int", "float"))
+    ]
+    assert "--seed" in numbers
+    for option in numbers:
+        for value in ("abc", "9x9", ""):
+            done = run_hrm(*command, option, value, cwd=tmp_path)
+            assert done.status == 2, (option, value)
+            assert option in done.stderr
+            assert f"found {value!r}" in done.stderr
+            assert not [raw for raw in RAW if raw in done.stderr]

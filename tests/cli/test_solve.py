@@ -40,24 +40,34 @@ def test_solved_file_exits_0_with_a_plain_line_a_puzzle_and_the_summary_on_stder
 
 
 def test_unsolved_puzzles_exit_1_and_each_has_a_reason(hrm_solve: Any) -> None:
-    lines = [COMPLETE, BLANKS, CONTRADICTORY, WITHOUT_SOLUTION, EMPTY_GRID, "1..4..1..2..4..2"]
+    lines = [COMPLETE, BLANKS, CONTRADICTORY, WITHOUT_SOLUTION, EMPTY_GRID]
     done = hrm_solve("\n".join(lines), "--json", "--quiet")
     assert done.status == 1
     assert done.stderr == ""
     found = records(done.stdout)
-    statuses = ["solved", "unsolved", "invalid", "invalid", "multiple", "invalid"]
+    statuses = ["solved", "unsolved", "invalid", "invalid", "multiple"]
     assert [record["status"] for record in found] == statuses
-    assert [record["index"] for record in found] == [1, 2, 3, 4, 5, 6]
-    assert [record["where"] for record in found] == [f"puzzles.txt:{line}" for line in range(1, 7)]
-    assert [record["verified"] for record in found] == [True] + 5 * [False]
+    assert [record["index"] for record in found] == [1, 2, 3, 4, 5]
+    assert [record["where"] for record in found] == [f"puzzles.txt:{line}" for line in range(1, 6)]
+    assert [record["verified"] for record in found] == [True] + 4 * [False]
     reasons = [record["reason"] for record in found]
     assert reasons[0] == ""
     assert "row 1, column 1 is empty" in reasons[1]
     assert "row 1 has two 1s" in reasons[2]
     assert "no solution" in reasons[3]
     assert "more than one solution" in reasons[4]
-    assert "trained on 9×9 Sudoku" in reasons[5]
-    assert [record["answer"] is None for record in found] == [False, False, True, True, False, True]
+    assert [record["answer"] is None for record in found] == [False, False, True, True, False]
+
+
+def test_a_puzzle_that_does_not_fit_the_checkpoint_exits_2_and_the_others_are_solved(hrm_solve: Any) -> None:
+    done = hrm_solve(f"{COMPLETE}\n1..4..1..2..4..2\n", "--json", "--quiet")
+    assert done.status == 2
+    found = records(done.stdout)
+    assert [record["status"] for record in found] == ["solved", "invalid"]
+    assert found[1]["reason"].startswith(
+        "puzzles.txt:2: the checkpoint was trained on 9×9 Sudoku puzzles, this is"
+    )
+    assert done.stderr == f"Error: {found[1]['reason']}\n"
 
 
 def test_unreadable_lines_exit_2_with_one_message_and_the_other_records_are_written(

@@ -129,7 +129,7 @@ class Report(Watcher):
                 console.print_message(f"{skipped}.")
         if tally.first_unreadable is not None:
             count = tally.unreadable
-            others = "" if count == 1 else f"; {count - 1:,} more puzzles of the file cannot be read"
+            others = "" if count == 1 else f"; {count - 1:,} more cannot be read or do not fit the model"
             raise PuzzleError(f"{tally.first_unreadable.reason}{others}")
         if tally.statuses["solved"] + tally.statuses["answered"] < tally.total:
             raise typer.Exit(1)

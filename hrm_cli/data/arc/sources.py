@@ -86,7 +86,9 @@ def _chosen(config: DataConfig, available: list[str]) -> tuple[list[str], str | 
     if tested is None:
         likely = [name for name in chosen if name.startswith("evaluation")]
         if len(likely) != 1:
-            which = f"which of {', '.join(chosen)} is" if len(chosen) > 1 else f"is {chosen[0]}, the only subset,"
+            which = (
+                f"which of {', '.join(chosen)} is" if len(chosen) > 1 else f"is {chosen[0]}, the only subset,"
+            )
             raise ConfigError(
                 f"data.test_subset: {which} the test subset? Name it to hold out its test pairs (their demonstrations "
                 f"are trained on), or {NO_TEST} to train on all pairs of all tasks"
