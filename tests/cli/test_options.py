@@ -17,7 +17,7 @@ OF_THE_COMMAND = {
 """Options whose object differs: `--data` is trained on, evaluated, or asked for names."""
 OF_THE_DOMAIN = {
     "--augment", "--num-aug", "--size", "--source", "--subsample-size", "--test-subsample-size",
-    "--num-test", "--num-validation", "--strict-split",
+    "--num-train", "--num-test", "--num-validation", "--strict-split",
 }  # fmt: skip
 
 

@@ -154,8 +154,8 @@ def test_a_file_that_cannot_be_trained_on_is_refused_before_a_run_is_made(run_hr
     for words, message in (
         ([tmp_path / "bad.csv"], "bad.csv:1: the columns are first, second"),
         ([tmp_path / "absent.csv"], "does not exist"),
-        ([source, "other.csv"], "one file of pairs is expected"),
-        ([source, "--data", tmp_path], "a new model is trained on the file"),
+        ([source, "other.csv"], "one source of pairs is expected"),
+        ([source, "--data", tmp_path], "a new model is trained on"),
     ):
         done = run_hrm("train", *words, "--output-dir", tmp_path / "run")
         assert done.status == 2
