@@ -1,6 +1,6 @@
-"""The Python API: what the commands do, as functions. `import hrm_cli as hrm` exports all of these names.
+"""The Python API: the commands as functions. `import hrm_cli as hrm` exports all of these names.
 
-Names and defaults match the commands. Nothing is printed; pass a `hrm_cli.reporting.Reporter` to follow a long job.
+Names and defaults match the commands. Nothing is printed. Pass a `hrm_cli.reporting.Reporter` to follow a long job.
 Errors that the user can fix are raised as `hrm.HRMError`, with the command's message. Importing this module imports
 only the standard library and numpy; torch is imported by the first call that needs it.
 """
@@ -34,7 +34,7 @@ Puzzles = str | Path | Grid | Rows | Puzzle | Iterable["str | Path | Grid | Rows
 
 @dataclass(frozen=True)
 class PuzzleSolution(Solution):
-    """A `Solution` that knows its domain and renders itself as SVG in a notebook."""
+    """A `Solution` with its domain. Notebooks display it as SVG."""
 
     domain: Domain | None = field(default=None, repr=False)
 
@@ -55,7 +55,7 @@ class PuzzleSolution(Solution):
         return solve_picture(self.domain, self)
 
     def _repr_svg_(self) -> str | None:
-        # Symbols of own puzzles have no drawing.
+        # Own puzzles have no SVG drawing.
         return (
             None
             if self.answer is None or (self.domain is not None and self.domain.name == OWN_PUZZLES)
@@ -79,14 +79,16 @@ class Model:
     def loaded(self) -> LoadedModel:
         """The weights (`loaded.model`, a `torch.nn.Module`), their metadata (`loaded.card`) and their domain.
 
-        Raises CheckpointError if no name was given: the model then depends on each puzzle.
+        Raises CheckpointError if no name was given, because the model then depends on the puzzle.
         """
         from hrm_cli.errors import CheckpointError
         from hrm_cli.models.device import resolve_device
         from hrm_cli.solving.choosing import LoadedModel
 
         if self.name is None:
-            raise CheckpointError("the bundled model depends on the puzzle; name one: load('bundled:sudoku')")
+            raise CheckpointError(
+                "the bundled model depends on the puzzle; choose one: load('bundled:sudoku')"
+            )
         if self._loaded is None:
             self._loaded = LoadedModel.load(Path(self.name), resolve_device(self._device))
         return self._loaded
@@ -108,8 +110,8 @@ class Model:
     ) -> Iterator[PuzzleSolution]:
         """Yields every puzzle's solution, in order, checked against the rules. The options are those of `hrm solve`.
 
-        Raises PuzzleError if the input contains no puzzle. If one of several puzzles is invalid, the `reason` of its
-        solution says why.
+        Raises PuzzleError if the input contains no puzzle. If one of several puzzles is invalid, its solution has a
+        `reason`.
         """
         from hrm_cli.evaluation.effort import EffortRequest
         from hrm_cli.models.device import resolve_device
@@ -188,7 +190,7 @@ def evaluate(
         depths = parse_depths(given if isinstance(given, str) else ",".join(map(str, given)))
     name = model.name if isinstance(model, Model) else str(model)
     if name is None:
-        raise CheckpointError("name the model to evaluate: load('bundled:sudoku')")
+        raise CheckpointError("choose the model to evaluate: load('bundled:sudoku')")
     measured: Measurement = measure(
         EvalRequest(
             name,
@@ -227,7 +229,7 @@ def train(
     force: bool = False,
     reporter: Reporter | None = None,
 ) -> RunOutcome:
-    """Trains as `hrm train` does and returns the run. Its `folder` holds checkpoints that `load` accepts.
+    """Trains as `hrm train` does and returns the run. Its `folder` contains checkpoints that `load` accepts.
 
     Raises ConfigError, DatasetError, CheckpointError or TrainingDiverged.
     """
@@ -327,7 +329,10 @@ def _items(puzzles: Any, domain: str) -> Iterator[Puzzle | Unreadable]:
 
 
 def _rows(puzzles: Any) -> Grid | None:
-    """A grid written as a list of rows of numbers, as an array; None for anything else. Raises PuzzleError."""
+    """Converts a list of rows of numbers to an array. Returns None for other input.
+
+    Raises PuzzleError for unequal rows.
+    """
     if not isinstance(puzzles, list | tuple) or not puzzles:
         return None
     if not all(isinstance(row, list | tuple) and row for row in puzzles):
@@ -337,7 +342,7 @@ def _rows(puzzles: Any) -> Grid | None:
     lengths = sorted({len(row) for row in puzzles})
     if len(lengths) > 1:
         raise PuzzleError(
-            f"a grid has rows of {lengths[0]} and {lengths[-1]} cells; all rows must be equally long"
+            f"a grid has rows of {lengths[0]} and {lengths[-1]} cells; all rows must have the same length"
         )
     grid: Grid = np.array(puzzles)
     return grid

@@ -18,7 +18,7 @@ from hrm_cli.accounting.components import components
 from hrm_cli.accounting.flops import StepFlops, step_flops, training_flops
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.data import DataConfig
-from hrm_cli.config.depth import depth_shares
+from hrm_cli.config.depth import depth_fractions
 from hrm_cli.config.schema import EvalConfig, Preset
 from hrm_cli.data.batches import Batch
 from hrm_cli.data.build import build_dataset
@@ -102,7 +102,7 @@ def training(name: str, preset: Preset, domain: Domain, batch: int | None, devic
     config = preset.train
     update: dict[str, object] = {} if batch is None else {"global_batch_size": batch}
     if config.depth_schedule is not None:
-        H_cycles, L_cycles, _ = depth_shares(config.depth_schedule)[-1]
+        H_cycles, L_cycles, _ = depth_fractions(config.depth_schedule)[-1]
         update["depth_schedule"] = f"{H_cycles}x{L_cycles}@0"
     config = config.model_copy(update=update)
     preset = preset.model_copy(update={"train": config})

@@ -8,7 +8,7 @@ from hrm_cli.printable import printable, shortened
 class HRMError(Exception):
     """Base class of all errors whose message is written for users.
 
-    The message names the file, line or key at fault, what was found, and what would be accepted. Control characters,
+    The message contains the file, line or key at fault, the value found, and the values accepted. Control characters,
     which may come from a file's name or content, are escaped. Very long messages are shortened.
     """
 
@@ -27,14 +27,14 @@ class PuzzleError(HRMError):
 
 
 class DatasetError(HRMError):
-    """A dataset folder is missing, damaged, or does not fit what it is used for."""
+    """A dataset folder is missing or damaged, or cannot be used for this purpose."""
 
 
 class CheckpointError(HRMError):
-    """A checkpoint is missing, damaged, or does not fit what it is used for."""
+    """A checkpoint is missing or damaged, or cannot be used for this purpose."""
 
 
-class TrainingDiverged(HRMError):  # noqa: N818 - the event's name in this field
+class TrainingDiverged(HRMError):  # noqa: N818 - the name describes the event
     """The loss became non-finite or exploded. The command itself worked, so the exit status is 1."""
 
     exit_status = 1
@@ -45,7 +45,7 @@ EXIT_FAULT = 70
 
 
 def fault(error: BaseException) -> str:
-    """A one-line message for an internal error: what it was, and how to report it."""
+    """A one-line message for an internal error, with how to report it."""
     lines = str(error).strip().splitlines()
     summary = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
     return (

@@ -39,10 +39,10 @@ _numbers = itertools.count()
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
-    """Opens a text file for writing, at a path that a user named. It replaces an older file when the block succeeds.
+    """Opens a text file for writing at a user's path. It replaces an existing file only if the block succeeds.
 
-    If the block is interrupted (Ctrl-C, a signal), the text written so far is kept as NAME.partial. If it fails
-    in another way, nothing is kept. Raises ConfigError if the file cannot be written.
+    If the block is interrupted (Ctrl-C, a signal), the text written so far is kept as NAME.partial. After another error
+    nothing is kept. Raises ConfigError if the file cannot be written.
     """
     refuse_unwritable(path)
     target = path.resolve()
@@ -66,7 +66,7 @@ def refuse_unwritable(path: Path) -> None:
     """Raises ConfigError if it is already clear that no file can be written to `path`."""
     target = path.resolve()
     if target.is_dir():
-        raise ConfigError(f"{path}: is a folder; name a file")
+        raise ConfigError(f"{path}: is a folder; expected a file")
     if target.exists() and not target.is_file():
         raise ConfigError(f"{path}: not a regular file; hrm writes regular files only")
     if not target.parent.is_dir():
@@ -155,8 +155,8 @@ def sync(path: Path) -> None:
 # Locks
 
 
-class AlreadyLocked(Exception):  # noqa: N818 - what happened, not a kind of fault
-    """Another process holds the lock. `holder` names it if known: `process 4711 on host`."""
+class AlreadyLocked(Exception):  # noqa: N818 - the name describes the event
+    """Another process holds the lock. `holder` describes it: `process 4711 on host`, or `another process`."""
 
     def __init__(self, path: Path, holder: str) -> None:
         super().__init__(f"{path}: locked by {holder}")
@@ -164,7 +164,7 @@ class AlreadyLocked(Exception):  # noqa: N818 - what happened, not a kind of fau
 
 
 class FileLock:
-    """An exclusive lock file that names the process holding it. Use as `with FileLock(path):`.
+    """An exclusive lock file that contains the process id of its holder. Use as `with FileLock(path):`.
 
     The operating system releases the lock when the process exits, for any reason. On filesystems without locks (some
     network folders), the file's existence is the lock, and the lock is stale once its process has exited.

@@ -52,7 +52,7 @@ def parse_json(text: str | bytes, *, nan_as_null: bool = False) -> Any:
 
 
 def load_json(path: Path, largest: int = LARGEST_DOCUMENT) -> Any:
-    """Reads a JSON file. Raises OSError or UnusableFile; the reason does not name the file."""
+    """Reads a JSON file. Raises OSError or UnusableFile. The message does not contain the path."""
     return parse_json(read_text(path, largest))
 
 
@@ -65,7 +65,7 @@ def _null(name: str) -> None:
 
 
 def _no_constant(name: str) -> Any:
-    raise UnusableFile(f"{name} is not JSON; a number or null is expected")
+    raise UnusableFile(f"{name} is not JSON; expected a number or null")
 
 
 def _whole_number(digits: str) -> int:

@@ -35,12 +35,14 @@ def map_integers(path: Path) -> NDArray[np.integer]:
         shape, fortran, dtype = _header(file)
         start, size = file.tell(), file.seek(0, 2)
     if dtype.kind not in "iu":
-        raise UnusableFile(f"holds {dtype}; any integer type is expected")
+        raise UnusableFile(f"found type {dtype}; expected an integer type")
     if not all(type(length) is int and length >= 0 for length in shape) or len(shape) > 8:
         raise UnusableFile(f"its header states the shape {shape!r:.60}")
     needed = math.prod(shape) * dtype.itemsize
     if needed > size - start:
-        raise UnusableFile(f"its header states {needed:,} bytes of numbers, but {size - start:,} are there")
+        raise UnusableFile(
+            f"its header states {needed:,} bytes of numbers, but the file has {size - start:,}"
+        )
     order: Literal["F", "C"] = "F" if fortran else "C"
     if needed == 0:
         return np.empty(shape, dtype, order)
@@ -71,7 +73,7 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def unpack_arrays(path: Path, folder: Path) -> dict[str, Path]:
-    """Unpacks an `.npz` archive into `folder`. Returns the path of each array's file by name; none is read yet.
+    """Unpacks an `.npz` archive into `folder` without reading the arrays. Returns each array's path by name.
 
     Raises OSError, or UnusableFile with the reason.
     """
@@ -80,7 +82,7 @@ def unpack_arrays(path: Path, folder: Path) -> dict[str, Path]:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             members = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
             if len(members) > MOST_ARRAYS:
-                raise UnusableFile(f"holds {len(members):,} arrays; at most {MOST_ARRAYS} are read")
+                raise UnusableFile(f"contains {len(members):,} arrays; at most {MOST_ARRAYS} are read")
             for number, entry in enumerate(members):
                 if entry.file_size > LARGEST_ARRAY:
                     raise UnusableFile(
@@ -99,7 +101,7 @@ def unpack_arrays(path: Path, folder: Path) -> dict[str, Path]:
         EOFError,
         zlib.error,
     ) as error:
-        raise UnusableFile(f"not a whole .npz archive ({error})") from None
+        raise UnusableFile(f"not a complete .npz archive ({error})") from None
     if not found:
         raise UnusableFile("an archive without arrays")
     return found

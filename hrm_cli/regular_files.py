@@ -1,7 +1,7 @@
-"""Reads regular files whole, up to a size limit.
+"""Opens and reads regular files, up to a size limit.
 
-Reading a device or a named pipe in place of a file might never end. All readers of JSON, YAML, NumPy and safetensors
-files open them here.
+Reading a device or a named pipe might never end. All readers of JSON, YAML, NumPy and safetensors files use this
+module.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-class UnusableFile(ValueError):  # noqa: N818 - what the file is, not a kind of fault
+class UnusableFile(ValueError):  # noqa: N818 - the name describes the file
     """A file that its reader does not accept. The message is the reason, without the path."""
 
 

@@ -25,7 +25,7 @@ class Reporter:
     """Receives notes, warnings and progress. This base class issues Python warnings and drops everything else."""
 
     def note(self, text: str) -> None:
-        """Reports in one line what is being done."""
+        """Reports one line of information."""
 
     def warn(self, text: str) -> None:
         """Reports a problem that does not stop the job."""

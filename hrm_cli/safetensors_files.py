@@ -43,7 +43,7 @@ class SafetensorsHeader:
 
 
 def read_safetensors_header(path: Path) -> SafetensorsHeader:
-    """Reads a file's header and checks that all tensors lie inside the file.
+    """Reads a file's header and checks that all tensors are inside the file.
 
     Raises OSError, or UnusableFile with the reason.
     """
@@ -61,7 +61,7 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
         raise UnusableFile("its header is not an object")
     metadata = document.pop(_METADATA, None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise UnusableFile(f"its {_METADATA} is not an object of texts")
+        raise UnusableFile(f"its {_METADATA} is not an object of strings")
     tensors = {name: _entry(name, stated, size - 8 - length) for name, stated in document.items()}
     return SafetensorsHeader(metadata, tensors)
 
@@ -69,7 +69,7 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
 def _entry(name: str, stated: Any, available: int) -> TensorEntry:
     where = f"tensor {name!r:.100}"
     if not isinstance(stated, dict):
-        raise UnusableFile(f"{where}: an object with dtype, shape and data_offsets is expected")
+        raise UnusableFile(f"{where}: expected an object with dtype, shape and data_offsets")
     dtype: Any = stated.get("dtype")
     shape: Any = stated.get("shape")
     offsets: Any = stated.get("data_offsets")

@@ -58,7 +58,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def load_yaml(path: Path) -> Any:
-    """Reads a YAML file. Raises OSError or UnusableFile; the reason does not name the file."""
+    """Reads a YAML file. Raises OSError or UnusableFile. The message does not contain the path."""
     return parse_yaml(read_text(path, LARGEST))
 
 
@@ -102,7 +102,7 @@ class _StrictLoader(yaml.SafeLoader):
             if not isinstance(key, str):
                 found = "a list or a mapping" if isinstance(key, list | dict) else f"{key!r:.40}"
                 raise yaml.constructor.ConstructorError(
-                    problem=f"the key {found} is not text (YAML reads yes, no, on and off so); quote it",
+                    problem=f"the key {found} is not text (YAML reads yes, no, on and off as booleans); quote it",
                     problem_mark=key_node.start_mark,
                 )
             if key in seen:
@@ -147,7 +147,7 @@ class _Measure:
             values, depth = values + more, max(depth, deeper + 1)
         self._open.discard(id(node))
         if values > MOST_VALUES:
-            raise self._error(f"more than {MOST_VALUES:,} values, once its aliases are written out", node)
+            raise self._error(f"more than {MOST_VALUES:,} values after expanding aliases", node)
         if depth > DEEPEST + 1:
             raise self._error(_TOO_DEEP, node)
         self._known[id(node)] = values, depth

@@ -54,7 +54,7 @@ def test_a_puzzle_is_given_as_text_file_grid_or_list(tmp_path: Path) -> None:
 
 def test_what_is_no_grid_is_an_error_that_says_what_is_accepted() -> None:
     model = hrm.load("bundled:sudoku-4x4")
-    with pytest.raises(hrm.HRMError, match="rows of 1 and 2 cells; all rows must be equally long"):
+    with pytest.raises(hrm.HRMError, match="rows of 1 and 2 cells; all rows must have the same length"):
         list(model.solve([[1, 2], [3]]))
     with pytest.raises(hrm.HRMError, match="found 7; expected a file, text, a grid"):
         list(model.solve(7))  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hrm_cli.cli.app import COMMANDS, _load
-from hrm_cli.config.data import FurtherSource
+from hrm_cli.config.data import AdditionalSource
 from hrm_cli.config.schema import SECTIONS
 
 from .test_docs_figures import OLD_WORDS
@@ -66,7 +66,7 @@ def test_every_command_has_been_read() -> None:
 
 @pytest.mark.parametrize("section", [*SECTIONS, "also"])
 def test_descriptions_of_settings_use_the_terms_of_the_field(section: str) -> None:
-    fields = (SECTIONS | {"also": FurtherSource})[section].model_fields
+    fields = (SECTIONS | {"also": AdditionalSource})[section].model_fields
     found = {
         name: words for name, field in fields.items() if (words := list(old_words(field.description or "")))
     }

@@ -1,1 +1,1 @@
-"""What a model costs: parameters, FLOPs, memory, budgets, the ledger of published figures."""
+"""Costs of a model: parameters, FLOPs, memory, budgets, and the ledger of published figures."""

@@ -1,8 +1,10 @@
 """The two published approximations of HRM's parameter count, term by term, and the reasons for their errors.
 
 Both are from the size guide (docs/parameter-counts.md): a function, and a rule of thumb that its table uses. With K
-blocks, SwiGLU width I and `ids` puzzle identifiers:
-guide K·(4 + 3·I/H)·H² + 2VH + ids·H + 2H; rule of thumb K·12·H² + 2VH + H + 2H.
+blocks, hidden size H, SwiGLU width I, vocabulary size V and `ids` puzzle identifiers:
+
+- guide function: K·(4 + 3·I/H)·H² + 2VH + ids·H + 2H
+- rule of thumb: K·12·H² + 2VH + H + 2H
 """
 
 from __future__ import annotations
@@ -14,18 +16,19 @@ from hrm_cli.accounting import kinds
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.sizes import swiglu_width
 
-_WORTH_WORDS = 0.001
+_MIN_REPORTED = 0.001
 """Minimum difference that is reported, as a fraction of the exact count."""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """One kind of parameter that a formula counts wrongly."""
+    """A kind of parameter that a formula counts wrongly."""
 
     kind: str
     difference: int
     """Formula − exact."""
     words: str
+    """The reason as text."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,16 @@ class Approximation:
     """Whether the formula was made for another architecture."""
 
     def words(self) -> str:
-        """The reasons as text, without those too small to matter."""
+        """The reasons as text, without negligible ones."""
         exact = self.parameters / (1 + self.error)
-        worth = [reason.words for reason in self.reasons if abs(reason.difference) >= _WORTH_WORDS * exact]
+        reported = [r.words for r in self.reasons if abs(r.difference) >= _MIN_REPORTED * exact]
         if self.is_foreign:
-            return f"the formula is HRM's; it is off by {', '.join(worth)}"
-        return "; ".join(worth)
+            return f"the formula is HRM's; it is off by {', '.join(reported)}"
+        return "; ".join(reported)
 
 
 def guide_terms(arch: ArchConfig, vocab_size: int, num_puzzle_identifiers: int = 1) -> dict[str, int]:
-    """The terms of the guide's function, by what each term counts."""
+    """The terms of the guide's function, by the kind of parameter that each term counts."""
     hidden, blocks = arch.hidden_size, arch.H_layers + arch.L_layers
     puzzles = num_puzzle_identifiers * hidden if arch.puzzle_emb_size else 0
     return {
@@ -64,7 +67,7 @@ def guide_terms(arch: ArchConfig, vocab_size: int, num_puzzle_identifiers: int =
 
 
 def rule_of_thumb_terms(arch: ArchConfig, vocab_size: int) -> dict[str, int]:
-    """The terms of the rule of thumb, by what each counts. Of the 12·H² per block, 4·H² are attention."""
+    """The terms of the rule of thumb, by kind. Of the 12·H² per block, 4·H² are attention."""
     hidden, blocks = arch.hidden_size, arch.H_layers + arch.L_layers
     return {
         kinds.ATTENTION: blocks * 4 * hidden**2,
@@ -82,18 +85,18 @@ def approximate(
     guide = guide_terms(arch, vocab_size, num_puzzle_identifiers)
     rule = rule_of_thumb_terms(arch, vocab_size)
     return (
-        _compared("guide function", guide, arch, trainable),
-        _compared("rule of thumb 12·H²", rule, arch, trainable),
+        _compare("guide function", guide, arch, trainable),
+        _compare("rule of thumb 12·H²", rule, arch, trainable),
     )
 
 
-def _compared(
+def _compare(
     name: str, terms: Mapping[str, int], arch: ArchConfig, trainable: Mapping[str, int]
 ) -> Approximation:
     total, exact = sum(terms.values()), sum(trainable.values())
     differences = {kind: terms.get(kind, 0) - trainable.get(kind, 0) for kind in {**terms, **trainable}}
     reasons = [
-        Reason(kind, difference, _words(kind, terms.get(kind, 0), trainable.get(kind, 0), arch))
+        Reason(kind, difference, _reason_text(kind, terms.get(kind, 0), trainable.get(kind, 0), arch))
         for kind, difference in differences.items()
         if difference
     ]
@@ -101,11 +104,11 @@ def _compared(
     return Approximation(name, total, total / exact - 1, tuple(reasons), arch.core != "hrm")
 
 
-def _words(kind: str, counted: int, exact: int, arch: ArchConfig) -> str:
+def _reason_text(kind: str, counted: int, exact: int, arch: ArchConfig) -> str:
     if arch.core != "hrm":
         return f"{counted - exact:+,} for {kind}"
     if kind == kinds.SWIGLU:
-        return _width_words(arch)
+        return _width_text(arch)
     if kind == kinds.HEADS:
         return f"misses the Q head's {exact - counted:,} biases"
     if kind == kinds.EMBEDDINGS:
@@ -113,7 +116,7 @@ def _words(kind: str, counted: int, exact: int, arch: ArchConfig) -> str:
     return f"counts {counted:,} puzzle-embedding numbers, which the network's optimizer does not train"
 
 
-def _width_words(arch: ArchConfig) -> str:
+def _width_text(arch: ArchConfig) -> str:
     width, counted = swiglu_width(arch.hidden_size, arch.expansion), 8 * arch.hidden_size / 3
     if arch.expansion == 4:
         return f"assumes a SwiGLU width of {counted:,.0f}; the model rounds it up to a multiple of 256, {width:,}"

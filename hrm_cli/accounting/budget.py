@@ -1,6 +1,6 @@
-"""Finds the configurations closest to a parameter budget, automating the size guide's section on choosing.
+"""Finds the configurations closest to a parameter budget.
 
-Candidates are counted in closed form (`components`), because a search evaluates thousands.
+A search evaluates thousands of candidates, so it counts them in closed form (`components`).
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from hrm_cli.config.keys import find_key
 from hrm_cli.errors import ConfigError
 
 VARIABLE = ("hidden_size", "H_layers", "L_layers", "expansion")
-"""Fields of `arch` that a search may vary: those that change the count."""
+"""Fields of `arch` that change the parameter count. A search may vary them."""
 DEFAULT_VARY = "hidden_size,H_layers,L_layers"
 
 WIDTH_STEP = 64
-LARGEST_WIDTH = 8192
-MOST_LAYERS = 64
+MAX_WIDTH = 8192
+MAX_LAYERS = 64
 EXPANSIONS = tuple(half / 2 for half in range(2, 17))
 """1 to 8 in steps of a half."""
 HEAD_SIZES = (32, 128)
-"""Range of sensible head sizes. The size closest to the given configuration's is used."""
-STRETCH = 2.0
+"""Range of sensible head sizes. The search uses the size closest to the given configuration's."""
+MAX_ASPECT_CHANGE = 2.0
 """If width and depth both vary, width ÷ blocks may differ from the given configuration's by at most this factor."""
 
 _SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
@@ -44,7 +44,7 @@ class Candidate:
 
 
 def parse_amount(text: str) -> int:
-    """`7M`, `7.5M`, `500k`, `1B`, `27275266` or `27,275,266` as a number. Raises ConfigError."""
+    """Parses an amount: `7M`, `7.5M`, `500k`, `1B`, `27275266` or `27,275,266`. Raises ConfigError."""
     found = re.fullmatch(
         r"(\d+(?:\.\d+)?|\.\d+)\s*([kmb]?)", text.strip().replace(",", "").replace("_", "").lower()
     )
@@ -57,9 +57,10 @@ def parse_amount(text: str) -> int:
 
 
 def parse_vary(text: str, given: ArchConfig) -> list[str]:
-    """Parses `hidden_size,H_layers` as fields of `arch`. Fields that do not change its core's count are dropped.
+    """Parses a list of `arch` fields, such as `hidden_size,H_layers`.
 
-    For example, TRM has no H_layers. Raises ConfigError for an unknown name, or if no field is left.
+    Fields that do not change the core's parameter count are dropped (TRM has no H_layers). Raises ConfigError for an
+    unknown field, or if no field is left.
     """
     accepted = [field for field in VARIABLE if _changes_count(given, field)]
     words = f"accepted: {', '.join(accepted)} (num_heads follows hidden_size)"
@@ -71,8 +72,7 @@ def parse_vary(text: str, given: ArchConfig) -> list[str]:
             raise ConfigError(f"--vary: {error}") from None
         if field not in VARIABLE:
             raise ConfigError(
-                f"--vary: {field} does not change the size of a model, or follows from "
-                f"another setting; {words}"
+                f"--vary: {field} does not change the parameter count, or depends on another setting; {words}"
             )
         fields.append(field)
     if not any(field in accepted for field in fields):
@@ -93,7 +93,7 @@ def nearest(
     best: dict[int, tuple[float, ArchConfig]] = {}
     for arch in _candidates(given, vary):
         trainable = trainable_in_closed_form(arch, vocab_size, seq_len)
-        ranked = (_unlikeness(arch, given), arch)
+        ranked = (_dissimilarity(arch, given), arch)
         if trainable not in best or ranked[0] < best[trainable][0]:
             best[trainable] = ranked
     order = sorted(best, key=lambda trainable: (abs(trainable - budget), best[trainable][0]))
@@ -110,9 +110,7 @@ def _changes_count(given: ArchConfig, field: str) -> bool:
 
 
 def _candidates(given: ArchConfig, vary: Sequence[str]) -> Iterator[ArchConfig]:
-    widths = (
-        range(WIDTH_STEP, LARGEST_WIDTH + 1, WIDTH_STEP) if "hidden_size" in vary else [given.hidden_size]
-    )
+    widths = range(WIDTH_STEP, MAX_WIDTH + 1, WIDTH_STEP) if "hidden_size" in vary else [given.hidden_size]
     expansions = EXPANSIONS if "expansion" in vary else [given.expansion]
     depths = list(_depths(given, vary))
     aspect = given.hidden_size / (given.H_layers + given.L_layers)
@@ -121,11 +119,12 @@ def _candidates(given: ArchConfig, vary: Sequence[str]) -> Iterator[ArchConfig]:
     for hidden in widths:
         heads = _heads(hidden, given.head_dim) if "hidden_size" in vary else given.num_heads
         for slow, fast in depths:
-            if both_vary and not 1 / STRETCH <= hidden / (slow + fast) / aspect <= STRETCH:
+            change = hidden / (slow + fast) / aspect
+            if both_vary and not 1 / MAX_ASPECT_CHANGE <= change <= MAX_ASPECT_CHANGE:
                 continue
             for expansion in expansions:
-                # Skip validation, which would take most of the time. The fields vary within their ranges, and a
-                # printed configuration is validated when it is loaded.
+                # model_copy skips validation, which would take most of the time. The fields stay within their ranges,
+                # and a printed configuration is validated when it is loaded.
                 yield given.model_copy(
                     update={
                         "hidden_size": hidden,
@@ -142,10 +141,10 @@ def _depths(given: ArchConfig, vary: Sequence[str]) -> Iterator[tuple[int, int]]
     """Pairs of H_layers and L_layers. If both vary, each depth is split in the given configuration's proportion."""
     slow_varies, fast_varies = "H_layers" in vary, "L_layers" in vary
     if not (slow_varies and fast_varies):
-        for layers in range(1, MOST_LAYERS + 1) if slow_varies or fast_varies else [0]:
+        for layers in range(1, MAX_LAYERS + 1) if slow_varies or fast_varies else [0]:
             yield layers if slow_varies else given.H_layers, layers if fast_varies else given.L_layers
         return
-    for blocks in range(2, 2 * MOST_LAYERS + 1):
+    for blocks in range(2, 2 * MAX_LAYERS + 1):
         slow = round(blocks * given.H_layers / (given.H_layers + given.L_layers))
         yield min(max(slow, 1), blocks - 1), blocks - min(max(slow, 1), blocks - 1)
 
@@ -157,8 +156,8 @@ def _heads(hidden: int, head_size: int) -> int:
     return hidden // min(sizes, key=lambda size: (abs(size - wanted), size))
 
 
-def _unlikeness(arch: ArchConfig, given: ArchConfig) -> float:
-    """How far the proportions are from the given ones; 0 for the given configuration."""
+def _dissimilarity(arch: ArchConfig, given: ArchConfig) -> float:
+    """How much the proportions differ from those of `given`; 0 if they are equal."""
     aspect = (arch.hidden_size / (arch.H_layers + arch.L_layers)) / (
         given.hidden_size / (given.H_layers + given.L_layers)
     )

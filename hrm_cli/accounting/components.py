@@ -1,7 +1,7 @@
-"""The parts of a core: how many numbers each holds, the FLOPs of its matmuls, and how often it runs.
+"""The parts of a core: their parameter counts, the FLOPs of their matmuls, and how often they run.
 
-From this description follow parameter counts in closed form, FLOPs and activation memory. It does not import torch, so
-that lists and searches of configurations are fast. Tests compare it with instantiated models, number by number.
+Parameter counts in closed form, FLOPs and activation memory are computed from this description. It does not import
+torch, so listing and searching configurations is fast. Tests compare it with instantiated models.
 
 Letters: T positions (puzzle positions and tokens), S tokens, H hidden size, V vocabulary, N heads, I inner width.
 """
@@ -23,25 +23,26 @@ class Runs:
     """How often a part runs."""
 
     inference: int = 0
-    """In one ACT step at inference."""
+    """Runs in one ACT step at inference."""
     with_gradient: int = 0
-    """In one training step, with backpropagation through it."""
+    """Runs in one training step with backpropagation."""
     without_gradient: int = 0
-    """In one training step, forward only: earlier cycles, and the second forward pass for the Q target."""
+    """Runs in one training step without backpropagation: earlier cycles, and the second pass for the Q target."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Numbers that one run with gradient stores for its backward pass, for one puzzle."""
+    """Numbers that one run with gradient saves for the backward pass, for one puzzle."""
 
     numbers: int = 0
-    """In the forward dtype."""
+    """Numbers in the forward dtype."""
     wide: int = 0
-    """Numbers stored in float32 in any forward dtype, by norms and softmax."""
+    """Numbers that norms and softmax save in float32, whatever the forward dtype."""
     on_cpu_in_bfloat16: int = 0
-    """Difference in bytes on a CPU in bfloat16, where blocks use fused CPU kernels and explicit attention."""
+    """Additional bytes on a CPU in bfloat16 (may be negative). Blocks there use fused CPU kernels and explicit
+    attention."""
     on_cpu_in_float32: int = 0
-    """Difference in bytes on a CPU in float32."""
+    """Additional bytes on a CPU in float32 (may be negative)."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,13 @@ class Part:
     trainable: int = 0
     """Numbers that the network's optimizer trains."""
     buffers: int = 0
-    """Numbers stored, but not trained by it."""
+    """Stored numbers that the network's optimizer does not train."""
     flops: int = 0
     """FLOPs of one run for one puzzle, matmuls only. A multiply-add counts as two."""
     runs: Runs = Runs()
     kept: Kept = Kept()
     fixed_flops: int = 0
-    """FLOPs of one run in matmuls with a fixed matrix: their backward pass is one matmul of that size, not two."""
+    """FLOPs of one run in matmuls with a fixed matrix. Their backward pass is one matmul of the same size, not two."""
 
 
 def components(
@@ -70,28 +71,28 @@ def components(
     objective: str | None = None,
     gradient: str | None = None,
 ) -> list[Part]:
-    """The parts of the model of `arch`, trained with `objective` (None for the core's default).
+    """The parts of the model of `arch`.
 
-    `gradient` is `train.gradient`: the updates that receive gradient in an ACT step.
+    `objective` and `gradient` are the settings `train.objective` and `train.gradient`; None means the core's default.
     """
     parts = COMPONENTS[arch.core](arch, vocab_size, seq_len, num_puzzle_identifiers)
     if objective == "rsm":
-        return [_under_rsm(part, arch) for part in parts]
+        return [_with_rsm(part, arch) for part in parts]
     if gradient == "last_cycle" and arch.core == "hrm":
-        return [_through_the_last_cycle(part, arch) for part in parts]
+        return [_with_last_cycle_gradient(part, arch) for part in parts]
     return parts
 
 
-def _through_the_last_cycle(part: Part, arch: ArchConfig) -> Part:
-    """The part if all L_cycles updates of the last cycle receive gradient, not only the last update."""
+def _with_last_cycle_gradient(part: Part, arch: ArchConfig) -> Part:
+    """Returns the part for gradient through all L_cycles updates of the last cycle, not only the last update."""
     if part.module != "L_level":
         return part
     runs, more = part.runs, arch.L_cycles - 1
     return replace(part, runs=Runs(runs.inference, runs.with_gradient + more, runs.without_gradient - more))
 
 
-def _under_rsm(part: Part, arch: ArchConfig) -> Part:
-    """The part under RSM: no second pass for a Q target, and gradient through the whole last cycle."""
+def _with_rsm(part: Part, arch: ArchConfig) -> Part:
+    """Returns the part for the RSM objective: no second pass for a Q target, gradient through the whole last cycle."""
     runs = part.runs
     if runs.inference > 1 or part.module in ("H_level", "L_level"):
         slow, fast = int(part.module == "H_level" or arch.core == "trm"), int(part.module == "L_level")
@@ -101,17 +102,17 @@ def _under_rsm(part: Part, arch: ArchConfig) -> Part:
 
 
 def trainable_in_closed_form(arch: ArchConfig, vocab_size: int, seq_len: int) -> int:
-    """The number of trainable parameters, without instantiating anything."""
+    """The number of trainable parameters, computed without building the model."""
     return sum(part.trainable for part in components(arch, vocab_size, seq_len))
 
 
 def _hrm(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> list[Part]:
-    # One step is H_cycles × (L_cycles × L, then H), with gradient through the last L and the last H. The Q target
-    # takes another step without gradient.
+    # One step is H_cycles × (L_cycles × L, then H), with gradient through the last L and the last H update. The Q
+    # target needs a second step without gradient.
     fast, slow = arch.H_cycles * arch.L_cycles, arch.H_cycles
     target = int(arch.q_continue and arch.halt_max_steps > 1)
     return [
-        *_around(arch, vocab_size, seq_len, identifiers, target),
+        *_embeddings_and_heads(arch, vocab_size, seq_len, identifiers, target),
         *_blocks(
             "H_level", arch, vocab_size, seq_len, arch.H_layers, Runs(slow, 1, slow - 1 + target * slow)
         ),
@@ -122,24 +123,29 @@ def _hrm(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> l
 
 
 def _trm(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> list[Part]:
-    # One module updates z_L L_cycles times and z_H once a cycle; gradient goes through the whole last cycle.
+    # In each cycle, one module updates z_L L_cycles times and z_H once. The whole last cycle receives gradient.
     cycle = arch.L_cycles + 1
     runs = Runs(arch.H_cycles * cycle, cycle, (arch.H_cycles - 1) * cycle)
     return [
-        *_around(arch, vocab_size, seq_len, identifiers, 0),
+        *_embeddings_and_heads(arch, vocab_size, seq_len, identifiers, 0),
         *_blocks("L_level", arch, vocab_size, seq_len, arch.L_layers, runs),
     ]
 
 
-def _around(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int, target: int) -> list[Part]:
-    """The parts of HRM and TRM outside their modules: embeddings, fixed initial states, output heads."""
+def _embeddings_and_heads(
+    arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int, target: int
+) -> list[Part]:
+    """The parts of HRM and TRM outside their modules: embeddings, fixed initial states, output heads.
+
+    `target`: 1 if the Q target needs a second pass through the Q head, else 0.
+    """
     hidden, positions = arch.hidden_size, arch.puzzle_positions + seq_len
     if arch.mixer == "units":
-        return _around_units(arch, vocab_size, seq_len, target)
-    # The output head keeps a copy of the token positions; the Q head's view of the first keeps the whole state, which
-    # is the same tensor where there is no puzzle position.
+        return _units_embeddings_and_heads(arch, vocab_size, seq_len, target)
+    # The output head saves its input, a copy of the state at the token positions. The Q head's input is a view of the
+    # first position and saves the whole state. Without puzzle positions, both are the same tensor.
     seen = Kept(positions * hidden if arch.puzzle_positions else 0)
-    # A tied output head multiplies with the token embeddings and stores nothing of its own.
+    # A tied output head uses the token embeddings and has no parameters.
     output = "embed_tokens" if arch.tied_output else "lm_head"
     parts = [
         Part("embed_tokens", kinds.EMBEDDINGS, vocab_size * hidden),
@@ -172,8 +178,8 @@ def _blocks(
     return [mixer, _swiglu(module, kinds.SWIGLU, arch.expansion, hidden, positions, layers, runs)]
 
 
-def _around_units(arch: ArchConfig, vocab_size: int, seq_len: int, target: int) -> list[Part]:
-    """The same for the `units` mixer: three kinds of givens, one output per position, no position tables."""
+def _units_embeddings_and_heads(arch: ArchConfig, vocab_size: int, seq_len: int, target: int) -> list[Part]:
+    """As `_embeddings_and_heads`, for the `units` mixer: three embeddings, one logit per position, no positions."""
     hidden, positions = arch.hidden_size, seq_len * infer_relations(vocab_size, seq_len).num_symbols
     parts = [
         Part("embed_tokens", kinds.EMBEDDINGS, 3 * hidden),
@@ -194,21 +200,21 @@ def _unit_blocks(module: str, arch: ArchConfig, relations: Relations, layers: in
     S, D, U = relations.seq_len, relations.num_symbols, relations.num_units
     T = S * D
     message = 2 * M * H + H * H
-    # The fast module of HRM has no attention between cells.
+    # A = 1 with attention between cells. HRM's fast module has none.
     A = int(not (arch.core == "hrm" and module == "L_level"))
     weights = (2 + 3 * A) * M * H + (len(relations.classes) + 1) * message
     weights += A * (M * H + N * relations.num_kinds_of_pairs)
     flops = 2 * T * ((2 + 3 * A) * M * H + A * M * H) + 2 * (U * D + S) * message
     flops += A * 2 * 2 * S * S * D * M
     sums = 2 * U * S * D * (M + H)
-    # Kept: the input and its projection, which messages are cut from; what goes into the sums, and what comes of them
-    # (the message's input, gate and up, silu(gate), their product, for units also the result); q, k, v, the weights and
-    # the mixture of attention; the norm's input and factors.
+    # Saved for backward: the input; its projection, which the messages are slices of; the tensors of the sums (the
+    # message's input, gate, up, silu(gate) and their product, for units also the result); q, k, v, the attention
+    # weights and the attention output; the norm's input and scale factors.
     numbers = T * H + (2 + 3 * A) * T * M + T * M + U * D * (M + 5 * H) + S * (M + 4 * H)
     numbers += A * (4 * T * M + N * S * S)
     wide = T * H + T
-    # A CPU keeps the projection as a whole, also q, k and v (the last two padded), of messages their inputs, gates
-    # and ups, and the normed sum's factors (the sum itself is the next part's input).
+    # On a CPU: the whole projection; q, k and v (k and v padded); inputs, gates and ups of the messages; the norm's
+    # scale factors (the next part saves the normed sum as its input).
     on_cpu = T * H + (2 + 3 * A) * T * M + U * D * (M + 2 * H) + S * (M + 2 * H)
     in_bfloat16, in_float32 = (
         size * (on_cpu + A * (2 * T * M + 2 * P * D * M + N * S * P) - numbers) + 4 * (T - wide)
@@ -222,7 +228,8 @@ def _unit_blocks(module: str, arch: ArchConfig, relations: Relations, layers: in
 def _attention(module: str, arch: ArchConfig, positions: int, layers: int, runs: Runs) -> Part:
     hidden = arch.hidden_size
     activation, padded = positions * hidden, positions + -positions % CPU_VECTOR
-    # Kept: the input, the fused projection's q, k and v, the output; rotated q and k come on top of that.
+    # Saved for backward: the input, q, k and v from the fused projection, the output, and with RoPE the rotated q and
+    # k.
     tensors = 7 if arch.pos_encodings == "rope" else 5
     return Part(
         module,
@@ -235,8 +242,8 @@ def _attention(module: str, arch: ArchConfig, positions: int, layers: int, runs:
         Kept(
             layers * tensors * activation,
             layers * (arch.num_heads * positions + activation + positions),
-            # A CPU keeps q, k and v instead of the projection, and normed outputs, which the next part keeps as its
-            # input, instead of wide ones; in bfloat16 also attention's weights, and k, v and weights are padded.
+            # On a CPU: q, k and v instead of the projection, and no float32 norm input (the next part saves the normed
+            # output as its input). In bfloat16 also the attention weights; k, v and the weights are padded.
             on_cpu_in_bfloat16=layers
             * (
                 2 * ((3 - tensors) * activation + 2 * padded * hidden + arch.num_heads * positions * padded)
@@ -248,33 +255,34 @@ def _attention(module: str, arch: ArchConfig, positions: int, layers: int, runs:
 
 
 def _swiglu(module: str, kind: str, expansion: float, size: int, rows: int, layers: int, runs: Runs) -> Part:
-    """`layers` SwiGLUs over `size` numbers, each applied to `rows` vectors of a puzzle."""
+    """`layers` SwiGLUs of width `size`, each applied to `rows` vectors of a puzzle."""
     inner = swiglu_width(size, expansion)
     weights = 3 * size * inner
-    # Kept: the input, gate and up, silu(gate), their product; the norm keeps its input and its factors.
-    # (on a CPU the factors alone: the normed output is the next part's input, but for the last one, and that of mixing,
-    # which is turned back first; and gate and up alone, which backward opens again).
+    # Saved for backward: the input, gate, up, silu(gate) and their product; the norm's input and scale factors.
+    # On a CPU: gate and up only, because backward recomputes the rest; of the norm only the scale factors, because the
+    # next part saves the normed output as its input. Outputs saved in addition: that of the last layer or, for token
+    # mixing, those of all layers, which are transposed back first.
     vectors = layers * rows * size
-    turned = vectors if kind == kinds.TOKEN_MIXING else rows * size
-    opened = 2 * layers * rows * inner
+    extra_outputs = vectors if kind == kinds.TOKEN_MIXING else rows * size
+    recomputed = 2 * layers * rows * inner
     kept = Kept(
         vectors + 4 * layers * rows * inner,
         vectors + layers * rows,
-        on_cpu_in_bfloat16=2 * (turned - opened) - 4 * vectors,
-        on_cpu_in_float32=4 * (turned - opened) - 4 * vectors,
+        on_cpu_in_bfloat16=2 * (extra_outputs - recomputed) - 4 * vectors,
+        on_cpu_in_float32=4 * (extra_outputs - recomputed) - 4 * vectors,
     )
     return Part(module, kind, layers * weights, 0, layers * 2 * rows * weights, runs, kept)
 
 
 def _nova(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> list[Part]:
-    # At inference an ACT step is one cycle; a training step is a whole forward pass of at most halt_max_steps cycles,
-    # with gradient through all of them.
+    # At inference an ACT step is one cycle. A training step is a whole forward pass of at most halt_max_steps cycles,
+    # all with gradient.
     hidden = arch.hidden_size
     activation = seq_len * hidden
     cycle, once = Runs(1, arch.halt_max_steps), Runs(1, 1)
     bridge = (hidden**2 + hidden, 0, 2 * activation * hidden, cycle, Kept(activation))
     norm = (2 * hidden, 0, 0, cycle, Kept(wide=activation + 2 * seq_len))
-    # Dropout on the embedded puzzle keeps its mask.
+    # Dropout on the embedded puzzle saves its mask.
     embedded = Kept(wide=activation if arch.dropout else 0)
     return [
         Part("positions", kinds.POSITION_TABLE, buffers=NOVA_POSITIONS * hidden),
@@ -292,7 +300,7 @@ def _nova(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> 
 
 
 def _encoder(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Runs) -> list[Part]:
-    """Standard post-norm encoder layers: attention and a ReLU feed-forward with biases, a LayerNorm after each."""
+    """Standard post-norm encoder layers: attention and a ReLU feed-forward network with biases, each with LayerNorm."""
     hidden, inner = arch.hidden_size, encoder_width(arch.hidden_size, arch.expansion)
     activation, scores = seq_len * hidden, arch.num_heads * seq_len**2
     drops = arch.dropout > 0
@@ -303,8 +311,8 @@ def _encoder(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Run
         0,
         layers * (2 * seq_len * 4 * hidden**2 + 2 * 2 * seq_len**2 * hidden),
         runs,
-        # Kept: the input, q, k and v, the output, and the mask of the dropout after it. Written out, attention keeps
-        # the softmax as well; with dropout on the weights also its mask and their product.
+        # Saved for backward: the input, q, k and v, the output, and the mask of the dropout that follows. Explicit
+        # attention also saves the softmax and, with dropout on the weights, the mask and their product.
         Kept(
             layers * (5 + drops) * activation,
             layers * arch.num_heads * seq_len,
@@ -338,4 +346,4 @@ COMPONENTS: dict[str, Callable[[ArchConfig, int, int, int], list[Part]]] = {
     "nova": _nova,
     "trm": _trm,
 }
-"""(arch, vocab_size, seq_len, num_puzzle_identifiers) → parts, one entry for every core in the registry."""
+"""(arch, vocab_size, seq_len, num_puzzle_identifiers) → parts, for each core in the registry."""

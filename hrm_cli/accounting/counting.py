@@ -1,4 +1,4 @@
-"""Counts a model's numbers exactly from its tensors: instantiated on the meta device, or read from a file's header."""
+"""Counts the parameters of a model exactly, from tensors on the meta device or from a model file's header."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hrm_cli.models.registry import build_model
 
 @dataclass(frozen=True)
 class GroupCount:
-    """The number counts of one group of tensors: a module or a kind."""
+    """The counts of one group of tensors: a module or a kind."""
 
     name: str
     trainable: int
@@ -26,7 +26,7 @@ class ExactCount:
     """Exact counts of a model's numbers."""
 
     trainable: int
-    """Parameters that the network's optimizer trains, the count that papers report."""
+    """Parameters that the network's optimizer trains. Papers report this count."""
     puzzle_embedding: int
     """Numbers in the puzzle-embedding table, trained by its own sparse optimizer."""
     buffers: int
@@ -40,7 +40,7 @@ class ExactCount:
 def count_exactly(
     arch: ArchConfig, vocab_size: int, seq_len: int, num_puzzle_identifiers: int = 1
 ) -> ExactCount:
-    """Counts the model of `arch` on the meta device, which needs no memory for any model size."""
+    """Counts the model of `arch` on the meta device, without allocating memory."""
     model = build_model(arch, vocab_size, seq_len, num_puzzle_identifiers, device="meta")
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     return count_tensors(shapes, {name for name, _ in model.named_parameters()})
@@ -52,7 +52,7 @@ def count_stored(shapes: Mapping[str, Sequence[int]]) -> ExactCount:
 
 
 def count_tensors(shapes: Mapping[str, Sequence[int]], trainable: Collection[str]) -> ExactCount:
-    """Counts tensors of the given names and shapes; those named in `trainable` are trained."""
+    """Counts tensors with the given names and shapes. `trainable` contains the names of trained tensors."""
     numbers = {name: math.prod(shape) for name, shape in shapes.items()}
     total = sum(numbers.values())
     trained = sum(numbers[name] for name in trainable)
@@ -70,7 +70,7 @@ def count_tensors(shapes: Mapping[str, Sequence[int]], trainable: Collection[str
 def _grouped(
     numbers: Mapping[str, int], trainable: Collection[str], group_of: Callable[[str], str]
 ) -> tuple[GroupCount, ...]:
-    """Sums by group, largest first."""
+    """Sums the counts by group, largest group first."""
     groups: dict[str, list[int]] = {}
     for name, count in numbers.items():
         groups.setdefault(group_of(name), [0, 0])[name not in trainable] += count

@@ -1,7 +1,7 @@
 """FLOPs of a model's matmuls. A multiply-add counts as two.
 
-Elementwise operations (norms, softmax, the optimizer) are not counted, as is usual: they are below one percent at
-these sizes. The backward pass of a matmul is two more matmuls of the same size.
+Elementwise operations (norms, softmax, the optimizer) are not counted, as is common practice. They are less than one
+percent at these sizes. The backward pass of a matmul consists of two matmuls of the same size.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from hrm_cli.accounting.components import Part, components
 from hrm_cli.config.arch import ArchConfig
-from hrm_cli.config.depth import depth_shares
+from hrm_cli.config.depth import depth_fractions
 from hrm_cli.config.train import TrainConfig
 
 
@@ -22,7 +22,8 @@ class StepFlops:
     forward: int
     """At inference."""
     training: int
-    """In training: all cycles forward, backward through cycles with gradient, and the second pass for the Q target."""
+    """In training: the forward pass of all cycles, the backward pass of cycles with gradient, and the second forward
+    pass for the Q target."""
 
 
 def step_flops(parts: Sequence[Part]) -> StepFlops:
@@ -48,7 +49,7 @@ def step_flops_by_kind(parts: Sequence[Part]) -> dict[str, StepFlops]:
 
 @dataclass(frozen=True)
 class RunFlops:
-    """FLOPs of a whole training run, without its evaluations."""
+    """FLOPs of a complete training run, without its evaluations."""
 
     steps: int
     """Optimizer steps."""
@@ -60,23 +61,26 @@ class RunFlops:
 def training_flops(
     arch: ArchConfig, train: TrainConfig, vocab_size: int, seq_len: int, begin: float = 0.0
 ) -> int:
-    """FLOPs of a training step for one puzzle. With a depth schedule, the mean from the fraction `begin` of the run."""
+    """FLOPs of a training step for one puzzle.
 
-    def of(arch: ArchConfig) -> int:
+    With a depth schedule, the mean over the run from fraction `begin` on.
+    """
+
+    def step_of(arch: ArchConfig) -> int:
         parts = components(arch, vocab_size, seq_len, objective=train.objective, gradient=train.gradient)
         return step_flops(parts).training
 
     if train.depth_schedule is None:
-        return of(arch)
+        return step_of(arch)
     total, done = 0.0, 0.0
-    for H, L, share in depth_shares(train.depth_schedule):
-        rest = min(share, max(0.0, done + share - begin))
-        done += share
+    for H, L, fraction in depth_fractions(train.depth_schedule):
+        rest = min(fraction, max(0.0, done + fraction - begin))
+        done += fraction
         if rest:
-            total += rest * of(arch.model_copy(update={"H_cycles": H, "L_cycles": L}))
+            total += rest * step_of(arch.model_copy(update={"H_cycles": H, "L_cycles": L}))
     return round(total / (1 - begin))
 
 
 def run_flops(step_training: int, steps: int, global_batch_size: int) -> RunFlops:
-    """The FLOPs of `steps` training steps with `step_training` FLOPs per puzzle; every row takes part in every step."""
+    """The FLOPs of `steps` training steps. Each step costs `step_training` FLOPs for each row of the batch."""
     return RunFlops(steps, global_batch_size, steps * global_batch_size * step_training)

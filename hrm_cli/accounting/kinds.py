@@ -22,9 +22,9 @@ POSITION_TABLE = "position table"
 OTHER = "other"
 
 NEVER_TRAINED = frozenset({PUZZLE_EMBEDDING, INITIAL_STATES, POSITION_TABLE})
-"""Kinds that the network's optimizer does not train (the puzzle embedding has its own optimizer)."""
+"""Kinds that the network's optimizer does not train. The puzzle embedding has its own optimizer."""
 
-# The first pattern that matches a tensor's name decides.
+# The first pattern that matches a tensor's name gives its kind.
 _PATTERNS = (
     (r"puzzle_emb", PUZZLE_EMBEDDING),
     (r"[HL]_init$", INITIAL_STATES),
@@ -41,7 +41,7 @@ _PATTERNS = (
 )
 
 _WRAPPERS = re.compile(r"^(?:_orig_mod\.|module\.|model\.|inner\.)+")
-"""Prefixes that torch.compile, distributed training and adaptive computation add to a core's own names."""
+"""Prefixes that torch.compile, distributed training and the ACT wrapper add to a core's parameter names."""
 
 
 def kind_of(tensor: str) -> str:
@@ -50,5 +50,5 @@ def kind_of(tensor: str) -> str:
 
 
 def module_of(tensor: str) -> str:
-    """The top-level module of a core that holds the tensor: `inner.H_level.layers.0.…` → `H_level`."""
+    """The top-level module of a core that contains the tensor: `inner.H_level.layers.0.…` → `H_level`."""
     return _WRAPPERS.sub("", tensor).split(".")[0]

@@ -1,7 +1,7 @@
-"""The ledger: every published figure about HRM's size, what it counted, and the correct figure.
+"""The ledger: all published figures about HRM's size, what each of them counted, and the correct figure.
 
-Published figures are stored as data. Everything else (the computed figure, what the published figure counted, the
-verdict) is computed from presets and formulas on each request.
+Only the published figures are stored. The rest (the correct figure, what the published figure counted, the verdict) is
+computed from presets and formulas when it is requested.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Claim:
     claim: str
     source: str
     claimed: str
-    """As published."""
+    """The figure as published."""
     low: float
     """The smallest value that rounds to the published figure: 26.5M for 27M."""
     high: float
@@ -52,13 +52,13 @@ class Finding:
     """The computed result for a claim."""
 
     computed: float
-    """The correct figure: trainable parameters, unless the claim is about something else."""
+    """The correct figure in `unit`, usually the number of trainable parameters."""
     counted: str
     """What the published figure counted."""
     command: str
     """The command that reproduces the computed figure."""
     unit: str = "parameters"
-    """`parameters`; `share` of a whole; `difference` of two counts."""
+    """`parameters`, `share` (a fraction from 0 to 1), or `difference` (of two counts)."""
     reproduced: float | None = None
     """The published figure recomputed exactly, if its derivation was found."""
 
@@ -80,8 +80,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class _Counted:
-    """A configuration of the ledger, counted."""
+class _CountedModel:
+    """A configuration used in the ledger, with its exact and approximate counts."""
 
     arch: ArchConfig
     exact: ExactCount
@@ -91,7 +91,7 @@ class _Counted:
 
 
 def ledger() -> list[Entry]:
-    """Every entry, computed now."""
+    """Computes all entries."""
     return [_entry(claim, find()) for claim, find in _CLAIMS]
 
 
@@ -108,7 +108,7 @@ def _entry(claim: Claim, finding: Finding) -> Entry:
         claim.claimed,
         finding.computed,
         finding.counted,
-        "right" if right else _how_wrong(claim, finding),
+        "right" if right else _deviation(claim, finding),
         right,
         finding.unit,
         finding.reproduced,
@@ -116,7 +116,8 @@ def _entry(claim: Claim, finding: Finding) -> Entry:
     )
 
 
-def _how_wrong(claim: Claim, finding: Finding) -> str:
+def _deviation(claim: Claim, finding: Finding) -> str:
+    """The deviation of a wrong claim from the correct figure, as text."""
     too_high = claim.low > finding.computed
     nearest = claim.low if too_high else claim.high
     if finding.reproduced is not None:
@@ -128,11 +129,13 @@ def _how_wrong(claim: Claim, finding: Finding) -> str:
 
 
 @functools.cache
-def _count(preset: str, *overrides: str, vocab_size: int = SUDOKU_TOKENS, identifiers: int = 1) -> _Counted:
+def _count(
+    preset: str, *overrides: str, vocab_size: int = SUDOKU_TOKENS, identifiers: int = 1
+) -> _CountedModel:
     arch = load_preset(preset, overrides).arch
     exact = count_exactly(arch, vocab_size, SUDOKU_CELLS, identifiers)
     guide, rule = approximate(arch, vocab_size, identifiers, trainable_by_kind(exact.kinds))
-    return _Counted(arch, exact, guide, rule, " ".join(["hrm params --preset", preset, *overrides]))
+    return _CountedModel(arch, exact, guide, rule, " ".join(["hrm params --preset", preset, *overrides]))
 
 
 def _all_trainable(preset: str) -> Finding:
@@ -146,7 +149,7 @@ def _rule_of_thumb(preset: str) -> Finding:
     rule, guide = model.rule, model.guide
     return Finding(
         model.exact.trainable,
-        f"{rule.parameters:,}, by the rule of thumb of 12·H² a block, which {rule.words()}. "
+        f"{rule.parameters:,}, by the rule of thumb of 12·H² per block, which {rule.words()}. "
         f"The guide's own function gives {guide.parameters:,} ({guide.error:+.2%})",
         model.command,
         reproduced=rule.parameters,
@@ -184,7 +187,7 @@ def _legion() -> Finding:
     )
 
 
-def _nova() -> _Counted:
+def _nova() -> _CountedModel:
     return _count("nova", vocab_size=ARC_TOKENS)
 
 
@@ -193,8 +196,8 @@ def _nova_stored() -> Finding:
     exact = model.exact
     return Finding(
         exact.trainable,
-        f"{exact.state_dict:,}, everything stored: {exact.buffers:,} of it are a fixed table of "
-        f"{NOVA_POSITIONS:,} × {model.arch.hidden_size} positions, never trained",
+        f"{exact.state_dict:,}, all stored numbers: {exact.buffers:,} of them are a fixed position table of "
+        f"{NOVA_POSITIONS:,} × {model.arch.hidden_size} numbers, which is never trained",
         model.command,
         reproduced=exact.state_dict,
     )
@@ -223,8 +226,8 @@ def _expansion() -> Finding:
     widths = [count // (3 * blocks * wide.arch.hidden_size) for count in numbers]
     return Finding(
         1 - numbers[1] / numbers[0],
-        f"the factor alone, 3 ÷ 4. The width is rounded up to a multiple of 256: at H = {wide.arch.hidden_size} it "
-        f"goes from {widths[0]:,} to {widths[1]:,}",
+        f"the factor alone, 3 ÷ 4. But the width is rounded up to a multiple of 256: at H = {wide.arch.hidden_size} "
+        f"it decreases from {widths[0]:,} to {widths[1]:,}",
         narrow.command,
         "share",
         reproduced=1 - 3 / 4,

@@ -1,11 +1,10 @@
-"""Memory of a model in bytes: stored, and while training on a batch.
+"""Memory of a model in bytes: stored, and during training on a batch.
 
 Parameters, gradients and AdamATan2's two moments are float32 in every forward dtype. In half precision, a step adds a
-copy of the weights in that dtype and the copy's gradients. Activations are the tensors that autograd stores between
-forward and backward; the estimate is within 5 %. In the backward pass gradients are allocated while activations are
-freed, so only the larger of the two counts, unless gradients of several micro-batches are accumulated. In total this
-is within 10 % of the measured peak (benchmarks/memory_plan.py). `_PASSING` covers the loss's own tensors, the carry
-and temporary tensors.
+copy of the weights in that dtype and the copy's gradients. Activations are the tensors that autograd saves for the
+backward pass; their estimate is within 5 %. The backward pass frees activations while it allocates gradients, so only
+the larger of the two counts, unless gradients of several micro-batches are accumulated. The total is within 10 % of the
+measured peak (benchmarks/memory_plan.py). `_TRANSIENT` covers the tensors of the loss, the carry and temporary tensors.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 
 from hrm_cli.accounting.components import Part, components
 from hrm_cli.config.arch import ArchConfig
-from hrm_cli.config.depth import depth_shares
+from hrm_cli.config.depth import depth_fractions
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.puzzles.domain import infer_relations
 
@@ -24,18 +23,18 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 _STACKS = ("H_level", "L_level", "h_layers", "l_layers")
 """Modules that are stacks of blocks."""
-_MASTER = BYTES["float32"]
+_FLOAT32 = BYTES["float32"]
 _MOMENTS = 2
-_PASSING = 45_000_000
+_TRANSIENT = 45_000_000
 """Bytes of temporary memory within a step, for any batch size: library workspaces, logits, states."""
 
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Bytes held while a batch is trained."""
+    """Bytes allocated during a training step."""
 
     weights: int
-    """Parameters, float32."""
+    """Parameters in float32."""
     working_copy: int
     """The weights in the forward dtype, if that is not float32, and their gradients in that dtype."""
     gradients: int
@@ -46,9 +45,9 @@ class TrainingMemory:
     buffers: int
     """The puzzle-embedding table and the other stored tensors."""
     activations: int
-    """Stored for the backward pass, with fused attention (CUDA; a CPU in float32 without dropout)."""
+    """Tensors saved for the backward pass, with fused attention (CUDA, or a CPU in float32 without dropout)."""
     total: int
-    """Peak of the sum."""
+    """Peak of the total."""
     activations_on_cpu: int
     """`activations` on a CPU."""
     total_on_cpu: int
@@ -61,7 +60,7 @@ class TrainingMemory:
 
 @dataclass(frozen=True)
 class Recomputed:
-    """Activation checkpointing: blocks store only their inputs and are computed twice."""
+    """Activation checkpointing: blocks save only their inputs and are recomputed in the backward pass."""
 
     blocks: int
     """Runs of a block with gradient in one step."""
@@ -70,16 +69,16 @@ class Recomputed:
 
 
 def activation_bytes(parts: Sequence[Part], batch_size: int, dtype: str) -> int:
-    """Bytes that autograd stores for the backward pass of a batch, with fused attention."""
+    """Bytes that autograd saves for the backward pass of a batch, with fused attention."""
     per_puzzle = sum(
-        part.runs.with_gradient * (BYTES[dtype] * part.kept.numbers + _MASTER * part.kept.wide)
+        part.runs.with_gradient * (BYTES[dtype] * part.kept.numbers + _FLOAT32 * part.kept.wide)
         for part in parts
     )
     return batch_size * per_puzzle
 
 
 def activation_bytes_on_cpu(parts: Sequence[Part], batch_size: int, dtype: str) -> int:
-    """Like `activation_bytes`, on a CPU, where blocks are implemented differently."""
+    """As `activation_bytes`, on a CPU, where blocks are implemented differently."""
     per_puzzle = sum(
         part.runs.with_gradient * (kept.on_cpu_in_float32 if dtype == "float32" else kept.on_cpu_in_bfloat16)
         for part in parts
@@ -97,24 +96,24 @@ def training_memory(
     recomputes: Recomputed | None = None,
     accumulates: bool = False,
 ) -> TrainingMemory:
-    """Bytes held while a batch of `batch_size` puzzles is trained in `dtype`.
+    """Bytes allocated during a training step on `batch_size` puzzles with forward dtype `dtype`.
 
-    `accumulates`: gradients are accumulated over several micro-batches.
+    `accumulates`: whether gradients are accumulated over several micro-batches.
     """
     trainable = sum(part.trainable for part in parts)
-    weights = _MASTER * trainable
+    weights = _FLOAT32 * trainable
     on_gpu = activation_bytes(parts, batch_size, dtype)
     on_cpu = activation_bytes_on_cpu(parts, batch_size, dtype)
     if recomputes is not None:
         inputs = batch_size * recomputes.blocks * recomputes.state * BYTES[dtype]
-        # One block at a time is recomputed and stores its usual activations.
+        # One block at a time is recomputed and saves its usual activations.
         on_gpu, on_cpu = (min(kept, inputs + kept // recomputes.blocks) for kept in (on_gpu, on_cpu))
     half = 0 if dtype == "float32" else BYTES[dtype] * trainable
     averages = weights if averages_weights else 0
-    buffers = _MASTER * sum(part.buffers for part in parts)
-    standing = weights + half + _MOMENTS * weights + averages + buffers + _PASSING
+    buffers = _FLOAT32 * sum(part.buffers for part in parts)
+    persistent = weights + half + _MOMENTS * weights + averages + buffers + _TRANSIENT
     totals = [
-        standing + (kept + half + weights if accumulates else max(kept + half, weights))
+        persistent + (kept + half + weights if accumulates else max(kept + half, weights))
         for kept in (on_gpu, on_cpu)
     ]
     return TrainingMemory(
@@ -140,10 +139,10 @@ def memory_in_training(
     rows: int,
     dtype: str,
 ) -> TrainingMemory:
-    """Bytes that training needs at its greatest depth, for a process with `rows` puzzles of every batch."""
+    """Bytes that training needs at its maximum depth, for a process with `rows` rows of each batch."""
     depths = [(arch.H_cycles, arch.L_cycles)]
     if train.depth_schedule is not None:
-        depths = [(H, L) for H, L, _ in depth_shares(train.depth_schedule)]
+        depths = [(H, L) for H, L, _ in depth_fractions(train.depth_schedule)]
     positions = seq_len + (arch.puzzle_positions if arch.core != "nova" else 0)
     if arch.mixer == "units":
         positions = seq_len * infer_relations(vocab_size, seq_len).num_symbols

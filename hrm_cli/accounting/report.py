@@ -1,4 +1,4 @@
-"""Everything that `hrm params` prints about one model, as one document."""
+"""The report of `hrm params` on one model."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ class Report:
     """The report on one model."""
 
     name: str
-    """A preset's name, or a file."""
+    """A preset's name, or the path of a model file."""
     puzzles: str
     """The puzzles that the counts are for, as text: `9×9 Sudoku`."""
     exact: ExactCount
     shape: Shape | None = None
-    """None for a file without a configuration, of which only the tensors are counted."""
+    """None for a file without a configuration. Only its tensors are counted."""
     guide: Approximation | None = None
     rule_of_thumb: Approximation | None = None
     step: StepFlops | None = None
     step_by_kind: dict[str, StepFlops] | None = None
     run: RunFlops | None = None
     run_words: str = ""
-    """What the run's length assumes, or why it is not known."""
+    """The assumptions about the run's length, or the reason why it is not known."""
     batch_size: int = 0
-    """Puzzles of the batch that `training` is for."""
+    """Number of puzzles in the batch that `training` describes."""
     accumulation_steps: int = 1
     """Number of micro-batches per batch."""
     training: dict[str, TrainingMemory] | None = None
     """Training memory by forward dtype."""
 
     def stored_bytes(self, dtype: str) -> int:
-        """Bytes of a model file in the format `dtype`."""
+        """Size in bytes of a model file whose tensors have the type `dtype`."""
         return BYTES[dtype] * self.exact.state_dict
 
     def document(self) -> dict[str, Any]:
-        """The JSON document."""
+        """The output of `hrm params --json`."""
         counts = asdict(self.exact)
         groups = {name: counts.pop(name) for name in ("modules", "kinds")}
         shape = None if self.shape is None else asdict(self.shape) | {"arch": self.shape.arch.model_dump()}
@@ -113,7 +113,7 @@ def make_report(
     steps: int | None,
     run_words: str,
 ) -> Report:
-    """The exact count, and everything that can be computed from the model's configuration."""
+    """Makes the report from the exact count and the configuration."""
     parts = components(
         shape.arch,
         shape.vocab_size,
@@ -155,5 +155,5 @@ def make_report(
 
 
 def trainable_by_kind(kinds: tuple[GroupCount, ...]) -> dict[str, int]:
-    """The number of trained parameters of each kind that has any."""
+    """The number of trainable parameters by kind, without kinds that have none."""
     return {group.name: group.trainable for group in kinds if group.trainable}

@@ -163,12 +163,12 @@ def _add_suggestion(error: Any, arguments: list[str]) -> None:
     params = getattr(getattr(getattr(error, "ctx", None), "command", None), "params", ())
     option = getattr(error, "option_name", None)
     if option and any(param.metavar == "KEY=VALUE" for param in params):
-        from hrm_cli.config.overrides import setting_meant
+        from hrm_cli.config.overrides import suggest_setting
 
         given = next((word for word in arguments if word.partition("=")[0] == option), option)
         following = arguments[arguments.index(given) + 1 :] if given in arguments else []
         value = given.partition("=")[2] or next(iter(following), "")
-        if setting := setting_meant(option, value):
+        if setting := suggest_setting(option, value):
             error.message = f"No such option: {option}. Settings have no dashes: {setting}"
             error.possibilities = None
     elif "--attempts" in getattr(getattr(error, "param", None), "opts", ()):

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from hrm_cli.cli import streams
-from hrm_cli.config.renamed import RenamedSettingWarning
+from hrm_cli.config.renamed_settings import RenamedSettingWarning
 from hrm_cli.printable import clock, printable, shortened
 from hrm_cli.reporting import Progress, Reporter
 

@@ -11,7 +11,7 @@ from hrm_cli.cli import console
 from hrm_cli.cli.options import ForceOption, JsonOption, Overrides, PresetArgument, preset_argument
 from hrm_cli.cli.render.help import PlainCommand, PlainGroup
 from hrm_cli.config.presets import list_presets
-from hrm_cli.config.resolved import diff_presets, explained_yaml, resolved_yaml
+from hrm_cli.config.resolved import commented_yaml, diff_presets, resolved_yaml
 from hrm_cli.config.schema import Preset
 from hrm_cli.config.validation import InvalidConfigError
 from hrm_cli.errors import ConfigError
@@ -95,7 +95,7 @@ def copy(
         raise ConfigError(f"{path}: exists; --force overwrites it")
     header = f"# From preset {name}. Check it: hrm presets validate {path}\n#   hrm train --preset {path}\n"
     with whole_file(path) as stream:
-        stream.write(header + explained_yaml(preset))
+        stream.write(header + commented_yaml(preset))
     console.print_line(f"{path} written; train with: hrm train --preset {path}")
 
 

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hrm_cli.distributed.reports import Report, why_not_to_start
+from hrm_cli.distributed.reports import Report, exit_status_of_ended_job
 from hrm_cli.errors import EXIT_FAULT, HRMError, fault
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def main() -> None:
     rank = task["place"]["host"] * task["place"]["processes"] + local_rank
     (folder / f"process-{local_rank}").write_text(str(os.getpid()), encoding="utf-8")
     _die_with_launcher()
-    if why_not_to_start(folder) is not None:
+    if exit_status_of_ended_job(folder) is not None:
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 

@@ -1,4 +1,4 @@
-"""The `arch` section: the model. Field names are the reference implementation's where it has the field."""
+"""The `arch` section: the model. Fields that the reference implementation has as well use its names."""
 
 from __future__ import annotations
 
@@ -20,15 +20,13 @@ DEEPEST_STEP = 16_384
 
 
 class ArchConfig(Section):
-    """The model: which core, how wide, how deep, how many cycles and steps."""
+    """The model: core, width, depth, cycles and ACT steps."""
 
     core: str = Field("hrm", description="architecture, a name in the model registry")
     hidden_size: Int = Field(
         512, ge=2, le=65_536, description="width H of both modules; a multiple of num_heads"
     )
-    num_heads: Int = Field(
-        8, ge=1, description="attention heads; their number does not change the parameter count"
-    )
+    num_heads: Int = Field(8, ge=1, description="attention heads; does not change the parameter count")
     H_layers: Int = Field(4, ge=1, le=1024, description="blocks of the slow H-module")
     L_layers: Int = Field(4, ge=1, le=1024, description="blocks of the fast L-module")
     H_cycles: Int = Field(2, ge=1, le=1024, description="H updates in one ACT step")
@@ -40,13 +38,13 @@ class ArchConfig(Section):
         None,
         ge=0,
         le=1_048_576,
-        description="size of a puzzle embedding; null takes hidden_size, 0 means no puzzle embedding",
+        description="size of a puzzle embedding; null means hidden_size, 0 means no puzzle embedding",
     )
     puzzle_emb_len: Int = Field(
         0,
         ge=0,
         le=4096,
-        description="positions that the puzzle embedding takes; 0 derives ceil(puzzle_emb_ndim ÷ hidden_size)",
+        description="positions of the puzzle embedding; 0 means ceil(puzzle_emb_ndim ÷ hidden_size)",
     )
     pos_encodings: Literal["rope", "learned", "none"] = Field("rope", description="positional encodings")
     halt_max_steps: Int = Field(16, ge=1, le=65_536, description="maximum ACT steps per puzzle")
@@ -60,7 +58,7 @@ class ArchConfig(Section):
     rope_theta: Float = Field(10000.0, gt=0, description="base of the rotary frequencies")
     q_continue: bool = Field(
         True,
-        description="also train Q-continue; without it a step saves its second forward pass",
+        description="also train Q-continue, which needs a second forward pass in every step",
     )
     halting: Literal["q_learning", "settle", "certain"] = Field(
         "q_learning",
@@ -71,7 +69,7 @@ class ArchConfig(Section):
     mixer: Literal["attention", "mlp", "units"] | None = Field(
         None,
         description="what mixes positions inside a block: attention; mlp over the positions (trm); units, messages "
-        "along the rows, columns and boxes that the domain declares; null takes attention, or mlp where mlp_t is set",
+        "along the rows, columns and boxes that the domain declares; null means attention, or mlp if mlp_t is set",
     )
     mlp_t: bool = Field(False, description="the reference's name for mixer=mlp")
     dropout: Float = Field(0.1, ge=0, lt=1, description="nova: dropout probability")
@@ -84,9 +82,8 @@ class ArchConfig(Section):
     )
     forward_dtype: Literal["bfloat16", "float16", "float32", "auto"] = Field(
         "bfloat16",
-        description="number format of the forward pass; parameters stay float32; float16 is trained with "
-        "a loss scale; "
-        "auto takes bfloat16 where the hardware supports it, else float32",
+        description="dtype of the forward pass; parameters stay float32; float16 is trained with a loss scale; "
+        "auto means bfloat16 if the hardware supports it, else float32",
     )
 
     @model_validator(mode="after")
@@ -98,7 +95,7 @@ class ArchConfig(Section):
         if depth > DEEPEST_STEP:
             raise ValueError(
                 f"H_cycles {self.H_cycles} × (L_cycles {self.L_cycles} × L_layers {self.L_layers} + H_layers "
-                f"{self.H_layers}) are {depth:,} blocks in one ACT step; at most {DEEPEST_STEP:,} are allowed"
+                f"{self.H_layers}) = {depth:,} blocks in one ACT step; at most {DEEPEST_STEP:,} are allowed"
             )
         if self.hidden_size % self.num_heads:
             fits = [n for n in range(1, min(self.hidden_size, 64) + 1) if self.hidden_size % n == 0]
@@ -109,7 +106,7 @@ class ArchConfig(Section):
         if self.pos_encodings == "rope" and self.head_dim % 2:
             raise ValueError(
                 f"pos_encodings rope needs an even head_dim, but hidden_size {self.hidden_size} ÷ num_heads "
-                f"{self.num_heads} = {self.head_dim}; use other num_heads, or pos_encodings learned"
+                f"{self.num_heads} = {self.head_dim}; change num_heads, or set pos_encodings=learned"
             )
         if self.puzzle_emb_size > self.puzzle_positions * self.hidden_size:
             raise ValueError(
@@ -118,25 +115,25 @@ class ArchConfig(Section):
             )
         if self.mlp_t and self.core != "trm":
             raise ValueError(
-                f"mlp_t belongs to core trm, but core is {self.core}; set core=trm or mlp_t=false"
+                f"mlp_t works only with core trm, but core is {self.core}; set core=trm or mlp_t=false"
             )
         if self.mixer == "units":
             self._check_units()
         return self
 
     def _resolve_mixer(self) -> None:
-        """Sets both `mlp_t` and `mixer: mlp`, which mean the same, so that either can be read."""
+        """Makes `mlp_t` and `mixer` consistent: `mlp_t: true` and `mixer: mlp` mean the same."""
         if self.mixer is None:
             object.__setattr__(self, "mixer", "mlp" if self.mlp_t else "attention")
         elif self.mlp_t and self.mixer != "mlp":
             raise ValueError(
-                f"mlp_t means mixer=mlp, but mixer is {self.mixer}; set mlp_t=false or mixer=mlp"
+                f"mlp_t requires mixer mlp, but mixer is {self.mixer}; set mlp_t=false or mixer=mlp"
             )
         object.__setattr__(self, "mlp_t", self.mixer == "mlp")
 
     def _check_units(self) -> None:
         if self.core not in ("hrm", "trm"):
-            raise ValueError(f"mixer units belongs to the cores hrm and trm, but core is {self.core}")
+            raise ValueError(f"mixer units works only with the cores hrm and trm, but core is {self.core}")
         if self.puzzle_emb_size:
             raise ValueError(
                 f"mixer units has no puzzle embedding, but puzzle_emb_ndim is {self.puzzle_emb_ndim}; set "
@@ -144,15 +141,15 @@ class ArchConfig(Section):
             )
         if self.pos_encodings != "none":
             raise ValueError(
-                f"mixer units knows cells only by their relations, but pos_encodings is {self.pos_encodings}; set "
+                f"mixer units has no positional encodings, but pos_encodings is {self.pos_encodings}; set "
                 "pos_encodings=none"
             )
         if self.tied_output:
             raise ValueError("mixer units has no token embedding to tie the output to; set tied_output=false")
         if self.hidden_size % (2 * self.num_heads):
             raise ValueError(
-                f"mixer units needs a hidden_size that is a multiple of 2 × num_heads, but "
-                f"{self.hidden_size} is not a multiple of {2 * self.num_heads}"
+                f"mixer units needs a hidden_size that is a multiple of 2 × num_heads, but {self.hidden_size} is not "
+                f"a multiple of {2 * self.num_heads}"
             )
 
     @property
@@ -162,12 +159,12 @@ class ArchConfig(Section):
 
     @property
     def is_equivariant(self) -> bool:
-        """Whether augmented copies of a puzzle always give the same answer, so that trying them is useless."""
+        """Whether all augmented copies of a puzzle give the same answer. Test-time augmentation is then useless."""
         return self.mixer == "units"
 
     @property
     def puzzle_emb_size(self) -> int:
-        """`puzzle_emb_ndim` once `null` has been resolved."""
+        """`puzzle_emb_ndim`, with null resolved to hidden_size."""
         return self.hidden_size if self.puzzle_emb_ndim is None else self.puzzle_emb_ndim
 
     @property

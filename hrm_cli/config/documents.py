@@ -1,4 +1,4 @@
-"""YAML text → plain mappings, and errors that name the file and the line."""
+"""Parses YAML files of presets. Errors contain the file and the line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Document = dict[str, Any]
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Parses one YAML document. Raises ConfigError naming `where` and the line."""
+    """Parses one YAML document. Raises ConfigError, with `where` and the line."""
     try:
         return yaml_text.parse_yaml(text)
     except yaml_text.BadYAML as error:
@@ -27,13 +27,13 @@ def read_text(path: Path) -> str:
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file{_neighbor(path)}") from error
     except IsADirectoryError as error:
-        raise ConfigError(f"{path}: is a directory; a YAML file is expected") from error
+        raise ConfigError(f"{path}: is a directory; expected a YAML file") from error
     except regular_files.UnusableFile as error:
         raise ConfigError(f"{path}: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
     if "\0" in text:
-        raise ConfigError(f"{path}: is not text (it holds NUL bytes)")
+        raise ConfigError(f"{path}: is not a text file (it contains NUL bytes)")
     return text
 
 
@@ -41,11 +41,11 @@ def parse_document(text: str, where: str) -> Document:
     """Parses a preset's mapping of sections. Raises ConfigError if the text contains anything else."""
     document = parse_yaml(text, where)
     if document is None:
-        raise ConfigError(f"{where}: is empty; a preset holds the sections arch, data, train and eval")
+        raise ConfigError(f"{where}: is empty; expected a mapping with the sections arch, data, train, eval")
     if not isinstance(document, dict):
         kind = "a list" if isinstance(document, list) else f"the value {document!r:.40}"
         raise ConfigError(
-            f"{where}: found {kind}; a preset is a mapping with the sections arch, data, train, eval"
+            f"{where}: found {kind}; expected a mapping with the sections arch, data, train, eval"
         )
     return document
 

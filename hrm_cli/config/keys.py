@@ -1,8 +1,8 @@
-"""The names of all settings, `section.field`: found in any case, by bare name, or as the closest one."""
+"""Looks up settings by name: `section.field` or a bare field name, in any case. Suggests the closest name."""
 
 from __future__ import annotations
 
-from hrm_cli.config.renamed import new_name
+from hrm_cli.config.renamed_settings import renamed_key
 from hrm_cli.config.schema import SECTIONS
 from hrm_cli.errors import ConfigError, nearest
 
@@ -13,19 +13,19 @@ def dotted_keys() -> list[str]:
 
 
 def find_key(key: str) -> str:
-    """The setting that `key` names: dotted, or the bare name of one field of one section, in any case.
+    """The setting `section.field` for a key: a dotted or bare name, in any case.
 
-    Raises ConfigError for an unknown key (with the closest), an ambiguous one (with the choices), a section. A bare
-    name of several words that also ends a key of another section is ambiguous: `batch_size` may mean
-    `train.global_batch_size`.
+    Raises ConfigError if the key is unknown, ambiguous or a section. The message contains the closest key or the
+    choices. A bare name with an underscore is also ambiguous if a key of another section ends with it: `batch_size` may
+    mean `train.global_batch_size`.
     """
-    if (renamed := new_name(key)) is not None:
+    if (renamed := renamed_key(key)) is not None:
         return renamed
     wanted = key.lower()
     if wanted in SECTIONS:
         first = next(iter(SECTIONS[wanted].model_fields))
-        raise ConfigError(f"{key}: is a section; name one of its keys, as in {wanted}.{first}=…")
-    # A variant's own settings carry its name: nova.halting is arch.nova_halting.
+        raise ConfigError(f"{key}: is a section; use one of its keys, as in {wanted}.{first}=…")
+    # Settings of a variant begin with its name: nova.halting means arch.nova_halting.
     bare = wanted.replace(".", "_")
     found = [
         name for name in dotted_keys() if name.lower() == wanted or name.partition(".")[2].lower() == bare
@@ -42,13 +42,13 @@ def find_key(key: str) -> str:
 
 
 def unknown_key(key: str) -> str:
-    """The message for a key that names nothing, with the closest that does."""
+    """The error message for an unknown key, with the closest known key."""
     near = _closest_keys(key)
     if near:
         return f"{key}: unknown key; did you mean {' or '.join(near)}?"
     section = key.partition(".")[0].lower()
     if section in SECTIONS:
-        return f"{key}: unknown key; {section} takes {', '.join(SECTIONS[section].model_fields)}"
+        return f"{key}: unknown key; accepted in {section}: {', '.join(SECTIONS[section].model_fields)}"
     return f"{key}: unknown key; the sections are {', '.join(SECTIONS)}"
 
 
@@ -56,11 +56,11 @@ def _closest_keys(key: str) -> list[str]:
     section, dot, field = key.lower().partition(".")
     if not dot:
         section, field = "", section
-    # A field of exactly that name elsewhere is more likely meant than a similar one here.
+    # A field with exactly this name in another section is a better suggestion than a similar one in this section.
     homes = [name for name in dotted_keys() if name.partition(".")[2].lower() == field]
     if homes:
         return homes
-    # Compared without the section, whose letters would make any two of its keys look similar.
+    # Compared without the section, because a common prefix makes all keys of a section look similar.
     near_section = section if section in SECTIONS else nearest(section, list(SECTIONS))
     if near_section:
         names = {name.lower(): f"{near_section}.{name}" for name in SECTIONS[near_section].model_fields}

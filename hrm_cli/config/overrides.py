@@ -1,4 +1,4 @@
-"""`KEY=VALUE` on the command line: dotted or bare keys, YAML values."""
+"""Parses `KEY=VALUE` settings on the command line. Keys are dotted or bare, values are YAML."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hrm_cli.errors import ConfigError, closest
 
 
 def parse_overrides(overrides: Sequence[str]) -> Document:
-    """The settings that the overrides make, by section: `["EPOCHS=20"]` → `{"train": {"epochs": 20}}`.
+    """Parses overrides into settings by section: `["EPOCHS=20"]` → `{"train": {"epochs": 20}}`.
 
-    Of two for one key the later holds. Values are not checked here: they are merged into a preset first.
-    Raises ConfigError listing every override that cannot be read.
+    If a key occurs twice, the last value counts. Values are checked later, after they are merged into a preset.
+    Raises ConfigError, which lists every override that cannot be parsed.
     """
     document: Document = {}
     problems = []
@@ -31,8 +31,8 @@ def parse_overrides(overrides: Sequence[str]) -> Document:
     return document
 
 
-def setting_meant(option: str, value: str) -> str | None:
-    """`lr=1e-3` for the option `--lr` and what follows it, where that is a setting; else None."""
+def suggest_setting(option: str, value: str) -> str | None:
+    """The setting `lr=1e-3` for an unknown option `--lr` with its value; None if there is no such setting."""
     name = option.lstrip("-").replace("-", "_")
     try:
         find_key(name)
@@ -42,15 +42,15 @@ def setting_meant(option: str, value: str) -> str | None:
 
 
 def _parse(override: str) -> tuple[str, object]:
-    # Only the first = separates: a value may hold more of them.
+    # Only the first = separates key and value. A value may contain more of them.
     name, equals, text = override.partition("=")
     if not equals:
         example = closest(name.lower(), dotted_keys())
-        raise ConfigError(f"{override!r}: no = in it; overrides are KEY=VALUE, as in epochs=20{example}")
+        raise ConfigError(f"{override!r}: = is missing; expected KEY=VALUE, as in epochs=20{example}")
     if not name.strip():
-        raise ConfigError(f"{override!r}: no key before the =; overrides are KEY=VALUE, as in epochs=20")
+        raise ConfigError(f"{override!r}: the key before = is missing; expected KEY=VALUE, as in epochs=20")
     key = find_key(name.strip())
     try:
         return key, parse_yaml(text, key)
     except ConfigError as error:
-        raise ConfigError(f"{error}; quote a text with special characters: {name}='\"…\"'") from error
+        raise ConfigError(f"{error}; quote text with special characters: {name}='\"…\"'") from error

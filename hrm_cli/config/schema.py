@@ -1,4 +1,4 @@
-"""A whole configuration: its four sections. Every range is checked, every field says its unit and meaning."""
+"""The complete configuration with its four sections. Every field has a checked range and a description."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hrm_cli.config.values import Int, Section
 
 
 class EvalConfig(Section):
-    """Evaluation, while training and by `hrm eval`."""
+    """Evaluation, during training and in `hrm eval`."""
 
     batch_size: Int = Field(256, ge=1, description="batch size")
-    max_steps: Int | None = Field(None, ge=1, description="maximum ACT steps; null takes arch.halt_max_steps")
+    max_steps: Int | None = Field(None, ge=1, description="maximum ACT steps; null means arch.halt_max_steps")
     halt: Literal["adaptive", "full"] = Field(
         "adaptive",
         description="adaptive: a puzzle stops when the model halts it; full: all steps for every puzzle",
@@ -27,7 +27,7 @@ class EvalConfig(Section):
 
 
 class Preset(Section):
-    """A whole configuration: what a preset file holds once it is resolved."""
+    """A complete configuration: a preset whose `extends` and overrides are resolved."""
 
     purpose: str = Field("", description="what the preset is for, one line")
     arch: ArchConfig = ArchConfig()
@@ -50,13 +50,13 @@ class Preset(Section):
             )
         if self.train.carry_over and objective != "rsm":
             raise ValueError(
-                f"train.carry_over {self.train.carry_over:g} belongs to train.objective rsm; with the others "
-                "rows continue until they halt; use train.objective=rsm, or train.carry_over=0"
+                f"train.carry_over {self.train.carry_over:g} works only with train.objective rsm; with other "
+                "objectives, rows continue until they halt; use train.objective=rsm, or train.carry_over=0"
             )
         if self.arch.halting != "q_learning" and objective != "rsm" and core != "nova":
             raise ValueError(
-                f"arch.halting {self.arch.halting} leaves no Q head to learn when to halt; use train.objective=rsm, "
-                "or arch.halting=q_learning"
+                f"arch.halting {self.arch.halting} has no Q head, which this objective trains; use "
+                "train.objective=rsm, or arch.halting=q_learning"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""The `train` section: optimization. Published values and formulas are those of arXiv 2506.21734."""
+"""The `train` section: optimization, checkpoints and logging. Published values and formulas: arXiv 2506.21734."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import (
 )
 
 from hrm_cli.config.depth import checked_schedule
-from hrm_cli.config.renamed import renamed_fields
+from hrm_cli.config.renamed_settings import replace_old_fields
 from hrm_cli.config.values import (
     LARGEST_SEED,
     Float,
@@ -23,9 +23,9 @@ from hrm_cli.config.values import (
 
 
 class TrainConfig(Section):
-    """Optimization, and what a run does while it trains."""
+    """Optimization, evaluation intervals, checkpoints, divergence and logging of a training run."""
 
-    epochs: Int = Field(20000, ge=1, description="number of times that every training group is visited")
+    epochs: Int = Field(20000, ge=1, description="number of passes over the training groups")
     global_batch_size: Int = Field(768, ge=1, description="batch size of a step, over all processes")
     accumulation_steps: Int = Field(
         1, ge=1, description="micro-batches per step (gradient accumulation); saves memory"
@@ -38,56 +38,57 @@ class TrainConfig(Section):
     lr: Float = Field(1e-4, gt=0, description="learning rate of the network")
     lr_schedule: Literal["constant", "cosine", "linear"] | None = Field(
         None,
-        description="learning-rate schedule after the warm-up; null takes cosine where lr_min_ratio is below 1, "
+        description="learning-rate schedule after the warm-up; null means cosine if lr_min_ratio is below 1, "
         "else constant",
     )
     lr_min_ratio: Float | None = Field(
-        None, ge=0, le=1, description="last rate ÷ lr of cosine and linear; null takes 0.1 for them"
+        None, ge=0, le=1, description="final learning rate ÷ lr, for cosine and linear; null means 0.1"
     )
     lr_warmup_steps: Int = Field(2000, ge=0, description="steps of linear warm-up")
     weight_decay: Float = Field(0.1, ge=0, description="decoupled weight decay, applied to every parameter")
-    beta1: Float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
-    beta2: Float = Field(0.95, ge=0, lt=1, description="decay of the second moment")
+    beta1: Float = Field(0.9, ge=0, lt=1, description="decay rate of the first moment")
+    beta2: Float = Field(0.95, ge=0, lt=1, description="decay rate of the second moment")
     puzzle_emb_lr: Float = Field(1e-2, gt=0, description="learning rate of the puzzle embeddings")
-    puzzle_emb_weight_decay: Float = Field(0.1, ge=0, description="decoupled decay of the puzzle embeddings")
+    puzzle_emb_weight_decay: Float = Field(
+        0.1, ge=0, description="decoupled weight decay of the puzzle embeddings"
+    )
     loss: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = Field(
         "stablemax_cross_entropy", description="token loss"
     )
     objective: Literal["deep_supervision", "rsm", "whole_forward"] | None = Field(
         None,
         description="training objective: a loss after every ACT step (deep_supervision), one loss at the end of a "
-        "recursion that starts afresh (rsm), or nova's (whole_forward); null takes the core's default",
+        "recursion from the initial state (rsm), or nova's (whole_forward); null means the core's default",
     )
     gradient: Literal["last_updates", "last_cycle"] | None = Field(
         None,
-        description="what backpropagation reaches in an ACT step: the last update of each module (HRM's one-step "
-        "approximation), or all updates of the last cycle (TRM's rule); null takes the core's default",
+        description="updates of an ACT step that backpropagation covers: the last update of each module (HRM's "
+        "one-step approximation), or all updates of the last cycle (TRM); null means the core's default",
     )
     stagger: bool = Field(
         False,
-        description="deep supervision: rows start at different ACT steps, so that they do not all get "
-        "new puzzles at the same step while none of them halts",
+        description="deep supervision: rows start at different ACT steps, so that they are not all replaced at the "
+        "same training step before the model learns to halt",
     )
     depth_schedule: Annotated[str, BeforeValidator(checked_schedule)] | None = Field(
         None,
-        description="cycles in training by fraction of the run: rsm, cgar, or stages such as 2x2@0 4x3@0.5 "
-        "(H_cycles x L_cycles @ fraction); "
-        "null keeps the model's",
+        description="numbers of cycles during training, by fraction of the run: rsm, cgar, or stages such as "
+        "2x2@0 4x3@0.5 (H_cycles x L_cycles @ fraction); null means the model's numbers",
     )
     carry_over: Float = Field(
         0.0,
         ge=0,
         lt=1,
         description="objective rsm: fraction of the rows that keep their puzzle and continue from the state of the "
-        "previous step; 0 starts all of them afresh, as published",
+        "previous step; with 0, all rows start from the initial state, as published",
     )
     supervision_decay: Float = Field(
         1.0, gt=0, le=1, description="weight of a supervision step ÷ that of the previous one (CGAR: 0.7)"
     )
     init_from: str | None = Field(
         None,
-        description="checkpoint whose weights a new run starts from (a path or hf:OWNER/NAME); null "
-        "initializes them at random",
+        description="checkpoint whose weights a new run starts from (a path or hf:OWNER/NAME); null means "
+        "random initialization",
     )
     freeze: Literal["none", "network"] = Field(
         "none", description="network: freeze the network's weights and train only the puzzle embeddings"
@@ -95,7 +96,7 @@ class TrainConfig(Section):
     ema_decay: Float = Field(
         0.0, ge=0, lt=1, description="decay of averaged weights used for evaluation; 0 means none"
     )
-    grad_clip: Float = Field(0.0, ge=0, description="largest gradient norm; 0 means no clipping")
+    grad_clip: Float = Field(0.0, ge=0, description="maximum gradient norm; 0 means no clipping")
     distill_from: str | None = Field(
         None, description="distillation: checkpoint of the teacher; null means none"
     )
@@ -103,7 +104,7 @@ class TrainConfig(Section):
         1.0, gt=0, description="distillation: weight of the teacher's term in the loss"
     )
     eval_interval: Int | None = Field(
-        None, ge=1, description="epochs between evaluations; null means ten in a run"
+        None, ge=1, description="epochs between evaluations; null means ten evaluations in a run"
     )
     checkpoint_interval: Int | None = Field(
         None,
@@ -117,12 +118,12 @@ class TrainConfig(Section):
         description="evaluations without a better exact accuracy before the run stops; null means never",
     )
     max_steps: Int | None = Field(
-        None, ge=1, description="steps after which the run ends, if epochs ask for more"
+        None, ge=1, description="maximum number of steps; null means that epochs alone determine it"
     )
     max_minutes: Float | None = Field(
         None,
         gt=0,
-        description="minutes after which the run ends, evaluations included; the learning-rate schedule adapts",
+        description="time limit of the run in minutes, evaluations included; the learning-rate schedule adapts",
     )
     on_divergence: Literal["stop", "rollback"] = Field(
         "stop",
@@ -137,33 +138,34 @@ class TrainConfig(Section):
         0.5,
         ge=0,
         lt=1,
-        description="exact accuracy ÷ best below which an evaluation counts as a divergence; 0 means never",
+        description="an evaluation counts as a divergence if its exact accuracy ÷ the best one is below this; 0 means "
+        "never",
     )
     collapse_from: Float = Field(
-        0.5, ge=0, le=1, description="best exact accuracy from which on collapses are detected"
+        0.5, ge=0, le=1, description="minimum of the best exact accuracy for collapse_ratio to apply"
     )
     explode_ratio: Float = Field(
-        100.0, gt=1, description="loss ÷ lowest mean loss seen at which the run counts as diverged"
+        100.0, gt=1, description="the run counts as diverged if loss ÷ lowest mean loss so far reaches this"
     )
-    log_interval: Int = Field(20, ge=1, description="steps between lines in metrics.jsonl")
+    log_interval: Int = Field(20, ge=1, description="steps between records in metrics.jsonl")
     loggers: Annotated[tuple[Literal["tensorboard", "wandb"], ...], BeforeValidator(names_from_text)] = Field(
         (),
-        description="additional loggers for the lines of metrics.jsonl: tensorboard, wandb (offline), or "
+        description="additional loggers for the records of metrics.jsonl: tensorboard, wandb (offline), or "
         "both in a list",
     )
     compile: Annotated[
         Literal["auto", "on", "max-autotune", "cudagraphs", "off"], BeforeValidator(on_or_off)
     ] = Field(
         "auto",
-        description="torch.compile of the model's updates in training; auto: on CUDA; cudagraphs: all cycles of a "
-        "step as one graph, for small models on CUDA",
+        description="torch.compile of the model's updates in training; auto: only on CUDA; cudagraphs: all cycles of a "
+        "step as one CUDA graph, for small models",
     )
     device: str = Field("auto", description="auto, cpu, cuda, mps, or a torch device such as cuda:1")
     seed: Int = Field(0, ge=0, lt=LARGEST_SEED, description="seed of weights, batches and exploration")
 
     @property
     def schedule(self) -> tuple[str, float]:
-        """The learning rates' schedule and its last rate ÷ lr, once `null` has been resolved."""
+        """The learning-rate schedule and its final rate ÷ lr, with null resolved."""
         ratio = self.lr_min_ratio
         name = self.lr_schedule or ("constant" if ratio is None else "cosine")
         if name == "constant" or ratio == 1:
@@ -173,5 +175,5 @@ class TrainConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _by_new_names(cls, settings: Any) -> Any:
-        """Files that were written before a setting was renamed are still read."""
-        return renamed_fields("train", settings) if isinstance(settings, dict) else settings
+        """Accepts old names of settings in stored files."""
+        return replace_old_fields("train", settings) if isinstance(settings, dict) else settings

@@ -1,4 +1,4 @@
-"""Validation errors of a configuration: every problem with its key, the value found and the values accepted."""
+"""Validation errors of a configuration. Each has the key, the value found and the values accepted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import annotated_types
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from hrm_cli.config.data import FurtherSource
+from hrm_cli.config.data import AdditionalSource
 from hrm_cli.config.schema import SECTIONS, Preset
 from hrm_cli.errors import ConfigError, closest
 
@@ -25,7 +25,7 @@ BOUNDS = (
 
 
 class InvalidConfigError(ConfigError):
-    """Every problem of a configuration at once; the message lists them."""
+    """All problems of a configuration; the message lists them."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
@@ -36,19 +36,19 @@ class InvalidConfigError(ConfigError):
 
 
 def explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
-    """One message for each of pydantic's complaints. `origins` says which file a key came from."""
+    """One message for each error that pydantic reports. `origins` maps keys to the files they came from."""
     return [_explain_one(dict(problem), origins) for problem in error.errors(include_url=False)]
 
 
 def parse_stored_preset(document: Any) -> Preset:
-    """Parses the complete preset in a file that hrm wrote. Raises ValueError listing every problem in one line."""
+    """Parses the complete preset in a file that hrm wrote. Raises ValueError, with all problems in one line."""
     try:
         return Preset.model_validate(document)
     except ValidationError as error:
         raise ValueError("; ".join(explain(error, {}))) from None
 
 
-def located(key: str, message: str, origins: Mapping[str, str]) -> str:
+def with_origin(key: str, message: str, origins: Mapping[str, str]) -> str:
     """Prefixes `message` with the file that `key` came from; keys given as overrides get no prefix."""
     origin = origins.get(key) or origins.get(key.partition(".")[0], "")
     return f"{origin}: {message}" if origin else message
@@ -76,43 +76,43 @@ def _choices(annotation: Any) -> str:
 def _explain_one(problem: dict[str, Any], origins: Mapping[str, str]) -> str:
     path = [str(part) for part in problem["loc"]]
     if not path:
-        # A check across sections names its keys itself.
+        # The message of a check across sections contains its keys.
         return _reason(problem) or str(problem["msg"])
     key = ".".join(path)
     field = _field(path)
     if path[:2] == ["data", "also"] and len(path) > 2:
-        # `data.also.0.clues`, from the list of further sources, is found in the file as `data.also`.
+        # The origin of `data.also.0.clues`, an entry of the list of sources, is stored under `data.also`.
         origins = {key: origins.get("data.also", origins.get("data", ""))}
-        known = FurtherSource.model_fields
+        known = AdditionalSource.model_fields
         if problem["type"] == "extra_forbidden":
-            hint = closest(path[3], list(known)) or f"; a further source takes {', '.join(known)}"
-            return located(key, f"{key}: unknown key{hint}", origins)
+            hint = closest(path[3], list(known)) or f"; accepted: {', '.join(known)}"
+            return with_origin(key, f"{key}: unknown key{hint}", origins)
         if len(path) == 3:
             found = f"found {_shown(problem['input'])}; accepted: a mapping such as {{clues: minimal, num_train: 500}}"
-            return located(key, f"{key}: {found}", origins)
+            return with_origin(key, f"{key}: {found}", origins)
     elif problem["type"] == "extra_forbidden":
         from hrm_cli.config.keys import unknown_key
 
-        return located(key, unknown_key(key), origins)
+        return with_origin(key, unknown_key(key), origins)
     if len(path) == 1 and path[0] in SECTIONS:
         found = _reason(problem) or f"found {_shown(problem['input'])}; accepted: a mapping of keys to values"
-        return located(key, f"{key}: {found}", origins)
+        return with_origin(key, f"{key}: {found}", origins)
     if field is None:
-        return located(key, f"{key}: {problem['msg']}", origins)
+        return with_origin(key, f"{key}: {problem['msg']}", origins)
     annotation, _ = _without_none(field.annotation)
     if annotation is str and _reason(problem):
-        return located(key, f"{key}: {_reason(problem)}", origins)
+        return with_origin(key, f"{key}: {_reason(problem)}", origins)
     if get_origin(annotation) is tuple:
-        # `train.loggers.0` is an entry of what a user knows as train.loggers.
+        # Users know `train.loggers.0` as train.loggers.
         key = ".".join(path[:2])
     message = f"{key}: found {_shown(problem['input'])}; accepted: {accepted_values(field)}"
     if get_origin(annotation) is Literal and isinstance(problem["input"], str):
         message += closest(problem["input"], [str(choice) for choice in get_args(annotation)])
-    return located(key, message, origins)
+    return with_origin(key, message, origins)
 
 
 def _reason(problem: Mapping[str, Any]) -> str:
-    """The message of our own check (a ValueError), which pydantic wraps."""
+    """The message of one of our own checks (a ValueError), which pydantic wraps; empty for other errors."""
     return str(problem["ctx"]["error"]) if problem["type"] == "value_error" else ""
 
 
@@ -120,7 +120,7 @@ def _field(path: Sequence[str]) -> FieldInfo | None:
     if len(path) == 1:
         return Preset.model_fields.get(path[0])
     if path[:2] == ["data", "also"] and len(path) > 3:
-        return FurtherSource.model_fields.get(path[3])
+        return AdditionalSource.model_fields.get(path[3])
     section = SECTIONS.get(path[0])
     return section.model_fields.get(path[1]) if section else None
 
@@ -137,7 +137,7 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
 
 
 def _shown(value: Any) -> str:
-    """A value in YAML notation, shortened."""
+    """A value in YAML notation, shortened if it is long."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Parsers of configuration values (numbers, clue counts, lists of names), and the base class of all sections."""
+"""Parsers of configuration values (numbers, clue counts, lists of names), and the base class of the sections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
 LARGEST_WHOLE = 2**63 - 1
 """Maximum of every integer setting: the largest int64, which torch and NumPy use."""
 LARGEST_SEED = 2**63
-"""Bound of seeds; torch's generators accept no larger number."""
+"""Upper bound of seeds. torch's generators accept no larger number."""
 
 
 def number_from_text(value: Any) -> Any:
@@ -19,7 +19,7 @@ def number_from_text(value: Any) -> Any:
     if isinstance(value, bool):
         # Python counts true as 1, but `epochs: true` does not mean one epoch.
         raise ValueError("expected a number, got true or false")
-    # YAML 1.1 reads 1e-4 as text (it wants 1.0e-4); people mean the number.
+    # YAML 1.1 reads 1e-4 as text (it expects 1.0e-4), but users mean the number.
     if isinstance(value, str):
         try:
             return float(value)
@@ -53,7 +53,7 @@ def parse_clues(text: str) -> tuple[int, int] | None:
 
 
 def checked_clues(value: Any) -> Any:
-    """`value` as the text of `parse_clues`, checked. Raises ValueError."""
+    """Checks a clue count and returns it as text. Raises ValueError as `parse_clues` does."""
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if isinstance(text, str):
         parse_clues(text)
@@ -61,8 +61,8 @@ def checked_clues(value: Any) -> Any:
 
 
 def names_from_text(value: Any) -> Any:
-    """Splits `training,concept` into a list of names; returns other values unchanged."""
-    # On the command line: subsets=training,concept.
+    """Splits `tensorboard,wandb` into a list of names; returns other values unchanged."""
+    # On the command line, a list is written as loggers=tensorboard,wandb.
     return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 

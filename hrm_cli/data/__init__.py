@@ -1,1 +1,1 @@
-"""Datasets on disk: sources, build, format, batches."""
+"""Datasets: sources of puzzles, build, format on disk, and batches."""

@@ -1,8 +1,9 @@
 """Augmented copies of puzzles, stored in the dataset or made during training, and hints.
 
-A hint makes a puzzle easier by adding givens from its answer, from one up to all of them. Hints exist only for domains
-whose input is the answer with blank cells (`Domain.blank_token`). A model that is trained on nearly solved and solved
-puzzles learns not to change them; without such training, a solved state need not be a fixed point (arXiv 2601.10679).
+Hints make a puzzle easier: a random number of givens, from one to all, is added from its answer. Hints exist only for
+domains whose input is the answer with blank cells (`Domain.blank_token`). A model that is trained on nearly solved and
+solved puzzles learns not to change them. Without such training, a solved state may not be a fixed point (arXiv
+2601.10679).
 
 Letters in shapes: n puzzles, S tokens of a puzzle.
 """
@@ -22,23 +23,24 @@ from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.puzzles.domain import Domain, Tokens, make_domain
 
 
-def check_hints(domain: Domain, share: float) -> None:
+def check_hints(domain: Domain, fraction: float) -> None:
     """Raises ConfigError if hints are requested for a domain without blank cells."""
-    if share and domain.blank_token is None:
+    if fraction and domain.blank_token is None:
         raise ConfigError(
-            f"data.hints: {domain.describe()} has no empty cells that the answer fills, so there is "
-            f"nothing to give as a hint; hints are for Sudoku"
+            f"data.hints: works only for Sudoku; {domain.describe()} has no blank cells to fill as hints"
         )
 
 
-def with_hints(inputs: Tokens, labels: Tokens, blank: int, share: float, rng: np.random.Generator) -> Tokens:
-    """A copy of `inputs` `[n, S]` in which each row gets hints with probability `share`.
+def with_hints(
+    inputs: Tokens, labels: Tokens, blank: int, fraction: float, rng: np.random.Generator
+) -> Tokens:
+    """Returns a copy of `inputs` `[n, S]` in which each row gets hints with probability `fraction`.
 
     A row with e blank cells gets k more givens from its answer at random positions, with k uniform in 1..e. So e − k
     cells stay blank.
     """
     hinted = inputs.copy()
-    rows = np.flatnonzero(rng.random(len(inputs)) < share)
+    rows = np.flatnonzero(rng.random(len(inputs)) < fraction)
     empty = inputs[rows] == blank
     counts = empty.sum(axis=1)
     added = (rng.random(len(rows)) * counts).astype(np.int64) + (counts > 0)
@@ -52,13 +54,13 @@ def with_hints(inputs: Tokens, labels: Tokens, blank: int, share: float, rng: np
 
 
 _BLOCK = 4096
-"""Copies made at once; small enough for the CPU cache."""
+"""Number of copies made at once. They fit in the CPU cache."""
 
 _ROUND = 1 << 16
-"""Largest number of copies between two checks for duplicates; bounds the memory for puzzles with very many copies."""
+"""Maximum number of copies between two checks for duplicates. It limits the memory if many copies are requested."""
 
 _PATIENCE = 20
-"""Tries per requested copy after which a puzzle counts as exhausted; a fraction e⁻²⁰ of its copies is still unseen."""
+"""Tries per requested copy until a puzzle counts as exhausted. A fraction e⁻²⁰ of its copies is then still unseen."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,11 @@ def with_copies(
     rng: np.random.Generator,
     hints: float = 0.0,
 ) -> Iterator[Copies]:
-    """Puzzles `[n, S]` with `copies` different augmented copies each, in blocks of complete groups.
+    """Makes `copies` different augmented copies of each puzzle `[n, S]`. Yields blocks of complete groups.
 
-    No copy equals its original, another copy of it, or a puzzle whose fingerprint is in the sorted
-    `held_out`. A puzzle that has fewer such copies than requested gets all that were found. A fraction `hints` of the
-    copies is replaced by easier versions. These may repeat, but are never in `held_out`.
+    No copy equals its original, another copy of the same puzzle, or a puzzle whose fingerprint is in `held_out`
+    (sorted). If a puzzle has fewer such copies, it gets all that were found. A fraction `hints` of the copies gets
+    hints. Copies with hints may repeat, but are never in `held_out`.
     """
     if copies == 0:
         yield Copies(inputs, labels, np.ones(len(inputs), dtype=np.int64))
@@ -94,17 +96,17 @@ def with_copies(
     for start in range(0, len(inputs), block):
         rows = slice(start, start + block)
         made = _block(domain, inputs[rows], labels[rows], copies, held_out=held_out, rng=rng)
-        yield _made_easier(domain, made, hints, held_out, rng) if hints else made
+        yield _add_hints(domain, made, hints, held_out, rng) if hints else made
 
 
-def _made_easier(
-    domain: Domain, made: Copies, share: float, held_out: Fingerprints, rng: np.random.Generator
+def _add_hints(
+    domain: Domain, made: Copies, fraction: float, held_out: Fingerprints, rng: np.random.Generator
 ) -> Copies:
     assert domain.blank_token is not None
     is_copy = np.ones(len(made.inputs), dtype=bool)
     is_copy[np.cumsum(made.group_sizes) - made.group_sizes] = False
     rows = np.flatnonzero(is_copy)
-    hinted = with_hints(made.inputs[rows], made.labels[rows], domain.blank_token, share, rng)
+    hinted = with_hints(made.inputs[rows], made.labels[rows], domain.blank_token, fraction, rng)
     allowed = ~occurs_in(fingerprints(hinted), held_out)
     made.inputs[rows[allowed]] = hinted[allowed]
     return made
@@ -142,7 +144,7 @@ def _block(
         filled += np.bincount(owner[fresh], minlength=count)
         tries += wanted
         missing = copies + 1 - filled
-        # Make more than are missing, because unseen copies get rarer. Surplus copies are dropped above.
+        # Make more than are missing, because unseen copies become rarer. Surplus copies are dropped above.
         again = np.minimum(np.minimum(4 * missing, missing + copies // 4) + 16, most)
         wanted = np.where((missing > 0) & (tries < _PATIENCE * copies + 200), again, 0)
     if (filled > copies).all():
@@ -163,7 +165,7 @@ def _moved_copies(
 
 
 def _key(prints: Fingerprints, owner: NDArray[np.int64]) -> Fingerprints:
-    # Only equal copies of the same puzzle count as duplicates; copies of different puzzles may be equal.
+    # Only equal copies of the same puzzle count as duplicates. Copies of different puzzles may be equal.
     return prints ^ (owner.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03))
 
 
@@ -176,7 +178,10 @@ def _rank(owner: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.int
 
 @dataclass(frozen=True)
 class OnlineAugmentation:
-    """Applies a new random symmetry to every visited example, and hints to some. Never produces a held-out puzzle."""
+    """Applies a new random symmetry to every visited example, and hints to some of them.
+
+    Never produces a held-out puzzle.
+    """
 
     domain: Domain
     held_out: Fingerprints
@@ -186,7 +191,7 @@ class OnlineAugmentation:
 
     @classmethod
     def of(cls, dataset: Dataset) -> OnlineAugmentation:
-        """The augmentation for a dataset built with `augment: online`. Raises DatasetError if it names no domain."""
+        """The augmentation for a dataset with `augment: online`. Raises DatasetError if its metadata have no domain."""
         facts = dataset.metadata.domain
         if facts is None:
             file = dataset.directory / dataset.split / METADATA_FILE
@@ -201,21 +206,21 @@ class OnlineAugmentation:
         return cls(domain, np.sort(np.concatenate(held_out)), dataset.metadata.hints)
 
     def apply(self, inputs: Tokens, labels: Tokens, rng: np.random.Generator) -> tuple[Tokens, Tokens]:
-        """Random augmented copies of examples `[n, S]`; input and answer get the same symmetry."""
+        """Returns random augmented copies of examples `[n, S]`. Input and answer get the same symmetry."""
         originals = inputs, labels
-        moved = self._draw(*originals, rng)
+        moved = self._sample(*originals, rng)
         taken = occurs_in(fingerprints(moved[0]), self.held_out)
         for _ in range(_PATIENCE):
             if not taken.any():
                 break
-            again = self._draw(originals[0][taken], originals[1][taken], rng)
+            again = self._sample(originals[0][taken], originals[1][taken], rng)
             moved[0][taken], moved[1][taken] = again
             taken[taken] = occurs_in(fingerprints(again[0]), self.held_out)
-        # If nearly all copies are held out, use the original, which never is.
+        # If nearly all copies are held out, use the original, which is never held out.
         moved[0][taken], moved[1][taken] = originals[0][taken], originals[1][taken]
         return moved
 
-    def _draw(self, inputs: Tokens, labels: Tokens, rng: np.random.Generator) -> tuple[Tokens, Tokens]:
+    def _sample(self, inputs: Tokens, labels: Tokens, rng: np.random.Generator) -> tuple[Tokens, Tokens]:
         moved, answers = _moved_copies(self.domain, inputs, labels, rng)
         blank = self.domain.blank_token
         if self.hints and blank is not None:

@@ -1,8 +1,8 @@
 """Batches of a dataset, and the number of training steps of a configuration.
 
-Training reads an endless stream that can be resumed exactly; evaluation makes one pass. An epoch visits every group
-once in random order: it samples one puzzle of the group and takes its examples in random order. Batches are filled
-with consecutive examples and may span epoch boundaries.
+Training reads an endless stream that can be resumed exactly. Evaluation makes one pass. An epoch visits every group
+once in random order: it samples one puzzle of the group and visits its examples in random order. Batches contain
+consecutive examples and may span epoch boundaries.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ExpectedExamples:
     groups: int | None
     """None if the number is known only after the dataset is built."""
     words: str
-    """Text for users: what is assumed, or why the number is unknown."""
+    """Text for users: the assumptions, or the reason why the number is unknown."""
     mean_examples: float = 1.0
     """Mean number of examples per puzzle."""
 
@@ -54,15 +54,15 @@ def planned_steps(train: TrainConfig, groups: int, mean_examples: float) -> int:
 
 
 def expected_examples(data: DataConfig) -> ExpectedExamples:
-    """The number of examples in an epoch of this data section. Raises DatasetError if `path` holds no dataset."""
+    """The number of examples in an epoch of this data section. Raises DatasetError if `path` is not a dataset."""
     if data.path is not None:
         metadata = read_metadata(Path(data.path), "train")
         per_epoch = metadata.total_groups * metadata.mean_puzzle_examples
-        words = f"{per_epoch:,.0f} examples an epoch, as {data.path} has them"
+        words = f"{per_epoch:,.0f} examples per epoch, from {data.path}"
         return ExpectedExamples(metadata.total_groups, words, metadata.mean_puzzle_examples)
     if data.domain == "arc":
         return ExpectedExamples(
-            None, "tasks differ in their number of examples; name a built dataset: data.path=DIR"
+            None, "tasks differ in their number of examples; set a built dataset with data.path=DIR"
         )
     puzzles = 0
     for source in data.sources:
@@ -70,11 +70,11 @@ def expected_examples(data: DataConfig) -> ExpectedExamples:
         if wanted is None:
             return ExpectedExamples(
                 None,
-                f"the size of {source.source} is known only after building it; name the dataset: data.path=DIR",
+                f"the size of {source.source} is known only after the build; set a built dataset with data.path=DIR",
             )
         puzzles += wanted + source.variations
     # Augmented copies are in the same group as their puzzle, and an epoch visits one puzzle per group.
-    return ExpectedExamples(puzzles, f"{puzzles:,} puzzles an epoch, one example each")
+    return ExpectedExamples(puzzles, f"{puzzles:,} puzzles per epoch, one example each")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class EvaluationBatch(Batch):
-    """A batch that knows which examples it holds."""
+    """A batch with the indices of its examples."""
 
     examples: NDArray[np.int64]
     """Index in the split of each row's example `[B]`; −1 in padding rows."""
@@ -143,7 +143,7 @@ class TrainingBatches(Iterator[Batch]):
             inputs, labels = (grid[own].astype(np.int32) for grid in grids)
             return _batch(self._dataset, examples[own], self._owner, (inputs, labels))
         assert self._copies is not None
-        (inputs, labels), identifiers = self._copies.draw(examples, epochs, self._seed, rng)
+        (inputs, labels), identifiers = self._copies.sample(examples, epochs, self._seed, rng)
         return made_batch(self._dataset, (inputs[own], labels[own]), identifiers[own])
 
     def state_dict(self) -> dict[str, Any]:
@@ -173,14 +173,14 @@ class TrainingBatches(Iterator[Batch]):
             if state[fact] != own[fact]:
                 raise DatasetError(
                     f"{self._dataset.directory}: {fact} is {own[fact]}, but the resumed run was trained "
-                    f"on {state[fact]}; give it its original dataset (--data)"
+                    f"on {state[fact]}; use its original dataset (--data)"
                 )
         self._seed, self._epoch, self._position = state["seed"], state["epoch"], state["position"]
         self._order = epoch_order(self._dataset, self._generator(self._epoch, 0, purpose=0))
         if not 0 <= self._position < len(self._order):
             raise DatasetError(
-                f"{self._dataset.directory}: the resumed run stood at example {self._position} of an epoch of "
-                f"{len(self._order)}; its training.json is damaged"
+                f"{self._dataset.directory}: the resumed run was at example {self._position} of an epoch with "
+                f"{len(self._order)} examples; its training.json is damaged"
             )
 
     def _take(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -228,11 +228,11 @@ def evaluation_batches(
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[EvaluationBatch]:
-    """Every example once, in order. A batch has `batch_size` rows over all ranks; this rank gets its slice.
+    """Yields every example once, in order. A batch has `batch_size` rows over all ranks; each rank gets its slice.
 
     `among`: only the examples with these indices `[n]`. `limit`: only the first `limit` of them. `pad`: fills the last
     batch with blank rows, so that all ranks get batches of equal size. Raises ConfigError if the batch cannot be
-    divided among the ranks.
+    divided evenly among the ranks.
     """
     own = rank_rows(batch_size, rank, world_size)
     total = dataset.num_examples if among is None else len(among)
@@ -262,12 +262,12 @@ def rank_rows(global_batch_size: int, rank: int, world_size: int) -> slice:
 
 
 def steps_per_epoch(dataset: Dataset, global_batch_size: int) -> float:
-    """Training steps per epoch. This may be a fraction, because batches span epoch boundaries."""
+    """Training steps per epoch. It may not be an integer, because batches span epoch boundaries."""
     return dataset.metadata.total_groups * dataset.metadata.mean_puzzle_examples / global_batch_size
 
 
 def _owners(dataset: Dataset) -> NDArray[np.int32] | None:
-    # If every puzzle has the same identifier (Sudoku), no table with a million entries is needed.
+    # If all puzzles have the same identifier (Sudoku), a table with a million entries is not needed.
     identifiers = dataset.puzzle_identifiers
     if (identifiers == identifiers[0]).all():
         return None

@@ -1,6 +1,6 @@
-"""Builds a dataset: samples puzzles from a source, augments them, and streams them to disk in bounded memory.
+"""Builds a dataset: samples puzzles from sources, augments them, and writes them to disk in bounded memory.
 
-Settings that have no effect for the source (because of its own test set or collections) are errors.
+Settings that have no effect for a source (because of its test set or collections) are errors.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hrm_cli.config.asked import NOTHING_ASKED, Asked, asked_of_each
 from hrm_cli.config.data import DataConfig
+from hrm_cli.config.user_settings import NO_USER_SETTINGS, UserSettings, settings_of_each_source
 from hrm_cli.data.augmentation import check_hints, with_copies
 from hrm_cli.data.metadata import HELD_OUT_SPLITS, SPLITS
 from hrm_cli.data.mixture import Mixture, load_all
@@ -32,7 +32,13 @@ class Builder(Protocol):
     """Builds the datasets of one domain, as `build_dataset` does."""
 
     def __call__(
-        self, config: DataConfig, output_dir: Path, *, force: bool, report: Report, asked: Asked
+        self,
+        config: DataConfig,
+        output_dir: Path,
+        *,
+        force: bool,
+        report: Report,
+        user_settings: UserSettings,
     ) -> BuildSummary:
         """Raises ConfigError, PuzzleError or DatasetError, and then leaves no files."""
 
@@ -44,19 +50,21 @@ BUILDERS = {
 """Domains with a builder of their own: ARC tasks are augmented as a whole; own puzzles have no rules."""
 
 
-def check_sources(sources: Sequence[Source], config: DataConfig, asked: Asked) -> list[str]:
+def check_sources(sources: Sequence[Source], config: DataConfig, user_settings: UserSettings) -> list[str]:
     """Raises ConfigError if a requested setting has no effect. For settings of a preset, returns notes instead."""
     notes: list[str] = []
-    for source, own, of_source in zip(sources, config.sources, asked_of_each(config, asked), strict=True):
+    for source, own, of_source in zip(
+        sources, config.sources, settings_of_each_source(config, user_settings), strict=True
+    ):
         unused = ""
         if source.test is None and own.test_subsample_size is not None:
             unused, reason = "test_subsample_size", (
-                f"{own.source} has no test set of its own to sample from; "
-                f"{of_source.spelled('num_test')} says how many of its puzzles are held out as test puzzles"
+                f"{own.source} has no test set to sample from; {of_source.spelled('num_test')} sets how many of its "
+                "puzzles are held out for testing"
             )  # fmt: skip
         elif source.test is not None and "num_test" in of_source:
             unused, reason = "num_test", (
-                f"{own.source} has a test set of its own; {of_source.spelled('test_subsample_size')} samples from it"
+                f"{own.source} has its own test set; {of_source.spelled('test_subsample_size')} samples from it"
             )  # fmt: skip
         if unused:
             message = f"{of_source.spelled(unused)}: has no effect, because source {reason}"
@@ -65,11 +73,10 @@ def check_sources(sources: Sequence[Source], config: DataConfig, asked: Asked) -
             notes.append(message)
     if config.by_collection and not any(_names_collections(source) for source in sources):
         message = (
-            f"{asked.spelled('by_collection')}: has no effect, because no source names collections: each "
-            f"line of a CSV "
-            "file must have one in its column `source`, 1,000 different ones at most"
+            f"{user_settings.spelled('by_collection')}: has no effect, because no source has collections; expected a "
+            "CSV file with a collection in the column `source` of each line, at most 1,000 different ones"
         )
-        if "by_collection" in asked:
+        if "by_collection" in user_settings:
             raise ConfigError(message)
         notes.append(message)
     return notes
@@ -85,19 +92,19 @@ def build_dataset(
     *,
     force: bool = False,
     report: Report | None = None,
-    asked: Asked = NOTHING_ASKED,
+    user_settings: UserSettings = NO_USER_SETTINGS,
 ) -> BuildSummary:
     """Builds the dataset of `config` in `output_dir` and returns a summary.
 
     The same configuration gives the same files. `report` receives the progress of each stage. `force` replaces an
-    existing dataset. A setting in `asked` that has no effect is an error.
+    existing dataset. A setting in `user_settings` that has no effect is an error.
     Raises ConfigError, PuzzleError or DatasetError, and then leaves no files.
     """
     report = report or (lambda stage, done, total: None)
     if config.domain in BUILDERS:
         module, _, name = BUILDERS[config.domain].partition(":")
         build: Builder = getattr(importlib.import_module(module), name)
-        return build(config, output_dir, force=force, report=report, asked=asked)
+        return build(config, output_dir, force=force, report=report, user_settings=user_settings)
     started = time.perf_counter()
     check_target(output_dir, force=force)
     configs = config.sources
@@ -108,13 +115,13 @@ def build_dataset(
     with DatasetWriter(output_dir, force=force) as writer:
         sources = load_all(configs, writer.scratch, rngs[0::3], report)
         check_hints(sources[0].domain, config.hints)
-        unused = check_sources(sources, config, asked)
+        unused = check_sources(sources, config, user_settings)
         names = set_names(configs)
         chosen = select(sources, configs, rngs[1::3], report)
         writing = time.perf_counter()
         mixture = Mixture(sources, chosen, names, rngs[2::3], configs)
         for note in unused:
-            mixture.say(note)
+            mixture.add_note(note)
         sizes = _write(writer, mixture, config=config, report=report)
         size = writer.commit(_facts(sources[0], config))
     ended = time.perf_counter()
@@ -164,7 +171,7 @@ def _write(
 ) -> dict[str, SplitSize]:
     copies = config.num_aug if config.augment == "stored" else 0
     if config.num_aug and not copies:
-        mixture.say(f"num_aug {config.num_aug:,} is not used: copies are made during training")
+        mixture.add_note(f"num_aug {config.num_aug:,} is not used, because copies are made during training")
     held_out = mixture.held_out()
     total = mixture.count("train") * (copies + 1) + mixture.count("validation") + mixture.count("test")
     sizes = {split: SplitSize() for split in SPLITS}
@@ -189,9 +196,9 @@ def _write(
                 short += int((block.group_sizes <= copies).sum())
                 report("writing", done + writing.examples, total)
     if short:
-        mixture.say(
+        mixture.add_note(
             f"{short:,} of {writing.groups:,} training puzzles have fewer than {copies:,} different "
             f"augmented copies outside the test set and got all of them: "
-            f"{writing.puzzles - writing.groups:,} copies in all"
+            f"{writing.puzzles - writing.groups:,} copies in total"
         )
     return {**sizes, "train": SplitSize.of(writing)}

@@ -1,4 +1,4 @@
-"""Batched checks of puzzles: unique solution, answers that obey the rules, difficulty.
+"""Batched checks of puzzles: unique solution, correct answer, difficulty.
 
 Letters in shapes: n puzzles, S cells of a puzzle.
 """
@@ -35,7 +35,7 @@ class Problems:
             self.first.append(f"  {where}: {reason}")
 
     def raise_any(self, source: str) -> None:
-        """Raises DatasetError naming the first lines, if there are any."""
+        """Raises DatasetError, with the first lines, if there are any."""
         if not self.count:
             return
         more = f"\n  and {self.count - len(self.first)} more" if self.count > len(self.first) else ""
@@ -81,11 +81,11 @@ def check(
     least_difficulty: int = 0,
     keep_several: bool = False,
 ) -> Checked:
-    """Verifies given answers and finds missing ones. Unusable puzzles are added to `problems`.
+    """Verifies given answers and computes missing ones. Adds unusable puzzles to `problems`.
 
-    For domains with a slow solver, a given answer is verified by the rules. Uniqueness is checked later, only for
-    sampled puzzles, and difficulty is the source's own rating or, without one, the solver's. With `keep_several`,
-    puzzles with more than one solution keep the given solution, or get one.
+    For domains with a slow solver, a given answer is only verified with the rules. Uniqueness is checked later, for
+    sampled puzzles only. The difficulty is the source's rating or, without one, the solver's. With `keep_several`,
+    puzzles with more than one solution are kept, with the given solution or one of the solver's.
     """
     tokens = domain.encode_all(np.stack([puzzle.grid.reshape(-1) for puzzle in puzzles]).astype(np.uint8))
     has_answer = np.array([puzzle.solution is not None for puzzle in puzzles])
@@ -95,7 +95,7 @@ def check(
         answers[given] = domain.encode_all(
             np.stack([p.solution.reshape(-1) for p in puzzles if p.solution is not None]).astype(np.uint8)
         )
-    # The difficulty of mazes is the length of the shortest path; a rating of the source would mean something else.
+    # The difficulty of a maze is the length of its shortest path. A rating from the source would mean something else.
     ratings = np.array(
         [np.nan if puzzle.rating is None or domain.solver_is_fast else puzzle.rating for puzzle in puzzles]
     )

@@ -1,7 +1,7 @@
-"""64-bit fingerprints of token rows: builders and samplers use them to detect duplicates without storing puzzles.
+"""64-bit fingerprints of token rows, for detecting duplicates without storing puzzles.
 
 Equal rows always have equal fingerprints, so no duplicate is missed. Two different rows have equal fingerprints with a
-probability of about 2⁻⁶⁴; then one puzzle is left out needlessly.
+probability of about 2⁻⁶⁴. Then one puzzle is left out by mistake.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SHIFT = np.uint64(29)
 
 
 def fingerprints(rows: NDArray[np.uint8]) -> Fingerprints:
-    """The fingerprint of each row of `rows` `[n, S]`, as `[n]`; the same on every machine."""
+    """The fingerprint of each row of `rows` `[n, S]`, as `[n]`. It does not depend on the machine."""
     count, width = rows.shape
     padded = np.zeros((count, -(-width // 8) * 8), dtype=np.uint8)
     padded[:, :width] = rows
@@ -41,7 +41,7 @@ def occurs_in(values: Fingerprints, known: Fingerprints) -> NDArray[np.bool_]:
 
 
 def first_occurrences(values: Fingerprints) -> NDArray[np.bool_]:
-    """True where a value occurs for the first time, `[n]`."""
+    """Which values are the first occurrence of their value, `[n]`."""
     if len(values) < 2:
         return np.ones(len(values), dtype=bool)
     ordered = np.sort(values)

@@ -69,7 +69,7 @@ class Dataset:
         """Opens `directory/split` and checks that its arrays are complete and consistent.
 
         `check_tokens` reads all grids once, in pieces, to check them against the vocabulary.
-        Raises DatasetError naming the invalid file and what is expected.
+        Raises DatasetError, with the invalid file and the expected content.
         """
         directory = Path(directory)
         metadata = read_metadata(directory, split)
@@ -125,12 +125,12 @@ class Dataset:
         return _joined([examples.group_indices for examples in self.sets])
 
     def set_of(self, examples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Number of the set that each example `[n]` belongs to, `[n]`."""
+        """Index of the set that each example `[n]` belongs to, as `[n]`."""
         starts = np.cumsum([0, *(len(part.inputs) for part in self.sets)])
         return np.searchsorted(starts, examples, side="right") - 1
 
     def gather(self, examples: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Inputs and labels `[n, S]` of the examples numbered `[n]`, as stored (no label ignored yet)."""
+        """Inputs and labels `[n, S]` of the examples with indices `[n]`, as stored: no label is replaced by −100."""
         return self._gather(examples, np.int32)
 
     def gather_bytes(self, examples: NDArray[np.int64]) -> tuple[Tokens, Tokens]:
@@ -158,7 +158,7 @@ class Dataset:
         if self.num_groups != self.metadata.total_groups:
             raise DatasetError(
                 f"{file}: total_groups is {self.metadata.total_groups}, "
-                f"but the set's arrays hold {self.num_groups}; build the dataset again"
+                f"but the set's arrays have {self.num_groups}; build the dataset again"
             )
         mean = self.num_examples / self.num_puzzles
         if abs(self.metadata.mean_puzzle_examples - mean) > 1e-6 * mean:
@@ -181,7 +181,7 @@ def _open_set(folder: Path, name: str, metadata: SplitMetadata) -> ExampleSet:
         if grid.shape[1] != metadata.seq_len:
             raise DatasetError(
                 f"{array_file(folder, name, array)}: rows of {grid.shape[1]} tokens, "
-                f"but {METADATA_FILE} says seq_len {metadata.seq_len}"
+                f"but seq_len is {metadata.seq_len} in {METADATA_FILE}"
             )
     if len(inputs) != len(labels):
         raise DatasetError(
@@ -197,7 +197,7 @@ def _open_set(folder: Path, name: str, metadata: SplitMetadata) -> ExampleSet:
     file = array_file(folder, name, "puzzle_identifiers")
     if len(identifiers) != len(puzzles) - 1:
         raise DatasetError(
-            f"{file}: {len(identifiers)} identifiers for {len(puzzles) - 1} puzzles; one each is expected"
+            f"{file}: {len(identifiers)} identifiers for {len(puzzles) - 1} puzzles; expected one for each"
         )
     _check_range(file, identifiers, metadata.num_puzzle_identifiers, "num_puzzle_identifiers")
     return ExampleSet(name, inputs, labels, identifiers, puzzles, groups)
@@ -207,23 +207,23 @@ def _open_array(file: Path, *, dimensions: int) -> NDArray[np.integer]:
     try:
         array = map_integers(file)
     except FileNotFoundError as error:
-        raise DatasetError(f"{file}: missing; {METADATA_FILE} next to it names this set") from error
+        raise DatasetError(f"{file}: missing, but {METADATA_FILE} lists this set") from error
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{file}: not a whole .npy file ({error}); build the dataset again") from error
+        raise DatasetError(f"{file}: not a complete .npy file ({error}); build the dataset again") from error
     if array.ndim != dimensions:
-        raise DatasetError(f"{file}: {array.ndim} dimensions {array.shape}; {dimensions} are expected")
+        raise DatasetError(f"{file}: {array.ndim} dimensions {array.shape}; expected {dimensions}")
     return array
 
 
 def _check_index(file: Path, index: NDArray[np.int64], end: int, what: str) -> None:
     if len(index) < 2 or index[0] != 0 or index[-1] != end:
         ends = f"{index[0]} to {index[-1]}" if len(index) else "nothing"
-        raise DatasetError(f"{file}: runs from {ends}; it is expected to run from 0 to the {end} {what}")
+        raise DatasetError(f"{file}: ranges from {ends}; expected 0 to {end}, the number of {what}")
     steps = np.flatnonzero(np.diff(index) < 1)
     if len(steps):
         at = int(steps[0])
         raise DatasetError(
-            f"{file}: entry {at + 1} is {index[at + 1]} after {index[at]}; entries are expected to rise"
+            f"{file}: entry {at + 1} is {index[at + 1]} after {index[at]}; expected increasing entries"
         )
 
 
@@ -232,7 +232,7 @@ def _check_range(file: Path, values: NDArray[np.integer], bound: int, field: str
     if low < 0 or high >= bound:
         worst = low if low < 0 else high
         raise DatasetError(
-            f"{file}: holds {worst}; 0 to {bound - 1} are expected ({METADATA_FILE}: {field} {bound})"
+            f"{file}: found {worst}; expected 0 to {bound - 1} ({METADATA_FILE}: {field} {bound})"
         )
 
 
@@ -248,11 +248,11 @@ def _check_tokens(folder: Path, examples: ExampleSet, metadata: SplitMetadata) -
         if ignored is not None and not 0 <= ignored < metadata.vocab_size:
             piece = np.where(piece == ignored, np.zeros((), piece.dtype), piece)  # noqa: PLW2901
         _check_range(file, piece, metadata.vocab_size, "vocab_size")
-    # A test split may have no answers (in a competition); training needs some.
+    # The test split of a competition may have no answers. Training needs some.
     if not labeled and folder.name != "test":
         raise DatasetError(
             f"{file}: every label is {metadata.ignore_label_id}, the ignore_label_id of {METADATA_FILE}; "
-            "answers are expected"
+            "expected answers"
         )
 
 

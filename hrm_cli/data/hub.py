@@ -1,6 +1,6 @@
 """Access to the Hugging Face hub, `hf:OWNER/NAME[@REVISION]`: downloads files into the local cache, uploads folders.
 
-The client, the package huggingface_hub, is an optional dependency. Every failure becomes one clear message.
+The client, the package huggingface_hub, is an optional dependency. Every failure gives one clear error message.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class HubAddress:
-    """A repository of the hub and a revision of it."""
+    """A repository on the hub, and optionally a revision."""
 
     repository: str
     revision: str | None = None
@@ -40,11 +40,11 @@ class HubAddress:
 
     @classmethod
     def parse(cls, text: str, what: str) -> HubAddress:
-        """Reads `hf:OWNER/NAME[@REVISION]`; `what` names the option at fault in messages. Raises ConfigError."""
+        """Parses `hf:OWNER/NAME[@REVISION]`. `what` is the option's name for messages. Raises ConfigError."""
         repository, at, revision = text.removeprefix(PREFIX).partition("@")
         if not text.startswith(PREFIX) or not _NAME.fullmatch(repository) or (at and not revision):
             raise ConfigError(
-                f"{what} {text!r}: write hf:OWNER/NAME, or hf:OWNER/NAME@REVISION for a branch, a tag or a commit"
+                f"{what} {text!r}: expected hf:OWNER/NAME, or hf:OWNER/NAME@REVISION for a branch, a tag or a commit"
             )
         return cls(repository, revision or None)
 
@@ -58,10 +58,10 @@ def is_address(text: object) -> bool:
 
 
 def fetch(source: str, name: str, *, optional: bool = False) -> Path | None:
-    """The local copy of the file `name` of the dataset `hf:OWNER/NAME[@REVISION]`.
+    """Downloads the file `name` of the dataset `hf:OWNER/NAME[@REVISION]` and returns its local path.
 
-    None when an `optional` one is absent.
-    Raises ConfigError for a malformed source, DatasetError when the hub's client is missing or refuses.
+    Returns None if the file is `optional` and does not exist. Raises ConfigError for a malformed source, and
+    DatasetError if the client is not installed or the download fails.
     """
     address = HubAddress.parse(source, "source")
     return download(
@@ -80,18 +80,20 @@ def download(
     repo_type: str | None = None,
     optional: bool = False,
 ) -> Path | None:
-    """The file `name` of a repository, from the local cache if that is up to date.
+    """Downloads the file `name` of a repository, unless the local cache is up to date. Returns its local path.
 
-    None when an `optional` file is not in the repository. Raises `error_type`, its message beginning with `what`.
+    Returns None if the file is `optional` and does not exist. Raises `error_type` with a message that begins with
+    `what`.
     """
     hub = _client(what, error_type)
-    asked: dict[str, Any] = {"repo_type": repo_type} if repo_type else {}
+    options: dict[str, Any] = {"repo_type": repo_type} if repo_type else {}
     if address.revision:
-        asked["revision"] = address.revision
+        options["revision"] = address.revision
     if not _is_reachable(hub):
-        asked["local_files_only"] = True  # the client would try for a minute, with a warning for each attempt
+        # Otherwise the client would retry for a minute, with a warning for each attempt.
+        options["local_files_only"] = True
     try:
-        return Path(hub.hf_hub_download(address.repository, name, **asked))
+        return Path(hub.hf_hub_download(address.repository, name, **options))
     except Exception as error:
         kinds = _kinds(error)
         if optional and "EntryNotFoundError" in kinds and "LocalEntryNotFoundError" not in kinds:
@@ -124,7 +126,7 @@ def push_folder(
 ) -> str:
     """Commits every file of `folder`. Creates the repository, and the revision as a branch, if they do not exist.
 
-    Returns the URL of the commit. Raises `error_type`, its message beginning with `what`.
+    Returns the URL of the commit. Raises `error_type` with a message that begins with `what`.
     """
     hub = _client(what, error_type)
 
@@ -153,7 +155,7 @@ def push_folder(
 def _is_reachable(hub: Any) -> bool:
     """Whether the hub's host accepts a connection within 5 s.
 
-    With a proxy this cannot be tested, and in offline mode it does not matter; the result is then True.
+    Returns True without a test if there is a proxy, because it hides the host, and in offline mode.
     """
     constants = None
     with suppress(ImportError):
@@ -162,11 +164,13 @@ def _is_reachable(hub: Any) -> bool:
     is_offline = getattr(constants, "HF_HUB_OFFLINE", False)
     if is_offline or not endpoint.hostname or getproxies():
         return True
-    return _takes_connections(endpoint.hostname, endpoint.port or (80 if endpoint.scheme == "http" else 443))
+    return _accepts_connections(
+        endpoint.hostname, endpoint.port or (80 if endpoint.scheme == "http" else 443)
+    )
 
 
 @functools.cache
-def _takes_connections(host: str, port: int) -> bool:
+def _accepts_connections(host: str, port: int) -> bool:
     # Connect in a thread, because DNS lookup has no timeout.
     answers: list[bool] = []
 
@@ -190,16 +194,16 @@ def _client(what: str, error_type: type[HRMError]) -> Any:
     return huggingface_hub
 
 
-# Recognized by name: which module defines them, and which exist, differs between versions of the client.
+# Errors are recognized by name, because versions of the client differ in their error classes and modules.
 _REASONS: Mapping[str, str] = {
-    "GatedRepoError": "its owner asks to accept terms first: do so on its page, then log in with `hf auth login`",
+    "GatedRepoError": "you must accept its terms first: do so on its web page, then log in with `hf auth login`",
     "RepositoryNotFoundError": "no repository {repository}, or a private one that your token may not read; check the "
     "name, or log in with `hf auth login`",
     "RevisionNotFoundError": "{repository} has no revision {revision}",
     "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set, and the file is not in the local cache",
     "LocalEntryNotFoundError": "the hub cannot be reached, and the file is not in the local cache; check the network",
-    "EntryNotFoundError": "{repository} holds no file of that name",
-    "HFValidationError": "not a name that the hub takes: {repository}",
+    "EntryNotFoundError": "{repository} contains no file of that name",
+    "HFValidationError": "{repository} is not a valid name on the hub",
 }
 
 
@@ -217,7 +221,7 @@ def _reason(error: Exception, address: HubAddress, advice: str) -> str:
             return f": {reason.format(repository=address.repository, revision=address.revision)}"
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
-        return ": your token may not do this; log in with one that may (`hf auth login`, or HF_TOKEN)"
+        return ": your token has no permission; log in with another (`hf auth login`, or HF_TOKEN)"
     lines = str(error).strip().splitlines()
     return f" ({type(error).__name__}: {lines[0] if lines else 'no reason given'}); {advice}"
 

@@ -1,4 +1,4 @@
-"""The dataset layout of the reference implementation: names of files, and the fields of `dataset.json`."""
+"""The dataset layout of the reference implementation: file names, and the fields of `dataset.json`."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _LARGEST = {
     "num_puzzle_identifiers": 1 << 31,
     "total_groups": 1 << 40,
 }
-"""Counts in `dataset.json`: with 0 of any of them there is nothing to train on."""
+"""Maximum of each count in `dataset.json`. The minimum is 1."""
 
 IGNORED_LABEL = -100
 """The label that replaces a dataset's `ignore_label_id` in batches."""
 
 
 class SplitMetadata(BaseModel):
-    """One split's `dataset.json`. The first ten fields are the reference's; it ignores the others."""
+    """The `dataset.json` of a split. The first ten fields are those of the reference, which ignores the others."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -51,11 +51,11 @@ class SplitMetadata(BaseModel):
     sets: tuple[str, ...]
 
     domain: Annotated[dict[str, Any] | None, AfterValidator(lambda stated: stated or None)] = None
-    """The domain's name and facts, such as `{"name": "sudoku", "size": 9}`; None in foreign datasets."""
+    """The domain's name and facts, such as `{"name": "sudoku", "size": 9}`; None in datasets of other programs."""
     augment: Literal["stored", "online"] = "stored"
-    """`online`: the copies are not stored; training samples a new symmetry at every visit."""
+    """`online`: copies are not stored, and training samples a new symmetry at every visit."""
     hints: float = 0.0
-    """For `online` datasets: the fraction of visits at which the puzzle is made easier."""
+    """For `online` datasets: the fraction of visits at which the puzzle gets hints."""
     split: str | None = None
     source: str | None = None
     seed: int | None = None
@@ -67,13 +67,11 @@ def is_dataset(directory: Path) -> bool:
 
 
 def read_metadata(directory: Path, split: str) -> SplitMetadata:
-    """One split's `dataset.json`. Raises DatasetError when folder, split or file is missing or wrong."""
+    """Reads the `dataset.json` of a split. Raises DatasetError if it is missing or invalid."""
     file = directory / split / METADATA_FILE
     if not directory.is_dir():
         found = "is not a folder" if directory.exists() else "does not exist"
-        raise DatasetError(
-            f"{directory}: {found}; a dataset folder is expected (`hrm build-dataset` makes one)"
-        )
+        raise DatasetError(f"{directory}: {found}; expected a dataset folder (`hrm build-dataset` makes one)")
     if not file.is_file():
         present = [name for name in SPLITS if (directory / name / METADATA_FILE).is_file()]
         if present:
@@ -83,7 +81,7 @@ def read_metadata(directory: Path, split: str) -> SplitMetadata:
             raise DatasetError(
                 f"{directory}: the dataset has no {split} split (only {', '.join(present)}); {advice}"
             )
-        raise DatasetError(f"{directory}: no dataset here; {file} is expected (`hrm build-dataset` makes it)")
+        raise DatasetError(f"{directory}: not a dataset; expected {file} (`hrm build-dataset` makes it)")
     try:
         metadata = SplitMetadata.model_validate(load_json(file, LARGEST_FACTS))
     except ValidationError as error:
@@ -93,10 +91,10 @@ def read_metadata(directory: Path, split: str) -> SplitMetadata:
         raise DatasetError(f"{file}: cannot be read as JSON ({error})") from error
     for name, largest in _LARGEST.items():
         if not 1 <= getattr(metadata, name) <= largest:
-            raise DatasetError(f"{file}: {name} is {getattr(metadata, name)}; 1 to {largest:,} are expected")
+            raise DatasetError(f"{file}: {name}: found {getattr(metadata, name)}; expected 1 to {largest:,}")
     _check_domain(file, metadata)
     if not metadata.sets:
-        raise DatasetError(f"{file}: sets is empty; the name of at least one set is expected")
+        raise DatasetError(f"{file}: sets is empty; expected the name of at least one set")
     for name in metadata.sets:
         # The name becomes part of a file name, so it must not contain a path.
         if not name or Path(name).name != name:
@@ -105,7 +103,7 @@ def read_metadata(directory: Path, split: str) -> SplitMetadata:
 
 
 def _check_domain(file: Path, metadata: SplitMetadata) -> None:
-    """Raises DatasetError if the stated domain does not exist, or does not match the stated vocabulary and length."""
+    """Raises DatasetError if the domain is unknown, or does not match vocabulary size and sequence length."""
     try:
         domain = parse_domain(metadata.domain)
     except ConfigError as error:
@@ -133,5 +131,5 @@ def is_build_in_progress(entry: Path, dataset: str) -> bool:
 
 
 def same_file(name: str) -> str:
-    """A key that is equal for names that some file systems treat as the same file."""
+    """A key for comparing file names. Names that some file systems treat as the same file have equal keys."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -1,4 +1,4 @@
-"""Several sources in one dataset: loads and names them, and passes their puzzles to the writer split by split."""
+"""Several sources in one dataset: loads them, names their sets, and gives the puzzles of each split to the writer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Mixture:
         self._free_names = UniqueNames(names if len(names) > 1 else ())
         self._collections: dict[tuple[str, str], str] = {}
         """Names of sets, by source and collection: the same in every split."""
-        self._said: list[str] = []
+        self._notes: list[str] = []
 
     @property
     def domain(self) -> BulkDomain:
@@ -87,7 +87,9 @@ class Mixture:
         wanted = file_name(f"{source}-{collection}" if len(self._all) > 1 else collection)
         name = self._collections[source, collection] = self._free_names.take(wanted)
         if name != wanted:
-            self.say(f"collection {collection!r} is the set {name}: another set is called {wanted} already")
+            self.add_note(
+                f"collection {collection!r} is the set {name}, because another set is called {wanted}"
+            )
         return name
 
     def count(self, split: str) -> int:
@@ -100,9 +102,9 @@ class Mixture:
         prints = [np.empty(0, np.uint64), *(part.pool.prints(part.rows) for part in parts)]
         return np.sort(np.concatenate(prints))
 
-    def say(self, note: str) -> None:
-        """Adds a note on the whole dataset."""
-        self._said.append(note)
+    def add_note(self, note: str) -> None:
+        """Adds a note about the whole dataset."""
+        self._notes.append(note)
 
     def notes(self) -> list[str]:
         """Notes on what was left out or is missing, with the source's name if there is more than one source."""
@@ -112,7 +114,7 @@ class Mixture:
             for source, _, name, _ in self._all
             for note in source.notes
         ]
-        return found + self._said
+        return found + self._notes
 
     def summaries(self) -> list[SourceSummary]:
         """A summary of each source; empty if there is only one source."""
@@ -127,7 +129,7 @@ class Mixture:
 def load_all(
     configs: Sequence[DataConfig], scratch: Path, rngs: Sequence[np.random.Generator], report: Report
 ) -> list[Source]:
-    """Loads every source. Raises DatasetError if they differ in domain or size; otherwise raises as `load` does."""
+    """Loads all sources. Raises DatasetError if they differ in domain or size, and the errors of `load`."""
     sources: list[Source] = []
     for number, (config, rng) in enumerate(zip(configs, rngs, strict=True)):
         folder = scratch / f"source-{number}"
@@ -135,8 +137,8 @@ def load_all(
         source = load(config, folder, rng, report)
         if sources and source.domain.describe() != sources[0].domain.describe():
             raise DatasetError(
-                f"data.also[{number - 1}]: source {config.source} holds {source.domain.describe()}, but "
-                f"{configs[0].source} {sources[0].domain.describe()}; a dataset is of one size"
+                f"data.also[{number - 1}]: source {config.source} contains {source.domain.describe()}, but "
+                f"{configs[0].source} contains {sources[0].domain.describe()}; all puzzles of a dataset have one size"
             )
         sources.append(source)
     return sources

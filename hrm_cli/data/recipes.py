@@ -1,6 +1,6 @@
 """Interprets the data section for each domain: which puzzles to generate, and which puzzles of a file to accept.
 
-The data section has fields for all domains; a recipe reads the fields of its domain.
+The data section has fields for all domains. A recipe reads the fields of its domain.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class Recipe(Protocol):
         """Whether to accept puzzles with more than one solution."""
 
     def domain(self) -> BulkDomain:
-        """The domain of built-in puzzles. Raises ConfigError for a size that does not exist."""
+        """The domain of built-in puzzles. Raises ConfigError for an unsupported size."""
 
     def domain_of_grid(self, grid: Grid) -> BulkDomain:
         """The domain of a puzzle from a file."""
 
     def generate(self, count: int, rng: np.random.Generator, chunk: int) -> Iterator[tuple[Grid, Grid]]:
-        """Different puzzles and answers as cells `[n ≤ chunk, S]`. Raises ConfigError or PuzzleError."""
+        """Generates different puzzles and answers, as cells `[n ≤ chunk, S]`. Raises ConfigError or PuzzleError."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class MazeRecipe:
 
     @property
     def keep_several(self) -> bool:
-        """Whether other paths may be as short as the answer's."""
+        """Whether a maze may have more than one shortest path."""
         return self.config.allow_ties
 
     def domain(self) -> MazeDomain:
@@ -138,5 +138,5 @@ def recipe_of(config: DataConfig) -> Recipe:
     """The recipe of `config.domain`. Raises ConfigError for a domain without one."""
     recipe = RECIPES.get(config.domain)
     if recipe is None:
-        raise ConfigError(f"data.domain {config.domain!r}: {' and '.join(RECIPES)} can be built so")
+        raise ConfigError(f"data.domain {config.domain!r}: has no recipe; accepted: {', '.join(RECIPES)}")
     return recipe(config)

@@ -1,4 +1,4 @@
-"""A user's request for a dataset as one object (domain, folder and settings), and its execution."""
+"""A user's request to build a dataset (domain, folder and settings), and its execution."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hrm_cli.config.asked import Asked, check_effect
 from hrm_cli.config.data import DataConfig
+from hrm_cli.config.user_settings import UserSettings, check_settings_apply
 from hrm_cli.errors import ConfigError, HRMError
 from hrm_cli.reporting import Reporter, stages
 
@@ -28,7 +28,7 @@ class BuildRequest:
     force: bool = False
     """Replace an existing dataset."""
     as_options: bool = False
-    """Errors spell settings as the command's options."""
+    """Whether messages write settings as command-line options."""
 
     @property
     def given(self) -> dict[str, Any]:
@@ -36,9 +36,9 @@ class BuildRequest:
         return {name: value for name, value in self.settings.items() if value is not None}
 
     @property
-    def asked(self) -> Asked:
+    def user_settings(self) -> UserSettings:
         """The names of the given settings, for checks of settings without effect."""
-        return Asked(frozenset(self.given), as_options=self.as_options)
+        return UserSettings(frozenset(self.given), as_options=self.as_options)
 
     def configuration(self) -> DataConfig:
         """The data section. Raises ConfigError for unknown settings, bad values, and settings without effect."""
@@ -47,20 +47,22 @@ class BuildRequest:
         from hrm_cli.config.schema import Preset
         from hrm_cli.config.validation import InvalidConfigError, explain
 
-        with self.errors_as_asked():
+        with self.errors_with_option_names():
             for name, value in self.given.items():
                 if value == "":
-                    raise ConfigError(f"{self.asked.spelled(name)}: is empty; name a value, or omit it")
+                    raise ConfigError(
+                        f"{self.user_settings.spelled(name)}: is empty; expected a value, or omit it"
+                    )
             try:
                 config = Preset.model_validate({"data": {**self.given, "domain": self.domain}}).data
             except ValidationError as error:
                 raise InvalidConfigError(explain(error, {})) from error
-            check_effect(config, self.asked)
+            check_settings_apply(config, self.user_settings)
             return config
 
     @contextmanager
-    def errors_as_asked(self) -> Iterator[None]:
-        """Errors name settings as the user wrote them: `--test-subset`, not `data.test_subset`."""
+    def errors_with_option_names(self) -> Iterator[None]:
+        """Writes settings in errors as the user wrote them: `--test-subset`, not `data.test_subset`."""
         try:
             yield
         except HRMError as error:
@@ -84,7 +86,11 @@ def build_request(request: BuildRequest, reporter: Reporter | None = None) -> Bu
     config = request.configuration()
     from hrm_cli.data.build import build_dataset
 
-    with request.errors_as_asked(), stages(reporter or Reporter()) as report:
+    with request.errors_with_option_names(), stages(reporter or Reporter()) as report:
         return build_dataset(
-            config, request.output_dir, force=request.force, report=report, asked=request.asked
+            config,
+            request.output_dir,
+            force=request.force,
+            report=report,
+            user_settings=request.user_settings,
         )

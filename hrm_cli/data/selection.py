@@ -1,8 +1,8 @@
-"""Selects the puzzles of a build: samples disjoint splits from its sources and adds variations.
+"""Selects the puzzles of a dataset: samples disjoint splits from the sources and adds variations.
 
-Variations are training puzzles made from puzzles of the source. They extend kinds that are too rare to generate, such
-as the hardest Sudoku. They are made from puzzles already chosen for training, so no held-out puzzle leaks into them.
-Variations that equal a held-out puzzle (or are symmetric to one, with a strict split) are left out.
+Variations are training puzzles made from puzzles of the source. They extend kinds of puzzles that are too rare to
+generate, such as the hardest Sudoku. They are made from training puzzles only, so no held-out puzzle leaks into them.
+Variations that equal a held-out puzzle (or are symmetric to one, with `strict_split`) are left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hrm_cli.puzzles.sudoku.domain import BLANK, SudokuDomain
 
 _CHUNK = 2048
 _ROUNDS = 8
-"""How often generation is repeated if too few training puzzles are left."""
+"""Maximum number of times that generation is repeated if too few training puzzles are left."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class _UsedPuzzles:
     held_out: Fingerprints = field(default_factory=lambda: np.empty(0, np.uint64))
     """Test and validation puzzles, sorted."""
     classes: Fingerprints = field(default_factory=lambda: np.empty(0, np.uint64))
-    """Their canonical forms if `strict_split` is set, sorted."""
+    """Canonical forms of the held-out puzzles if `strict_split` is set, sorted."""
     trained: Fingerprints = field(default_factory=lambda: np.empty(0, np.uint64))
     """Training puzzles of earlier sources, sorted."""
 
@@ -59,7 +59,8 @@ def select(
 ) -> list[Selection]:
     """Samples the test puzzles of all sources, then disjoint validation puzzles, then training puzzles.
 
-    No puzzle is taken twice, across all sources and splits. `strict_split` keeps splits apart up to symmetry.
+    No puzzle is sampled twice, across all sources and splits. With `strict_split`, no puzzle of one split is symmetric
+    to a puzzle of another.
     Raises DatasetError if too few puzzles are left.
     """
     apart = _UsedPuzzles()
@@ -80,9 +81,9 @@ def _order(count: int, wanted: int | None, rng: np.random.Generator) -> Rows:
     return np.arange(count) if wanted is None else rng.permutation(count)
 
 
-def _class_by_class(classes: Fingerprints, order: Rows, rng: np.random.Generator) -> Rows:
-    # A class of symmetric puzzles goes to one split as a whole. 4×4 puzzles have so few classes that a test set
-    # sampled puzzle by puzzle would use all classes and leave none for training.
+def _order_by_class(classes: Fingerprints, order: Rows, rng: np.random.Generator) -> Rows:
+    # All puzzles of a class of symmetric puzzles go to the same split. 4×4 puzzles have so few classes that a test set
+    # sampled puzzle by puzzle would use all of them and leave none for training.
     _, number = np.unique(classes, return_inverse=True)
     place = rng.permutation(int(number.max()) + 1)[number]
     return order[np.argsort(place, kind="stable")]
@@ -125,7 +126,7 @@ class _Chooser:
             return test
         order = rng.permutation(len(source.train))
         if config.strict_split and (config.num_test or config.num_validation):
-            order = _class_by_class(self.classes(source.train, order), order, rng)
+            order = _order_by_class(self.classes(source.train, order), order, rng)
         self._order = order
         if not config.num_test:
             return order[:0]
@@ -156,12 +157,12 @@ class _Chooser:
         return rows
 
     def _vary(self, rows: Rows) -> Rows:
-        """Adds the variations of these training puzzles to the pool. Returns the rows of all of them."""
+        """Adds variations of these training puzzles to the pool. Returns the rows of the variations."""
         source, apart = self._source, self._apart
         known = len(source.train)
         own = np.sort(source.train.prints(rows))
 
-        def is_apart(puzzles: Tokens) -> NDArray[np.bool_]:
+        def is_available(puzzles: Tokens) -> NDArray[np.bool_]:
             prints = fingerprints(puzzles)
             taken = occurs_in(prints, apart.held_out) | occurs_in(prints, apart.trained)
             taken |= occurs_in(prints, own)
@@ -169,7 +170,7 @@ class _Chooser:
                 taken |= occurs_in(class_fingerprints(source.domain, puzzles), apart.classes)
             return ~taken
 
-        add_variations(source, self._config, rows, self._rng, is_apart, self._report)
+        add_variations(source, self._config, rows, self._rng, is_available, self._report)
         return np.arange(known, len(source.train))
 
     def _hold_out(self, pool: PuzzlePool, rows: Rows) -> None:
@@ -235,7 +236,7 @@ class _Chooser:
             return order[:wanted]
         symmetric = several = have = 0
         taken = [order[:0]]
-        # Check no more than needed, because the solver is slow on hard puzzles.
+        # Check only as many as needed, because the solver is slow on hard puzzles.
         for chunk in _chunks(order, _CHUNK if wanted is None else min(_CHUNK, wanted + 16)):
             rows = chunk
             if len(classes):
@@ -258,7 +259,7 @@ class _Chooser:
 
 
 def class_fingerprints(domain: BulkDomain, puzzles: Tokens) -> Fingerprints:
-    """Fingerprints of the canonical forms of puzzles `[n, S]`: equal for symmetric ones, `[n]`."""
+    """Fingerprints of the canonical forms of puzzles `[n, S]`, as `[n]`. Symmetric puzzles have equal fingerprints."""
     names = b"".join(domain.canonical(puzzles))
     return fingerprints(np.frombuffer(names, np.uint8).reshape(len(puzzles), -1))
 
@@ -276,14 +277,14 @@ def add_variations(
     config: DataConfig,
     rows: Rows,
     rng: np.random.Generator,
-    is_apart: Callable[[Tokens], NDArray[np.bool_]],
+    is_available: Callable[[Tokens], NDArray[np.bool_]],
     report: Report,
 ) -> None:
     """Appends `config.variations` variations of the training puzzles `rows` to their pool.
 
-    If the source has more puzzles than `config.variations`, only that many are varied: rating millions for a few
-    thousand would take hours. `is_apart` returns which puzzles `[n, S]` are neither held out nor trained on already.
-    Raises PuzzleError where fewer are found.
+    If there are more training puzzles than `config.variations`, only that many are varied, because rating millions of
+    puzzles would take hours. `is_available` returns which puzzles `[n, S]` are neither held out nor used for training.
+    Raises PuzzleError if fewer variations are found.
     """
     from hrm_cli.puzzles.sudoku.variations import vary
 
@@ -300,7 +301,7 @@ def add_variations(
         wanted,
         rng,
         min_difficulty=config.min_difficulty if config.source == BUILTIN else 0,
-        allowed=lambda cells: is_apart(domain.encode_all(cells)),
+        allowed=lambda cells: is_available(domain.encode_all(cells)),
         threads=granted_cores(),
         chunk=_VARIED_AT_ONCE,
     ):

@@ -1,4 +1,4 @@
-"""Names of the sets of a split. Each becomes part of file names and is unique on every file system."""
+"""Names of the sets of a split. A name is part of file names, so it is made unique on every file system."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from hrm_cli.data.sources import BUILTIN
 from hrm_cli.errors import ConfigError
 
 LONGEST = 150
-"""Largest length of a name in bytes: file systems allow 255, including the name of the array that follows."""
+"""Maximum length of a name in bytes. File systems allow 255, including the name of the array."""
 
 
 class UniqueNames:
-    """Makes names unique, even on file systems that ignore case or the encoding of accents."""
+    """Makes names unique, also on file systems that ignore case or normalize Unicode."""
 
     def __init__(self, taken: Sequence[str] = ()) -> None:
         self._taken = {same_file(name) for name in taken}
 
     def take(self, wanted: str) -> str:
-        """`wanted`, with a number appended if that name is taken: hard, hard-2, hard-3, …"""
+        """Returns `wanted`, with a number appended if the name is taken: hard, hard-2, hard-3, …"""
         numbered = (wanted if n == 1 else f"{wanted}-{n}" for n in count(1))
         name = next(free for free in numbered if same_file(free) not in self._taken)
         self._taken.add(same_file(name))
@@ -33,7 +33,7 @@ class UniqueNames:
 
 
 def set_names(configs: Sequence[DataConfig]) -> list[str]:
-    """A unique name for the test puzzles of each source; `all` for a single source without a name."""
+    """A unique name for the test puzzles of each source. A single source without a name is called `all`."""
     if len(configs) == 1:
         return [_plain(configs[0].name) if configs[0].name else "all"]
     names = UniqueNames()
@@ -41,7 +41,7 @@ def set_names(configs: Sequence[DataConfig]) -> list[str]:
 
 
 def file_name(text: str) -> str:
-    """Turns a text into the name of a set: invalid characters become hyphens, and long names are cut."""
+    """Converts text to the name of a set: invalid characters become hyphens, and long names are truncated."""
     plain = re.sub(r"[^\w.-]+", "-", re.sub(r"__+", "_", unicodedata.normalize("NFC", text)))
     return plain.encode()[:LONGEST].decode(errors="ignore").strip("-.") or "unnamed"
 

@@ -1,9 +1,8 @@
 """Sources of puzzles: the built-in generators, CSV and text files, folders, and the hub.
 
-Every source becomes pools of puzzles with answers, kept on disk: a source of millions needs no memory for them.
-Answers
-that a file gives are verified, missing ones are found. A line that holds no puzzle, or one without a solution, is an
-error; a puzzle with more than one solution is skipped and counted.
+A source is loaded into pools of puzzles with answers. Pools are on disk, so sources of any size fit in memory. Answers
+in a file are verified, and missing answers are computed. A line without a puzzle, or with a puzzle that has no
+solution, is an error. Puzzles with more than one solution are skipped and counted.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ Rows = NDArray[np.int64]
 """Indices of puzzles in a pool, in the order of the source."""
 
 
-_MOST_COLLECTIONS = 1000
-"""Largest number of collections. A column with more values identifies single puzzles, not collections."""
+_MAX_COLLECTIONS = 1000
+"""Maximum number of collections. A column with more values identifies single puzzles, not collections."""
 
 
 class PuzzlePool:
-    """Puzzles and answers as tokens in a scratch file of the build. Memory holds one hash per puzzle."""
+    """Puzzles and answers as tokens in a scratch file. Memory holds one hash per puzzle."""
 
     def __init__(self, file: Path, seq_len: int) -> None:
         self._file = file
@@ -48,7 +47,7 @@ class PuzzlePool:
         return self._size
 
     def append(self, inputs: Tokens, labels: Tokens, collections: Sequence[str] = ()) -> None:
-        """Adds puzzles and answers, `[n, S]` each, with the names of their collections, if known."""
+        """Adds puzzles and answers, `[n, S]` each, and the names of their collections, if known."""
         numbers = [self._names.setdefault(name, len(self._names)) for name in collections]
         self._collections.append(np.array(numbers or [-1] * len(inputs), np.int32))
         with self._file.open("ab") as stream:
@@ -70,7 +69,7 @@ class PuzzlePool:
         return self._size > 0 and self._are_named(np.arange(self._size))
 
     def by_collection(self, rows: Rows) -> dict[str, Rows]:
-        """Groups rows by collection; empty if the source does not name the collection of every puzzle."""
+        """Groups rows by collection. Empty if the collection of some puzzle is unknown."""
         if not self._are_named(rows):
             return {}
         number = self._collections[0][rows]
@@ -79,7 +78,7 @@ class PuzzlePool:
     def _are_named(self, rows: Rows) -> bool:
         if len(self._collections) != 1:
             self._collections = [np.concatenate([np.empty(0, np.int32), *self._collections])]
-        return len(self._names) <= _MOST_COLLECTIONS and bool((self._collections[0][rows] >= 0).all())
+        return len(self._names) <= _MAX_COLLECTIONS and bool((self._collections[0][rows] >= 0).all())
 
     def prints(self, rows: Rows) -> Fingerprints:
         """Fingerprints of the puzzles of these rows, `[n]`."""
@@ -161,7 +160,7 @@ def _files(source: str) -> tuple[Path, Path | None]:
         train, test = path / f"train.{ending}", path / f"test.{ending}"
         if train.is_file():
             return train, test if test.is_file() else None
-    raise DatasetError(f"source {source}: the folder holds no train.csv (or train.txt)")
+    raise DatasetError(f"source {source}: the folder contains no train.csv (or train.txt)")
 
 
 class _Reader:
@@ -182,7 +181,7 @@ class _Reader:
         return self._domain
 
     def pool(self, file: Path, name: str) -> PuzzlePool:
-        """All usable puzzles of a file. Raises DatasetError naming the lines without a usable puzzle."""
+        """Reads all usable puzzles of a file. Raises DatasetError, with the lines that contain no usable puzzle."""
         from hrm_cli.puzzles.reading import read_puzzles
         from hrm_cli.puzzles.skipped import SkippedLines
 
@@ -208,7 +207,7 @@ class _Reader:
             self._report(f"reading {file.name}", read, None)
         problems.raise_any(str(file))
         if pool is None:
-            raise DatasetError(f"{file}: holds no puzzle")
+            raise DatasetError(f"{file}: contains no puzzle")
         if skipped.count:
             self.notes.append(f"{file.name}: {skipped}")
         if several:

@@ -19,7 +19,7 @@ class SplitSize:
 
     @classmethod
     def of(cls, split: SplitWriter) -> SplitSize:
-        """The size of what has been written so far."""
+        """The size of the split written so far."""
         return cls(split.groups, split.puzzles, split.examples)
 
     def __add__(self, other: SplitSize) -> SplitSize:

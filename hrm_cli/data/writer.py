@@ -1,7 +1,8 @@
-"""Writes datasets incrementally in bounded memory. A dataset appears completely or not at all.
+"""Writes datasets incrementally in bounded memory, and atomically.
 
-All files are written to a hidden folder next to the target, which is renamed at the end. A killed build leaves only
-this folder and its lock file. The next build detects from the lock that the build is dead, and removes both.
+All files are written to a hidden folder next to the target. At the end this folder is renamed to the target. A killed
+build leaves only the folder and its lock file. The next build detects by the lock that the build is dead and removes
+both.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class DatasetWriter:
             _remove_dead_builds(self.directory)
             check_target(self.directory, force=self._force)
             self._folder = self.directory.with_name(f".{self.directory.name}{BUILDING}{token_hex(4)}")
-            # Take the lock before the folder exists, so that no other build considers it dead.
+            # Acquire the lock before creating the folder, so that no other build considers it dead.
             self._lock = FileLock(_lock_of(self._folder))
             try:
                 self._folder.mkdir()
@@ -70,7 +71,7 @@ class DatasetWriter:
                 self._lock.release()
                 raise
         except OSError as error:
-            raise DatasetError(f"{self.directory}: cannot be made ({error.strerror})") from error
+            raise DatasetError(f"{self.directory}: cannot be created ({error.strerror})") from error
         return self
 
     def __exit__(
@@ -81,7 +82,7 @@ class DatasetWriter:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._lock.release()
         for folder in self._new_parents:
-            # Removes the parent folder only if it is empty, which it is not after a commit.
+            # rmdir removes only empty folders, so it does nothing after a commit.
             with suppress(OSError):
                 folder.rmdir()
         if isinstance(error, OSError):
@@ -97,15 +98,15 @@ class DatasetWriter:
     def split(
         self, name: str, set_name: str = "all", *, seq_len: int, dtype: DTypeLike = np.uint8
     ) -> SplitWriter:
-        """Creates a new set of a split with tokens of type `dtype`. Finish it before `commit`.
+        """Creates a new set of a split with tokens of type `dtype`.
 
-        Raises DatasetError if the set already exists, also if the names differ only in case.
+        Raises DatasetError if the set already exists, or if a name differs from it only in case.
         """
         for other in self._splits:
             if other.name == name and same_file(other.set_name) == same_file(set_name):
                 raise DatasetError(
-                    f"{self.directory}: split {name} has a set {other.set_name} already, and a set {set_name} would "
-                    "be written over it"
+                    f"{self.directory}: split {name} already has a set {other.set_name}, which a set {set_name} would "
+                    "overwrite"
                 )
         folder = self._folder / name
         folder.mkdir(exist_ok=True)
@@ -164,7 +165,7 @@ class DatasetWriter:
 
 
 class SplitWriter:
-    """Appends to one set of one split. Grids are written to disk immediately."""
+    """Writes one set of one split. Grids are written to disk immediately."""
 
     def __init__(
         self, folder: Path, name: str, set_name: str, seq_len: int, dtype: np.dtype[Any] = _BYTES
@@ -198,10 +199,10 @@ class SplitWriter:
         puzzle_sizes: NDArray[np.integer] | None = None,
         identifiers: NDArray[np.integer] | None = None,
     ) -> None:
-        """Appends complete groups.
+        """Appends complete groups of examples with tokens `[n, S]`.
 
-        Tokens `[n, S]`; puzzles in each group; examples in each puzzle (one, unless given); identifier of
-        each puzzle (0, unless given).
+        `group_sizes`: number of puzzles in each group. `puzzle_sizes`: number of examples in each puzzle, 1 by default.
+        `identifiers`: identifier of each puzzle, 0 by default.
         """
         if puzzle_sizes is None:
             puzzle_sizes = np.ones(len(inputs), dtype=np.int32)
@@ -263,16 +264,16 @@ def check_target(directory: Path, *, force: bool) -> None:
     if not directory.exists():
         return
     if not directory.is_dir():
-        raise DatasetError(f"{directory}: is a file; a folder for the dataset is expected")
+        raise DatasetError(f"{directory}: is a file; expected a folder for the dataset")
     entries = {entry.name for entry in directory.iterdir()}
     if not entries:
         return
     foreign = sorted(entries - _OWN_FILES)
     if foreign or not is_dataset(directory):
-        what = f"holds {', '.join(foreign[:3])}" if foreign else "is not empty"
+        what = f"contains {', '.join(foreign[:3])}" if foreign else "is not empty"
         raise DatasetError(f"{directory}: {what} and is not only a dataset; choose a new or empty folder")
     if not force:
-        raise DatasetError(f"{directory}: already holds a dataset; --force replaces it")
+        raise DatasetError(f"{directory}: already contains a dataset; --force replaces it")
 
 
 def _lock_of(folder: Path) -> Path:
@@ -287,7 +288,7 @@ def _remove_dead_builds(directory: Path) -> None:
             # The build died between the two renames, and this folder is the user's only copy: restore it.
             replace(entry, directory)
         else:
-            # A build is dead if its lock can be acquired: the system releases locks whenever a process ends.
+            # A build is dead if its lock can be acquired, because the system releases the locks of a process that ends.
             folder = entry.with_name(entry.name.removesuffix(_LOCK))
             with suppress(AlreadyLocked, OSError), FileLock(_lock_of(folder)):
                 shutil.rmtree(folder, ignore_errors=True)

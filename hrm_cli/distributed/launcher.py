@@ -1,7 +1,8 @@
-"""Starts the processes of a job with torch's elastic launcher, forwards signals, and reports once why a job failed.
+"""Starts the processes of a job with torch's elastic launcher, forwards signals, and reports one error for a failed
+job.
 
-The launcher does not use tensors. Its main thread handles signals: workers may take as long as they need to save, and
-their reports determine the exit status.
+The launcher does not use tensors. Its main thread handles signals. Workers may take as long as they need to save a
+checkpoint, and their reports determine the exit status.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from hrm_cli.errors import ConfigError, HRMError
 from hrm_cli.files import is_alive
 from hrm_cli.machine import granted_cores
 
-_LEAVING_SECONDS = 5.0
-"""Seconds that the launcher waits for torch's agent after a signal, once no worker is left."""
-_HOSTS_MEET_SECONDS = 900
+_EXIT_GRACE_SECONDS = 5.0
+"""Seconds that the launcher waits for torch's agent after a signal, once all workers have exited."""
+_RENDEZVOUS_SECONDS = 900
+"""Seconds that the hosts of a job wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class Job:
     module: str
     """Run as `python -m MODULE TASK`."""
     task: dict[str, Any]
-    """The task that the module runs, as JSON."""
+    """The task that the module runs, as a JSON object."""
     place: RankInfo
-    """Host number of this launcher, and size of the job."""
+    """The host of this launcher, and the size of the job."""
     endpoint: str | None = None
     """`HOST:PORT` of host 0, for a job on several hosts."""
     max_restarts: int = 0
@@ -50,7 +52,7 @@ class WorkerTraceback(Exception):  # noqa: N818 - only shown, never caught
     """The traceback of a worker process. `--debug` shows it as the cause of the error."""
 
 
-class JobFailed(HRMError):  # noqa: N818 - the event's name in this field
+class JobFailed(HRMError):  # noqa: N818 - the name describes the event
     """A process of the job failed."""
 
     def __init__(self, message: str, exit_status: int) -> None:
@@ -62,10 +64,10 @@ def launch(job: Job) -> int:
     """Runs the job's processes on this host until they end. Returns the exit status: 0, or that of a signal.
 
     Raises JobFailed with the message of the process that failed first, and ConfigError if the rendezvous fails.
-    Raises KeyboardInterrupt or SystemExit for a signal that came before there was anything to save.
+    Raises KeyboardInterrupt or SystemExit if a signal arrives before training has started.
     """
     place = job.place
-    # Inherited by workers. torch's launcher would otherwise set one thread per process.
+    # Workers inherit this. Without it, torch's launcher would set one thread per process.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads_for_each(place.processes)))
     with tempfile.TemporaryDirectory(prefix="hrm-job-") as name:
         folder = Path(name)
@@ -77,9 +79,9 @@ def launch(job: Job) -> int:
         (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
         outcome: list[BaseException | None] = []
         agent = threading.Thread(target=_run_agent, args=(job, folder, outcome), daemon=True)
-        with _SignalsPassedOn(folder) as signals:
+        with _SignalForwarding(folder) as signals:
             agent.start()
-            while agent.is_alive() and not signals.is_time_to_leave():
+            while agent.is_alive() and not signals.is_time_to_exit():
                 agent.join(0.1)
         return _conclude(job, folder, outcome[0] if outcome else None, signals.number)
 
@@ -94,7 +96,7 @@ def _run_agent(job: Job, folder: Path, outcome: list[BaseException | None]) -> N
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     place = job.place
-    # Only rank 0 prints. The output of the others is kept, to be shown if one exits without a report.
+    # Only rank 0 prints. The output of the others is stored and shown if one of them exits without a report.
     silent = {i: Std.ALL for i in range(place.processes) if place.host or i}
     config = LaunchConfig(
         min_nodes=place.hosts,
@@ -103,22 +105,22 @@ def _run_agent(job: Job, folder: Path, outcome: list[BaseException | None]) -> N
         run_id="hrm",
         rdzv_backend="c10d",
         rdzv_endpoint=job.endpoint or "localhost:0",
-        rdzv_configs={"timeout": _HOSTS_MEET_SECONDS, "is_host": place.host == 0},
+        rdzv_configs={"timeout": _RENDEZVOUS_SECONDS, "is_host": place.host == 0},
         max_restarts=job.max_restarts,
         monitor_interval=0.1,
         local_addr=own_address(job.endpoint.rpartition(":")[0]) if job.endpoint else "127.0.0.1",
         logs_specs=DefaultLogsSpecs(log_dir=str(folder / "logs"), redirects=silent),
     )
-    _quieten()
+    _silence_torch_logging()
     try:
         elastic_launch(config, sys.executable)("-m", job.module, str(folder / "task.json"))
         outcome.append(None)
-    except BaseException as error:  # handed to the main thread, which decides
+    except BaseException as error:  # the main thread handles it
         outcome.append(error)
 
 
-def _quieten() -> None:
-    # torch warns about closed workers and child threads; the job's own message replaces these warnings.
+def _silence_torch_logging() -> None:
+    # torch warns about closed workers and child threads. The launcher reports one error instead.
     for name in logging.root.manager.loggerDict:
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -163,8 +165,8 @@ def _failure(job: Job, folder: Path, error: BaseException, cause: Report | None)
         if failure is not None and (cause is None or failure.exitcode != -signal.SIGTERM):
             rank = RankInfo(job.place.processes, job.place.hosts, job.place.host, local_rank).rank
             return JobFailed(
-                f"process {rank} of {job.place.world_size} {_death(failure.exitcode)}"
-                f"{_last_words(folder, local_rank)}",
+                f"process {rank} of {job.place.world_size} {_describe_exit(failure.exitcode)}"
+                f"{_log_tail(folder, local_rank)}",
                 1,
             )
     if cause is not None:
@@ -183,7 +185,7 @@ def _has_reported(folder: Path, place: RankInfo, local_rank: int) -> bool:
     return any(report.rank == rank for report in read_reports(folder))
 
 
-def _death(exit_code: int) -> str:
+def _describe_exit(exit_code: int) -> str:
     if exit_code >= 0:
         return f"exited with code {exit_code} and no traceback"
     try:
@@ -194,14 +196,14 @@ def _death(exit_code: int) -> str:
     return f"was killed by {name}{hint}"
 
 
-def _last_words(folder: Path, local_rank: int) -> str:
+def _log_tail(folder: Path, local_rank: int) -> str:
     logs = sorted(folder.glob(f"logs/*/attempt_*/{local_rank}/stderr.log"), key=lambda f: f.stat().st_mtime)
     lines = logs[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-5:] if logs else []
     return "".join(f"\n  {line}" for line in lines)
 
 
-class _SignalsPassedOn:
-    """A context manager that forwards SIGINT and SIGTERM to the workers and prevents restarts after a signal."""
+class _SignalForwarding:
+    """A context manager that forwards SIGINT and SIGTERM to the workers, and prevents restarts after a signal."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -209,18 +211,18 @@ class _SignalsPassedOn:
         self._previous: dict[int, Any] = {}
         self._idle_since: float | None = None
 
-    def __enter__(self) -> _SignalsPassedOn:
+    def __enter__(self) -> _SignalForwarding:
         for number in (signal.SIGINT, signal.SIGTERM):
-            # Setting a handler fails outside the main thread; tests then handle signals themselves.
+            # Setting a handler fails outside the main thread. Tests then handle signals themselves.
             with contextlib.suppress(ValueError):
-                self._previous[number] = signal.signal(number, self._pass_on)
+                self._previous[number] = signal.signal(number, self._forward)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+    def _forward(self, number: int, frame: FrameType | None) -> None:
         self.number = self.number or number
         (self._folder / "stop").write_text(str(self.number), encoding="utf-8")
         for process in self._workers():
@@ -237,8 +239,8 @@ class _SignalsPassedOn:
                     alive.append(process)
         return alive
 
-    def is_time_to_leave(self) -> bool:
-        """Whether a signal came and no worker has run for `_LEAVING_SECONDS`.
+    def is_time_to_exit(self) -> bool:
+        """Whether a signal was received and no worker has been running for `_EXIT_GRACE_SECONDS`.
 
         torch's agent may wait much longer for other hosts.
         """
@@ -246,4 +248,4 @@ class _SignalsPassedOn:
             self._idle_since = None
             return False
         self._idle_since = self._idle_since or time.monotonic()
-        return time.monotonic() - self._idle_since > _LEAVING_SECONDS
+        return time.monotonic() - self._idle_since > _EXIT_GRACE_SECONDS

@@ -1,6 +1,6 @@
 """The process group: device and rank of each process, the communication backend, and the rendezvous.
 
-The launcher (`hrm_cli.distributed.launcher`) gives each process its `RankInfo`; a `Rendezvous` creates the `World`.
+The launcher (`hrm_cli.distributed.launcher`) gives each process its `RankInfo`. A `Rendezvous` creates the `World`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from hrm_cli.errors import ConfigError, HRMError
 from hrm_cli.models.device import find_device
 from hrm_cli.printable import counted
 
-PATIENCE = timedelta(minutes=30)
-"""How long ranks wait for one another: rank 0 may be writing a large checkpoint to a slow disk."""
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+"""Timeout of collective operations. It is long because rank 0 may be writing a large checkpoint to a slow disk."""
 RENDEZVOUS_TIMEOUT = timedelta(minutes=10)
-"""How long the processes of a job wait until all of them have joined."""
+"""Maximum time until all processes of a job have joined."""
 _ENDED = "ended"
 
 
@@ -58,14 +58,14 @@ class RankInfo:
 def choose_device(name: str, place: RankInfo) -> torch.device:
     """The device of a process. With CUDA, each process of a host has its own. Raises ConfigError if there are too few.
 
-    Initializes no device, because the launcher calls this too and must not hold device memory.
+    Initializes no device, because the launcher also calls this and must not allocate device memory.
     """
     device = find_device(name)
     if device.type == "cuda":
         if device.index is not None:
             raise ConfigError(
-                f"device {name} names one device, but there are {place.processes} processes on this "
-                f"host; use cuda: every process gets a device of its own"
+                f"device {name} is one device, but there are {place.processes} processes on this host; use cuda, so "
+                "that every process gets its own device"
             )
         count = torch.cuda.device_count()
         if count < place.processes:
@@ -105,7 +105,7 @@ class Rendezvous:
         self.place = place
         with _as_peers_lost():
             self._launcher = dist.TCPStore(address, port, is_master=False, timeout=RENDEZVOUS_TIMEOUT)
-            self._store = meet(self._launcher, place.rank, place.world_size)
+            self._store = join_store(self._launcher, place.rank, place.world_size)
 
     def agree(self, task: dict[str, Any] | None) -> dict[str, Any]:
         """Broadcasts rank 0's task to every rank."""
@@ -116,7 +116,7 @@ class Rendezvous:
         return document
 
     def end_job(self, message: str, status: int) -> None:
-        """Ends the job for processes that restart later on other hosts."""
+        """Ends the job also for processes that restart later on other hosts."""
         with contextlib.suppress(RuntimeError):
             self._launcher.set(_ENDED, json.dumps([message, status]))
 
@@ -133,7 +133,7 @@ class Rendezvous:
                 store=self._store,
                 rank=place.rank,
                 world_size=place.world_size,
-                timeout=PATIENCE,
+                timeout=COLLECTIVE_TIMEOUT,
             )
         through_host = backend == "gloo" and device.type == "cuda"
         yield World(place.rank, place.world_size, through_host=through_host)
@@ -141,7 +141,7 @@ class Rendezvous:
         dist.destroy_process_group()
 
 
-class JobEnded(HRMError):  # noqa: N818 - the event's name in this field
+class JobEnded(HRMError):  # noqa: N818 - the name describes the event
     """A process on another host has ended the job permanently."""
 
     def __init__(self, message: str, exit_status: int) -> None:
@@ -159,13 +159,15 @@ def _as_peers_lost() -> Iterator[None]:
         raise PeerLost(f"the processes of the job could not be connected: {error}") from error
 
 
-def meet(store: dist.Store, rank: int, size: int, patience: timedelta = RENDEZVOUS_TIMEOUT) -> dist.Store:
-    """A prefix of `store` for the processes of this attempt.
+def join_store(
+    store: dist.Store, rank: int, size: int, timeout: timedelta = RENDEZVOUS_TIMEOUT
+) -> dist.Store:
+    """Waits for all processes of this attempt. Returns a store with a common prefix for them.
 
-    The store outlives restarts, and entries of dead processes must not be mistaken for live ones.
-    Raises PeerLost if not all processes join, JobEnded if one has ended the job.
+    The prefix is new for each attempt, because the launcher's store also contains entries of processes that exited
+    before a restart. Raises PeerLost if not all processes join, and JobEnded if one of them has ended the job.
     """
-    until = time.monotonic() + patience.total_seconds()
+    until = time.monotonic() + timeout.total_seconds()
     if rank == 0:
         rendezvous = uuid.uuid4().hex
         store.set("rendezvous", rendezvous)
@@ -177,7 +179,7 @@ def meet(store: dist.Store, rank: int, size: int, patience: timedelta = RENDEZVO
         return dist.PrefixStore(rendezvous, store)
     own = uuid.uuid4().hex
     while True:
-        # Read again each time: at first this may be an old rendezvous, whose dead processes never answer.
+        # Read again in each iteration. At first this may be an old rendezvous, whose processes have exited.
         rendezvous = store.get("rendezvous").decode()
         store.set(f"{rendezvous}/{rank}", own)
         if store.check([f"{rendezvous}/{own}"]):
@@ -206,7 +208,7 @@ def own_address(other: str) -> str:
 
 
 def _choose_interface(address: str) -> None:
-    # gloo would use the interface of the host's name, which may have no address, or one that other hosts cannot reach.
+    # gloo would use the interface of the host name, which may have no address, or an address that others cannot reach.
     if "GLOO_SOCKET_IFNAME" not in os.environ and (name := _interface(own_address(address))) is not None:
         os.environ["GLOO_SOCKET_IFNAME"] = name
 

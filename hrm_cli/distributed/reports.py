@@ -1,6 +1,6 @@
-"""Reports of how the processes of a job ended, one small file each, and which report is the cause.
+"""Reports of how the processes of a job ended, one small file each. Finds the report that caused the others.
 
-Does not import torch, so that a worker that must not restart finds out before it imports anything large.
+Does not import torch, so a worker that must not restart exits before it imports anything large.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Kind = Literal["interrupted", "refused", "failed", "lost"]
 
 @dataclass(frozen=True)
 class Report:
-    """How a process ended abnormally."""
+    """The abnormal end of a process."""
 
     kind: Kind
     """interrupted: by a signal, after saving; refused: an error that a restart cannot fix; failed: any other error;
@@ -59,12 +59,12 @@ def read_reports(folder: Path) -> list[Report]:
 
 
 def first_cause(reports: Sequence[Report]) -> Report | None:
-    """The report that explains the others: the first one that is not a consequence."""
+    """The report of the process that failed first, not counting consequences of other failures."""
     return min(reports, key=lambda report: (report.is_consequence, report.time), default=None)
 
 
-def why_not_to_start(folder: Path) -> int | None:
-    """The exit status of a worker that must not restart, after a signal or an error that would recur; else None."""
+def exit_status_of_ended_job(folder: Path) -> int | None:
+    """The exit status for a worker that must not restart after a signal or an error that would recur; else None."""
     stop = folder / "stop"
     if stop.is_file():
         return 128 + int(stop.read_text(encoding="utf-8") or 15)

@@ -2,9 +2,9 @@
 
 A `World` is one process's view of the process group. Every rank takes its slice of each global batch and divides its
 loss by the global batch size, so that sums over ranks equal the result of a single process. All other modules are
-written for one process and call the world where rows of other ranks matter. `World()` is a single process and
-communicates nothing. Gradients are all-reduced after the backward pass, in flat chunks. Overlapping the all-reduce
-with the backward pass was measured and gained nothing on CPUs (`benchmarks/distributed.py`).
+written for one process and use the `World` only if they need rows of other ranks. `World()` is a single process without
+communication. Gradients are all-reduced after the backward pass, in flat chunks. Overlapping the all-reduce with the
+backward pass gave no speedup on CPUs (`benchmarks/distributed.py`).
 
 Letters in shapes: B rows of the global batch, b rows of one rank.
 """
@@ -30,7 +30,7 @@ CHUNK_BYTES = 4 * 2**20
 
 @torch.no_grad()
 def sum_gradients(parameters: Sequence[Tensor], chunk_bytes: int = CHUNK_BYTES) -> None:
-    """Replaces each parameter's gradient with its sum over all ranks. All must pass the parameters in the same order.
+    """Replaces each parameter's gradient with its sum over all ranks. All ranks must pass them in the same order.
 
     A parameter without a gradient on every rank keeps no gradient, as in a single process.
     """
@@ -55,7 +55,7 @@ def _chunks(parameters: Sequence[Tensor], chunk_bytes: int) -> Iterator[list[Ten
 
 
 class _ChunkSum:
-    """An all-reduce in progress: a flat tensor of gradients, then for each the number of ranks that have one."""
+    """An all-reduce in progress. The flat tensor contains all gradients and, for each, the number of ranks with one."""
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         self._parameters = parameters
@@ -82,8 +82,8 @@ class _ChunkSum:
                 parameter.grad = gradient.view_as(parameter)
 
 
-class PeerLost(RuntimeError):  # noqa: N818 - the event's name, not this process's error
-    """Another process of the world was lost. The cause is in that process."""
+class PeerLost(RuntimeError):  # noqa: N818 - the name describes the event
+    """The connection to another process was lost. The cause is in that process."""
 
 
 @dataclass(eq=False)
@@ -105,23 +105,32 @@ class World:
         return rank_rows(global_batch_size, self.rank, self.size)
 
     def step_rng(self, generator: torch.Generator, rows: int) -> StepRNG:
-        """A step's random numbers for this rank's `rows` rows of the global batch; all generators advance equally."""
+        """A step's random numbers for this rank's `rows` rows of the global batch.
+
+        The generators of all ranks advance equally.
+        """
         whole = StepRNG(generator, rows * self.size)
         return whole.of(slice(self.rank * rows, (self.rank + 1) * rows))
 
     def sum_gradients(self, model: nn.Module) -> None:
-        """Replaces the model's gradients with their sums over ranks. Call after a step's last backward pass."""
+        """Replaces the model's gradients with their sums over ranks.
+
+        Must be called after a step's last backward pass.
+        """
         if self.size > 1:
-            with _lost_peers_named():
+            with _as_peer_lost():
                 sum_gradients([p for p in model.parameters() if p.requires_grad])
 
     def sum(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Sums small tensors over ranks; all ranks must pass them in the same order. float64 if several ranks."""
+        """Sums small tensors over ranks. All ranks must pass them in the same order.
+
+        With more than one rank, the sums are float64.
+        """
         if self.size == 1 or not figures:
             return dict(figures)
         # One all-reduce for all tensors, on the host, where the sums are used. float64 is exact for counts up to 2^53.
         packed = torch.cat([value.detach().cpu().double().reshape(-1) for value in figures.values()])
-        with _lost_peers_named():
+        with _as_peer_lost():
             dist.all_reduce(packed)
         parts = packed.split([value.numel() for value in figures.values()])
         return {
@@ -134,7 +143,7 @@ class World:
         if self.size == 1:
             return numbers
         packed = torch.tensor(numbers, dtype=torch.float64)
-        with _lost_peers_named():
+        with _as_peer_lost():
             dist.all_reduce(packed, op=dist.ReduceOp.MAX)
         return tuple(packed.tolist())
 
@@ -146,7 +155,7 @@ class World:
         own = rows.detach().contiguous()
         sent = (own.cpu() if self.through_host else own).reshape(-1).view(torch.uint8)
         parts = [torch.empty_like(sent) for _ in range(self.size)]
-        with _lost_peers_named():
+        with _as_peer_lost():
             dist.all_gather(parts, sent)
         shape = (self.size * len(own), *own.shape[1:])
         return torch.cat(parts).view(own.dtype).reshape(shape).to(rows.device)
@@ -157,7 +166,7 @@ class World:
             return [data]
         lengths = torch.zeros(self.size, dtype=torch.int64)
         lengths[self.rank] = len(data)
-        with _lost_peers_named():
+        with _as_peer_lost():
             dist.all_reduce(lengths)
             own = torch.zeros(max(1, int(lengths.max())), dtype=torch.uint8)
             own[: len(data)] = _as_tensor(data)
@@ -165,44 +174,47 @@ class World:
             dist.all_gather(parts, own)
         return [part[:n].numpy().tobytes() for part, n in zip(parts, lengths.tolist(), strict=True)]
 
-    def share_bytes(self, data: bytes) -> bytes:
+    def broadcast_bytes(self, data: bytes) -> bytes:
         """Broadcasts rank 0's bytes to every rank; the other ranks' argument is ignored."""
         if self.size == 1:
             return data
         length = torch.tensor([len(data)])
-        with _lost_peers_named():
+        with _as_peer_lost():
             dist.broadcast(length, 0)
             sent = _as_tensor(data) if self.is_first else torch.empty(int(length), dtype=torch.uint8)
             if sent.numel():
                 dist.broadcast(sent, 0)
         return sent.numpy().tobytes()
 
-    def share_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def broadcast_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Broadcasts rank 0's tensors to every rank, in host memory; the other ranks' argument is ignored."""
         if self.size == 1:
             return dict(tensors)
         kinds = {name: (list(t.shape), str(t.dtype).removeprefix("torch.")) for name, t in tensors.items()}
         shared: dict[str, Tensor] = {}
-        for name, (shape, dtype) in json.loads(self.share_bytes(json.dumps(kinds).encode())).items():
+        for name, (shape, dtype) in json.loads(self.broadcast_bytes(json.dumps(kinds).encode())).items():
             tensor = torch.empty(shape, dtype=getattr(torch, dtype))
             if self.is_first:
                 tensor = tensors[name].detach().cpu().contiguous()
             if tensor.numel():
-                with _lost_peers_named():
+                with _as_peer_lost():
                     dist.broadcast(tensor.reshape(-1).view(torch.uint8), 0)
             shared[name] = tensor
         return shared
 
     def ask_rank_0(self, question: Callable[[], bool]) -> bool:
         """Calls `question` on rank 0 only and broadcasts the answer to every rank."""
-        return self.share_bytes(b"yes" if self.is_first and question() else b"") == b"yes"
+        return self.broadcast_bytes(b"yes" if self.is_first and question() else b"") == b"yes"
 
     @torch.no_grad()
-    def start_alike(self, *groups: Mapping[str, Tensor]) -> None:
-        """Copies rank 0's values into these tensors. Equal seeds may give different numbers on different processors."""
+    def copy_from_rank_0(self, *groups: Mapping[str, Tensor]) -> None:
+        """Copies rank 0's values into these tensors.
+
+        Needed because equal seeds may give different random numbers on different processors.
+        """
         if self.size > 1:
             for tensors in groups:
-                for name, tensor in self.share_tensors(tensors).items():
+                for name, tensor in self.broadcast_tensors(tensors).items():
                     tensors[name].copy_(tensor)
 
 
@@ -215,8 +227,8 @@ def _as_tensor(data: bytes) -> Tensor:
 
 
 @contextmanager
-def _lost_peers_named() -> Iterator[None]:
-    # When a connection breaks, backends raise RuntimeError or a subclass that depends on the version.
+def _as_peer_lost() -> Iterator[None]:
+    # When a connection breaks, backends raise RuntimeError, or a subclass that depends on their version.
     try:
         yield
     except PeerLost:

@@ -33,7 +33,7 @@ from hrm_cli.checkpoints.model_files import (
 )
 from hrm_cli.checkpoints.regime import knowledge_text
 from hrm_cli.config.presets import list_presets, load_preset
-from hrm_cli.config.redact import ELSEWHERE, redact_document, redact_yaml, redacted, source_name
+from hrm_cli.config.redact import PORTABLE_PREFIXES, redact_document, redact_yaml, redacted, source_name
 from hrm_cli.config.resolved import diff_presets, resolved_yaml
 from hrm_cli.config.schema import Preset
 from hrm_cli.data.format import Dataset
@@ -386,7 +386,7 @@ def _training(model: ModelCard, publication: Publication) -> str:
 
 def _checkpoint_name(checkpoint: str) -> str:
     # A local path of the training machine means nothing to others.
-    known = checkpoint.startswith(ELSEWHERE)
+    known = checkpoint.startswith(PORTABLE_PREFIXES)
     return f"`{checkpoint}`" if known else "another checkpoint, which is not published here"
 
 

@@ -1,8 +1,8 @@
 """The interface of a puzzle domain. All other code handles Sudoku, ARC, mazes and own puzzles through it.
 
-A domain knows everything about its puzzles and nothing about models. Tokens are uint8 arrays of length `seq_len`;
-0 is always padding. Symmetries map solvable puzzles to solvable puzzles. Augmentation, test-time augmentation and
-evaluation all apply them through `TokenSymmetries`.
+A domain defines tokens, text formats, rules and symmetries of its puzzles. It does not depend on models. Tokens are
+uint8 arrays of length `seq_len`, and 0 is always padding. Symmetries map solvable puzzles to solvable puzzles.
+Augmentation, test-time augmentation and evaluation all apply them through `TokenSymmetries`.
 
 Letters in shapes: n puzzles, S tokens of a puzzle, V vocabulary.
 """
@@ -34,7 +34,7 @@ class Puzzle:
     grid: Grid
     """The domain's own cells, `[rows, columns]` (Sudoku: 0 for blank, else the digit)."""
     solution: Grid | None = None
-    """The solution given by the source, if any; not verified."""
+    """The solution given by the source, if any. It is not verified."""
     where: str = ""
     """File and line for messages: `file.txt:3`."""
     source: str = ""
@@ -42,7 +42,7 @@ class Puzzle:
     rating: float | None = None
     """The difficulty rating given by the source, if any."""
     domain: str = ""
-    """Name of the domain whose reader read it: a 9×9 maze is not a Sudoku."""
+    """Name of the domain whose reader read it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether an answer obeys the rules; `reason` names the first rule violation (empty if ok)."""
+    """Whether an answer obeys the rules. `reason` describes the first rule violation (empty if `ok`)."""
 
     ok: bool
     reason: str = ""
@@ -79,7 +79,7 @@ class Diagnosis:
     solutions: int
     """0, 1, or 2 for more than one."""
     reason: str = ""
-    """Why there is not exactly one solution, as text (the first contradiction among the givens, …)."""
+    """The reason why there is not exactly one solution, such as the first contradiction among the givens."""
     difficulty: int = 0
     """The domain's own measure of difficulty (Sudoku: branches explored; mazes: moves of the shortest path)."""
     solution: Grid | None = field(default=None, compare=False)
@@ -90,13 +90,13 @@ class Diagnosis:
 class TokenSymmetries:
     """n symmetries of a domain with a fixed grid size, as arrays: out[i, s] = tokens[i, in[i, cells[i, s]]].
 
-    Invertible and composable; row i applies to puzzle i (input and solution alike).
+    They can be inverted and composed. Row i applies to both the input and the solution of puzzle i.
     """
 
     cells: NDArray[np.int32]
-    """Source cell of each output cell, `[n, S]`; each row is a permutation."""
+    """Source cell of each output cell, `[n, S]`. Each row is a permutation."""
     tokens: NDArray[np.uint8]
-    """New token of each old token, `[n, V]`; each row is a permutation that keeps padding and blanks."""
+    """New token of each old token, `[n, V]`. Each row is a permutation that keeps padding and blanks."""
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -107,7 +107,7 @@ class TokenSymmetries:
 
     def apply(self, tokens: Tokens) -> Tokens:
         """The augmented copies of `tokens` `[n, S]` (or `[S]`, for one puzzle under n symmetries) as `[n, S]`."""
-        # Flat indices are several times faster than take_along_axis; dataset building spends its time here.
+        # Dataset building spends most of its time here. Flat indices are several times faster than take_along_axis.
         rows = np.arange(len(self))[:, None]
         source = np.broadcast_to(tokens, self.cells.shape).reshape(-1)
         moved = np.take(source, self.cells + rows * self.cells.shape[1])
@@ -117,7 +117,7 @@ class TokenSymmetries:
         return np.take(self.tokens.reshape(-1), moved + rows * vocabulary)
 
     def apply_both(self, inputs: Tokens, labels: Tokens) -> tuple[Tokens, Tokens]:
-        """Applies the symmetries to puzzles and answers `[n, S]` in one pass: much faster than two `apply` calls."""
+        """Applies the symmetries to puzzles and answers `[n, S]` in one pass, much faster than two `apply` calls."""
         from hrm_cli.puzzles.compiled import apply_both
 
         moved = np.empty(self.cells.shape, np.uint8), np.empty(self.cells.shape, np.uint8)
@@ -159,25 +159,25 @@ class Domain(Protocol):
         """The domain as text for messages: `9×9 Sudoku`."""
 
     def parse(self, text: str, where: str = "") -> Puzzle:
-        """One puzzle from its one-line text. Raises PuzzleError naming `where`."""
+        """Parses a puzzle from one line of text. Raises PuzzleError, with `where`."""
 
     def encode(self, grid: Grid) -> Tokens:
         """Tokens `[S]` of a grid. Raises PuzzleError if the grid does not fit this domain."""
 
     def decode(self, tokens: Tokens) -> Grid:
-        """The grid of tokens `[S]`; tokens that do not represent a cell become blanks."""
+        """The grid of tokens `[S]`. Tokens that do not represent a cell become blanks."""
 
     def text(self, grid: Grid) -> str:
         """The grid as one line of text, the format of written answers."""
 
     def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
-        """`count` symmetries drawn uniformly from the domain's whole group."""
+        """Samples `count` symmetries uniformly from the domain's whole group."""
 
     def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
         """Whether `answer` solves `puzzle` according to the rules, independent of any stored solution."""
 
     def diagnose(self, puzzle: Grid) -> Diagnosis:
-        """How many solutions a puzzle has, by exact search."""
+        """The number of solutions of a puzzle, found by exact search."""
 
     def lines(self, grid: Grid) -> Sequence[str]:
         """The grid drawn in plain characters, one string per line."""
@@ -199,7 +199,7 @@ class BulkDomain(Domain, Protocol):
     """A domain for which datasets can be built: it has batched versions of the same operations."""
 
     solver_is_fast: bool
-    """Whether solving every puzzle of a source costs no more than reading it."""
+    """Whether solving a puzzle takes no longer than reading it."""
 
     def encode_all(self, cells: Grid) -> Tokens:
         """Tokens `[n, S]` of cells `[n, S]`. The grids must come from the parser or the generator."""
@@ -208,12 +208,16 @@ class BulkDomain(Domain, Protocol):
         """Solves puzzles `[n, S]`. Releases the GIL, so that several threads can work at once."""
 
     def verify_all(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.bool_]:
-        """Which answers `[n, S]` a model should learn: they are correct and, if a quality measure exists, optimal."""
+        """Which answers `[n, S]` are correct and, if the domain has a quality measure, optimal.
+
+        Models learn only these.
+        """
 
     def violations(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
-        """How wrong answers `[n, S]` of any tokens are, `[n]`.
+        """The number of rule violations in answers `[n, S]` with any tokens, as `[n]`.
 
-        0 if `verify_all` holds, 1 if `verify` is ok but a better answer exists, else 1 + the number of rule violations.
+        0: `verify_all` accepts the answer. 1: `verify` accepts it, but a better answer exists. Otherwise 1 + the number
+        of rule violations.
         """
 
     def canonical(self, tokens: Tokens) -> list[bytes]:
@@ -224,14 +228,14 @@ class PinningDomain(BulkDomain, Protocol):
     """A domain whose blank cells can be filled in one by one. Search at inference needs these operations."""
 
     def pin(self, tokens: Tokens, cell: int, token: int) -> Tokens:
-        """The puzzle `[S]` with one more given; `tokens` is not modified."""
+        """Returns the puzzle `[S]` with one more given. Does not modify `tokens`."""
 
     def refuted(self, puzzles: Tokens) -> NDArray[np.bool_]:
         """Which puzzles `[n, S]` constraint propagation alone proves unsolvable, without search, `[n]`."""
 
 
 def can_pin(domain: Domain) -> bool:
-    """Whether search works on a domain: its answers fill the blank cells of puzzles, and its rules can check them."""
+    """Whether a domain supports search: answers fill the blank cells of puzzles, and rules can check them."""
     return domain.blank_token is not None and hasattr(domain, "pin") and hasattr(domain, "violations")
 
 
@@ -247,7 +251,7 @@ class DomainEntry:
 
 
 OWN_PUZZLES = "grids"
-"""The domain of puzzles without rules: answers are given, not verified."""
+"""The domain of puzzles without rules. Their answers cannot be verified."""
 
 DOMAINS: dict[str, DomainEntry] = {
     "sudoku": DomainEntry(
@@ -275,26 +279,28 @@ def make_domain(name: str, **facts: Any) -> Domain:
     accepted = list(inspect.signature(factory).parameters)
     for option, value in facts.items():
         if option not in accepted:
-            raise ConfigError(f"domain {name}: unknown option {option!r:.80}; it takes {', '.join(accepted)}")
+            raise ConfigError(
+                f"domain {name}: unknown option {option!r:.80}; accepted: {', '.join(accepted)}"
+            )
         if option in entry.lists:
             if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
-                raise ConfigError(f"domain {name}: {option} is {value!r:.40}; a list of texts is expected")
+                raise ConfigError(f"domain {name}: {option}: found {value!r:.40}; expected a list of strings")
         elif value is not None and type(value) is not int:
-            raise ConfigError(f"domain {name}: {option} is {value!r:.40}; a whole number is expected")
+            raise ConfigError(f"domain {name}: {option}: found {value!r:.40}; expected a whole number")
     domain: Domain = factory(**{**entry.defaults, **facts})
     return domain
 
 
-def parse_domain(stated: Any) -> Domain | None:
-    """The domain stored in a file as `{"name": "sudoku", "size": 9}`; None if the file stores none.
+def parse_domain(stored: Any) -> Domain | None:
+    """Creates the domain that a file stores as `{"name": "sudoku", "size": 9}`; None if the file stores none.
 
     Raises ConfigError for anything else.
     """
-    if not stated and (stated is None or isinstance(stated, Mapping)):
+    if not stored and (stored is None or isinstance(stored, Mapping)):
         return None
-    if not isinstance(stated, Mapping) or not all(isinstance(key, str) for key in stated):
-        raise ConfigError(f"domain {stated!r:.80}: an object with a name is expected")
-    options = dict(stated)
+    if not isinstance(stored, Mapping) or not all(isinstance(key, str) for key in stored):
+        raise ConfigError(f"domain {stored!r:.80}: expected an object with a name")
+    options = dict(stored)
     return make_domain(options.pop("name", None), **options)
 
 
@@ -317,6 +323,6 @@ def infer_relations(vocab_size: int, seq_len: int) -> Relations:
     if relations is None:
         raise ConfigError(
             f"arch.mixer units needs a domain that declares relations between its cells, such as Sudoku; none with "
-            f"{vocab_size} tokens and {seq_len} cells does. Take arch.mixer=attention"
+            f"{vocab_size} tokens and {seq_len} cells declares any. Use arch.mixer=attention"
         )
     return relations

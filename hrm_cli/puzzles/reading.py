@@ -34,12 +34,12 @@ READERS = {
 
 EXPECTED = "expected Sudoku digits (one line, a grid or CSV) with . 0 _ * - ? or x for blanks, or a maze drawn with #"
 
-OPENING = 50
-"""Lines examined before the first puzzle is parsed, not counting blank lines and comments."""
-BELOW = 10
-"""Lines below a possible CSV header that are used to decide whether it is one."""
-MOST_OPENING = 1_000
-"""Lines examined before the first puzzle is parsed, counting blank lines and comments."""
+EXAMINED_LINES = 50
+"""Number of lines examined to detect the format, without blank lines and comments."""
+HEADER_LOOKAHEAD = 10
+"""Number of lines below a possible CSV header that are used to decide whether it is one."""
+MAX_EXAMINED = 1_000
+"""Number of lines examined to detect the format, including blank lines and comments."""
 
 
 COLUMNS = {
@@ -48,10 +48,10 @@ COLUMNS = {
     "rating": ("rating", "difficulty"),
     "source": ("source",),
 }
-"""Accepted column names for each property of a puzzle, the preferred name first."""
+"""Accepted column names for each property of a puzzle. The preferred name comes first."""
 
 LONGEST_FIELD = LONGEST_LINE
-"""Largest number of characters in a CSV cell; the largest maze has a million."""
+"""Maximum number of characters in a CSV cell. The largest maze has a million."""
 csv.field_size_limit(2 * LONGEST_FIELD)
 
 NumberedLine = tuple[int, str | TooLong]
@@ -103,9 +103,9 @@ def cells_of(line: str, delimiter: str) -> list[str]:
 def find_header(
     line: str, following: Sequence[str], name: str, readers: Sequence[CellReader]
 ) -> Header | None:
-    """Parses a line as the header of a CSV file. Returns None if the lines that follow show that it is only a title.
+    """Parses a line as the header of a CSV file. Returns None if the following lines show that it is only a title.
 
-    Raises PuzzleError if the line names columns but none of them holds puzzles.
+    Raises PuzzleError if the line is a header without a column of puzzles.
     """
     for delimiter in ",;\t":
         names = [cell.strip().lower() for cell in cells_of(line.removeprefix("#"), delimiter)]
@@ -163,7 +163,7 @@ def _rows(lines: Iterator[NumberedLine], header: Header) -> Iterator[NumberedLin
             or length + len(line) > LONGEST_FIELD
             or 1 < header.width == len(cells_of(line, header.delimiter))
         ):
-            # An unclosed quotation mark must not swallow the rows that follow.
+            # An unclosed quotation mark must not include the following rows in the cell.
             yield number, "\n".join(row)
             is_open = False
         if isinstance(line, TooLong):
@@ -182,10 +182,10 @@ def _rows(lines: Iterator[NumberedLine], header: Header) -> Iterator[NumberedLin
 
 
 def _puzzle(row: list[str], columns: dict[str, int], reader: CellReader, where: str) -> Puzzle:
-    """Parses one row. Raises PuzzleError if it holds no valid puzzle."""
+    """Parses one row. Raises PuzzleError if it contains no valid puzzle."""
     cells = {key: row[column] for key, column in columns.items() if column < len(row)}
     if "question" not in cells:
-        raise PuzzleError(f"{len(row)} columns; the puzzle is expected in column {columns['question'] + 1}")
+        raise PuzzleError(f"{len(row)} columns; expected the puzzle in column {columns['question'] + 1}")
     grid = reader.piece(cells["question"])
     answer = cells.get("answer")
     return Puzzle(
@@ -228,12 +228,12 @@ def read_puzzles(
     size: int | None = None,
     skipped: SkippedLines | None = None,
 ) -> Iterator[Item]:
-    """The puzzles of a file or a stream, in order, with an `Unreadable` for every piece that is not a valid puzzle.
+    """Reads the puzzles of a file or a stream, in order. An invalid puzzle gives an `Unreadable`.
 
-    `domain` names the domain; None detects it from the first lines. With `size`, puzzles of other sizes are errors.
-    `skipped` counts the lines that are not part of a puzzle. When the first item is requested, raises PuzzleError
-    naming the file if it is missing, a folder, unreadable or binary, and ConfigError for an unknown domain or size.
-    Raises PuzzleError after the last line if no item was found.
+    `domain` is the name of the domain; None detects it from the first lines. With `size`, puzzles of other sizes are
+    errors. `skipped` counts the lines that are not part of a puzzle. Raises PuzzleError if the file is missing, a
+    folder, unreadable or binary, and ConfigError for an unknown domain or size, both when the first item is requested.
+    Raises PuzzleError after the last line if the file contains no puzzle.
     """
     if isinstance(source, Path):
         name = str(source)
@@ -271,10 +271,8 @@ def _read(
             found = True
             yield item
     if not found:
-        why = (
-            f"; {skipped}" if skipped.count else " (nothing but blank lines, rules and comments, if anything)"
-        )
-        raise PuzzleError(f"{name}: holds no puzzle{why}; {EXPECTED}")
+        why = f"; {skipped}" if skipped.count else " (only blank lines, rules and comments, or nothing)"
+        raise PuzzleError(f"{name}: contains no puzzle{why}; {EXPECTED}")
 
 
 def _items(
@@ -283,19 +281,19 @@ def _items(
     numbered = enumerate(lines_of(stream, name), start=1)
     readers = _readers(domain, size)
     opening: list[NumberedLine] = []
-    told = 0
+    examined = 0
     for number, line in numbered:
         opening.append((number, line))
         if not isinstance(line, TooLong) and (
             not line.strip() or all(reader.is_comment(line) for reader in readers)
         ):
             # Keep only the last lines of leading comments, however many there are.
-            if not told and len(opening) > OPENING:
+            if not examined and len(opening) > EXAMINED_LINES:
                 del opening[0]
-            if len(opening) <= MOST_OPENING:
+            if len(opening) <= MAX_EXAMINED:
                 continue
-        told += 1
-        if told == OPENING or len(opening) > MOST_OPENING:
+        examined += 1
+        if examined == EXAMINED_LINES or len(opening) > MAX_EXAMINED:
             break
     header, place = _find_header(opening, name, readers)
     texts = [line for _, line in opening[place:] if isinstance(line, str)]
@@ -307,7 +305,7 @@ def _items(
     if header is not None:
         yield from _named(csv_puzzles(lines, header, reader, name), reader)
         return
-    # If the domain is still unknown, the first line that another reader recognizes decides.
+    # If the domain is still unknown, the first line that another reader recognizes determines it.
     others = [] if likely else [other for other in readers if other is not reader]
     for number, text in lines:
         found: Iterator[Item | Skipped]
@@ -336,14 +334,14 @@ def _find_header(
 ) -> tuple[Header | None, int]:
     """The header of a CSV file and the number of lines up to its end; None and 0 if there is no header.
 
-    Comments may stand above it, and its own first column may be called `#`.
+    There may be comments above the header. Its first column may be called `#`.
     """
     filled = [(place, line) for place, (_, line) in enumerate(opening, start=1) if str(line).strip()]
     texts = [line for _, line in filled if isinstance(line, str)]
     for number, (place, line) in enumerate(filled):
         if isinstance(line, TooLong):
             break
-        below = texts[number + 1 : number + 1 + BELOW]
+        below = texts[number + 1 : number + 1 + HEADER_LOOKAHEAD]
         is_comment = line.startswith("#")
         if is_comment and not (below and any(delimiter in line for delimiter in ",;\t")):
             continue

@@ -1,7 +1,7 @@
 """Relations of a puzzle: which cells form units, and which tokens are interchangeable symbols.
 
-A mixer can use the relations that a domain declares (`arch.mixer: units`). They state which cells form a unit, not
-the rule that holds in it; the model learns the rule.
+A mixer can use the relations that a domain declares (`arch.mixer: units`). They state which cells form a unit, but not
+the rule for its cells. The model learns the rule.
 
 Letters in shapes: S cells, D symbols, U units, N cells of a unit, C classes of units.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 class Relations:
     """Units of cells and interchangeable symbols.
 
-    A symmetry may permute the units within a class, not across classes.
+    A symmetry may permute units within a class, but not across classes.
     """
 
     seq_len: int

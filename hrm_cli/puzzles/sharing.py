@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 _PIECES_PER_THREAD = 2
-"""Pieces per thread: attempts take different times, and a thread that finishes early takes another piece."""
+"""Pieces per thread. Attempts take different times, so a thread that finishes early takes another piece."""
 
 
 class SharedAttempts(Generic[T]):

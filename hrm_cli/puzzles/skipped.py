@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-NAMED = 20
-"""Number of lines that are listed; further lines are only counted."""
+MAX_LISTED = 20
+"""Maximum number of lines that are listed. Further lines are only counted."""
 
 
 @dataclass
@@ -25,12 +25,12 @@ class SkippedLines:
         """Counts the line at `where`, for example `file.txt:3`."""
         self.count += 1
         number = where.rpartition(":")[2]
-        if len(self.first) < NAMED and number.isdecimal():
+        if len(self.first) < MAX_LISTED and number.isdecimal():
             self.first.append(int(number))
             self.where.append(where)
 
     def document(self) -> dict[str, Any]:
-        """The JSON record; it has the same keys as the records of puzzles."""
+        """The JSON record. It has the same keys as the records of puzzles."""
         return {
             "index": None,
             "status": "skipped",

@@ -10,8 +10,8 @@ from typing import IO, cast
 from hrm_cli.errors import PuzzleError
 
 LONGEST_LINE = 1 << 20
-"""Largest number of characters of a line; puzzles are shorter. Longer lines are skipped."""
-MOST_OF_A_LINE = 1 << 28
+"""Maximum number of characters in a line. Puzzles are shorter, and longer lines are skipped."""
+ENDLESS_LINE = 1 << 28
 """Number of characters without a line end after which reading stops with an error."""
 CHUNK = 1 << 16
 """Bytes per read."""
@@ -54,7 +54,7 @@ def _text(raw: bytes) -> str:
 
 
 def _raw_lines(stream: IO[str] | IO[bytes], name: str) -> Iterator[str | bytes | TooLong]:
-    # Process what has arrived without waiting for a full block, so that typed puzzles are answered line by line.
+    # `read1` returns available data without waiting for a full block, so typed puzzles are answered line by line.
     read = cast(Callable[[int], str | bytes], getattr(stream, "read1", stream.read))
     rest = read(CHUNK)
     dropped = 0
@@ -74,9 +74,9 @@ def _raw_lines(stream: IO[str] | IO[bytes], name: str) -> Iterator[str | bytes |
             _refuse_binary(rest, name)
             dropped += len(rest) - 1
             rest = rest[-1:]
-            if dropped > MOST_OF_A_LINE:
+            if dropped > ENDLESS_LINE:
                 raise PuzzleError(
-                    f"{name}: a line of more than {MOST_OF_A_LINE:,} characters; not a puzzle file"
+                    f"{name}: a line of more than {ENDLESS_LINE:,} characters; not a puzzle file"
                 )
         more = read(CHUNK)
         if not more:

@@ -1,1 +1,1 @@
-"""A run folder: its request, lock, configuration, status, records, plan, and the run itself."""
+"""Training runs: request, folder and lock, configuration, status, records, plan and execution."""

@@ -20,7 +20,7 @@ DEFAULT_PRESET = "tiny"
 
 
 def load_configuration(name_or_path: str, overrides: Sequence[str] | None = None) -> Preset:
-    """The resolved preset of `--preset NAME KEY=VALUE…`. Raises ConfigError listing every problem."""
+    """Loads the preset of `--preset NAME KEY=VALUE…`. Raises ConfigError, which lists every problem."""
     return load_preset(name_or_path, overrides or (), _name_checks())
 
 
@@ -70,6 +70,6 @@ def domain_of(data: DataConfig) -> Domain:
     from hrm_cli.puzzles.domain import OWN_PUZZLES, make_domain
 
     if data.domain == OWN_PUZZLES:
-        return make_domain(data.domain)  # raises ConfigError: only a dataset knows its sizes
+        return make_domain(data.domain)  # raises ConfigError, because only a dataset determines the sizes
     # Without a size, every domain uses its default size.
     return make_domain(data.domain, **({} if data.size is None else {"size": data.size}))

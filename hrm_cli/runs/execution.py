@@ -46,7 +46,7 @@ FindDevice = Callable[[str], torch.device]
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """A run that has ended."""
+    """The result of a run."""
 
     folder: Path
     plan: Plan
@@ -90,9 +90,9 @@ def run_training(
     device: torch.device | None = None,
     find_device: FindDevice = resolve_device,
 ) -> RunOutcome:
-    """Trains, with metrics.jsonl in the run's folder; `reporter` gets notes and progress.
+    """Trains a prepared run and writes metrics.jsonl to its folder. `reporter` receives notes and progress.
 
-    Every rank of `world` calls it, with a device of its own; rank 0 alone reports and writes.
+    Every rank of `world` must call this function, with its own device. Only rank 0 reports and writes.
     """
     preset, dataset = prepared.preset, prepared.dataset
     reporter = (reporter or Reporter()) if world.is_first else Silent()
@@ -128,7 +128,7 @@ def run_training(
             reporter.note(f"{prepared.folder}: no checkpoint yet; starts from the beginning")
         start_new(state, preset.train, facts)
         averages = {} if state.average is None else state.average.parameters
-        world.start_alike(state.model.state_dict(), averages)
+        world.copy_from_rank_0(state.model.state_dict(), averages)
         if preset.train.init_from is not None:
             reporter.note(f"Starts from the weights of {preset.train.init_from}.")
     freeze(state, preset.train)
@@ -142,7 +142,7 @@ def run_training(
     if is_begun:
         adopt_checkpoint(prepared.folder, state, world)
     if prepared.resumed and world.is_first:
-        # Written last, when no check can fail any more. Overrides then also apply to later resumes.
+        # Written last, after all checks. Overrides then also apply to later resumes.
         write_configuration(prepared.folder, preset)
     with reporter.progress("training", plan.total_steps, start=state.step) as display:
         listeners: list[Listener] = [
@@ -156,7 +156,7 @@ def run_training(
         evaluation = _evaluation(prepared, world, evaluated.append)
         if evaluation is None and (prepared.dataset.directory / "test").is_dir():
             reporter.note(
-                "Note: the test puzzles have no answers: nothing is evaluated, and the run has no best checkpoint"
+                "Note: the test puzzles have no answers, so nothing is evaluated and the run has no best checkpoint"
             )
         run = Run(prepared.folder, preset, facts, plan, batches, evaluation, watching, world)
         with RunStatus(prepared.folder, plan.total_steps) if world.is_first else nullcontext() as status:
@@ -201,7 +201,7 @@ def plan_of(
     folder: Path | None = None,
     world_size: int = 1,
 ) -> RunPlan:
-    """The plan of the run; `folder` overrides the folder whose free disk space is checked."""
+    """The plan of the run. `folder` is the folder whose free disk space is checked, by default the run's folder."""
     dtype = str(state.model.core.dtype).removeprefix("torch.")
     return plan_run(
         prepared.preset,
@@ -223,22 +223,22 @@ def _evaluation(prepared: PreparedRun, world: World, on_result: Callable[[Evalua
         result = evaluate(model, test, config, world=world)
         on_result(result)
         figures = result.figures()
-        # The end of a run reports it (`RunOutcome`); loggers accept only numbers.
+        # Loggers accept only numbers. `RunOutcome` contains the drift.
         del figures["drift"]
-        # Flattened to numbers by name, the form that every logger accepts.
+        # Results by set are flattened for the same reason.
         sets = figures.pop("by_set", {})
         return figures | {f"exact_accuracy/{name}": part["exact_accuracy"] for name, part in sets.items()}
 
     return on_test_split
 
 
-LONGEST = 60.0
-"""Maximum seconds of measurement; slow machines measure fewer steps."""
+MAX_SECONDS = 60.0
+"""Maximum duration of the measurement in seconds. Slow machines measure fewer steps."""
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """The plan of a run, and how long its steps take here."""
+    """The plan of a run, and the duration of its steps on this machine."""
 
     plan: RunPlan
     step_seconds: float
@@ -276,10 +276,10 @@ def plan_and_measure(
     on_plan: Callable[[RunPlan], None] | None = None,
     find_device: FindDevice = resolve_device,
 ) -> DryRun:
-    """Plans the run and measures its first steps; `on_plan` is passed the plan before that.
+    """Plans the run and measures its first steps. Calls `on_plan` with the plan before the measurement.
 
-    A dataset that is built for it lies in a temporary folder meanwhile. Raises what `prepare_run` raises, and
-    ConfigError for a run that is resumed.
+    If a dataset must be built, it is in a temporary folder. Raises the errors of `prepare_run`, and ConfigError if the
+    request resumes a run.
     """
     if request.resume is not None:
         raise ConfigError("--dry-run: plans a new run; omit --resume")
@@ -300,7 +300,7 @@ def plan_and_measure(
 
 
 def _measure(prepared: PreparedRun, state: TrainState, facts: DatasetFacts, plan: Plan) -> tuple[float, int]:
-    """Seconds per step, and how many steps were measured, after one warm-up step."""
+    """Seconds per step, and the number of measured steps, after one warm-up step."""
     preset = prepared.preset
     config = preset.train
     if config.distill_from is not None:
@@ -317,7 +317,7 @@ def _measure(prepared: PreparedRun, state: TrainState, facts: DatasetFacts, plan
         step()
         started = time.perf_counter()
         taken, seconds = 0, 0.0
-        while taken < MEASURED_STEPS and seconds < LONGEST:
+        while taken < MEASURED_STEPS and seconds < MAX_SECONDS:
             step()
             taken += 1
             seconds = time.perf_counter() - started

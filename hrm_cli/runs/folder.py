@@ -34,9 +34,9 @@ STATES = (RUNNING, FINISHED, INTERRUPTED, DIVERGED, FAILED)
 
 
 class RunStatus:
-    """Records that a run is running during the block, and afterwards how it ended.
+    """Records the state `running` while the block runs, and the final state afterwards.
 
-    Write errors (a full disk) are ignored: a run must not fail because of its status.
+    Write errors, such as a full disk, are ignored, because a run must not fail because of its status.
     """
 
     def __init__(self, folder: Path, total_steps: int) -> None:
@@ -51,7 +51,7 @@ class RunStatus:
         return self
 
     def ended(self, reason: str) -> None:
-        """Records why the training loop ended: `finished`, `patience`, `max_minutes` or `interrupted`."""
+        """Records the reason why training ended: `finished`, `patience`, `max_minutes` or `interrupted`."""
         self._state = INTERRUPTED if reason == "interrupted" else FINISHED
         self._reason = reason
 
@@ -87,10 +87,10 @@ def read_status(folder: Path) -> tuple[str, str, int | None]:
     except FileNotFoundError:
         return UNKNOWN, "", None
     if not isinstance(document, dict):
-        raise UnusableFile("an object with state, reason and total_steps is expected")
+        raise UnusableFile("expected an object with state, reason and total_steps")
     state, reason, total = (document.get(name) for name in ("state", "reason", "total_steps"))
     if state not in STATES:
-        raise UnusableFile(f"state is {state!r:.40}; one of {', '.join(STATES)} is expected")
+        raise UnusableFile(f"state: found {state!r:.40}; expected one of {', '.join(STATES)}")
     if not isinstance(reason, str) or type(total) is not int or total < 0:
         raise UnusableFile("reason is not text, or total_steps is not a whole number")
     if state == RUNNING and not is_locked(folder / LOCK_FILE):
@@ -106,8 +106,8 @@ OWN_DATASET = "dataset"
 class RunFolder:
     """A run's folder with its lock: `with RunFolder.new(path) as folder:`.
 
-    If the block raises an error that the user can fix before training has started, a new folder is removed with its
-    content, so that the command can be repeated. Raises ConfigError if another process trains in the folder.
+    If the block raises an HRMError before training has started, a new folder and its content are removed, so that the
+    command can be repeated. Raises ConfigError if another process trains in the folder.
     """
 
     def __init__(self, path: Path, new_folders: list[Path]) -> None:
@@ -127,14 +127,14 @@ class RunFolder:
 
     @classmethod
     def new(cls, path: Path) -> RunFolder:
-        """An empty folder, created if missing. Raises ConfigError if it contains anything."""
+        """Locks an empty folder, creating it if missing. Raises ConfigError if it is not empty."""
         if path.exists() and not path.is_dir():
             raise _already_there(path)
         missing = [folder for folder in (path, *path.absolute().parents) if not folder.exists()]
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"{path}: cannot be made ({error.strerror})") from None
+            raise ConfigError(f"{path}: cannot be created ({error.strerror})") from None
         folder = cls(path, missing)
         if any(_counts(entry) for entry in path.iterdir()):
             folder.close()
@@ -144,7 +144,7 @@ class RunFolder:
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
-        """The folder of an existing run. Raises CheckpointError if there is none."""
+        """Locks the folder of an existing run."""
         return cls(path, [])
 
     def __enter__(self) -> RunFolder:

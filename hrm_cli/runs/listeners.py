@@ -47,11 +47,11 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 def make_trackers(folder: Path, preset: Preset, warn: Callable[[str], None]) -> list[Listener]:
-    """The trackers that a configuration names."""
+    """Creates the trackers in `train.loggers`."""
     made: list[Listener] = []
     for name in preset.train.loggers:
         tracker: Listener = TensorBoard(folder) if name == "tensorboard" else WeightsAndBiases(folder, preset)
-        made.append(Harmless(name, tracker, warn))
+        made.append(FailSafe(name, tracker, warn))
     return made
 
 
@@ -75,14 +75,14 @@ class TensorBoard(Listener):
         """Opens a new event file, which makes TensorBoard purge earlier events after `step`."""
         from tensorboardX import SummaryWriter
 
-        # Files are named by the second: one opened within the same second must not replace another.
+        # File names contain the time in seconds. The number keeps files of the same second apart.
         number = len(list(self._folder.iterdir())) if self._folder.is_dir() else 0
         self._writer = SummaryWriter(
             str(self._folder), purge_step=step + 1 if number else None, filename_suffix=f".{number}"
         )
 
     def logged(self, record: dict[str, Any]) -> None:
-        """Writes the values and flushes them before the next step."""
+        """Writes the values and flushes the file."""
         for name, value in scalars(record).items():
             self._writer.add_scalar(name, value, record["step"])
         self._writer.flush()
@@ -104,7 +104,7 @@ class TensorBoard(Listener):
 class WeightsAndBiases(Listener):
     """A run of Weights & Biases in RUN/wandb, offline unless WANDB_MODE is set.
 
-    A resumed run continues under the same id, which is kept in the folder.
+    A resumed run has the same id, which is stored in the folder.
     """
 
     def __init__(self, folder: Path, preset: Preset) -> None:
@@ -137,7 +137,7 @@ class WeightsAndBiases(Listener):
             config={**redacted(self._preset).model_dump(), "total_steps": plan.total_steps},
             settings=settings,
         )
-        # Steps may be repeated after a rollback: the axis is the record's own step, not wandb's counter.
+        # Steps may be repeated after a rollback, so the axis is the record's step and not wandb's counter.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 
@@ -160,8 +160,8 @@ class WeightsAndBiases(Listener):
         self._run.finish()
 
 
-class Harmless(Listener):
-    """A listener whose failure is reported once and stops the listener, not the run."""
+class FailSafe(Listener):
+    """Wraps a listener. If it fails, a warning is issued, and the listener is disabled."""
 
     def __init__(self, name: str, listener: Listener, warn: Callable[[str], None]) -> None:
         self._name, self._listener, self._warn = name, listener, warn
@@ -198,11 +198,11 @@ class Harmless(Listener):
             call()
         except Exception as error:
             self._works = False
-            self._warn(f"{self._name} is switched off: {type(error).__name__}: {error}")
+            self._warn(f"{self._name} is disabled: {type(error).__name__}: {error}")
 
 
 class ProgressListener(Listener):
-    """Shows loss, exact accuracy on training puzzles and speed next to the bar, and a line for every evaluation."""
+    """Shows loss, exact accuracy on training puzzles and speed next to the bar, and prints a line per evaluation."""
 
     def __init__(self, display: Progress, state: TrainState, reporter: Reporter) -> None:
         self._display, self._state, self._reporter = display, state, reporter
@@ -221,9 +221,9 @@ class ProgressListener(Listener):
         self._display.update(step, f"{self._note}{speed:.1f} steps/s", total)
 
     def logged(self, record: dict[str, Any]) -> None:
-        """Updates the metrics next to the bar; prints a line for an evaluation."""
+        """Updates the metrics next to the bar, or prints a line for an evaluation."""
         if record["kind"] == "train":
-            # Of training puzzles, at the step where they halted: not comparable with the accuracy of an evaluation.
+            # Measured on training puzzles when they halt, so not comparable with the accuracy of an evaluation.
             self._note = f"loss {record['loss']:.3f}, train exact {record['exact_accuracy']:.1%}, "
         elif record["kind"] == "eval":
             self._reporter.note(
@@ -241,7 +241,7 @@ class ProgressListener(Listener):
 
 
 def describe_run(preset: Preset, state: TrainState, plan: Plan, reporter: Reporter) -> None:
-    """Reports the model that will be trained, and the implementations it uses."""
+    """Reports the model to be trained, and the implementations it uses."""
     count = sum(p.numel() for p in state.model.parameters())
     reporter.note(
         f"{preset.arch.core} with {count:,} trainable parameters on {state.model.device} "
@@ -253,13 +253,13 @@ def describe_run(preset: Preset, state: TrainState, plan: Plan, reporter: Report
 
 
 class TimeEstimate(Listener):
-    """Prints the estimated duration after a few steps. The first step is a warm-up and is not measured."""
+    """Prints the estimated duration after a few steps. The first step is not measured, because it is a warm-up."""
 
     def __init__(self, state: TrainState, preset: Preset, facts: DatasetFacts, reporter: Reporter) -> None:
         self._state, self._preset, self._facts, self._reporter = state, preset, facts, reporter
         self._plan: Plan | None = None
         self._warm: float | None = None
-        self._said = False
+        self._is_printed = False
 
     def begin(self, plan: Plan, step: int) -> None:
         """Stores the first step."""
@@ -267,12 +267,12 @@ class TimeEstimate(Listener):
 
     def stepped(self, step: int) -> None:
         """Prints the estimate once enough steps have been taken, if more steps follow."""
-        if self._said or self._plan is None:
+        if self._is_printed or self._plan is None:
             return
         if self._warm is None:
             self._warm, self._first = self._state.seconds, step
         elif step - self._first == MEASURED_STEPS:
-            self._said = True
+            self._is_printed = True
             if step < self._plan.total_steps:
                 each = (self._state.seconds - self._warm) / MEASURED_STEPS
                 left = seconds_left(each, step, self._plan, self._preset, self._facts)

@@ -1,4 +1,4 @@
-"""Which runs of a folder are listed and in which order, and in which settings several runs differ."""
+"""Filters and sorts the runs of a folder, and finds the settings in which runs differ."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOT_SETTINGS = {"purpose"}
 
 
 def ordered(runs: Sequence[RunRecords], by: Order | None) -> list[RunRecords]:
-    """`best`: the highest exact accuracy first; `time`, `step`: the most training first; `name`: by the alphabet."""
+    """Sorts runs. `best`: highest exact accuracy first. `time`, `step`: most training first. `name`: alphabetically."""
     if by == "best":
         return sorted(runs, key=lambda run: run.best["exact_accuracy"] if run.best else -1.0, reverse=True)
     if by == "time":
@@ -27,9 +27,9 @@ def ordered(runs: Sequence[RunRecords], by: Order | None) -> list[RunRecords]:
 
 
 def filtered(runs: Sequence[RunRecords], filters: Sequence[str]) -> list[RunRecords]:
-    """The runs that pass all filters: `state=STATE`, `preset=NAME`, or a pattern for the folder's name.
+    """Returns the runs that match all filters: `state=STATE`, `preset=NAME`, or a pattern for the folder's name.
 
-    Raises ConfigError for a filter that no run can pass.
+    Raises ConfigError for an invalid filter.
     """
     for text in filters:
         key, equals, value = text.partition("=")
@@ -42,24 +42,24 @@ def filtered(runs: Sequence[RunRecords], filters: Sequence[str]) -> list[RunReco
         elif key == "state":
             if value not in _STATES:
                 raise ConfigError(
-                    f"--filter {text}: the states are {', '.join(_STATES)}{closest(value, _STATES)}"
+                    f"--filter {text}: unknown state{closest(value, _STATES)}; accepted: {', '.join(_STATES)}"
                 )
             runs = [run for run in runs if run.state == value]
         elif key == "preset":
             if value not in list_presets():
                 raise ConfigError(f"--filter {text}: no preset of that name{closest(value, list_presets())}")
-            # A run keeps the preset's settings and its purpose, not its name.
+            # A run stores the preset's settings and its purpose, but not its name.
             purpose = load_preset(value).purpose
             runs = [run for run in runs if run.config.get("purpose") == purpose]
         else:
             raise ConfigError(
-                f"--filter {text}: write state=STATE, preset=NAME, or a pattern such as 'tiny-*'"
+                f"--filter {text}: expected state=STATE, preset=NAME, or a pattern such as 'tiny-*'"
             )
     return list(runs)
 
 
 def differing_settings(runs: Sequence[RunRecords]) -> list[tuple[str, list[Any]]]:
-    """Every setting in which the runs differ, by its dotted key, with the value of each run."""
+    """The settings in which the runs differ, as dotted keys, with the value of each run."""
     flat = [_flat(run.config) for run in runs]
     keys = dict.fromkeys(key for one in flat for key in one if key not in _NOT_SETTINGS)
     values = {key: [one.get(key) for one in flat] for key in keys}

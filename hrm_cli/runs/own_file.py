@@ -20,17 +20,17 @@ from hrm_cli.runs.request import TrainRequest
 
 PRESET = "tiny"
 MINUTES = 10
-"""Of training, unless told otherwise."""
+"""Default time limit of training."""
 _SMALL, _MEDIUM = 100, 400
-"""Cells of the largest grid, up to which a size of model is taken."""
-_LOOKED_AT = 1_000
-"""Pairs whose sizes decide."""
+"""Maximum number of cells of the largest grid, for settings of small and of medium size."""
+_EXAMINED = 1_000
+"""Number of pairs whose sizes determine the settings."""
 _GENERATED_FOR_SIZE = 100
-"""Pairs that a generator makes to find the sizes of its grids."""
+"""Number of pairs that a generator makes to determine the sizes of its grids."""
 GENERATED = 5_000
-"""Training pairs that a generator makes, unless told otherwise."""
+"""Default number of training pairs that a generator makes."""
 _EXAMPLES = 2_000_000
-"""Examples to visit at most: the time ends most runs earlier."""
+"""Maximum number of examples to visit. Most runs reach the time limit earlier."""
 
 
 _MLP = ("arch.core=trm", "arch.mixer=mlp", "arch.pos_encodings=none")
@@ -41,26 +41,27 @@ _ATTENTION = ("arch.pos_encodings=learned",)
 class _Survey:
     pairs: int
     cells: int
-    """Of the largest grid among the first pairs."""
+    """Number of cells of the largest grid among the examined pairs."""
     same_sizes: bool
-    """Whether all inputs have one size, and all outputs."""
+    """Whether all inputs have the same size, and all outputs have the same size."""
 
 
 def own_source(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The source of pairs among the arguments of a command, and the other arguments, which are settings.
+    """Splits the arguments of a command into the source of pairs, if any, and settings.
 
     Raises ConfigError if there are several sources.
     """
     sources = [word for word in words if is_source(word)]
     if len(sources) > 1:
         raise ConfigError(
-            f"{' and '.join(sources)}: one source of pairs is expected; a folder can hold several files"
+            f"{' and '.join(sources)}: expected one source of pairs; use a folder for several files"
         )
     return (sources[0] if sources else None), [word for word in words if word not in sources]
 
 
 def own_request(source: str, request: TrainRequest, reporter: Reporter) -> TrainRequest:
-    """The request with the dataset of `source`, and with settings for its size; those that the user gave stay.
+    """Returns the request with the dataset of `source` and with settings for its size. The user's settings take
+    precedence.
 
     Raises ConfigError, DatasetError or PuzzleError.
     """
@@ -83,8 +84,8 @@ def own_request(source: str, request: TrainRequest, reporter: Reporter) -> Train
         survey = survey if pairs is None else replace(survey, pairs=pairs)
         settings += _chosen(survey)
         reporter.note(
-            f"{source}: {survey.pairs:,} pairs, grids of up to {survey.cells:,} cells. Settings for this size, at most "
-            f"{MINUTES} minutes; any can be given, as in train.max_minutes=30"
+            f"{source}: {survey.pairs:,} pairs, grids of up to {survey.cells:,} cells. Using settings for this size, "
+            f"at most {MINUTES} minutes; change them with KEY=VALUE, as in train.max_minutes=30"
         )
     folder = request.output_dir or Path("runs") / f"{_name(source)}-{time.strftime('%Y%m%d-%H%M%S')}"
     return replace(
@@ -110,7 +111,7 @@ def _survey(source: str, columns: Columns) -> _Survey:
     cells = pairs = 0
     shapes: dict[int, set[tuple[int, int]]] = {0: set(), 1: set()}
     with tempfile.TemporaryDirectory() as scratch:
-        # Archives are unpacked only when the dataset is built; for the choice of a model their grids count as small.
+        # Archives are unpacked only when the dataset is built. Here their grids count as small.
         paths = [
             file.path
             for file in pair_files(
@@ -121,23 +122,23 @@ def _survey(source: str, columns: Columns) -> _Survey:
         for path in paths:
             for pair in read_pairs(path, columns):
                 pairs += 1
-                if pairs > _LOOKED_AT:
+                if pairs > _EXAMINED:
                     continue
                 for place, value in enumerate((pair.given, pair.wanted)):
                     words = isinstance(value, str) and holds_words(value)
                     try:
                         grid = cells_of_json(value, words=words)
                     except PuzzleError:
-                        continue  # the build names every such line
+                        continue  # the build reports every such line
                     shapes[place].add((len(grid), len(grid[0])))
                     cells = max(cells, len(grid) * len(grid[0]))
     return _Survey(pairs, cells, all(len(found) == 1 for found in shapes.values()))
 
 
 def _chosen(survey: _Survey) -> list[str]:
-    """Settings by the largest grid: the time of a step grows with its cells, and more than that with attention.
+    """Chooses settings by the size of the largest grid, which determines the time of a step.
 
-    Small grids of one size are mixed by an MLP over the cells, which learns where things go in a few hundred steps.
+    Small grids of a fixed size use an MLP over the cells. It learns positions in a few hundred steps.
     """
     is_small, is_medium = survey.cells <= _SMALL, survey.cells <= _MEDIUM
     batch = 128 if is_small else 64 if is_medium else 16

@@ -1,4 +1,4 @@
-"""The plan of a run, printed before it begins: steps, tokens, FLOPs, memory, disk; and its time, once measured.
+"""The plan of a run, printed before it begins: steps, tokens, FLOPs, memory and disk space. Also its estimated time.
 
 Steps, FLOPs and memory use the same formulas as `hrm params` (`hrm_cli.data.batches`, `hrm_cli.accounting.flops` and
 `hrm_cli.accounting.memory`). Evaluations are not counted.
@@ -29,12 +29,12 @@ _MOMENTS = 2
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The plan of a run; sizes in bytes."""
+    """The plan of a run. Sizes are in bytes."""
 
     steps: int
     epochs: float
     examples: int
-    """Rows trained on: steps × global batch size."""
+    """Number of rows trained on: steps × global batch size."""
     tokens: int
     """Tokens in these rows."""
     trainable: int
@@ -42,13 +42,13 @@ class RunPlan:
     memory: int
     """Memory per process while training on a micro-batch."""
     checkpoint: int
-    """One checkpoint on disk."""
+    """Size of one checkpoint on disk."""
     disk: int
-    """All checkpoints that exist at once: those kept, the best, and the one being written."""
+    """Size of all checkpoints that exist at the same time: those kept, the best, and the one being written."""
     free_disk: int | None
     """Free space on the disk of the run's folder; None if unknown."""
     max_minutes: float | None = None
-    """The time limit, if any; the run may then end before its last step."""
+    """The time limit, if any. The run may then end before its last step."""
 
     @property
     def fits_on_disk(self) -> bool:
@@ -56,7 +56,7 @@ class RunPlan:
         return self.free_disk is None or self.disk <= self.free_disk
 
     def document(self) -> dict[str, Any]:
-        """As `hrm train --dry-run --json` prints it."""
+        """The object `plan` in the output of `hrm train --dry-run --json`."""
         return {**asdict(self), "fits_on_disk": self.fits_on_disk}
 
 
@@ -102,7 +102,7 @@ def plan_run(
     device_type: str = "cpu",
     world_size: int = 1,
 ) -> RunPlan:
-    """The plan of a run that computes in `dtype` and is stored in `folder`, which need not exist."""
+    """The plan of a run with forward dtype `dtype` in `folder`, which may not exist yet."""
     train = preset.train
     cost = cost_of_run(preset, facts, dtype, device_type, world_size=world_size)
     per_example = training_flops(preset.arch, train, facts.vocab_size, facts.seq_len)
@@ -131,9 +131,9 @@ def seconds_left(
     """
     if first_step >= plan.total_steps:
         return 0.0
-    share = first_step / plan.total_steps
-    rest = training_flops(preset.arch, preset.train, facts.vocab_size, facts.seq_len, share)
-    depth = depth_at(share, preset.train.depth_schedule)
+    done = first_step / plan.total_steps
+    rest = training_flops(preset.arch, preset.train, facts.vocab_size, facts.seq_len, done)
+    depth = depth_at(done, preset.train.depth_schedule)
     now = preset.arch.model_copy(update={} if depth is None else {"H_cycles": depth[0], "L_cycles": depth[1]})
     level = preset.train.model_copy(update={"depth_schedule": None})
     step = training_flops(now, level, facts.vocab_size, facts.seq_len)
@@ -159,11 +159,11 @@ def plan_lines(plan: RunPlan) -> list[str]:
 
 def time_line(step_seconds: float, left: float, steps: int, batch: int, limit: float | None = None) -> str:
     """The estimated duration as text; `limit` is the remaining time limit in seconds."""
-    to_go = f"about {clock(left)} to go without evaluations"
+    remaining = f"about {clock(left)} to go without evaluations"
     if limit is not None and limit < left:
         more = round(limit / step_seconds)
-        to_go = f"{clock(limit)} to go, enough for about {more:,} steps"
+        remaining = f"{clock(limit)} to go, enough for about {more:,} steps"
     return (
-        f"Time: {to_go}, "
+        f"Time: {remaining}, "
         f"{step_seconds:.3g} s per step ({batch / step_seconds:,.0f} examples/s), measured over {steps} steps"
     )

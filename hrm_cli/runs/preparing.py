@@ -10,13 +10,13 @@ from types import TracebackType
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.pointers import checkpoints_of, read_pointer
-from hrm_cli.config.asked import NOTHING_ASKED, Asked, check_effect
 from hrm_cli.config.data import DataConfig
 from hrm_cli.config.overrides import parse_overrides
-from hrm_cli.config.redact import ELSEWHERE
-from hrm_cli.config.renamed import of_a_stored_file
+from hrm_cli.config.redact import PORTABLE_PREFIXES
+from hrm_cli.config.renamed_settings import ignore_rename_warnings
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.config.schema import Preset
+from hrm_cli.config.user_settings import NO_USER_SETTINGS, UserSettings, check_settings_apply
 from hrm_cli.data.arc.online import is_arc, read_identifiers
 from hrm_cli.data.batches import rank_rows
 from hrm_cli.data.build import build_dataset
@@ -44,7 +44,7 @@ _OF_NEW_RUNS = {"seed": "its original seed", "init_from": "its own weights"}
 class PreparedRun:
     """A run that can start: `with prepare_run(request) as prepared:`. Its folder is locked until the block ends.
 
-    If the user's input is wrong, the error comes before training starts and no files of a new run are left.
+    Wrong input of the user raises an error before training starts, and leaves no files of a new run.
     """
 
     folder: Path
@@ -73,9 +73,9 @@ class PreparedRun:
 def prepare_run(
     request: TrainRequest, reporter: Reporter | None = None, *, world_size: int = 1, processes_here: int = 1
 ) -> PreparedRun:
-    """Prepares the requested run, new or resumed: its folder is locked and its dataset exists.
+    """Prepares a new or resumed run: locks its folder and makes sure that its dataset exists.
 
-    Raises ConfigError, DatasetError or CheckpointError; a new run's folder is then removed again.
+    Raises ConfigError, DatasetError or CheckpointError, and then removes the folder of a new run.
     """
     request.check()
     fitting = Fitting(world_size, processes_here, request.force, reporter or Reporter())
@@ -87,9 +87,9 @@ def _new_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
     overrides, data = request.settings, request.data
     preset, name = configuration_of_run(request.preset, overrides, request.checkpoint)
     _check_world(preset, fitting.world_size)
-    preset = _with_whole_paths(preset, data)
-    asked = Asked(frozenset(parse_overrides(overrides or ()).get("data", {})))
-    check_effect(preset.data, asked)
+    preset = _with_absolute_paths(preset, data)
+    user_settings = UserSettings(frozenset(parse_overrides(overrides or ()).get("data", {})))
+    check_settings_apply(preset.data, user_settings)
     find_device(preset.train.device)
     folder = request.output_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     fitting.check_before_building(preset, folder)
@@ -98,9 +98,9 @@ def _new_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
         own = folder / OWN_DATASET
         if preset.data.path is None:
             _check_before_building(preset)
-            # Written first, so that a run whose build is killed can be resumed.
+            # Written before the build, so that the run can be resumed if the build is killed.
             write_configuration(folder, preset)
-            _build(preset.data, own, asked, fitting.reporter)
+            _build(preset.data, own, user_settings, fitting.reporter)
         dataset, test = _open_datasets(own if preset.data.path is None else Path(preset.data.path))
         check_start(preset, dataset_facts(dataset))
         fitting.check_built(preset, dataset_facts(dataset), folder)
@@ -113,10 +113,9 @@ def _new_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
 
 
 def _resumed_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
-    """The run of `--resume`: its own configuration, with the given overrides of train and eval settings.
+    """Prepares the run of `--resume`: its configuration, with the given overrides of train and eval settings.
 
-    Only the lock is written here, so that a later error, such as settings that do not fit the checkpoint, leaves the
-    run unchanged.
+    Writes only the lock. A later error, such as settings that do not match the checkpoint, leaves the run unchanged.
     """
     assert request.resume is not None
     overrides, data = request.settings, request.data
@@ -131,15 +130,15 @@ def _resumed_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
                 raise ConfigError(f"train.{setting}: a resumed run keeps {_OF_NEW_RUNS[setting]}; omit it")
     claim = RunFolder.existing(folder)
     try:
-        with of_a_stored_file():
-            preset = _with_whole_paths(load_configuration(str(folder / CONFIG_FILE), overrides), data)
+        with ignore_rename_warnings():
+            preset = _with_absolute_paths(load_configuration(str(folder / CONFIG_FILE), overrides), data)
         _check_world(preset, fitting.world_size)
         where = Path(preset.data.path) if preset.data.path else folder / OWN_DATASET
         if not is_dataset(where):
             if preset.data.path or checkpoints_of(folder):
-                raise DatasetError(f"{where}: the run's dataset was not found; name its folder (--data)")
-            # The dataset build was killed.
-            _build(preset.data, where, NOTHING_ASKED, fitting.reporter)
+                raise DatasetError(f"{where}: the run's dataset was not found; give its folder with --data")
+            # The build of the dataset was killed.
+            _build(preset.data, where, NO_USER_SETTINGS, fitting.reporter)
         dataset, test = _open_datasets(where)
         fitting.check_built(preset, dataset_facts(dataset), folder)
     except BaseException:
@@ -158,7 +157,10 @@ def reopened_run(
     checks_tokens: bool = False,
     fitting: Fitting | None = None,
 ) -> PreparedRun:
-    """A run prepared by another process. `checks_tokens`: that process has not checked this host's dataset."""
+    """Opens a run that another process has prepared.
+
+    `checks_tokens`: whether to check the dataset, because that process ran on another host.
+    """
     dataset, test = _open_datasets(data, check_tokens=checks_tokens)
     return PreparedRun(folder, preset, dataset, test, resumed, named, fitting)
 
@@ -168,12 +170,14 @@ def check_same_dataset(prepared: PreparedRun, world: World) -> None:
     dataset = prepared.dataset
     facts = (dataset.directory / dataset.split / METADATA_FILE).read_bytes()
     others = [
-        rank for rank, theirs in enumerate(world.gather_bytes(facts)) if theirs != world.share_bytes(facts)
+        rank
+        for rank, theirs in enumerate(world.gather_bytes(facts))
+        if theirs != world.broadcast_bytes(facts)
     ]
     if others:
         raise DatasetError(
-            f"{dataset.directory}: is another dataset for process {', '.join(map(str, others))} than for process 0; "
-            "every host needs the same one (--data names its folder there)"
+            f"{dataset.directory}: process {', '.join(map(str, others))} has a different dataset than process 0; "
+            "every host needs the same one (give its folder on that host with --data)"
         )
 
 
@@ -207,13 +211,13 @@ def _check_world(preset: Preset, world_size: int) -> None:
     arch = preset.arch
     if world_size > 1 and arch.core == "nova" and arch.nova_halting == "mean":
         raise ConfigError(
-            "arch.nova_halting mean halts by the mean of the whole batch, which several processes do not "
-            "see; use arch.nova_halting=per_row"
+            "arch.nova_halting mean needs the mean over the whole batch, which is not available with several "
+            "processes; use arch.nova_halting=per_row"
         )
 
 
 def _check_before_building(preset: Preset) -> None:
-    """Raises an error for settings that cannot fit the dataset, before it is built."""
+    """Raises an error for settings that cannot match the dataset, before it is built."""
     if preset.data.source != BUILTIN or preset.data.domain == "arc":
         return
     domain = domain_of(preset.data)
@@ -221,16 +225,16 @@ def _check_before_building(preset: Preset) -> None:
     check_start(preset, DatasetFacts(domain.vocab_size, domain.seq_len, 1, facts))
 
 
-def _with_whole_paths(preset: Preset, data: Path | None) -> Preset:
-    """`preset` with absolute paths; `data`, if given, replaces its dataset."""
+def _with_absolute_paths(preset: Preset, data: Path | None) -> Preset:
+    """Makes the paths of a preset absolute. `data`, if given, replaces its dataset."""
 
-    def whole(text: str | None) -> str | None:
-        if text is None or text.startswith(ELSEWHERE):
+    def absolute(text: str | None) -> str | None:
+        if text is None or text.startswith(PORTABLE_PREFIXES):
             return text
         return os.path.abspath(os.path.expanduser(text))
 
-    path = whole(preset.data.path if data is None else str(data))
-    train = {name: whole(getattr(preset.train, name)) for name in ("init_from", "distill_from")}
+    path = absolute(preset.data.path if data is None else str(data))
+    train = {name: absolute(getattr(preset.train, name)) for name in ("init_from", "distill_from")}
     return preset.model_copy(
         update={
             "data": preset.data.model_copy(update={"path": path}),
@@ -239,9 +243,9 @@ def _with_whole_paths(preset: Preset, data: Path | None) -> Preset:
     )
 
 
-def _build(config: DataConfig, folder: Path, asked: Asked, reporter: Reporter) -> None:
+def _build(config: DataConfig, folder: Path, user_settings: UserSettings, reporter: Reporter) -> None:
     with stages(reporter) as report:
-        summary = build_dataset(config, folder, report=report, asked=asked)
+        summary = build_dataset(config, folder, report=report, user_settings=user_settings)
     for note in summary.notes:
         reporter.note(f"Note: {note}")
     reporter.note(f"Built {summary.train.examples:,} training examples in {summary.seconds:.1f} s: {folder}")
@@ -249,19 +253,19 @@ def _build(config: DataConfig, folder: Path, asked: Asked, reporter: Reporter) -
 
 def _open_datasets(folder: Path, *, check_tokens: bool = True) -> tuple[Dataset, Dataset | None]:
     if not is_dataset(folder):
-        raise DatasetError(f"{folder}: no dataset there; build one with `hrm build-dataset`")
+        raise DatasetError(f"{folder}: not a dataset; build one with `hrm build-dataset`")
     train = Dataset.open(folder, "train", check_tokens=check_tokens)
-    # The split that selects checkpoints or stops a run must not be the split for the reported result.
+    # The split for selecting checkpoints and stopping must not be the split of the reported result.
     for split in ("validation", "test"):
         if (folder / split / "dataset.json").is_file():
             held_out = Dataset.open(folder, split, check_tokens=check_tokens)
-            # A hidden test set of a competition has no answers to evaluate with.
+            # The hidden test set of a competition has no answers.
             return train, held_out if held_out.has_answers else None
     return train, None
 
 
 def _run_and_checkpoint(name: str) -> tuple[Path, Path | None]:
-    """The run that `--resume` names, and one of its checkpoints (None for the latest)."""
+    """The run and the checkpoint given by `--resume`. The checkpoint is None for the latest."""
     if name == "latest":
         return _newest_run(Path("runs")), None
     path = Path(name)
@@ -277,7 +281,8 @@ def _run_and_checkpoint(name: str) -> tuple[Path, Path | None]:
         return run, run / "checkpoints" / path.name
     if not (path / CONFIG_FILE).is_file():
         raise CheckpointError(
-            f"{path}: not a run folder ({CONFIG_FILE} is missing), nor a checkpoint of one (RUN/checkpoints/step-…)"
+            f"{path}: neither a run folder ({CONFIG_FILE} is missing) nor a checkpoint of a run "
+            "(RUN/checkpoints/step-…)"
         )
     return path, None
 
@@ -285,5 +290,5 @@ def _run_and_checkpoint(name: str) -> tuple[Path, Path | None]:
 def _newest_run(parent: Path) -> Path:
     runs = [path.parent for path in parent.glob(f"*/{CONFIG_FILE}") if checkpoints_of(path.parent)]
     if not runs:
-        raise CheckpointError(f"{parent}: no run with a checkpoint to resume; name one with --resume RUN")
+        raise CheckpointError(f"{parent}: no run with a checkpoint to resume; give one with --resume RUN")
     return max(runs, key=lambda run: (run / "checkpoints").stat().st_mtime)

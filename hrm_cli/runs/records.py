@@ -1,7 +1,7 @@
 """Reads a run from its folder: configuration, state, and the curves in metrics.jsonl.
 
-Lines that are not records (a killed run may leave an incomplete line) are counted and skipped. If there are several
-lines for one step, as after resuming from an earlier checkpoint, the last is used. Does not import torch.
+Lines that are not records are counted and skipped; a killed run may leave an incomplete line. If there are several
+records for one step, for example after a resume from an earlier checkpoint, the last is used. Does not import torch.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ METRICS_FILE = "metrics.jsonl"
 Record = dict[str, Any]
 
 _BEST = ("step", "exact_accuracy", "cell_accuracy", "mean_steps")
-_LARGEST_FIGURE = 1e100
-_MOST_SECONDS = 1e11
-_MOST_STEPS = 1 << 62
+_MAX_VALUE = 1e100
+_MAX_SECONDS = 1e11
+_MAX_STEPS = 1 << 62
 _LONGEST_LINE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric over the steps of a run; all values are finite."""
+    """A metric over the steps of a run. All values are finite."""
 
     steps: list[int]
     values: list[float]
@@ -50,7 +50,7 @@ class RunRecords:
     training: list[Record] = field(default_factory=list)
     evaluations: list[Record] = field(default_factory=list)
     junk: int = 0
-    """Lines of metrics.jsonl that are not records."""
+    """Number of lines in metrics.jsonl that are not records."""
     problems: list[str] = field(default_factory=list)
     """Problems while reading, each with the file's name."""
 
@@ -61,7 +61,7 @@ class RunRecords:
 
     @property
     def best(self) -> Record | None:
-        """The evaluation with the highest exact accuracy; cell accuracy breaks ties."""
+        """The evaluation with the highest exact accuracy. Ties are broken by cell accuracy."""
         known = [one for one in self.evaluations if is_number(one.get("exact_accuracy"))]
         return max(
             known,
@@ -73,7 +73,7 @@ class RunRecords:
     def seconds(self) -> float | None:
         """Training time at the last record, in seconds."""
         known = (one.get("seconds") for one in reversed(self.training))
-        return next((value for value in known if is_number(value) and 0 <= value < _MOST_SECONDS), None)
+        return next((value for value in known if is_number(value) and 0 <= value < _MAX_SECONDS), None)
 
     def curve(self, kind: str, figure: str) -> Curve:
         """The curve of a metric in the `train` or the `eval` records."""
@@ -103,14 +103,14 @@ def read_run(folder: Path) -> RunRecords:
     """Reads the run in `folder`. Raises ConfigError if there is none."""
     if not (folder / CONFIG_FILE).is_file():
         raise ConfigError(
-            f"{folder}: not a run folder ({CONFIG_FILE} is missing); `hrm runs` lists those in runs/"
+            f"{folder}: not a run folder ({CONFIG_FILE} is missing); `hrm runs` lists the runs in runs/"
         )
     problems = []
     config: Any = {}
     try:
         config = load_yaml(folder / CONFIG_FILE)
         if not isinstance(config, dict):
-            raise UnusableFile("a mapping of sections is expected")
+            raise UnusableFile("expected a mapping of sections")
     except (OSError, ValueError) as error:
         problems.append(_problem(CONFIG_FILE, error))
         config = {}
@@ -145,15 +145,15 @@ def find_runs(parent: Path) -> list[RunRecords]:
     Raises ConfigError if there is no such folder.
     """
     if not parent.is_dir():
-        raise ConfigError(f"{parent}: no such folder; name the folder that contains your runs")
+        raise ConfigError(f"{parent}: no such folder; expected the folder that contains your runs")
     files = [parent / CONFIG_FILE, *parent.glob(f"*/{CONFIG_FILE}"), *parent.glob(f"*/*/{CONFIG_FILE}")]
     folders = [file.parent for file in files if file.is_file()]
     return sorted((read_run(folder) for folder in folders), key=_time)
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a value can be plotted: it is finite, and its difference from another such value is finite too."""
-    return type(value) in (int, float) and abs(value) < _LARGEST_FIGURE  # type: ignore[arg-type]
+    """Whether a value can be plotted: it is a number, and small enough that differences are finite."""
+    return type(value) in (int, float) and abs(value) < _MAX_VALUE  # type: ignore[arg-type]
 
 
 def _number_or_zero(value: object) -> float:
@@ -191,7 +191,7 @@ def _records(path: Path) -> Iterator[Record | None]:
             whole = (
                 isinstance(record, dict)
                 and type(record.get("step")) is int
-                and 0 <= record["step"] < _MOST_STEPS
+                and 0 <= record["step"] < _MAX_STEPS
                 and isinstance(record.get("kind"), str)
             )
             yield record if whole else None

@@ -23,7 +23,7 @@ class TrainRequest:
     checkpoint: Path | None = None
     """Weights to start from."""
     resume: str | None = None
-    """A run, one of its checkpoints, or `latest`: the run continues from there."""
+    """The run or checkpoint to resume from, or `latest` for the newest run."""
     seed: int | None = None
     force: bool = False
     """Train even if the plan does not fit the machine."""
@@ -47,5 +47,5 @@ class TrainRequest:
         for option, (value, what) in own.items():
             if value is not None:
                 raise ConfigError(
-                    f"--resume and {option}: a resumed run keeps its own {what}; give one of them"
+                    f"--resume and {option}: a resumed run keeps its own {what}; give only one of them"
                 )

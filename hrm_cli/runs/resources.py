@@ -1,6 +1,7 @@
-"""Checks whether a run fits the available memory and disk, and finds settings with which it would.
+"""Checks whether a run fits in the available memory and disk space, and suggests settings that fit.
 
-Asked before the run's dataset is built, and again once that is there."""
+The check is made before the run's dataset is built, and again afterwards.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ class Resources:
 
 
 def resources_of(device: torch.device, folder: Path, processes: int = 1) -> Resources:
-    """What a run in `folder` can use on `device`; `processes` of this machine share its memory."""
+    """The resources of a run in `folder` on `device`. `processes` is the number of processes that share the memory."""
     disk = free_disk(folder)
     if disk is not None:
         # A resumed run replaces its checkpoints, so their space counts as free.
@@ -82,17 +83,18 @@ def check_resources(
     problems, warnings = [], []
     if resources.memory is not None and cost.memory > resources.memory:
         problems.append(
-            f"training needs about {size(cost.memory)} of memory, {size(max(resources.memory, 0))} {resources.place}; "
+            f"training needs about {size(cost.memory)} of memory, but there are "
+            f"{size(max(resources.memory, 0))} {resources.place}; "
             f"{_memory_advice(preset, facts, computation, resources.memory)}"
         )
     elif resources.available is not None and cost.memory > resources.available:
         warnings.append(
-            f"training needs about {size(cost.memory)} of memory, and {size(max(resources.available, 0))} "
+            f"training needs about {size(cost.memory)} of memory, but only {size(max(resources.available, 0))} "
             f"{resources.place} are free now"
         )
     if resources.disk is not None and cost.disk > resources.disk:
         problems.append(
-            f"its checkpoints need {size(cost.disk)} of disk, {size(resources.disk)} are free; "
+            f"the run's checkpoints need {size(cost.disk)} of disk space, but {size(resources.disk)} are free; "
             f"{_disk_advice(preset, cost, resources.disk)}"
         )
     if not problems:
@@ -121,12 +123,12 @@ def _memory_advice(preset: Preset, facts: DatasetFacts, computation: Computation
                 ways.append(f"{words} ({size(needed)}, {remark})")
                 break
     if not ways:
-        return "no batch is small enough for it: take a smaller model"
+        return "no batch size is small enough; use a smaller model"
     return f"these settings fit: {'; '.join(ways)}"
 
 
 def _candidates(train: TrainConfig, world_size: int) -> Iterator[tuple[list[dict[str, object]], str]]:
-    """Settings that need less memory, the mildest of each kind first, with a note about the kind."""
+    """Settings that need less memory, grouped by kind, with a note about each kind. The smallest change comes first."""
     rows = train.global_batch_size // world_size
     parts = list(_doublings(2 * train.accumulation_steps, rows))
     again = "the same updates, about a third slower"
@@ -169,7 +171,7 @@ def _disk_advice(preset: Preset, cost: RunCost, free: int) -> str:
 
 @dataclass(frozen=True)
 class Fitting:
-    """Compares a run with the machine; a run that cannot fit is refused unless `force` is set."""
+    """Checks whether a run fits the machine. A run that cannot fit is refused unless `force` is set."""
 
     world_size: int = 1
     processes_here: int = 1
@@ -179,14 +181,14 @@ class Fitting:
     def check_before_building(self, preset: Preset, folder: Path) -> None:
         """Raises ConfigError for a run that does not fit with a single puzzle embedding, before anything is written."""
         if preset.data.domain == OWN_PUZZLES and preset.data.path is None:
-            return  # their size is known when they have been read
+            return  # the size of own puzzles is known only after reading them
         device = find_device(preset.train.device)
         if device.type == "cuda" and self.world_size > 1:
-            return  # the launcher initializes no device; every rank checks its own
+            return  # the launcher initializes no device, so every rank checks its own
         self.check(preset, _facts_before_building(preset), resolve_device(preset.train.device), folder)
 
     def check_built(self, preset: Preset, facts: DatasetFacts, folder: Path) -> None:
-        """Like `check_before_building`, with the dataset's actual number of puzzle embeddings."""
+        """As `check_before_building`, with the actual number of puzzle embeddings."""
         device = find_device(preset.train.device)
         if device.type == "cuda" and self.world_size > 1:
             return

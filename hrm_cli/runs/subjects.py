@@ -25,7 +25,7 @@ class Assumed:
 
 
 def report_of(name: str, overrides: Sequence[str], assumed: Assumed) -> Report:
-    """The report on a preset, a YAML file or a checkpoint called `name`. Overrides do not apply to checkpoints."""
+    """The report on `name`: a preset, a YAML file or a checkpoint. Overrides do not apply to checkpoints."""
     path = Path(name)
     is_file = path.suffix == ".safetensors" or path.name in ("best", "latest")
     is_file = is_file or name.startswith(("bundled:", "hf:"))
@@ -67,7 +67,7 @@ def report_of_checkpoint(checkpoint: Path, assumed: Assumed) -> Report:
     train, facts = card.preset.train, card.facts
     return make_report(
         str(checkpoint),
-        _described(facts.domain) or f"{facts.seq_len:,} cells",
+        _describe_domain(facts.domain) or f"{facts.seq_len:,} cells",
         Shape(card.preset.arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers),
         exact,
         batch_size=assumed.batch_size or train.global_batch_size,
@@ -77,8 +77,8 @@ def report_of_checkpoint(checkpoint: Path, assumed: Assumed) -> Report:
     )
 
 
-def _described(domain: dict[str, Any]) -> str:
-    """A dataset's domain as text; empty if it does not state one."""
+def _describe_domain(domain: dict[str, Any]) -> str:
+    """A dataset's domain as text; empty if the dataset has none."""
     from hrm_cli.puzzles.domain import make_domain
 
     options = dict(domain)

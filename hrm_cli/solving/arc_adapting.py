@@ -69,7 +69,7 @@ def adapt(
     model: ACTModel, config: TrainConfig, task: str, demonstrations: Sequence[Pair], adaptation: Adaptation
 ) -> Adapted:
     """Trains a copy of `model` on demonstrations for `adaptation.steps` steps with its original learning rates."""
-    examples = Examples.draw(demonstrations)
+    examples = Examples.from_pairs(demonstrations)
     rng = task_rng(adaptation.seed, task, _CHOOSE)
     symmetries = distinct_symmetries([examples], adaptation.copies - 1, rng)
     student = _model_copy(model, len(symmetries), trains=adaptation.weights)

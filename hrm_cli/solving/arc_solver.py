@@ -178,7 +178,7 @@ class ArcSolver:
     def _vote(self, known: _KnownCopies, task: str, pairs: Sequence[Pair]) -> _Vote:
         """The votes of all copies on some inputs."""
         effort, model = self._effort, known.model
-        examples = Examples.draw([Pair(pair.input) for pair in pairs])
+        examples = Examples.from_pairs([Pair(pair.input) for pair in pairs])
         tokens, _ = examples.copies(known.symmetries)
         local = np.repeat(np.arange(1, len(known.symmetries) + 1), len(examples))
         rows = known.identifiers[local - 1]

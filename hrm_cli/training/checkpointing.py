@@ -76,7 +76,7 @@ def save_checkpoint(
                 f"{folder}: cannot be written ({error}); earlier checkpoints are unchanged",
                 error,
             )
-    if problem := world.share_bytes(problem.encode()).decode():
+    if problem := world.broadcast_bytes(problem.encode()).decode():
         raise CheckpointWriteError(problem) from cause
     return folder
 

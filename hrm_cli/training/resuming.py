@@ -117,8 +117,8 @@ def load_training_state(
     tensors: dict[str, Tensor] = {}
     if world.is_first:
         folder, facts, tensors = _read_named(named) if named is not None else _read_latest(run, warn)
-    facts = json.loads(world.share_bytes(json.dumps(facts).encode()))
-    tensors = world.share_tensors(tensors)
+    facts = json.loads(world.broadcast_bytes(json.dumps(facts).encode()))
+    tensors = world.broadcast_tensors(tensors)
     groups: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")

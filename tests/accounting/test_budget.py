@@ -75,7 +75,7 @@ def test_names_are_checked_and_the_nearest_is_proposed() -> None:
         ("hiden_size", "--vary: hiden_size: unknown key; did you mean arch.hidden_size"),
         (
             "num_heads",
-            "num_heads does not change the size of a model, or follows from another setting; accepted: hidden_size",
+            "num_heads does not change the parameter count, or depends on another setting; accepted: hidden_size",
         ),
         ("", "found '', which does not change the parameter count"),
     ):

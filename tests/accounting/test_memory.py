@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hrm_cli.accounting.components import components
-from hrm_cli.accounting.memory import _PASSING, activation_bytes, activation_bytes_on_cpu, training_memory
+from hrm_cli.accounting.memory import _TRANSIENT, activation_bytes, activation_bytes_on_cpu, training_memory
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models import layers, nova
 from hrm_cli.models.act import PuzzleBatch
@@ -113,7 +113,7 @@ def test_peak_memory_does_not_add_gradients_to_activations_unless_micro_batches_
     few, many = (training_memory(parts, rows, "bfloat16") for rows in (1, 1000))
     copy = few.working_copy // 2
     assert few.activations + copy < few.gradients < many.activations
-    standing = few.weights + copy + few.optimizer + few.buffers + _PASSING
+    standing = few.weights + copy + few.optimizer + few.buffers + _TRANSIENT
     assert few.total == few.total_on_cpu == standing + few.gradients
     assert many.total == standing + many.activations + copy
     assert many.total_on_cpu == standing + many.activations_on_cpu + copy

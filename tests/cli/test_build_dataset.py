@@ -101,7 +101,7 @@ def csv_source(tmp_path: Path) -> Path:
             ("--also", "{source: x.csv, clues: minimal}"),
             "--also 1: clues: only for puzzles from the built-in",
         ),
-        (("--also", "{min_path: 5}"), "--also 1: min_path: has no meaning for the domain sudoku"),
+        (("--also", "{min_path: 5}"), "--also 1: min_path: has no effect for the domain sudoku"),
     ],
 )
 def test_a_wrong_request_is_one_message_and_status_2(
@@ -124,8 +124,8 @@ def test_an_option_without_effect_is_refused_with_the_one_that_has_it(
     for name in ("train.csv", "test.csv"):
         (own / name).write_text(csv_source.read_text())
     cases = {
-        (csv_source, "--test-subsample-size", 2): "--num-test says how many of its puzzles are held out",
-        (own, "--num-test", 3): "has a test set of its own; --test-subsample-size samples from it",
+        (csv_source, "--test-subsample-size", 2): "--num-test sets how many of its puzzles are held out",
+        (own, "--num-test", 3): "has its own test set; --test-subsample-size samples from it",
         (plain, "--num-test", 2, "--by-collection"): "--by-collection: has no effect",
     }
     for (source, *options), message in cases.items():

@@ -68,7 +68,7 @@ def test_runs_are_filtered_by_state_preset_and_name(run_hrm: RunHrm, runs: Path)
     [
         (["--filter", "state=finishd"], "did you mean finished"),
         (["--filter", "preset=tinny"], "no preset of that name"),
-        (["--filter", "lr=1"], "write state=STATE, preset=NAME, or a pattern"),
+        (["--filter", "lr=1"], "expected state=STATE, preset=NAME, or a pattern"),
         (["--sort", "loss"], "--sort"),
         (["show", "runs/low", "--sort", "best"], "only for the list of runs"),
         (["compare", "runs/low"], "name 2 to 26 runs; 1 given"),

@@ -107,7 +107,7 @@ def test_a_host_that_does_not_answer_is_given_up_after_the_time_limit(
     monkeypatch.setattr(hub, "REACHABLE_SECONDS", 0.2)
     monkeypatch.setattr(hub.socket, "create_connection", lambda *_: time.sleep(5))
     begun = time.monotonic()
-    assert not hub._takes_connections("silent.invalid", 443)
+    assert not hub._accepts_connections("silent.invalid", 443)
     assert time.monotonic() - begun < 3
 
 

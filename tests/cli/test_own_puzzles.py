@@ -102,8 +102,8 @@ def test_what_is_no_input_of_the_model_is_named_and_the_others_are_answered(run_
     records, status = solved(run_hrm, run, new)
     assert status == 2
     assert [record["status"] for record in records] == ["answered", "invalid", "invalid", "answered"]
-    assert "the symbol 'x' is not one of the 3 that are known (🟥 🟦 🟩)" in records[1]["reason"]
-    assert "an input of 1×5 cells; at most 1×4 are expected" in records[2]["reason"]
+    assert "the symbol 'x' is not one of the 3 known symbols (🟥 🟦 🟩)" in records[1]["reason"]
+    assert "an input of 1×5 cells; expected at most 1×4" in records[2]["reason"]
     (tmp_path / "cut.jsonl").write_text('{"input": "🟥"}\n{"inp', encoding="utf-8")
     records, status = solved(run_hrm, run, tmp_path / "cut.jsonl")
     assert status == 2
@@ -154,7 +154,7 @@ def test_a_file_that_cannot_be_trained_on_is_refused_before_a_run_is_made(run_hr
     for words, message in (
         ([tmp_path / "bad.csv"], "bad.csv:1: the columns are first, second"),
         ([tmp_path / "absent.csv"], "does not exist"),
-        ([source, "other.csv"], "one source of pairs is expected"),
+        ([source, "other.csv"], "expected one source of pairs"),
         ([source, "--data", tmp_path], "a new model is trained on"),
     ):
         done = run_hrm("train", *words, "--output-dir", tmp_path / "run")

@@ -189,7 +189,7 @@ def test_explain_in_a_pipe_has_whole_lines_and_every_source(run_hrm: RunHrm) -> 
         (["--explain", "--preset", "base"], "--explain is about published figures"),
         (["--compare"], "--compare needs the names"),
         (["--budget", "much"], "--budget: found 'much'"),
-        (["--budget", "7M", "--vary", "num_heads"], "--vary: num_heads does not change the size of a model"),
+        (["--budget", "7M", "--vary", "num_heads"], "--vary: num_heads does not change the parameter count"),
         (["--vary", "H_layers"], "--vary needs --budget"),
         (["data.path=nowhere"], "nowhere: does not exist"),
     ],

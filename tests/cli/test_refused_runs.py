@@ -20,9 +20,9 @@ from .conftest import DATA, MODEL, Done
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "DATA", "data.num_train=5"], "data.num_train: a dataset that is built already"),
+        (["--data", "DATA", "data.num_train=5"], "data.num_train: has no effect on an existing dataset"),
         (["data.subsample_size=5"], "data.subsample_size: only for puzzles from a file"),
-        (["data.min_path=5"], "data.min_path: has no meaning for the domain sudoku"),
+        (["data.min_path=5"], "data.min_path: has no effect for the domain sudoku"),
         (["--data", "DATA", "batch_size=32"], "write eval.batch_size or train.global_batch_size"),
     ],
 )

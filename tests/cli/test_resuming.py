@@ -331,7 +331,7 @@ def test_a_run_is_resumed_from_any_folder_and_after_it_has_moved(
     (home / "data").rename(elsewhere / "data")
     done = command("train", "--resume", "moved", "train.max_steps=12", cwd=elsewhere)
     assert done.status == 2
-    assert f"{home / 'data'}: the run's dataset was not found; name its folder (--data)" in done.stderr
+    assert f"{home / 'data'}: the run's dataset was not found; give its folder with --data" in done.stderr
     assert command("train", "--resume", "moved", "--data", "data", cwd=elsewhere).status == 0
     assert command("train", "--resume", "moved", "train.max_steps=12", cwd=tmp_path / "home").status == 2
     assert command("train", "--resume", elsewhere / "moved", "train.max_steps=12").status == 0

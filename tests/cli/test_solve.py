@@ -332,4 +332,4 @@ def test_lines_that_are_skipped_are_named_in_text_and_json(hrm_solve: Any) -> No
 def test_a_file_without_a_puzzle_exits_2(hrm_solve: Any, text: str) -> None:
     done = hrm_solve(text)
     assert (done.status, done.stdout) == (2, "")
-    assert "holds no puzzle" in done.stderr
+    assert "contains no puzzle" in done.stderr

@@ -41,11 +41,11 @@ def test_a_wrong_schedule_is_named_with_its_key() -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["train.objective=null"], "arch.halting settle leaves no Q head"),
+        (["train.objective=null"], "arch.halting settle has no Q head"),
         (["train.objective=whole_forward"], "does not work with arch.core trm; use deep_supervision or rsm"),
         (
             ["train.objective=deep_supervision", "arch.halting=q_learning", "train.carry_over=0.5"],
-            "carry_over 0.5 belongs to train.objective rsm",
+            "carry_over 0.5 works only with train.objective rsm",
         ),
         (["arch.core=nova", "arch.mlp_t=false"], "train.objective rsm does not work with arch.core nova"),
     ],

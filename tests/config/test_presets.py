@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hrm_cli.config.keys import dotted_keys
 from hrm_cli.config.presets import list_presets, load_preset, preset_text
-from hrm_cli.config.resolved import diff_presets, explained_yaml, resolved_yaml
+from hrm_cli.config.resolved import commented_yaml, diff_presets, resolved_yaml
 from hrm_cli.config.schema import Preset
 from hrm_cli.config.validation import InvalidConfigError
 from hrm_cli.errors import ConfigError
@@ -54,7 +54,7 @@ def test_shipped_preset_passes_the_real_parser_and_says_what_it_is_for(path: Pat
 def test_what_a_shipped_preset_resolves_to_loads_as_the_same_preset(path: Path, tmp_path: Path) -> None:
     preset = load_preset(path.stem)
     assert load_preset(written(tmp_path, resolved_yaml(preset))) == preset
-    assert load_preset(written(tmp_path, explained_yaml(preset))) == preset
+    assert load_preset(written(tmp_path, commented_yaml(preset))) == preset
 
 
 @pytest.mark.parametrize(
@@ -195,12 +195,12 @@ def test_a_cycle_of_extends_is_refused_with_the_chain(tmp_path: Path) -> None:
         ("train: [1\n", "{file}:2: not valid YAML: "),
         ("x: !!python/object:os.system 1\n", "not valid YAML: could not determine a constructor"),
         ("[" * 5000, "{file}: not valid YAML: "),
-        ("", "{file}: is empty; a preset holds the sections arch, data, train and eval"),
+        ("", "{file}: is empty; expected a mapping with the sections arch, data, train, eval"),
         ("# nothing\n", "{file}: is empty"),
-        ("- 1\n", "{file}: found a list; a preset is a mapping"),
-        ("tiny\n", "{file}: found the value 'tiny'; a preset is a mapping"),
+        ("- 1\n", "{file}: found a list; expected a mapping"),
+        ("tiny\n", "{file}: found the value 'tiny'; expected a mapping"),
         ("a: 1\n---\nb: 2\n", "{file}:2: not valid YAML: but found another document"),
-        ("a\0b: 1", "{file}: is not text (it holds NUL bytes)"),
+        ("a\0b: 1", "{file}: is not a text file (it contains NUL bytes)"),
     ],
 )
 def test_wrong_file_is_refused_with_file_key_and_what_is_accepted(
@@ -243,7 +243,7 @@ def test_unknown_name_is_refused_with_the_closest_and_the_list() -> None:
 def test_file_called_by_its_bare_name_is_pointed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     written(tmp_path, "{}", "mine")
-    assert "a file of that name is here: write ./mine" in message("mine")
+    assert "to use the file of that name, write ./mine" in message("mine")
 
 
 def test_missing_file_is_refused_with_its_neighbor(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_missing_file_is_refused_with_its_neighbor(tmp_path: Path) -> None:
 
 def test_directory_binary_and_impossible_paths_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\x89PNG\r\n\x1a\n\x00")
-    assert message(f"{tmp_path}/") == f"{tmp_path}: is a directory; a YAML file is expected"
+    assert message(f"{tmp_path}/") == f"{tmp_path}: is a directory; expected a YAML file"
     assert message(f"{tmp_path}/binary.yaml").endswith("is not UTF-8 text (byte 0 cannot be read)")
     assert "cannot be read" in message("./a\0b.yaml")
     assert "cannot be read" in message(f"./{'x' * 500}.yaml")
@@ -272,7 +272,7 @@ def test_any_value_is_either_accepted_or_a_config_error_and_survives_being_writt
     except ConfigError:
         return
     assert Preset.model_validate(yaml.safe_load(resolved_yaml(preset))) == preset
-    assert Preset.model_validate(yaml.safe_load(explained_yaml(preset))) == preset
+    assert Preset.model_validate(yaml.safe_load(commented_yaml(preset))) == preset
 
 
 @given(
@@ -306,5 +306,5 @@ def test_an_explained_preset_with_lists_of_names_is_read_again(tmp_path: Path) -
     preset = load_preset(
         "tiny", ["train.loggers=[tensorboard]", "data.also=[{clues: minimal, num_train: 5}]"]
     )
-    (tmp_path / "p.yaml").write_text(explained_yaml(preset))
+    (tmp_path / "p.yaml").write_text(commented_yaml(preset))
     assert load_preset(str(tmp_path / "p.yaml")) == preset

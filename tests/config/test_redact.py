@@ -15,7 +15,7 @@ from hrm_cli.checkpoints.bundled import BundledFacts, Measured
 from hrm_cli.checkpoints.bundling import add_bundled
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import read_header, write_model_file
-from hrm_cli.config.data import FurtherSource
+from hrm_cli.config.data import AdditionalSource
 from hrm_cli.config.presets import load_preset
 from hrm_cli.config.redact import redact_text, redact_yaml, redacted
 from hrm_cli.config.schema import SECTIONS, Preset
@@ -45,7 +45,7 @@ def text_fields() -> Iterator[tuple[str, ...]]:
         )
     yield from (
         ("data", "also", name)
-        for name, field in FurtherSource.model_fields.items()
+        for name, field in AdditionalSource.model_fields.items()
         if "str" in str(field.annotation)
     )
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from hrm_cli.checkpoints.bundled import named_model
 from hrm_cli.checkpoints.model_files import read_model_card
 from hrm_cli.config.presets import load_preset
-from hrm_cli.config.renamed import RenamedSettingWarning
+from hrm_cli.config.renamed_settings import RenamedSettingWarning
 from hrm_cli.config.resolved import resolved_yaml
 from hrm_cli.config.schema import Preset
 from hrm_cli.config.train import TrainConfig

@@ -32,7 +32,7 @@ def test_steps_are_those_of_the_plan_over_the_built_dataset(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"source": "hf:someone/puzzles"}, "the size of hf:someone/puzzles is known only after building it"),
+        ({"source": "hf:someone/puzzles"}, "the size of hf:someone/puzzles is known only after the build"),
         ({"domain": "arc", "num_train": 5}, "tasks differ in their number of examples"),
     ],
 )

@@ -63,7 +63,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda d: (d / "train" / "dataset.json").write_text("{}"),
         r"dataset\.json: pad_id: Field required",
     ),
-    "vocabulary of none": (lambda d: edit_json(d, vocab_size=0), "vocab_size is 0"),
+    "vocabulary of none": (lambda d: edit_json(d, vocab_size=0), "vocab_size: found 0"),
     "no set": (lambda d: edit_json(d, sets=[]), "sets is empty"),
     "set outside the folder": (lambda d: edit_json(d, sets=["../x"]), "not a plain name"),
     "missing array": (
@@ -74,39 +74,39 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda d: (d / "train" / "all__inputs.npy").write_bytes(
             (d / "train" / "all__inputs.npy").read_bytes()[:-7]
         ),
-        r"all__inputs\.npy: not a whole \.npy file",
+        r"all__inputs\.npy: not a complete \.npy file",
     ),
     "empty array file": (
         lambda d: (d / "train" / "all__inputs.npy").write_bytes(b""),
-        r"all__inputs\.npy: not a whole",
+        r"all__inputs\.npy: not a complete",
     ),
     "not an array at all": (
         lambda d: (d / "train" / "all__puzzle_indices.npy").write_text("hello"),
-        r"all__puzzle_indices\.npy: not a whole",
+        r"all__puzzle_indices\.npy: not a complete",
     ),
     "pickled objects": (
         lambda d: np.save(d / "train" / "all__inputs.npy", np.array([{}]), allow_pickle=True),
-        r"all__inputs\.npy: not a whole",
+        r"all__inputs\.npy: not a complete",
     ),
-    "floats": (lambda d: edit_array(d, "inputs", lambda a: a / 1), "float64; any integer type is expected"),
+    "floats": (lambda d: edit_array(d, "inputs", lambda a: a / 1), "float64; expected an integer type"),
     "wrong dimensions": (lambda d: edit_array(d, "inputs", lambda a: a[0]), "1 dimensions"),
     "wrong sequence length": (
         lambda d: edit_array(d, "labels", lambda a: a[:, :5]),
-        "rows of 5 .* seq_len 6",
+        "rows of 5 .* seq_len is 6",
     ),
     "fewer labels than inputs": (lambda d: edit_array(d, "labels", lambda a: a[:9]), "9 rows, .* has 19"),
     "indices beyond the examples": (
         lambda d: edit_array(d, "puzzle_indices", lambda a: a + 1),
-        r"puzzle_indices\.npy: runs from 1 to 20",
+        r"puzzle_indices\.npy: ranges from 1 to 20",
     ),
-    "no indices": (lambda d: edit_array(d, "group_indices", lambda a: a[:0]), "runs from nothing"),
+    "no indices": (lambda d: edit_array(d, "group_indices", lambda a: a[:0]), "ranges from nothing"),
     "indices that fall": (
         lambda d: edit_array(d, "puzzle_indices", lambda a: np.r_[a[:2], a[4], a[3], a[4:]]),
         "entry 3 is 6 after 7",
     ),
     "empty group": (
         lambda d: edit_array(d, "group_indices", lambda a: np.r_[a[:2], a[1:]]),
-        "entries are expected to rise",
+        "expected increasing entries",
     ),
     "identifiers for other puzzles": (
         lambda d: edit_array(d, "puzzle_identifiers", lambda a: a[:3]),
@@ -114,19 +114,22 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "identifier beyond the table": (
         lambda d: edit_array(d, "puzzle_identifiers", lambda a: a + 5),
-        "holds 15; 0 to 10 are expected",
+        "found 15; expected 0 to 10",
     ),
-    "input beyond the vocabulary": (lambda d: edit_json(d, vocab_size=9), r"inputs\.npy: holds 10; 0 to 8"),
+    "input beyond the vocabulary": (
+        lambda d: edit_json(d, vocab_size=9),
+        r"inputs\.npy: found 10; expected 0 to 8",
+    ),
     "negative input": (
         lambda d: edit_array(d, "inputs", lambda a: a.astype(np.int16) - 1),
-        r"inputs\.npy: holds -1",
+        r"inputs\.npy: found -1",
     ),
     "label beyond the vocabulary": (
         lambda d: edit_array(d, "labels", lambda a: a + 3),
-        r"labels\.npy: holds 13; 0 to 10",
+        r"labels\.npy: found 13; expected 0 to 10",
     ),
     "nothing but ignored labels": (lambda d: edit_array(d, "labels", lambda a: a * 0), "every label is 0"),
-    "other number of groups": (lambda d: edit_json(d, total_groups=5), "total_groups is 5, .* hold 4"),
+    "other number of groups": (lambda d: edit_json(d, total_groups=5), "total_groups is 5, .* have 4"),
     "other mean": (lambda d: edit_json(d, mean_puzzle_examples=1), "mean_puzzle_examples is 1"),
 }
 

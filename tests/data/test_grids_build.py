@@ -162,11 +162,11 @@ def test_duplicates_conflicts_leaks_and_the_like_are_named_with_their_lines(tmp_
     notes = "\n".join(summary.notes)
     file, test = tmp_path / "train.csv", tmp_path / "test.csv"
     assert f"1 duplicate left out: {file}:4 repeats {file}:2" in notes
-    assert f"same input and another output: {file}:5 and {file}:3" in notes
+    assert f"same input and a different output: {file}:5 and {file}:3" in notes
     assert f"the output equals the input in 1 pair (12.5%): {file}:6" in notes
-    assert f"1 train pair left out, because the test split has the input: {file}:7 is in {test}:2" in notes
+    assert f"1 train pair left out, because the test split has its input: {file}:7 is in {test}:2" in notes
     assert (
-        f"1 symbol seen only in validation or test pairs, so that no model can learn to use them: '3' ({test}:3)"
+        f"1 symbol only in validation or test pairs, so no model can learn to use them: '3' ({test}:3)"
         in notes
     )
     assert stored(tmp_path / "data", "train") == {("01", "10"), ("02", "20"), ("11", "11"), ("10", "01")}
@@ -229,31 +229,39 @@ def test_permuted_symbols_are_permuted_in_input_and_output_alike(tmp_path):
 
 
 BAD = {
-    "ragged": ("p.csv", "input,output\n01/2,01\n", r"p.csv:2: input: ragged: row 2 has 1 cells"),
-    "empty file": ("p.csv", "", "holds no pairs"),
-    "header only": ("p.csv", "input,output\n", "holds no pairs"),
+    "ragged": (
+        "p.csv",
+        "input,output\n01/2,01\n",
+        r"p.csv:2: input: rows differ in length: row 2 has 1 cells",
+    ),
+    "empty file": ("p.csv", "", "contains no pairs"),
+    "header only": ("p.csv", "input,output\n", "contains no pairs"),
     "one pair": ("p.csv", "input,output\n01,10\n", "only one input"),
     "all pairs equal": ("p.csv", "input,output\n01,10\n01,10\n", "only one input"),
-    "no output": ("p.jsonl", '{"input": "01"}\n', "p.jsonl:1: there is no output"),
-    "mixed types": ("p.jsonl", '{"input": [[1], 2], "output": 1}\n', r"p.jsonl:1: input: row 2 is 2"),
+    "no output": ("p.jsonl", '{"input": "01"}\n', "p.jsonl:1: the output is missing"),
+    "mixed types": ("p.jsonl", '{"input": [[1], 2], "output": 1}\n', r"p.jsonl:1: input: row 2: found 2"),
     "null": ("p.jsonl", '{"input": [[null]], "output": 1}\n', "p.jsonl:1: input: a cell is null"),
     "too wide": ("p.jsonl", json.dumps({"input": [[0] * 65], "output": 1}), "p.jsonl:1: input: 1×65 cells"),
     "no such column": ("p.csv", "first,second\n01,10\n", r"p.csv:1: the columns are first, second"),
     "columns missing": ("p.csv", "input,output\n01,10\n01\n", r"p.csv:3: 1 columns; the header has 2"),
     "open quotation": ("p.csv", 'input,output\n"01,10\n', r"p.csv:2: not a row of CSV"),
     "not JSON": ("p.jsonl", '{"input": 1, "output": 2}\n{"input"\n', "p.jsonl:2: not valid JSON"),
-    "not a pair": ("p.jsonl", "[1, 2, 3]\n", "p.jsonl:1: a list of 3"),
-    "unknown split": ("p.jsonl", '{"input": 1, "output": 2, "split": "exam"}', "p.jsonl:1: split 'exam'"),
+    "not a pair": ("p.jsonl", "[1, 2, 3]\n", "p.jsonl:1: found a list of 3"),
+    "unknown split": (
+        "p.jsonl",
+        '{"input": 1, "output": 2, "split": "exam"}',
+        "p.jsonl:1: found split 'exam'",
+    ),
     "long line": (
         "p.jsonl",
         '{"input": 1, "output": 2}\n' + "x" * 3_000_000,
         r"p.jsonl:2: a line of 3,000,000",
     ),
     "binary": ("p.csv", "input,output\n\0\0\1", "p.csv:2: is a binary file"),
-    "ARC tasks": ("p.json", '{"a": {"train": [], "test": []}}', "holds ARC tasks"),
+    "ARC tasks": ("p.json", '{"a": {"train": [], "test": []}}', "contains ARC tasks"),
     "a number": ("p.json", "3", "a list of pairs"),
-    "no archive": ("p.npz", "PK", "not a whole .npz archive"),
-    "another ending": ("p.xlsx", "x", "names end in .csv"),
+    "no archive": ("p.npz", "PK", "not a complete .npz archive"),
+    "another ending": ("p.xlsx", "x", "a name that ends in .csv"),
 }
 
 
@@ -268,7 +276,7 @@ def test_bad_input_is_one_clear_error_and_leaves_nothing(name, tmp_path):
 
 def test_arrays_of_other_kinds_are_refused(tmp_path):
     np.savez(tmp_path / "p.npz", inputs=np.zeros((2, 2, 2)), outputs=np.zeros((2, 2, 2)))
-    with pytest.raises(HRMError, match="holds float64; any integer type is expected"):
+    with pytest.raises(HRMError, match="found type float64; expected an integer type"):
         build(tmp_path / "p.npz", tmp_path / "data")
     np.savez(tmp_path / "q.npz", inputs=np.zeros((2, 2), int), outputs=np.zeros((3, 2), int))
     with pytest.raises(HRMError, match="2 inputs, but 3 outputs"):
@@ -278,7 +286,8 @@ def test_arrays_of_other_kinds_are_refused(tmp_path):
 def test_too_many_symbols_are_refused_at_the_first_excess_symbol(tmp_path):
     path = write_jsonl(tmp_path / "p.jsonl", [(n, 0) for n in range(1100)])
     with pytest.raises(
-        HRMError, match=r"p.jsonl:1001: input: '1000' is symbol 1,001; at most 1,000 are possible"
+        HRMError,
+        match=r"p.jsonl:1001: input: '1000' is symbol number 1,001; at most 1,000 different symbols are supported",
     ):
         build(path, tmp_path / "data")
 
@@ -287,7 +296,7 @@ def test_a_source_that_is_missing_or_empty_says_what_is_accepted(tmp_path):
     with pytest.raises(HRMError, match=r"does not exist; accepted: a \.csv"):
         build(tmp_path / "absent.csv", tmp_path / "data")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(HRMError, match="the folder holds no pairs"):
+    with pytest.raises(HRMError, match="the folder contains no pairs"):
         build(tmp_path / "empty", tmp_path / "data")
     with pytest.raises(HRMError, match="--source"):
         build_request(BuildRequest("grids", tmp_path / "data", as_options=True))
@@ -297,8 +306,8 @@ def test_settings_without_effect_are_refused(tmp_path):
     path = write_jsonl(tmp_path / "p.jsonl", PAIRS)
     for setting in ({"num_aug": 3}, {"clues": "30"}, {"num_train": 3}):
         with pytest.raises(
-            HRMError, match=r"no meaning for the domain grids|only for puzzles from the built-in"
+            HRMError, match=r"no effect for the domain grids|only for puzzles from the built-in"
         ):
             build(path, tmp_path / "data", **setting)
-    with pytest.raises(HRMError, match="none is left to train on"):
+    with pytest.raises(HRMError, match="so none is left for training"):
         build(path, tmp_path / "data", num_test=40)

@@ -133,14 +133,14 @@ def test_stored_hints_never_make_a_test_puzzle(tmp_path: Path) -> None:
 
 
 def test_hints_without_copies_to_put_them_in_are_refused() -> None:
-    with pytest.raises(ValidationError, match=r"set augment=online, or num_aug to 1"):
+    with pytest.raises(ValidationError, match=r"set augment=online, or num_aug=1"):
         DataConfig(hints=0.1)
 
 
 @pytest.mark.parametrize("domain", ["maze", "arc"])
 def test_hints_for_puzzles_without_empty_cells_are_refused(domain: str, tmp_path: Path) -> None:
     config = DataConfig(domain=domain, size=None, num_train=5, num_test=2, augment="online", hints=0.1)
-    with pytest.raises(ConfigError, match=r"data\.hints: .* no empty cells"):
+    with pytest.raises(ConfigError, match=r"data\.hints: .* no blank cells"):
         build_dataset(config, tmp_path / "d")
     assert not (tmp_path / "d").exists()
 

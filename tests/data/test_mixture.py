@@ -11,7 +11,7 @@ import pytest
 
 from hrm_cli.config.data import DataConfig
 from hrm_cli.config.presets import load_preset
-from hrm_cli.config.resolved import explained_yaml, resolved_yaml
+from hrm_cli.config.resolved import commented_yaml, resolved_yaml
 from hrm_cli.data.batches import TrainingBatches, expected_examples
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset
@@ -191,7 +191,7 @@ def test_collections_whose_names_would_be_one_file_are_kept_apart(tmp_path: Path
         "hard-set": 1, "hard-set-2": 1, "Hard-Set-3": 1, "hard-set-4": 1, "unnamed": 1
     }  # fmt: skip
     assert len({row.tobytes() for part in test.sets for row in part.inputs}) == done.test.puzzles == 5
-    assert "collection 'hard-set' is the set hard-set-2: another set is called hard-set already" in done.notes
+    assert "collection 'hard-set' is the set hard-set-2, because another set is called hard-set" in done.notes
     # Also over sources, whose names stand before those of their collections.
     further = DataConfig(also=[{"source": str(tmp_path / "own-hard")}]).also
     build_dataset(config.model_copy(update={"also": further}), tmp_path / "two")
@@ -214,7 +214,7 @@ def test_names_of_sets_fit_every_file_system() -> None:
 def test_a_source_of_another_size_is_refused_with_both(csv_file: CsvWriter, tmp_path: Path) -> None:
     config = DataConfig(size=6, num_train=5, num_test=2, also=[{"source": str(csv_file())}])
     with pytest.raises(
-        DatasetError, match=r"data\.also\[0\]: .*puzzles\.csv holds 4×4 Sudoku, but builtin 6×6"
+        DatasetError, match=r"data\.also\[0\]: .*puzzles\.csv contains 4×4 Sudoku, but builtin contains 6×6"
     ):
         build_dataset(config, tmp_path / "d")
     assert not (tmp_path / "d").exists()
@@ -247,7 +247,7 @@ def test_sources_are_given_in_a_file_or_on_the_command_line_and_survive_being_wr
         ("builtin", "45-70", 1000, 500), ("hard.csv", "45-70", 1000, 0), ("builtin", "minimal", 700, 0)
     ]  # fmt: skip
     assert expected_examples(preset.data).groups == 1730
-    for text in (resolved_yaml(preset), explained_yaml(preset)):
+    for text in (resolved_yaml(preset), commented_yaml(preset)):
         (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
         assert load_preset(str(tmp_path / "mine.yaml")) == preset
 

@@ -124,7 +124,7 @@ def test_a_folder_gives_its_own_test_set(csv_file: CsvWriter, tmp_path: Path) ->
     ("make", "message"),
     [
         (lambda d: d / "nowhere.csv", "nowhere.csv: does not exist; accepted: builtin"),
-        (lambda d: d, "holds no train.csv"),
+        (lambda d: d, "contains no train.csv"),
         (lambda d: written(d / "e.txt", b""), r"e\.txt"),
         (lambda d: written(d / "b.txt", bytes(range(256))), r"b\.txt"),
         (lambda d: "hf:noslash", "hf:OWNER/NAME"),

@@ -109,9 +109,7 @@ def test_more_variations_than_there_are_is_an_error_that_leaves_nothing(
 
 
 def test_mazes_have_no_variations() -> None:
-    with pytest.raises(
-        ConfigError, match=r"variations exchange clues of Sudoku puzzles; data\.domain is maze"
-    ):
+    with pytest.raises(ConfigError, match=r"variations work only for Sudoku, but data\.domain is maze"):
         load_preset("tiny", ["data.domain=maze", "data.variations=5"])
 
 

@@ -106,7 +106,7 @@ def test_an_error_in_the_build_leaves_nothing_not_even_new_parents(tmp_path: Pat
 
 def test_a_folder_that_cannot_be_made_is_an_error_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DatasetError, match="file/d: cannot be made"):
+    with pytest.raises(DatasetError, match="file/d: cannot be created"):
         write(tmp_path / "file" / "d")
 
 
@@ -158,7 +158,7 @@ def test_a_dataset_whose_replacement_died_between_two_renames_comes_back(tmp_pat
 
 @pytest.mark.parametrize("again", ["hard", "HARD"])
 def test_a_set_is_never_written_over_another(tmp_path: Path, again: str) -> None:
-    message = f"split test has a set hard already, and a set {again} would be"
+    message = f"split test already has a set hard, which a set {again} would overwrite"
     with DatasetWriter(tmp_path / "d") as writer:
         writer.split("test", "hard", seq_len=4)
         writer.split("validation", again, seq_len=4)

@@ -146,7 +146,7 @@ def everything(world: World, folder: Path) -> None:
 def alike(world: World) -> list[float]:
     """Tensors that differed at first, one of them a parameter."""
     first, second = torch.nn.Parameter(torch.ones(2) * world.rank), torch.ones(2) * -world.rank
-    world.start_alike({"a": first}, {"b": second})
+    world.copy_from_rank_0({"a": first}, {"b": second})
     return [*first.tolist(), *second.tolist()]
 
 
@@ -155,8 +155,8 @@ def small_things(world: World) -> dict[str, Any]:
     return {
         "rows": [world.gather_rows(t).tolist() for t in (rows, rows > 10, rows.bfloat16(), rows[:, 0])],
         "bytes": [data.decode() for data in world.gather_bytes(b"x" * world.rank)],
-        "shared": world.share_bytes(f"from {world.rank}".encode()).decode(),
-        "nothing": world.share_bytes(b"").decode(),
+        "shared": world.broadcast_bytes(f"from {world.rank}".encode()).decode(),
+        "nothing": world.broadcast_bytes(b"").decode(),
         "first": world.ask_rank_0(lambda: True),
         "largest": world.largest(world.rank, -world.rank),
         "alike": alike(world),

@@ -56,4 +56,8 @@ def test_ranks_that_rolled_back_synchronize_at_the_earlier_step() -> None:
 
 
 def test_a_single_process_handles_every_signal_at_once_without_communication() -> None:
-    assert taken(Agreement(ALONE), range(1, 4), 0.001, signal=2) == [(2, 0.001), (2, 0.002), (2, 0.003)]
+    assert taken(Agreement(ALONE), range(1, 4), 0.001, signal=2) == [
+        (2, 0.001),
+        (2, 0.002),
+        (2, 0.003),
+    ]

@@ -19,7 +19,7 @@ from hrm_cli.training.stopping import Interruption
 HEAD = """
 import json, os, signal, sys, time
 from pathlib import Path
-from hrm_cli.distributed.reports import Report, why_not_to_start
+from hrm_cli.distributed.reports import Report, exit_status_of_ended_job
 task = json.loads(Path(sys.argv[1]).read_text())
 folder, rank = Path(task["reports"]), int(os.environ["LOCAL_RANK"])
 attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
@@ -32,7 +32,7 @@ def ready():
         file.write("ready\\n")
 with started.open("a") as file:
     file.write(f"{attempt}-{rank} {os.environ['OMP_NUM_THREADS']}\\n")
-if why_not_to_start(folder) is not None:
+if exit_status_of_ended_job(folder) is not None:
     sys.exit(0)
 """
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from hrm_cli.config.data import DataConfig
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.writer import DatasetWriter
-from hrm_cli.distributed.process_group import meet
+from hrm_cli.distributed.process_group import join_store
 from hrm_cli.distributed.world import ALONE, World
 
 SCRIPT = Path(__file__).with_name("ranks.py")
@@ -182,7 +182,7 @@ def test_restarted_processes_ignore_files_left_by_dead_ones() -> None:
     store = dist.HashStore()
     with ThreadPoolExecutor(2) as pool:
         for attempt in range(3):
-            first, second = pool.submit(meet, store, 0, 2), pool.submit(meet, store, 1, 2)
+            first, second = pool.submit(join_store, store, 0, 2), pool.submit(join_store, store, 1, 2)
             ours, theirs = first.result(30), second.result(30)
             assert not ours.check(["key"])
             ours.set("key", str(attempt))

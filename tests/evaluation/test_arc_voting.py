@@ -30,8 +30,8 @@ def votes_for(*answers: tuple[int, Grid, float]) -> Votes:
 
 def add(votes: Votes, *answers: tuple[int, Grid, float]) -> None:
     numbers = np.array([number for number, _, _ in answers])
-    inputs = Fields.draw([COPIES[number].apply(INPUT) for number, _, _ in answers]).tokens
-    given = Fields.draw([COPIES[number].apply(answer) for number, answer, _ in answers]).tokens
+    inputs = Fields.from_grids([COPIES[number].apply(INPUT) for number, _, _ in answers]).tokens
+    given = Fields.from_grids([COPIES[number].apply(answer) for number, answer, _ in answers]).tokens
     votes.add(numbers + 1, inputs, given, np.array([q for _, _, q in answers], np.float32))
 
 

@@ -140,7 +140,7 @@ def preset_text(r: random.Random) -> bytes:
 def presets(r: random.Random, folder: Path) -> Read:
     """Preset files."""
     from hrm_cli.config.redact import redacted
-    from hrm_cli.config.resolved import explained_yaml, resolved_yaml
+    from hrm_cli.config.resolved import commented_yaml, resolved_yaml
     from hrm_cli.data.recipes import recipe_of
     from hrm_cli.runs.configuration import domain_of, load_configuration
 
@@ -150,7 +150,7 @@ def presets(r: random.Random, folder: Path) -> Read:
     def read() -> None:
         found = load_configuration(str(file))
         resolved_yaml(found)
-        explained_yaml(found)
+        commented_yaml(found)
         redacted(found)
         domain_of(found.data)
         if found.data.domain != "arc":

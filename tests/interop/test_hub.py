@@ -273,7 +273,7 @@ def test_without_the_client_the_message_says_how_to_get_it(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("text", ["hf:", "hf:me", "hf:me/x@", "hf:me/x/y", "hf:../x", "hf:me/x y", "me/x"])
 def test_an_invalid_address_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"write hf:OWNER/NAME, or hf:OWNER/NAME@REVISION"):
+    with pytest.raises(ConfigError, match=r"expected hf:OWNER/NAME, or hf:OWNER/NAME@REVISION"):
         HubAddress.parse(text, "checkpoint")
 
 

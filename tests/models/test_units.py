@@ -144,7 +144,7 @@ def test_staggered_rows_take_new_puzzles_at_different_steps() -> None:
         ({"pos_encodings": "rope"}, "pos_encodings=none"),
         ({"tied_output": True}, "tied_output=false"),
         ({"hidden_size": 20, "num_heads": 4}, "multiple of 8"),
-        ({"mlp_t": True, "core": "trm"}, "mlp_t means mixer=mlp"),
+        ({"mlp_t": True, "core": "trm"}, "mlp_t requires mixer mlp"),
     ],
 )
 def test_settings_that_do_not_go_with_units_are_refused(change: dict[str, Any], said: str) -> None:

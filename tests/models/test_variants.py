@@ -93,7 +93,7 @@ def test_hrm_without_the_continue_head_saves_the_second_forward_pass(
 
 
 def test_token_mixing_belongs_to_trm_alone() -> None:
-    with pytest.raises(ValidationError, match="mlp_t belongs to core trm"):
+    with pytest.raises(ValidationError, match="mlp_t works only with core trm"):
         ArchConfig(mlp_t=True)
 
 

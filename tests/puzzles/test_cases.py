@@ -43,7 +43,7 @@ def test_every_case_is_read(shared, name):
 
 
 def test_a_file_of_ruled_lines_only_holds_no_puzzle(shared):
-    with pytest.raises(PuzzleError, match="holds no puzzle"):
+    with pytest.raises(PuzzleError, match="contains no puzzle"):
         list(read_puzzles(shared / "cases/F02_only_rules.txt"))
 
 

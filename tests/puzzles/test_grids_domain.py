@@ -144,10 +144,10 @@ def test_spaces_and_commas_between_symbols_make_words_of_them():
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("12/3", "ragged: row 2 has 1 cells"),
+        ("12/3", "rows differ in length: row 2 has 1 cells"),
         ("", "empty grid"),
         ([], "empty grid"),
-        ([[1, 2], 3], "row 2 is 3, the others are lists"),
+        ([[1, 2], 3], "row 2: found 3; expected a list, as in the other rows"),
         ([[1, None]], "a cell is null"),
         ([[1, True]], "a cell is true"),
         ([[1.5]], "a cell is 1.5"),
@@ -167,12 +167,15 @@ def test_what_is_not_a_grid_is_named(value, reason):
     ("facts", "reason"),
     [
         ({}, "are missing"),
-        ({"rows": 65, "columns": 1, "symbols": ["a"]}, "rows is 65"),
+        ({"rows": 65, "columns": 1, "symbols": ["a"]}, "rows: found 65"),
         ({"rows": 1, "columns": 1, "symbols": ["a", "a"]}, "appears twice"),
-        ({"rows": 1, "columns": 1, "symbols": "ab"}, "a list of texts"),
-        ({"rows": 1, "columns": 1, "symbols": [1]}, "a list of texts"),
+        ({"rows": 1, "columns": 1, "symbols": "ab"}, "a list of strings"),
+        ({"rows": 1, "columns": 1, "symbols": [1]}, "a list of strings"),
         ({"rows": 1, "columns": 1, "symbols": [str(n) for n in range(1001)]}, "at most 1,000"),
-        ({"rows": 1, "columns": 1, "symbols": ["a"], "input_rows": 1}, "together"),
+        (
+            {"rows": 1, "columns": 1, "symbols": ["a"], "input_rows": 1},
+            "both input and output sizes, or neither",
+        ),
         ({"rows": 1, "columns": 1, "symbols": ["a"], "symmetries": ["time"]}, "unknown symmetry"),
         ({"rows": True, "columns": 1, "symbols": ["a"]}, "whole number"),
     ],
@@ -184,7 +187,7 @@ def test_metadata_that_describes_no_domain_is_refused(facts, reason):
 
 def test_puzzles_of_another_size_or_symbol_are_refused_with_what_is_expected():
     domain = GridsDomain(2, 2, ("a", "b"), 0, 2, 2, 2, 2, list(SYMMETRIES))
-    with pytest.raises(PuzzleError, match="x:1: the symbol 'c' is not one of the 2 that are known"):
+    with pytest.raises(PuzzleError, match="x:1: the symbol 'c' is not one of the 2 known symbols"):
         domain.parse("ac/ab", "x:1")
-    with pytest.raises(PuzzleError, match="an input of 1×2 cells; 2×2 are expected"):
+    with pytest.raises(PuzzleError, match="an input of 1×2 cells; expected 2×2"):
         domain.checked([["a", "b"]], "x:1")

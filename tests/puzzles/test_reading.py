@@ -223,7 +223,7 @@ def test_unknown_domain_and_size_are_refused():
 
 @pytest.mark.parametrize("data", [b"", b"\n\n", b"# only\n# comments\n", b"\xef\xbb\xbf"])
 def test_an_empty_file_is_an_error(data):
-    with pytest.raises(PuzzleError, match="holds no puzzle"):
+    with pytest.raises(PuzzleError, match="contains no puzzle"):
         read(data)
 
 

@@ -118,7 +118,7 @@ def test_everything_that_is_skipped_is_counted_and_named():
     "text", ["question,answer\n", "---------\n", "| | |\n", "Sudoku\n", "[Easy]\n", f"# {PUZZLE}\n"]
 )
 def test_a_file_without_a_puzzle_is_an_error(text):
-    with pytest.raises(PuzzleError, match="holds no puzzle"):
+    with pytest.raises(PuzzleError, match="contains no puzzle"):
         read(text)
 
 

@@ -88,7 +88,7 @@ def test_a_run_that_needs_too_much_memory_is_refused_with_settings_that_fit(
 
 def test_if_no_batch_fits_a_smaller_model_is_advised() -> None:
     message = refusal(preset_of(), Computation("float32", "cpu"), Resources(10**6, None, None, "here"))
-    assert "take a smaller model" in message
+    assert "use a smaller model" in message
 
 
 def test_a_run_that_does_not_fit_the_disk_is_refused_with_a_setting_that_fits() -> None:
@@ -96,7 +96,10 @@ def test_a_run_that_does_not_fit_the_disk_is_refused_with_a_setting_that_fits() 
     cost = Computation("float32", "cpu").cost(preset, SUDOKU)
     disk = 5 * cost.checkpoint
     message = refusal(preset, Computation("float32", "cpu"), Resources(None, None, disk, "here"))
-    assert f"{size(cost.disk)} of disk, {size(disk)} are free; train.keep_checkpoints=3 fits" in message
+    assert (
+        f"{size(cost.disk)} of disk space, but {size(disk)} are free; train.keep_checkpoints=3 fits"
+        in message
+    )
 
 
 def test_force_turns_refusals_into_warnings_and_what_fits_says_nothing() -> None:

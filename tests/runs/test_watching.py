@@ -21,7 +21,7 @@ from hrm_cli.config.train import TrainConfig
 from hrm_cli.errors import ConfigError, TrainingDiverged
 from hrm_cli.runs import listeners
 from hrm_cli.runs.folder import LOCK_FILE, RunStatus, read_status
-from hrm_cli.runs.listeners import Harmless, TensorBoard, check_trackers, make_trackers
+from hrm_cli.runs.listeners import FailSafe, TensorBoard, check_trackers, make_trackers
 from hrm_cli.runs.plan import plan_run, seconds_left
 from hrm_cli.runs.records import read_run
 from hrm_cli.training.loop import train
@@ -174,9 +174,9 @@ def test_a_tracker_that_fails_is_switched_off_with_one_warning_and_the_run_conti
 
     warnings: list[str] = []
     run, state = make_run(20)
-    run.listeners = (Harmless("tensorboard", Broken(run.folder), warnings.append),)
+    run.listeners = (FailSafe("tensorboard", Broken(run.folder), warnings.append),)
     assert train(run, state).step == 20
-    assert warnings == ["tensorboard is switched off: OSError: the disk is full"]
+    assert warnings == ["tensorboard is disabled: OSError: the disk is full"]
 
 
 def test_state_of_a_run_is_what_it_was_last_doing(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""ARC datasets: sources, build, augmentation in place and online."""
+"""ARC datasets: sources, build, stored and online augmentation."""

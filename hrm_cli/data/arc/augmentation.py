@@ -1,7 +1,7 @@
-"""Augmented copies of ARC tasks: chooses symmetries that give different tasks, and applies them to the grids.
+"""Augmented copies of ARC tasks: samples symmetries that give different tasks, and applies them to the grids.
 
-The symmetries of a task depend only on the dataset's seed, the task's name and its grids. So a task gets the same
-copies with the same names if other tasks are selected, or with `augment: online`.
+The symmetries of a task depend only on the dataset's seed, the task's name and its grids. So the copies and their names
+do not depend on which other tasks are selected, and are the same with `augment: online`.
 
 Letters in shapes: n symmetries, e examples of a task, F = 900 cells of a field.
 """
@@ -37,9 +37,9 @@ class Examples:
         return len(self.inputs)
 
     @classmethod
-    def draw(cls, pairs: Sequence[Pair]) -> Examples:
-        """Fields of pairs; an unknown output becomes an empty field."""
-        return cls(Fields.draw([p.input for p in pairs]), Fields.draw([p.output for p in pairs]))
+    def from_pairs(cls, pairs: Sequence[Pair]) -> Examples:
+        """Converts pairs to fields. An unknown output becomes an empty field."""
+        return cls(Fields.from_grids([p.input for p in pairs]), Fields.from_grids([p.output for p in pairs]))
 
     def copies(
         self, symmetries: ArcSymmetries, rng: np.random.Generator | None = None
@@ -64,9 +64,9 @@ class Examples:
 
 
 def distinct_symmetries(splits: Sequence[Examples], count: int, rng: np.random.Generator) -> ArcSymmetries:
-    """The identity and up to `count` more symmetries, no two of which make the same task of these examples.
+    """The identity and up to `count` more symmetries that all give different copies of the task, sampled uniformly.
 
-    Sampled uniformly. There are fewer only if the task has no more different copies.
+    There are fewer only if the task has fewer different copies.
     """
     inputs = Fields.join([part.inputs for part in splits])
     outputs = Fields.join([part.outputs for part in splits])
@@ -78,8 +78,8 @@ def distinct_symmetries(splits: Sequence[Examples], count: int, rng: np.random.G
     total = SYMMETRIES * math.perm(COLORS - 1, len(used))
     chosen, size = ArcSymmetries.identity(), min(total, count + _SURPLUS)
     while count:
-        drawn = _numbered(rng.choice(total, size, replace=False), used, rng)
-        candidates = ArcSymmetries.identity().followed_by(drawn)
+        sampled = _decode(rng.choice(total, size, replace=False), used, rng)
+        candidates = ArcSymmetries.identity().followed_by(sampled)
         hashes = hash_copies(
             pairs.tokens, pairs.rows, pairs.columns, roles, candidates.transforms, candidates.permutations
         )
@@ -96,7 +96,7 @@ def task_rng(seed: int, task: str, purpose: int, part: int = 0) -> np.random.Gen
     return np.random.default_rng([seed, purpose, part, *task.encode()])
 
 
-def _numbered(numbers: NDArray[np.int64], used: NDArray[np.uint8], rng: np.random.Generator) -> ArcSymmetries:
+def _decode(numbers: NDArray[np.int64], used: NDArray[np.uint8], rng: np.random.Generator) -> ArcSymmetries:
     """Decodes numbers into symmetries.
 
     Different numbers differ in the transform or in the mapping of the used colors.

@@ -2,7 +2,7 @@
 
 The layout is that of the reference implementation: each task is a group, each copy is a puzzle with its own identifier,
 and each pair is an example. With `augment: online` the identifiers are the same, but only the original tasks are
-stored; `hrm_cli.data.arc.online` makes the copies from the names of the identifiers.
+stored. `hrm_cli.data.arc.online` makes the copies from the names of the identifiers.
 
 Letters in shapes: n copies of a task, e examples of a puzzle.
 """
@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hrm_cli.config.asked import NOTHING_ASKED, Asked
 from hrm_cli.config.data import DataConfig
+from hrm_cli.config.user_settings import NO_USER_SETTINGS, UserSettings
 from hrm_cli.data.arc.augmentation import Examples, distinct_symmetries, task_rng
 from hrm_cli.data.arc.leaks import find_leaks
 from hrm_cli.data.arc.sources import ArcTasks, load_tasks
@@ -39,10 +39,10 @@ from hrm_cli.puzzles.arc.tasks import Task
 from hrm_cli.puzzles.domain import PAD, Tokens
 
 _PIECE = 512
-"""Copies of a task made at once; they take about ten megabytes."""
+"""Number of copies of a task made at once. They take about ten megabytes."""
 
 _CHOOSE, _PLACE = 0, 1
-"""Purposes of a task's random numbers; each has its own generator."""
+"""Purposes of a task's random numbers. Each purpose has its own generator."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -71,7 +71,12 @@ class _Piece:
 
 
 def build_arc_dataset(
-    config: DataConfig, output_dir: Path, *, force: bool, report: Report, asked: Asked = NOTHING_ASKED
+    config: DataConfig,
+    output_dir: Path,
+    *,
+    force: bool,
+    report: Report,
+    user_settings: UserSettings = NO_USER_SETTINGS,
 ) -> BuildSummary:
     """Builds the dataset of `config`, whose domain is arc, in `output_dir` and returns a summary.
 
@@ -82,8 +87,8 @@ def build_arc_dataset(
     check_hints(ArcDomain(), config.hints)
     if config.also or config.num_validation:
         raise ConfigError(
-            f"data.{'also' if config.also else 'num_validation'}: not for ARC, whose tasks come from one source and "
-            "are held out by subset"
+            f"data.{'also' if config.also else 'num_validation'}: does not work for ARC, whose tasks come from one "
+            "source and are held out by subset"
         )
     with DatasetWriter(output_dir, force=force) as writer, ThreadPoolExecutor(granted_cores()) as threads:
         tasks = load_tasks(config)
@@ -173,7 +178,7 @@ def _write(
 
 def _prepare(task: Task, is_test: bool, config: DataConfig) -> _Job:
     shown = task.train if is_test else tuple(p for p in task.train + task.test if p.output is not None)
-    train, test = Examples.draw(shown), Examples.draw(task.test) if is_test else None
+    train, test = Examples.from_pairs(shown), Examples.from_pairs(task.test) if is_test else None
     rng = task_rng(config.seed, task.name, _CHOOSE)
     symmetries = distinct_symmetries([train] if test is None else [train, test], config.num_aug, rng)
     return _Job(task, train, test, symmetries)
@@ -186,7 +191,7 @@ def _paint(job: _Job, start: int, seed: int) -> _Piece:
         job,
         start,
         job.train.copies(symmetries, rng),
-        # Test grids stay at the corner, like the grids that users want solved.
+        # Test grids are not shifted, because grids that users solve are at the corner as well.
         None if job.test is None else job.test.copies(symmetries),
         start + len(symmetries) == len(job.symmetries),
     )

@@ -1,7 +1,7 @@
 """Finds leaks between training and test tasks of ARC: pairs or whole tasks that occur in both up to symmetry.
 
 The symmetries are those of augmentation: the eight of the square and the permutations of colors 1 to 9. A training task
-that is a copy of a test task reveals its answers, whatever its name is.
+that is a copy of a test task reveals its answers, even under another name.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from hrm_cli.puzzles.arc.symmetry import COLORS
 from hrm_cli.puzzles.arc.tasks import Pair, Task
 from hrm_cli.puzzles.dihedral import SYMMETRIES, transform
 
-_NAMED = 3
+_MAX_LISTED = 3
 """Number of tasks that a note lists by name."""
-_MOST_TRIES = 5_000
-"""Limit on compared pairs per two tasks. Dozens are enough unless many tiny grids are similar."""
-_FREE = -1
+_MAX_TRIES = 5_000
+"""Maximum number of pairs compared for two tasks. Dozens are enough unless many tiny grids are similar."""
+_UNMAPPED = -1
 """Marks a color that is not mapped yet."""
 
 
@@ -39,19 +39,19 @@ class Leaks:
         """One note per kind of leak, with its count and the first names; empty if there are no leaks."""
         kinds = (
             (self.same_tasks, "training task", "the same as a test task"),
-            (self.answers, "task", "trained on with a pair that is a test pair of another task"),
+            (self.answers, "task", "used for training with a pair that is a test pair of another task"),
         )
         return [
             f"leak check: {counted(len(found), noun)} {'is' if len(found) == 1 else 'are'} {what}, up to rotation, "
-            f"reflection and recoloring ({_named(found)})"
+            f"reflection and recoloring ({_listed(found)})"
             for found, noun, what in kinds
             if found
         ]
 
 
-def _named(found: Sequence[tuple[str, str]]) -> str:
-    more = ", …" if len(found) > _NAMED else ""
-    return ", ".join(f"{trained} of test task {tested}" for trained, tested in found[:_NAMED]) + more
+def _listed(found: Sequence[tuple[str, str]]) -> str:
+    more = ", …" if len(found) > _MAX_LISTED else ""
+    return ", ".join(f"{trained} of test task {tested}" for trained, tested in found[:_MAX_LISTED]) + more
 
 
 def find_leaks(train: Sequence[Task], test: Sequence[Task], report: Report | None = None) -> Leaks:
@@ -106,13 +106,13 @@ def without_leaks(train: Sequence[Task], test: Sequence[Task]) -> list[Task]:
 
 
 def canonical_pair(pair: Pair) -> bytes:
-    """A key that is equal for a pair and its augmented copies, and different for all other pairs."""
+    """A key for each pair. Two pairs have equal keys exactly if one is an augmented copy of the other."""
     assert pair.output is not None
     return min(_numbered(pair.input, pair.output, number) for number in range(SYMMETRIES))
 
 
 def _numbered(given: NDArray[np.uint8], output: NDArray[np.uint8], number: int) -> bytes:
-    """Transforms a pair and renumbers its colors in order of first occurrence; color 0 stays."""
+    """Transforms a pair and renumbers its colors in order of first occurrence. Color 0 does not change."""
     one, other = transform(given, number), transform(output, number)
     cells = np.concatenate([one.reshape(-1), other.reshape(-1)])
     values, first = np.unique(cells, return_index=True)
@@ -124,15 +124,18 @@ def _numbered(given: NDArray[np.uint8], output: NDArray[np.uint8], number: int) 
 
 
 def is_same_task(first: Sequence[Pair], second: Sequence[Pair]) -> bool:
-    """Whether one symmetry maps every pair of the smaller set to one of the larger; at least two pairs must differ."""
+    """Whether one symmetry maps every pair of the smaller set to a pair of the larger set.
+
+    The smaller set must have at least two different pairs.
+    """
     small, large = sorted(
         ({canonical_pair(p) + _key(p): p for p in pairs} for pairs in (first, second)), key=len
     )
     if len(small) < 2:
         return False
-    identity = np.full(COLORS, _FREE, np.int16)
+    identity = np.full(COLORS, _UNMAPPED, np.int16)
     identity[0] = 0
-    tries = iter(range(_MOST_TRIES))
+    tries = iter(range(_MAX_TRIES))
     return any(
         _match(list(small.values()), list(large.values()), number, identity, tries)
         for number in range(SYMMETRIES)
@@ -168,7 +171,7 @@ def _recolored(pair: Pair, other: Pair, number: int, colors: NDArray[np.int16]) 
             return None
         codes = np.unique(moved.reshape(-1).astype(np.int16) * COLORS + wanted.reshape(-1))
         for old, new in zip((codes // COLORS).tolist(), (codes % COLORS).tolist(), strict=True):
-            if extended[old] == _FREE and new not in extended:
+            if extended[old] == _UNMAPPED and new not in extended:
                 extended[old] = new
             elif extended[old] != new:
                 return None

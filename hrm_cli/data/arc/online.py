@@ -1,8 +1,8 @@
 """Makes augmented copies of ARC tasks on demand, from the names of the puzzle identifiers.
 
-A dataset built with `augment: online` stores every task once. Its identifiers are those of the stored form: the task's
-own, followed by those of its named copies. At each visit, training uses one of these copies; evaluation uses all of
-them.
+A dataset built with `augment: online` stores every task once. Its identifiers are the same as with `augment: stored`:
+each task's own identifier, followed by those of its copies. At each visit, training uses one of the copies. Evaluation
+uses all of them.
 
 Letters in shapes: B rows of a batch, G tasks, I identifiers, F = 900 cells of a field.
 """
@@ -27,7 +27,7 @@ Grids = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 
 def is_arc(dataset: Dataset) -> bool:
-    """Whether the metadata of a dataset name the ARC domain, or its vocabulary and sequence length are those of ARC."""
+    """Whether a dataset has the ARC domain or, without a domain, the vocabulary size and sequence length of ARC."""
     metadata = dataset.metadata
     if metadata.domain is not None:
         return bool(metadata.domain.get("name") == ArcDomain.name)
@@ -44,7 +44,7 @@ def read_identifiers(dataset: Dataset) -> list[str]:
     wanted = dataset.metadata.num_puzzle_identifiers
     if not isinstance(names, list) or len(names) != wanted or not all(isinstance(n, str) for n in names):
         found = f"{len(names)} entries" if isinstance(names, list) else type(names).__name__
-        raise DatasetError(f"{file}: {found}; a list of {wanted} names is expected")
+        raise DatasetError(f"{file}: found {found}; expected a list of {wanted} names")
     return names
 
 
@@ -75,15 +75,15 @@ class ArcCopies:
         place = np.minimum(np.searchsorted(starts, first), len(starts) - 1)
         if not np.array_equal(starts[place], first):
             raise DatasetError(
-                f"{dataset.directory / IDENTIFIERS_FILE}: does not name each task of the {dataset.split} "
-                f"split before its augmented copies; build the dataset again"
+                f"{dataset.directory / IDENTIFIERS_FILE}: not every task of the {dataset.split} split is listed before "
+                "its augmented copies; build the dataset again"
             )
         return cls(dataset, symmetries, first, ends[place] - first)
 
-    def draw(
+    def sample(
         self, examples: NDArray[np.int64], epochs: NDArray[np.int64], seed: int, rng: np.random.Generator
     ) -> tuple[Grids, NDArray[np.int32]]:
-        """Copies of examples `[B]` visited in `epochs` `[B]`: grids `[B, F]` each, and identifiers `[B]`.
+        """Samples copies of examples `[B]` visited in `epochs` `[B]`: grids `[B, F]` each, and identifiers `[B]`.
 
         As in stored datasets, all examples of one visit get the same symmetry, and all but one of them are shifted
         within the field. The symmetry depends on seed, epoch and task; `rng` samples the positions.
@@ -111,7 +111,7 @@ class ArcCopies:
     def every(
         self, batch_size: int, limit: int | None = None, *, own: slice | None = None
     ) -> Iterator[tuple[Grids, NDArray[np.int32]]]:
-        """Every example under every symmetry of its task, without shifts, in the order of the stored form.
+        """Every example under every symmetry of its task, without shifts, in the order of a stored dataset.
 
         `limit`: only the first `limit` rows. `own`: only these rows of each batch.
         """

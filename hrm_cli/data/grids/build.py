@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.config.asked import Asked
 from hrm_cli.config.data import DataConfig
+from hrm_cli.config.user_settings import UserSettings
 from hrm_cli.config.values import names_function
 from hrm_cli.data.grids.pool import SPLIT_IDS, PairPool
 from hrm_cli.data.grids.sources import Report, pair_files
@@ -32,7 +32,7 @@ from hrm_cli.puzzles.grids.domain import GridsDomain
 from hrm_cli.puzzles.grids.reading import Columns
 
 _PIECE_CELLS = 1 << 22
-"""Cells encoded at once."""
+"""Number of cells encoded at once."""
 _SHOWN = 10
 
 
@@ -43,7 +43,7 @@ class _Symbols:
     pool: PairPool
     trained: NDArray[np.bool_]
     held_out: dict[int, int]
-    """Symbols that no training pair has, each with a pair that contains it."""
+    """Symbols that occur in no training pair, each with a pair that contains it."""
 
     def note(self) -> list[str]:
         """A note on symbols that occur only in held-out pairs."""
@@ -55,13 +55,13 @@ class _Symbols:
         )
         more = ", …" if len(self.held_out) > _SHOWN else ""
         return [
-            f"{counted(len(self.held_out), 'symbol')} seen only in validation or test pairs, so that no model can "
-            f"learn to use them: {some}{more}"
+            f"{counted(len(self.held_out), 'symbol')} only in validation or test pairs, so no model can learn to use "
+            f"them: {some}{more}"
         ]
 
 
 def build_grids_dataset(
-    config: DataConfig, output_dir: Path, *, force: bool, report: Report, asked: Asked
+    config: DataConfig, output_dir: Path, *, force: bool, report: Report, user_settings: UserSettings
 ) -> BuildSummary:
     """Builds the dataset of `config`, whose domain is grids, in `output_dir` and returns a summary.
 
@@ -70,15 +70,15 @@ def build_grids_dataset(
     started = time.perf_counter()
     check_target(output_dir, force=force)
     if config.source == "builtin":
-        raise ConfigError("data.source (--source) is missing: name the file of your pairs")
-    if names_function(config.source) and "source" not in asked:
+        raise ConfigError("data.source (--source) is missing; expected the file of your pairs")
+    if names_function(config.source) and "source" not in user_settings:
         raise ConfigError(
             f"data.source {config.source} is a function of your own, and code runs only when named on the command "
             f"line: repeat it there (data.source={config.source}, or --source)"
         )
     with DatasetWriter(output_dir, force=force) as writer:
         pool = PairPool(writer.scratch, tuple(config.symmetries))
-        wanted = _wanted(config, asked)
+        wanted = _wanted(config, user_settings)
         try:
             count = _to_generate(config, wanted)
             files = pair_files(config.source, writer.scratch, count=count, seed=config.seed, report=report)
@@ -86,7 +86,7 @@ def build_grids_dataset(
         except PuzzleError as error:
             raise DatasetError(str(error)) from None
         if not len(pool):
-            raise DatasetError(f"{config.source}: holds no pairs; at least two are needed")
+            raise DatasetError(f"{config.source}: contains no pairs; expected at least two")
         rng = np.random.default_rng([config.seed, 7])
         chosen = select_pairs(pool, wanted, rng)
         domain, ranks = pool.domain()
@@ -117,19 +117,24 @@ def build_grids_dataset(
     )
 
 
-def _wanted(config: DataConfig, asked: Asked) -> Wanted:
+def _wanted(config: DataConfig, user_settings: UserSettings) -> Wanted:
     usual = {name: field.default for name, field in DataConfig.model_fields.items()}
 
-    def of(name: str) -> int | None:
+    def unless_default(name: str) -> int | None:
         value: int = getattr(config, name)
-        return value if name in asked or value != usual[name] else None
+        return value if name in user_settings or value != usual[name] else None
 
-    return Wanted(of("num_test"), of("num_validation"), config.subsample_size, config.test_subsample_size)
+    return Wanted(
+        unless_default("num_test"),
+        unless_default("num_validation"),
+        config.subsample_size,
+        config.test_subsample_size,
+    )
 
 
 def _to_generate(config: DataConfig, wanted: Wanted) -> int:
     """Number of pairs that a generator makes: for training, and for the splits that are held out."""
-    usual = max(1, min(MOST_HELD_OUT, config.num_train // (LARGEST_SHARE - 2)))
+    usual = max(1, min(MAX_HELD_OUT, config.num_train // (HELD_OUT_DIVISOR - 2)))
     test = usual if wanted.num_test is None else wanted.num_test
     validation = usual if wanted.num_validation is None else wanted.num_validation
     return config.num_train + test + validation
@@ -204,9 +209,9 @@ def _encoded(
     return inputs, labels
 
 
-LARGEST_SHARE = 10
-"""Held out without being asked: one in so many, up to `MOST_HELD_OUT`."""
-MOST_HELD_OUT = 500
+HELD_OUT_DIVISOR = 10
+"""By default, one in so many pairs is held out for each of test and validation, at most `MAX_HELD_OUT`."""
+MAX_HELD_OUT = 500
 _SHOWN_PAIRS = 3
 
 _TRAIN, _VALIDATION, _TEST = (SPLIT_IDS.index(name) for name in ("train", "validation", "test"))
@@ -225,7 +230,7 @@ class Wanted:
 
 @dataclass
 class Selected:
-    """The pairs of each split, by their number in the pool."""
+    """The pairs of each split, as indices in the pool."""
 
     train: Places
     validation: Places
@@ -234,11 +239,11 @@ class Selected:
 
 
 def select_pairs(pool: PairPool, wanted: Wanted, rng: np.random.Generator) -> Selected:
-    """Splits the pairs. Raises DatasetError if there are too few."""
+    """Assigns pairs to splits. Raises DatasetError if there are too few."""
     notes: list[str] = []
     splits = np.where(pool.splits == 0, _TRAIN, pool.splits).astype(np.int64)
     kept = _without_repetitions(pool, splits, notes)
-    _look_at(pool, kept, notes)
+    _check_outputs(pool, kept, notes)
     keys = pool.hashes[:, 2]
     parts = {split: kept[splits[kept] == split] for split in (_TRAIN, _VALIDATION, _TEST)}
     for held_out, others in ((_TEST, (_TRAIN, _VALIDATION)), (_VALIDATION, (_TRAIN,))):
@@ -254,7 +259,7 @@ def select_pairs(pool: PairPool, wanted: Wanted, rng: np.random.Generator) -> Se
 
 
 def _without_repetitions(pool: PairPool, splits: Places, notes: list[str]) -> Places:
-    """The first pair of each input of a split."""
+    """Returns the first pair of each input in a split, and adds notes about the others."""
     inputs, outputs = pool.hashes[:, 0], pool.hashes[:, 1]
     order = np.lexsort((np.arange(len(pool)), splits, inputs))
     starts = np.ones(len(order), bool)
@@ -267,7 +272,7 @@ def _without_repetitions(pool: PairPool, splits: Places, notes: list[str]) -> Pl
     if len(conflicts):
         some = _some(conflicts, lambda n: f"{pool.where(n)} and {pool.where(int(first_of[n]))}")
         notes.append(
-            f"{counted(len(conflicts), 'pair')} left out, because an earlier pair has the same input and another "
+            f"{counted(len(conflicts), 'pair')} left out, because an earlier pair has the same input and a different "
             f"output: {some}"
         )
     if same.any():
@@ -276,7 +281,8 @@ def _without_repetitions(pool: PairPool, splits: Places, notes: list[str]) -> Pl
     return np.flatnonzero(first_of == np.arange(len(order)))
 
 
-def _look_at(pool: PairPool, kept: Places, notes: list[str]) -> None:
+def _check_outputs(pool: PairPool, kept: Places, notes: list[str]) -> None:
+    """Adds notes about trivial outputs. Raises DatasetError if there is only one input."""
     hashes = pool.hashes[kept]
     same = np.flatnonzero(hashes[:, 0] == hashes[:, 1])
     if len(same):
@@ -285,7 +291,7 @@ def _look_at(pool: PairPool, kept: Places, notes: list[str]) -> None:
         notes.append(f"the output equals the input in {counted(len(same), 'pair')} ({share}): {some}")
     if len(kept) < 2:
         raise DatasetError(
-            f"{pool.files[0]}: only one input; at least two different ones are needed, one to train on and one to test"
+            f"{pool.files[0]}: only one input; expected at least two different ones, for training and testing"
         )
     if (hashes[:, 1] == hashes[0, 1]).all():
         notes.append("the output is the same in every pair: there is nothing to learn")
@@ -293,7 +299,7 @@ def _look_at(pool: PairPool, kept: Places, notes: list[str]) -> None:
     values, counts = np.unique(hashes[:, 1], return_counts=True)
     if counts.max() > len(kept) / 2:
         some = _some(kept[hashes[:, 1] == values[counts.argmax()]], pool.where)
-        notes.append(f"one output is that of {counts.max() / len(kept):.1%} of the pairs: {some}")
+        notes.append(f"{counts.max() / len(kept):.1%} of the pairs have the same output: {some}")
 
 
 def _without_leaks(
@@ -308,7 +314,7 @@ def _without_leaks(
     some = _some(part[leaks], lambda n: f"{pool.where(n)} is in {pool.where(partner[int(keys[n])])}")
     how = " up to symmetry" if pool.symmetries else ""
     notes.append(
-        f"{counted(int(leaks.sum()), f'{own} pair')} left out, because the {other} split has the input{how}: {some}"
+        f"{counted(int(leaks.sum()), f'{own} pair')} left out, because the {other} split has its input{how}: {some}"
     )
     return part[~leaks]
 
@@ -320,11 +326,11 @@ def _hold_out(
     rng: np.random.Generator,
     notes: list[str],
 ) -> None:
-    """Takes test and validation pairs from the training pairs where the source has none of its own."""
+    """Holds out test and validation pairs from the training pairs if the source has no such split."""
     train = parts[_TRAIN]
     values, groups = np.unique(keys[train], return_inverse=True)
     order = rng.permutation(len(values))
-    usual = min(MOST_HELD_OUT, len(values) // LARGEST_SHARE)
+    usual = min(MAX_HELD_OUT, len(values) // HELD_OUT_DIVISOR)
     test = max(1, usual) if wanted.num_test is None else wanted.num_test
     validation = usual if wanted.num_validation is None else wanted.num_validation
     test = 0 if len(parts[_TEST]) else test
@@ -332,13 +338,13 @@ def _hold_out(
     if test + validation >= len(values):
         of = "different inputs up to symmetry" if len(values) < len(train) else "different inputs"
         raise DatasetError(
-            f"{len(values):,} {of} to train on, of which {test:,} test and {validation:,} validation pairs are to be "
-            "held out: none is left to train on. Ask for fewer (--num-test, --num-validation)"
+            f"{len(values):,} {of}, but {test:,} test and {validation:,} validation pairs are to be held out, so none "
+            "is left for training; request fewer (--num-test, --num-validation)"
         )
     place = np.empty(len(values), np.int64)
     place[order] = np.arange(len(values))
     at = place[groups]
-    # Among symmetric inputs, one is enough for testing.
+    # Of symmetric inputs, only one is used for testing.
     first = np.zeros(len(train), bool)
     first[np.unique(groups, return_index=True)[1]] = True
     if test:
@@ -349,7 +355,7 @@ def _hold_out(
     unused = int(((at < test + validation) & ~first).sum())
     if unused:
         notes.append(
-            f"{counted(unused, 'pair')} left out, because a held-out input is the same up to symmetry"
+            f"{counted(unused, 'pair')} left out, because the input is symmetric to a held-out input"
         )
 
 

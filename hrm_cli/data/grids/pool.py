@@ -1,4 +1,4 @@
-"""The pairs of a source, read once and kept on disk: cells in a scratch file, some 60 bytes a pair in memory.
+"""Reads the pairs of a source into a scratch file. Memory holds about 60 bytes per pair.
 
 Letters in shapes: n pairs.
 """
@@ -25,8 +25,8 @@ from hrm_cli.puzzles.grids.symmetry import transforms_of, turned
 
 _SHOWN = 5
 _REPORT_EVERY = 4096
-_MOST_LOOKED_AT = 100_000
-"""Number of pairs examined to detect spaces between symbols."""
+_MAX_EXAMINED = 100_000
+"""Maximum number of pairs examined to detect whether symbols are separated by spaces or commas."""
 
 
 @dataclass
@@ -36,9 +36,11 @@ class PairPool:
     scratch: Path
     symmetries: tuple[str, ...] = ()
     symbols: list[str] = field(default_factory=list)
-    """Symbols in order of first occurrence; cells on disk are indices into this list."""
+    """Symbols in order of first occurrence. Cells on disk are indices into this list."""
     words: bool = False
+    """Whether text separates symbols by spaces or commas."""
     names_splits: bool = False
+    """Whether the source assigns pairs to splits."""
     files: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -47,14 +49,14 @@ class PairPool:
         self._offsets = array("q")
         self._shapes = array("B")
         self._hashes = array("Q")
-        """Of each input, output, and of the input up to the claimed symmetries."""
+        """Three hashes per pair: of the input, of the output, and of the input up to the symmetries."""
         self._splits = array("b")
         self._wheres: list[tuple[int, str]] = []
         self._places = array("q")
         self._prefixes: dict[str, int] = {}
         self._end = 0
         self._spelled = False
-        """Whether a text was read in which every character is a symbol."""
+        """Whether text in which every character is a symbol was read."""
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -65,7 +67,7 @@ class PairPool:
             holds_words(value)
             for file in files
             if file.path.is_file() and file.path.suffix.lower() != ".npz"
-            for pair in islice(read_pairs(file.path, columns, self.scratch), _MOST_LOOKED_AT)
+            for pair in islice(read_pairs(file.path, columns, self.scratch), _MAX_EXAMINED)
             for value in (pair.given, pair.wanted)
             if isinstance(value, str)
         )
@@ -96,7 +98,7 @@ class PairPool:
 
     def _append(self, pair: Pair, where: str, split: str, stream: BinaryIO) -> None:
         if pair.wanted is None:
-            raise PuzzleError("there is no output; training needs input and output of every pair")
+            raise PuzzleError("the output is missing; training needs input and output of every pair")
         grids = []
         for name, value in (("input", pair.given), ("output", pair.wanted)):
             self._spelled |= isinstance(value, str) and not self.words
@@ -107,7 +109,7 @@ class PairPool:
         given, wanted = grids
         key = given_hash = _hash(given)
         if self.symmetries:
-            key = min(self._names(given))
+            key = min(self._hashes_of_copies(given))
         self._offsets.append(self._end)
         self._shapes.extend((*given.shape, *wanted.shape))
         self._hashes.extend((given_hash, _hash(wanted), key))
@@ -124,19 +126,20 @@ class PairPool:
                 if cell not in self._numbers:
                     if len(self._numbers) == MOST_SYMBOLS:
                         raise PuzzleError(
-                            f"{cell!r:.80} is symbol {MOST_SYMBOLS + 1:,}; at most {MOST_SYMBOLS:,} are possible"
+                            f"{cell!r:.80} is symbol number {MOST_SYMBOLS + 1:,}; at most {MOST_SYMBOLS:,} different "
+                            "symbols are supported"
                         )
                     self._numbers[cell] = len(self._numbers)
                     self.symbols.append(cell)
         return np.array([[self._numbers[cell] for cell in row] for row in cells], np.uint16)
 
-    def _names(self, grid: NDArray[np.uint16]) -> Iterator[int]:
+    def _hashes_of_copies(self, grid: NDArray[np.uint16]) -> Iterator[int]:
         for transform in transforms_of(self.symmetries):
             moved = turned(grid, transform)
             yield _hash(_relabeled(moved) if "symbols" in self.symmetries else moved)
 
     def _place(self, where: str) -> None:
-        # `file.csv:12` and `file.json: pair 12` are kept as a beginning and a number.
+        # To save memory, `file.csv:12` and `file.json: pair 12` are stored as a prefix and a number.
         text = where.rstrip("0123456789")
         prefix = self._prefixes.setdefault(text, len(self._prefixes))
         self._places.append(prefix << 48 | int(where[len(text) :] or 0))
@@ -148,7 +151,7 @@ class PairPool:
 
     @property
     def splits(self) -> NDArray[np.int8]:
-        """Index in `SPLIT_IDS` of the split that the source names for each pair, `[n]`."""
+        """Index in `SPLIT_IDS` of the split that the source assigns each pair to, `[n]`."""
         return np.frombuffer(self._splits, np.int8)
 
     @property
@@ -162,7 +165,7 @@ class PairPool:
         return np.frombuffer(self._shapes, np.uint8).reshape(-1, 4).astype(np.int64)
 
     def pair(self, stream: BinaryIO, number: int) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-        """The cells of a pair, from the scratch file."""
+        """Reads the cells of a pair from the scratch file."""
         shape = self._shapes[4 * number : 4 * number + 4]
         sizes = shape[0] * shape[1], shape[2] * shape[3]
         stream.seek(self._offsets[number])
@@ -170,11 +173,11 @@ class PairPool:
         return cells[: sizes[0]].reshape(shape[0], shape[1]), cells[sizes[0] :].reshape(shape[2], shape[3])
 
     def open(self) -> BinaryIO:
-        """The scratch file."""
+        """Opens the scratch file."""
         return (self.scratch / "cells").open("rb")
 
     def domain(self) -> tuple[GridsDomain, NDArray[np.int64]]:
-        """The domain of these pairs, and for the symbols in the order of finding their numbers in it."""
+        """The domain of these pairs, and the index in the domain of each symbol of `symbols`."""
         order = sorted(range(len(self.symbols)), key=lambda number: _natural(self.symbols[number]))
         ranks = np.empty(len(order), np.int64)
         ranks[order] = np.arange(len(order))
@@ -189,7 +192,7 @@ class PairPool:
             zip(("input_rows", "input_columns", "output_rows", "output_columns"), fixed, strict=True)
         )
         symbols = [self.symbols[number] for number in order]
-        # Of JSON and arrays, answers are written with spaces between symbols of several characters.
+        # If pairs come from JSON or arrays, symbols of several characters are separated by spaces in text.
         words = self.words or (not self._spelled and any(len(graphemes(symbol)) > 1 for symbol in symbols))
         return GridsDomain(rows, columns, symbols, int(words), **facts, symmetries=self.symmetries), ranks
 
@@ -207,7 +210,10 @@ def _hash(grid: NDArray[np.integer]) -> int:
 
 
 def _relabeled(grid: NDArray[np.integer]) -> NDArray[np.uint16]:
-    """Renumbers symbols canonically: equal for all grids that differ only by a permutation of symbols."""
+    """Renumbers symbols in order of first occurrence.
+
+    Grids that differ only by a permutation of symbols become equal.
+    """
     _, first, inverse = np.unique(grid, return_index=True, return_inverse=True)
     ranks = np.empty(len(first), np.uint16)
     ranks[np.argsort(first)] = np.arange(len(first))

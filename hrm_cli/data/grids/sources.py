@@ -101,7 +101,7 @@ def files_of(source: str, path: Path) -> list[PairFile]:
     if not whole and (path / "data").is_dir():
         return files_of(source, path / "data")
     if not whole:
-        raise DatasetError(f"source {source}: the folder holds no pairs; accepted: {ACCEPTED}")
+        raise DatasetError(f"source {source}: the folder contains no pairs; accepted: {ACCEPTED}")
     return [PairFile(entry) for entry in whole]
 
 

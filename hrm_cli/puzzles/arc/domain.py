@@ -27,7 +27,7 @@ PALETTE = (
 SYMBOLS = (".", *map(str, range(1, COLORS)))
 """The character that represents each color in plain text."""
 
-NO_RULES = "ARC has no rules to verify an answer by, only a task's own solution"
+NO_RULES = "ARC has no rules to verify an answer with, only a task's own solution"
 
 
 class ArcDomain:
@@ -54,7 +54,7 @@ class ArcDomain:
         return f"ARC (grids up to {SIDE}×{SIDE})"
 
     def parse(self, text: str, where: str = "") -> Puzzle:
-        """One grid from JSON such as `[[0,1],[2,3]]`. Raises PuzzleError naming `where`."""
+        """Parses a grid from JSON such as `[[0,1],[2,3]]`. Raises PuzzleError, with `where`."""
         try:
             rows = parse_json(text)
         except ValueError as error:
@@ -66,10 +66,10 @@ class ArcDomain:
 
         Raises PuzzleError for other sizes or colors.
         """
-        return Fields.draw([parse_grid(np.asarray(grid).tolist(), "grid")]).tokens[0]
+        return Fields.from_grids([parse_grid(np.asarray(grid).tolist(), "grid")]).tokens[0]
 
     def decode(self, tokens: Tokens) -> Grid:
-        """The largest-area rectangle of colors at the top left corner of the field; shape `[0, 0]` if there is none."""
+        """The largest rectangle of colors at the top left corner of the field; shape `[0, 0]` if there is none."""
         return Fields.crop(np.asarray(tokens)[None]).grid(0)
 
     def text(self, grid: Grid) -> str:
@@ -77,7 +77,7 @@ class ArcDomain:
         return json.dumps(np.asarray(grid).tolist(), separators=(",", ":"))
 
     def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
-        """Recolorings only. Rotating a grid within its field depends on the grid's size; see `arc/symmetry.py`."""
+        """Samples recolorings only. A rotation within the field depends on the grid's size; see `arc/symmetry.py`."""
         tokens = np.tile(np.arange(self.vocab_size, dtype=np.uint8), (count, 1))
         first = FIRST_COLOR + 1
         tokens[:, first:] = rng.permuted(tokens[:, first:], axis=1)
@@ -89,7 +89,7 @@ class ArcDomain:
         return Verdict(False, NO_RULES)
 
     def diagnose(self, puzzle: Grid) -> Diagnosis:
-        """Always one solution: ARC tasks are designed that way, and there is nothing to search."""
+        """Always reports one solution, because ARC has no rules to search with."""
         return Diagnosis(1, NO_RULES)
 
     def lines(self, grid: Grid) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""Batches of ARC grids in 30×30 fields of tokens: placing grids in fields, moving, recoloring and cropping them.
+"""Batches of ARC grids in 30×30 fields of tokens: places grids in fields, transforms, recolors and crops them.
 
 Letters in shapes: g fields, n copies, F = 900 cells of a field.
 """
@@ -28,7 +28,7 @@ class Fields:
     tokens: Tokens
     """`[g, F]`"""
     rows: NDArray[np.int64]
-    """Rows of each grid, `[g]`; 0 if the field holds no grid."""
+    """Rows of each grid, `[g]`; 0 if the field contains no grid."""
     columns: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -38,8 +38,8 @@ class Fields:
         return Fields(self.tokens[chosen], self.rows[chosen], self.columns[chosen])
 
     @classmethod
-    def draw(cls, grids: Sequence[Grid | None]) -> Fields:
-        """Places each grid in a field, with end marks below and right of it where there is room.
+    def from_grids(cls, grids: Sequence[Grid | None]) -> Fields:
+        """Places each grid in a field, with end marks below and to the right of it if there is room.
 
         None gives an empty field.
         """
@@ -73,12 +73,12 @@ class Fields:
 
     @classmethod
     def crop(cls, tokens: NDArray[np.integer]) -> Fields:
-        """Finds the grid in each field of any tokens `[g, F]`: the largest-area rectangle of colors at the corner.
+        """Finds the grid in each field `[g, F]`: the largest rectangle of colors at the corner.
 
-        Of rectangles of equal area, the one with the fewest rows counts. If the corner holds no color, the grid is
-        empty.
+        If several rectangles have the same area, it is the one with the fewest rows. If the corner cell has no color,
+        the grid is empty. The fields may contain any tokens.
         """
-        # A token that does not fit into a byte cannot be a color, so it becomes padding.
+        # A token that does not fit in a byte is not a color, so it becomes padding.
         plain = np.where((tokens >= 0) & (tokens < 256), tokens, PAD).astype(np.uint8).reshape(-1, CELLS)
         rows, columns = np.zeros(len(plain), np.int64), np.zeros(len(plain), np.int64)
         crop_all(plain, rows, columns)

@@ -13,7 +13,7 @@ from hrm_cli.puzzles.compiled import compiled
 SIDE = 30
 """Rows and columns of the field."""
 PAD, END, FIRST_COLOR, LAST_COLOR = 0, 1, 2, 11
-"""Tokens: padding, the marks below and right of a grid, colors 0 and 9."""
+"""Tokens: padding, end marks below and to the right of a grid, colors 0 and 9."""
 
 _SEED, _MULTIPLIER, _SHIFT = np.uint64(0x51ED270B4D8F3A1D), np.uint64(0x9E3779B97F4A7C15), np.uint64(29)
 
@@ -109,7 +109,7 @@ def hash_copies(
 ) -> NDArray[np.uint64]:
     """A hash of a whole task under each of n symmetries, `[n]`. Copies with the same pairs in any order hash equally.
 
-    `fields` `[2p, F]` holds input and output of each of p pairs. `roles` `[p]` distinguishes demonstrations from
+    `fields` `[2p, F]` contains input and output of each of p pairs. `roles` `[p]` distinguishes demonstrations from
     test pairs.
     """
     hashes = np.zeros(len(transforms), np.uint64)
@@ -129,7 +129,10 @@ def hash_copies(
 
 @compiled
 def crop_all(fields: NDArray[np.uint8], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
-    """Writes the size of the largest-area rectangle of colors at each field's corner, `[g]` each; ties: fewest rows."""
+    """Writes rows and columns `[g]` of the largest rectangle of colors at each field's corner.
+
+    If several have the same area, it is the one with the fewest rows.
+    """
     for i in range(len(fields)):
         field = fields[i]
         width, best = SIDE, 0

@@ -31,7 +31,7 @@ def unpack_names(packed: str) -> list[str]:
     except (zlib.error, ValueError) as error:
         raise ValueError(f"damaged names ({error})") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError("damaged names (no list of texts)")
+        raise ValueError("damaged names (not a list of strings)")
     return names
 
 

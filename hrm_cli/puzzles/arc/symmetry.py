@@ -1,8 +1,9 @@
 """The symmetries of ARC grids and their names: the eight of the square, and the permutations of colors 1 to 9.
 
-A grid is recolored first, then transformed. A task's copy is called `TASK|||tN|||PERMUTATION`: digit i of
-PERMUTATION is the new color of color i (color 0, the background, stays), and tN is t0 for the identity, t1 to t3
-for quarter turns counter-clockwise, t4 left-right flip, t5 up-down flip, t6 transposition, t7 the other diagonal.
+A grid is recolored first, then transformed. A task's copy is called `TASK|||tN|||PERMUTATION`. Digit i of PERMUTATION
+is the new color of color i; color 0, the background, does not change. tN is t0 for the identity, t1 to t3 for
+rotations by 90°, 180° and 270° counter-clockwise, t4 for the left-right flip, t5 for the up-down flip, t6 for the
+transpose, and t7 for the reflection in the other diagonal.
 
 Letters in shapes: n symmetries.
 """
@@ -46,7 +47,7 @@ class ArcSymmetry:
         return ArcSymmetry(INVERSES[self.transform], tuple(int(i) for i in np.argsort(self.permutation)))
 
     def name(self, task: str) -> str:
-        """The name of this copy of `task`; the identity keeps the task's own name."""
+        """The name of this copy of `task`. The identity keeps the task's own name."""
         if self.transform == 0 and self.permutation == _IDENTITY:
             return task
         return f"{task}{SEPARATOR}t{self.transform}{SEPARATOR}{''.join(map(str, self.permutation))}"
@@ -87,7 +88,7 @@ class ArcSymmetries:
 
     @classmethod
     def identity(cls) -> ArcSymmetries:
-        """A batch that holds only the identity."""
+        """A batch with only the identity."""
         return cls.of([ArcSymmetry()])
 
     @classmethod

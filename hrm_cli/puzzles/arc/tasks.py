@@ -1,6 +1,6 @@
-"""ARC tasks in JSON: one task per file, as the authors publish them, or the two files of Kaggle's layout.
+"""Reads ARC tasks from JSON: one task per file, as the authors publish them, or the two files of Kaggle's layout.
 
-Every grid is checked; messages name the file, the task and the pair.
+Every grid is checked. Error messages contain the file, the task and the pair.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Task:
     """The demonstrations; their outputs are always known."""
     test: tuple[Pair, ...]
     where: str = ""
-    """The file that holds the task."""
+    """The file that contains the task."""
 
     def document(self) -> dict[str, Any]:
         """The task as JSON, without unknown outputs."""
@@ -57,10 +57,10 @@ class Task:
 
 
 def parse_grid(rows: Any, where: str) -> Grid:
-    """Parses a grid from JSON. Raises PuzzleError naming `where`, the row and what is wrong."""
+    """Parses a grid from JSON. Raises PuzzleError, with `where`, the row and the error."""
     prefix = f"{where}: " if where else ""
     if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
-        raise PuzzleError(f"{prefix}not a grid; a list of rows is expected, as in [[0, 1], [2, 3]]")
+        raise PuzzleError(f"{prefix}not a grid; expected a list of rows, as in [[0, 1], [2, 3]]")
     widths = [len(row) for row in rows]
     if not 1 <= len(rows) <= SIDE:
         raise PuzzleError(f"{prefix}{len(rows)} rows; 1 to {SIDE} are accepted")
@@ -68,7 +68,7 @@ def parse_grid(rows: Any, where: str) -> Grid:
         odd = next(number for number, width in enumerate(widths) if width != widths[0])
         raise PuzzleError(
             f"{prefix}row {odd + 1} has {widths[odd]} cells, row 1 has {widths[0]}; "
-            "all rows of a grid are equally long"
+            "all rows of a grid have the same length"
         )
     if not 1 <= widths[0] <= SIDE:
         raise PuzzleError(f"{prefix}{widths[0]} columns; 1 to {SIDE} are accepted")
@@ -77,57 +77,59 @@ def parse_grid(rows: Any, where: str) -> Grid:
             # In Python, True is an int and 1 == 1.0, so compare the exact type.
             if type(cell) is not int or not 0 <= cell < COLORS:
                 raise PuzzleError(
-                    f"{prefix}row {number}, column {column} holds {json.dumps(cell)}; "
-                    f"colors are whole numbers from 0 to {COLORS - 1}"
+                    f"{prefix}row {number}, column {column}: found {json.dumps(cell)}; "
+                    f"expected a color, a whole number from 0 to {COLORS - 1}"
                 )
     return np.array(rows, dtype=np.uint8)
 
 
 def parse_task(document: Any, name: str, where: str, solutions: Sequence[Any] | None = None) -> Task:
-    """Parses a task from a JSON object with `train` and `test`. Raises PuzzleError naming file, task and pair.
+    """Parses a task from a JSON object with `train` and `test`. Raises PuzzleError, with file, task and pair.
 
-    `solutions`: the outputs of the test pairs, if another file holds them.
+    `solutions`: the outputs of the test pairs, if they are in another file.
     """
-    told = f"{where}: task {name}"
+    label = f"{where}: task {name}"
     if SEPARATOR in name or not name:
-        raise PuzzleError(f"{told}: a task's name is not empty and has no {SEPARATOR} in it")
+        raise PuzzleError(f"{label}: a task's name must not be empty and must not contain {SEPARATOR}")
     if not isinstance(document, Mapping) or not all(
         isinstance(document.get(role), list) for role in ("train", "test")
     ):
-        raise PuzzleError(f'{told}: not a task; {{"train": [pair, …], "test": [pair, …]}} is expected')
-    train = _pairs(document["train"], f"{told}, demonstration", needs_output=True)
-    test = _pairs(document["test"], f"{told}, test pair", needs_output=False)
+        raise PuzzleError(f'{label}: not a task; expected {{"train": [pair, …], "test": [pair, …]}}')
+    train = _pairs(document["train"], f"{label}, demonstration", needs_output=True)
+    test = _pairs(document["test"], f"{label}, test pair", needs_output=False)
     if not train or not test:
-        raise PuzzleError(f"{told}: no {'test pair' if train else 'demonstration'}; at least one is expected")
+        raise PuzzleError(f"{label}: no {'test pair' if train else 'demonstration'}; expected at least one")
     if solutions is not None:
         if len(solutions) != len(test):
-            raise PuzzleError(f"{told}: {len(solutions)} solutions for {len(test)} test pairs")
+            raise PuzzleError(f"{label}: {len(solutions)} solutions for {len(test)} test pairs")
         test = [
-            Pair(pair.input, parse_grid(rows, f"{told}, solution {number}"))
+            Pair(pair.input, parse_grid(rows, f"{label}, solution {number}"))
             for number, (pair, rows) in enumerate(zip(test, solutions, strict=True), start=1)
         ]
     return Task(name, tuple(train), tuple(test), where)
 
 
-def _pairs(documents: list[Any], told: str, *, needs_output: bool) -> list[Pair]:
+def _pairs(documents: list[Any], label: str, *, needs_output: bool) -> list[Pair]:
     pairs = []
     for number, document in enumerate(documents, start=1):
         if not isinstance(document, Mapping) or "input" not in document:
-            raise PuzzleError(f'{told} {number}: not a pair; {{"input": grid, "output": grid}} is expected')
+            raise PuzzleError(f'{label} {number}: not a pair; expected {{"input": grid, "output": grid}}')
         given = document.get("output")
         if given is None and needs_output:
-            raise PuzzleError(f"{told} {number}: has no output; demonstrations show input and output")
+            raise PuzzleError(
+                f"{label} {number}: has no output; a demonstration needs an input and an output"
+            )
         pairs.append(
             Pair(
-                parse_grid(document["input"], f"{told} {number}, input"),
-                None if given is None else parse_grid(given, f"{told} {number}, output"),
+                parse_grid(document["input"], f"{label} {number}, input"),
+                None if given is None else parse_grid(given, f"{label} {number}, output"),
             )
         )
     return pairs
 
 
 def read_json(file: Path) -> Any:
-    """Reads a JSON file. Raises PuzzleError naming the file."""
+    """Reads a JSON file. Raises PuzzleError if it cannot be read."""
     try:
         return load_json(file)
     except FileNotFoundError:
@@ -137,9 +139,9 @@ def read_json(file: Path) -> Any:
 
 
 def read_tasks(file: Path) -> list[Task]:
-    """Reads the tasks of a file.
+    """Reads the tasks of a file: a single task, or Kaggle's challenges.
 
-    One task, or Kaggle's challenges with the solutions file next to it, if there is one.
+    Solutions are read from the file next to the challenges, if there is one.
     """
     solutions = None
     if file.name.endswith(CHALLENGES):
@@ -149,25 +151,23 @@ def read_tasks(file: Path) -> list[Task]:
 
 
 def parse_tasks(document: Any, where: str, name: str, solutions_file: Path | None = None) -> Iterator[Task]:
-    """The tasks of a JSON document.
+    """Parses the tasks of a JSON document: a single task, or an object of tasks by name.
 
-    A single task, called `name` unless it has its own name, or several tasks by name.
+    `name` is the name of a single task if the document does not contain one.
     """
     if not isinstance(document, Mapping) or not document:
-        raise PuzzleError(f"{where}: no ARC tasks; a task, or an object of tasks by name, is expected")
+        raise PuzzleError(f"{where}: no ARC tasks; expected a task, or an object of tasks by name")
     if isinstance(document.get("train"), list):
         own = document.get("id") or document.get("name")
         yield parse_task(document, own if isinstance(own, str) else name, where)
         return
     solutions = {} if solutions_file is None else read_json(solutions_file)
     if not isinstance(solutions, Mapping):
-        raise PuzzleError(f"{solutions_file}: solutions by task name are expected")
+        raise PuzzleError(f"{solutions_file}: expected an object of solutions by task name")
     for task, content in document.items():
         given = solutions.get(task)
         if given is not None and not isinstance(given, list):
-            raise PuzzleError(f"{solutions_file}: task {task}: a list of solutions is expected")
+            raise PuzzleError(f"{solutions_file}: task {task}: expected a list of solutions")
         if given is None and solutions_file is not None:
-            raise PuzzleError(
-                f"{solutions_file}: task {task}: has no solution there, but {where} has the task"
-            )
+            raise PuzzleError(f"{solutions_file}: has no solution for task {task}, which is in {where}")
         yield parse_task(content, task, where, given)

@@ -1,1 +1,1 @@
-"""Own puzzles: pairs of grids over any symbols."""
+"""Own puzzles: pairs of input and output grids over any symbols."""

@@ -1,8 +1,8 @@
-"""Own puzzles as a domain: a grid in, a grid out, over any symbols, on a canvas of the largest grid's size.
+"""Own puzzles as a domain: an input grid and an output grid over any symbols.
 
-Tokens: 0 padding; 1 end of grid, where sizes differ (the row below and the column right of a grid, where there is
-room); then the symbols. Where all inputs have one size and all outputs have one size, there are no end marks. There are
-no rules: answers are given, and never verified.
+Grids are placed at the top left corner of a canvas, which has the size of the largest grid. Tokens: 0 is padding, then
+come the symbols. If grid sizes differ between pairs, token 1 marks the end of a grid: the row below it and the column
+to its right, if there is room. Own puzzles have no rules, so answers are never verified.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _SHOWN = 12
 
 @dataclass
 class GridsDomain:
-    """Pairs of grids. Raises ConfigError for facts that make no sense.
+    """Pairs of grids. Raises ConfigError for inconsistent facts.
 
-    `input_*` and `output_*` are the sizes of all inputs and of all outputs, where these are the same in every pair;
-    otherwise all four are 0, and end marks show sizes. `words`: texts separate symbols by spaces or commas.
-    `symmetries`: what the user claims of the pairs, names of `SYMMETRIES`.
+    `input_*` and `output_*` are the sizes of inputs and outputs if they are the same in every pair. Otherwise all four
+    are 0, and end marks show the sizes. `words`: 1 if text separates symbols by spaces or commas, else 0. `symmetries`:
+    the symmetries of the pairs according to the user, names from `SYMMETRIES`.
     """
 
     rows: int = 0
@@ -59,14 +59,15 @@ class GridsDomain:
     def __post_init__(self) -> None:
         if not (self.rows and self.columns and self.symbols):
             raise ConfigError(
-                "domain grids: rows, columns and symbols are missing; they come from your pairs: "
-                "hrm build-dataset grids --source FILE"
+                "domain grids: rows, columns and symbols are missing; hrm build-dataset grids --source FILE "
+                "determines them from your pairs"
             )
         self._check()
         self.symbols = tuple(self.symbols)
         self.marked = not self.output_rows
+        """Whether end marks show the sizes of grids."""
         self.first = END + 1 if self.marked else PAD + 1
-        """The first symbol's token."""
+        """Token of the first symbol."""
         self.vocab_size = self.first + len(self.symbols)
         self.seq_len = self.rows * self.columns
         self._numbers = {symbol: number for number, symbol in enumerate(self.symbols)}
@@ -79,20 +80,20 @@ class GridsDomain:
             lowest = 1 if name in ("rows", "columns") else 0
             if type(value) is not int or not lowest <= value <= LARGEST_SIDE:
                 raise ConfigError(
-                    f"domain grids: {name} is {value!r:.40}; {lowest} to {LARGEST_SIDE} are expected"
+                    f"domain grids: {name}: found {value!r:.40}; expected {lowest} to {LARGEST_SIDE}"
                 )
         fixed = list(sizes.values())[2:]
         if any(fixed) and not all(fixed):
-            raise ConfigError("domain grids: input and output sizes are given together, or not at all")
+            raise ConfigError("domain grids: expected both input and output sizes, or neither")
         if max(fixed[0], fixed[2]) > self.rows or max(fixed[1], fixed[3]) > self.columns:
             raise ConfigError(
                 f"domain grids: a grid larger than the canvas of {self.rows}×{self.columns} cells"
             )
         if self.words not in (0, 1):
-            raise ConfigError(f"domain grids: words is {self.words!r:.40}; 0 or 1 is expected")
+            raise ConfigError(f"domain grids: words: found {self.words!r:.40}; expected 0 or 1")
         if len(self.symbols) > MOST_SYMBOLS:
             raise ConfigError(
-                f"domain grids: {len(self.symbols):,} symbols; at most {MOST_SYMBOLS:,} are possible"
+                f"domain grids: {len(self.symbols):,} symbols; at most {MOST_SYMBOLS:,} are supported"
             )
         if any(not 1 <= len(symbol) <= LONGEST_SYMBOL for symbol in self.symbols):
             raise ConfigError(f"domain grids: a symbol has 1 to {LONGEST_SYMBOL} characters")
@@ -110,11 +111,11 @@ class GridsDomain:
 
     @property
     def nothing(self) -> int:
-        """The value of a cell without a symbol in a grid."""
+        """The value that marks a cell without a symbol."""
         return int(np.iinfo(self.token_type).max)
 
     def facts(self) -> dict[str, Any]:
-        """Sizes and symbols: with them, a checkpoint reads new puzzles and writes answers in the user's symbols."""
+        """Sizes and symbols. A checkpoint stores them, so that it can read new puzzles and write answers."""
         facts: dict[str, Any] = {name: value for name in _SIZES if (value := getattr(self, name))}
         facts["symbols"] = list(self.symbols)
         if self.words:
@@ -132,17 +133,17 @@ class GridsDomain:
         return f"grids ({sizes}, {count})"
 
     def grid_of(self, cells: Cells) -> Grid:
-        """Symbol indices of cells, `[rows, columns]`. Raises PuzzleError for an unknown symbol."""
+        """Converts cells to symbol indices `[rows, columns]`. Raises PuzzleError for an unknown symbol."""
         try:
             return np.array([[self._numbers[cell] for cell in row] for row in cells], self.token_type)
         except KeyError as error:
             some = " ".join(self.symbols[:_SHOWN]) + (" …" if len(self.symbols) > _SHOWN else "")
             raise PuzzleError(
-                f"the symbol {error.args[0]!r:.80} is not one of the {len(self.symbols)} that are known ({some})"
+                f"the symbol {error.args[0]!r:.80} is not one of the {len(self.symbols)} known symbols ({some})"
             ) from None
 
     def cells_of(self, grid: Grid) -> list[list[str | None]]:
-        """The symbols of a grid; None for a cell without one."""
+        """Converts symbol indices to symbols; None for a cell without a symbol."""
         count = len(self.symbols)
         return [
             [self.symbols[cell] if cell < count else None for cell in row]
@@ -150,14 +151,14 @@ class GridsDomain:
         ]
 
     def record(self, grid: Grid) -> list[list[Any]]:
-        """The grid for JSON: numbers where all symbols are whole numbers, else texts."""
+        """The grid for JSON: as numbers if all symbols are whole numbers, else as strings."""
         cells = self.cells_of(grid)
         if not self._are_numbers:
             return cells
         return [[None if cell is None else int(cell) for cell in row] for row in cells]
 
     def parse(self, text: str, where: str = "") -> Puzzle:
-        """An input from its text. Raises PuzzleError naming `where`."""
+        """Parses an input from text. Raises PuzzleError, with `where`."""
         try:
             grid = self.grid_of(cells_of_text(text, words=bool(self.words)))
         except PuzzleError as error:
@@ -166,22 +167,22 @@ class GridsDomain:
 
     def encode(self, grid: Grid) -> Tokens:
         """Tokens `[S]` of an input. Raises PuzzleError for another size or an invalid symbol."""
-        return self._draw(grid, "an input", self.input_rows, self.input_columns)
+        return self._encode(grid, "an input", self.input_rows, self.input_columns)
 
     def encode_output(self, grid: Grid) -> Tokens:
         """Tokens `[S]` of an output; errors as in `encode`."""
-        return self._draw(grid, "an output", self.output_rows, self.output_columns)
+        return self._encode(grid, "an output", self.output_rows, self.output_columns)
 
-    def _draw(self, grid: Grid, what: str, rows: int, columns: int) -> Tokens:
+    def _encode(self, grid: Grid, what: str, rows: int, columns: int) -> Tokens:
         grid = np.asarray(grid)
         if grid.ndim != 2 or not grid.size:
-            raise PuzzleError(f"{what} of shape {grid.shape}; rows and columns of cells are expected")
+            raise PuzzleError(f"{what} of shape {grid.shape}; expected rows and columns of cells")
         height, width = grid.shape
         if rows and (height, width) != (rows, columns):
-            raise PuzzleError(f"{what} of {height}×{width} cells; {rows}×{columns} are expected")
+            raise PuzzleError(f"{what} of {height}×{width} cells; expected {rows}×{columns}")
         if height > self.rows or width > self.columns:
             raise PuzzleError(
-                f"{what} of {height}×{width} cells; at most {self.rows}×{self.columns} are expected"
+                f"{what} of {height}×{width} cells; expected at most {self.rows}×{self.columns}"
             )
         if grid.min() < 0 or grid.max() >= len(self.symbols):
             raise PuzzleError(f"{what} has a cell without a symbol")
@@ -195,8 +196,8 @@ class GridsDomain:
     def decode(self, tokens: Tokens) -> Grid:
         """Decodes an output from tokens `[S]`.
 
-        Where sizes differ: the largest-area rectangle of symbols at the corner, `[0, 0]` where there is none. Else the
-        cells of the output, of which some may hold `nothing`.
+        If sizes differ between pairs, it is the largest rectangle of symbols at the corner, which may be empty (`[0,
+        0]`). Otherwise it has the size of all outputs, and cells without a symbol have the value `nothing`.
         """
         field = np.asarray(tokens).reshape(self.rows, self.columns).astype(np.int64)
         is_symbol = (field >= self.first) & (field < self.vocab_size)
@@ -221,7 +222,10 @@ class GridsDomain:
         return f"{missing} cells of the answer have no symbol" if missing else ""
 
     def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
-        """Random relabelings if the user claims `symbols`, else the identity. For rotations see `grids/symmetry.py`."""
+        """Random permutations of symbols if `symmetries` contains `symbols`, else the identity.
+
+        For rotations and reflections, see `grids/symmetry.py`.
+        """
         tokens = np.tile(np.arange(self.vocab_size, dtype=self.token_type), (count, 1))
         if "symbols" in self.symmetries:
             tokens[:, self.first :] = rng.permuted(tokens[:, self.first :], axis=1)
@@ -233,16 +237,16 @@ class GridsDomain:
         return Verdict(False, NO_RULES)
 
     def diagnose(self, puzzle: Grid) -> Diagnosis:
-        """Always one solution: without rules there is nothing to search."""
+        """Always reports one solution, because own puzzles have no rules."""
         return Diagnosis(1, NO_RULES)
 
     def lines(self, grid: Grid) -> Sequence[str]:
-        """One line per row; all cells are as wide as the longest symbol."""
+        """One line per row. All cells have the width of the longest symbol."""
         width = max(map(len, self.symbols))
         return [" ".join((cell or "?").ljust(width) for cell in row).rstrip() for row in self.cells_of(grid)]
 
     def checked(self, cells: Cells, where: str) -> Puzzle:
-        """Makes a puzzle from the cells of an input. Raises PuzzleError with the reason."""
+        """Makes a puzzle from the cells of an input. Raises PuzzleError if they are not a valid input."""
         grid = self.grid_of(checked_cells(cells))
         self.encode(grid)
         return Puzzle(grid, where=where, domain=self.name)
@@ -252,9 +256,9 @@ _SIZES = ("rows", "columns", "input_rows", "input_columns", "output_rows", "outp
 
 
 def corner_sizes(is_symbol: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns `[n]` of the largest-area rectangle of symbols at the corner of fields `[n, rows, columns]`.
+    """Rows and columns `[n]` of the largest rectangle of symbols at the top left corner of fields `[n, rows, columns]`.
 
-    Of rectangles of equal area the one with the fewest rows; 0 and 0 where the corner holds no symbol.
+    If several have the same area, it is the one with the fewest rows. Both are 0 if the corner cell has no symbol.
     """
     columns = is_symbol.shape[2]
     runs = np.where(is_symbol.all(axis=2), columns, is_symbol.argmin(axis=2))

@@ -1,7 +1,7 @@
-"""Files of own puzzles, read pair by pair: CSV and TSV, JSON lines, JSON, NumPy arrays.
+"""Reads files of own puzzles pair by pair: CSV, TSV, JSON lines, JSON and NumPy arrays.
 
-A value is a text or what JSON or an array holds; `symbols` makes cells of it. Memory holds one line of CSV, TSV or
-JSON lines at a time.
+A value is text, or a value from JSON or an array. `symbols` converts it to cells. Of CSV, TSV and JSON lines files,
+only one line at a time is in memory.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ class Pair:
 
 
 def read_pairs(path: Path, columns: Columns, scratch: Path | None = None) -> Iterator[Pair]:
-    """The pairs of a file, in order. Raises PuzzleError naming the file and the line.
+    """Reads the pairs of a file, in order. Raises PuzzleError, with the file and the line.
 
-    `scratch` is where archives of arrays are unpacked.
+    `scratch` is the folder for unpacking `.npz` archives; None refuses them.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None and not path.is_dir():
         known = ", ".join(ENDINGS)
-        raise PuzzleError(f"{path}: own puzzles are read from files whose names end in {known}")
+        raise PuzzleError(f"{path}: not a file of own puzzles; expected a name that ends in {known}")
     try:
         yield from (
             _arrays_of_folder(path, columns, scratch) if reader is None else reader(path, columns, scratch)
@@ -75,7 +75,7 @@ def read_pairs(path: Path, columns: Columns, scratch: Path | None = None) -> Ite
 
 
 def pair_of_line(line: str, where: str, columns: Columns = Columns()) -> Pair:
-    """Parses one line of JSON lines. Raises PuzzleError naming `where`."""
+    """Parses one line of a JSON lines file. Raises PuzzleError, with `where`."""
     try:
         record = parse_json(line)
     except ValueError as error:
@@ -94,7 +94,7 @@ def _numbered(stream: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
             yield number, line
     except PuzzleError as error:
         text = str(error)
-        # What ends the reading itself, binary data or a line without end, is in the line after the last.
+        # Errors of the line reader (binary data, an endless line) concern the line after the last one.
         raise PuzzleError(text.replace(f"{name}: ", f"{name}:{number + 1}: ", 1)) from None
 
 
@@ -147,7 +147,8 @@ def _places(header: Sequence[str], columns: Columns, where: str) -> tuple[int, i
             near = closest((asked or "input").lower(), names)
             raise PuzzleError(
                 f"{where}: the columns are {', '.join(header):.200}; "
-                f"none is called {' or '.join(accepted[:3])}{near or '.'} (--{kind}-column names another when building)"
+                f"none is called {' or '.join(accepted[:3])}{near or '.'} (to build a dataset with another column, use "
+                f"--{kind}-column)"
             )
         found.append(at)
     return found[0], found[1]
@@ -164,17 +165,17 @@ def _json(path: Path, columns: Columns, scratch: Path | None) -> Iterator[Pair]:
         return
     if not isinstance(document, dict) or not document:
         raise PuzzleError(
-            f"{path}: a list of pairs, or an object with train and test lists of pairs, is expected"
+            f"{path}: expected a list of pairs, or an object with lists of pairs called train and test"
         )
     for name, records in document.items():
         if isinstance(records, dict) and {"train", "test"} & set(records):
             raise PuzzleError(
-                f"{path}: holds ARC tasks; hrm build-dataset arc reads these. Own puzzles are one task: an object with "
-                "train and test lists of pairs"
+                f"{path}: contains ARC tasks; use hrm build-dataset arc. Own puzzles: expected an object with lists "
+                "of pairs called train and test"
             )
         if name.lower() not in SPLIT_NAMES or not isinstance(records, list):
             raise PuzzleError(
-                f"{path}: key {name!r:.40}; train, validation and test with lists of pairs are expected"
+                f"{path}: found key {name!r:.40}; expected train, validation and test, with lists of pairs"
             )
         for number, record in enumerate(records, start=1):
             pair = _pair(record, f"{path}: {name} {number}", columns)
@@ -185,9 +186,9 @@ def _pair(record: Any, where: str, columns: Columns) -> Pair:
     if isinstance(record, list):
         if len(record) == 2:
             return Pair(where, record[0], record[1])
-        raise PuzzleError(f"{where}: a list of {len(record)}; a pair [input, output] is expected")
+        raise PuzzleError(f"{where}: found a list of {len(record)}; expected a pair [input, output]")
     if not isinstance(record, dict):
-        raise PuzzleError(f"{where}: an object with input and output is expected")
+        raise PuzzleError(f"{where}: expected an object with input and output")
     at = _places(list(record), columns, where)
     values = list(record.values())
     split = record.get("split")
@@ -202,14 +203,14 @@ def _pair(record: Any, where: str, columns: Columns) -> Pair:
 def _split(name: Any, where: str) -> str:
     known = SPLIT_NAMES.get(str(name).strip().lower())
     if known is None:
-        raise PuzzleError(f"{where}: split {name!r:.40}; train, validation or test is expected")
+        raise PuzzleError(f"{where}: found split {name!r:.40}; expected train, validation or test")
     return known
 
 
 def _archive(path: Path, columns: Columns, scratch: Path | None) -> Iterator[Pair]:
     if scratch is None:
         raise PuzzleError(
-            f"{path}: arrays can be built into a dataset; new puzzles are read from .jsonl or .csv"
+            f"{path}: arrays are read only to build a dataset; write puzzles to solve as .jsonl or .csv"
         )
     try:
         arrays = unpack_arrays(path, scratch)
@@ -259,8 +260,7 @@ def _array_pairs(path: Path, given: Path, wanted: Path | None) -> Iterator[Pair]
             raise PuzzleError(f"{path}: {file.name}: {error}") from None
         if array.ndim not in (2, 3):
             raise PuzzleError(
-                f"{path}: {file.name} has the shape {array.shape}; pairs × columns, or pairs × rows × columns, "
-                "is expected"
+                f"{path}: {file.name} has shape {array.shape}; expected pairs × columns, or pairs × rows × columns"
             )
         arrays.append(array)
     if len(arrays) == 2 and len(arrays[0]) != len(arrays[1]):

@@ -1,7 +1,7 @@
-"""Grids of any symbols as text and as JSON: cells in, cells out.
+"""Parses and writes grids of any symbols as text and as JSON.
 
-A grid is a list of rows, a row a list of symbols. In text, `/` or line ends separate rows. A row is one symbol for each
-character, or symbols separated by spaces or commas (`words`).
+A grid is a list of rows, and a row is a list of symbols. In text, `/` or line ends separate rows. Every character of a
+row is a symbol, or symbols are separated by spaces or commas (`words`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _JOINER = "\u200d"
 
 
 def graphemes(text: str) -> list[str]:
-    """The characters as a reader sees them: an emoji with its modifiers is one, and so is a letter with its accent."""
+    """Splits text into user-perceived characters: an emoji with its modifiers, a letter with its accents."""
     found: list[str] = []
     joins = False
     for character in text:
@@ -67,7 +67,7 @@ def _rows(text: str) -> list[str]:
 
 
 def cells_of_text(text: str, *, words: bool) -> Cells:
-    """Parses a grid from text. Raises PuzzleError with the reason."""
+    """Parses a grid from text. Raises PuzzleError if it is not a grid."""
     stripped = text.strip("\r\n") if not words else text.strip()
     if stripped.lstrip().startswith("["):
         try:
@@ -81,7 +81,7 @@ def cells_of_text(text: str, *, words: bool) -> Cells:
 
 
 def cells_of_json(value: Any, *, words: bool) -> Cells:
-    """The grid that a JSON value holds: a list of lists, a list (one row), a number, or a text."""
+    """Parses a grid from a JSON value: a list of lists, a list (one row), a number, or a string."""
     if isinstance(value, str):
         return cells_of_text(value, words=words)
     if not isinstance(value, list):
@@ -90,7 +90,7 @@ def cells_of_json(value: Any, *, words: bool) -> Cells:
     if any(nested) and not all(nested):
         at = nested.index(False) + 1
         raise PuzzleError(
-            f"row {at} is {json.dumps(value[at - 1]):.40}, the others are lists; lists are expected"
+            f"row {at}: found {json.dumps(value[at - 1]):.40}; expected a list, as in the other rows"
         )
     rows = value if any(nested) else [value]
     return checked_cells([[_symbol(cell) for cell in row] for row in rows])
@@ -101,20 +101,22 @@ def _symbol(value: Any) -> str:
         return str(value)
     if isinstance(value, str):
         return value
-    raise PuzzleError(f"a cell is {json.dumps(value):.40}; whole numbers or texts are expected")
+    raise PuzzleError(f"a cell is {json.dumps(value):.40}; expected a whole number or a string")
 
 
 def checked_cells(cells: Cells) -> Cells:
     """Returns the cells unchanged. Raises PuzzleError if they do not form a grid within the limits."""
     width = len(cells[0]) if cells else 0
     if not width:
-        raise PuzzleError("an empty grid; at least one cell is expected")
+        raise PuzzleError("an empty grid; expected at least one cell")
     for at, row in enumerate(cells, start=1):
         if len(row) != width:
-            raise PuzzleError(f"ragged: row {at} has {len(row):,} cells, the rows above have {width:,}")
+            raise PuzzleError(
+                f"rows differ in length: row {at} has {len(row):,} cells, the rows above have {width:,}"
+            )
     if len(cells) > LARGEST_SIDE or width > LARGEST_SIDE:
         raise PuzzleError(
-            f"{len(cells):,}×{width:,} cells; at most {LARGEST_SIDE}×{LARGEST_SIDE} are possible"
+            f"{len(cells):,}×{width:,} cells; at most {LARGEST_SIDE}×{LARGEST_SIDE} are supported"
         )
     for at, row in enumerate(cells, start=1):
         for place, cell in enumerate(row, start=1):
@@ -123,13 +125,13 @@ def checked_cells(cells: Cells) -> Cells:
             if len(cell) > LONGEST_SYMBOL:
                 raise PuzzleError(
                     f"the symbol in row {at}, column {place} has {len(cell):,} characters; at most "
-                    f"{LONGEST_SYMBOL} are possible"
+                    f"{LONGEST_SYMBOL} are supported"
                 )
     return cells
 
 
 def is_plain(symbols: Sequence[str], *, words: bool) -> bool:
-    """Whether grids of these symbols can be written as text and read back as the same."""
+    """Whether grids of these symbols can be written as text and parsed back without change."""
     if any(re.search(r"[/\s\[]", symbol) for symbol in symbols):
         return False
     return (
@@ -140,9 +142,9 @@ def is_plain(symbols: Sequence[str], *, words: bool) -> bool:
 
 
 def text_of(cells: Sequence[Sequence[str | None]], *, words: bool, plain: bool) -> str:
-    """A grid on one line: `012/345`, `red blue/blue red`, or JSON where that would be read as another.
+    """Writes a grid on one line: `012/345`, `red blue/blue red`, or JSON if the text would be ambiguous.
 
-    None is a cell without a symbol: null in JSON, which such a grid always becomes.
+    None is a cell without a symbol. A grid with such cells is written as JSON, with null.
     """
     if not plain or not cells or any(cell is None for row in cells for cell in row):
         return json.dumps(cells, ensure_ascii=False, separators=(",", ":"))

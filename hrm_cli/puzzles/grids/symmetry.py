@@ -1,6 +1,6 @@
-"""Rotated, reflected and relabeled copies of own puzzles, many at a time.
+"""Batched rotation, reflection and relabeling of own puzzles.
 
-The grid is transformed within its own size and stays at the top left corner of its canvas.
+A grid stays at the top left corner of its canvas when it is transformed.
 
 Letters in shapes: n fields, S cells of a canvas.
 """
@@ -18,7 +18,7 @@ from hrm_cli.puzzles.domain import PAD, parse_domain
 from hrm_cli.puzzles.grids.domain import END, GridsDomain, corner_sizes
 
 _SWAPS, _FLIPS_ROWS, _FLIPS_COLUMNS = 1, 2, 4
-"""Bits of a transform: mirror in the main diagonal, after that turn upside down, and swap left and right."""
+"""Bits of a transform, applied in this order: transpose, flip up-down, flip left-right."""
 
 TRANSFORMS = {
     frozenset[str](): (0,),
@@ -31,16 +31,16 @@ TRANSFORMS = {
     frozenset({"reflections"}): (0, _FLIPS_ROWS, _FLIPS_COLUMNS, _FLIPS_ROWS | _FLIPS_COLUMNS),
     frozenset({"rotations", "reflections"}): tuple(range(8)),
 }
-"""The group of transforms for each claimed symmetry."""
+"""The group of transforms for each set of symmetries."""
 
 
 def transforms_of(symmetries: Sequence[str]) -> tuple[int, ...]:
-    """The transforms of the claimed symmetries, the identity first."""
+    """The transforms that belong to the given symmetries, the identity first."""
     return TRANSFORMS[frozenset(symmetries) & {"rotations", "reflections"}]
 
 
 def turned(grid: NDArray[np.integer], transform: int) -> NDArray[np.integer]:
-    """One grid `[rows, columns]` under a transform."""
+    """Applies a transform to one grid `[rows, columns]`."""
     moved = grid.T if transform & _SWAPS else grid
     moved = moved[::-1] if transform & _FLIPS_ROWS else moved
     return moved[:, ::-1] if transform & _FLIPS_COLUMNS else moved
@@ -49,7 +49,7 @@ def turned(grid: NDArray[np.integer], transform: int) -> NDArray[np.integer]:
 def turn_fields(
     fields: NDArray[np.integer], domain: GridsDomain, transforms: NDArray[np.integer]
 ) -> NDArray[np.integer]:
-    """Applies `transforms` `[n]` to the grids in fields `[n, S]`; grids stay at the corner, with end marks."""
+    """Applies `transforms` `[n]` to the grids in fields `[n, S]`. Grids stay at the corner and keep their end marks."""
     count, rows, columns = len(fields), domain.rows, domain.columns
     is_symbol = (fields >= domain.first).reshape(count, rows, columns)
     height, width = (size[:, None, None] for size in corner_sizes(is_symbol))
@@ -74,7 +74,7 @@ def turn_fields(
 def relabel_fields(
     fields: Sequence[NDArray[np.integer]], domain: GridsDomain, rng: np.random.Generator
 ) -> list[NDArray[np.integer]]:
-    """Permutes the symbols of fields `[n, S]`; row i of every field gets the same permutation."""
+    """Permutes the symbols of fields `[n, S]`. Row i of every array gets the same permutation."""
     tokens = domain.sample_symmetries(rng, len(fields[0])).tokens
     rows = np.arange(len(tokens))[:, None]
     return [tokens[rows, field].astype(field.dtype) for field in fields]
@@ -95,12 +95,12 @@ class GridCopies:
     def apply(
         self, inputs: NDArray[np.int32], labels: NDArray[np.int32], rng: np.random.Generator
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Inputs and labels `[B, S]`, both of a row under the same symmetry."""
+        """Augments inputs and labels `[B, S]`. Input and label of a row get the same symmetry."""
         transforms = transforms_of(self.domain.symmetries)
         grids: list[NDArray[np.integer]] = [inputs, labels]
         if len(transforms) > 1:
-            drawn = rng.choice(np.array(transforms), len(inputs))
-            grids = [turn_fields(grid, self.domain, drawn) for grid in grids]
+            sampled = rng.choice(np.array(transforms), len(inputs))
+            grids = [turn_fields(grid, self.domain, sampled) for grid in grids]
         if "symbols" in self.domain.symmetries:
             grids = relabel_fields(grids, self.domain, rng)
         return grids[0].astype(np.int32), grids[1].astype(np.int32)

@@ -1,8 +1,8 @@
 """Mazes as a domain: their tokens, their one-line text, their rules, and breadth-first search.
 
-A path goes up, down, left and right from S to G through free cells; an answer marks its cells. An answer is correct if
-its marks form one unbroken path; the verdict notes whether a shorter path exists. Datasets contain only shortest
-paths, so models learn these. A path must not touch itself, because its marks would be ambiguous; shortest paths never
+A path goes up, down, left and right from S to G through free cells. An answer marks its cells. An answer is correct if
+its marks form one connected path; the verdict notes whether a shorter path exists. Datasets contain only shortest
+paths, so models learn these. A path must not touch itself, because its marks would be ambiguous. Shortest paths never
 touch themselves.
 
 Letters in shapes: R rows, C columns, S = R·C cells, n mazes.
@@ -68,7 +68,7 @@ class MazeDomain:
         return f"{self.rows}×{self.columns} maze"
 
     def parse(self, text: str, where: str = "") -> Puzzle:
-        """One maze from its R·C characters. Raises PuzzleError naming `where` and what is wrong there."""
+        """Parses a maze from its R·C characters. Raises PuzzleError, with `where` and the error."""
         try:
             grid = self._grid(text.strip("\r\n"))
             refuse_unsolvable_text(grid)
@@ -88,13 +88,13 @@ class MazeDomain:
         cells = np.asarray(grid)
         if cells.shape not in {(self.rows, self.columns), (self.seq_len,)}:
             shape = "×".join(map(str, cells.shape)) or "a single"
-            raise PuzzleError(f"{shape} cells; mazes of {self.rows}×{self.columns} are expected")
+            raise PuzzleError(f"{shape} cells; expected a maze of {self.rows}×{self.columns}")
         cells = cells.reshape(-1)
         if not np.issubdtype(cells.dtype, np.integer):
-            raise PuzzleError(f"cells of type {cells.dtype}; whole numbers are expected")
+            raise PuzzleError(f"cells of type {cells.dtype}; expected whole numbers")
         wrong = np.flatnonzero((cells < 0) | (cells > MARK))
         if len(wrong):
-            raise PuzzleError(f"{self._place(wrong[0])} holds {cells[wrong[0]]}; cells go from 0 to {MARK}")
+            raise PuzzleError(f"{self._place(wrong[0])}: found {cells[wrong[0]]}; expected 0 to {MARK}")
         return (cells + FIRST_TOKEN).astype(np.uint8)
 
     def encode_all(self, cells: Grid) -> Tokens:
@@ -137,7 +137,7 @@ class MazeDomain:
         return [min(one.tobytes() for one in row[orientations]) for row in tokens.astype(np.uint8)]
 
     def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
-        """Whether the marks of `answer` are one unbroken path; the note says whether a shorter one exists.
+        """Whether the marks of `answer` form one connected path. The note states whether a shorter path exists.
 
         Raises PuzzleError if `puzzle` has another size, or does not have exactly one S and one G.
         """
@@ -251,7 +251,7 @@ class MazeDomain:
 
 
 def grid_of(rows: Sequence[str]) -> Grid:
-    """The grid of rows of equal length. Raises PuzzleError naming row and column of an unknown character."""
+    """Parses rows of equal length. Raises PuzzleError, with row and column of an unknown character."""
     codes = np.frombuffer("".join(rows).encode("latin-1", "replace"), np.uint8)
     cells = _CELLS[codes].reshape(len(rows), -1)
     unknown = np.argwhere(cells > MARK)
@@ -274,13 +274,13 @@ def refuse_unsolvable_text(grid: Grid) -> None:
                 raise PuzzleError(f"no {name}: the maze needs one cell where the path {role}")
             listed = " and ".join(f"row {row + 1}, column {column + 1}" for row, column in places[:2])
             raise PuzzleError(
-                f"{len(places)} cells with {name} ({listed}{', …' * (len(places) > 2)}); one is expected"
+                f"{len(places)} cells with {name} ({listed}{', …' * (len(places) > 2)}); expected one"
             )
     marks = np.argwhere(grid == MARK)
     if len(marks):
         row, column = marks[0]
         raise PuzzleError(
-            f"'o' in row {row + 1}, column {column + 1} marks the path of an answer; a maze has none"
+            f"'o' in row {row + 1}, column {column + 1} marks a path; expected an unsolved maze"
         )
 
 
@@ -294,7 +294,7 @@ def from_shape(vocab_size: int, seq_len: int) -> MazeDomain | None:
 def _side(name: str, given: int | None, otherwise: int | None) -> int:
     side = given if given is not None else otherwise if otherwise is not None else USUAL_SIZE
     if isinstance(side, bool) or not isinstance(side, int) or side < 1:
-        raise ConfigError(f"maze {name} {side!r}: a whole number from 1 is expected")
+        raise ConfigError(f"maze {name} {side!r}: expected a whole number of at least 1")
     return side
 
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from hrm_cli.puzzles.compiled import compiled
 
 WALL, FREE, START, GOAL, MARK = range(5)
-"""Values of a cell; a mark is a free cell on the path of an answer."""
+"""Values of a cell. A mark is a free cell on the path of an answer."""
 
 NOWHERE = -1
-"""Distance of an unreachable cell. As a goal it means: search the whole maze."""
+"""Distance of an unreachable cell, and index of a cell that does not exist. As a goal, it means to search the whole
+maze."""
 
 
 class Search(NamedTuple):
@@ -25,7 +26,7 @@ class Search(NamedTuple):
     distances: NDArray[np.int32]
     """Moves from the start, or NOWHERE."""
     ways: NDArray[np.int8]
-    """Number of shortest paths from the start, 2 for more than one."""
+    """Number of shortest paths from the start: 1, or 2 for more than one."""
     queue: NDArray[np.int32]
     """Reached cells, by increasing distance."""
 
@@ -89,7 +90,7 @@ def mark_path(maze: NDArray[np.uint8], columns: int, goal: int, space: Search) -
 
 @compiled
 def find(maze: NDArray[np.uint8], kind: int) -> int:
-    """The first cell that holds `kind`, or NOWHERE."""
+    """The first cell with the value `kind`, or NOWHERE."""
     for cell in range(maze.shape[0]):
         if maze[cell] == kind:
             return cell
@@ -105,7 +106,11 @@ def solve_mazes(
     ways: NDArray[np.int32],
     answers: NDArray[np.uint8],
 ) -> None:
-    """Solves mazes `[n, S]`: moves and number of shortest paths `[n]` (0 if none), and mazes with one path marked."""
+    """Solves mazes `[n, S]`.
+
+    Writes the length of the shortest path and the number of shortest paths `[n]` (both 0 if there is no path), and the
+    mazes with one shortest path marked.
+    """
     for i in range(mazes.shape[0]):
         answers[i, :] = mazes[i]
         moves[i] = 0
@@ -122,9 +127,9 @@ def solve_mazes(
 
 
 def follow(answer: NDArray[np.uint8], columns: int, start: int) -> tuple[int, int]:
-    """Follows the marks of `answer` `[S]` while exactly one continues. Returns the moves made and the last cell.
+    """Follows the marks of `answer` `[S]` from `start`. Returns the number of moves and the last cell.
 
-    The walk ends at the goal, where no mark continues, or where several do.
+    Stops at the goal, at the end of the marked path, or at a branch.
     """
     cell, before, moves = start, NOWHERE, 0
     while True:

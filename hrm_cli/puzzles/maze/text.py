@@ -14,7 +14,8 @@ from hrm_cli.puzzles.maze.domain import CHARACTERS, FREE_IN_DRAWINGS, LARGEST, g
 from hrm_cli.puzzles.sudoku.line_text import plain
 
 _ROW = frozenset(CHARACTERS + FREE_IN_DRAWINGS)
-_TELLING = "#SG"
+_UNIQUE_TO_MAZES = "#SG"
+"""Characters that no other puzzle format uses in rows."""
 _SHORTEST_ROW = 2
 _SMALLEST_SQUARE = 2
 """Side of the smallest maze that may be written on one line."""
@@ -27,7 +28,7 @@ class MazeText:
 
     def __init__(self, size: int | None = None) -> None:
         if size is not None and size < _SMALLEST_SQUARE:
-            raise ConfigError(f"maze size {size}: a whole number from {_SMALLEST_SQUARE} is expected")
+            raise ConfigError(f"maze size {size}: expected a whole number of at least {_SMALLEST_SQUARE}")
         self._size = size
         self._rows: list[str] = []
         self._places: list[str] = []
@@ -35,7 +36,9 @@ class MazeText:
 
     def claims(self, line: str) -> bool:
         """Whether the line has only maze characters, and at least one that no other format uses."""
-        return len(line) >= _SHORTEST_ROW and _ROW.issuperset(line) and any(c in _TELLING for c in line)
+        return (
+            len(line) >= _SHORTEST_ROW and _ROW.issuperset(line) and any(c in _UNIQUE_TO_MAZES for c in line)
+        )
 
     def is_comment(self, line: str) -> bool:
         """Whether the line begins with # but is not a row of walls."""
@@ -100,7 +103,7 @@ class MazeText:
             if len(row) != len(rows[0]):
                 raise PuzzleError(
                     f"row {number + 1} ({places[number]}) has {len(row)} characters, the first {len(rows[0])}; "
-                    "all rows of a maze are equally long (free cells at the end of a line may be written as dots)"
+                    "all rows of a maze have the same length (write free cells at the end of a line as dots)"
                 )
         grid = grid_of(rows)
         self._check_size(*grid.shape)
@@ -120,7 +123,7 @@ class MazeText:
 
     def _check_size(self, rows: int, columns: int) -> None:
         if self._size is not None and (rows, columns) != (self._size, self._size):
-            raise PuzzleError(f"{rows}×{columns} cells; mazes of {self._size}×{self._size} are expected")
+            raise PuzzleError(f"{rows}×{columns} cells; expected mazes of {self._size}×{self._size}")
 
 
 def _is_title(text: str) -> bool:

@@ -63,7 +63,7 @@ class SudokuDomain:
         return f"{self.size}×{self.size} Sudoku"
 
     def parse(self, text: str, where: str = "") -> Puzzle:
-        """One puzzle from its N² characters. Raises PuzzleError naming `where` and what is wrong there."""
+        """Parses a puzzle from its N² characters. Raises PuzzleError, with `where` and the error."""
         try:
             return Puzzle(self.grid(text.strip()), where=where, domain=self.name)
         except PuzzleError as error:
@@ -96,8 +96,8 @@ class SudokuDomain:
         wrong = np.flatnonzero((cells < 0) | (cells > self.size))
         if len(wrong):
             raise PuzzleError(
-                f"{self.layout.cell_name(wrong[0])} holds {cells[wrong[0]]}; "
-                f"digits go from 1 to {self.size}, 0 is blank"
+                f"{self.layout.cell_name(wrong[0])}: found {cells[wrong[0]]}; "
+                f"expected a digit from 1 to {self.size}, or 0 for a blank"
             )
         return (cells + BLANK).astype(np.uint8)
 
@@ -159,7 +159,7 @@ class SudokuDomain:
         return np.where(broken > 0, broken + 1, 0).astype(np.int64)
 
     def pin(self, tokens: Tokens, cell: int, token: int) -> Tokens:
-        """The puzzle `[S]` with one more given; `tokens` is not modified."""
+        """Returns the puzzle `[S]` with one more given. Does not modify `tokens`."""
         pinned = tokens.copy()
         pinned[cell] = token
         return pinned

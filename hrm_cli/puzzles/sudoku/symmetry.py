@@ -63,7 +63,7 @@ def can_transpose(size: int) -> bool:
 
 
 def sample(size: int, rng: np.random.Generator, count: int) -> TokenSymmetries:
-    """`count` symmetries drawn uniformly and independently from the whole group of N×N Sudoku."""
+    """Samples `count` symmetries uniformly and independently from the whole group of N×N Sudoku."""
     from_row = sample_arrangements(size, rng, count).astype(np.int32)
     from_column = sample_arrangements(size, rng, count, by_columns=True).astype(np.int32)
     if can_transpose(size):

@@ -87,7 +87,7 @@ def test_copies_of_test_tasks_and_of_test_pairs_are_named() -> None:
     notes = leaks.notes()
     assert notes[0].startswith("leak check: 1 training task is the same as a test task")
     assert "whole of test task tested" in notes[0]
-    assert "3 tasks are trained on with a pair that is a test pair of another task" in notes[1]
+    assert "3 tasks are used for training with a pair that is a test pair of another task" in notes[1]
     assert find_leaks(train[2:], test[2:]).notes() == []
 
 

@@ -112,11 +112,11 @@ def test_crop_of_nothing_but_padding_is_an_empty_grid_and_of_nothing_but_colors_
 def test_copies_in_the_field_are_those_of_the_grids_wherever_they_are_put(
     pairs: list[tuple[Grid, ArcSymmetry]], seed: int
 ) -> None:
-    fields = Fields.draw([grid for grid, _ in pairs])
+    fields = Fields.from_grids([grid for grid, _ in pairs])
     symmetries = ArcSymmetries.of([symmetry for _, symmetry in pairs])
     owners = np.arange(len(pairs))
     expected = [symmetry.apply(grid) for grid, symmetry in pairs]
-    assert np.array_equal(fields.copies(owners, symmetries), Fields.draw(expected).tokens)
+    assert np.array_equal(fields.copies(owners, symmetries), Fields.from_grids(expected).tokens)
     tops, lefts = random_places(fields, fields, owners, symmetries.transforms, np.random.default_rng(seed))
     moved = fields.copies(owners, symmetries, tops, lefts).reshape(-1, 30, 30)
     for field, grid, top, left in zip(moved, expected, tops, lefts, strict=True):
@@ -140,8 +140,8 @@ def test_the_domain_is_found_by_name_and_by_the_shape_of_a_foreign_dataset() -> 
     [
         (np.zeros((31, 2), int), "31 rows; 1 to 30"),
         (np.zeros((2, 31), int), "31 columns; 1 to 30"),
-        (np.array([[0, 10]]), "column 2 holds 10"),
-        (np.array([[0.5]]), "holds 0.5"),
+        (np.array([[0, 10]]), "column 2: found 10"),
+        (np.array([[0.5]]), "found 0.5"),
     ],
 )
 def test_invalid_grids_are_refused_with_what_is_accepted(grid: np.ndarray, message: str) -> None:

@@ -56,13 +56,13 @@ def test_kaggle_challenges_use_the_solutions_next_to_them(tmp_path: Path) -> Non
         ),
         (
             task(test=[PAIR, {"input": [[1]], "output": [[1, 11]]}]),
-            "t.json: task t, test pair 2, output: row 1, column 2 holds 11; colors are whole numbers from 0 to 9",
+            "t.json: task t, test pair 2, output: row 1, column 2: found 11; expected a color",
         ),
-        (task(test=[{"input": [[True]]}]), "t.json: task t, test pair 1, input: row 1, column 1 holds true"),
+        (task(test=[{"input": [[True]]}]), "t.json: task t, test pair 1, input: row 1, column 1: found true"),
         (task(test=[{"input": []}]), "t.json: task t, test pair 1, input: 0 rows; 1 to 30 are accepted"),
         (task(test=[{"input": [[]]}]), "0 columns; 1 to 30"),
         (task(test=[{"input": [[0]] * 31}]), "31 rows; 1 to 30"),
-        (task(test=[{"input": "no"}]), "not a grid; a list of rows is expected"),
+        (task(test=[{"input": "no"}]), "not a grid; expected a list of rows"),
         ({"a|||b": task()}, "a task's name"),
     ],
 )
@@ -75,10 +75,10 @@ def test_errors_name_file_task_and_pair(tmp_path: Path, document: Any, told: str
 @pytest.mark.parametrize(
     ("solutions", "told"),
     [
-        ({}, "task a: has no solution there"),
+        ({}, "has no solution for task a"),
         ({"a": [[[1]], [[1]]]}, "task a: 2 solutions for 1 test pairs"),
-        ({"a": [[[12]]]}, "task a, solution 1: row 1, column 1 holds 12"),
-        ({"a": 1}, "task a: a list of solutions is expected"),
+        ({"a": [[[12]]]}, "task a, solution 1: row 1, column 1: found 12"),
+        ({"a": 1}, "task a: expected a list of solutions"),
     ],
 )
 def test_solutions_that_do_not_match_their_tasks_are_reported(

@@ -71,7 +71,7 @@ def test_impossible_sizes_are_refused(facts):
 
 
 def test_another_size_is_refused_with_both_sizes():
-    with pytest.raises(PuzzleError, match=r"5×5 cells; mazes of 30×30 are expected"):
+    with pytest.raises(PuzzleError, match=r"5×5 cells; expected a maze of 30×30"):
         MazeDomain(30, 30).encode(grid_of(PLAIN))
 
 

@@ -68,7 +68,7 @@ def test_csv_cells_keep_the_spaces_at_their_ends(header):
         ("#####\n#SxG#\n#####\n", "'x' in row 2, column 3"),
         ("#####\n#S  #\n#####\n", "no G"),
         ("#####\n#G S#\n#S###\n", r"2 cells with S \(row 2, column 4 and row 3, column 2\)"),
-        ("#####\n#SoG#\n#####\n", "'o' in row 2, column 3 marks the path"),
+        ("#####\n#SoG#\n#####\n", "'o' in row 2, column 3 marks a path"),
         ("question\n#S G#\n", r"5 characters; a maze on one line is square: 4 \(2×2\) or 9 \(3×3\)"),
         (f"question,answer\n{SQUARE},#########\n", "answer: 3×3 cells; the maze has 4×4"),
     ],
@@ -83,7 +83,7 @@ def test_what_is_not_a_maze_is_reported_by_row_and_column_and_reading_continues(
 
 def test_one_size_can_be_asked_for():
     (item,) = read(DRAWN, domain="maze", size=4)
-    assert item.reason == "3×5 cells; mazes of 4×4 are expected"
+    assert item.reason == "3×5 cells; expected mazes of 4×4"
 
 
 def test_sudoku_files_with_a_line_of_hashes_stay_sudoku():

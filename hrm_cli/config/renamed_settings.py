@@ -1,4 +1,4 @@
-"""Settings that were renamed: the old name is still read, with a note where a user wrote it."""
+"""Renamed settings. The old names are still accepted, with a warning if a user wrote them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ RENAMED = {"train.contract": "train.objective"}
 
 
 class RenamedSettingWarning(FutureWarning):
-    """A user wrote the old name of a setting. The commands print it as a note."""
+    """A user wrote the old name of a setting. The commands print the warning as a note."""
 
 
-def new_name(key: str) -> str | None:
-    """The new name of the setting that `key` names by its old one, dotted or bare, in any case; else None."""
+def renamed_key(key: str) -> str | None:
+    """The new name if `key` is the old name of a setting, else None. Warns about the old name.
+
+    `key` may be dotted or bare, in any case.
+    """
     wanted = key.lower()
     for old, new in RENAMED.items():
         if wanted in {old, old.partition(".")[2]}:
@@ -29,10 +32,10 @@ def new_name(key: str) -> str | None:
     return None
 
 
-def with_new_names(document: dict[str, Any], where: str) -> dict[str, Any]:
-    """A user's `document` with the new names of its settings, and a warning for each old one.
+def replace_old_names(document: dict[str, Any], where: str) -> dict[str, Any]:
+    """Replaces old names of settings in a user's document. Warns about each.
 
-    `where` says in messages where the document comes from. Raises ConfigError where both names of a setting are given.
+    `where` is the document's source for messages. Raises ConfigError if both names of a setting are given.
     """
     for old, new in RENAMED.items():
         section, _, field = old.partition(".")
@@ -45,12 +48,12 @@ def with_new_names(document: dict[str, Any], where: str) -> dict[str, Any]:
             RenamedSettingWarning(f"{where}: {old} is now called {new}; the old name still works"),
             stacklevel=3,
         )
-        document = {**document, section: renamed_fields(section, settings)}
+        document = {**document, section: replace_old_fields(section, settings)}
     return document
 
 
-def renamed_fields(section: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The `settings` of one section by their new names, in their order. No warning: a stored file may be old."""
+def replace_old_fields(section: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Replaces old names in the settings of one section and keeps their order. Does not warn, for stored files."""
     names = {
         old.partition(".")[2]: new.partition(".")[2]
         for old, new in RENAMED.items()
@@ -60,8 +63,8 @@ def renamed_fields(section: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def of_a_stored_file() -> Iterator[None]:
-    """For files that hrm wrote itself: their old names are read without a warning."""
+def ignore_rename_warnings() -> Iterator[None]:
+    """Suppresses RenamedSettingWarning while a file that hrm wrote is read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RenamedSettingWarning)
         yield
