@@ -1,14 +1,13 @@
 """HRM, TRM and RSM at an equal time budget on 6×6 and 9×9 Sudoku: exact accuracy over minutes and over steps.
 
-RSM is included twice: as published, and with rows that continue from the previous step (`train.carry_over`).
+RSM is included twice: as published, and with carried rows, which continue from the previous step (`train.carry_over`).
 
     python benchmarks/architectures.py --minutes 8 --seeds 0 1 2 --jobs 16 --output architectures.json
     python benchmarks/architectures.py --show architectures.json --svg docs/pictures/architectures.svg
 
-With `--tasks` the work can be split; `--show` takes several files.
-
 The first form trains every method on every task with every seed, each in a process of one thread, and writes all
-figures; the second prints the tables and draws the picture. Minutes are processor time of one core.
+figures. The second prints the tables and draws the picture. Minutes are CPU time of one core. `--tasks` runs a part of
+the work; `--show` then takes several files.
 """
 
 from __future__ import annotations

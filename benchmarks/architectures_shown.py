@@ -1,4 +1,4 @@
-"""The comparison of architectures as tables and as a picture."""
+"""Prints the comparison of architectures as tables, and draws it as a picture."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Runs = list[dict[str, Any]]
 
 
 def tables(document: dict[str, Any]) -> str:
-    """Exact accuracy over minutes and over inference steps: mean of the seeds, least and most in brackets."""
+    """Exact accuracy over minutes and over inference steps: mean of the seeds, minimum and maximum in brackets."""
     facts = document["machine"]
     lines = [
         f"Machine: {facts['processor']}, {facts['cores']} cores; Python {facts['python']}, torch {facts['torch']}",
-        "Minutes of processor time, one thread; exact accuracy on held-out puzzles in %, mean of the seeds "
+        "Minutes of CPU time, one thread; exact accuracy on held-out puzzles in %, mean of the seeds "
         "(least–most)",
     ]
     for task in _names(document, "task"):

@@ -2,7 +2,7 @@
 
     python benchmarks/attention.py
 
-Prints milliseconds of processor time for one call, forward alone and forward with backward, and their ratio.
+Prints milliseconds of CPU time for one call, forward alone and forward with backward, and their ratio.
 """
 
 from __future__ import annotations

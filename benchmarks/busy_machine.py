@@ -154,7 +154,9 @@ def main() -> None:
     parser.add_argument(
         "--spins", type=int, nargs="*", default=[], help="GOMP_SPINCOUNT: other values to try"
     )
-    parser.add_argument("--quiet", type=float, default=100, help="most per cent that other programs may take")
+    parser.add_argument(
+        "--quiet", type=float, default=100, help="largest percentage that other programs may take"
+    )
     parser.add_argument("--save", type=Path)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Where the time of a training step on a CPU goes: torch's profile, the kernels by name.
+"""Profiles a training step on a CPU with torch's profiler: time by kernel.
 
 python benchmarks/cpu_profile.py [--preset base --batch 16] [--save benchmarks/results/cpu_profile.txt]
 """

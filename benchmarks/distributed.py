@@ -243,7 +243,7 @@ def work(rank: int, port: int, rounds: int, save: Path | None) -> None:
                 f"Machine: two cores, no GPU, {processor_name()}",
                 f"torch {torch.__version__}, gloo on one host, one thread in each process, float32",
                 f"Best of {rounds} rounds that take turns; a sample is a puzzle of 81 tokens. Efficiency is speed",
-                "÷ 2 × one process. By work: the same from processor time (median, of the busier rank), which other",
+                "÷ 2 × one process. By work: the same from CPU time (median, of the busier rank), which other",
                 "work on the machine hardly changes: what the exchange costs in computing, without time spent waiting.",
                 *rest,
                 "",

@@ -3,12 +3,12 @@
     python benchmarks/effort.py bundled:sudoku-9x9-units PUZZLES.csv [--sample 60] [--kinds pass,depth,search-64]
         [--records RECORDS.jsonl] [--selectors 8] [--save benchmarks/results/effort.txt]
 
-PUZZLES is a file, or a dataset folder, of which the test split is used. The first pass runs once; every other kind is
-applied separately to the puzzles that the pass failed. Solved means verified by the rules. Seconds are CPU time of the
+PUZZLES is a file, or a dataset folder with a test split. The first pass runs once; every other kind is applied
+separately to the puzzles that the pass did not solve. Solved means verified by the rules. Seconds are CPU time of the
 first pass and of the further effort. Results are split by the sources of a CSV file or the sets of a dataset. With
 `--selectors K`, each puzzle also gets K attempts, and a line shows how many correct answers each selector chooses.
 
-With `--records`, every result is written there at once, and the same command continues after an interruption.
+With `--records`, every result is written to that file immediately, so the same command continues after an interruption.
 """
 
 from __future__ import annotations

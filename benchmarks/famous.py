@@ -1,9 +1,9 @@
-"""Ten of the hardest Sudoku known from newspapers and forums, typed in one at a time: how each is solved, and how fast.
+"""Solves ten of the hardest Sudoku from newspapers and forums, one at a time: the stage that solves each, and the time.
 
     python benchmarks/famous.py [--model bundled:sudoku-9x9-units] [--effort medium] [--training FILE.csv]
         [--save benchmarks/results/famous.txt]
 
-Solved means verified by the rules. With `--training`, a mark shows which puzzles that file also holds, up to symmetry.
+Solved means verified by the rules. With `--training`, puzzles that are also in that file, up to symmetry, are marked.
 """
 
 from __future__ import annotations

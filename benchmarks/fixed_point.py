@@ -4,11 +4,11 @@
     python benchmarks/fixed_point.py --show fixed_point.json --svg docs/pictures/fixed-point.svg
 
 HRM is known to fail on puzzles with one empty cell, because the solved state is not a fixed point (arXiv 2601.10679).
-The first form trains HRM and RSM twice each, identical except for `data.hints`, and measures on held-out grids
-- the solved grid itself as a puzzle: the share whose answer is right after each of 50 steps,
-- puzzles: of those that the model solved by the last step of training, the share still right after k further steps,
-- puzzles with 1 to 5 empty cells: the share solved by the last step of training.
-The second prints the tables and draws the picture. Minutes are processor time of one core.
+The first form trains HRM and RSM twice each, identical except for `data.hints`. It measures on held-out grids
+- the solved grid as a puzzle: the fraction with a right answer after each of 50 steps,
+- solved puzzles: of those solved within the steps of training, the fraction still right after k further steps,
+- puzzles with 1 to 5 empty cells: the fraction solved within the steps of training.
+The second form prints the tables and draws the picture. Minutes are CPU time of one core.
 """
 
 from __future__ import annotations

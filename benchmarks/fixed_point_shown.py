@@ -1,4 +1,4 @@
-"""The stability of solved grids as tables and as a picture."""
+"""Prints the stability of solved grids as tables, and draws it as a picture."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SHOWN = (1, 2, 5, 10, 20, 30, 40, 50)
 
 
 def tables(document: dict[str, Any]) -> str:
-    """Shares in per cent: mean of the seeds, least and most in brackets."""
+    """Percentages: mean of the seeds, with minimum and maximum in brackets."""
     facts, size = document["machine"], document["size"]
     lines = [
         f"Machine: {facts['processor']}, {facts['cores']} cores; Python {facts['python']}, torch {facts['torch']}",
-        f"{size}×{size} Sudoku, {document['minutes']:g} minutes of processor time for each run, one thread; "
+        f"{size}×{size} Sudoku, {document['minutes']:g} minutes of CPU time for each run, one thread; "
         "shares in %, mean of the seeds (least–most)",
         "",
         "A solved grid as the puzzle: right after k steps",

@@ -3,15 +3,15 @@
     python benchmarks/gpu.py check speed --output OUT
     python benchmarks/gpu.py train --output OUT --train-seconds 300 --recipe "nine sudoku-9x9 - train.lr=3e-3"
 
-check   the tests marked `cuda`: what a GPU computes is what a CPU computes
+check   the tests marked `cuda`: a GPU computes the same as a CPU
 speed   steps/s, achieved TFLOP/s and memory of training and evaluation; a profile of the first row and the slowest
 train   recipes, one after the other; weights and figures are copied to OUT while they train
 
 OUT gets results.txt (to read), results.jsonl (a line for each row, as soon as it is known), pytest.txt, profile.txt
-and what `train` leaves. A second call continues where the first one ended: rows that are ok are not run again. Give
-`--earlier FILE` where the first call's results.jsonl lies elsewhere.
+and the outputs of `train`. A second call continues where the first one ended: successful rows are not run again.
+`--earlier FILE` names the first call's results.jsonl if it is in another folder.
 
-`--device cpu --small` runs all of it without a GPU, on models of no size: a test of the script itself.
+`--device cpu --small` runs everything without a GPU, on tiny models: a test of the script itself.
 """
 
 from __future__ import annotations

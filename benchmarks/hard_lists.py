@@ -1,11 +1,11 @@
-"""The effort levels of hrm solve on a file of hard Sudoku, by collection: benchmarks/results/hard_lists.txt.
+"""Measures the effort levels of hrm solve on a file of hard Sudoku, by collection: benchmarks/results/hard_lists.txt.
 
     python benchmarks/hard_lists.py [PUZZLES.csv] [--model bundled:sudoku-9x9-units] [--minimal 1000]
         [--records RECORDS.jsonl] [--save benchmarks/results/hard_lists.txt]
 
-Without PUZZLES, ../shared/data/sudoku/test.csv is measured; where it is absent, the script says so and ends.
-`--minimal` adds that many new minimal puzzles. With `--records`, an interrupted measurement continues; records of
-benchmarks/effort.py with the kinds pass, search-64 and search-512 serve too.
+Without PUZZLES, ../shared/data/sudoku/test.csv is measured; if it does not exist, the script reports that and ends.
+`--minimal` adds that many new minimal puzzles. With `--records`, an interrupted measurement continues. Records of
+benchmarks/effort.py with the kinds pass, search-64 and search-512 are accepted too.
 """
 
 from __future__ import annotations

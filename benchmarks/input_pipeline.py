@@ -116,7 +116,7 @@ def main() -> None:
         return middle
 
     say(f"Input pipeline, one core of: {machine_line()}")
-    say(f"Median (least - greatest) of {given.runs} runs of {given.seconds:g} s of processor time, warm.")
+    say(f"Median (least - greatest) of {given.runs} runs of {given.seconds:g} s of CPU time, warm.")
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, config) in enumerate(DATASETS.items()):
             path = Path(folder) / str(number)
@@ -129,12 +129,12 @@ def main() -> None:
                 with ready:
                     measure("    with the thread that draws them ahead", work)
             measure("    one at a time", loader(dataset, given.batches[0]), ours)
-    say("\nPuzzles generated, per second of processor time")
+    say("\nPuzzles generated, per second of CPU time")
     for domain, name in (("sudoku", "minimal 9×9 Sudoku"), ("maze", "30×30 perfect mazes, path ≥ 110")):
         one = measure(f"  {name}, 1 thread", generating(domain, 1))
         for threads in (2, 16):
             shared = measure(f"  {name}, {threads} threads", generating(domain, threads))
-            say(f"    processor time of {threads} threads ÷ of 1, for the same work: {one / shared:.2f}")
+            say(f"    CPU time of {threads} threads ÷ of 1, for the same work: {one / shared:.2f}")
     keep("\n".join(lines), given.save)
 
 

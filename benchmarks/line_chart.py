@@ -1,4 +1,4 @@
-"""Panels of lines as SVG text: means with the range of the seeds after them. Only strings are built."""
+"""Line charts as SVG text: means, with the range over seeds."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def main() -> None:
     options.add_argument("--runs", type=int, default=5)
     given = options.parse_args()
     print(f"Maze generator and solver, one core of: {machine_line()}")
-    print(f"Median (least - greatest) of {given.runs} runs of {given.seconds:g} s of processor time, warm.\n")
+    print(f"Median (least - greatest) of {given.runs} runs of {given.seconds:g} s of CPU time, warm.\n")
 
     domain = MazeDomain(size=30)
     mazes, _ = next(generate(30, 1000, np.random.default_rng(1), min_path=110))

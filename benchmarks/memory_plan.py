@@ -2,10 +2,10 @@
 
     python benchmarks/memory_plan.py [--device cpu] [--only NAME …] [--save benchmarks/results/memory_plan.txt]
 
-Every case is a preset with some settings, trained for a few steps on made-up puzzles in a process of its own.
-*Planned* is what `hrm train`, `--dry-run` and `hrm params` say. *Measured* is, on CUDA, the most that torch had
-allocated; on a CPU the high-water mark of resident memory less what the process held before the model was built
-(Linux). Freed blocks go back to the system at once there, so that resident memory is memory in use.
+Every case is a preset with some settings, trained for a few steps on synthetic puzzles in a separate process.
+*Planned* is the figure that `hrm train`, `--dry-run` and `hrm params` print. *Measured* on CUDA is torch's peak
+allocation. On a CPU it is the peak of resident memory minus that before the model was built (Linux); freed blocks are
+returned to the system immediately, so that resident memory is memory in use.
 """
 
 from __future__ import annotations

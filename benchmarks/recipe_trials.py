@@ -2,8 +2,8 @@
 
     python benchmarks/recipe_trials.py --minutes 2.5 --save benchmarks/results/recipe_trials.txt
 
-Every trial trains for as many minutes of one thread's processor time on the same generated puzzles of 22 to 46 clues
-and answers the same 400 held-out ones, none of them halting. One seed each: they tell orders of magnitude.
+Every trial trains for the same CPU time of one thread, on the same generated puzzles of 22 to 46 clues. It is evaluated
+on the same 400 held-out puzzles, without halting. Each has one seed, so only large differences mean something.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def main() -> None:
             print("  ".join(rows[-1]), flush=True)
     text = (
         f"Machine: {machine_line()}\n"
-        f"9×9 Sudoku of 22 to 46 clues, {given.minutes:g} minutes of processor time for each, one thread, one seed\n"
+        f"9×9 Sudoku of 22 to 46 clues, {given.minutes:g} minutes of CPU time for each, one thread, one seed\n"
         f"Exact accuracy after k outer steps, on 400 held-out puzzles, in %\n\n{aligned(rows)}\n"
     )
     print(text)

@@ -1,8 +1,8 @@
-"""Sudoku puzzles that the built-in generator makes and the solver checks per second, on one core.
+"""Measures how many Sudoku puzzles the built-in generator makes and the solver checks per second, on one core.
 
 A plain Python generator and solver with the same rules run for comparison. The speedup depends little on the machine.
 
-`python benchmarks/sudoku_generator.py [--seconds 3] [--runs 5]` prints; redirect it to keep it.
+`python benchmarks/sudoku_generator.py [--seconds 3] [--runs 5]` prints the results; redirect the output to keep them.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def main() -> None:
     options.add_argument("--runs", type=int, default=5)
     given = options.parse_args()
     print(f"Sudoku generator and solver, one core of: {machine_line()}")
-    print(f"Median (least - greatest) of {given.runs} runs of {given.seconds:g} s of processor time, warm.\n")
+    print(f"Median (least - greatest) of {given.runs} runs of {given.seconds:g} s of CPU time, warm.\n")
 
     rng = random.Random(0)
     minimal, _ = next(generate(9, 1000, np.random.default_rng(1)))

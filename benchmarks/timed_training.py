@@ -42,7 +42,7 @@ def dataset_of(config: DataConfig, folder: Path) -> Dataset:
 
 
 def preset_of(settings: dict[str, Any], seed: int) -> Preset:
-    """The preset `tiny` with `settings`, and a seed of its own."""
+    """The preset `tiny` with `settings` and its own seed."""
     given = {**settings, "train.seed": seed, "train.device": "cpu", "train.compile": "off"}
     return load_preset("tiny", [f"{key}={json.dumps(value)}" for key, value in given.items()])
 
@@ -108,7 +108,7 @@ def with_averaged_weights(state: TrainState) -> ACTModel:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean and range of shares in per cent: `91.2 (88–94)`."""
+    """Mean and range in percent: `91.2 (88–94)`."""
     shares = [100 * value for value in values]
     mean = f"{sum(shares) / len(shares):.1f}"
     return mean if len(shares) == 1 else f"{mean} ({min(shares):.0f}–{max(shares):.0f})"

@@ -2,9 +2,9 @@
 
     python benchmarks/training_memory.py [--rounds 2] [--save benchmarks/results/training_memory.txt]
 
-Every variant runs in a process of its own (Linux: the high-water mark of resident memory is reset before the steps
-that count). *Held* is what stays between steps: weights, moments, carry. *Peak* is what the largest step takes on
-top of it. Time is processor time of a step. The variants take turns, `--rounds` times over; least of all.
+Every variant runs in a separate process (Linux: the peak of resident memory is reset before the measured steps).
+*Held* is the memory that stays between steps: weights, moments, carry. *Peak* is the additional memory of the largest
+step. Time is CPU time of a step. The variants take turns for `--rounds` rounds; the minimum counts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Draws docs/pictures/architecture.svg from the imports of hrm_cli: `python docs/draw_architecture.py`.
 
-A row for each floor, the uppermost first, with its purpose; a dot where it imports from the floor of that column. Every
-dot lies right of the diagonal: imports go downward only. tests/test_architecture.py compares the file with this output.
+Each floor is a row with its purpose, the highest first. A dot means that it imports from the floor of that column. Every
+dot is right of the diagonal: imports go downward only. tests/test_architecture.py compares the file with this output.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def drawing() -> str:
         f'<rect class="card" x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="12"/>',
         '<text class="what" x="24" y="40">Each row is a floor of hrm_cli. '
         "A dot: it imports from the floor of that column.</text>",
-        '<text class="what" x="24" y="60">Imports go downward only: no dot lies left of the diagonal.</text>',
+        '<text class="what" x="24" y="60">Imports go downward only: no dot is left of the diagonal.</text>',
     ]
     for i, floor in enumerate(rows):
         y, x = TOP + ROW * i + ROW // 2, LEFT + COLUMN * i + COLUMN // 2

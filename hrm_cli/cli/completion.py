@@ -16,8 +16,8 @@ VARIABLE = "_HRM_COMPLETE"
 def complete(answer: Callable[[], None]) -> None:
     """Runs `answer`, which prints the completions for the words in the environment and exits.
 
-    bash takes `:` and `=` as words of their own (COMP_WORDBREAKS) and replaces only what follows them. So
-    `bundled : sud` is put together for `answer`, and its completions lose `bundled:`.
+    bash treats `:` and `=` as separate words (COMP_WORDBREAKS) and replaces only the text after them. So
+    `bundled : sud` is joined for `answer`, and `bundled:` is removed from its completions.
     """
     given = os.environ.get("COMP_WORDS", "").split("\n")
     if os.environ.get(VARIABLE) != "complete_bash" or not {":", "="} & set(given):
@@ -35,7 +35,7 @@ def complete(answer: Callable[[], None]) -> None:
 
 
 def joined(words: list[str], at: int) -> tuple[list[str], int, str]:
-    """The words as they were typed, the index of the word `at` among them, and what precedes bash's word in it.
+    """The words as typed, the index of the word `at` among them, and its part before bash's word.
 
     `--preset = ti` becomes two words, an option and its value.
     """
@@ -43,7 +43,7 @@ def joined(words: list[str], at: int) -> tuple[list[str], int, str]:
     now, prefix, continues = at, "", False
     for index, word in enumerate(words):
         if word == "=" and whole and whole[-1].startswith("--"):
-            # The value is a word of its own: an empty one if it was not begun.
+            # The value is a separate word, which is empty if nothing has been typed.
             if index == at:
                 whole.append("")
                 now, prefix = len(whole) - 1, ""

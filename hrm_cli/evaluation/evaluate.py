@@ -231,14 +231,13 @@ def evaluate(
     among: NDArray[np.int64] | None = None,
     world: World = ALONE,
 ) -> Evaluation:
-    """Runs every example of the split until it halts. `progress` gets the number of finished puzzles.
+    """Runs every example of the split until it halts. `progress` receives the number of finished puzzles.
 
     `batches` replaces the split's own examples. `among` `[n]` are the indices of the examples to use. `on_answers`
-    receives every row's answer when it finishes.
-    `depths` are numbers of steps at most, up to the configured one, for which accuracy is reported too; 1, 2, 4, … are
-    compared in any case, to find drift. The ranks of
-    `world` share the examples, each of which one rank takes, and all get the figures of the whole.
-    Raises DatasetError when the dataset does not fit the model.
+    receives every row's answer when it finishes. For each maximum number of steps in `depths` (up to the configured
+    one), accuracy is reported too; 1, 2, 4, … are always compared, to find drift. The ranks of `world` share the
+    examples, and every rank returns the figures of all examples. Raises DatasetError if the dataset does not fit the
+    model.
     """
     check_fit(model, dataset)
     max_steps = config.max_steps or model.arch.halt_max_steps
@@ -328,9 +327,9 @@ def _figures(sums: Tensor) -> tuple[int, float, float, float, float]:
 
 
 def sample_examples(total: int, count: int, seed: int) -> NDArray[np.int64]:
-    """Numbers of `count` of `total` examples, ascending, `[n]`; all of them where there are no more.
+    """Indices of a random sample of `count` of `total` examples, ascending, `[n]`; all if there are fewer.
 
-    They follow from the total and the seed alone. A smaller sample with the same seed is part of a larger one.
+    They depend only on the total and the seed. A smaller sample with the same seed is a subset of a larger one.
     """
     # Raw output of a bit generator, which NumPy promises to keep; `Generator.choice` may change between versions.
     keys = np.random.PCG64(np.random.SeedSequence([seed, total])).random_raw(total)

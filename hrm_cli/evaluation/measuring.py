@@ -42,7 +42,7 @@ def measure(
     device: torch.device | None = None,
     find_device: Callable[[str], torch.device] = resolve_device,
 ) -> Measurement:
-    """Measures a checkpoint. Every rank of `world` calls it, with a device of its own; rank 0 alone reports and writes.
+    """Measures a checkpoint. Every rank of `world` calls it with its own device; only rank 0 reports and writes.
 
     Raises CheckpointError, ConfigError or DatasetError.
     """

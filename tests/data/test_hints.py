@@ -154,6 +154,6 @@ def test_sampling_symmetries_and_hints_keeps_up_with_an_accelerator(tmp_path: Pa
         started = time.process_time()
         next(batches)
         seconds.append(time.process_time() - started)
-    # Of processor time, which a busy machine does not change. Ten times slower than measured on one core, so that an
+    # Of CPU time, which a busy machine does not change. Ten times slower than measured on one core, so that an
     # older processor passes and a loop over rows does not.
     assert 768 / np.median(seconds) > 30_000

@@ -4,7 +4,7 @@
     python tests/fuzz/run.py --inputs 10000 --seed 1
     python tests/fuzz/run.py --kinds torch --only 34 --seed 1 --keep DIR      # one input again
 
-A finding is another exception, more than 20 s of processor time or 1 GiB, control characters in what is shown, a
+A finding is another exception, more than 20 s of CPU time or 1 GiB, control characters in what is shown, a
 message of more than 4,000 characters, or code of the input that was run. Linux only. Ends with status 1 where there is
 a finding.
 """
@@ -100,9 +100,7 @@ def main() -> None:
         "--only", type=int, metavar="NUMBER", help="one input, in this process, with its traceback"
     )
     parser.add_argument("--keep", type=Path, metavar="DIR", help="with --only: where the input is left")
-    parser.add_argument(
-        "--limit", type=float, default=20, help="seconds of processor time that an input may take"
-    )
+    parser.add_argument("--limit", type=float, default=20, help="seconds of CPU time that an input may take")
     parser.add_argument("--work", type=Path, help="a folder that keeps the reference run for the next time")
     asked = parser.parse_args()
     names = asked.kinds.split(",") if asked.kinds else list(KINDS)

@@ -31,7 +31,7 @@ class Limits:
     """What one input may take."""
 
     seconds: float = 20.0
-    """Of processor time, which a busy machine does not change; ten times as many by the clock."""
+    """Of CPU time, which a busy machine does not change; ten times as many by the clock."""
     bytes: int = 1 << 30
 
 

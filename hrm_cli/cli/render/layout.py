@@ -1,6 +1,6 @@
 """Fits tables to a terminal: columns wrap at words, move below their row, or are dropped in a given order.
 
-Names and numbers are never cut. If a table does not fit otherwise, each row becomes a block of its own.
+Names and numbers are never cut. If a table does not fit otherwise, each row is printed as a separate block.
 """
 
 from __future__ import annotations
