@@ -127,8 +127,8 @@ _BUILDING = (
 _TRAINING = (
     "2. Training. A Hierarchical Reasoning Model with half a million parameters. Two modules take turns: a fast "
     "one (L) works on the cells, a slow one (H) sums up. After every reasoning step the model answers, learns from "
-    "it, and learns when to halt. 'exact' is the fraction of puzzles with every cell correct: zero for a while, "
-    "then it climbs."
+    "it, and learns when to halt. 'train exact' is the fraction of training puzzles with every cell correct. It "
+    "stays at zero for a while, then it climbs."
 )
 _SOLVING = "4. Solving. {count} of the test puzzles, from the file {file}; the grid after every step:"
 _DONE = """

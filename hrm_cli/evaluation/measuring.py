@@ -189,9 +189,7 @@ def _sampled(
     if request.sample is None:
         return None, None
     if votes:
-        raise ConfigError(
-            "--sample: the copies of an ARC task vote together, and a sample would tear them apart; omit it"
-        )
+        raise ConfigError("--sample: not for ARC tasks, because all copies of a task must vote; omit it")
     among = sample_examples(dataset.num_examples, request.sample, request.seed)
     return among, Sample(len(among), dataset.num_examples, request.seed)
 

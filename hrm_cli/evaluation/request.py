@@ -51,7 +51,7 @@ def check_selection(request: EvalRequest) -> None:
         raise ConfigError("--select: chooses among --restarts or --attempts; omit --effort and --search")
     copies, starts = request.attempts or 1, request.restarts or 0
     if (copies > 1) == (starts > 0):
-        raise ConfigError("--select: say among what, with either --restarts K or --attempts K")
+        raise ConfigError("--select: needs attempts to choose among: add either --restarts K or --attempts K")
 
 
 def parse_depths(text: str | None) -> tuple[int, ...]:

@@ -50,7 +50,7 @@ def _choose(kind: _Kind, device: torch.device) -> str:
         return "torch SDPA"
     problem = flash_failure(flash_attn_func, device, kind[2], kind[3])
     if problem is not None:
-        return f"torch SDPA (flash-attn is there but does not run: {problem})"
+        return f"torch SDPA (flash-attn is installed but does not run: {problem})"
     _FLASH[kind] = flash_attn_func
     return "flash-attn"
 

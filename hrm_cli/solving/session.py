@@ -53,7 +53,9 @@ def solve_request(
     request.check_sources()
     is_own = _answers_own(request)
     if request.check_with is not None and not is_own:
-        raise ConfigError("--check: only for own puzzles (--checkpoint of a model trained on such)")
+        raise ConfigError(
+            "--check: only for own puzzles, with a --checkpoint that was trained on own puzzles"
+        )
     if is_own:
         from hrm_cli.solving.own_puzzles import solve_own
 

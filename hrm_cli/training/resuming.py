@@ -218,7 +218,7 @@ def _read_latest(run: Path, warn: Warn) -> tuple[Path, dict[str, Any], dict[str,
             damaged.append(str(error))
             continue
         if damaged:
-            warn(f"{'; '.join(damaged)}. Resumed from {folder.name}, the newest checkpoint that is whole")
+            warn(f"{'; '.join(damaged)}. Resumed from {folder.name}, the newest intact checkpoint")
         return folder, facts, tensors
     raise DamagedCheckpoint("; ".join(damaged) or f"{run}: has no checkpoint to resume from")
 

@@ -206,7 +206,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_with_the_same_
     damage(run / LAST / name)
     done = command("train", "--resume", run)
     assert done.status == 0, done.stderr
-    assert "Resumed from step-000000004, the newest checkpoint that is whole" in done.stderr
+    assert "Resumed from step-000000004, the newest intact checkpoint" in done.stderr
     assert LAST in done.stderr
     assert_ends_alike(run, whole)
 
@@ -218,7 +218,7 @@ def test_a_damaged_or_dangling_checkpoint_pointer_does_not_end_a_run(
         (run / "latest").write_text(text)
         done = command("train", "--resume", run)
         assert done.status == 0, done.stderr
-        assert "Resumed from step-000000006, the newest checkpoint that is whole" in done.stderr
+        assert "Resumed from step-000000006, the newest intact checkpoint" in done.stderr
         assert_ends_alike(run, whole)
 
 

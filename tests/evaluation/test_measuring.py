@@ -90,7 +90,7 @@ def test_the_regime_of_a_vote_counts_tasks_and_the_flops_of_all_their_copies(
 def test_a_sample_would_tear_the_copies_of_a_task_apart(
     tmp_path: Path, data: Path, tensors: dict[str, Tensor]
 ) -> None:
-    with pytest.raises(ConfigError, match="--sample: the copies of an ARC task vote together"):
+    with pytest.raises(ConfigError, match="--sample: not for ARC tasks"):
         api.evaluate(model_file(tmp_path / "own.safetensors", tensors, data), data, device="cpu", sample=3)
 
 
