@@ -1,7 +1,8 @@
 """Draws docs/pictures/architecture.svg from the imports of hrm_cli: `python docs/draw_architecture.py`.
 
 Each floor is a row with its purpose, the highest first. A dot means that it imports from the floor of that column.
-Every dot is right of the diagonal: imports go downward only. tests/test_architecture.py compares the file with this output.
+Every dot is right of the diagonal: imports go downward only. tests/test_architecture.py compares the file with this
+output.
 """
 
 from __future__ import annotations
