@@ -60,14 +60,20 @@ def tested_grids(domain: Domain, solution: Solution) -> list[TitledGrid]:
         if name == "second answer" and solution.answer is not None and np.array_equal(grid, solution.answer):
             continue
         drawing = draw(domain, grid)
-        different = changed_cells(truth, drawing)
+        different = _different(truth, drawing)
         grids.append(
             TitledGrid(f"{name}, {_size(grid)}{_verdict(grid, solution, different)}", drawing, different)
         )
     if truth is not None and solution.truth is not None:
         answered = None if solution.answer is None else draw(domain, solution.answer)
-        grids.append(TitledGrid(f"expected, {_size(solution.truth)}", truth, changed_cells(answered, truth)))
+        grids.append(TitledGrid(f"expected, {_size(solution.truth)}", truth, _different(answered, truth)))
     return grids
+
+
+def _different(before: Drawing | None, after: Drawing) -> set[int]:
+    """Cells that differ; none if the sizes differ, because then nothing says which cells belong together."""
+    same_size = before is not None and before.cells == after.cells
+    return changed_cells(before, after) if same_size else set()
 
 
 def _verdict(grid: Grid, solution: Solution, different: Set[int]) -> str:
@@ -76,7 +82,7 @@ def _verdict(grid: Grid, solution: Solution, different: Set[int]) -> str:
     if np.array_equal(grid, solution.truth):
         return ": right"
     if grid.shape != solution.truth.shape:
-        return ": wrong size"
+        return f": wrong size, not {_size(solution.truth)}"
     return f": {len(different)} of {grid.size} wrong"
 
 
@@ -97,50 +103,72 @@ def task_view(domain: Domain, solution: Solution, width: int, *, has_digits: boo
     parts: list[RenderableType] = []
     for blocks in rows:
         for line in _lines(blocks, width):
-            parts += [_line(line, width, has_digits=has_digits), Text()]
+            parts += [_line(line, has_digits=has_digits), Text()]
     return Group(*parts)
 
 
-def _lines(blocks: Sequence[list[TitledGrid]], width: int) -> list[list[list[TitledGrid]]]:
-    """Arranges blocks of grids (with arrows between them) in lines that fit. A block that is too wide is split."""
-    lines: list[list[list[TitledGrid]]] = []
+def _lines(blocks: Sequence[list[TitledGrid]], width: int) -> list[list[_Part]]:
+    """Arranges blocks of grids (with arrows between them) in lines that fit.
+
+    If a block is too wide, all take one column a cell; if that does not help, its grids stand one below the other.
+    """
+    lines: list[list[_Part]] = []
     left = 0
+    is_narrow = any(_fitting(block, width)[0].is_narrow for block in blocks)
     for block in blocks:
-        needed = sum(map(_columns, block)) + _ARROW * (len(block) - 1)
-        parts = [block] if needed <= width else [[grid] for grid in block]
-        for part in parts:
-            needed = sum(map(_columns, part)) + _ARROW * (len(part) - 1)
-            if not lines or left < needed + _GAP:
+        for part in _fitting(block, width, is_narrow=is_narrow):
+            if not lines or left < part.columns + _GAP:
                 lines.append([])
                 left = width
             else:
                 left -= _GAP
             lines[-1].append(part)
-            left -= needed
+            left -= part.columns
     return lines
 
 
-def _columns(grid: TitledGrid) -> int:
-    return max(2 * len(grid.drawing.columns), len(grid.title))
+def _fitting(block: list[TitledGrid], width: int, *, is_narrow: bool = False) -> list[_Part]:
+    for narrow in (False, True):
+        whole = _Part(block, narrow or is_narrow)
+        if whole.columns <= width:
+            return [whole]
+    return [_Part([grid], is_narrow or 2 * len(grid.drawing.columns) > width) for grid in block]
 
 
-def _line(blocks: Sequence[list[TitledGrid]], width: int, *, has_digits: bool) -> RenderableType:
+@dataclass(frozen=True)
+class _Part:
+    """Grids that stand side by side, with arrows between them."""
+
+    grids: Sequence[TitledGrid]
+    is_narrow: bool
+    """One column of the terminal for a cell, instead of two."""
+
+    @property
+    def columns(self) -> int:
+        """Columns of the terminal that the part takes."""
+        cell = 1 if self.is_narrow else 2
+        grids = sum(max(cell * len(one.drawing.columns), len(one.title)) for one in self.grids)
+        return grids + _ARROW * (len(self.grids) - 1)
+
+
+def _line(parts: Sequence[_Part], *, has_digits: bool) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
     table = Table.grid(padding=0)
     titles: list[Text] = []
     cells: list[Text] = []
-    for number, block in enumerate(blocks):
-        for place, grid in enumerate(block):
+    for number, part in enumerate(parts):
+        for place, grid in enumerate(part.grids):
             if number or place:
                 middle = "\n" * (len(grid.drawing.rows) // 2)
                 between = f"{middle}  →  " if place else " " * _GAP
                 titles.append(Text(" " * (_ARROW if place else _GAP)))
                 cells.append(Text(between, no_wrap=True))
             titles.append(Text(grid.title, style="dim", no_wrap=True))
-            is_narrow = 2 * len(grid.drawing.columns) > width
-            cells.append(painted(grid.drawing, grid.different, has_digits=has_digits, is_narrow=is_narrow))
+            cells.append(
+                painted(grid.drawing, grid.different, has_digits=has_digits, is_narrow=part.is_narrow)
+            )
     table.add_row(*titles)
     table.add_row(*cells)
     return table

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hrm_cli.printable import counted
 from hrm_cli.puzzles.domain import Domain, Grid
 from hrm_cli.solving.solution import Solution
 from hrm_cli.views.colored import painted
@@ -70,7 +71,11 @@ def wrong_cells(domain: Domain, solution: Solution, answer: Drawing) -> set[int]
         # maze.
         return set()
     if solution.truth is not None:
-        return changed_cells(draw(domain, solution.truth), answer)
+        truth = draw(domain, solution.truth)
+        if truth.palette and truth.cells != answer.cells:
+            # An ARC answer of another size: nothing says which cells belong together.
+            return set()
+        return changed_cells(truth, answer)
     puzzle = solution.puzzle.grid
     return changed_cells(draw(domain, puzzle), answer) & given_cells(domain, puzzle)
 
@@ -88,6 +93,27 @@ def plain_lines(frame: Frame) -> list[str]:
         line = lines[row]
         lines[row] = f"{line[: column + 1]}{CHANGE_MARK}{line[column + 2 :]}"
     return [frame.title, *(f"  {line}".rstrip() for line in lines)]
+
+
+PLAIN_STEPS = 6
+"""Most grids of colored cells (ARC) in a plain trace; each may take 30 lines."""
+
+
+def plain_trace(steps: Sequence[Frame]) -> Iterator[str]:
+    """All steps as plain lines.
+
+    Of ARC tasks, the grid is shown only after the first and last of the steps that change it, at most `PLAIN_STEPS` in
+    all; every step has its title.
+    """
+    bounded = bool(steps) and bool(steps[0].drawing.palette)
+    changing = [number for number, frame in enumerate(steps) if number == 0 or frame.changed]
+    half = PLAIN_STEPS // 2
+    shown = set(changing[:half] + changing[half:][-half:]) if bounded else set(range(len(steps)))
+    for number, frame in enumerate(steps):
+        yield from plain_lines(frame)[: None if number in shown else 1]
+    if left := len(steps) - len(shown):
+        note = f"no cell changed, or more than {PLAIN_STEPS} grids; --json has all"
+        yield f"{counted(left, 'step')} without the grid: {note}"
 
 
 def rich_frame(frame: Frame, given: Set[int], *, has_digits: bool = False) -> RenderableType:

@@ -17,7 +17,7 @@ from hrm_cli.views.colored import needs_digits, painted
 from hrm_cli.views.drawing import changed_cells, draw
 from hrm_cli.views.pictures import solve_picture
 from hrm_cli.views.tasks import task_view
-from hrm_cli.views.trace import frames, given_cells, plain_lines
+from hrm_cli.views.trace import frames, given_cells, plain_lines, plain_trace, wrong_cells
 
 ARC = ArcDomain()
 SVG = "{http://www.w3.org/2000/svg}"
@@ -104,7 +104,7 @@ def test_a_terminal_shows_demonstrations_test_input_both_answers_and_the_expecte
     ):
         assert text in shown
     assert "answer, 2×2: 1 of 4 " in shown
-    assert "second answer, 1×1: wrong" in shown
+    assert "second answer, 1×1: wrong size, not 2×2" in shown
     assert " 1 1" in shown
     assert " 2x." in shown
     assert " 2x2" in shown, "the expected grid marks the cell too"
@@ -139,7 +139,7 @@ def test_a_picture_shows_the_task_and_marks_differences() -> None:
     assert "folder" not in svg, "the path of the file is not shown"
     for text in (
         "demonstration 1, 2×2", "output, 1×2", "test input, 2×3", "answer, 2×2: 1 of 4 wrong",
-        "second answer, 1×1: wrong size", "expected, 2×2", "step 1, 1 wrong", "step 2, 1 wrong", "halt 73%",
+        "second answer, 1×1: wrong size, not 2×2", "expected, 2×2", "step 1", "step 2, 1 wrong", "halt 73%",
         "Reasoning steps of copy 3 of 8, the first that gave the answer",
     ):  # fmt: skip
         assert text in said
@@ -160,3 +160,41 @@ def test_a_picture_of_an_empty_answer_can_be_drawn() -> None:
     svg = solve_picture(ARC, replace(a_solution(empty, None), reason="a < b"))
     assert "(no grid)" in svg
     ElementTree.fromstring(svg)
+
+
+def test_an_answer_of_another_size_has_no_marked_cells() -> None:
+    solution = a_solution(grid("11", "20"), grid("111", "222", "333"))
+    shown = printed(solution, 100, has_digits=True)
+    assert "answer, 2×2: wrong size, not 3×3" in shown
+    assert "x" not in shown.replace("expected", "")
+    assert not wrong_cells(ARC, solution, draw(ARC, grid("11", "20")))
+
+
+@pytest.mark.parametrize("width", [60, 65, 80, 120, 130])
+def test_the_largest_grids_can_be_read_from_60_columns_up(width: int) -> None:
+    large = np.arange(900).reshape(30, 30).astype(np.uint8) % 10
+    answer = large.copy()
+    answer[3, 4] = 0
+    asked = replace(
+        a_solution(answer, large), puzzle=Puzzle(large, domain="arc"), demonstrations=((large, large),)
+    )
+    shown = printed(asked, width, has_digits=True)
+    assert all(len(line.rstrip()) <= width for line in shown.splitlines())
+    assert "answer, 30×30: 1 of 900 wrong" in shown
+    row = "".join("." if cell == 0 else str(cell) for cell in large[0])
+    is_narrow = 65 <= width < 125
+    assert (f"{row}     {row}" in shown) is is_narrow
+    assert (" ".join(row) in shown) is not is_narrow
+
+
+def test_a_plain_trace_of_a_task_has_few_grids_and_every_step() -> None:
+    steps = tuple(TraceStep(n, grid(str(min(n, 9)) * 3), 0.0) for n in range(1, 17))
+    lines = list(plain_trace(list(frames(ARC, replace(a_solution(grid("111"), None), trace=steps)))))
+    assert sum(line.startswith("step ") for line in lines) == 16
+    assert len(lines) == 16 + 6 + 1
+    assert lines[-1].startswith("10 steps without the grid")
+    same = tuple(TraceStep(n, grid("12"), 0.0) for n in range(1, 4))
+    assert (
+        len(list(plain_trace(list(frames(ARC, replace(a_solution(grid("12"), None), trace=same))))))
+        == 3 + 1 + 1
+    )

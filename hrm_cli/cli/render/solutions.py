@@ -135,16 +135,15 @@ class Report(Watcher):
             raise typer.Exit(1)
 
     def _show_trace(self, domain: Domain, solution: Solution) -> None:
-        from hrm_cli.views.trace import frames, given_cells, plain_lines, rich_frame
+        from hrm_cli.views.trace import frames, given_cells, plain_trace, rich_frame
 
         assert solution.puzzle is not None
         steps = frames(domain, solution)
         copy = f", copy {solution.attempt} of {solution.attempts}" if solution.how == "votes" else ""
         console.print_line(f"puzzle {solution.index} ({solution.where}{copy})")
         if self._is_plain:
-            for frame in steps:
-                for line in plain_lines(frame):
-                    console.print_line(line)
+            for line in plain_trace(list(steps)):
+                console.print_line(line)
             return
         from rich.columns import Columns
 
