@@ -206,6 +206,7 @@ def _generated(data: DataConfig, domain: Domain, count: int) -> list[Puzzle]:
     config = DataConfig(
         domain=data.domain,
         size=data.size,
+        columns=data.columns,
         num_train=1,
         num_test=count,
         clues=data.clues,

@@ -8,13 +8,15 @@ Letters: T positions (puzzle positions and tokens), S tokens, H hidden size, V v
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from hrm_cli.accounting import kinds
 from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.mixers import MIXERS, is_structured
 from hrm_cli.models.sizes import CPU_VECTOR, NOVA_POSITIONS, encoder_width, swiglu_width
-from hrm_cli.puzzles.domain import infer_relations
+from hrm_cli.puzzles.domain import domain_of, relations_of
 from hrm_cli.puzzles.relations import Relations
 
 
@@ -140,8 +142,8 @@ def _embeddings_and_heads(
     `target`: 1 if the Q target needs a second pass through the Q head, else 0.
     """
     hidden, positions = arch.hidden_size, arch.puzzle_positions + seq_len
-    if arch.mixer == "units":
-        return _units_embeddings_and_heads(arch, vocab_size, seq_len, target)
+    if is_structured(arch.mixer):
+        return _structured_embeddings_and_heads(arch, vocab_size, seq_len, target)
     # The output head saves its input, a copy of the state at the token positions. The Q head's input is a view of the
     # first position and saves the whole state. Without puzzle positions, both are the same tensor.
     seen = Kept(positions * hidden if arch.puzzle_positions else 0)
@@ -170,7 +172,9 @@ def _blocks(
     """A stack of post-norm blocks: attention or token mixing, then SwiGLU, each followed by a norm."""
     hidden, positions = arch.hidden_size, arch.puzzle_positions + seq_len
     if arch.mixer == "units":
-        return _unit_blocks(module, arch, infer_relations(vocab_size, seq_len), layers, runs)
+        return _unit_blocks(module, arch, relations_of(domain_of(None, vocab_size, seq_len)), layers, runs)
+    if arch.mixer == "neighbors":
+        return _neighbor_blocks(module, arch, seq_len, layers, runs)
     if arch.mlp_t:
         mixer = _swiglu(module, kinds.TOKEN_MIXING, arch.expansion, positions, hidden, layers, runs)
     else:
@@ -178,12 +182,26 @@ def _blocks(
     return [mixer, _swiglu(module, kinds.SWIGLU, arch.expansion, hidden, positions, layers, runs)]
 
 
-def _units_embeddings_and_heads(arch: ArchConfig, vocab_size: int, seq_len: int, target: int) -> list[Part]:
-    """As `_embeddings_and_heads`, for the `units` mixer: three embeddings, one logit per position, no positions."""
-    hidden, positions = arch.hidden_size, seq_len * infer_relations(vocab_size, seq_len).num_symbols
+def state_positions(arch: ArchConfig, vocab_size: int, seq_len: int) -> int:
+    """Number of positions T of a recurrent state."""
+    if arch.mixer == "units":
+        return seq_len * relations_of(domain_of(None, vocab_size, seq_len)).num_symbols
+    return seq_len + arch.puzzle_positions
+
+
+def _structured_embeddings_and_heads(
+    arch: ArchConfig, vocab_size: int, seq_len: int, target: int
+) -> list[Part]:
+    """As `_embeddings_and_heads`, for mixers with a structure: no position tables.
+
+    `units` has three embeddings and one logit per position.
+    """
+    hidden, positions = arch.hidden_size, state_positions(arch, vocab_size, seq_len)
+    tokens, outputs = (3, 1) if arch.mixer == "units" else (vocab_size, vocab_size)
+    flops = 2 * positions * hidden * outputs
     parts = [
-        Part("embed_tokens", kinds.EMBEDDINGS, 3 * hidden),
-        Part("lm_head", kinds.HEADS, hidden, 0, 2 * positions * hidden, Runs(1, 1), Kept(positions * hidden)),
+        Part("embed_tokens", kinds.EMBEDDINGS, tokens * hidden),
+        Part("lm_head", kinds.HEADS, outputs * hidden, 0, flops, Runs(1, 1), Kept(positions * hidden)),
         Part("H_init", kinds.INITIAL_STATES, buffers=hidden),
         Part("L_init", kinds.INITIAL_STATES, buffers=hidden),
     ]
@@ -195,7 +213,7 @@ def _units_embeddings_and_heads(arch: ArchConfig, vocab_size: int, seq_len: int,
 
 
 def _unit_blocks(module: str, arch: ArchConfig, relations: Relations, layers: int, runs: Runs) -> list[Part]:
-    """A stack of blocks with the `units` mixer (`hrm_cli.models.units`, with its letters)."""
+    """A stack of blocks with the `units` mixer (`hrm_cli.models.mixers.units`, with its letters)."""
     H, M, N = arch.hidden_size, arch.hidden_size // 2, arch.num_heads
     S, D, U = relations.seq_len, relations.num_symbols, relations.num_units
     T = S * D
@@ -223,6 +241,22 @@ def _unit_blocks(module: str, arch: ArchConfig, relations: Relations, layers: in
     kept = Kept(layers * numbers, layers * wide, layers * in_bfloat16, layers * in_float32)
     mixer = Part(module, kinds.UNITS, layers * weights, 0, layers * flops, runs, kept, layers * sums)
     return [mixer, _swiglu(module, kinds.SWIGLU, arch.expansion, H, T, layers, runs)]
+
+
+def _neighbor_blocks(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Runs) -> list[Part]:
+    """A stack of blocks with the `neighbors` mixer (`hrm_cli.models.mixers.neighbors`, with its letters)."""
+    H, S = arch.hidden_size, seq_len
+    weights = 2 * 2 * H * H
+    # Kept: the input, its projection, what is sent (with a border of zeros, as if the grid were a square), the maxima
+    # of two directions, what is received; the norm's input and factors. A CPU keeps the factors alone: the normed sum
+    # is the next part's input.
+    with_border = round((math.sqrt(S) + 2) ** 2)
+    numbers = S * H + 2 * S * H + 2 * with_border * H + 2 * S * H + 2 * S * H
+    smaller = -4 * layers * S * H
+    kept = Kept(layers * numbers, layers * (S * H + S), smaller, smaller)
+    mixer = Part(module, kinds.NEIGHBORS, layers * weights, 0, layers * 2 * S * weights, runs, kept)
+    multiple = MIXERS["neighbors"].width_multiple
+    return [mixer, _swiglu(module, kinds.SWIGLU, arch.expansion, H, S, layers, runs, multiple)]
 
 
 def _attention(module: str, arch: ArchConfig, positions: int, layers: int, runs: Runs) -> Part:
@@ -254,9 +288,18 @@ def _attention(module: str, arch: ArchConfig, positions: int, layers: int, runs:
     )
 
 
-def _swiglu(module: str, kind: str, expansion: float, size: int, rows: int, layers: int, runs: Runs) -> Part:
+def _swiglu(
+    module: str,
+    kind: str,
+    expansion: float,
+    size: int,
+    rows: int,
+    layers: int,
+    runs: Runs,
+    multiple: int = 256,
+) -> Part:
     """`layers` SwiGLUs of width `size`, each applied to `rows` vectors of a puzzle."""
-    inner = swiglu_width(size, expansion)
+    inner = swiglu_width(size, expansion, multiple)
     weights = 3 * size * inner
     # Saved for backward: the input, gate, up, silu(gate) and their product; the norm's input and scale factors.
     # On a CPU: gate and up only, because backward recomputes the rest; of the norm only the scale factors, because the

@@ -11,6 +11,7 @@ ATTENTION = "attention"
 SWIGLU = "SwiGLU"
 TOKEN_MIXING = "token mixing"
 UNITS = "units"
+NEIGHBORS = "neighbors"
 FEED_FORWARD = "feed-forward"
 EMBEDDINGS = "embeddings"
 HEADS = "heads"
@@ -33,6 +34,7 @@ _PATTERNS = (
     (r"self_attn|attention", ATTENTION),
     (r"mlp_t\.", TOKEN_MIXING),
     (r"\.units\.", UNITS),
+    (r"\.neighbors\.", NEIGHBORS),
     (r"\.mlp\.", SWIGLU),
     (r"\.linear[12]\.", FEED_FORWARD),
     (r"embed", EMBEDDINGS),

@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hrm_cli.accounting.components import Part, components
+from hrm_cli.accounting.components import Part, components, state_positions
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.depth import depth_fractions
 from hrm_cli.config.train import TrainConfig
-from hrm_cli.puzzles.domain import infer_relations
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes per number in each dtype."""
@@ -143,9 +142,7 @@ def memory_in_training(
     depths = [(arch.H_cycles, arch.L_cycles)]
     if train.depth_schedule is not None:
         depths = [(H, L) for H, L, _ in depth_fractions(train.depth_schedule)]
-    positions = seq_len + (arch.puzzle_positions if arch.core != "nova" else 0)
-    if arch.mixer == "units":
-        positions = seq_len * infer_relations(vocab_size, seq_len).num_symbols
+    positions = seq_len if arch.core == "nova" else state_positions(arch, vocab_size, seq_len)
     found = []
     for H, L in depths:
         deep = arch.model_copy(update={"H_cycles": H, "L_cycles": L})

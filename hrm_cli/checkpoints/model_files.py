@@ -243,6 +243,7 @@ def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[AC
         facts.vocab_size,
         facts.seq_len,
         facts.num_puzzle_identifiers,
+        domain=facts.domain,
         device=device,
         initialize=False,
     )
@@ -265,7 +266,8 @@ def refuse_other_shapes(card: ModelCard) -> None:
             f"{card.path}: its tensors do not match its architecture: {len(card.shapes)} tensors for {arch.H_layers} + "
             f"{arch.L_layers} layers"
         )
-    model = build_model(arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, device="meta")
+    shape = facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers
+    model = build_model(arch, *shape, domain=facts.domain, device="meta")
     compare_shapes(card.path, {name: tuple(t.shape) for name, t in model.state_dict().items()}, card.shapes)
 
 

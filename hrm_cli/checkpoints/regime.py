@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hrm_cli.config.data import DataConfig
+from hrm_cli.config.mixers import MIXERS, is_structured
 from hrm_cli.config.redact import source_name
 from hrm_cli.config.schema import Preset
 from hrm_cli.printable import counted
@@ -63,11 +64,11 @@ def knowledge_text(built_in: str) -> str:
 
 def built_in_knowledge(mixer: str | None, domain: Mapping[str, Any]) -> str:
     """The knowledge of the rules that an architecture has before training."""
-    if mixer != "units":
+    if not is_structured(mixer):
         return NO_KNOWLEDGE
-    if domain.get("name") == "sudoku":
+    if mixer == "units" and domain.get("name") == "sudoku":
         return "rows, columns and boxes, and that digits are interchangeable (arch.mixer=units)"
-    return "the relations between cells that the domain declares (arch.mixer=units)"
+    return f"{MIXERS[str(mixer)].knows} (arch.mixer={mixer})"
 
 
 def training_data(

@@ -19,7 +19,6 @@ from hrm_cli.cli.building import (
     TestSubsampleOption,
     build_and_show,
     further_sources,
-    size_option,
 )
 from hrm_cli.cli.options import ForceOption, JsonOption, QuietOption, SeedOption, option
 from hrm_cli.errors import ConfigError
@@ -41,7 +40,13 @@ def maze(
         ),
     ] = None,
     size: Annotated[
-        int | None, size_option("Cells along a side, from 4 to 180 (builtin only).", "30")
+        str | None,
+        option(
+            "--size",
+            "Cells along a side, or rows and columns, from 4 to 180 each (builtin only).",
+            "30",
+            metavar="N|ROWSxCOLUMNS",
+        ),
     ] = None,
     min_path: Annotated[
         int | None, option("--min-path", "Fewest moves of the shortest path from S to G.", "1")
@@ -93,6 +98,7 @@ def maze(
       hrm build-dataset maze --output-dir data/maze --min-path 110 --aug
       hrm build-dataset maze -o data/maze-10 --size 10 --min-path 18 \\
         --style braided --num-train 20000
+      hrm build-dataset maze -o data/wide --size 20x40
       hrm build-dataset maze -o data/mine --source mazes.csv --num-test 100 --aug
       hrm build-dataset maze -o data/maze-hard --allow-ties \\
         --source hf:sapientinc/maze-30x30-hard-1k
@@ -107,7 +113,7 @@ def maze(
 
     given = {
         "source": source,
-        "size": size,
+        **_shape(size),
         "min_path": min_path,
         "style": style,
         "allow_ties": allow_ties or None,
@@ -125,3 +131,16 @@ def maze(
     }
     request = BuildRequest("maze", output_dir, given, force=force, as_options=True)
     build_and_show(request, json=json, quiet=quiet)
+
+
+def _shape(text: str | None) -> dict[str, int | None]:
+    """`size` and `columns` of `30` or `20x40`. Raises ConfigError for anything else."""
+    if text is None:
+        return {"size": None}
+    sides = text.lower().replace("×", "x").split("x")
+    if len(sides) > 2 or not all(side.strip().isascii() and side.strip().isdigit() for side in sides):
+        raise ConfigError(
+            f"--size: found {text!r:.60}; accepted: cells along a side, as in 30, or rows and columns, as in 20x40"
+        )
+    rows, *columns = (int(side[:9]) for side in sides)
+    return {"size": rows, "columns": columns[0] if columns else None}

@@ -9,11 +9,13 @@ from pydantic import (
     model_validator,
 )
 
+from hrm_cli.config.mixers import MIXERS, is_structured
 from hrm_cli.config.values import (
     Float,
     Int,
     Section,
 )
+from hrm_cli.errors import closest
 
 DEEPEST_STEP = 16_384
 """Maximum number of sequential blocks in one ACT step, far above every published model."""
@@ -66,10 +68,11 @@ class ArchConfig(Section):
         "longer changes (settle), or a token of probability 0.98 or more in every cell (certain)",
     )
     tied_output: bool = Field(False, description="use the token embedding as the output head as well")
-    mixer: Literal["attention", "mlp", "units"] | None = Field(
+    mixer: str | None = Field(
         None,
         description="what mixes positions inside a block: attention; mlp over the positions (trm); units, messages "
-        "along the rows, columns and boxes that the domain declares; null means attention, or mlp if mlp_t is set",
+        "along the rows, columns and boxes that the domain declares; neighbors, messages between the cells of a grid; "
+        "null means attention, or mlp if mlp_t is set",
     )
     mlp_t: bool = Field(False, description="the reference's name for mixer=mlp")
     dropout: Float = Field(0.1, ge=0, lt=1, description="nova: dropout probability")
@@ -90,7 +93,7 @@ class ArchConfig(Section):
     def _check_shape(self) -> ArchConfig:
         self._resolve_mixer()
         if self.puzzle_emb_ndim is None:
-            object.__setattr__(self, "puzzle_emb_ndim", 0 if self.mixer == "units" else self.hidden_size)
+            object.__setattr__(self, "puzzle_emb_ndim", 0 if is_structured(self.mixer) else self.hidden_size)
         depth = self.H_cycles * (self.L_cycles * self.L_layers + self.H_layers)
         if depth > DEEPEST_STEP:
             raise ValueError(
@@ -117,12 +120,16 @@ class ArchConfig(Section):
             raise ValueError(
                 f"mlp_t works only with core trm, but core is {self.core}; set core=trm or mlp_t=false"
             )
-        if self.mixer == "units":
-            self._check_units()
+        if is_structured(self.mixer):
+            self._check_structured()
         return self
 
     def _resolve_mixer(self) -> None:
         """Makes `mlp_t` and `mixer` consistent: `mlp_t: true` and `mixer: mlp` mean the same."""
+        if self.mixer is not None and self.mixer not in MIXERS:
+            raise ValueError(
+                f"unknown mixer {self.mixer!r:.40}{closest(self.mixer, list(MIXERS))}; known: {', '.join(MIXERS)}"
+            )
         if self.mixer is None:
             object.__setattr__(self, "mixer", "mlp" if self.mlp_t else "attention")
         elif self.mlp_t and self.mixer != "mlp":
@@ -131,22 +138,26 @@ class ArchConfig(Section):
             )
         object.__setattr__(self, "mlp_t", self.mixer == "mlp")
 
-    def _check_units(self) -> None:
+    def _check_structured(self) -> None:
         if self.core not in ("hrm", "trm"):
-            raise ValueError(f"mixer units works only with the cores hrm and trm, but core is {self.core}")
+            raise ValueError(
+                f"mixer {self.mixer} works only with the cores hrm and trm, but core is {self.core}"
+            )
         if self.puzzle_emb_size:
             raise ValueError(
-                f"mixer units has no puzzle embedding, but puzzle_emb_ndim is {self.puzzle_emb_ndim}; set "
+                f"mixer {self.mixer} has no puzzle embedding, but puzzle_emb_ndim is {self.puzzle_emb_ndim}; set "
                 "puzzle_emb_ndim=0"
             )
         if self.pos_encodings != "none":
             raise ValueError(
-                f"mixer units has no positional encodings, but pos_encodings is {self.pos_encodings}; set "
+                f"mixer {self.mixer} has no positional encodings, but pos_encodings is {self.pos_encodings}; set "
                 "pos_encodings=none"
             )
         if self.tied_output:
-            raise ValueError("mixer units has no token embedding to tie the output to; set tied_output=false")
-        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(
+                f"mixer {self.mixer} ties no output to the token embedding; set tied_output=false"
+            )
+        if self.mixer == "units" and self.hidden_size % (2 * self.num_heads):
             raise ValueError(
                 f"mixer units needs a hidden_size that is a multiple of 2 × num_heads, but {self.hidden_size} is not "
                 f"a multiple of {2 * self.num_heads}"
@@ -160,7 +171,7 @@ class ArchConfig(Section):
     @property
     def is_equivariant(self) -> bool:
         """Whether all augmented copies of a puzzle give the same answer. Test-time augmentation is then useless."""
-        return self.mixer == "units"
+        return is_structured(self.mixer)
 
     @property
     def puzzle_emb_size(self) -> int:

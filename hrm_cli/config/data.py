@@ -73,6 +73,11 @@ class DataConfig(Section):
         description="side length of built-in puzzles in cells (Sudoku: 4, 6, 8, 9, 10, 12, 15, 16, 20 or 25; mazes: "
         "4 to 180); null means 9 for Sudoku, 30 for mazes",
     )
+    columns: Int | None = Field(
+        None,
+        ge=1,
+        description="cells of a row, for built-in mazes that are not square (4 to 180); null takes size",
+    )
     num_train: Int = Field(1000, ge=1, description="training puzzles from the generator")
     num_test: Int = Field(500, ge=0, description="test puzzles from the generator")
     num_validation: Int = Field(
@@ -187,6 +192,12 @@ class DataConfig(Section):
                     "to 1 or more"
                 )
         return self
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """The options `size` and `columns` of the puzzles' domain, as far as they are set."""
+        sides = {"size": self.size, "columns": self.columns}
+        return {name: value for name, value in sides.items() if value is not None}
 
     @property
     def sources(self) -> tuple[DataConfig, ...]:

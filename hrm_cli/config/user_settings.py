@@ -10,13 +10,14 @@ from hrm_cli.config.values import generates
 from hrm_cli.errors import ConfigError
 
 _BUILTIN = "builtin"
-_GENERATOR_ONLY = ("size", "num_train", "clues", "style")
+_GENERATOR_ONLY = ("size", "columns", "num_train", "clues", "style")
 _FILES_ONLY = ("subsample_size", "test_subsample_size", "by_collection")
 _DOMAINS_OF_SETTING = {
     "clues": ("sudoku",),
     "min_difficulty": ("sudoku",),
     "hints": ("sudoku",),
     "min_path": ("maze",),
+    "columns": ("maze",),
     "style": ("maze",),
     "allow_ties": ("maze",),
     "symmetries": ("grids",),

@@ -107,8 +107,8 @@ class MazeRecipe:
         return self.config.allow_ties
 
     def domain(self) -> MazeDomain:
-        """Mazes of the configured size."""
-        return MazeDomain(size=self.config.size)
+        """Mazes of the configured size: `size` rows, `columns` columns."""
+        return MazeDomain(columns=self.config.columns, size=self.config.size)
 
     def domain_of_grid(self, grid: Grid) -> MazeDomain:
         """Mazes of the shape of `grid`."""
@@ -118,11 +118,12 @@ class MazeRecipe:
         """Mazes of the configured style."""
         from hrm_cli.puzzles.maze.generator import generate
 
-        config, size = self.config, self.domain().rows
+        config, domain = self.config, self.domain()
         return generate(
-            size,
+            domain.rows,
             count,
             rng,
+            columns=domain.columns,
             min_path=config.min_path,
             style=config.style,
             allow_ties=config.allow_ties,
@@ -137,6 +138,8 @@ RECIPES: dict[str, Callable[[DataConfig], Recipe]] = {"sudoku": SudokuRecipe, "m
 def recipe_of(config: DataConfig) -> Recipe:
     """The recipe of `config.domain`. Raises ConfigError for a domain without one."""
     recipe = RECIPES.get(config.domain)
+    if config.columns is not None and config.domain != "maze":
+        raise ConfigError(f"data.columns {config.columns}: only mazes may be other than square; leave it out")
     if recipe is None:
         raise ConfigError(f"data.domain {config.domain!r}: has no recipe; accepted: {', '.join(RECIPES)}")
     return recipe(config)

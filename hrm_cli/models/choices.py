@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from hrm_cli.config.mixers import MIXERS, is_structured
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.attention import choose_attention
 from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice
@@ -27,7 +28,11 @@ def choices(model: ACTModel) -> dict[str, str]:
         found["blocks"] = choose_kernels(core, device)
         if device.type == "cpu" and compilation_of(model) != "none":
             found["blocks"] = "portable in compiled training; otherwise " + found["blocks"]
-        if found["blocks"].startswith("fused") and model.arch.mixer != "units" and not model.arch.mlp_t:
+        if (
+            found["blocks"].startswith("fused")
+            and not is_structured(model.arch.mixer)
+            and not model.arch.mlp_t
+        ):
             found["attention"] = "fused"
         found["compiled"] = compilation_of(model)
     return found
@@ -40,7 +45,8 @@ def choose_kernels(core: nn.Module, device: torch.device) -> str:
     if device.type == "cpu":
         return cpu_kernels_choice(core.dtype)
     arch = core.arch
-    gate_up = 2 * swiglu_width(arch.hidden_size, arch.expansion)
+    multiple = MIXERS[str(arch.mixer)].width_multiple
+    gate_up = 2 * swiglu_width(arch.hidden_size, arch.expansion, multiple)
     return choose_cuda_kernels(device, core.dtype, core.positions, arch.hidden_size, arch.num_heads, gate_up)
 
 
@@ -48,6 +54,8 @@ def attention_of(model: ACTModel) -> str:
     """The attention implementation of a model's blocks, as text."""
     if model.arch.mixer == "units":
         return "along relations (units)"
+    if is_structured(model.arch.mixer):
+        return f"none ({model.arch.mixer})"
     if model.arch.mlp_t:
         return "none (token mixing)"
     return choose_attention(model.device, model.core.dtype, model.arch.head_dim)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,9 @@ from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.blocks import ReasoningModule
 from hrm_cli.models.core import Depth
 from hrm_cli.models.recurrent import RecurrentCore, RecurrentWeights
-from hrm_cli.puzzles.relations import Relations
+
+if TYPE_CHECKING:
+    from hrm_cli.models.mixers.structure import Structure
 
 
 class HRM(RecurrentCore):
@@ -21,11 +25,11 @@ class HRM(RecurrentCore):
         vocab_size: int,
         seq_len: int,
         num_puzzle_identifiers: int,
-        relations: Relations | None = None,
+        structure: Structure | None = None,
     ) -> None:
-        super().__init__(arch, vocab_size, seq_len, num_puzzle_identifiers, relations)
-        self.H_level = ReasoningModule(arch, arch.H_layers, self.positions, relations)
-        self.L_level = ReasoningModule(arch, arch.L_layers, self.positions, relations, attends=False)
+        super().__init__(arch, vocab_size, seq_len, num_puzzle_identifiers, structure)
+        self.H_level = ReasoningModule(arch, arch.H_layers, self.positions, structure)
+        self.L_level = ReasoningModule(arch, arch.L_layers, self.positions, structure, attends=False)
 
     def modules_by_role(self) -> tuple[ReasoningModule, ReasoningModule]:
         """H_level and L_level."""

@@ -101,9 +101,9 @@ class Attention(nn.Module):
 class SwiGLU(nn.Module):
     """Parameters of a SwiGLU over an axis of length `size`."""
 
-    def __init__(self, size: int, expansion: float) -> None:
+    def __init__(self, size: int, expansion: float, multiple: int = 256) -> None:
         super().__init__()
-        inner = swiglu_width(size, expansion)
+        inner = swiglu_width(size, expansion, multiple)
         self.gate_up_proj = Linear(size, 2 * inner)
         self.down_proj = Linear(inner, size)
 

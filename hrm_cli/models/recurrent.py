@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -32,16 +32,9 @@ from hrm_cli.models.cpu.kernels.availability import fused_kernels_unavailable
 from hrm_cli.models.layers import Embedding, Linear, Rotary, rotary_tables, truncated_normal_
 from hrm_cli.models.puzzle_embedding import PuzzleEmbedding, as_positions
 from hrm_cli.models.recomputing import recomputed
-from hrm_cli.models.units import (
-    KINDS_OF_GIVENS,
-    RelationTables,
-    Units,
-    embed_givens,
-    relation_tables,
-    smooth_minimum,
-    symbol_logits,
-)
-from hrm_cli.puzzles.relations import Relations
+
+if TYPE_CHECKING:
+    from hrm_cli.models.mixers.structure import Structure  # for mixers that have one
 
 # A halt probability of sigmoid(-5), so the model does not halt early at the start of training.
 _Q_HEAD_BIAS = -5.0
@@ -97,8 +90,6 @@ class RecurrentCore(nn.Module):
 
     H_init: Tensor
     L_init: Tensor
-    membership: Tensor
-    pairs: Tensor
     rope_cos: Tensor
     rope_sin: Tensor
 
@@ -108,15 +99,13 @@ class RecurrentCore(nn.Module):
         vocab_size: int,
         seq_len: int,
         num_puzzle_identifiers: int,
-        relations: Relations | None = None,
+        structure: Structure | None = None,
     ) -> None:
         super().__init__()
         self.arch, self.vocab_size, self.seq_len = arch, vocab_size, seq_len
-        self.relations = relations
-        """The domain's relations, for the `units` mixer."""
-        self.positions = arch.puzzle_positions + seq_len
-        if relations is not None:
-            self.positions = seq_len * relations.num_symbols
+        self.structure = structure
+        """What the mixer builds on, for the mixers `units` and `neighbors`."""
+        self.positions = arch.puzzle_positions + seq_len if structure is None else structure.positions
         self.dtype = torch.float32
         self.compiled_update: CompiledUpdate | None = None
         """Replaces `module_update` in training (`hrm_cli.models.compiling`)."""
@@ -127,9 +116,9 @@ class RecurrentCore(nn.Module):
         self.recomputes_activations = False
         hidden = arch.hidden_size
 
-        self.embed_tokens = Embedding(vocab_size if relations is None else KINDS_OF_GIVENS, hidden)
+        self.embed_tokens = Embedding(vocab_size if structure is None else structure.num_inputs, hidden)
         if not arch.tied_output:
-            self.lm_head = Linear(hidden, vocab_size if relations is None else 1)
+            self.lm_head = Linear(hidden, vocab_size if structure is None else structure.num_outputs)
         if arch.halting == "q_learning":
             self.q_head = Linear(hidden, 2, bias=True)
         if arch.puzzle_emb_size:
@@ -141,12 +130,10 @@ class RecurrentCore(nn.Module):
             rotary = rotary_tables(self.positions, arch.head_dim, arch.rope_theta)
             self.register_buffer("rope_cos", rotary.cos, persistent=False)
             self.register_buffer("rope_sin", rotary.sin, persistent=False)
-        self._unit_counts: tuple[int, ...] = ()
-        if relations is not None:
-            self._unit_counts = tuple(len(units) for _, units in relations.classes)
-            membership, pairs = relation_tables(relations)
-            self.register_buffer("membership", membership, persistent=False)
-            self.register_buffer("pairs", pairs, persistent=False)
+        if structure is not None:
+            # Not stored, because derived from the domain.
+            for name, table in structure.tables().items():
+                self.register_buffer(name, table, persistent=False)
         self.register_buffer("H_init", torch.empty(hidden))
         self.register_buffer("L_init", torch.empty(hidden))
 
@@ -199,8 +186,9 @@ class RecurrentCore(nn.Module):
         for module in self.modules():
             if isinstance(module, Linear | Embedding):
                 module.initialize(generator)
-            elif isinstance(module, Units):
-                module.initialize_bias()
+        for level in {*self.modules_by_role()}:
+            for layer in level.layers:
+                layer.finish_initialization()  # type: ignore[operator]
         if self.arch.halting == "q_learning":
             nn.init.zeros_(self.q_head.weight)
             nn.init.constant_(self.q_head.bias, _Q_HEAD_BIAS)  # type: ignore[arg-type]
@@ -230,7 +218,7 @@ class RecurrentCore(nn.Module):
 
     def _ordered_for_cpu(self, weights: BlockWeights) -> CPUBlockWeights:
         rotation = rotations(self._rotary, self.positions, self.arch.head_dim)
-        return prepack_block(weights, rotation, self._tables)
+        return prepack_block(weights, rotation, self.structure, self._tables)
 
     def initial_carry(self, inputs: Tensor) -> InnerCarry:
         """H_init and L_init, broadcast over the rows of `inputs` and all positions."""
@@ -257,9 +245,8 @@ class RecurrentCore(nn.Module):
     def embed(self, inputs: Tensor, puzzle_rows: Tensor | None, weights: RecurrentWeights) -> Tensor:
         """The input embedding `[B, P+S, H]`: puzzle positions, then tokens, plus learned positions, times √H."""
         hidden = self.arch.hidden_size
-        if self.relations is not None:
-            first, count = self.relations.first_symbol, self.relations.num_symbols
-            return embed_givens(inputs, weights.embed_tokens, first, count)
+        if self.structure is not None:
+            return self.structure.embed(inputs, weights.embed_tokens)
         embedding = F.embedding(inputs, weights.embed_tokens)
         if puzzle_rows is not None:
             prefix = as_positions(puzzle_rows.to(self.dtype), self.arch.puzzle_positions, hidden)
@@ -285,8 +272,8 @@ class RecurrentCore(nn.Module):
     def last_update(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, depth: Depth) -> Tensor:
         """The last update of z_H in an ACT step. With `depth.only_values` the result may be `[B, 1, H]`."""
         in_one_graph = self.training and self.compiled_step is not None
-        # With relations, the Q values depend on all positions. Code under torch.compile must not probe for CPU blocks.
-        wants_first = depth.only_values and self.relations is None and not in_one_graph
+        # With a structure, the Q values depend on all positions. Under torch.compile, nothing may probe for CPU blocks.
+        wants_first = depth.only_values and self.structure is None and not in_one_graph
         if not (wants_first and self._has_cpu_blocks):
             return self.update(z, injection, blocks)
         z, last = self.update(z, injection, blocks[:-1]), blocks[-1]
@@ -305,7 +292,15 @@ class RecurrentCore(nn.Module):
         """Applies one block of a module to a state `[B, P+S, H]`."""
         if isinstance(weights, CPUBlockWeights):
             return cpu_block(z, weights, self.arch.num_heads, self.arch.rms_norm_eps)
-        return block(z, weights, self.arch.num_heads, self._rotary, self.arch.rms_norm_eps, self._tables)
+        return block(
+            z,
+            weights,
+            self.arch.num_heads,
+            self._rotary,
+            self.arch.rms_norm_eps,
+            self.structure,
+            self._tables,
+        )
 
     @property
     def _takes_cpu_blocks(self) -> bool:
@@ -321,13 +316,12 @@ class RecurrentCore(nn.Module):
         return Rotary(self.rope_cos, self.rope_sin) if self.arch.pos_encodings == "rope" else None
 
     @property
-    def _tables(self) -> RelationTables | None:
-        if self.relations is None:
+    def _tables(self) -> Any:
+        if self.structure is None:
             return None
-        symbols = self.positions // self.seq_len
-        membership, pairs = self.membership.to(self.dtype), self.pairs.to(self.dtype)
-        averages = membership / membership.sum(1, keepdim=True)
-        return RelationTables(membership, averages, pairs, self._unit_counts, symbols)
+        return self.structure.prepared(
+            {name: getattr(self, name) for name in self.structure.buffers}, self.dtype
+        )
 
     def forward(
         self,
@@ -375,15 +369,20 @@ class RecurrentCore(nn.Module):
         return StepTensors(z_H, z_L, logits, q_values)
 
     def _logits(self, z_H: Tensor, weights: RecurrentWeights) -> Tensor:
-        if self.relations is not None:
-            return symbol_logits(z_H, weights.lm_head, self.relations)
+        if self.structure is not None:
+            return self.structure.logits(z_H, weights.lm_head)
         return F.linear(z_H[:, self.arch.puzzle_positions :], weights.lm_head)
 
     def _q_values(self, z_H: Tensor, head: Tensor, bias: Tensor | None) -> Tensor:
-        """Q-halt and Q-continue, `[B, 2]` float32: at the first position; with relations, a minimum over positions."""
-        if self.relations is None:
+        """Q-halt and Q-continue, `[B, 2]` float32: at the first position, or a minimum over all with a structure."""
+        if self.structure is None:
             return F.linear(z_H[:, 0], head, bias).float()
-        return smooth_minimum(F.linear(z_H, head, bias).float())
+        return _smooth_minimum(F.linear(z_H, head, bias).float())
+
+
+def _smooth_minimum(values: Tensor) -> Tensor:
+    """A smooth minimum over positions, `[B, T, n]` → `[B, n]`: an answer is correct only if every position is."""
+    return math.log(values.shape[1]) - torch.logsumexp(-values, dim=1)
 
 
 def _settled_logit(before: Tensor, after: Tensor) -> Tensor:

@@ -7,10 +7,12 @@ initialization is skipped: `build_model` or its caller initializes or loads the 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from hrm_cli.config.mixers import check_mixer, is_structured
 from hrm_cli.errors import ConfigError, closest
-from hrm_cli.puzzles.domain import infer_relations
+from hrm_cli.puzzles.domain import domain_of
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +41,7 @@ def build_model(
     seq_len: int,
     num_puzzle_identifiers: int,
     *,
+    domain: Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
     generator: torch.Generator | None = None,
     initialize: bool = True,
@@ -46,7 +49,8 @@ def build_model(
     """Builds the model of `arch`, initialized from `generator` on the CPU, so that all devices get the same weights.
 
     `initialize=False` leaves the weights undefined for a caller that loads them; initializing takes seconds. On the
-    meta device no memory is used. Raises ConfigError for an unknown core.
+    meta device no memory is used. `domain` is the puzzles' domain as files state it; without it, a mixer that needs
+    to know the domain infers it from vocabulary and length. Raises ConfigError for an unknown core or mixer.
     """
     import torch
 
@@ -57,9 +61,12 @@ def build_model(
     from hrm_cli.models.layers import NoInitWeights
 
     check_core(arch.core)
+    check_mixer(str(arch.mixer))
     options = {}
-    if arch.mixer == "units":
-        options["relations"] = infer_relations(vocab_size, seq_len)
+    if is_structured(arch.mixer):
+        from hrm_cli.models.mixers.structure import structure_of
+
+        options["structure"] = structure_of(str(arch.mixer), domain_of(domain, vocab_size, seq_len))
     module, _, name = CORES[arch.core].partition(":")
     core_class = getattr(importlib.import_module(module), name)
     device = torch.device(device)

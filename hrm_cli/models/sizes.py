@@ -10,9 +10,9 @@ NUMBERS_PER_ROW = 4096
 """Chunk size of CPU kernels for tensors without rows: this many float32 from a few tensors fit in the L1 cache."""
 
 
-def swiglu_width(size: int, expansion: float) -> int:
-    """Inner width of a SwiGLU over `size` features: round(expansion · size · 2/3), rounded up to a multiple of 256."""
-    return -(-round(expansion * size * 2 / 3) // 256) * 256
+def swiglu_width(size: int, expansion: float, multiple: int = 256) -> int:
+    """Inner width of a SwiGLU over `size` features: round(expansion · size · 2/3), rounded up to a `multiple`."""
+    return -(-round(expansion * size * 2 / 3) // multiple) * multiple
 
 
 def encoder_width(hidden_size: int, expansion: float) -> int:

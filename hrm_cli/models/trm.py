@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.blocks import ReasoningModule
 from hrm_cli.models.core import Depth
 from hrm_cli.models.recurrent import RecurrentCore, RecurrentWeights
-from hrm_cli.puzzles.relations import Relations
+
+if TYPE_CHECKING:
+    from hrm_cli.models.mixers.structure import Structure
 
 
 class TRM(RecurrentCore):
@@ -23,10 +27,10 @@ class TRM(RecurrentCore):
         vocab_size: int,
         seq_len: int,
         num_puzzle_identifiers: int,
-        relations: Relations | None = None,
+        structure: Structure | None = None,
     ) -> None:
-        super().__init__(arch, vocab_size, seq_len, num_puzzle_identifiers, relations)
-        self.L_level = ReasoningModule(arch, arch.L_layers, self.positions, relations)
+        super().__init__(arch, vocab_size, seq_len, num_puzzle_identifiers, structure)
+        self.L_level = ReasoningModule(arch, arch.L_layers, self.positions, structure)
 
     @property
     def trains_q_continue(self) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.errors import ConfigError, closest
-from hrm_cli.puzzles.relations import Relations
+from hrm_cli.puzzles.relations import Neighborhood, Relations
 
 Tokens = NDArray[np.uint8]
 Grid = NDArray[np.uint8]
@@ -314,15 +314,39 @@ def infer_domain(vocab_size: int, seq_len: int) -> Domain | None:
     return None
 
 
-def infer_relations(vocab_size: int, seq_len: int) -> Relations:
-    """The relations of the domain with this vocabulary and length.
+def domain_of(stated: Mapping[str, Any] | None, vocab_size: int, seq_len: int) -> Domain:
+    """The domain that a file states, or else the one with this vocabulary and length.
 
-    Raises ConfigError if no such domain declares any.
+    Raises ConfigError if there is none, or if the stated one has another shape.
     """
-    relations: Relations | None = getattr(infer_domain(vocab_size, seq_len), "relations", None)
+    domain = parse_domain(stated)
+    if domain is None or (domain.vocab_size, domain.seq_len) != (vocab_size, seq_len):
+        domain = infer_domain(vocab_size, seq_len)
+    if domain is None:
+        raise ConfigError(
+            f"no known domain has {vocab_size} tokens and {seq_len} cells, and the mixer needs to know how the "
+            "cells are related. Use arch.mixer=attention"
+        )
+    return domain
+
+
+def relations_of(domain: Domain) -> Relations:
+    """The relations that a domain declares. Raises ConfigError if it declares none."""
+    relations: Relations | None = getattr(domain, "relations", None)
     if relations is None:
         raise ConfigError(
-            f"arch.mixer units needs a domain that declares relations between its cells, such as Sudoku; none with "
-            f"{vocab_size} tokens and {seq_len} cells declares any. Use arch.mixer=attention"
+            "arch.mixer units needs a domain that declares relations between its cells, such as Sudoku; "
+            f"{domain.describe()} declares none. Use arch.mixer=attention"
         )
     return relations
+
+
+def neighborhood_of(domain: Domain) -> Neighborhood:
+    """The grid that a domain declares its cells to be. Raises ConfigError if it declares none."""
+    neighborhood: Neighborhood | None = getattr(domain, "neighborhood", None)
+    if neighborhood is None:
+        raise ConfigError(
+            "arch.mixer neighbors needs a domain whose cells are a grid, such as mazes; "
+            f"{domain.describe()} is not. Use arch.mixer=attention"
+        )
+    return neighborhood

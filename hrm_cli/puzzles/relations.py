@@ -1,7 +1,8 @@
 """Relations of a puzzle: which cells form units, and which tokens are interchangeable symbols.
 
 A mixer can use the relations that a domain declares (`arch.mixer: units`). They state which cells form a unit, but not
-the rule for its cells. The model learns the rule.
+the rule for its cells. The model learns the rule. A domain whose cells are a grid declares that instead or as well
+(`arch.mixer: neighbors`).
 
 Letters in shapes: S cells, D symbols, U units, N cells of a unit, C classes of units.
 """
@@ -74,3 +75,11 @@ class Relations:
     def _most_units(self) -> list[int]:
         # The most units of each class that one cell belongs to.
         return [int(np.bincount(units.ravel(), minlength=self.seq_len).max()) for _, units in self.classes]
+
+
+@dataclass(frozen=True)
+class Neighborhood:
+    """Cells of a grid, stored row by row; each has up to four neighbors."""
+
+    rows: int
+    columns: int

@@ -72,4 +72,4 @@ def domain_of(data: DataConfig) -> Domain:
     if data.domain == OWN_PUZZLES:
         return make_domain(data.domain)  # raises ConfigError, because only a dataset determines the sizes
     # Without a size, every domain uses its default size.
-    return make_domain(data.domain, **({} if data.size is None else {"size": data.size}))
+    return make_domain(data.domain, **data.shape)

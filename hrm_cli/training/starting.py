@@ -29,7 +29,9 @@ def check_start(preset: Preset, facts: DatasetFacts) -> None:
     shape = (facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers)
     own = {
         name: tuple(t.shape)
-        for name, t in build_model(preset.arch, *shape, device="meta").state_dict().items()
+        for name, t in build_model(preset.arch, *shape, domain=facts.domain, device="meta")
+        .state_dict()
+        .items()
     }
     if config.init_from is not None:
         card = read_model_card(Path(config.init_from))

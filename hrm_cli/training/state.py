@@ -135,6 +135,7 @@ def initial_state(preset: Preset, facts: DatasetFacts, device: torch.device) -> 
         facts.vocab_size,
         facts.seq_len,
         facts.num_puzzle_identifiers,
+        domain=facts.domain,
         device=device,
         generator=weights,
     )

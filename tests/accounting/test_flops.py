@@ -32,6 +32,8 @@ MODELS = {
     "trm with token mixing": {"core": "trm", "mlp_t": True, "L_cycles": 2, "pos_encodings": "none"},
     "hrm with units": {"mixer": "units", "pos_encodings": "none", "L_cycles": 3},
     "trm with units": {"core": "trm", "mixer": "units", "pos_encodings": "none"},
+    "hrm with neighbors": {"mixer": "neighbors", "pos_encodings": "none", "L_cycles": 3},
+    "trm with neighbors": {"core": "trm", "mixer": "neighbors", "pos_encodings": "none"},
     "nova": {"core": "nova", "puzzle_emb_ndim": 0, "halt_max_steps": 3},
 }
 

@@ -51,12 +51,36 @@ def test_every_documented_option_is_accepted(run_hrm: Callable, tmp_path: Path) 
     assert (document["vocab_size"], document["seq_len"], document["seed"]) == (6, 64, 3)
 
 
+def test_a_dataset_of_mazes_that_are_not_square(run_hrm: Callable, tmp_path: Path) -> None:
+    options = (
+        "--size",
+        "6x11",
+        "--num-train",
+        8,
+        "--num-test",
+        2,
+        "--aug",
+        "--output-dir",
+        tmp_path / "d",
+        "--json",
+    )
+    done = run_hrm("build-dataset", "maze", *options)
+    assert done.status == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["domain"] == {"name": "maze", "rows": 6, "columns": 11}
+    assert document["seq_len"] == 66
+    assert document["train"]["puzzles"] == 8 * 4  # only four symmetries keep the shape
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--style", "perfct"), "--style: found"),
         (("--size", "3"), "maze size 3: choose one from 4 to 180"),
+        (("--size", "20x200"), "maze size 200: choose one from 4 to 180"),
+        (("--size", "20x"), "--size: found '20x'; accepted: cells along a side"),
         (("--size", "10", "--min-path", "200"), "perfect mazes of 10×10 have at most 48"),
+        (("--size", "10x20", "--min-path", "200"), "perfect mazes of 10×20 have at most 98"),
         (("--min-path", "0"), "--min-path: found 0"),
         (("--aug", "--num-aug", "3"), "--aug means --num-aug 7"),
         (("--source", "x.csv", "--style", "walls"), "--style: only for puzzles from the built-in generator"),

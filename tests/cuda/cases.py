@@ -26,6 +26,7 @@ CASES: dict[str, dict[str, Any]] = {
         "tied_output": True,
     },
     "units": {"core": "hrm", "mixer": "units", "pos_encodings": "none", "q_continue": False},
+    "neighbors": {"core": "hrm", "mixer": "neighbors", "pos_encodings": "none", "q_continue": False},
     "nova": {"core": "nova", "puzzle_emb_ndim": 0, "dropout": 0.0, "nova_bridge_loss_weight": 0.1},
 }  # fmt: skip
 """`arch` of the models; a new core or mixer gets an entry here."""
@@ -33,6 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
 TRAIN: dict[str, dict[str, Any]] = {
     "rsm": {"objective": "rsm", "depth_schedule": "2x2@0", "grad_clip": 1.0},
     "units": {"gradient": "last_cycle", "grad_clip": 1.0, "loss": "softmax_cross_entropy"},
+    "neighbors": {"gradient": "last_cycle", "grad_clip": 1.0, "loss": "softmax_cross_entropy"},
     "nova": {"loss": "softmax_cross_entropy"},
 }
 """`train` of those that are trained in a way of their own."""

@@ -85,11 +85,12 @@ def test_every_core_is_traced_whole_and_gives_the_same_numbers(core: str, dtype:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("blocks_of_an_accelerator")
+@pytest.mark.parametrize("mixer", ["units", "neighbors"])
 @pytest.mark.parametrize("core", ["hrm", "trm"])
-def test_the_units_mixer_is_traced_whole(core: str) -> None:
+def test_a_mixer_with_a_structure_is_traced_whole(core: str, mixer: str) -> None:
     def trained_on_sudoku(compiles: bool) -> list[torch.Tensor]:
         arch = ArchConfig(
-            core=core, mixer="units", hidden_size=32, num_heads=2, H_layers=1, L_layers=1, puzzle_emb_ndim=0,
+            core=core, mixer=mixer, hidden_size=32, num_heads=2, H_layers=1, L_layers=1, puzzle_emb_ndim=0,
             forward_dtype="float32", pos_encodings="none", halt_exploration_prob=0,
         )  # fmt: skip
         model = build_model(arch, 11, 81, 1, generator=torch.Generator().manual_seed(0))

@@ -153,7 +153,7 @@ def test_settings_that_do_not_go_with_units_are_refused(change: dict[str, Any], 
 
 
 def test_a_domain_without_relations_is_refused() -> None:
-    with pytest.raises(ConfigError, match="declares relations"):
+    with pytest.raises(ConfigError, match="units needs a domain that declares relations"):
         build_model(ArchConfig(**UNITS), 6, 900, 1)
 
 

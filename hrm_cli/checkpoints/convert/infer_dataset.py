@@ -95,7 +95,7 @@ def _configured_domain(options: ConversionOptions, preset: Preset) -> tuple[Doma
     data = options.settings.get("data", {})
     if not options.preset and not {"domain", "size"} & data.keys():
         return None
-    size = {} if preset.data.size is None else {"size": preset.data.size}
+    size = preset.data.shape
     source = "given" if {"domain", "size"} & data.keys() else f"--preset {options.preset_name}"
     return make_domain(preset.data.domain, **size), source
 

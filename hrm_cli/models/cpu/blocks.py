@@ -12,7 +12,7 @@ D head size.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,10 +31,11 @@ from hrm_cli.models.cpu.pieces import (
     swiglu,
     swiglu_weights,
 )
-from hrm_cli.models.cpu.units import CPUUnits, mix_and_norm, units_weights
 from hrm_cli.models.layers import Rotary
 from hrm_cli.models.sizes import CPU_VECTOR
-from hrm_cli.models.units import RelationTables
+
+if TYPE_CHECKING:
+    from hrm_cli.models.mixers.structure import Structure
 
 _split_heads = Kernel("attention.split_heads")
 _join_heads = Kernel("attention.join_heads")
@@ -52,13 +53,17 @@ class CPUBlockWeights(NamedTuple):
     """cos and sin `[S, D/2]` of RoPE's rotations; the identity rotation if the model has no RoPE."""
     mixing: CPUSwiGLU | None
     mlp: CPUSwiGLU
-    units: CPUUnits | None = None
+    structure: Structure | None = None
+    structured: Any = None
+    """The weights of its mixer, in its own form."""
+    tables: Any = None
+    """The tables of the structure."""
 
 
 def prepack_block(
-    weights: BlockWeights, rotation: Rotary, tables: RelationTables | None = None
+    weights: BlockWeights, rotation: Rotary, structure: Structure | None = None, tables: Any = None
 ) -> CPUBlockWeights:
-    """The prepacked weights of a block. `rotation` is the result of `rotations`; the `units` mixer needs `tables`."""
+    """The prepacked weights of a block. `rotation` is the result of `rotations`; structured mixers need `tables`."""
     qkv, out = weights.attention or (None, None)
     return CPUBlockWeights(
         None if qkv is None else prepacked(qkv),
@@ -66,8 +71,27 @@ def prepack_block(
         rotation,
         None if weights.mixing is None else swiglu_weights(weights.mixing),
         swiglu_weights(weights.mlp),
-        None if weights.units is None or tables is None else units_weights(weights.units, tables),
+        structure,
+        _structured_for_cpu(structure, weights.structured, tables),
+        tables,
     )
+
+
+def _structured_for_cpu(structure: Structure | None, weights: Any, tables: Any) -> Any:
+    """The weights of a structured mixer: in the form of the fused kernels for `units`, unchanged for the others."""
+    if structure is None or structure.name != "units":
+        return weights
+    from hrm_cli.models.cpu.units import units_weights  # other mixers do not need it
+
+    return units_weights(weights, tables)
+
+
+def _structured_mix_and_norm(x: Tensor, structure: Structure, weights: CPUBlockWeights, eps: float) -> Tensor:
+    if structure.name == "units":
+        from hrm_cli.models.cpu.units import mix_and_norm
+
+        return mix_and_norm(x, weights.structured, eps)
+    return add_and_norm(x, structure.mix(x, weights.structured, weights.tables), eps)
 
 
 def rotations(rotary: Rotary | None, positions: int, head_dim: int) -> Rotary:
@@ -95,8 +119,8 @@ def _block_at(x: Tensor, count: int, weights: CPUBlockWeights, num_heads: int, e
     if weights.qkv is not None and weights.out is not None:
         mixed = _attention(linear(x, weights.qkv), num_heads, weights.rotation, count)
         wanted = add_and_norm(wanted, linear(mixed, weights.out), eps)
-    if weights.units is not None:
-        wanted = mix_and_norm(wanted, weights.units, eps)
+    if weights.structure is not None:
+        wanted = _structured_mix_and_norm(wanted, weights.structure, weights, eps)
     if weights.mixing is not None:
         turned = x.transpose(1, 2).contiguous()
         turned = add_and_norm(turned, swiglu(turned, weights.mixing), eps)

@@ -1,4 +1,4 @@
-"""The `units` mixer of `hrm_cli.models.units` for a CPU: the same computation in fewer passes over memory.
+"""The `units` mixer of `hrm_cli.models.mixers.units` for a CPU: the same computation in fewer passes over memory.
 
 One kernel applies SiLU to the projected messages, averages them over units and over symbols, and splits the attention
 heads. Another adds the messages from units, cells and other cells, and applies the RMS norm. The first stores only
@@ -27,8 +27,8 @@ from hrm_cli.models.cpu.pieces import (
     swiglu,
     swiglu_weights,
 )
+from hrm_cli.models.mixers.units import RelationTables, UnitsWeights
 from hrm_cli.models.sizes import CPU_VECTOR
-from hrm_cli.models.units import RelationTables, UnitsWeights
 
 _average = Kernel("units.average")
 _average_backward = Kernel("units.average_backward")

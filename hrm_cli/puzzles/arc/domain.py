@@ -19,6 +19,7 @@ from hrm_cli.puzzles.arc.kernels import FIRST_COLOR, LAST_COLOR, SIDE
 from hrm_cli.puzzles.arc.symmetry import COLORS
 from hrm_cli.puzzles.arc.tasks import parse_grid
 from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Tokens, TokenSymmetries, Verdict
+from hrm_cli.puzzles.relations import Neighborhood
 
 PALETTE = (
     "#000000", "#0074d9", "#ff4136", "#2ecc40", "#ffdc00", "#aaaaaa", "#f012be", "#ff851b", "#7fdbff", "#870c25"
@@ -41,6 +42,8 @@ class ArcDomain:
     def __init__(self, size: int | None = None) -> None:
         if size not in (None, SIDE):
             raise ConfigError(f"size {size}: ARC grids are of every size up to {SIDE}×{SIDE}; omit it")
+
+    neighborhood = Neighborhood(SIDE, SIDE)
 
     palette: ClassVar[Mapping[str, str]] = dict(zip(SYMBOLS, PALETTE, strict=True))
     """The color of each symbol of `lines`."""

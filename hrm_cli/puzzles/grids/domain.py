@@ -27,6 +27,7 @@ from hrm_cli.puzzles.grids.symbols import (
     is_plain,
     text_of,
 )
+from hrm_cli.puzzles.relations import Neighborhood
 
 END = 1
 SYMMETRIES = ("rotations", "reflections", "symbols")
@@ -113,6 +114,11 @@ class GridsDomain:
     def nothing(self) -> int:
         """The value that marks a cell without a symbol."""
         return int(np.iinfo(self.token_type).max)
+
+    @property
+    def neighborhood(self) -> Neighborhood:
+        """The canvas is a grid."""
+        return Neighborhood(self.rows, self.columns)
 
     def facts(self) -> dict[str, Any]:
         """Sizes and symbols. A checkpoint stores them, so that it can read new puzzles and write answers."""

@@ -1,6 +1,6 @@
 """Compiled generation of corridor mazes: rooms on a lattice are carved into a tree, then dead ends may be opened.
 
-Letters in shapes: N size, S = N² cells.
+Letters in shapes: R rows, C columns, S = R·C cells.
 """
 
 from __future__ import annotations
@@ -27,18 +27,17 @@ class Buffers(NamedTuple):
     """The stack of the random walk, or a list of candidate cells, `[S]`."""
 
 
-def make_buffers(size: int) -> Buffers:
-    """Allocates the working arrays for N×N mazes."""
-    cells = size * size
+def make_buffers(cells: int) -> Buffers:
+    """Allocates the working arrays for mazes of S cells."""
     return Buffers(
         search_space(cells), np.empty(1, np.uint64), np.empty(cells, np.int16), np.empty(cells, np.int32)
     )
 
 
 @compiled
-def room_beside(room: int, direction: int, size: int, first: int) -> int:
+def room_beside(room: int, direction: int, rows: int, columns: int, first: int) -> int:
     """The room two cells up, left, right or down (0 to 3), or NOWHERE outside. `first` is the top left room's cell."""
-    row, column = room // size, room % size
+    row, column = room // columns, room % columns
     if direction == 0:
         row -= 2
     elif direction == 1:
@@ -47,19 +46,22 @@ def room_beside(room: int, direction: int, size: int, first: int) -> int:
         column += 2
     else:
         row += 2
-    first_row, first_column = first // size, first % size
-    # Mazes of odd size have walls on all four sides. Even sizes have them on two sides only, so one more room fits.
-    last = size - 1 - size % 2
-    if row < first_row or column < first_column or row > last or column > last:
+    first_row, first_column = first // columns, first % columns
+    # Odd sides have walls at both ends. Even sides have a wall at one end only, so one more room fits.
+    last_row, last_column = rows - 1 - rows % 2, columns - 1 - columns % 2
+    if row < first_row or column < first_column or row > last_row or column > last_column:
         return NOWHERE
-    return row * size + column
+    return row * columns + column
 
 
 @compiled
-def carve(maze: NDArray[np.uint8], size: int, buffers: Buffers) -> int:
+def carve(maze: NDArray[np.uint8], columns: int, buffers: Buffers) -> int:
     """Carves a perfect maze by depth-first random walks with backtracking. Returns its first room."""
     maze[:] = WALL
-    first = size + 1 if size % 2 else draw(buffers.state, 2) * size + draw(buffers.state, 2)
+    rows = maze.shape[0] // columns
+    first_row = 1 if rows % 2 else draw(buffers.state, 2)
+    first_column = 1 if columns % 2 else draw(buffers.state, 2)
+    first = first_row * columns + first_column
     stack, order = buffers.stack, buffers.order
     maze[first] = FREE
     stack[0] = first
@@ -71,7 +73,7 @@ def carve(maze: NDArray[np.uint8], size: int, buffers: Buffers) -> int:
         shuffle(order, 4, buffers.state)
         stuck = True
         for i in range(4):
-            other = room_beside(room, int(order[i]), size, first)
+            other = room_beside(room, int(order[i]), rows, columns, first)
             if other >= 0 and maze[other] == WALL:
                 maze[other] = FREE
                 maze[(room + other) // 2] = FREE
@@ -87,7 +89,7 @@ def carve(maze: NDArray[np.uint8], size: int, buffers: Buffers) -> int:
 @compiled
 def braid(
     maze: NDArray[np.uint8],
-    size: int,
+    columns: int,
     first: int,
     ends: tuple[int, int],
     least: int,
@@ -99,10 +101,13 @@ def braid(
     A dead end stays closed if opening it makes the shortest path shorter than `least` or, without `ties`, ambiguous.
     """
     start, goal = ends
+    rows = maze.shape[0] // columns
     space, order, rooms = buffers.space, buffers.order, buffers.stack
     count = 0
     for cell in range(maze.shape[0]):
-        is_room = (cell // size - first // size) % 2 == 0 and (cell % size - first % size) % 2 == 0
+        is_room = (cell // columns - first // columns) % 2 == 0 and (
+            cell % columns - first % columns
+        ) % 2 == 0
         if maze[cell] == FREE and is_room and cell not in ends:
             rooms[count] = cell
             order[count] = count
@@ -111,18 +116,18 @@ def braid(
     for i in range(count):
         room = int(rooms[order[i]])
         exits = 0
-        for other in neighbors(room, size, maze.shape[0]):
+        for other in neighbors(room, columns, maze.shape[0]):
             exits += other >= 0 and maze[other] == FREE
         if exits != 1:
             continue
         turn = draw(buffers.state, 4)
         for k in range(4):
-            other = room_beside(room, (turn + k) % 4, size, first)
+            other = room_beside(room, (turn + k) % 4, rows, columns, first)
             wall = (room + other) // 2
             if other < 0 or maze[wall] != WALL:
                 continue
             maze[wall] = FREE
-            explore(maze, size, start, goal, space)
+            explore(maze, columns, start, goal, space)
             if space.distances[goal] >= least and (ties or space.ways[goal] == 1):
                 break
             maze[wall] = WALL

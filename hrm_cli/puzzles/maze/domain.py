@@ -21,6 +21,7 @@ from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.printable import counted
 from hrm_cli.puzzles.dihedral import cell_permutations
 from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Solved, Tokens, TokenSymmetries, Verdict
+from hrm_cli.puzzles.relations import Neighborhood
 
 WALL, FREE, START, GOAL, MARK = range(5)
 """Values of the cells of a grid, in the order of their characters."""
@@ -58,6 +59,11 @@ class MazeDomain:
         self.seq_len = self.rows * self.columns
         if not 2 <= self.seq_len <= LARGEST:
             raise ConfigError(f"{self.describe()}: {self.seq_len:,} cells; mazes have from 2 to {LARGEST:,}")
+
+    @property
+    def neighborhood(self) -> Neighborhood:
+        """The cells are a grid."""
+        return Neighborhood(self.rows, self.columns)
 
     def facts(self) -> dict[str, Any]:
         """`{"rows": R, "columns": C}`."""

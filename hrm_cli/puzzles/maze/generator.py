@@ -2,7 +2,7 @@
 
 Compiled code makes every attempt from its own seed. This module keeps the new mazes and stops when no more are found.
 
-Letters in shapes: n mazes, N size, S = N² cells.
+Letters in shapes: n mazes, S = rows × columns cells.
 """
 
 from __future__ import annotations
@@ -40,17 +40,18 @@ PATIENCE = {"walls": 256, "perfect": 4096, "braided": 4096}
 
 
 def generate(
-    size: int,
+    rows: int,
     count: int,
     rng: np.random.Generator,
     *,
+    columns: int | None = None,
     min_path: int = 1,
     style: str = "perfect",
     allow_ties: bool = False,
     chunk: int = 1000,
     threads: int = 1,
 ) -> Iterator[tuple[Cells, Cells]]:
-    """Makes `count` different N×N mazes: pairs (mazes, answers) of cells `[n ≤ chunk, S]`.
+    """Makes `count` different mazes: pairs (mazes, answers) of cells `[n ≤ chunk, S]`. `columns` None means square.
 
     `min_path` counts moves from S to G. With `allow_ties`, a maze may have several shortest paths; one is marked.
     The result depends only on the arguments and the state of `rng`, not on `chunk` and `threads`.
@@ -60,30 +61,32 @@ def generate(
     """
     if style not in STYLES:
         raise ConfigError(f"style {style!r}{closest(style, list(STYLES))}; known: {', '.join(STYLES)}")
-    if not SMALLEST <= size <= LARGEST:
-        raise ConfigError(f"maze size {size}: choose one from {SMALLEST} to {LARGEST}")
+    columns = rows if columns is None else columns
+    for side in (rows, columns):
+        if not SMALLEST <= side <= LARGEST:
+            raise ConfigError(f"maze size {side}: choose one from {SMALLEST} to {LARGEST}")
     if count < 0 or chunk < 1 or min_path < 1:
         raise ConfigError(f"count {count}, chunk {chunk}, shortest path {min_path}: too small")
-    most = longest_possible(size, style)
+    most = longest_possible(rows, columns, style)
     if min_path > most:
         raise ConfigError(
-            f"a shortest path of {min_path} moves: {style} mazes of {size}×{size} have at most {most}"
+            f"a shortest path of {min_path} moves: {style} mazes of {rows}×{columns} have at most {most}"
         )
-    return _generate(size, count, rng, min_path, style, allow_ties, chunk, threads)
+    return _generate((rows, columns), count, rng, min_path, style, allow_ties, chunk, threads)
 
 
-def longest_possible(size: int, style: str) -> int:
+def longest_possible(rows: int, columns: int, style: str) -> int:
     """An upper bound for the moves of a shortest path; most mazes stay far below."""
     if style == "walls":
         # At most three cells of each 2×2 square lie on a shortest path: with the fourth, a shorter path would exist.
-        return 3 * ((size + 1) // 2) ** 2 - 1
-    rooms = size // 2
+        return 3 * ((rows + 1) // 2) * ((columns + 1) // 2) - 1
+    rooms = (rows // 2) * (columns // 2)
     # The path visits every room, plus one corridor cell at each end.
-    return 2 * (rooms * rooms - 1)
+    return 2 * (rooms - 1)
 
 
 def _generate(
-    size: int,
+    shape: tuple[int, int],
     count: int,
     rng: np.random.Generator,
     min_path: int,
@@ -95,16 +98,17 @@ def _generate(
     from hrm_cli.puzzles.maze import generator_kernels as kernels
     from hrm_cli.puzzles.maze.corridors import make_buffers
 
-    out = kernels.batch(size, BATCH * _AHEAD)
+    cells, columns = shape[0] * shape[1], shape[1]
+    out = kernels.batch(cells, BATCH * _AHEAD)
     number = {"walls": kernels.WALLS, "perfect": kernels.PERFECT, "braided": kernels.BRAIDED}[style]
 
     def make(seeds: NDArray[np.uint64], rows: slice, buffers: Buffers) -> None:
         into = kernels.Batch(out.mazes[rows], out.answers[rows], out.made[rows], out.longest[rows])
-        kernels.make_all(seeds[rows], size, number, min_path, allow_ties, buffers, into)
+        kernels.make_all(seeds[rows], columns, number, min_path, allow_ties, buffers, into)
 
-    with SharedAttempts(threads, lambda: make_buffers(size)) as shared:
+    with SharedAttempts(threads, lambda: make_buffers(cells)) as shared:
         yield from _until_enough(
-            size,
+            shape,
             count,
             rng,
             min_path,
@@ -116,7 +120,7 @@ def _generate(
 
 
 def _until_enough(
-    size: int,
+    shape: tuple[int, int],
     count: int,
     rng: np.random.Generator,
     min_path: int,
@@ -126,7 +130,7 @@ def _until_enough(
     make: Callable[[NDArray[np.uint64]], None],
 ) -> Iterator[tuple[Cells, Cells]]:
     seen: set[bytes] = set()
-    mazes, answers = (np.empty((min(chunk, count), size * size), np.uint8) for _ in range(2))
+    mazes, answers = (np.empty((min(chunk, count), shape[0] * shape[1]), np.uint8) for _ in range(2))
     filled = since = longest = 0
     while len(seen) < count:
         ahead = max(1, min(_AHEAD, (count - len(seen)) // BATCH))
@@ -150,12 +154,14 @@ def _until_enough(
         if since >= PATIENCE[style]:
             if filled:
                 yield mazes[:filled].copy(), answers[:filled].copy()
-            raise _exhausted(size, count, len(seen), min_path, style, longest)
+            raise _exhausted(shape, count, len(seen), min_path, style, longest)
 
 
-def _exhausted(size: int, count: int, found: int, min_path: int, style: str, longest: int) -> PuzzleError:
+def _exhausted(
+    shape: tuple[int, int], count: int, found: int, min_path: int, style: str, longest: int
+) -> PuzzleError:
     return PuzzleError(
-        f"{count:,} different {style} mazes of {size}×{size} with a shortest path of {min_path} moves or "
+        f"{count:,} different {style} mazes of {shape[0]}×{shape[1]} with a shortest path of {min_path} moves or "
         f"more were requested and {found:,} found; the last {PATIENCE[style]:,} attempts gave none "
         f"(longest path found: {longest} moves). Ask for fewer, a shorter path, a larger size or another style."
     )

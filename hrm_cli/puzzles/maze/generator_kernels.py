@@ -4,7 +4,7 @@ There are three styles. Perfect: corridors one cell wide form a tree. Braided: d
 as far as the requested path length allows. Walls: random cells become walls, then single cells are changed until the
 path is long enough.
 
-Letters in shapes: n mazes, N size, S = N² cells.
+Letters in shapes: n mazes, S = rows × columns cells.
 """
 
 from __future__ import annotations
@@ -51,9 +51,8 @@ class Batch(NamedTuple):
     """Moves of the longest shortest path seen in the attempt, `[n]`."""
 
 
-def batch(size: int, count: int) -> Batch:
+def batch(cells: int, count: int) -> Batch:
     """Allocates the results of n attempts."""
-    cells = size * size
     return Batch(
         np.empty((count, cells), np.uint8),
         np.empty((count, cells), np.uint8),
@@ -75,11 +74,11 @@ def choose_free(maze: NDArray[np.uint8], buffers: Buffers) -> int:
 
 @compiled
 def choose_goal(
-    maze: NDArray[np.uint8], size: int, start: int, least: int, ties: bool, buffers: Buffers
+    maze: NDArray[np.uint8], columns: int, start: int, least: int, ties: bool, buffers: Buffers
 ) -> int:
     """A random cell at least `least` moves from `start`, or NOWHERE. Leaves the distances in `space`."""
     space = buffers.space
-    reached = explore(maze, size, start, NOWHERE, space)
+    reached = explore(maze, columns, start, NOWHERE, space)
     fits = 0
     for i in range(1, reached):
         cell = space.queue[i]
@@ -90,17 +89,17 @@ def choose_goal(
 
 
 @compiled
-def farthest(maze: NDArray[np.uint8], size: int, start: int, space: Search) -> int:
+def farthest(maze: NDArray[np.uint8], columns: int, start: int, space: Search) -> int:
     """One of the cells farthest from `start`, possibly `start` itself."""
-    return int(space.queue[explore(maze, size, start, NOWHERE, space) - 1])
+    return int(space.queue[explore(maze, columns, start, NOWHERE, space) - 1])
 
 
 @compiled
-def cell_on_path(maze: NDArray[np.uint8], size: int, goal: int, place: int, space: Search) -> int:
+def cell_on_path(maze: NDArray[np.uint8], columns: int, goal: int, place: int, space: Search) -> int:
     """The cell at distance `place` from the start on a shortest path to `goal`. Needs a completed search in `space`."""
     cell = goal
     while space.distances[cell] > place:
-        for other in neighbors(cell, size, maze.shape[0]):
+        for other in neighbors(cell, columns, maze.shape[0]):
             if other >= 0 and maze[other] != WALL and space.distances[other] == space.distances[cell] - 1:
                 cell = other
                 break
@@ -108,42 +107,44 @@ def cell_on_path(maze: NDArray[np.uint8], size: int, goal: int, place: int, spac
 
 
 @compiled
-def lengthen(maze: NDArray[np.uint8], size: int, ends: tuple[int, int], least: int, buffers: Buffers) -> int:
+def lengthen(
+    maze: NDArray[np.uint8], columns: int, ends: tuple[int, int], least: int, buffers: Buffers
+) -> int:
     """Blocks cells of the path and opens others, but never shortens the path. Returns its moves."""
     start, goal = ends
     space, state = buffers.space, buffers.state
-    explore(maze, size, start, goal, space)
+    explore(maze, columns, start, goal, space)
     moves = int(space.distances[goal])
     for _ in range(CHANGES_PER_CELL * maze.shape[0]):
         if moves >= least:
             break
         cell = draw(state, maze.shape[0])
         if draw(state, 2) and moves > 1:
-            cell = cell_on_path(maze, size, goal, 1 + draw(state, moves - 1), space)
+            cell = cell_on_path(maze, columns, goal, 1 + draw(state, moves - 1), space)
         before = maze[cell]
         if cell in ends:
             continue
         maze[cell] = FREE if before == WALL else WALL
-        explore(maze, size, start, goal, space)
+        explore(maze, columns, start, goal, space)
         if space.distances[goal] >= moves:
             moves = int(space.distances[goal])
         else:
             maze[cell] = before
-            explore(maze, size, start, goal, space)
+            explore(maze, columns, start, goal, space)
     return moves
 
 
 @compiled
-def make_unique(maze: NDArray[np.uint8], size: int, ends: tuple[int, int], buffers: Buffers) -> None:
+def make_unique(maze: NDArray[np.uint8], columns: int, ends: tuple[int, int], buffers: Buffers) -> None:
     """Blocks cells of all shortest paths except one."""
     start, goal = ends
     space = buffers.space
-    explore(maze, size, start, goal, space)
+    explore(maze, columns, start, goal, space)
     cell = goal
     while cell != start:
         kept = NOWHERE
         turn = draw(buffers.state, 4)
-        beside = neighbors(cell, size, maze.shape[0])
+        beside = neighbors(cell, columns, maze.shape[0])
         for k in range(4):
             other = beside[(turn + k) % 4]
             if other < 0 or maze[other] == WALL or space.distances[other] != space.distances[cell] - 1:
@@ -157,7 +158,7 @@ def make_unique(maze: NDArray[np.uint8], size: int, ends: tuple[int, int], buffe
 
 @compiled
 def make(
-    maze: NDArray[np.uint8], size: int, style: int, least: int, ties: bool, buffers: Buffers
+    maze: NDArray[np.uint8], columns: int, style: int, least: int, ties: bool, buffers: Buffers
 ) -> tuple[int, int, int]:
     """One attempt. Returns start, goal (NOWHERE if it failed), and the moves of the longest shortest path seen."""
     if style == WALLS:
@@ -167,46 +168,46 @@ def make(
         start = choose_free(maze, buffers)
         if start < 0:
             return NOWHERE, NOWHERE, 0
-        goal = choose_goal(maze, size, start, least, True, buffers)
+        goal = choose_goal(maze, columns, start, least, True, buffers)
         if goal < 0:
-            goal = farthest(maze, size, start, buffers.space)
+            goal = farthest(maze, columns, start, buffers.space)
             if goal == start:
                 return NOWHERE, NOWHERE, 0
-        moves = lengthen(maze, size, (start, goal), least, buffers)
+        moves = lengthen(maze, columns, (start, goal), least, buffers)
         if moves < least:
             return NOWHERE, NOWHERE, moves
         if not ties:
-            make_unique(maze, size, (start, goal), buffers)
+            make_unique(maze, columns, (start, goal), buffers)
         return start, goal, moves
-    first = carve(maze, size, buffers)
+    first = carve(maze, columns, buffers)
     start = choose_free(maze, buffers)
-    goal = choose_goal(maze, size, start, least, ties, buffers)
+    goal = choose_goal(maze, columns, start, least, ties, buffers)
     if goal < 0:
         # Two farthest-cell searches in a row find the diameter of a tree.
-        start = farthest(maze, size, start, buffers.space)
-        goal = choose_goal(maze, size, start, least, ties, buffers)
-    end = farthest(maze, size, start, buffers.space)
+        start = farthest(maze, columns, start, buffers.space)
+        goal = choose_goal(maze, columns, start, least, ties, buffers)
+    end = farthest(maze, columns, start, buffers.space)
     longest = int(buffers.space.distances[end])
     if goal >= 0 and style == BRAIDED:
-        braid(maze, size, first, (start, goal), least, ties, buffers)
+        braid(maze, columns, first, (start, goal), least, ties, buffers)
     return start, goal, longest
 
 
 @compiled
 def make_all(
-    seeds: NDArray[np.uint64], size: int, style: int, least: int, ties: bool, buffers: Buffers, out: Batch
+    seeds: NDArray[np.uint64], columns: int, style: int, least: int, ties: bool, buffers: Buffers, out: Batch
 ) -> None:
     """One attempt per seed `[n]`. With `ties`, several shortest paths are allowed."""
     for i in range(seeds.shape[0]):
         buffers.state[0] = seeds[i]
         maze = out.mazes[i]
-        start, goal, longest = make(maze, size, style, least, ties, buffers)
+        start, goal, longest = make(maze, columns, style, least, ties, buffers)
         out.longest[i] = longest
         out.made[i] = goal >= 0
         if goal < 0:
             continue
         maze[start] = START
         maze[goal] = GOAL
-        explore(maze, size, start, goal, buffers.space)
+        explore(maze, columns, start, goal, buffers.space)
         out.answers[i, :] = maze
-        mark_path(out.answers[i], size, goal, buffers.space)
+        mark_path(out.answers[i], columns, goal, buffers.space)

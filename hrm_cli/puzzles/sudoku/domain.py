@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hrm_cli.errors import PuzzleError
 from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Solved, Tokens, TokenSymmetries, Verdict
-from hrm_cli.puzzles.relations import Relations
+from hrm_cli.puzzles.relations import Neighborhood, Relations
 from hrm_cli.puzzles.sudoku.layout import BOXES, SYMBOLS, layout
 
 BLANK = 1
@@ -53,6 +53,11 @@ class SudokuDomain:
         return Relations(
             self.seq_len, self.vocab_size, BLANK + 1, self.size, (("line", lines), ("box", boxes))
         )
+
+    @property
+    def neighborhood(self) -> Neighborhood:
+        """The cells are a grid, though the rules do not speak of neighbors."""
+        return Neighborhood(self.size, self.size)
 
     def facts(self) -> dict[str, Any]:
         """`{"size": N}`."""

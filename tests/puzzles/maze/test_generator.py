@@ -66,6 +66,18 @@ def test_even_sizes_use_the_whole_square_because_the_public_mazes_are_thirty_wid
     assert (sides.sum(axis=1) > 5).all()
 
 
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(("rows", "columns"), [(4, 9), (9, 4), (11, 20), (20, 40)])
+def test_mazes_of_any_rectangle_have_one_shortest_path_which_is_the_answer(style, rows, columns):
+    domain, rng = MazeDomain(rows, columns), np.random.default_rng(1)
+    (cells, answers), *_ = generate(rows, 6, rng, columns=columns, style=style, min_path=4)
+    assert cells.shape == (6, rows * columns)
+    found = domain.solve_all(domain.encode_all(cells))
+    assert found.counts.tolist() == [1] * 6
+    assert found.difficulties.min() >= 4
+    np.testing.assert_array_equal(found.answers, domain.encode_all(answers))
+
+
 def test_ties_come_only_when_they_are_allowed():
     domain = MazeDomain(size=12)
     mazes, answers = some(12, 40, style="walls", allow_ties=True)
@@ -91,7 +103,7 @@ def test_impossible_maze_settings_are_refused_at_once(options, message):
 
 @pytest.mark.parametrize("style", STYLES)
 def test_an_unreachable_path_length_is_an_error_that_names_the_longest_found(style):
-    bound = longest_possible(20, style)
+    bound = longest_possible(20, 20, style)
     started = time.process_time()
     with pytest.raises(PuzzleError, match=r"0 found.*longest path found: \d+ moves"):
         some(20, 1, style=style, min_path=bound)

@@ -16,6 +16,7 @@ N heads, A = M/N width of a head for one symbol.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.layers import Linear, SwiGLU, SwiGLUWeights, swiglu
+from hrm_cli.puzzles.domain import Domain, relations_of
 from hrm_cli.puzzles.relations import Relations
 
 KINDS_OF_GIVENS = 3
@@ -63,7 +66,7 @@ class Units(nn.Module):
             self.o_proj = Linear(width, hidden_size)
             self.pair_bias = nn.Parameter(torch.empty(num_heads, relations.num_kinds_of_pairs))
 
-    def initialize_bias(self) -> None:
+    def finish_initialization(self, mlp: SwiGLU) -> None:
         """Initializes the attention bias so that attention starts between related cells."""
         if not self.attends:
             return
@@ -163,21 +166,48 @@ def _from_cells(
     return mixed.permute(0, 2, 3, 1, 4).reshape(batch, positions, width)
 
 
-def embed_givens(inputs: Tensor, table: Tensor, first_symbol: int, num_symbols: int) -> Tensor:
-    """Embeds tokens `[B, S]` at every (cell, symbol) position with the table `[3, H]`, times √H: `[B, T, H]`."""
-    symbol = torch.arange(first_symbol, first_symbol + num_symbols, device=inputs.device)
-    given = inputs.unsqueeze(-1)
-    kind = torch.where(given < first_symbol, 0, torch.where(given == symbol, 2, 1))
-    return F.embedding(kind.flatten(1), table) * math.sqrt(table.shape[1])
+class UnitsStructure:
+    """Implements `hrm_cli.models.mixers.structure.Structure` for a domain that declares relations."""
 
+    name = "units"
+    buffers = ("membership", "pairs")
+    num_inputs = KINDS_OF_GIVENS
+    num_outputs = 1
 
-def symbol_logits(z: Tensor, head: Tensor, relations: Relations) -> Tensor:
-    """Logits `[B, S, V]` of a state `[B, T, H]` with the head `[1, H]`. Tokens that are not symbols get `EXCLUDED`."""
-    scores = F.linear(z, head).view(len(z), relations.seq_len, relations.num_symbols)
-    after = relations.vocab_size - relations.first_symbol - relations.num_symbols
-    return F.pad(scores, (relations.first_symbol, after), value=EXCLUDED)
+    def __init__(self, domain: Domain) -> None:
+        self.relations = relations_of(domain)
+        self.positions = self.relations.seq_len * self.relations.num_symbols
 
+    def tables(self) -> dict[str, Tensor]:
+        """The memberships and the kinds of pairs."""
+        return dict(zip(self.buffers, relation_tables(self.relations), strict=True))
 
-def smooth_minimum(values: Tensor) -> Tensor:
-    """A smooth minimum over positions, `[B, T, n]` → `[B, n]`: an answer is correct only if every position is."""
-    return math.log(values.shape[1]) - torch.logsumexp(-values, dim=1)
+    def parameters(self, arch: ArchConfig, *, attends: bool) -> Units:
+        """The parameters of a block's mixer."""
+        return Units(arch.hidden_size, arch.num_heads, self.relations, attends=attends)
+
+    def embed(self, inputs: Tensor, table: Tensor) -> Tensor:
+        """Embeds tokens `[B, S]` at every (cell, symbol) position with the table `[3, H]`, times √H: `[B, T, H]`."""
+        first = self.relations.first_symbol
+        symbol = torch.arange(first, first + self.relations.num_symbols, device=inputs.device)
+        given = inputs.unsqueeze(-1)
+        kind = torch.where(given < first, 0, torch.where(given == symbol, 2, 1))
+        return F.embedding(kind.flatten(1), table) * math.sqrt(table.shape[1])
+
+    def logits(self, z: Tensor, head: Tensor) -> Tensor:
+        """Logits `[B, S, V]` of a state `[B, T, H]` with the head `[1, H]`. Tokens that are not symbols: `EXCLUDED`."""
+        relations = self.relations
+        scores = F.linear(z, head).view(len(z), relations.seq_len, relations.num_symbols)
+        after = relations.vocab_size - relations.first_symbol - relations.num_symbols
+        return F.pad(scores, (relations.first_symbol, after), value=EXCLUDED)
+
+    def prepared(self, tables: Mapping[str, Tensor], dtype: torch.dtype) -> RelationTables:
+        """The tables in `dtype`, with the averages over units."""
+        membership, pairs = tables["membership"].to(dtype), tables["pairs"].to(dtype)
+        sizes = tuple(len(units) for _, units in self.relations.classes)
+        averages = membership / membership.sum(1, keepdim=True)
+        return RelationTables(membership, averages, pairs, sizes, self.relations.num_symbols)
+
+    def mix(self, x: Tensor, weights: UnitsWeights, tables: RelationTables) -> Tensor:
+        """The sum of the messages that every position receives."""
+        return mix_units(x, weights, tables)
