@@ -113,9 +113,10 @@ class Model:
         Raises PuzzleError if the input contains no puzzle. If one of several puzzles is invalid, its solution has a
         `reason`.
         """
+        from hrm_cli.config.mixers import is_structured
         from hrm_cli.evaluation.effort import EffortRequest
         from hrm_cli.models.device import resolve_device
-        from hrm_cli.solving.choosing import SolveOptions, solve_with_bundled
+        from hrm_cli.solving.choosing import SolveOptions, solve_each_size
 
         further = EffortRequest(effort, attempts, search, restarts=restarts, seconds=seconds)
         asked = SolveOptions(max_steps, halt, further, seed, batch_size, trace)
@@ -127,8 +128,10 @@ class Model:
 
             assert isinstance(own, GridsDomain)
             items = given_puzzles(puzzles, own)
-        if self.name is None:
-            found = solve_with_bundled(items, asked, resolve_device(self._device))
+        if self.name is None or is_structured(self.loaded.model.arch.mixer):
+            checkpoint = None if self.name is None else Path(self.name)
+            device = resolve_device(self._device)
+            found = solve_each_size(items, asked, device, checkpoint=checkpoint)
         else:
             loaded = self.loaded
             found = ((loaded.domain, solution) for solution in loaded.solve(items, asked))

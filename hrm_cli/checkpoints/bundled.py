@@ -17,6 +17,7 @@ from typing import Any
 
 from hrm_cli.accounting.kinds import NEVER_TRAINED, kind_of
 from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.mixers import is_structured
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, closest
 from hrm_cli.json_text import parse_json
 from hrm_cli.puzzles.domain import Puzzle, make_domain, parse_domain
@@ -106,11 +107,14 @@ class BundledFacts:
     """The training puzzles and their number, as text."""
     licence: str = "Apache-2.0"
     measured: tuple[Measured, ...] = ()
+    every_size: bool = False
+    """Whether the model is offered for puzzles of every size of its domain, not only for the size it was trained on."""
 
     def text(self) -> str:
         """The facts as JSON text for the header."""
         measured = [vars(one) for one in self.measured]
-        return json.dumps({"trained_on": self.trained_on, "licence": self.licence, "measured": measured})
+        facts = {"trained_on": self.trained_on, "licence": self.licence, "measured": measured}
+        return json.dumps({**facts, "every_size": True} if self.every_size else facts)
 
     @classmethod
     def parse(cls, text: str) -> BundledFacts:
@@ -119,7 +123,10 @@ class BundledFacts:
         measured = tuple(Measured(**one) for one in document["measured"])
         for one in measured:
             one.check()
-        return cls(str(document["trained_on"]), str(document["licence"]), measured)
+        every_size = document.get("every_size", False)
+        if not isinstance(every_size, bool):
+            raise ValueError(f"every_size: found {every_size!r:.40}; expected true or false")
+        return cls(str(document["trained_on"]), str(document["licence"]), measured, every_size)
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,7 @@ class BundledModel:
 
     def describe(self) -> str:
         """The model's puzzles, as text: `9×9 Sudoku`."""
-        return describe(self.domain)
+        return f"{self.domain['name']} of every size" if self.facts.every_size else describe(self.domain)
 
     @property
     def card(self) -> Path:
@@ -237,6 +244,7 @@ def model_for(puzzle: Puzzle) -> BundledModel:
     """
     models = bundled_models()
     fitting = [model for model in models if _fits(model, puzzle)]
+    fitting = fitting or [model for model in models if _serves(model, puzzle)]
     if fitting:
         return max(fitting, key=_accuracy)
     rows, columns = puzzle.grid.shape
@@ -262,6 +270,11 @@ def _fits(model: BundledModel, puzzle: Puzzle) -> bool:
     except PuzzleError:
         return False
     return True
+
+
+def _serves(model: BundledModel, puzzle: Puzzle) -> bool:
+    """Whether a model for every size serves a puzzle of a size that it was not trained on."""
+    return model.facts.every_size and is_structured(model.mixer) and puzzle.domain == model.domain["name"]
 
 
 def _accuracy(model: BundledModel) -> float:

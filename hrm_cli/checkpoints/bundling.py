@@ -18,6 +18,7 @@ from hrm_cli.checkpoints.bundled import (
 )
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import read_model_card, write_model_file
+from hrm_cli.config.mixers import is_structured
 from hrm_cli.config.redact import redact_text, redacted
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.files import written_whole
@@ -44,6 +45,11 @@ def add_bundled(checkpoint: Path, name: str, facts: BundledFacts, folder: Path |
     if not card.facts.domain:
         raise CheckpointError(
             f"{card.path}: its puzzles belong to no known domain, so hrm could never choose it for a puzzle"
+        )
+    if facts.every_size and not is_structured(card.preset.arch.mixer):
+        raise ConfigError(
+            f"{card.path}: --every-size, but with arch.mixer={card.preset.arch.mixer} the weights depend on the size "
+            "of the puzzles"
         )
     tensors = {tensor: value.to(torch.bfloat16) for tensor, value in load_file(card.path).items()}
     dataset = card.facts

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hrm_cli.json_text import parse_json
-from hrm_cli.puzzles.domain import parse_domain
+from hrm_cli.puzzles.domain import Domain, parse_domain
 from hrm_cli.regular_files import read_text
 from hrm_cli.safetensors_files import read_safetensors_header
 
@@ -37,6 +37,11 @@ class DatasetFacts:
     """The domain's name and options: `{"name": "sudoku", "size": 9}`."""
     identifiers: str = ""
     """Names of the puzzle identifiers, packed by `hrm_cli.puzzles.arc.names`; empty if there is only one."""
+
+    def resized(self, domain: Domain) -> DatasetFacts:
+        """The same facts for puzzles of `domain`, of the same kind and another size."""
+        stated = {"name": domain.name, **domain.facts()}
+        return replace(self, vocab_size=domain.vocab_size, seq_len=domain.seq_len, domain=stated)
 
 
 def parse_facts(document: Any) -> DatasetFacts:

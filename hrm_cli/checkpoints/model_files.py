@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,14 @@ from hrm_cli.checkpoints.bundled import ENTRY as BUNDLED_ENTRY
 from hrm_cli.checkpoints.bundled import SCHEME, BundledFacts, bundled_models, named_model
 from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of, save_tensors
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts, parse_facts, parse_step
+from hrm_cli.config.mixers import is_structured
 from hrm_cli.config.schema import Preset
 from hrm_cli.config.validation import parse_stored_preset
 from hrm_cli.errors import CheckpointError, ConfigError, nearest
 from hrm_cli.json_text import parse_json
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
+from hrm_cli.puzzles.domain import Domain
 from hrm_cli.safetensors_files import read_safetensors_header
 
 FORMAT_VERSION = 1
@@ -228,16 +230,25 @@ def _trained_on(metadata: Mapping[str, str]) -> str | None:
         return None  # `hrm models` reports the error
 
 
-def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[ACTModel, ModelCard]:
+def load_model(
+    checkpoint: Path, device: torch.device | str = "cpu", *, domain: Domain | None = None
+) -> tuple[ACTModel, ModelCard]:
     """Loads the model of a checkpoint for inference. Raises CheckpointError if its tensors do not match its
     configuration.
 
-    Weights are float32 in memory, regardless of their stored dtype.
+    Weights are float32 in memory, regardless of their stored dtype. `domain` requests a model for puzzles of another
+    size. If the weights serve every size, the card's facts are those of that size; otherwise it is ignored.
     """
     header = read_header(checkpoint)
     card = model_card(header)
-    facts = card.facts
     refuse_other_shapes(card)
+    if (
+        domain is not None
+        and is_structured(card.preset.arch.mixer)
+        and card.facts.domain.get("name") == domain.name
+    ):
+        card = replace(card, facts=card.facts.resized(domain))
+    facts = card.facts
     model = build_model(
         card.preset.arch,
         facts.vocab_size,
@@ -255,6 +266,11 @@ def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> tuple[AC
     check_finite(card.path, tensors)
     model.load_state_dict(tensors)
     return model.eval(), card
+
+
+def serves_every_size(checkpoint: Path) -> bool:
+    """Whether a checkpoint's weights serve puzzles of every size of its domain. Raises CheckpointError."""
+    return is_structured(read_model_card(checkpoint).preset.arch.mixer)
 
 
 def refuse_other_shapes(card: ModelCard) -> None:

@@ -112,6 +112,14 @@ def add(
             show_default=False,
         ),
     ] = None,
+    every_size: Annotated[
+        bool,
+        typer.Option(
+            "--every-size",
+            help="Use it for puzzles of every size, not only of the size it was trained on (arch.mixer units or "
+            "neighbors).",
+        ),
+    ] = False,
     licence: Annotated[
         str, typer.Option("--license", "--licence", help="License of the weights, as in apache-2.0.")
     ] = "Apache-2.0",
@@ -145,7 +153,7 @@ def add(
 
     figures = tuple(one for text in measured or () for one in _measured(text))
     words = _text(notes, "--notes ") if notes is not None else ""
-    model = add_bundled(checkpoint, name, BundledFacts(trained_on, licence, figures), output_dir)
+    model = add_bundled(checkpoint, name, BundledFacts(trained_on, licence, figures, every_size), output_dir)
     with whole_file(model.card) as stream:
         stream.write(card_text(model, words))
     if json:

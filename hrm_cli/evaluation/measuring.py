@@ -31,6 +31,7 @@ from hrm_cli.models.compiling import compile_inference
 from hrm_cli.models.device import resolve_device
 from hrm_cli.models.out_of_memory import memory_errors_reported
 from hrm_cli.printable import counted
+from hrm_cli.puzzles.domain import parse_domain
 from hrm_cli.reporting import Reporter, Silent, stages
 
 
@@ -81,7 +82,10 @@ def measure(
     config = card.preset.eval.model_copy(update={k: v for k, v in asked.items() if v is not None})
     if request.sample is not None:
         config = config.model_copy(update={"max_puzzles": None})
-    model, card = load_model(checkpoint, find_device(request.device) if device is None else device)
+    domain = parse_domain(dataset.metadata.domain)
+    model, card = load_model(
+        checkpoint, find_device(request.device) if device is None else device, domain=domain
+    )
     check_fit(model, dataset)
     if request.ablate_puzzle_id:
         _ablate_puzzle_ids(model, card.path)

@@ -291,6 +291,16 @@ def make_domain(name: str, **facts: Any) -> Domain:
     return domain
 
 
+def domain_of_puzzle(puzzle: Puzzle) -> Domain:
+    """The domain of a puzzle's kind and size. Raises ConfigError for a size that the domain does not have."""
+    rows, columns = puzzle.grid.shape
+    entry = DOMAINS.get(puzzle.domain)
+    module, _, attribute = (entry or DOMAINS["sudoku"]).factory.partition(":")
+    accepted = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
+    sides = {"rows": rows, "columns": columns} if "rows" in accepted else {"size": rows}
+    return make_domain(puzzle.domain, **sides)
+
+
 def parse_domain(stored: Any) -> Domain | None:
     """Creates the domain that a file stores as `{"name": "sudoku", "size": 9}`; None if the file stores none.
 

@@ -9,15 +9,16 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from hrm_cli.checkpoints.bundled import SCHEME, model_for
 from hrm_cli.checkpoints.model_files import ModelCard, load_model
-from hrm_cli.errors import CheckpointError
+from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.evaluation.attempts import Reasoner, default_attempt_steps
 from hrm_cli.evaluation.effort import EffortRequest, Progress
 from hrm_cli.models.act import ACTModel
-from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable, make_domain
+from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable, domain_of_puzzle, make_domain
 from hrm_cli.solving.files import first_puzzle
 from hrm_cli.solving.solution import Solution
 from hrm_cli.solving.solver import solve_puzzles, trained_domain, unreadable
@@ -50,9 +51,9 @@ class LoadedModel:
     is_bundled: bool
 
     @classmethod
-    def load(cls, checkpoint: Path, device: torch.device) -> LoadedModel:
-        """Loads the model of a checkpoint. Raises CheckpointError."""
-        model, card = load_model(checkpoint, device)
+    def load(cls, checkpoint: Path, device: torch.device, domain: Domain | None = None) -> LoadedModel:
+        """Loads the model of a checkpoint, for the size of `domain` if its weights serve it. Raises CheckpointError."""
+        model, card = load_model(checkpoint, device, domain=domain)
         return cls(model, card, trained_domain(card), str(checkpoint).startswith(SCHEME))
 
     def steps(self, asked: SolveOptions) -> int:
@@ -95,17 +96,23 @@ class LoadedModel:
         )
 
 
-def solve_with_bundled(
-    items: Iterable[Item], asked: SolveOptions, device: torch.device, *, progress: Progress | None = None
+def solve_each_size(
+    items: Iterable[Item],
+    asked: SolveOptions,
+    device: torch.device,
+    *,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[tuple[Domain, Solution]]:
     """Solves every puzzle, in order, with the bundled model for its size. A file may hold puzzles of several sizes.
 
+    `checkpoint` takes the place of the bundled models; if its weights serve every size, it is used for each.
     Raises CheckpointError if no puzzle has a model, and PuzzleError if no item is a puzzle. A puzzle without a model is
     reported, and the others are solved.
     """
-    loaded: dict[str, LoadedModel] = {}
+    loaded: dict[_Choice, LoadedModel] = {}
     done = 0
-    for name, group in groupby(_with_model_names(items), key=itemgetter(0)):
+    for name, group in groupby(_with_models(items, checkpoint), key=itemgetter(0)):
         if name is None:
             for _, item in group:
                 assert isinstance(item, Unreadable)
@@ -113,20 +120,37 @@ def solve_with_bundled(
                 yield make_domain(item.domain or "sudoku"), unreadable(done, item)
             continue
         if name not in loaded:
-            loaded[name] = LoadedModel.load(Path(f"{SCHEME}{name}"), device)
+            loaded[name] = LoadedModel.load(name.checkpoint, device, name.domain())
         solver = loaded[name]
         for solution in solver.solve((item for _, item in group), asked, progress=progress, done=done):
             yield solver.domain, solution
             done += 1
 
 
-def _with_model_names(items: Iterable[Item]) -> Iterator[tuple[str | None, Item]]:
-    """Every item with the name of its model. An item that is not a puzzle gets the model of its neighbors.
+@dataclass(frozen=True)
+class _Choice:
+    """A model, for puzzles of one size."""
 
-    The name is None if too many items precede the first puzzle.
+    checkpoint: Path
+    kind: tuple[str, int, int]
+    """Domain, rows and columns."""
+
+    def domain(self) -> Domain | None:
+        """The domain of these puzzles; None for a size that it does not have, which the model then refuses."""
+        name, *shape = self.kind
+        try:
+            return domain_of_puzzle(Puzzle(np.zeros(shape, np.uint8), domain=name))
+        except ConfigError:
+            return None
+
+
+def _with_models(items: Iterable[Item], checkpoint: Path | None) -> Iterator[tuple[_Choice | None, Item]]:
+    """Every item with its model. An item that is not a puzzle gets the model of its neighbors.
+
+    The model is None if too many items precede the first puzzle.
     """
-    models: dict[tuple[object, ...], str | CheckpointError] = {}
-    current: str | None = None
+    models: dict[tuple[object, ...], _Choice | CheckpointError] = {}
+    current: _Choice | None = None
     waiting: list[Unreadable] = []
     without_model: CheckpointError | None = None
     is_over = False
@@ -135,9 +159,9 @@ def _with_model_names(items: Iterable[Item]) -> Iterator[tuple[str | None, Item]
         if isinstance(item, Puzzle):
             kind = (item.domain, *item.grid.shape)
             if kind not in models:
-                models[kind] = _model_or_reason(item)
+                models[kind] = _model_or_reason(item, checkpoint)
             found = models[kind]
-            if isinstance(found, str):
+            if isinstance(found, _Choice):
                 current = found
                 yield from ((current, earlier) for earlier in waiting)
                 waiting = []
@@ -159,8 +183,10 @@ def _with_model_names(items: Iterable[Item]) -> Iterator[tuple[str | None, Item]
         first_puzzle(waiting)
 
 
-def _model_or_reason(puzzle: Puzzle) -> str | CheckpointError:
+def _model_or_reason(puzzle: Puzzle, checkpoint: Path | None) -> _Choice | CheckpointError:
+    rows, columns = puzzle.grid.shape
     try:
-        return model_for(puzzle).name
+        chosen = checkpoint or Path(f"{SCHEME}{model_for(puzzle).name}")
+        return _Choice(chosen, (puzzle.domain, rows, columns))
     except CheckpointError as error:
         return error

@@ -107,9 +107,10 @@ def _solve_grids(
     watcher: Watcher,
     find_device: FindDevice | None,
 ) -> None:
+    from hrm_cli.checkpoints.model_files import serves_every_size
     from hrm_cli.evaluation.effort import EffortRequest
     from hrm_cli.models.device import resolve_device
-    from hrm_cli.solving.choosing import LoadedModel, SolveOptions, solve_with_bundled
+    from hrm_cli.solving.choosing import LoadedModel, SolveOptions, solve_each_size
 
     trace = request.trace or request.picture is not None
     effort = EffortRequest(
@@ -118,8 +119,12 @@ def _solve_grids(
     )  # fmt: skip
     asked = SolveOptions(request.max_steps, request.halt, effort, request.seed, request.batch_size, trace)
     device = (find_device or resolve_device)(request.device)
-    if request.checkpoint is None:
-        for domain, solution in solve_with_bundled(puzzles or (), asked, device, progress=watcher.trying):
+    keeps_carry = request.save_carry is not None or request.resume_carry is not None
+    if request.checkpoint is None or (not keeps_carry and serves_every_size(request.checkpoint)):
+        solved = solve_each_size(
+            puzzles or (), asked, device, checkpoint=request.checkpoint, progress=watcher.trying
+        )
+        for domain, solution in solved:
             found(domain, solution)
         return
     loaded = LoadedModel.load(request.checkpoint, device)
