@@ -172,18 +172,19 @@ class ACTModel(nn.Module):
         batch: PuzzleBatch,
         rng: StepRNG | None = None,
         depth: Depth | None = None,
+        weights: Any = None,
     ) -> tuple[Carry, TrainOutput]:
         """One ACT step in training: halted rows take a new puzzle, the others keep theirs.
 
         With `rng` None, exploration uses torch's global generator. With `depth` None, the number of cycles comes from
-        the configuration.
+        the configuration. `weights` is the result of `core.cast_weights`, called here if None.
         """
         arch = self.arch
         current = carry.current.where_not(carry.halted, batch)
         inner = self.core.reset(carry.inner, carry.halted)
         steps = torch.where(carry.halted, 0, carry.steps) + 1
 
-        weights = self.core.cast_weights()
+        weights = weights or self.core.cast_weights()
         puzzle_rows = self.puzzle_rows(current.puzzle_identifiers, requires_grad=True)
         inner, out = self.core(inner, current.inputs, puzzle_rows, weights, depth=depth)
 

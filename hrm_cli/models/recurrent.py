@@ -214,7 +214,7 @@ class RecurrentCore(nn.Module):
 
     def _cast_module(self, module: ReasoningModule) -> ModuleWeights:
         blocks = module.cast(self.dtype)
-        return [self._ordered_for_cpu(one) for one in blocks] if self._takes_cpu_blocks else blocks
+        return [self._ordered_for_cpu(one) for one in blocks] if self.takes_cpu_blocks else blocks
 
     def _ordered_for_cpu(self, weights: BlockWeights) -> CPUBlockWeights:
         rotation = rotations(self._rotary, self.positions, self.arch.head_dim)
@@ -303,7 +303,8 @@ class RecurrentCore(nn.Module):
         )
 
     @property
-    def _takes_cpu_blocks(self) -> bool:
+    def takes_cpu_blocks(self) -> bool:
+        """Whether `cast_weights` returns the weights of CPU blocks."""
         in_training = self.compiled_update or self.compiled_step
         return self._has_cpu_blocks and (in_training if self.training else self.compiled_inference) is None
 

@@ -9,6 +9,7 @@ CUDA. In the supported versions they fail on MPS or do not restore its generator
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -90,6 +91,8 @@ class StepRNG:
         self._whole = self
         self._minimum_steps: Tensor | None = None
         self._shares: Tensor | None = None
+        self._lock = threading.Lock()
+        """Threads that train on shards of the rows use the same numbers."""
 
     def of(self, rows: slice) -> StepRNG:
         """The same random numbers, for a slice of these rows."""
@@ -103,8 +106,9 @@ class StepRNG:
 
         It is 0, or with a small probability uniform in 2..halt_max_steps (hrm-spec "Adaptive computation").
         """
-        if self._whole._minimum_steps is None:
-            self._whole._minimum_steps = self._draw_minimum_steps(arch, device)
+        with self._whole._lock:
+            if self._whole._minimum_steps is None:
+                self._whole._minimum_steps = self._draw_minimum_steps(arch, device)
         return self._whole._minimum_steps[self._rows]
 
     def _draw_minimum_steps(self, arch: ArchConfig, device: torch.device) -> Tensor:
@@ -117,8 +121,9 @@ class StepRNG:
 
     def shares(self, device: torch.device) -> Tensor:
         """A uniform random number in [0, 1) for each of these rows, `[b]`."""
-        if self._whole._shares is None:
-            self._whole._shares = _sent(torch.rand((self._count,), generator=self.generator), device)
+        with self._whole._lock:
+            if self._whole._shares is None:
+                self._whole._shares = _sent(torch.rand((self._count,), generator=self.generator), device)
         return self._whole._shares[self._rows]
 
     def seed(self) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -50,9 +49,22 @@ class Progress:
         return self.step / self.total_steps
 
 
-Objective = Callable[
-    [ACTModel, Carry | None, PuzzleBatch, TrainConfig, StepRNG, Progress], tuple[Carry | None, Supervised]
-]
+class Objective(Protocol):
+    """What one step computes: the carry after it, and its loss."""
+
+    def __call__(
+        self,
+        model: ACTModel,
+        carry: Carry | None,
+        batch: PuzzleBatch,
+        config: TrainConfig,
+        rng: StepRNG,
+        progress: Progress,
+        weights: Any = None,
+        /,
+    ) -> tuple[Carry | None, Supervised]:
+        """`weights` is the result of `core.cast_weights`, which is called if it is None."""
+
 
 # Fraction of steps whose gradient also reaches the second-to-last outer update, as in RSM (arXiv 2603.15641).
 _REACHING_BACK = 0.01
@@ -65,6 +77,7 @@ def deep_supervision(
     config: TrainConfig,
     rng: StepRNG,
     progress: Progress,
+    weights: Any = None,
 ) -> tuple[Carry, Supervised]:
     """A loss after every ACT step; rows continue from step to step until they halt (HRM, TRM).
 
@@ -73,7 +86,7 @@ def deep_supervision(
     cycles = depth_at(progress.share, config.depth_schedule) or (model.arch.H_cycles, model.arch.L_cycles)
     depth = Depth(*cycles, trains_last_cycle=config.gradient == "last_cycle")
     begins = carry is None
-    carry, out = model.train_step(carry or model.initial_carry(batch), batch, rng, depth)
+    carry, out = model.train_step(carry or model.initial_carry(batch), batch, rng, depth, weights)
     loss, metrics = (model.compiled_loss or act_loss)(
         out.logits,
         carry.current.labels,
@@ -106,6 +119,7 @@ def rsm(
     config: TrainConfig,
     rng: StepRNG,
     progress: Progress,
+    weights: Any = None,
 ) -> tuple[Carry | None, Supervised]:
     """One loss at the end of a recursion that starts from the initial states for every batch (arXiv 2603.15641).
 
@@ -129,7 +143,7 @@ def rsm(
         before = core.initial_carry(batch.inputs)
         steps = torch.full_like(every, 1, dtype=torch.int32)
     puzzle_rows = model.puzzle_rows(batch.puzzle_identifiers, requires_grad=True)
-    after, out = core(before, batch.inputs, puzzle_rows, depth=_rsm_depth(model, config, progress))
+    after, out = core(before, batch.inputs, puzzle_rows, weights, depth=_rsm_depth(model, config, progress))
     assert out.logits is not None
     q_halt = out.q_halt if model.arch.halting == "q_learning" else None
     loss, metrics = (model.compiled_loss or act_loss)(
@@ -163,6 +177,7 @@ def whole_forward(
     config: TrainConfig,
     rng: StepRNG,
     progress: Progress,
+    weights: Any = None,
 ) -> tuple[None, Supervised]:
     """One loss at the end of a forward pass through all cycles; every step takes new puzzles (nova)."""
     core = model.inner

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.distributed.world import ALONE, World
-from hrm_cli.models.act import Carry, PuzzleBatch
+from hrm_cli.models.act import ACTModel, Carry, PuzzleBatch
 from hrm_cli.models.compiling import begin_step
 from hrm_cli.training.objectives import Progress, Supervised, objective_of
 from hrm_cli.training.optimizers import LossScale, rate_factor, unscale
+from hrm_cli.training.shards import ShardWeights, run_shards, shard_count
 from hrm_cli.training.state import TrainState
 
 
@@ -72,6 +73,23 @@ class _EmbeddingGradients:
             self.gradients.append(out.puzzle_rows.grad)
 
 
+@dataclass
+class _Shard:
+    """The result of the forward and backward pass on some rows."""
+
+    after: Carry | None
+    out: Supervised
+    loss: Tensor
+
+
+def _shards(model: ACTModel, rows: slice) -> list[slice]:
+    count = rows.stop - rows.start
+    return [
+        slice(rows.start + part.start, rows.start + part.stop)
+        for part in micro_batches(count, shard_count(model, count))
+    ]
+
+
 def _accumulate_gradients(
     state: TrainState, batch: PuzzleBatch, config: TrainConfig, world: World, progress: Progress
 ) -> tuple[dict[str, Tensor], _EmbeddingGradients]:
@@ -83,17 +101,32 @@ def _accumulate_gradients(
     rng = world.step_rng(state.generator, count)
     scale = 1.0 if state.loss_scale is None else state.loss_scale.scale
     for rows in micro_batches(count, config.accumulation_steps):
-        before = None if state.carry is None else state.carry.select(rows)
-        after, out = objective(state.model, before, batch.select(rows), config, rng.of(rows), progress)
-        loss = out.loss
-        if state.teacher is not None:
-            taught = state.teacher.loss(out, config.loss, first_row=rows.start)
-            loss = loss + config.distill_weight * taught
-            out.metrics["distill_loss"] = taught.detach()
-        (loss * scale / config.global_batch_size).backward()
-        embeddings.take(out)
-        add_sums(sums, {"loss": loss.detach(), **out.metrics})
-        carries.append(after)
+        shards = _shards(state.model, rows)
+        cast = ShardWeights(state.model.core.cast_weights()) if len(shards) > 1 else None
+
+        def trained(index: int, shards: list[slice] = shards, cast: ShardWeights | None = cast) -> _Shard:
+            rows = shards[index]
+            before = None if state.carry is None else state.carry.select(rows)
+            after, out = objective(
+                state.model, before, batch.select(rows), config, rng.of(rows), progress,
+                None if cast is None else cast.of_shard(index),
+            )  # fmt: skip
+            loss = out.loss
+            if state.teacher is not None:
+                taught = state.teacher.loss(out, config.loss, first_row=rows.start)
+                loss = loss + config.distill_weight * taught
+                out.metrics["distill_loss"] = taught.detach()
+            (loss * scale / config.global_batch_size).backward()
+            if cast is not None:
+                cast.finish(index)
+            return _Shard(after, out, loss.detach())
+
+        for one in run_shards(trained, len(shards)):
+            embeddings.take(one.out)
+            add_sums(sums, {"loss": one.loss, **one.out.metrics})
+            carries.append(one.after)
+        if cast is not None:
+            cast.add_to_parameters()
     world.sum_gradients(state.model)
     state.carry = Carry.joined([carry for carry in carries if carry is not None]) if carries[0] else None
     return sums, embeddings

@@ -13,6 +13,7 @@ import functools
 import importlib
 import operator
 import struct
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -209,9 +210,15 @@ SIGNATURES = {
         ("count",), ("keep", "new_first", "beta2", "new_second", "correction", "rate"),
         ("parameter", "gradient", "exp_avg", "exp_avg_sq"), _rows_of_numbers,
     ),
+    "optimizer.add_gradient": Signature(
+        ("count",), (), ("gradient", "total"),
+        lambda rows, count: (count,) * 2 if _rows_of_numbers(rows, count) else None,
+        always_float32=("total",),
+    ),
 }  # fmt: skip
 
 
+_COMPILING = threading.Lock()
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -235,7 +242,9 @@ class Kernel:
         given = self._signature.checked(self.name, rows, dtype, given)
         function = self._functions.get(dtype)
         if function is None:
-            function = self._functions[dtype] = _compiled(self.name, dtype)
+            with _COMPILING:
+                function = self._functions.get(dtype) or _compiled(self.name, dtype)
+                self._functions[dtype] = function
         least = _LEAST_BYTES if _gnu_parallel() else _LEAST_BYTES_OF_A_POOL
         threads = torch.get_num_threads() if rows * row_bytes >= least else 1
         # Use all threads or one, as torch does: OpenMP would create a new team for another number. Each thread takes

@@ -1,4 +1,4 @@
-"""AdamATan2's update in one pass over parameters, gradients and both moments."""
+"""AdamATan2's update in one pass over parameters, gradients and both moments, and the sum of gradients."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from hrm_cli.models.cpu.kernels.numbers import arguments, atan2_right, own_rows, real, stored
+from hrm_cli.models.cpu.kernels.numbers import (
+    arguments,
+    atan2_right,
+    floats,
+    own_rows,
+    real,
+    stored,
+    to_fp32,
+)
 from hrm_cli.models.sizes import NUMBERS_PER_ROW as ROW
 
 
@@ -30,3 +38,14 @@ def adam_atan2(data: Any) -> None:
             m[i] = first
             v[i] = second
             p[i] = p[i] * keep - rate * atan2_right(first, np.sqrt(second) * correction)
+
+
+def add_gradient(data: Any) -> None:
+    """total ← total + gradient, where the total is float32. A row is a chunk, as in `adam_atan2`."""
+    given = arguments(data)
+    count = given[4]
+    for row in own_rows(given):
+        start, size = row * ROW, min(ROW, count - row * ROW)
+        gradient, total = stored(data, given[5], start, size), floats(given[6], start, size)
+        for i in range(size):
+            total[i] += to_fp32(gradient[i])

@@ -32,6 +32,7 @@ NUMBERS: dict[str, tuple[int, tuple[int, ...], tuple[float, ...]]] = {
     "units.add_messages_and_norm": (10, (5, 4, 6, 8, 1), (1e-5,)),
     "units.add_messages_backward": (3, (5, 4, 6, 8), ()),
     "optimizer.adam_atan2": (2, (NUMBERS_PER_ROW + 3,), (1.0, 0.1, 0.95, 0.05, 1.0, 1e-3)),
+    "optimizer.add_gradient": (2, (NUMBERS_PER_ROW + 3,), ()),
 }
 """Rows, integers and floats with which each kernel can be called."""
 
