@@ -50,9 +50,9 @@ def shard_count(model: ACTModel, rows: int) -> int:
 class ShardWeights:
     """The weights of a step, cast and prepacked once, and the sum of the gradients of all shards."""
 
-    def __init__(self, weights: Any) -> None:
+    def __init__(self, weights: Any, count: int) -> None:
         """`weights` is the result of a core's `cast_weights`: tensors in nested tuples and lists."""
-        self._weights = weights
+        self._weights, self._last = weights, count - 1
         self._cast: dict[int, Tensor] = {}
         self._sums: dict[int, Tensor] = {}
         self._leaves: dict[int, dict[int, Tensor]] = {}
@@ -82,20 +82,23 @@ class ShardWeights:
     def finish(self, shard: int) -> None:
         """Adds the gradients of a finished shard to the sum, once all shards before it are in it. Never waits.
 
-        If an earlier shard is still running, the thread that finishes it adds both.
+        If an earlier shard is still running, the thread that finishes it adds both. The last shard is left to
+        `add_to_parameters`, which has all threads.
         """
         self._finished.add(shard)
-        while self._next in self._finished and self._adding.acquire(blocking=False):
+        while self._can_add() and self._adding.acquire(blocking=False):
             try:
-                while self._next in self._finished:
-                    self._add(self._leaves.pop(self._next))
-                    self._next += 1
+                while self._can_add():
+                    self._add_next()
             finally:
                 self._adding.release()
 
+    def _can_add(self) -> bool:
+        return self._next in self._finished and self._next < self._last
+
     @torch.no_grad()
-    def _add(self, leaves: dict[int, Tensor]) -> None:
-        for key, leaf in leaves.items():
+    def _add_next(self) -> None:
+        for key, leaf in self._leaves.pop(self._next).items():
             gradient, leaf.grad = leaf.grad, None
             if gradient is None:
                 continue
@@ -103,9 +106,12 @@ class ShardWeights:
                 _add_to(self._sums[key], gradient)
             else:
                 self._sums[key] = gradient.float()
+        self._next += 1
 
     def add_to_parameters(self) -> None:
         """Adds the sums to the gradients of the parameters."""
+        while self._next <= self._last:
+            self._add_next()
         others, their_sums = [], []
         for key, total in self._sums.items():
             cast = self._cast[key]
@@ -148,7 +154,7 @@ def run_shards(work: Callable[[int], Result], count: int) -> list[Result]:
 
     If one fails, its exception is raised when all have ended.
     """
-    threads = torch.get_num_threads()
+    threads = _threads()
     workers = min(count, threads)
     if workers == 1:
         return [work(shard) for shard in range(count)]
@@ -156,6 +162,10 @@ def run_shards(work: Callable[[int], Result], count: int) -> list[Result]:
     running = [pool.submit(work, shard) for shard in range(count)]
     wait(running)
     return [one.result() for one in running]
+
+
+def _threads() -> int:
+    return torch.get_num_threads()
 
 
 @functools.cache

@@ -102,7 +102,7 @@ def _accumulate_gradients(
     scale = 1.0 if state.loss_scale is None else state.loss_scale.scale
     for rows in micro_batches(count, config.accumulation_steps):
         shards = _shards(state.model, rows)
-        cast = ShardWeights(state.model.core.cast_weights()) if len(shards) > 1 else None
+        cast = ShardWeights(state.model.core.cast_weights(), len(shards)) if len(shards) > 1 else None
 
         def trained(index: int, shards: list[slice] = shards, cast: ShardWeights | None = cast) -> _Shard:
             rows = shards[index]

@@ -14,7 +14,7 @@ from torch import Tensor
 from hrm_cli.benchmarking import training
 from hrm_cli.config.presets import load_preset
 from hrm_cli.runs.configuration import domain_of
-from hrm_cli.training import step
+from hrm_cli.training import shards, step
 from hrm_cli.training.prefetch import as_tensors
 from hrm_cli.training.shards import ShardWeights, run_shards, shard_count
 from hrm_cli.training.state import TrainState
@@ -22,12 +22,14 @@ from hrm_cli.training.step import train_one_step
 
 
 @pytest.fixture(autouse=True)
-def threads() -> Any:
-    """Two torch threads, as many as the test needs, and the number before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+def workers(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """`workers(n)`: shards are divided among n threads; 2 if a test does not call it. Each computes on one thread."""
+
+    def use(number: int) -> None:
+        monkeypatch.setattr(shards, "_threads", lambda: number)
+
+    use(2)
+    return use
 
 
 def in_shards(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
@@ -125,13 +127,12 @@ def test_the_gradients_of_shards_add_up_in_every_architecture(
 
 
 def test_threads_and_their_order_do_not_change_a_single_bit(
-    make_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    make_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, workers: Callable[[int], None]
 ) -> None:
     in_shards(monkeypatch, 5)
-    alone, together = torch.get_num_threads() - 1, torch.get_num_threads()
-    torch.set_num_threads(alone)
+    workers(1)
     expected, metrics = steps(make_run, "one")
-    torch.set_num_threads(together)
+    workers(3)
     plain = ShardWeights.finish
 
     def late(self: ShardWeights, shard: int) -> None:
@@ -148,7 +149,7 @@ def test_threads_and_their_order_do_not_change_a_single_bit(
 def test_gradients_are_summed_in_the_order_of_the_shards_however_they_finish() -> None:
     weight = torch.nn.Parameter(torch.zeros(3))
     values = [1e8, 1.0, -1e8, 3.0]
-    cast = ShardWeights((weight.to(torch.bfloat16), [weight]))
+    cast = ShardWeights((weight.to(torch.bfloat16), [weight]), 4)
     leaves = [cast.of_shard(shard) for shard in range(4)]
     for shard in (2, 0, 3, 1):
         leaves[shard][0].grad = torch.full((3,), values[shard], dtype=torch.bfloat16)
@@ -161,14 +162,15 @@ def test_gradients_are_summed_in_the_order_of_the_shards_however_they_finish() -
     assert weight.grad.tolist() == [total.item()] * 3
 
 
-def test_workers_divide_the_threads_and_the_caller_keeps_its_own() -> None:
-    torch.set_num_threads(4)
+def test_workers_divide_the_threads_and_the_caller_keeps_its_own(workers: Callable[[int], None]) -> None:
+    before = torch.get_num_threads()
+    workers(4)
     found = run_shards(lambda shard: (shard, torch.get_num_threads(), threading.get_ident()), 2)
     assert [shard for shard, _, _ in found] == [0, 1]
     assert {count for _, count, _ in found} == {2}
     assert threading.get_ident() not in {ident for _, _, ident in found}
-    assert torch.get_num_threads() == 4
-    torch.set_num_threads(1)
+    assert torch.get_num_threads() == before
+    workers(1)
     assert run_shards(lambda _: threading.get_ident(), 3) == [threading.get_ident()] * 3
 
 
@@ -186,13 +188,15 @@ def test_an_error_in_a_shard_is_raised_when_all_have_ended() -> None:
     assert sorted(ended) == [1, 2, 3]
 
 
-def test_the_number_of_shards_follows_from_the_model_and_the_batch_not_from_the_threads() -> None:
+def test_the_number_of_shards_follows_from_the_model_and_the_batch_not_from_the_threads(
+    workers: Callable[[int], None],
+) -> None:
     from hrm_cli.models.registry import build_model
 
     model = build_model(load_preset("tiny").arch, 11, 81, 1)
     counts = {}
     for number in (1, 2, 7):
-        torch.set_num_threads(number)
+        workers(number)
         counts[number] = [shard_count(model, rows) for rows in (1, 8, 16, 64, 256, 4096, 1_000_000)]
     assert counts[1] == counts[2] == counts[7] == [1, 1, 2, 2, 4, 64, 64]
 
