@@ -19,7 +19,7 @@ from statistics import median
 
 from hrm_cli.environment import limit_spinning
 
-limit_spinning()
+limit_spinning()  # as commands do
 
 import torch  # noqa: E402
 from reporting import keep, machine_line  # noqa: E402
@@ -27,6 +27,7 @@ from timed_training import aligned  # noqa: E402
 
 from hrm_cli.benchmarking import training  # noqa: E402
 from hrm_cli.config.presets import load_preset  # noqa: E402
+from hrm_cli.models.cpu.allocation import keep_freed_memory  # noqa: E402
 from hrm_cli.runs.configuration import domain_of  # noqa: E402
 from hrm_cli.training import step  # noqa: E402
 
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(LINES), help="lines of the table")
     parser.add_argument("--save", type=Path)
     given = parser.parse_args()
+    keep_freed_memory()  # as commands do
     table = [["training", "threads", "whole: per s", "shards: per s", "ratio", "ratio by CPU time"]]
     for title in given.only:
         name, batch, settings = LINES[title]

@@ -5,6 +5,7 @@ copy of the weights in that dtype and the copy's gradients. Activations are the 
 backward pass; their estimate is within 5 %. The backward pass frees activations while it allocates gradients, so only
 the larger of the two counts, unless gradients of several micro-batches are accumulated. The total is within 10 % of the
 measured peak (benchmarks/memory_plan.py). `_TRANSIENT` covers the tensors of the loss, the carry and temporary tensors.
+A CPU needs less for a batch of many shards (`hrm_cli.training.shards`): it computes only one per thread at a time.
 """
 
 from __future__ import annotations
