@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
 # A halt probability of sigmoid(-5), so the model does not halt early at the start of training.
 _Q_HEAD_BIAS = -5.0
-# logit(0.98). On 4×4 Sudoku it cost no accuracy against full steps, at 2.1 steps instead of 8
-# (docs/first-results.md).
+# logit(0.98). On 4×4 Sudoku it cost no accuracy against full steps, at 2.1 steps of 8 (docs/first-results.md).
 _HALT_LOGIT = math.log(0.98 / 0.02)
 # A state counts as settled if ‖z_H − previous z_H‖ ÷ ‖z_H‖ is below this value. The slope sets how fast the halt
 # probability falls with larger changes: at a change of 5 % it is about one half.
