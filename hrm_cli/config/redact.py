@@ -31,6 +31,7 @@ def redacted(preset: Preset) -> Preset:
     document = redact_document(preset.model_dump())
     data, train = document["data"], document["train"]
     data["path"] = None
+    data["other_sizes"] = ()
     data["source"] = source_name(preset.data.source)
     for further, own in zip(data["also"], preset.data.also, strict=True):
         if own.source is not None:

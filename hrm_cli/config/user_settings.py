@@ -28,6 +28,7 @@ _DOMAINS_OF_SETTING = {
     "test_subset": ("arc",),
     **dict.fromkeys(("size", "by_collection", "also"), ("sudoku", "maze")),
     "strict_split": ("sudoku", "maze", "arc"),
+    "other_sizes": ("sudoku",),
     **dict.fromkeys(("num_train", "num_test", "num_validation"), ("sudoku", "maze", "grids")),
 }
 
@@ -68,7 +69,7 @@ def check_settings_apply(config: DataConfig, user_settings: UserSettings) -> Non
     """Raises ConfigError if a given setting has no effect. The message names the setting to use instead."""
     if config.path is not None:
         _refuse(
-            user_settings.names - {"path", "seed"},  # --seed sets the run's seed as well
+            user_settings.names - {"path", "seed", "other_sizes"},  # --seed sets the run's seed as well
             user_settings,
             f"has no effect on an existing dataset ({config.path}); omit it, or build a new dataset with it "
             "(hrm build-dataset)",

@@ -5,6 +5,7 @@ A dry run measures the first steps instead, and removes everything created for i
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,22 +19,24 @@ import torch
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.pointers import has_checkpoint
 from hrm_cli.data.batches import TrainingBatches
+from hrm_cli.data.other_sizes import AlternatingBatches
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.evaluate import Drift, Evaluation, evaluate
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.device import resolve_device
 from hrm_cli.models.out_of_memory import memory_errors_reported, training_settings
+from hrm_cli.models.shapes import Shapes
 from hrm_cli.reporting import Reporter, Silent
 from hrm_cli.runs.folder import RunStatus
 from hrm_cli.runs.listeners import ProgressListener, TimeEstimate, describe_run, make_trackers
 from hrm_cli.runs.plan import MEASURED_STEPS, RunPlan, plan_lines, plan_run, seconds_left, time_line
-from hrm_cli.runs.preparing import PreparedRun, dataset_facts, prepare_run, write_configuration
+from hrm_cli.runs.preparing import PreparedRun, dataset_facts, held_out_of, prepare_run, write_configuration
 from hrm_cli.runs.request import TrainRequest
 from hrm_cli.training.distillation import load_teacher
 from hrm_cli.training.loggers import Listener, MetricsFile
 from hrm_cli.training.loop import TrainResult, train
-from hrm_cli.training.prefetch import Prefetcher
+from hrm_cli.training.prefetch import BatchStream, Prefetcher
 from hrm_cli.training.resuming import adopt_checkpoint, load_training_state
 from hrm_cli.training.run import Run
 from hrm_cli.training.starting import freeze, start_new
@@ -103,13 +106,15 @@ def run_training(
     state = initial_state(preset, facts, device)
     if preset.train.distill_from is not None:
         state.teacher = load_teacher(Path(preset.train.distill_from), facts, state.model.device)
-    batches = TrainingBatches(
-        dataset,
-        preset.train.global_batch_size,
-        seed=preset.train.seed,
-        rank=world.rank,
-        world_size=world.size,
-    )
+    batches: BatchStream
+    options = {"seed": preset.train.seed, "rank": world.rank, "world_size": world.size}
+    if prepared.others:
+        state.shapes = Shapes(state.model)
+        sizes = [dataset, *prepared.others]
+        state.vocabularies = {part.metadata.seq_len: part.metadata.vocab_size for part in sizes}
+        batches = AlternatingBatches(sizes, preset.train.global_batch_size, **options)
+    else:
+        batches = TrainingBatches(dataset, preset.train.global_batch_size, **options)
     is_begun = prepared.resumed and world.ask_rank_0(
         lambda: prepared.named is not None or has_checkpoint(prepared.folder)
     )
@@ -132,7 +137,7 @@ def run_training(
         if preset.train.init_from is not None:
             reporter.note(f"Starts from the weights of {preset.train.init_from}.")
     freeze(state, preset.train)
-    plan = make_plan(preset.train, dataset)
+    plan = make_plan(preset.train, dataset, prepared.others)
     _check_length(prepared, state, plan, reporter)
     describe_run(preset, state, plan, reporter)
     if not prepared.resumed:
@@ -153,7 +158,7 @@ def run_training(
         ]
         watching = listeners if world.is_first else []
         evaluated: list[Evaluation] = []
-        evaluation = _evaluation(prepared, world, evaluated.append)
+        evaluation = _evaluation(prepared, world, evaluated.append, state.shapes)
         if evaluation is None and (prepared.dataset.directory / "test").is_dir():
             reporter.note(
                 "Note: the test puzzles have no answers, so nothing is evaluated and the run has no best checkpoint"
@@ -214,7 +219,9 @@ def plan_of(
     )
 
 
-def _evaluation(prepared: PreparedRun, world: World, on_result: Callable[[Evaluation], None]) -> Any:
+def _evaluation(
+    prepared: PreparedRun, world: World, on_result: Callable[[Evaluation], None], shapes: Shapes | None
+) -> Any:
     test, config = prepared.test, prepared.preset.eval
     if test is None:
         return None
@@ -229,7 +236,28 @@ def _evaluation(prepared: PreparedRun, world: World, on_result: Callable[[Evalua
         sets = figures.pop("by_set", {})
         return figures | {f"exact_accuracy/{name}": part["exact_accuracy"] for name, part in sets.items()}
 
-    return on_test_split
+    if shapes is None:
+        return on_test_split
+    others = [held_out for part in prepared.others if (held_out := held_out_of(part)) is not None]
+
+    def on_every_size(model: ACTModel) -> dict[str, Any]:
+        metadata = test.metadata
+        shapes.take(metadata.vocab_size, metadata.seq_len)
+        figures = on_test_split(model)
+        means = {name: [figures[name]] for name in ("exact_accuracy", "cell_accuracy")}
+        for part in others:
+            shapes.take(part.metadata.vocab_size, part.metadata.seq_len)
+            own = evaluate(model, part, config, world=world).figures()
+            size = math.isqrt(part.metadata.seq_len)
+            figures[f"exact_accuracy/{size}x{size}"] = own["exact_accuracy"]
+            for name, values in means.items():
+                values.append(own[name])
+        # The best checkpoint is the one with the best mean over sizes.
+        size = math.isqrt(metadata.seq_len)
+        figures[f"exact_accuracy/{size}x{size}"] = figures["exact_accuracy"]
+        return figures | {name: sum(values) / len(values) for name, values in means.items()}
+
+    return on_every_size
 
 
 MAX_SECONDS = 60.0

@@ -22,6 +22,7 @@ from hrm_cli.data.batches import rank_rows
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset, is_dataset
 from hrm_cli.data.metadata import METADATA_FILE
+from hrm_cli.data.other_sizes import check_sizes
 from hrm_cli.data.sources import BUILTIN
 from hrm_cli.distributed.world import World
 from hrm_cli.errors import CheckpointError, ConfigError, DatasetError
@@ -52,6 +53,8 @@ class PreparedRun:
     dataset: Dataset
     test: Dataset | None
     """The split evaluated during training: validation if it exists, else test."""
+    others: tuple[Dataset, ...] = ()
+    """Training datasets of other sizes."""
     resumed: bool = False
     named: Path | None = None
     """The checkpoint to continue from; None means the latest."""
@@ -103,13 +106,14 @@ def _new_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
             _build(preset.data, own, user_settings, fitting.reporter)
         dataset, test = _open_datasets(own if preset.data.path is None else Path(preset.data.path))
         check_start(preset, dataset_facts(dataset))
+        others = _open_other_sizes(preset, dataset)
         fitting.check_built(preset, dataset_facts(dataset), folder)
         write_configuration(folder, preset)
     except BaseException:
         claim.discard()
         claim.close()
         raise
-    return PreparedRun(folder, preset, dataset, test, claim=claim)
+    return PreparedRun(folder, preset, dataset, test, others, claim=claim)
 
 
 def _resumed_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
@@ -140,11 +144,12 @@ def _resumed_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
             # The build of the dataset was killed.
             _build(preset.data, where, NO_USER_SETTINGS, fitting.reporter)
         dataset, test = _open_datasets(where)
+        others = _open_other_sizes(preset, dataset)
         fitting.check_built(preset, dataset_facts(dataset), folder)
     except BaseException:
         claim.close()
         raise
-    return PreparedRun(folder, preset, dataset, test, resumed=True, named=named, claim=claim)
+    return PreparedRun(folder, preset, dataset, test, others, resumed=True, named=named, claim=claim)
 
 
 def reopened_run(
@@ -162,7 +167,8 @@ def reopened_run(
     `checks_tokens`: whether to check the dataset, because that process ran on another host.
     """
     dataset, test = _open_datasets(data, check_tokens=checks_tokens)
-    return PreparedRun(folder, preset, dataset, test, resumed, named, fitting)
+    others = _open_other_sizes(preset, dataset, check_tokens=checks_tokens)
+    return PreparedRun(folder, preset, dataset, test, others, resumed, named, fitting)
 
 
 def check_same_dataset(prepared: PreparedRun, world: World) -> None:
@@ -237,7 +243,9 @@ def _with_absolute_paths(preset: Preset, data: Path | None) -> Preset:
     train = {name: absolute(getattr(preset.train, name)) for name in ("init_from", "distill_from")}
     return preset.model_copy(
         update={
-            "data": preset.data.model_copy(update={"path": path}),
+            "data": preset.data.model_copy(
+                update={"path": path, "other_sizes": tuple(map(whole, preset.data.other_sizes))}
+            ),
             "train": preset.train.model_copy(update=train),
         }
     )
@@ -262,6 +270,27 @@ def _open_datasets(folder: Path, *, check_tokens: bool = True) -> tuple[Dataset,
             # The hidden test set of a competition has no answers.
             return train, held_out if held_out.has_answers else None
     return train, None
+
+
+def _open_other_sizes(preset: Preset, main: Dataset, *, check_tokens: bool = True) -> tuple[Dataset, ...]:
+    """The datasets of `data.other_sizes`. Raises ConfigError for a model whose weights depend on the size."""
+    if not preset.data.other_sizes:
+        return ()
+    if preset.arch.mixer != "units":
+        raise ConfigError(
+            f"data.other_sizes: arch.mixer is {preset.arch.mixer}, whose weights depend on the size; set units"
+        )
+    if preset.train.distill_from is not None:
+        raise ConfigError("data.other_sizes: a teacher (train.distill_from) knows one size only")
+    folders = map(Path, preset.data.other_sizes)
+    others = tuple(_open_datasets(folder, check_tokens=check_tokens)[0] for folder in folders)
+    check_sizes([main, *others])
+    return others
+
+
+def held_out_of(dataset: Dataset) -> Dataset | None:
+    """The split of a dataset's folder that is evaluated during training, without checking its tokens again."""
+    return _open_datasets(dataset.directory, check_tokens=False)[1]
 
 
 def _run_and_checkpoint(name: str) -> tuple[Path, Path | None]:

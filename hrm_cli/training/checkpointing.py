@@ -131,12 +131,16 @@ def _facts_text(state: TrainState, sampler: dict[str, Any], preset: Preset) -> s
 
 def _shared_tensors(state: TrainState, world: World) -> dict[str, Tensor]:
     """State that is split over the ranks: the carry's rows, in global batch order, and the metrics' sums."""
-    parts: dict[str, Tensor] = {}
-    if state.carry is not None:
-        parts = {"steps": state.carry.steps, "halted": state.carry.halted}
-        for part in (state.carry.inner, state.carry.current):
+    if state.shapes is None:
+        carries = {} if state.carry is None else {"carry": state.carry}
+    else:
+        carries = {f"carries/{cells}": carry for cells, carry in sorted(state.all_carries().items())}
+    tensors: dict[str, Tensor] = {}
+    for where, carry in carries.items():
+        parts = {"steps": carry.steps, "halted": carry.halted}
+        for part in (carry.inner, carry.current):
             parts |= {f.name: getattr(part, f.name) for f in fields(part)}
-    tensors = {f"carry/{name}": world.gather_rows(t) for name, t in parts.items()}
+        tensors |= {f"{where}/{name}": world.gather_rows(t) for name, t in parts.items()}
     return tensors | {f"sums/{name}": t for name, t in world.sum(state.sums).items()}
 
 

@@ -202,7 +202,7 @@ def _log(run: Run, state: TrainState) -> None:
     state.sums = {}
     config = run.preset.train
     steps = sums.pop("log_steps")
-    rows = steps * config.global_batch_size
+    rows = sums.pop("log_rows", steps * config.global_batch_size)
     halted = max(sums.pop("count"), 1)
     record = {name: value / (rows if name.endswith("loss") else halted) for name, value in sums.items()}
     check_loss(state, record["loss"], config)

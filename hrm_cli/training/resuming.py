@@ -143,10 +143,12 @@ def load_training_state(
             carry = {name: _with_rows(name, tensor, rows) for name, tensor in carry.items()}
             # Dropped, because sums over batches of another size would be divided by the wrong number of rows.
             groups.pop("sums", None)
+            groups.pop("carries", None)
             if world.is_first:
                 warn(_other_batch_size(saved_rows, rows, has_carry=bool(carry)))
         own = world.rows(len(next(iter(carry.values()), ())))
         state.carry = _load_carry({name: tensor[own] for name, tensor in carry.items()}, device)
+        state.carries = _load_carries(groups.get("carries", {}), world, device)
         # These are sums over all ranks, so rank 0 continues with them and the others start from zero.
         state.sums = {
             name: to_device(tensor if world.is_first else torch.zeros_like(tensor), device)
@@ -296,6 +298,16 @@ def _step_count(optimizer: torch.optim.Optimizer, steps: int, device: torch.devi
     if isinstance(optimizer, AdamATan2):
         return steps
     return torch.tensor(float(steps), device="cpu" if isinstance(optimizer, torch.optim.AdamW) else device)
+
+
+def _load_carries(tensors: dict[str, Tensor], world: World, device: torch.device) -> dict[int, Carry]:
+    """The carries of a run on several sizes, by number of cells."""
+    parts: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        cells, _, part = name.partition("/")
+        parts.setdefault(int(cells), {})[part] = tensor[world.rows(len(tensor))]
+    carries = {cells: _load_carry(own, device) for cells, own in parts.items()}
+    return {cells: carry for cells, carry in carries.items() if carry is not None}
 
 
 def _load_carry(parts: dict[str, Tensor], device: torch.device) -> Carry | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,9 +14,11 @@ from hrm_cli.config.schema import Preset
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.data.batches import planned_steps, steps_per_epoch
 from hrm_cli.data.format import Dataset
+from hrm_cli.data.other_sizes import steps_of_all
 from hrm_cli.models.act import ACTModel, Carry
 from hrm_cli.models.compiling import compile_updates
 from hrm_cli.models.registry import build_model
+from hrm_cli.models.shapes import Shapes
 from hrm_cli.training.objectives import Supervised
 from hrm_cli.training.optimizers import LossScale, SignDescent, network_optimizer
 
@@ -34,10 +37,14 @@ class Plan:
         return step / self.steps_per_epoch
 
 
-def make_plan(config: TrainConfig, dataset: Dataset) -> Plan:
-    """The plan of a run over `dataset`."""
+def make_plan(config: TrainConfig, dataset: Dataset, others: Sequence[Dataset] = ()) -> Plan:
+    """The plan of a run over `dataset`, and over `others` of other sizes."""
     per_epoch = steps_per_epoch(dataset, config.global_batch_size)
     total = planned_steps(config, dataset.metadata.total_groups, dataset.metadata.mean_puzzle_examples)
+    if others:
+        per_epoch = steps_of_all([dataset, *others], config.global_batch_size)
+        total = max(1, int(config.epochs * per_epoch))
+        total = min(total, config.max_steps or total)
     eval_every = round(config.eval_interval * per_epoch) if config.eval_interval else -(-total // 10)
     return Plan(total, per_epoch, max(1, eval_every))
 
@@ -98,6 +105,12 @@ class TrainState:
     teacher: Teacher | None = None
     """Not saved: the configuration names it, and its targets are recomputed from the puzzles."""
     carry: Carry | None = None
+    carries: dict[int, Carry] = field(default_factory=dict)
+    """In a run on several sizes: the carries of the sizes other than the last batch's, by number of cells."""
+    shapes: Shapes | None = None
+    """Switches the model between sizes; None in a run on one size."""
+    vocabularies: dict[int, int] = field(default_factory=dict)
+    """In a run on several sizes: the vocabulary of each, by number of cells."""
     step: int = 0
     seconds: float = 0.0
     """Training time so far, over all sessions, in seconds."""
@@ -119,6 +132,19 @@ class TrainState:
     """Number of rollbacks to the best checkpoint."""
     lr_factor: float = 1.0
     """Factor by which rollbacks have multiplied the learning rates."""
+
+    def take_size(self, seq_len: int) -> None:
+        """In a run on several sizes, switches model and carry to puzzles of `seq_len` cells."""
+        if self.shapes is None:
+            return
+        self.carries = self.all_carries()
+        self.carry = self.carries.pop(seq_len, None)
+        self.shapes.take(self.vocabularies[seq_len], seq_len)
+
+    def all_carries(self) -> dict[int, Carry]:
+        """The carry of every size so far, by number of cells."""
+        own = {} if self.carry is None else {self.carry.current.inputs.shape[1]: self.carry}
+        return {**self.carries, **own}
 
     def evaluated_tensors(self) -> dict[str, Tensor]:
         """The tensors for evaluation and publication: averaged parameters if averaging is on."""

@@ -33,6 +33,7 @@ def train_one_step(
     updated (not even averaged weights) and the returned sums are empty. Rows with non-finite states take a new puzzle.
     """
     state.model.train()
+    state.take_size(batch.inputs.shape[1])
     begin_step(state.model)
     progress = Progress(state.step, total_steps)
     sums, embeddings = _accumulate_gradients(state, batch, config, world, progress)
@@ -116,7 +117,7 @@ def _accumulate_gradients(
                 taught = state.teacher.loss(out, config.loss, first_row=rows.start)
                 loss = loss + config.distill_weight * taught
                 out.metrics["distill_loss"] = taught.detach()
-            (loss * scale / config.global_batch_size).backward()
+            (loss * scale / (count * world.size)).backward()
             if cast is not None:
                 cast.finish(index)
             return _Shard(after, out, loss.detach())
@@ -127,6 +128,8 @@ def _accumulate_gradients(
             carries.append(one.after)
         if cast is not None:
             cast.add_to_parameters()
+    if state.shapes is not None:
+        sums["log_rows"] = torch.tensor(count)
     world.sum_gradients(state.model)
     state.carry = Carry.joined([carry for carry in carries if carry is not None]) if carries[0] else None
     return sums, embeddings
