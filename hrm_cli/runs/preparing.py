@@ -244,7 +244,7 @@ def _with_absolute_paths(preset: Preset, data: Path | None) -> Preset:
     return preset.model_copy(
         update={
             "data": preset.data.model_copy(
-                update={"path": path, "other_sizes": tuple(map(whole, preset.data.other_sizes))}
+                update={"path": path, "other_sizes": tuple(map(absolute, preset.data.other_sizes))}
             ),
             "train": preset.train.model_copy(update=train),
         }
