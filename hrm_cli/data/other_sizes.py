@@ -12,7 +12,7 @@ from typing import Any
 from hrm_cli.data.batches import Batch, TrainingBatches, steps_per_epoch
 from hrm_cli.data.format import Dataset
 from hrm_cli.errors import DatasetError
-from hrm_cli.puzzles.domain import infer_relations
+from hrm_cli.puzzles.domain import domain_of
 
 
 def rows_of(dataset: Dataset, main: Dataset, global_batch_size: int, world_size: int = 1) -> int:
@@ -23,7 +23,10 @@ def rows_of(dataset: Dataset, main: Dataset, global_batch_size: int, world_size:
 
 def _states(dataset: Dataset) -> int:
     metadata = dataset.metadata
-    return metadata.seq_len * infer_relations(metadata.vocab_size, metadata.seq_len).num_symbols
+    # With the units mixer, a position is a pair of cell and symbol; with neighbors, a cell.
+    domain = domain_of(metadata.domain, metadata.vocab_size, metadata.seq_len)
+    relations = getattr(domain, "relations", None)
+    return metadata.seq_len * (1 if relations is None else int(relations.num_symbols))
 
 
 def steps_of_all(datasets: Sequence[Dataset], global_batch_size: int, world_size: int = 1) -> float:
