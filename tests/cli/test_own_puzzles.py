@@ -53,7 +53,7 @@ def run(run_hrm, dataset) -> Path:
     folder = dataset.parent / "run"
     done = run_hrm(
         "train", "--preset", "tiny", "--data", dataset, "--output-dir", folder, *TINY,
-        "train.max_steps=150", "train.epochs=2000", "train.eval_interval=null",
+        "train.max_steps=400", "train.epochs=6000", "train.eval_interval=null",
     )  # fmt: skip
     assert done.status == 0, done.stderr
     return folder

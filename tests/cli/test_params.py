@@ -222,6 +222,9 @@ def test_lists_and_searches_do_not_wait_for_torch() -> None:
 
 
 def test_counting_imports_no_compiler_because_that_takes_seconds() -> None:
+    program = "import torch, sys; torch.zeros(2, device='meta'); sys.exit('sympy' in sys.modules)"
+    if subprocess.run([sys.executable, "-c", program], check=False).returncode:
+        pytest.skip("this torch imports them itself for a tensor without memory (2.6 does)")
     imported = modules_after([["params", "--preset", name] for name in ("base", "nova", "trm-sudoku")])
     assert "torch" in imported
     assert not {"torch._dynamo", "torch._inductor", "sympy"} & imported

@@ -15,7 +15,7 @@ from hrm_cli.training.loop import train
 
 def test_the_loss_falls_on_a_learnable_task(make_run, recorder_class) -> None:
     recorder = recorder_class()
-    run, state = make_run(400, listeners=(recorder,), lr=3e-3, log_interval=100)
+    run, state = make_run(600, listeners=(recorder,), lr=3e-3, log_interval=100)
     train(run, state)
     losses = [record["lm_loss"] for record in recorder.records]
     assert losses[-1] < 0.85 * losses[0]
