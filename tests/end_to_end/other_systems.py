@@ -24,6 +24,9 @@ from typing import Any
 
 
 def as_on_windows() -> None:
+    # Since Python 3.12, asyncio for Linux calls os.sysconf when it is imported; on Windows, it has other code.
+    import asyncio.selector_events  # noqa: F401
+
     for name in ("fcntl", "resource", "pwd", "grp", "termios"):
         sys.modules[name] = None  # type: ignore[assignment]
     for name in ("getuid", "geteuid", "getppid", "setsid", "sched_getaffinity", "sysconf"):
