@@ -102,6 +102,7 @@ class Model:
         attempts: int | None = None,
         search: int | None = None,
         restarts: int | None = None,
+        select: Literal["verify", "confidence", "q_halt", "residual", "agreement"] | None = None,
         seconds: float | None = None,
         halt: Literal["adaptive", "full"] | None = None,
         trace: bool = False,
@@ -118,7 +119,7 @@ class Model:
         from hrm_cli.models.device import resolve_device
         from hrm_cli.solving.choosing import SolveOptions, solve_each_size
 
-        further = EffortRequest(effort, attempts, search, restarts=restarts, seconds=seconds)
+        further = EffortRequest(effort, attempts, search, restarts=restarts, seconds=seconds, select=select)
         asked = SolveOptions(max_steps, halt, further, seed, batch_size, trace)
         own = None if self.name is None else self.loaded.domain
         items = _items(puzzles, "sudoku" if own is None else own.name)

@@ -24,6 +24,7 @@ from hrm_cli.cli.options import (
     SearchStepsOption,
     SecondsOption,
     SeedOption,
+    SelectOption,
     SubmissionOption,
     option,
 )
@@ -96,16 +97,7 @@ def evaluate(
     noise_init: NoiseInitOption = None,
     noise: NoiseOption = None,
     max_seconds: SecondsOption = None,
-    select: Annotated[
-        Literal["verify", "confidence", "q_halt", "residual", "agreement"] | None,
-        typer.Option(
-            "--select",
-            help="Also make all --restarts or --attempts at every puzzle and choose among their answers: by "
-            "the rules (verify), the model's confidence or halt value, the residual, or agreement.",
-            show_default=False,
-            rich_help_panel=SEARCH,
-        ),
-    ] = None,
+    select: SelectOption = None,
     submission: SubmissionOption = None,
     ablate_puzzle_id: Annotated[
         bool,

@@ -237,6 +237,16 @@ NoiseOption = Annotated[
         panel=SEARCH,
     ),
 ]
+SelectOption = Annotated[
+    Literal["verify", "confidence", "q_halt", "residual", "agreement"] | None,
+    option(
+        "--select",
+        "What chooses among the answers of --restarts or --attempts: the rules (verify), the model's confidence or "
+        "halt value, the residual, or agreement. All but verify make every attempt at every puzzle.",
+        "verify where rules exist, else agreement",
+        panel=SEARCH,
+    ),
+]
 SecondsOption = Annotated[
     float | None,
     option(

@@ -26,6 +26,7 @@ from hrm_cli.cli.options import (
     SearchStepsOption,
     SecondsOption,
     SeedOption,
+    SelectOption,
     SubmissionOption,
 )
 
@@ -64,6 +65,7 @@ def solve(
     noise_init: NoiseInitOption = None,
     noise: NoiseOption = None,
     max_seconds: SecondsOption = None,
+    select: SelectOption = None,
     halt: HaltOption = None,
     output: Annotated[
         Path | None,
@@ -166,6 +168,7 @@ def solve(
       hrm solve monday.txt tuesday.sdk --output answers.txt
       hrm solve puzzles.txt --effort high
       hrm solve puzzles.txt --checkpoint runs/demo
+      hrm solve puzzles.txt --checkpoint runs/demo --restarts 7 --select agreement
       hrm solve - --checkpoint runs/demo --attempts 8 --json < puzzles.txt
       hrm solve hard.txt --checkpoint runs/demo --save-carry carry.safetensors
       hrm solve --resume-carry carry.safetensors --checkpoint runs/demo \\
@@ -185,7 +188,7 @@ def solve(
     request = SolveRequest(
         sources, checkpoint, max_steps, attempts, halt, output, trace, picture, save_carry, resume_carry,
         votes, adapt, adapt_weights, submission, batch_size, device, seed or 0, effort, search, search_steps,
-        search_rules, restarts, noise_init, noise, max_seconds, check,
+        search_rules, restarts, noise_init, noise, max_seconds, select, check,
     )  # fmt: skip
     report = Report(json=json, trace=trace, quiet=quiet)
     skipped = solve_request(

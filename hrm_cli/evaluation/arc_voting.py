@@ -24,7 +24,7 @@ from hrm_cli.data.metadata import IDENTIFIERS_FILE, TEST_PUZZLES_FILE
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import DatasetError
 from hrm_cli.evaluation.evaluate import Answers, Evaluation, evaluate, shared_batch_size
-from hrm_cli.evaluation.selection import Tally, ranked
+from hrm_cli.evaluation.selection import SELECTORS, Select, Tally, ranked, scores_of
 from hrm_cli.models.act import ACTModel
 from hrm_cli.puzzles.arc.fields import Fields
 from hrm_cli.puzzles.arc.symmetry import INVERSES, SWAPS_SIDES, ArcSymmetries, parse_name
@@ -47,7 +47,7 @@ class Candidate:
     confidence: float
     """Mean halt probability of the copies that gave it."""
     first: int = 0
-    """Index, among all answers, of the first that equals this one."""
+    """Index, among all answers, of the first that equals this one; of the best one, if another selector ranked them."""
 
 
 @dataclass
@@ -61,6 +61,8 @@ class Votes:
     """The task of each puzzle identifier."""
     symmetries: ArcSymmetries
     """The symmetry of each puzzle identifier."""
+    select: Select = "agreement"
+    """What ranks the answers: their votes, or the copy that is surest of its answer."""
     _tallies: dict[tuple[str, bytes], dict[bytes, Tally]] = field(default_factory=dict)
     """The tally of each answer, by task and test input."""
     _given: int = 0
@@ -77,11 +79,15 @@ class Votes:
         predictions: NDArray[np.integer],
         q_halt: NDArray[np.floating],
         places: NDArray[np.integer] | None = None,
+        *,
+        confidence: NDArray[np.floating] | None = None,
+        residual: NDArray[np.floating] | None = None,
     ) -> None:
         """Counts answers: identifiers `[b]`, fields `[b, 900]` of inputs and predictions, halt values `[b]`.
 
         `places` `[b]` are their positions among all answers, which break ties; the default is the order of the calls.
-        Rows of the blank identifier are padding and ignored.
+        `confidence` and `residual` `[b]` are for the selectors of these names. Rows of the blank identifier are
+        padding and ignored.
         """
         if places is None:
             places = np.arange(self._given, self._given + len(identifiers))
@@ -92,34 +98,63 @@ class Votes:
         probabilities = 0.5 * (1.0 + np.tanh(0.5 * np.asarray(q_halt[real], np.float64)))
         for row, identifier in enumerate(identifiers[real].tolist()):
             question = (self.tasks[identifier], asked[row])
-            self._tally(question, answered[row]).vote(float(probabilities[row]), int(places[real[row]]))
+            at = real[row]
+            scores = scores_of(
+                None,
+                float(q_halt[at]),
+                None if confidence is None else float(confidence[at]),
+                None if residual is None else float(residual[at]),
+            )
+            self._tally(question, answered[row]).vote(float(probabilities[row]), int(places[at]), scores)
 
     def _tally(self, question: tuple[str, bytes], answer: bytes) -> Tally:
         return self._tallies.setdefault(question, {}).setdefault(answer, Tally())
 
     def gathered(self, world: World) -> Votes:
         """The votes of all ranks, on every rank."""
-        votes = Votes(self.tasks, self.symmetries)
+        votes = Votes(self.tasks, self.symmetries, self.select)
         for data in world.gather_bytes(self._packed()):
-            for task, asked, answered, *tally in json.loads(zlib.decompress(data)):
-                votes._tally((task, bytes.fromhex(asked)), bytes.fromhex(answered)).add(*tally)
+            for task, asked, answered, count, total, first, packed in json.loads(zlib.decompress(data)):
+                best = {name: (tuple(score), place) for name, (score, place) in packed.items()}
+                tally = votes._tally((task, bytes.fromhex(asked)), bytes.fromhex(answered))
+                tally.add(count, total, first, best)
         return votes
 
     def _packed(self) -> bytes:
         rows = [
-            (task, asked.hex(), answered.hex(), tally.votes, tally.probability, tally.first)
+            (task, asked.hex(), answered.hex(), tally.votes, tally.probability, tally.first, tally.best)
             for (task, asked), answers in self._tallies.items()
             for answered, tally in answers.items()
         ]
         return zlib.compress(json.dumps(rows).encode())
 
-    def candidates(self, task: str, test_input: Grid) -> list[Candidate]:
-        """The answers to a test input, best first: by votes, then mean halt probability, then first occurrence."""
+    def candidates(self, task: str, test_input: Grid, select: Select | None = None) -> list[Candidate]:
+        """The answers to a test input, best first by a selector, or by that of these votes.
+
+        Agreement ranks them by votes, then mean halt probability, then first occurrence.
+        """
+        select = select or self.select
         answers = self._tallies.get((task, _key(test_input)), {})
         return [
-            Candidate(_grid(key), tally.votes, tally.confidence, tally.first)
-            for key, tally in ranked(answers)
+            Candidate(
+                _grid(key),
+                tally.votes,
+                tally.confidence,
+                tally.first if select == "agreement" else tally.best[select][1],
+            )
+            for key, tally in ranked(answers, select)
         ]
+
+    def selectors(self) -> list[Select]:
+        """The selectors for which the votes have scores."""
+        known = {
+            name for answers in self._tallies.values() for tally in answers.values() for name in tally.best
+        }
+        return [select for select in SELECTORS if select == "agreement" or select in known]
+
+    def most(self) -> int:
+        """The largest number of votes on a test input."""
+        return max((sum(tally.votes for tally in of.values()) for of in self._tallies.values()), default=0)
 
 
 def _originals(fields: NDArray[np.integer], symmetries: ArcSymmetries) -> list[bytes]:
@@ -156,7 +191,9 @@ def read_test_tasks(dataset: Dataset) -> list[Task]:
     return list(parse_tasks(document, str(file), file.stem)) if document else []
 
 
-def pass_at(votes: Votes, tasks: Iterable[Task], ks: Sequence[int] = PASS_AT) -> dict[int, float]:
+def pass_at(
+    votes: Votes, tasks: Iterable[Task], ks: Sequence[int] = PASS_AT, select: Select | None = None
+) -> dict[int, float]:
     """For each K, the mean over tasks of the fraction of test inputs whose answer is among the first K candidates.
 
     Tasks with an unknown output are skipped; if no task is left, the result is empty.
@@ -169,7 +206,7 @@ def pass_at(votes: Votes, tasks: Iterable[Task], ks: Sequence[int] = PASS_AT) ->
             continue
         places = []
         for pair, output in zip(task.test, known, strict=True):
-            answers = [_key(candidate.grid) for candidate in votes.candidates(task.name, pair.input)]
+            answers = [_key(candidate.grid) for candidate in votes.candidates(task.name, pair.input, select)]
             wanted = _key(output)
             places.append(answers.index(wanted) if wanted in answers else None)
         for k in ks:
@@ -205,10 +242,11 @@ class Voting:
     """Makes the copies, if they are not stored."""
 
     @classmethod
-    def of(cls, dataset: Dataset) -> Voting:
+    def of(cls, dataset: Dataset, select: Select = "agreement") -> Voting:
         """Prepares the voting on a split. Raises DatasetError if its identifiers are malformed."""
         try:
             votes = Votes.of(read_identifiers(dataset))
+            votes.select = select
         except ValueError as error:
             raise DatasetError(f"{dataset.directory / IDENTIFIERS_FILE}: {error}") from error
         is_online = dataset.metadata.augment == "online"
@@ -224,6 +262,7 @@ class Voting:
         config: EvalConfig,
         *,
         progress: Callable[[int], None] | None = None,
+        with_opinions: bool = False,
         world: World = ALONE,
     ) -> Evaluation:
         """Evaluates every copy and counts its vote; the ranks of `world` share the copies and all get all votes.
@@ -238,6 +277,7 @@ class Voting:
             progress=progress,
             batches=batches,
             on_answers=self._count,
+            with_opinions=with_opinions,
             world=world,
         )
         if world.size > 1:
@@ -246,8 +286,9 @@ class Voting:
 
     def _count(self, answers: Answers) -> None:
         self.votes.add(
-            answers.puzzle_identifiers, answers.inputs, answers.predictions, answers.q_halt, answers.examples
-        )
+            answers.puzzle_identifiers, answers.inputs, answers.predictions, answers.q_halt, answers.examples,
+            confidence=answers.confidence, residual=answers.residual,
+        )  # fmt: skip
 
     def _batches(self, copies: ArcCopies, config: EvalConfig, world: World) -> Iterator[EvaluationBatch]:
         size = shared_batch_size(config.batch_size, world)

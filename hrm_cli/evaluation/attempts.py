@@ -22,7 +22,7 @@ from torch import Tensor
 
 from hrm_cli.models.act import InferenceStep
 from hrm_cli.models.noise import NO_NOISE, NoiseScales, RowNoise
-from hrm_cli.puzzles.domain import BulkDomain, Domain, Tokens, TokenSymmetries
+from hrm_cli.puzzles.domain import OWN_PUZZLES, BulkDomain, Domain, Symmetries, Tokens
 
 NO_ANSWER = 2**31 - 1
 """Number of violations before the model has answered."""
@@ -193,7 +193,7 @@ class Copies:
     puzzles: NDArray[np.int64]
     """Index of each row's puzzle, `[b]`."""
     attempts: NDArray[np.int64]
-    symmetries: TokenSymmetries
+    symmetries: Symmetries
 
     @classmethod
     def of(
@@ -210,9 +210,7 @@ class Copies:
         return cls(
             np.repeat(np.asarray(rows, np.int64), counts),
             np.concatenate([np.arange(1, count + 1) for count in counts]),
-            TokenSymmetries(
-                np.concatenate([one.cells for one in drawn]), np.concatenate([one.tokens for one in drawn])
-            ),
+            drawn[0].joined(drawn[1:]),
         )
 
     def begin(
@@ -243,25 +241,30 @@ class Copies:
         return noisy.infer(inputs, identifiers, budget.max_steps, adaptive=adaptive, noise=noise)
 
 
-def _distinct(domain: Domain, budget: AttemptBudget, stream: int) -> TokenSymmetries:
+def _distinct(domain: Domain, budget: AttemptBudget, stream: int) -> Symmetries:
     """The identity, followed by distinct symmetries; fewer than requested if the group has no more."""
-    cells, tokens = np.arange(domain.seq_len, dtype=np.int32), np.arange(domain.vocab_size, dtype=np.uint8)
-    identity = TokenSymmetries(cells[None], tokens[None])
-    if budget.count == 1 or not budget.copies:
+    wanted = budget.count - 1 if budget.copies else 0
+    drawn = _sampled(
+        domain, np.random.default_rng([budget.seed, stream]), max(1, SAMPLES_PER_SYMMETRY * wanted)
+    )
+    identity = drawn.identity()
+    if not wanted:
         return identity[np.zeros(budget.count, np.int64)]
-    rng = np.random.default_rng([budget.seed, stream])
-    drawn = domain.sample_symmetries(rng, SAMPLES_PER_SYMMETRY * (budget.count - 1))
-    known = {(cells.tobytes(), tokens.tobytes())}
-    chosen: list[int] = []
-    for row in range(len(drawn)):
-        name = drawn.cells[row].astype(np.int32).tobytes(), drawn.tokens[row].tobytes()
-        if name not in known and len(chosen) < budget.count - 1:
+    known, chosen = {identity.names()[0]}, list[int]()
+    for row, name in enumerate(drawn.names()):
+        if name not in known and len(chosen) < wanted:
             known.add(name)
             chosen.append(row)
-    return TokenSymmetries(
-        np.concatenate([identity.cells, drawn.cells[chosen]]),
-        np.concatenate([identity.tokens, drawn.tokens[chosen]]),
-    )
+    return identity.joined([drawn[np.array(chosen, np.int64)]])
+
+
+def _sampled(domain: Domain, rng: np.random.Generator, count: int) -> Symmetries:
+    if domain.name == OWN_PUZZLES:
+        from hrm_cli.puzzles.grids.domain import GridsDomain
+        from hrm_cli.puzzles.grids.symmetry import GridSymmetries
+
+        return GridSymmetries.sample(cast(GridsDomain, domain), rng, count)
+    return domain.sample_symmetries(rng, count)
 
 
 def _try_batch(
@@ -288,7 +291,7 @@ def _try_batch(
         rows = step.rows.cpu().numpy()
         open_rows = np.flatnonzero(~done[rows])
         mine = rows[open_rows]
-        answers = back[mine].apply(step.predictions.cpu().numpy().astype(np.uint8)[open_rows])
+        answers = back[mine].apply(step.predictions.cpu().numpy().astype(puzzles.dtype)[open_rows])
         q_halt = step.q_halt.float().cpu().numpy()[open_rows]
         violations = judged.violations(mine, answers)
         for owner, count in zip(*np.unique(owners[mine], return_counts=True), strict=True):
@@ -320,12 +323,14 @@ class _ViolationCounter:
 
     def __init__(self, domain: BulkDomain, puzzles: Tokens) -> None:
         self._domain, self._puzzles = domain, puzzles
-        self._answers = np.full_like(puzzles, 255)
+        self._answers = np.zeros_like(puzzles)
+        self._is_new = np.ones(len(puzzles), np.bool_)
         self._violations = np.zeros(len(puzzles), np.int64)
         self._unchanged = np.zeros(len(puzzles), np.int64)
 
     def violations(self, rows: NDArray[np.int64], answers: Tokens) -> NDArray[np.int64]:
-        changed = (self._answers[rows] != answers).any(axis=1)
+        changed = (self._answers[rows] != answers).any(axis=1) | self._is_new[rows]
+        self._is_new[rows] = False
         self._unchanged[rows] = np.where(changed, 0, self._unchanged[rows] + 1)
         if changed.any():
             fresh = rows[changed]

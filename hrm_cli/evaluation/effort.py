@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,11 @@ from hrm_cli.evaluation.attempts import (
     try_copies,
 )
 from hrm_cli.models.inference import FixedModel
-from hrm_cli.models.noise import NOISE_INIT, NoiseScales
-from hrm_cli.puzzles.domain import Domain, Tokens, can_pin
+from hrm_cli.models.noise import NO_NOISE, NOISE_INIT, NoiseScales
+from hrm_cli.puzzles.domain import OWN_PUZZLES, Domain, Tokens, can_pin
+
+if TYPE_CHECKING:
+    from hrm_cli.evaluation.selection import Select
 
 Level = Literal["low", "medium", "high"]
 How = Literal["pass", "copies", "search", "restarts"]
@@ -69,11 +72,32 @@ class Effort:
     """Time limit for all stages and all puzzles together; None: no limit."""
     seed: int = 0
     batch_size: int = 256
+    select: Select = "verify"
+    """verify: further effort stops at the first verified answer. Others: choose among all copies or restarts."""
 
     @property
     def is_one_pass(self) -> bool:
         """Whether nothing follows the first answer."""
         return self.copies <= 1 and self.nodes < 1 and self.restarts < 1
+
+    @property
+    def selects_among_all(self) -> bool:
+        """Whether all copies or restarts are made at every puzzle, and a selector chooses among their answers."""
+        return self.select != "verify" and not self.is_one_pass
+
+    def tries(self, how: How, seconds: float | None = None) -> AttemptBudget:
+        """The attempts of the stage `copies` or `restarts`. The first is the puzzle itself without noise."""
+        is_copies = how == "copies"
+        count, noise = (self.copies, NO_NOISE) if is_copies else (self.restarts + 1, self.noise)
+        return AttemptBudget(
+            count, self.attempt_steps, self.seed, self.batch_size,
+            copies=is_copies, noise=noise, seconds=seconds,
+        )  # fmt: skip
+
+    @property
+    def attempts_by(self) -> How:
+        """The stage whose attempts a selector chooses among."""
+        return "copies" if self.copies > 1 else "restarts"
 
 
 def effort_of_level(
@@ -92,13 +116,19 @@ def effort_of_level(
     one_pass = Effort(attempt_steps, seed=seed, batch_size=batch_size)
     if not has_rules(domain):
         return one_pass
-    copies = replace(one_pass, copies=1 if arch.is_equivariant else COPIES)
+    copies = replace(one_pass, copies=COPIES if _copies_differ(arch, domain) else 1)
     if level == "low":
         return copies
     is_high = level == "high"
     if can_pin(domain):
         return replace(copies, nodes=NODES_AT_HIGH if is_high else NODES)
     return replace(copies, restarts=(4 if is_high else 1) * RESTARTS)
+
+
+def _copies_differ(arch: ArchConfig, domain: Domain) -> bool:
+    """Whether a model can give augmented copies of a puzzle different answers."""
+    has_symmetries = domain.name != OWN_PUZZLES or bool(getattr(domain, "symmetries", ()))
+    return has_symmetries and not arch.is_equivariant
 
 
 @dataclass(frozen=True)
@@ -118,6 +148,8 @@ class EffortRequest:
     noise_init: float | None = None
     noise: float | None = None
     seconds: float | None = None
+    select: Select | None = None
+    """None: verify where rules exist, else agreement."""
 
     def of(
         self,
@@ -125,11 +157,15 @@ class EffortRequest:
         domain: Domain,
         attempt_steps: int,
         *,
+        pass_steps: int | None = None,
         is_bundled: bool = False,
         seed: int = 0,
         batch_size: int = 256,
     ) -> Effort:
-        """The effort for a model and its domain. Raises ConfigError for a stage that the domain does not support."""
+        """The effort for a model and its domain. Raises ConfigError for a stage that the domain does not support.
+
+        `pass_steps`: what a first answer may take, and so attempts that another selector than verify chooses among.
+        """
         names_stages = any(value is not None for value in (self.copies, self.nodes, self.restarts))
         level = self.level or ("medium" if is_bundled and not names_stages else None)
         effort = Effort(attempt_steps, seed=seed, batch_size=batch_size)
@@ -139,8 +175,9 @@ class EffortRequest:
             from hrm_cli.evaluation.search import cannot_pin
 
             raise ConfigError(f"--search: {cannot_pin(domain)}")
-        if (self.restarts or 0) > 0 and not has_rules(domain):
-            raise ConfigError(f"--restarts: {domain.describe()} has no rules that could verify an answer")
+        select = self._selector(domain)
+        if select != "verify" and pass_steps is not None:
+            effort = replace(effort, attempt_steps=pass_steps)
         noise = NoiseScales(
             effort.noise.initial if self.noise_init is None else self.noise_init,
             effort.noise.step if self.noise is None else self.noise,
@@ -153,7 +190,38 @@ class EffortRequest:
             "seconds": self.seconds,
         }
         chosen = {name: value for name, value in given.items() if value is not None}
-        return replace(effort, noise=noise, rules=self.rules, **chosen)  # type: ignore[arg-type]
+        return replace(effort, noise=noise, rules=self.rules, select=select, **chosen)  # type: ignore[arg-type]
+
+    def _selector(self, domain: Domain) -> Select:
+        """The requested selector, or the default one of the domain. Raises ConfigError if it cannot choose."""
+        if self.select is None and has_rules(domain):
+            return "verify"
+        from hrm_cli.evaluation.selection import check_selection, default_select
+
+        select = self.select or default_select(has_rules=has_rules(domain))
+        own = domain.name == OWN_PUZZLES
+        if select == "verify" and not has_rules(domain):
+            how = "; name a function that verifies them with --check" if own else ""
+            raise ConfigError(
+                f"--select verify: {domain.describe()} has no rules that could verify an answer{how}"
+            )
+        check_selection(self.select, self.copies, self.restarts, has_others=bool(self.level or self.nodes))
+        if select == "verify":
+            return select
+        if (self.copies or 1) > 1 and (self.restarts or 0) > 0:
+            raise ConfigError(
+                "--attempts and --restarts: without rules, choose among one kind of attempts; omit one"
+            )
+        if (self.copies or 1) > 1 and own and not getattr(domain, "symmetries", ()):
+            raise ConfigError(
+                f"--attempts {self.copies}: {domain.describe()} claims no symmetries, so that all copies would be the "
+                f"puzzle itself; --restarts {self.copies - 1 if self.copies else 0} starts it from different states"
+            )
+        if self.seconds is not None:
+            raise ConfigError(
+                "--max-seconds: a selector chooses among all attempts; omit it, or make fewer attempts"
+            )
+        return select
 
 
 @dataclass(frozen=True)
@@ -183,6 +251,13 @@ class Outcome:
     """The puzzle with its pins, `[S]`, if search found the answer."""
     work: int = 0
     """Total ACT steps of all stages, without the first pass."""
+    agreeing: int = 1
+    """Number of attempts that gave this answer, if a selector chose among all attempts."""
+
+    def describe(self) -> str:
+        """`8 attempts and 64 search nodes`."""
+        counts = ((self.attempts, "attempts"), (self.nodes, "search nodes"))
+        return " and ".join(f"{count:,} {what}" for count, what in counts if count)
 
     def then(self, later: Outcome) -> Outcome:
         """Merges this outcome with that of a later stage and adds up their costs."""
@@ -269,20 +344,11 @@ class _Stages:
         return [(how, stage) for how, stage, is_wanted in stages if is_wanted]
 
     def _copies(self, rows: NDArray[np.int64], seconds: float | None) -> Iterator[tuple[int, Outcome]]:
-        effort = self.effort
-        tries = AttemptBudget(
-            effort.copies, effort.attempt_steps, effort.seed, effort.batch_size, seconds=seconds
-        )
-        return self._tries("copies", rows, tries)
+        return self._tries("copies", rows, self.effort.tries("copies", seconds))
 
     def _restarts(self, rows: NDArray[np.int64], seconds: float | None) -> Iterator[tuple[int, Outcome]]:
-        effort = self.effort
         # The first restart is the puzzle itself, without noise but with more steps.
-        tries = AttemptBudget(
-            effort.restarts + 1, effort.attempt_steps, effort.seed, effort.batch_size,
-            copies=False, noise=effort.noise, seconds=seconds,
-        )  # fmt: skip
-        return self._tries("restarts", rows, tries)
+        return self._tries("restarts", rows, self.effort.tries("restarts", seconds))
 
     def _tries(
         self, how: How, rows: NDArray[np.int64], tries: AttemptBudget

@@ -129,6 +129,9 @@ class Answers:
     """`[b]`"""
     examples: NDArray[np.int64]
     """Index of each row's example, `[b]`."""
+    confidence: NDArray[np.float32] | None = None
+    """As in `hrm_cli.models.inference.Opinions`, if requested, `[b]`; `residual` likewise."""
+    residual: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -229,15 +232,16 @@ def evaluate(
     on_answers: Callable[[Answers], None] | None = None,
     depths: Sequence[int] = (),
     among: NDArray[np.int64] | None = None,
+    with_opinions: bool = False,
     world: World = ALONE,
 ) -> Evaluation:
     """Runs every example of the split until it halts. `progress` receives the number of finished puzzles.
 
     `batches` replaces the split's own examples. `among` `[n]` are the indices of the examples to use. `on_answers`
-    receives every row's answer when it finishes. For each maximum number of steps in `depths` (up to the configured
-    one), accuracy is reported too; 1, 2, 4, … are always compared, to find drift. The ranks of `world` share the
-    examples, and every rank returns the figures of all examples. Raises DatasetError if the dataset does not fit the
-    model.
+    receives every row's answer when it finishes; `with_opinions`: with its confidence and residual. For each maximum
+    number of steps in `depths` (up to the configured one), accuracy is reported too; 1, 2, 4, … are always compared,
+    to find drift. The ranks of `world` share the examples, and every rank returns the figures of all examples. Raises
+    DatasetError if the dataset does not fit the model.
     """
     check_fit(model, dataset)
     max_steps = config.max_steps or model.arch.halt_max_steps
@@ -259,6 +263,7 @@ def evaluate(
         adaptive=config.halt == "adaptive",
         capacity=capacity,
         watch=curve.unfinished,
+        with_opinions=with_opinions,
     ):
         result = compare(done.predictions, done.puzzles.labels)
         numbers = done.numbers.cpu().numpy()
@@ -312,6 +317,8 @@ def _answers(done: Finished, numbers: NDArray[np.int64]) -> Answers:
         done.predictions.cpu().numpy(),
         done.q_halt.float().cpu().numpy(),
         numbers,
+        None if done.opinions is None else done.opinions.confidence.cpu().numpy(),
+        None if done.opinions is None else done.opinions.residual.float().cpu().numpy(),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +23,17 @@ from hrm_cli.evaluation.attempts import default_attempt_steps
 from hrm_cli.evaluation.baselines import Baseline, measure_baselines, measure_output_baselines
 from hrm_cli.evaluation.effort import EffortRequest, How
 from hrm_cli.evaluation.evaluate import check_fit, evaluate, sample_examples
-from hrm_cli.evaluation.request import EvalRequest, check_selection
+from hrm_cli.evaluation.request import EvalRequest
 from hrm_cli.evaluation.results import BaselineMeasurement, Measurement, Sample
-from hrm_cli.evaluation.selecting import attempt_budget, evaluate_selected, selection_domain
+from hrm_cli.evaluation.selecting import compare_votes, evaluate_selected, is_without_rules, selection_domain
+from hrm_cli.evaluation.selection import check_selection, default_select
 from hrm_cli.files import whole_file
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.compiling import compile_inference
 from hrm_cli.models.device import resolve_device
 from hrm_cli.models.out_of_memory import memory_errors_reported
 from hrm_cli.printable import counted
+from hrm_cli.puzzles.arc.domain import NO_RULES
 from hrm_cli.puzzles.domain import parse_domain
 from hrm_cli.reporting import Reporter, Silent, stages
 
@@ -54,10 +57,13 @@ def measure(
     folder = Path(request.data or own_dataset(card.path, card.preset.data.path))
     dataset = Dataset.open(folder, request.split, check_tokens=world.is_first)
     votes = is_arc(dataset) and request.split == "test"
-    check_selection(request)
-    if request.select is not None and (votes or world.size > 1):
-        why = "the copies of ARC tasks vote" if votes else "only in one process"
-        raise ConfigError(f"--select: {why}; omit it")
+    if (
+        request.select is None
+        and is_without_rules(dataset)
+        and (request.restarts or (request.attempts or 1) > 1)
+    ):
+        request = replace(request, select=default_select(has_rules=False))
+    _check_select(request, votes=votes, world=world)
     is_bundled = str(checkpoint).startswith(SCHEME) and not votes
     names_stages = any(value is not None for value in (request.effort, request.search, request.restarts))
     tried = request.attempts
@@ -65,7 +71,7 @@ def measure(
         tried = default_attempts(card.preset.arch, is_bundled=is_bundled)
     effort_request = EffortRequest(
         request.effort, tried, request.search, request.search_steps, request.search_rules,
-        request.restarts, request.noise_init, request.noise, request.seconds,
+        request.restarts, request.noise_init, request.noise, request.seconds, request.select,
     )  # fmt: skip
     if request.sample is not None and request.max_puzzles is not None:
         raise ConfigError("--sample and --max-puzzles: both choose some of the puzzles; omit one of them")
@@ -89,7 +95,7 @@ def measure(
     check_fit(model, dataset)
     if request.ablate_puzzle_id:
         _ablate_puzzle_ids(model, card.path)
-    voting = Voting.of(dataset) if votes else None
+    voting = Voting.of(dataset, request.select or "agreement") if votes else None
     rows = dataset.num_examples if voting is None else voting.rows()
     rows = min(rows, config.max_puzzles or rows) if among is None else len(among)
     compile_inference(model, request.compile, rows // world.size)
@@ -136,23 +142,28 @@ def measure(
                 world=world,
             )
         else:
-            result = voting.run(model, config, progress=finished, world=world)
+            result = voting.run(
+                model, config, progress=finished, with_opinions=request.select is not None, world=world
+            )
         selected = None
-        if request.select is not None:
+        if request.select is not None and voting is None:
 
             def gathered(count: int) -> None:
                 report("attempts", count, rows)
 
+            domain = selection_domain(dataset)
+            effort = effort_request.of(
+                model.arch, domain, max_steps,
+                seed=request.seed, batch_size=config.batch_size,
+            )  # fmt: skip
             selected = evaluate_selected(
-                model, dataset, selection_domain(dataset, request.select),
-                attempt_budget(
-                    request, effort_request, request.max_steps or default_attempt_steps(max_steps), config.batch_size
-                ),
-                request.select, among=among, limit=config.max_puzzles, progress=gathered,
+                model, dataset, domain, effort.tries(effort.attempts_by), effort.select,
+                among=among, limit=config.max_puzzles, progress=gathered,
             )  # fmt: skip
     arc, tasks = None, 0
     if voting is not None and world.is_first:
         arc, tasks = _voted(voting, submission_file)
+        selected = None if request.select is None else compare_votes(voting)
     baselines: Mapping[str, Baseline] = {}
     if result.puzzles and world.is_first:
         baselines = measure_baselines(dataset, limit=config.max_puzzles, among=among)
@@ -207,6 +218,24 @@ def _ablate_puzzle_ids(model: ACTModel, path: Path) -> None:
             f"--ablate-puzzle-id: {path} has {lacks}, so there is nothing to replace; omit the option"
         )
     table.ablate()
+
+
+def _check_select(request: EvalRequest, *, votes: bool, world: World) -> None:
+    """Raises ConfigError if there is nothing that `request.select` could choose among."""
+    if request.select is None:
+        return
+    if world.size > 1:
+        raise ConfigError("--select: only in one process; omit it")
+    if not votes:
+        others = bool(request.effort or request.search)
+        check_selection(request.select, request.attempts, request.restarts, has_others=others)
+    elif request.select == "verify":
+        raise ConfigError(f"--select verify: {NO_RULES}; agreement is the default")
+    elif request.restarts or (request.attempts or 1) > 1 or request.effort or request.search:
+        raise ConfigError(
+            "--select: for ARC tasks it chooses among their augmented copies; omit --restarts, --attempts, "
+            "--effort and --search"
+        )
 
 
 def _voted(voting: Voting, file: Path | None) -> tuple[dict[str, float], int]:

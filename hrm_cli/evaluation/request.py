@@ -43,17 +43,6 @@ class EvalRequest:
     """Make all `attempts` or `restarts` at every puzzle, and let this selector choose the answer."""
 
 
-def check_selection(request: EvalRequest) -> None:
-    """Raises ConfigError unless there is exactly one kind of attempts to select from."""
-    if request.select is None:
-        return
-    if request.effort is not None or request.search:
-        raise ConfigError("--select: chooses among --restarts or --attempts; omit --effort and --search")
-    copies, starts = request.attempts or 1, request.restarts or 0
-    if (copies > 1) == (starts > 0):
-        raise ConfigError("--select: needs attempts to choose among: add either --restarts K or --attempts K")
-
-
 def parse_depths(text: str | None) -> tuple[int, ...]:
     """`16,64,256` as numbers in ascending order; empty for None. Raises ConfigError."""
     if text is None:

@@ -16,17 +16,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hrm_cli.evaluation.attempts import AttemptBudget, Copies, NoisyReasoner, has_rules
-from hrm_cli.evaluation.selection import SELECTORS, Candidate, Select
+from hrm_cli.evaluation.attempts import (
+    Attempt,
+    AttemptBudget,
+    AttemptsStep,
+    Copies,
+    Reasoner,
+    Watch,
+    has_rules,
+)
+from hrm_cli.evaluation.effort import Effort, Outcome
+from hrm_cli.evaluation.selection import SELECTORS, Candidate, Select, agreeing, choose
 from hrm_cli.models.act import InferenceStep
-from hrm_cli.models.core import relative_change
+from hrm_cli.models.inference import Opinions
 from hrm_cli.puzzles.domain import BulkDomain, Domain, Tokens
 
 """Default standard deviation of the noise on initial states: equal to that of the states themselves."""
 
 
 def gather_candidates(
-    model: NoisyReasoner,
+    model: Reasoner,
     domain: Domain,
     puzzles: Tokens,
     budget: AttemptBudget,
@@ -34,11 +43,12 @@ def gather_candidates(
     *,
     adaptive: bool = True,
     puzzle_identifiers: NDArray[np.int32] | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[tuple[int, list[Candidate]]]:
     """Every attempt's last answer to each of `puzzles` `[n, S]` with its index, in the order of the attempts.
 
     With `adaptive` an attempt ends when the model halts it. A puzzle's attempts depend only on the seed and on its
-    number in `streams`, not on the other puzzles.
+    number in `streams`, not on the other puzzles. `watch` receives the answers after every step.
     """
     together = max(1, budget.batch_size // budget.count)
     for start in range(0, len(puzzles), together):
@@ -48,17 +58,24 @@ def gather_candidates(
         back = copies.symmetries.inverse()
         for step in copies.begin(model, puzzles, budget, streams, puzzle_identifiers, adaptive=adaptive):
             ended = step.finished.cpu().numpy()
-            if not ended.any():
+            wanted = ended if watch is None else np.ones_like(ended)
+            if not wanted.any():
                 continue
-            mine = step.rows.cpu().numpy()[ended]
+            mine = step.rows.cpu().numpy()[wanted]
+            answers = back[mine].apply(step.predictions.cpu().numpy().astype(puzzles.dtype)[wanted])
+            if watch is not None:
+                values = step.q_halt.float().cpu().numpy()
+                watch(AttemptsStep(step.step, copies.puzzles[mine], copies.attempts[mine], answers, values))
+                mine, answers = mine[ended], answers[ended]
             owners = copies.puzzles[mine]
-            answers = back[mine].apply(step.predictions.cpu().numpy().astype(np.uint8)[ended])
+            if not len(mine):
+                continue
             violations = (
                 cast(BulkDomain, domain).violations(puzzles[owners], answers).tolist()
                 if has_rules(domain)
                 else [None] * len(mine)
             )
-            q_halt, confidence, residual = _selection_features(step, ended)
+            q_halt, confidence, residual = opinions_of(step, ended)
             for place, owner in enumerate(owners.tolist()):
                 candidate = Candidate(
                     tokens=answers[place],
@@ -74,7 +91,7 @@ def gather_candidates(
             yield row, sorted(found[row], key=lambda one: one.attempt)
 
 
-def _selection_features(
+def opinions_of(
     step: InferenceStep, ended: NDArray[np.bool_]
 ) -> tuple[list[float], list[float], list[float]]:
     """Halt value, confidence and residual of each row that ended."""
@@ -82,9 +99,41 @@ def _selection_features(
     assert step.logits is not None
     assert step.carry is not None
     assert step.before is not None
-    confidence = step.logits[rows].float().log_softmax(-1).amax(-1).mean(-1)
-    residual = relative_change(step.before.z_H[rows], step.carry.z_H[rows])
-    return step.q_halt[rows].tolist(), confidence.tolist(), residual.tolist()
+    found = Opinions.of(step.logits, step.before, step.carry, rows)
+    return step.q_halt[rows].tolist(), found.confidence.tolist(), found.residual.tolist()
+
+
+def select_among_all(
+    model: Reasoner,
+    domain: Domain,
+    puzzles: Tokens,
+    effort: Effort,
+    streams: Sequence[int],
+    *,
+    adaptive: bool = True,
+    watch: Watch | None = None,
+) -> Iterator[tuple[int, Attempt, Outcome]]:
+    """Makes all copies or restarts of `effort` at each of `puzzles` `[n, S]`, and lets its selector choose.
+
+    Yields the index, the answer of the first attempt, which is the puzzle itself without noise, and the chosen answer.
+    Without rules an answer has no violations.
+    """
+    how = effort.attempts_by
+    gathered = gather_candidates(
+        model, domain, puzzles, effort.tries(how), streams, adaptive=adaptive, watch=watch
+    )
+    for index, candidates in gathered:
+        place = choose(candidates, effort.select)
+        first, best = _as_try(candidates[0]), _as_try(candidates[place])
+        work = sum(one.steps for one in candidates) - first.steps
+        yield index, first, Outcome(
+            best.tokens, best.violations, how, best.steps, best.q_halt, best.attempt, len(candidates),
+            work=work, agreeing=agreeing(candidates, place),
+        )  # fmt: skip
+
+
+def _as_try(one: Candidate) -> Attempt:
+    return Attempt(one.tokens, one.violations or 0, one.q_halt, one.steps, one.attempt)
 
 
 @dataclass
@@ -102,11 +151,14 @@ class SelectorFigures:
         """Compares the choices of all selectors with the correct answers `[n, S]`; uses rules where they exist."""
         figures = cls()
         for index, candidates in gathered:
-            right = [bool((one.tokens == labels[index]).all()) for one in candidates]
-            figures.puzzles += 1
-            figures.among += any(right)
-            knows_rules = all(one.violations is not None for one in candidates)
-            for name, selector in SELECTORS.items():
-                if knows_rules or name != "verify":
-                    figures.chosen[name] = figures.chosen.get(name, 0) + right[selector(candidates)]
+            figures.add(candidates, [bool((one.tokens == labels[index]).all()) for one in candidates])
         return figures
+
+    def add(self, candidates: Sequence[Candidate], right: Sequence[bool]) -> None:
+        """Counts the choices of all selectors for one puzzle, of whose candidates some are `right`."""
+        self.puzzles += 1
+        self.among += any(right)
+        knows_rules = all(one.violations is not None for one in candidates)
+        for select in SELECTORS:
+            if knows_rules or select != "verify":
+                self.chosen[select] = self.chosen.get(select, 0) + right[choose(candidates, select)]

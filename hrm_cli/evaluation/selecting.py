@@ -16,16 +16,14 @@ from numpy.typing import NDArray
 from hrm_cli.data.batches import evaluation_batches
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IGNORED_LABEL
+from hrm_cli.evaluation.arc_voting import Voting, pass_at, read_test_tasks
 from hrm_cli.evaluation.attempted import dataset_domain
 from hrm_cli.evaluation.attempts import AttemptBudget
-from hrm_cli.evaluation.effort import EffortRequest
-from hrm_cli.evaluation.request import EvalRequest
-from hrm_cli.evaluation.restarts import gather_candidates
-from hrm_cli.evaluation.selection import SELECTORS, Select
+from hrm_cli.evaluation.restarts import SelectorFigures, gather_candidates
+from hrm_cli.evaluation.selection import Select
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.inference import FixedModel
-from hrm_cli.models.noise import NO_NOISE, NOISE_INIT, NoiseScales
-from hrm_cli.puzzles.domain import Domain, make_domain
+from hrm_cli.puzzles.domain import OWN_PUZZLES, Domain, make_domain
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class SelectedEvaluation:
     puzzles: int
     among: float
     """Fraction of puzzles with the correct answer among their candidates."""
-    by_selector: Mapping[str, float] = field(default_factory=dict)
-    """Exact accuracy by selector; without `verify` if the domain has no rules."""
+    by_selector: Mapping[Select, float] = field(default_factory=dict)
+    """Exact accuracy by selector; without `verify` where the domain has no rules."""
     seconds: float = 0.0
 
     @property
@@ -73,15 +71,14 @@ def evaluate_selected(
 ) -> SelectedEvaluation:
     """Makes all attempts at every puzzle with an answer, and compares the choice of each selector with the dataset."""
     fixed, started = FixedModel(model), time.perf_counter()
-    puzzles = reachable = 0
-    chosen: dict[str, int] = {}
+    figures = SelectorFigures()
     for batch in evaluation_batches(dataset, budget.batch_size, limit=limit, among=among):
         labeled = batch.labels != IGNORED_LABEL
         rows = np.flatnonzero(labeled.any(axis=1))
         gathered = gather_candidates(
             fixed,
             domain,
-            batch.inputs[rows].astype(np.uint8),
+            batch.inputs[rows].astype(getattr(domain, "token_type", np.uint8)),
             budget,
             batch.examples[rows].tolist(),
             puzzle_identifiers=batch.puzzle_identifiers[rows],
@@ -90,38 +87,36 @@ def evaluate_selected(
             row = rows[index]
             wanted = batch.labels[row][labeled[row]]
             right = [bool((one.tokens[labeled[row]] == wanted).all()) for one in candidates]
-            puzzles += 1
-            reachable += any(right)
-            knows_rules = all(one.violations is not None for one in candidates)
-            for name, selector in SELECTORS.items():
-                if knows_rules or name != "verify":
-                    chosen[name] = chosen.get(name, 0) + right[selector(candidates)]
+            figures.add(candidates, right)
         if progress is not None:
-            progress(puzzles)
-    total = max(puzzles, 1)
-    by_selector = {name: count / total for name, count in chosen.items()}
+            progress(figures.puzzles)
+    total = max(figures.puzzles, 1)
+    by_selector = {name: count / total for name, count in figures.chosen.items()}
+    seconds = time.perf_counter() - started
     return SelectedEvaluation(
-        select, budget.count, puzzles, reachable / total, by_selector, time.perf_counter() - started
+        select, budget.count, figures.puzzles, figures.among / total, by_selector, seconds
     )
 
 
-def selection_domain(dataset: Dataset, select: str) -> Domain:
-    """The domain of a dataset. Raises DatasetError if it is unknown, ConfigError if `verify` has no rules to use."""
+def compare_votes(voting: Voting) -> SelectedEvaluation:
+    """How often each selector ranks the correct answer first among the copies of ARC tasks: pass@1, mean over tasks."""
+    votes, tasks = voting.votes, read_test_tasks(voting.dataset)
+    known = sum(all(pair.output is not None for pair in task.test) for task in tasks)
+    most = max(votes.most(), 1)
+    by_selector: dict[Select, float] = {
+        select: pass_at(votes, tasks, (1,), select).get(1, 0.0) for select in votes.selectors()
+    }
+    among = pass_at(votes, tasks, (most,)).get(most, 0.0)
+    return SelectedEvaluation(votes.select, votes.most(), known, among, by_selector)
+
+
+def selection_domain(dataset: Dataset) -> Domain:
+    """The domain of a dataset, with or without rules. Raises DatasetError or ConfigError if it is unknown."""
     facts = dict(dataset.metadata.domain or {})
     name = facts.pop("name", None)
-    if name is None or select == "verify":
-        return dataset_domain(dataset)
-    return make_domain(str(name), **facts)
+    return dataset_domain(dataset) if name is None else make_domain(str(name), **facts)
 
 
-def attempt_budget(
-    request: EvalRequest, asked: EffortRequest, max_steps: int, batch_size: int
-) -> AttemptBudget:
-    """The attempts to select from: augmented copies, or the puzzle itself with noise from the second start on."""
-    copies = request.restarts is None
-    noise = NO_NOISE
-    if not copies:
-        initial = NOISE_INIT if asked.noise_init is None else asked.noise_init
-        noise = NoiseScales(initial=initial, step=asked.noise or 0.0)
-    count = (request.attempts or 1) if copies else (request.restarts or 0) + 1
-    return AttemptBudget(count, max_steps, request.seed, batch_size, copies=copies, noise=noise)
+def is_without_rules(dataset: Dataset) -> bool:
+    """Whether a dataset holds own puzzles, whose answers no rules can verify."""
+    return (dataset.metadata.domain or {}).get("name") == OWN_PUZZLES

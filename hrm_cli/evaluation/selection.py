@@ -8,12 +8,13 @@ Letters in shapes: S tokens of a puzzle.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
+from hrm_cli.errors import ConfigError
 from hrm_cli.puzzles.domain import Tokens
 
 Select = Literal["verify", "confidence", "q_halt", "residual", "agreement"]
@@ -42,6 +43,9 @@ class Candidate:
 _ONE = 2**60
 """Fixed-point scale: probabilities are summed as integers, so the sum does not depend on the order."""
 
+Scores = Mapping[Select, tuple[float, ...]]
+"""The score that a vote has for each selector except agreement; the highest is best."""
+
 
 @dataclass
 class Tally:
@@ -52,16 +56,29 @@ class Tally:
     """Sum of the voters' probabilities, in parts of `_ONE`."""
     first: int = 2**62
     """Index of the first vote among all votes."""
+    best: dict[Select, tuple[tuple[float, ...], int]] = field(default_factory=dict)
+    """For each selector the highest score of a vote, and the index of the first vote that has it."""
 
-    def vote(self, probability: float, place: int) -> None:
+    def vote(self, probability: float, place: int, scores: Scores | None = None) -> None:
         """Adds one vote with the probability, 0..1, that the voter assigns to the answer."""
-        self.add(1, round(probability * _ONE), place)
+        best = {select: (score, place) for select, score in (scores or {}).items()}
+        self.add(1, round(probability * _ONE), place, best)
 
-    def add(self, votes: int, probability: int, first: int) -> None:
+    def add(
+        self,
+        votes: int,
+        probability: int,
+        first: int,
+        best: Mapping[Select, tuple[tuple[float, ...], int]] | None = None,
+    ) -> None:
         """Adds another tally of the same answer."""
         self.votes += votes
         self.probability += probability
         self.first = min(self.first, first)
+        for select, (score, place) in (best or {}).items():
+            known = self.best.get(select)
+            if known is None or (score, -place) > (known[0], -known[1]):
+                self.best[select] = score, place
 
     @property
     def confidence(self) -> float:
@@ -69,52 +86,62 @@ class Tally:
         return self.probability / (self.votes * _ONE)
 
 
-def ranked(tallies: Mapping[bytes, Tally]) -> list[tuple[bytes, Tally]]:
-    """Answers best first: by votes, then by mean probability, then by the first vote."""
-    return sorted(tallies.items(), key=lambda item: (-item[1].votes, -item[1].confidence, item[1].first))
+def ranked(tallies: Mapping[bytes, Tally], select: Select = "agreement") -> list[tuple[bytes, Tally]]:
+    """Answers best first, by a selector.
+
+    Agreement: by votes, then by mean probability, then by the first vote. The others: by the highest score of a vote,
+    then by the first vote that has it.
+    """
+    if select == "agreement":
+        return sorted(tallies.items(), key=lambda item: (-item[1].votes, -item[1].confidence, item[1].first))
+
+    def key(item: tuple[bytes, Tally]) -> tuple[tuple[float, ...], int]:
+        score, place = item[1].best[select]
+        return tuple(-value for value in score), place
+
+    return sorted(tallies.items(), key=key)
 
 
-def by_rules(candidates: Sequence[Candidate]) -> int:
-    """The answer with the fewest violations (0 if verified); ties: the greatest halt value."""
-    if any(candidate.violations is None for candidate in candidates):
+def scores_of(
+    violations: int | None, q_halt: float, confidence: float | None, residual: float | None
+) -> dict[Select, tuple[float, ...]]:
+    """The scores of an answer by selector: fewest violations, then the greatest halt value; greatest confidence;
+    greatest halt value; smallest residual. None: unknown."""
+    scores: dict[Select, tuple[float, ...]] = {"q_halt": (_number(q_halt),)}
+    if violations is not None:
+        scores["verify"] = (-float(violations), _number(q_halt))
+    if confidence is not None:
+        scores["confidence"] = (_number(confidence),)
+    if residual is not None:
+        scores["residual"] = (_number(-residual),)
+    return scores
+
+
+def choose(candidates: Sequence[Candidate], select: Select) -> int:
+    """The index of the candidate that a selector chooses.
+
+    `verify`: the answer with the fewest rule violations, ties by the greatest halt value. `confidence`: the highest
+    mean log-probability. `q_halt`: the greatest halt value. `residual`: the smallest change in the last step, which
+    says something only of models trained with random initial states. `agreement`: the answer that most attempts gave,
+    ties by mean probability; of its attempts the most confident one.
+    """
+    if select == "verify" and any(candidate.violations is None for candidate in candidates):
         raise ValueError("answers without rules cannot be verified")
-    return _best([(-_number(float(one.violations or 0)), _number(one.q_halt)) for one in candidates])
-
-
-def by_confidence(candidates: Sequence[Candidate]) -> int:
-    """The answer with the highest mean log-probability."""
-    return _best([(_number(one.confidence),) for one in candidates])
-
-
-def by_q_halt(candidates: Sequence[Candidate]) -> int:
-    """The answer with the greatest halt value."""
-    return _best([(_number(one.q_halt),) for one in candidates])
-
-
-def by_residual(candidates: Sequence[Candidate]) -> int:
-    """The answer with the smallest state residual. Valid only for models trained with random initial states."""
-    return _best([(_number(-one.residual),) for one in candidates])
-
-
-def by_agreement(candidates: Sequence[Candidate]) -> int:
-    """The answer that most attempts gave; ties: the one with the most confident attempt."""
     tallies: dict[bytes, Tally] = {}
     for place, one in enumerate(candidates):
-        confidence = _number(one.confidence)
-        tallies.setdefault(one.tokens.tobytes(), Tally()).vote(math.exp(confidence), place)
-    winner = np.frombuffer(ranked(tallies)[0][0], np.uint8)
-    chosen = [index for index, one in enumerate(candidates) if np.array_equal(one.tokens, winner)]
-    return chosen[_best([(_number(candidates[index].confidence),) for index in chosen])]
+        scores = scores_of(one.violations, one.q_halt, one.confidence, one.residual)
+        probability = math.exp(_number(one.confidence))
+        tallies.setdefault(one.tokens.tobytes(), Tally()).vote(probability, place, scores)
+    winner = ranked(tallies, select)[0][1]
+    return winner.best["confidence" if select == "agreement" else select][1]
 
 
-SELECTORS: Mapping[Select, Callable[[Sequence[Candidate]], int]] = {
-    "verify": by_rules,
-    "confidence": by_confidence,
-    "q_halt": by_q_halt,
-    "residual": by_residual,
-    "agreement": by_agreement,
-}
-"""Each selector returns the index of the chosen candidate; the first on ties."""
+def agreeing(candidates: Sequence[Candidate], chosen: int) -> int:
+    """The number of candidates with the same answer as `chosen`, itself included."""
+    return sum(np.array_equal(one.tokens, candidates[chosen].tokens) for one in candidates)
+
+
+SELECTORS: tuple[Select, ...] = ("verify", "confidence", "q_halt", "residual", "agreement")
 
 
 def default_select(*, has_rules: bool) -> Select:
@@ -122,8 +149,20 @@ def default_select(*, has_rules: bool) -> Select:
     return "verify" if has_rules else "agreement"
 
 
-def _best(keys: Sequence[tuple[float, ...]]) -> int:
-    return max(range(len(keys)), key=lambda index: (keys[index], -index))
+def check_selection(
+    select: str | None, attempts: int | None, restarts: int | None, *, has_others: bool
+) -> None:
+    """Raises ConfigError unless there is exactly one kind of attempts to select from.
+
+    `has_others`: whether an effort level or a search is requested too.
+    """
+    if select is None:
+        return
+    if has_others:
+        raise ConfigError("--select: chooses among --restarts or --attempts; omit --effort and --search")
+    copies, starts = attempts or 1, restarts or 0
+    if (copies > 1) == (starts > 0):
+        raise ConfigError("--select: needs attempts to choose among: add either --restarts K or --attempts K")
 
 
 def _number(value: float) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hrm_cli.models.act import ACTModel, InferenceStep, PuzzleBatch
-from hrm_cli.models.core import CoreOutput, InnerCarry
+from hrm_cli.models.core import CoreOutput, InnerCarry, relative_change
 from hrm_cli.models.noise import RowNoise
 
 
@@ -50,6 +50,22 @@ class FixedModel:
 
 
 @dataclass
+class Opinions:
+    """What else a model shows of its answers, for selection among several."""
+
+    confidence: Tensor
+    """Mean log-probability of the tokens of each answer, `[b]`; 0 at best."""
+    residual: Tensor
+    """How much the last step changed the slow state: ‖after − before‖ ÷ ‖after‖, `[b]`."""
+
+    @classmethod
+    def of(cls, logits: Tensor, before: InnerCarry, after: InnerCarry, rows: Tensor) -> Opinions:
+        """Those of `rows` (indices) of a step's logits `[B, S, V]` and states."""
+        confidence = logits[rows].float().log_softmax(-1).amax(-1).mean(-1)
+        return cls(confidence, relative_change(before.z_H[rows], after.z_H[rows]))
+
+
+@dataclass
 class Finished:
     """Finished puzzles and their answers."""
 
@@ -62,6 +78,8 @@ class Finished:
     """`[b]` float32"""
     steps: Tensor
     """ACT steps that each puzzle took, `[b]` int64."""
+    opinions: Opinions | None = None
+    """If requested."""
 
 
 class ActiveRows:
@@ -108,6 +126,10 @@ class ActiveRows:
                 self._puzzle_rows = torch.cat((self._puzzle_rows, embeddings))
         self._count += len(numbers)
 
+    def states(self) -> InnerCarry:
+        """The present states."""
+        return self._carry
+
     def step(self) -> CoreOutput:
         """Takes one ACT step on every row."""
         self._carry, out = self._model.core(
@@ -136,12 +158,14 @@ def infer_stream(
     adaptive: bool,
     capacity: int,
     watch: Watch | None = None,
+    with_opinions: bool = False,
 ) -> Iterator[Finished]:
     """Yields answers to all puzzles of `portions` (puzzles and their numbers `[n]`), in the order they finish.
 
     A portion is added once all of it fits into `capacity` rows, or if no row is active. A puzzle finishes after
     `max_steps` ACT steps or, with `adaptive`, when the core halts it.
     `watch` is called after every step with the rows, the model's outputs, and a mask of finished rows, `[b]` bool.
+    `with_opinions`: `Finished.opinions` are computed too.
     """
     running = ActiveRows(model)
     waiting = iter(portions)
@@ -150,6 +174,7 @@ def infer_stream(
         while portion is not None and (not len(running) or len(running) + len(portion[1]) <= capacity):
             running.add(*portion)
             portion = next(waiting, None)
+        before = running.states() if with_opinions else None
         out = running.step()
         assert out.logits is not None
         done = running.steps >= max_steps
@@ -166,5 +191,6 @@ def infer_stream(
             out.logits[leaving].argmax(-1),
             out.q_halt[leaving],
             running.steps[leaving],
+            None if before is None else Opinions.of(out.logits, before, running.states(), leaving),
         )
         running.keep((~done).nonzero().squeeze(-1))

@@ -13,7 +13,7 @@ import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +127,24 @@ class TokenSymmetries:
             raise ValueError(f"token {wrong} in a vocabulary of {self.tokens.shape[1]}")
         return moved
 
+    def identity(self) -> TokenSymmetries:
+        """The identity of the same group."""
+        size, vocabulary = self.cells.shape[1], self.tokens.shape[1]
+        cells, tokens = np.arange(size, dtype=np.int32), np.arange(vocabulary, dtype=self.tokens.dtype)
+        return TokenSymmetries(cells[None], tokens[None])
+
+    def joined(self, others: Sequence[TokenSymmetries]) -> TokenSymmetries:
+        """These symmetries, followed by others."""
+        every = (self, *others)
+        return TokenSymmetries(
+            np.concatenate([one.cells for one in every]), np.concatenate([one.tokens for one in every])
+        )
+
+    def names(self) -> list[bytes]:
+        """A key for each symmetry; equal keys mean equal symmetries."""
+        cells = self.cells.astype(np.int32)
+        return [cell.tobytes() + token.tobytes() for cell, token in zip(cells, self.tokens, strict=True)]
+
     def inverse(self) -> TokenSymmetries:
         """The inverse symmetries."""
         return TokenSymmetries(
@@ -139,6 +157,29 @@ class TokenSymmetries:
             np.take_along_axis(first.cells, self.cells, axis=1),
             np.take_along_axis(self.tokens, first.tokens.astype(np.intp), axis=1),
         )
+
+
+class Symmetries(Protocol):
+    """n symmetries of puzzles and answers, as copies of a puzzle at inference need them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: NDArray[Any]) -> Self: ...
+
+    def apply(self, tokens: Tokens) -> Tokens:
+        """The copies of puzzles `[n, S]`; of the inverse, answers mapped back."""
+
+    def inverse(self) -> Self:
+        """The inverse symmetries."""
+
+    def identity(self) -> Self:
+        """The identity of the same group."""
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        """These symmetries, followed by others."""
+
+    def names(self) -> list[bytes]:
+        """A key for each symmetry; equal keys mean equal symmetries."""
 
 
 class Domain(Protocol):

@@ -20,6 +20,8 @@ from hrm_cli.checkpoints.model_files import ModelCard
 from hrm_cli.data.arc.augmentation import Examples
 from hrm_cli.errors import CheckpointError
 from hrm_cli.evaluation.arc_voting import Candidate, Votes, submission
+from hrm_cli.evaluation.restarts import opinions_of
+from hrm_cli.evaluation.selection import Select
 from hrm_cli.models.act import ACTModel
 from hrm_cli.puzzles.arc.domain import NO_RULES, ArcDomain
 from hrm_cli.puzzles.arc.names import unpack_names
@@ -42,6 +44,8 @@ class Effort:
     adaptation: Adaptation | None = None
     trace: bool = False
     """Whether to keep the reasoning steps of the copy with the winning answer."""
+    select: Select = "agreement"
+    """What ranks the answers of the copies."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,7 @@ class ArcSolver:
         local = np.repeat(np.arange(1, len(known.symmetries) + 1), len(examples))
         rows = known.identifiers[local - 1]
         symmetries = ArcSymmetries.identity().followed_by(known.symmetries)
-        votes, longest = Votes(["", *[task] * len(known.symmetries)], symmetries), 0
+        votes, longest = Votes(["", *[task] * len(known.symmetries)], symmetries, effort.select), 0
         recorder = StepRecorder() if effort.trace else None
         for start in range(0, len(tokens), effort.batch_size):
             part = slice(start, start + effort.batch_size)
@@ -197,13 +201,16 @@ class ArcSolver:
                 done = step.rows[step.finished].cpu().numpy()
                 if not len(done):
                     continue
+                q_halt, confidence, residual = map(np.array, opinions_of(step, step.finished.cpu().numpy()))
                 votes.add(
                     local[part][done],
                     tokens[part][done],
                     step.predictions[step.finished].cpu().numpy(),
-                    step.q_halt[step.finished].float().cpu().numpy(),
+                    q_halt,
                     # Break ties in favor of the original task's answer, regardless of which copy halts first.
                     start + done,
+                    confidence=confidence,
+                    residual=residual,
                 )
                 longest = max(longest, step.step)
         return _Vote(votes, len(examples), longest, known.symmetries, recorder)
@@ -265,7 +272,9 @@ def _solution(index: int, facts: _Facts, adaptation: Adaptation | None) -> Solut
     else:
         second = ", but the second candidate equals it" if any(right) else ""
         said = f"differs from the solution in the file{second}"
-    reasons = [said, f"{ranked[0].votes} of {vote.copies} votes"]
+    select = vote.votes.select
+    by = "" if select == "agreement" else f", chosen by {select}"
+    reasons = [said, f"{ranked[0].votes} of {vote.copies} votes{by}"]
     second_answer = ranked[min(1, len(ranked) - 1)].grid
     details: dict[str, Any] = {
         "task": facts.task.name,
@@ -289,6 +298,8 @@ def _solution(index: int, facts: _Facts, adaptation: Adaptation | None) -> Solut
         attempts=vote.copies,
         attempt=vote.copy_of(ranked[0]) + 1,
         how="votes",
+        select=select,
+        agreeing=ranked[0].votes,
         seconds=facts.seconds,
         truth=puzzle.solution,
         trace=vote.trace(ranked[0]),

@@ -16,12 +16,12 @@ from hrm_cli.checkpoints.bundled import SCHEME, model_for
 from hrm_cli.checkpoints.model_files import ModelCard, load_model
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.evaluation.attempts import Reasoner, default_attempt_steps
-from hrm_cli.evaluation.effort import EffortRequest, Progress
+from hrm_cli.evaluation.effort import Effort, EffortRequest, Progress
 from hrm_cli.models.act import ACTModel
 from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable, domain_of_puzzle, make_domain
 from hrm_cli.solving.files import first_puzzle
-from hrm_cli.solving.solution import Solution
-from hrm_cli.solving.solver import solve_puzzles, trained_domain, unreadable
+from hrm_cli.solving.solution import Solution, unreadable
+from hrm_cli.solving.solver import solve_puzzles, trained_domain
 
 Item = Puzzle | Unreadable
 
@@ -64,6 +64,18 @@ class LoadedModel:
         """Whether a puzzle finishes when the model halts it."""
         return (asked.halt or self.card.preset.eval.halt) == "adaptive"
 
+    def effort(self, asked: SolveOptions) -> Effort:
+        """The effort for this model. Raises ConfigError for options that do not fit it."""
+        return asked.effort.of(
+            self.model.arch,
+            self.domain,
+            asked.max_steps or default_attempt_steps(self.steps(asked)),
+            pass_steps=self.steps(asked),
+            is_bundled=self.is_bundled,
+            seed=asked.seed,
+            batch_size=asked.batch_size,
+        )
+
     def solve(
         self,
         items: Iterable[Item],
@@ -81,14 +93,7 @@ class LoadedModel:
             items,
             max_steps=steps,
             adaptive=self.adaptive(asked),
-            effort=asked.effort.of(
-                self.model.arch,
-                self.domain,
-                asked.max_steps or default_attempt_steps(steps),
-                is_bundled=self.is_bundled,
-                seed=asked.seed,
-                batch_size=asked.batch_size,
-            ),
+            effort=self.effort(asked),
             batch_size=asked.batch_size,
             trace=asked.trace,
             progress=progress,

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.printable import shortened
-from hrm_cli.puzzles.domain import Grid, Puzzle, Unreadable
+from hrm_cli.puzzles.domain import Grid, Puzzle, Tokens, Unreadable, Verdict
 from hrm_cli.puzzles.grids.domain import GridsDomain
 from hrm_cli.puzzles.grids.own_code import load_function, reason_of
 from hrm_cli.puzzles.grids.reading import ENDINGS, Columns, Pair, pair_of_line, read_pairs
@@ -20,7 +21,6 @@ from hrm_cli.puzzles.grids.symbols import cells_of_json
 from hrm_cli.puzzles.text_lines import lines as lines_of
 from hrm_cli.solving.files import MOST_DRAWN, answer_files
 from hrm_cli.solving.request import STDIN, SolveRequest, Watcher, standard_input
-from hrm_cli.solving.solution import Solution
 
 if TYPE_CHECKING:
     import torch
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     FindDevice = Callable[[str], torch.device]
 
 Item = Puzzle | Unreadable
-_NO_RULES = (
-    "not for own puzzles: there are no rules that show whether an answer is right, so each gets one pass"
-)
+_MOST_KNOWN = 10_000
 
 
 def solve_own(
@@ -40,48 +38,56 @@ def solve_own(
 
     Raises PuzzleError, ConfigError or CheckpointError.
     """
+    from hrm_cli.evaluation.effort import EffortRequest
     from hrm_cli.models.device import resolve_device
     from hrm_cli.solving.choosing import LoadedModel, SolveOptions
 
     refuse_options(request)
     request.check(has_tasks=False)
-    judge = None if request.check_with is None else OwnCheck.load(request.check_with)
+    check = None if request.check_with is None else OwnCheck.load(request.check_with)
     assert request.checkpoint is not None
     loaded = LoadedModel.load(request.checkpoint, (find_device or resolve_device)(request.device))
     domain = loaded.domain
     assert isinstance(domain, GridsDomain)
+    if check is not None:
+        domain = CheckedGrids.of(domain, check)
+        loaded = replace(loaded, domain=domain)
+    effort = EffortRequest(
+        request.effort, request.attempts, restarts=request.restarts, noise_init=request.noise_init,
+        noise=request.noise, seconds=request.seconds, select=request.select,
+    )  # fmt: skip
+    asked = SolveOptions(request.max_steps, request.halt, effort, request.seed, request.batch_size)
+    loaded.effort(asked)  # options that do not fit the model are refused before the files are read
     items, are_few = counted_ahead(own_puzzles(request.sources, domain, stdin), MOST_DRAWN)
     watcher.begin(are_few=are_few, are_tasks=False)
-    asked = SolveOptions(request.max_steps, request.halt, seed=request.seed, batch_size=request.batch_size)
     with answer_files(request.files, request.output) as write:
-        for answered in loaded.solve(items, asked):
-            solution = answered if judge is None else judge.judged(answered, domain)
+        for solution in loaded.solve(items, asked, progress=watcher.trying):
             write(domain, solution)
             watcher.show(domain, solution)
 
 
 def refuse_options(request: SolveRequest) -> None:
-    """Raises ConfigError for options that need rules or drawings, which own puzzles do not have."""
-    needing_rules = {
-        "--attempts": request.attempts is not None and request.attempts > 1,
-        "--effort": request.effort is not None,
-        "--search": request.search,
-        "--search-steps": request.search_steps,
-        "--search-rules": request.search_rules,
-        "--restarts": request.restarts,
-        "--noise-init": request.noise_init is not None,
-        "--noise": request.noise is not None,
-        "--max-seconds": request.seconds is not None,
+    """Raises ConfigError for options that own puzzles do not support."""
+    no_pins = "not for own puzzles: they have no blank cells that a search could fill in"
+    no_rules = (
+        "not for own puzzles without rules that verify an answer; name a function that does with --check, or choose "
+        "among --restarts K by agreement"
+    )
+    not_yet = "not for own puzzles yet"
+    refused = {
+        "--search": (request.search, no_pins),
+        "--search-steps": (request.search_steps, no_pins),
+        "--search-rules": (request.search_rules, no_pins),
+        "--effort": (request.effort is not None and request.check_with is None, no_rules),
+        "--max-seconds": (request.seconds is not None and request.check_with is None, no_rules),
+        "--trace": (request.trace, not_yet),
+        "--picture": (request.picture, not_yet),
+        "--save-carry": (request.save_carry, not_yet),
+        "--resume-carry": (request.resume_carry, not_yet),
     }
-    others = {
-        "--trace": request.trace,
-        "--picture": request.picture,
-        "--save-carry": request.save_carry,
-        "--resume-carry": request.resume_carry,
-    }
-    for name, value in {**needing_rules, **others}.items():
+    for name, (value, reason) in refused.items():
         if value:
-            raise ConfigError(f"{name}: {_NO_RULES if name in needing_rules else 'not for own puzzles yet'}")
+            raise ConfigError(f"{name}: {reason}")
 
 
 def own_puzzles(
@@ -204,18 +210,50 @@ class OwnCheck:
         """The function that `FILE.py:FUNCTION` names. Raises ConfigError."""
         return cls(text, load_function(text, "--check"))
 
-    def judged(self, solution: Solution, domain: GridsDomain) -> Solution:
-        """Marks an answered puzzle as solved or unsolved. Raises ConfigError if the function fails."""
-        if solution.status != "answered" or solution.puzzle is None or solution.answer is None:
-            return solution
+    def accepts(self, given: list[list[Any]], answer: list[list[Any]]) -> bool:
+        """What the function returns. Raises ConfigError if it fails or returns anything but True or False."""
         try:
-            is_right = self.function(domain.record(solution.puzzle.grid), domain.record(solution.answer))
+            is_right = self.function(given, answer)
         except Exception as error:
-            raise ConfigError(
-                f"--check {self.name}: failed on {solution.where}: {reason_of(error)}"
-            ) from error
+            raise ConfigError(f"--check {self.name}: failed on {given!r:.200}: {reason_of(error)}") from error
         if not isinstance(is_right, bool):
             raise ConfigError(f"--check {self.name}: returned {is_right!r:.40}; True or False is expected")
-        if is_right:
-            return replace(solution, status="solved", verified=True, one_pass=True)
-        return replace(solution, status="unsolved", reason=f"refused by {self.name}")
+        return is_right
+
+
+class CheckedGrids(GridsDomain):
+    """Own puzzles with the user's function as their rules: it verifies answers, as rules verify those of Sudoku."""
+
+    check: OwnCheck
+
+    @classmethod
+    def of(cls, domain: GridsDomain, check: OwnCheck) -> CheckedGrids:
+        """The same puzzles, with rules."""
+        made = cls(**domain.facts())
+        made.check = check
+        made._known = {}
+        return made
+
+    _known: dict[bytes, bool]
+    """What the function returned for the latest puzzles and answers: attempts often give the same answer."""
+
+    def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
+        """Whether the function accepts an answer without a fault. Raises ConfigError if the function fails."""
+        if fault := self.fault(answer):
+            return Verdict(False, fault)
+        key = bytes(str((puzzle.shape, answer.shape)), "ascii") + puzzle.tobytes() + answer.tobytes()
+        if key not in self._known:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = self.check.accepts(self.record(puzzle), self.record(answer))
+        is_right = self._known[key]
+        return Verdict(is_right, "" if is_right else f"refused by {self.check.name}")
+
+    def violations(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
+        """How wrong answers `[n, S]` are: 0 if the function accepts them, 2 if it refuses them, 3 without a grid."""
+        found = []
+        for puzzle, answer in zip(puzzles, answers, strict=True):
+            grid = self.decode(answer)
+            is_right = not self.fault(grid) and self.verify(self.decode_input(puzzle), grid).ok
+            found.append(0 if is_right else 3 if self.fault(grid) else 2)
+        return np.array(found, np.int64)

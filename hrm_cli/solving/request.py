@@ -54,6 +54,8 @@ class SolveRequest:
     noise: float | None = None
     seconds: float | None = None
     """Time limit for all further effort."""
+    select: Literal["verify", "confidence", "q_halt", "residual", "agreement"] | None = None
+    """Selects among the answers of all attempts. None: verify where rules exist, else agreement."""
     check_with: str | None = None
     """`FILE.py:FUNCTION` that judges answers to own puzzles."""
 
@@ -111,6 +113,14 @@ class SolveRequest:
                 raise ConfigError(
                     f"{name}: a saved state belongs to one pass over the original puzzle; omit {name}"
                 )
+        if self.select is not None and (self.save_carry or self.resume_carry):
+            raise ConfigError(
+                "--select: a saved state belongs to one pass over the original puzzle; omit --select"
+            )
+        if self.select == "verify" and has_tasks:
+            raise ConfigError(
+                "--select verify: ARC has no rules that could verify an answer; agreement is the default"
+            )
         if self.adapt_weights and self.adapt is None:
             raise ConfigError("--adapt-weights: give the number of steps with --adapt STEPS")
 

@@ -115,7 +115,7 @@ def _solve_grids(
     trace = request.trace or request.picture is not None
     effort = EffortRequest(
         request.effort, request.attempts, request.search, request.search_steps, request.search_rules,
-        request.restarts, request.noise_init, request.noise, request.seconds,
+        request.restarts, request.noise_init, request.noise, request.seconds, request.select,
     )  # fmt: skip
     asked = SolveOptions(request.max_steps, request.halt, effort, request.seed, request.batch_size, trace)
     device = (find_device or resolve_device)(request.device)
@@ -206,6 +206,7 @@ def solve_tasks(
         _submission_file(request.submission) as attempts,
     ):
         from hrm_cli.checkpoints.model_files import load_model
+        from hrm_cli.evaluation.selection import default_select
         from hrm_cli.models.device import resolve_device
         from hrm_cli.solving.arc_adapting import Adaptation
         from hrm_cli.solving.arc_solver import ArcSolver, Effort
@@ -224,6 +225,7 @@ def solve_tasks(
             request.batch_size,
             adaptation,
             request.trace or request.picture is not None,
+            request.select or default_select(has_rules=False),
         )
         solver = ArcSolver(model, card, effort)
         watcher.begin(are_few=len(tasks) <= MOST_DRAWN, are_tasks=True)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from hrm_cli.puzzles.domain import Domain, Grid, Puzzle
+from hrm_cli.puzzles.domain import Domain, Grid, Puzzle, Unreadable
+
+if TYPE_CHECKING:
+    from hrm_cli.evaluation.attempts import AttemptsStep
+    from hrm_cli.evaluation.effort import Outcome
 
 Status = Literal["solved", "answered", "unsolved", "invalid", "multiple"]
 
@@ -58,6 +62,10 @@ class Solution:
     """Whether the first answer to the original puzzle was verified."""
     how: str = "pass"
     """The stage that gave the answer: the first pass, copies, search or restarts; votes for ARC tasks."""
+    select: str | None = None
+    """What chose among several attempts: verify, or another selector of `--select`; None if there was one attempt."""
+    agreeing: int | None = None
+    """Number of attempts that gave this answer, if a selector other than verify chose among all of them."""
     nodes: int = 0
     """Number of search nodes evaluated."""
     total_steps: int = 0
@@ -86,6 +94,8 @@ class Solution:
             "attempt": self.attempt,
             "one_pass": self.one_pass,
             "how": self.how,
+            "select": self.select,
+            "agreeing": self.agreeing,
             "nodes": self.nodes,
             "total_steps": self.total_steps,
             "flops": self.flops,
@@ -103,6 +113,33 @@ class Solution:
                 for step in self.trace
             ]
         return record
+
+
+def unreadable(index: int, item: Unreadable, seconds: float = 0.0) -> Solution:
+    """The record for a piece of a file that is not a puzzle."""
+    reason = f"{item.where}: {item.reason}" if item.where else item.reason
+    return Solution(index, item.where, "invalid", reason, seconds=seconds)
+
+
+class Traces:
+    """The steps of all attempts."""
+
+    def __init__(self, domain: Domain) -> None:
+        self._domain = domain
+        self._steps: dict[tuple[int, int], list[TraceStep]] = {}
+
+    def watch(self, step: AttemptsStep) -> None:
+        """Keeps the answers of a step."""
+        for owner, attempt, answer, value in zip(
+            step.puzzles.tolist(), step.attempts.tolist(), step.answers, step.q_halt.tolist(), strict=True
+        ):
+            kept = self._steps.setdefault((owner, attempt), [])
+            kept.append(TraceStep(step.step, self._domain.decode(answer), value))
+
+    def of(self, owner: int, outcome: Outcome) -> tuple[TraceStep, ...]:
+        """The steps of the attempt that gave the outcome, up to its answer."""
+        steps = self._steps.get((owner, outcome.attempt), [])
+        return tuple(step for step in steps if step.step <= outcome.steps)
 
 
 @dataclass

@@ -20,7 +20,7 @@ import torch
 
 from hrm_cli.checkpoints.model_files import ModelCard
 from hrm_cli.errors import CheckpointError, PuzzleError
-from hrm_cli.evaluation.attempts import Attempt, AttemptsStep, Reasoner, has_rules, rank
+from hrm_cli.evaluation.attempts import Attempt, Reasoner, has_rules, rank
 from hrm_cli.evaluation.effort import Effort, Outcome, Progress, forward_flops, run_effort
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.inference import FixedModel
@@ -29,14 +29,13 @@ from hrm_cli.puzzles.domain import (
     BulkDomain,
     Diagnosis,
     Domain,
-    Grid,
     Puzzle,
     Tokens,
     Unreadable,
     infer_domain,
     make_domain,
 )
-from hrm_cli.solving.solution import Solution, TraceStep
+from hrm_cli.solving.solution import Solution, Traces, TraceStep, unreadable
 
 if TYPE_CHECKING:
     from hrm_cli.puzzles.grids.domain import GridsDomain
@@ -124,14 +123,18 @@ class _Work:
     """The first answer to the original puzzle."""
     later: Outcome | None = None
     """The outcome of further effort."""
+    select: str | None = None
+    """What chose among several attempts."""
     trace: tuple[TraceStep, ...] = ()
     seconds: float = 0.0
 
     @property
     def later_is_better(self) -> bool:
-        """Whether further effort gave the best answer."""
+        """Whether further effort gave the best answer, or a selector chose it among all."""
         if self.later is None or self.first is None:
             return False
+        if self.select not in (None, "verify"):
+            return True
         return rank(self.later.violations, self.later.q_halt) < rank(self.first.violations, self.first.q_halt)
 
 
@@ -145,9 +148,11 @@ def _solve_batch(
 ) -> Iterator[Solution]:
     started = time.perf_counter()
     examined: list[Solution | _Work] = []
-    for index, item in enumerate(items, done + 1):
-        examined.append(_examine(domain, item, index, started))
+    examined += [_examine(domain, item, index, started) for index, item in enumerate(items, done + 1)]
     works = [work for work in examined if isinstance(work, _Work)]
+    if works and effort.selects_among_all:
+        yield from _select_batch(model, domain, examined, works, how, effort, started)
+        return
     if works:
         for work, result, trace in _try_once(model, domain, works, how):
             work.first, work.trace = result, trace
@@ -157,7 +162,7 @@ def _solve_batch(
     if refused and not effort.is_one_pass:
         try:
             for work, outcome, trace in _try_again(model, domain, refused, how, effort):
-                work.later = outcome
+                work.later, work.select = outcome, "verify" if outcome.attempts > 1 else None
                 work.seconds = time.perf_counter() - started
                 if work.later_is_better:
                     work.trace = trace
@@ -166,6 +171,40 @@ def _solve_batch(
             interruption = error
     for one in examined:
         yield _conclude(domain, one, how.flops) if isinstance(one, _Work) else one
+    if interruption is not None:
+        raise interruption
+
+
+def _select_batch(
+    model: Reasoner,
+    domain: Domain,
+    examined: Sequence[Solution | _Work],
+    works: Sequence[_Work],
+    how: _Pass,
+    effort: Effort,
+    started: float,
+) -> Iterator[Solution]:
+    """All attempts at every puzzle, with the choice of a selector. An interrupt yields what is finished first."""
+    from hrm_cli.evaluation.restarts import select_among_all
+
+    traces, interruption = Traces(domain), None
+    try:
+        tokens, streams = np.stack([work.tokens for work in works]), [work.index for work in works]
+        watch = traces.watch if how.trace else None
+        for index, first, outcome in select_among_all(
+            model, domain, tokens, effort, streams, adaptive=how.adaptive, watch=watch
+        ):
+            work = works[index]
+            work.first, work.later, work.select = first, outcome, effort.select
+            work.seconds = time.perf_counter() - started
+            work.trace = traces.of(index, outcome)
+            if how.progress is not None:
+                how.progress(outcome.how, sum(work.first is None for work in works))
+    except KeyboardInterrupt as error:
+        interruption = error
+    for one in examined:
+        if isinstance(one, Solution) or one.first is not None:
+            yield one if isinstance(one, Solution) else _conclude(domain, one, how.flops)
     if interruption is not None:
         raise interruption
 
@@ -188,12 +227,6 @@ def _examine(domain: Domain, item: Puzzle | Unreadable, index: int, started: flo
         seconds = time.perf_counter() - started
         return Solution(index, item.where, "invalid", str(error), item, seconds=seconds)
     return _Work(index, item, tokens, diagnosis)
-
-
-def unreadable(index: int, item: Unreadable, seconds: float = 0.0) -> Solution:
-    """The record for a piece of a file that is not a puzzle."""
-    reason = f"{item.where}: {item.reason}" if item.where else item.reason
-    return Solution(index, item.where, "invalid", reason, seconds=seconds)
 
 
 def _encode(domain: Domain, puzzle: Puzzle) -> Tokens:
@@ -236,10 +269,10 @@ def _try_once(
 
 
 def _violations(domain: Domain, work: _Work, answer: Tokens) -> int:
-    if domain.name == OWN_PUZZLES:
-        return 0  # without rules no answer can be rejected, so there is no further effort
     if has_rules(domain):
         return int(cast(BulkDomain, domain).violations(work.tokens[None], answer[None])[0])
+    if domain.name == OWN_PUZZLES:
+        return 0  # without rules no answer can be rejected, so there is no further effort
     return 0 if domain.verify(work.puzzle.grid, domain.decode(answer)).ok else 2
 
 
@@ -247,40 +280,35 @@ def _try_again(
     model: Reasoner, domain: Domain, works: Sequence[_Work], how: _Pass, effort: Effort
 ) -> Iterator[tuple[_Work, Outcome, tuple[TraceStep, ...]]]:
     """The outcome of further effort for each puzzle, with the steps of the attempt that gave the answer."""
-    traces: dict[tuple[int, int], list[TraceStep]] = {}
-
-    def watch(step: AttemptsStep) -> None:
-        for owner, attempt, answer, value in zip(
-            step.puzzles.tolist(), step.attempts.tolist(), step.answers, step.q_halt.tolist(), strict=True
-        ):
-            traces.setdefault((owner, attempt), []).append(TraceStep(step.step, domain.decode(answer), value))
-
-    tokens = np.stack([work.tokens for work in works])
+    traces, tokens = Traces(domain), np.stack([work.tokens for work in works])
     streams = [work.index for work in works]
     for owner, outcome in run_effort(
-        model, domain, tokens, effort, streams, watch=watch if how.trace else None, progress=how.progress
+        model,
+        domain,
+        tokens,
+        effort,
+        streams,
+        watch=traces.watch if how.trace else None,
+        progress=how.progress,
     ):
-        trace: Sequence[TraceStep] = ()
+        trace = traces.of(owner, outcome)
         if how.trace and outcome.pinned is not None:
             trace = _trace(model, domain, outcome.pinned, outcome.steps)
-        elif how.trace:
-            of_try = traces.get((owner, outcome.attempt), [])
-            trace = [step for step in of_try if step.step <= outcome.steps]
-        yield works[owner], outcome, tuple(trace)
+        yield works[owner], outcome, trace
 
 
-def _trace(model: Reasoner, domain: Domain, tokens: Tokens, steps: int) -> list[TraceStep]:
+def _trace(model: Reasoner, domain: Domain, tokens: Tokens, steps: int) -> tuple[TraceStep, ...]:
     """Recomputes the steps of the model on a puzzle `[S]`. Search nodes start from the same initial state."""
     inputs = torch.from_numpy(tokens[None].astype(np.int32)).to(model.device)
     identifiers = torch.zeros(1, dtype=torch.int32, device=model.device)
-    return [
+    return tuple(
         TraceStep(
             step.step,
-            domain.decode(step.predictions[0].cpu().numpy().astype(np.uint8)),
+            domain.decode(step.predictions[0].cpu().numpy().astype(tokens.dtype)),
             float(step.q_halt[0]),
         )
         for step in model.infer(inputs, identifiers, steps, adaptive=False)
-    ]
+    )
 
 
 def _conclude(domain: Domain, work: _Work, flops: int | None) -> Solution:
@@ -289,73 +317,76 @@ def _conclude(domain: Domain, work: _Work, flops: int | None) -> Solution:
     best: Attempt | Outcome = later if later is not None and work.later_is_better else first
     answer = domain.decode(best.tokens)
     if domain.name == OWN_PUZZLES:
-        return _answered(cast("GridsDomain", domain), work, answer, flops)
+        return _answered(cast("GridsDomain", domain), work, best, flops)
     verdict = domain.verify(puzzle.grid, answer)
     is_unique = diagnosis.solutions == 1
     reason = verdict.reason or verdict.note
-    if not verdict.ok and later is not None and later.work:
-        reason = f"no answer of {_efforts(later)} obeys the rules; the best, {_origin(best)}: {reason}"
+    if not verdict.ok and later is not None and later.work and work.select == "verify":
+        reason = f"no answer of {later.describe()} obeys the rules; the best, {_origin(best)}: {reason}"
     if not is_unique:
         of_answer = f"the answer is {verdict.note or 'one of them'}"
         if not verdict.ok:
             of_answer = f"the answer breaks a rule: {reason}"
         reason = f"{diagnosis.reason}; {of_answer}"
-    total = first.steps + (later.work if later is not None else 0)
     return Solution(
-        index=work.index,
-        where=puzzle.where,
+        **_efforts_of(work, best, flops),
         status="multiple" if not is_unique else "solved" if verdict.ok else "unsolved",
         reason=reason,
         puzzle=puzzle,
         answer=answer,
         verified=verdict.ok,
-        steps=best.steps,
-        attempts=max(1, later.attempts) if later is not None else 1,
-        attempt=best.attempt,
         one_pass=first.violations <= 1,
-        how=best.how if isinstance(best, Outcome) else "pass",
-        nodes=later.nodes if later is not None else 0,
-        total_steps=total,
-        flops=None if flops is None else flops * total,
-        seconds=work.seconds,
         truth=diagnosis.solution,
         trace=work.trace,
     )
 
 
-def _answered(domain: GridsDomain, work: _Work, answer: Grid, flops: int | None) -> Solution:
-    """The answer to a puzzle without rules, in the user's symbols, and the expected output if the file has one."""
-    first, expected = work.first, work.puzzle.solution
+def _efforts_of(work: _Work, best: Attempt | Outcome, flops: int | None) -> dict[str, Any]:
+    """How an answer was found and what it cost: fields of `Solution`."""
+    first, later = work.first, work.later
     assert first is not None
+    total = first.steps + (later.work if later is not None else 0)
+    return {
+        "index": work.index,
+        "where": work.puzzle.where,
+        "steps": best.steps,
+        "attempts": max(1, later.attempts) if later is not None else 1,
+        "attempt": best.attempt,
+        "how": best.how if isinstance(best, Outcome) else "pass",
+        "select": work.select,
+        "agreeing": later.agreeing if later is not None and work.select not in (None, "verify") else None,
+        "nodes": later.nodes if later is not None else 0,
+        "total_steps": total,
+        "flops": None if flops is None else flops * total,
+        "seconds": work.seconds,
+    }
+
+
+def _answered(domain: GridsDomain, work: _Work, best: Attempt | Outcome, flops: int | None) -> Solution:
+    """The answer to an own puzzle in the user's symbols, and the expected output if the file has one.
+
+    It is solved if a function of the user verifies it, and answered if there is none.
+    """
+    answer, expected = domain.decode(best.tokens), work.puzzle.solution
+    assert work.first is not None
     details: dict[str, Any] = {"output": domain.record(answer)}
     if expected is not None:
         details["as_expected"] = bool(np.array_equal(answer, expected))
-    fault = domain.fault(answer)
+    fault, is_checked = domain.fault(answer), has_rules(domain)
+    if is_checked and not fault:
+        fault = domain.verify(work.puzzle.grid, answer).reason
+    is_other = details.get("as_expected") is False
     return Solution(
-        index=work.index,
-        where=work.puzzle.where,
-        status="unsolved" if fault else "answered",
-        reason=fault or ("the file gives another output" if details.get("as_expected") is False else ""),
+        **_efforts_of(work, best, flops),
+        status="unsolved" if fault else "solved" if is_checked else "answered",
+        reason=fault or ("the file gives another output" if is_other else ""),
         puzzle=work.puzzle,
         answer=answer,
-        steps=first.steps,
-        attempts=1,
-        attempt=1,
-        total_steps=first.steps,
-        flops=None if flops is None else flops * first.steps,
-        seconds=work.seconds,
+        verified=is_checked and not fault,
+        one_pass=is_checked and work.first.violations == 0,
+        trace=work.trace,
         details=details,
     )
-
-
-def _efforts(outcome: Outcome) -> str:
-    """`8 attempts and 64 search nodes`."""
-    parts = [
-        f"{count:,} {what}"
-        for count, what in ((outcome.attempts, "attempts"), (outcome.nodes, "search nodes"))
-        if count
-    ]
-    return " and ".join(parts)
 
 
 def _origin(best: Attempt | Outcome) -> str:

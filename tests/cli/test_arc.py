@@ -96,6 +96,30 @@ def test_evaluation_votes_and_writes_a_submission(
     }
 
 
+def test_selectors_are_compared_on_the_copies_of_tasks(
+    run_hrm: Callable[..., Any], dataset: Path, checkpoint: Path, tasks: Path
+) -> None:
+    words = ("--data", dataset, "--select", "q_halt", "--json", "--device", "cpu")
+    done = run_hrm("eval", checkpoint, *words, env=ONE_THREAD)
+    assert done.status == 0, done.stderr
+    found = json.loads(done.stdout)["select"]
+    assert (found["selector"], found["attempts"]) == ("q_halt", 3)
+    # The model answers what it is asked, so every selector has the same choice: one of the two tasks is right.
+    assert found["by_selector"] == dict.fromkeys(("confidence", "q_halt", "residual", "agreement"), 0.5)
+    assert found["among_candidates"] == found["exact_accuracy"] == 0.5
+    file = tasks.parent / "arc_evaluation_challenges.json"
+    solved = run_hrm(
+        "solve", file, "--checkpoint", checkpoint, "--select", "confidence", "--json", env=ONE_THREAD
+    )
+    assert {json.loads(line)["select"] for line in solved.stdout.splitlines()} == {"confidence"}
+    for command in (("eval", checkpoint, "--data", dataset), ("solve", file, "--checkpoint", checkpoint)):
+        refused = run_hrm(*command, "--select", "verify")
+        assert refused.status == 2
+        assert "--select verify: ARC has no rules" in refused.stderr
+    refused = run_hrm("eval", checkpoint, "--data", dataset, "--select", "q_halt", "--restarts", 2)
+    assert "--select: for ARC tasks it chooses among their augmented copies" in refused.stderr
+
+
 def test_a_model_no_better_than_a_trivial_baseline_is_reported_as_such(
     run_hrm: Callable[..., Any], dataset: Path, checkpoint: Path
 ) -> None:

@@ -113,13 +113,42 @@ def test_what_is_no_input_of_the_model_is_named_and_the_others_are_answered(run_
 
 @pytest.mark.slow(seconds=5)
 def test_options_that_need_rules_are_refused(run_hrm, run):
-    for options in (("--attempts", "8"), ("--search", "4"), ("--effort", "high"), ("--trace",)):
+    for options in (("--search", "4"), ("--effort", "high"), ("--max-seconds", "3"), ("--trace",)):
         done = run_hrm("solve", "🟥", "--checkpoint", run, *options)
         assert done.status == 2
         assert f"{options[0]}: not for own puzzles" in done.stderr
+    done = run_hrm("solve", "🟥", "--checkpoint", run, "--attempts", "8")
+    assert done.status == 2
+    assert "--attempts 8: grids (up to 1×4 cells, 3 symbols) claims no symmetries" in done.stderr
     done = run_hrm("solve", "absent.jsonl", "--checkpoint", run)
     assert done.status == 2
     assert "absent.jsonl: no such file" in done.stderr
+
+
+@pytest.mark.slow(seconds=8)
+def test_restarts_choose_an_answer_by_agreement_and_say_so(run_hrm, run, tmp_path):
+    new = tmp_path / "new.txt"
+    new.write_text("🟥🟦🟩\n🟩🟩\n", encoding="utf-8")
+    records, status = solved(run_hrm, run, new, options=("--restarts", "3", "--noise-init", "0.01"))
+    assert status == 0
+    assert [record["output"] for record in records] == [[["🟦", "🟩", "🟥"]], [["🟥", "🟥"]]]
+    for record in records:
+        assert (record["status"], record["how"], record["select"]) == ("answered", "restarts", "agreement")
+        assert record["attempts"] == 4
+        assert 2 <= record["agreeing"] <= 4
+        assert record["total_steps"] >= 4
+    again, _ = solved(
+        run_hrm, run, new, options=("--restarts", "3", "--noise-init", "0.01", "--batch-size", "1")
+    )
+    assert [record["output"] for record in again] == [record["output"] for record in records]
+    done = run_hrm("solve", new, "--checkpoint", run, "--restarts", "3", "--select", "confidence")
+    assert re.search(r"attempt \d of 4 by confidence, \d agree", done.stdout)
+    evaluated = json.loads(run_hrm("eval", run, "--restarts", "2", "--noise-init", "0.01", "--json").stdout)[
+        "select"
+    ]
+    assert (evaluated["selector"], evaluated["attempts"]) == ("agreement", 3)
+    assert set(evaluated["by_selector"]) == {"confidence", "q_halt", "residual", "agreement"}
+    assert evaluated["among_candidates"] >= evaluated["exact_accuracy"] > 0.5
 
 
 @pytest.mark.slow(seconds=5)
@@ -175,8 +204,9 @@ def test_answers_are_verified_by_a_function_that_the_user_names(run_hrm, run, tm
     )
     records, status = solved(run_hrm, run, "🟥🟦", options=("--check", f"{rules}:is_right"))
     assert (records[0]["status"], records[0]["verified"], status) == ("solved", True, 0)
-    records, status = solved(run_hrm, run, "🟥🟦", options=("--check", f"{rules}:never"))
+    records, status = solved(run_hrm, run, "🟥🟦", options=("--check", f"{rules}:never", "--restarts", "2"))
     assert (records[0]["status"], records[0]["verified"], status) == ("unsolved", False, 1)
+    assert (records[0]["attempts"], records[0]["select"]) == (3, "verify")
     for check, message in (
         (f"{rules}:absent", "has no function absent"),
         (f"{rules}:broken", "ZeroDivisionError: division by zero"),

@@ -55,6 +55,18 @@ def test_candidates_rank_by_votes_then_confidence_then_order() -> None:
     assert np.array_equal(votes.candidates("a", INPUT)[0].grid, WRONG)
 
 
+def test_another_selector_ranks_answers_by_the_surest_copy() -> None:
+    votes = votes_for((0, WRONG, 1.0), (1, RIGHT, -1.0), (2, RIGHT, 2.0), (3, WRONG, 1.5), (4, WRONG, 1.0))
+    assert votes.selectors() == ["q_halt", "agreement"]
+    best, second = votes.candidates("a", INPUT, "q_halt")
+    assert (np.array_equal(best.grid, RIGHT), best.votes, best.first, second.first) == (True, 2, 2, 3)
+    assert pass_at(votes, [task(RIGHT)], (1,), "q_halt") == {1: 1.0}
+    assert pass_at(votes, [task(RIGHT)], (1,)) == {1: 0.0}
+    votes.select = "q_halt"
+    assert submission(votes, [task(None)])["a"][0]["attempt_1"] == RIGHT.tolist()
+    assert votes.most() == 5
+
+
 def test_confidence_is_the_mean_probability_not_the_probability_of_the_mean() -> None:
     (only,) = votes_for((0, RIGHT, 100.0), (1, RIGHT, -2.0)).candidates("a", INPUT)
     assert only.confidence == pytest.approx((1 + 1 / (1 + np.exp(2))) / 2)
@@ -110,6 +122,9 @@ def test_votes_of_two_processes_add_up_to_those_of_one() -> None:
     added = first.gathered(OtherProcess(0, 2))
     for one, other in zip(together.candidates("a", INPUT), added.candidates("a", INPUT), strict=True):
         assert np.array_equal(one.grid, other.grid)
+    for select in together.selectors():
+        ranking = [one.candidates("a", INPUT, select) for one in (together, added)]
+        assert [one.grid.tolist() for one in ranking[0]] == [one.grid.tolist() for one in ranking[1]]
         assert (one.votes, one.confidence) == (other.votes, pytest.approx(other.confidence))
 
 

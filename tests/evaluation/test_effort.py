@@ -196,7 +196,7 @@ def test_stages_named_alone_are_all_there_is_and_with_a_level_change_it(
     ("asked", "domain", "message"),
     [
         (EffortRequest(nodes=9), "maze", "--search: .*no open cells"),
-        (EffortRequest(restarts=9), "arc", "--restarts: .*no rules"),
+        (EffortRequest(restarts=9, select="verify"), "arc", "--select verify: .*no rules"),
     ],
 )
 def test_stages_that_a_domain_does_not_support_are_refused(

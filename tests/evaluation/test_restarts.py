@@ -9,7 +9,7 @@ import torch
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.evaluation.attempts import AttemptBudget, try_copies
 from hrm_cli.evaluation.restarts import SelectorFigures, gather_candidates
-from hrm_cli.evaluation.selection import SELECTORS, Candidate
+from hrm_cli.evaluation.selection import Candidate, choose
 from hrm_cli.models.inference import FixedModel
 from hrm_cli.models.noise import NoiseScales
 from hrm_cli.models.registry import build_model
@@ -103,7 +103,7 @@ def test_where_there_are_no_rules_candidates_have_no_violations() -> None:
     puzzles = np.full((1, arc.seq_len), 2, np.uint8)
     ((_, candidates),) = gather_candidates(model, arc, puzzles, AttemptBudget(2, 2, copies=False), [1])
     assert [one.violations for one in candidates] == [None, None]
-    assert SELECTORS["agreement"](candidates) == 0
+    assert choose(candidates, "agreement") == 0
 
 
 def test_verified_restarts_stop_at_once_and_count_the_steps_of_all_attempts() -> None:

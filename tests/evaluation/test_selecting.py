@@ -8,9 +8,6 @@ from typing import Any
 
 import pytest
 
-from hrm_cli.errors import ConfigError
-from hrm_cli.evaluation.request import EvalRequest, check_selection
-
 
 @pytest.fixture(scope="module")
 def four(tmp_path_factory: pytest.TempPathFactory, run_hrm: Any) -> Path:
@@ -39,16 +36,37 @@ def test_every_selector_is_compared_and_the_requested_one_is_named(
     assert "chosen among 4 answers to every puzzle" in shown
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [
-        EvalRequest("m", select="verify"),
-        EvalRequest("m", select="verify", attempts=1),
-        EvalRequest("m", select="verify", restarts=2, attempts=2),
-        EvalRequest("m", select="verify", restarts=2, search=9),
-        EvalRequest("m", select="verify", restarts=2, effort="low"),
-    ],
-)
-def test_a_selector_needs_one_kind_of_attempts(request_: EvalRequest) -> None:
-    with pytest.raises(ConfigError, match="--select"):
-        check_selection(request_)
+@pytest.mark.slow(seconds=5)
+def test_selectors_are_compared_on_mazes_too(tmp_path: Path, run_hrm: Any) -> None:
+    built = run_hrm(
+        "build-dataset",
+        "maze",
+        "--size",
+        10,
+        "--min-path",
+        8,
+        "--num-train",
+        1,
+        "--num-test",
+        6,
+        "-o",
+        tmp_path / "m",
+    )
+    assert built.status == 0, built.stderr
+    done = run_hrm(
+        "eval",
+        "bundled:maze-10x10",
+        "--data",
+        tmp_path / "m",
+        "--restarts",
+        2,
+        "--select",
+        "residual",
+        "--json",
+    )
+    found = json.loads(done.stdout)["select"]
+    assert (found["selector"], found["attempts"]) == ("residual", 3)
+    assert (
+        found["by_selector"]["verify"] == found["among_candidates"] >= max(found["by_selector"].values()) > 0
+    )
+    assert found["exact_accuracy"] == found["by_selector"]["residual"]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from hrm_cli.evaluation.selection import SELECTORS, Candidate, Select, Tally, default_select, ranked
+from hrm_cli.evaluation.selection import SELECTORS, Candidate, Select, Tally, choose, default_select, ranked
 
 NAN = math.nan
 
@@ -35,12 +35,12 @@ def candidate(answer: int, **facts: float | None) -> Candidate:
 def test_a_selector_takes_the_best_by_its_own_figure(
     select: Select, candidates: list[dict[str, float]], expected: int
 ) -> None:
-    assert SELECTORS[select]([candidate(n, **facts) for n, facts in enumerate(candidates)]) == expected
+    assert choose([candidate(n, **facts) for n, facts in enumerate(candidates)], select) == expected
 
 
 @pytest.mark.parametrize("select", SELECTORS)
 def test_the_first_of_equals_is_taken(select: Select) -> None:
-    assert SELECTORS[select]([candidate(7), candidate(7), candidate(7)]) == 0
+    assert choose([candidate(7), candidate(7), candidate(7)], select) == 0
 
 
 def test_agreement_takes_what_most_attempts_gave_and_of_these_the_most_confident() -> None:
@@ -49,18 +49,18 @@ def test_agreement_takes_what_most_attempts_gave_and_of_these_the_most_confident
         candidate(2, confidence=-2.0),
         candidate(2, confidence=-1.0),
     ]
-    assert SELECTORS["agreement"](several) == 2
+    assert choose(several, "agreement") == 2
 
 
 def test_agreement_breaks_ties_by_confidence() -> None:
-    assert SELECTORS["agreement"]([candidate(1, confidence=-2.0), candidate(2, confidence=-1.0)]) == 1
+    assert choose([candidate(1, confidence=-2.0), candidate(2, confidence=-1.0)], "agreement") == 1
 
 
 def test_answers_without_rules_are_not_verified_but_may_agree() -> None:
     without = [candidate(1, violations=None), candidate(1, violations=None)]
     with pytest.raises(ValueError, match="without rules"):
-        SELECTORS["verify"](without)
-    assert SELECTORS["agreement"](without) == 0
+        choose(without, "verify")
+    assert choose(without, "agreement") == 0
     assert default_select(has_rules=False) == "agreement"
     assert default_select(has_rules=True) == "verify"
 

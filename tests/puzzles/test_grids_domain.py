@@ -13,7 +13,7 @@ from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.puzzles.domain import make_domain
 from hrm_cli.puzzles.grids.domain import SYMMETRIES, GridsDomain
 from hrm_cli.puzzles.grids.symbols import cells_of_json, cells_of_text, graphemes, holds_words
-from hrm_cli.puzzles.grids.symmetry import transforms_of, turn_fields, turned
+from hrm_cli.puzzles.grids.symmetry import GridSymmetries, transforms_of, turn_fields, turned
 
 EMOJI = ("🟥", "🟦", "👩‍🚀", "🇩🇪", "👍🏽", "❤️", "é")
 SYMBOL_SETS = (("0", "1", "2"), EMOJI, ("red", "blue", "10"), ("a/b", "c d", "[", ","), ("[", "x"))
@@ -191,3 +191,49 @@ def test_puzzles_of_another_size_or_symbol_are_refused_with_what_is_expected():
         domain.parse("ac/ab", "x:1")
     with pytest.raises(PuzzleError, match="an input of 1×2 cells; expected 2×2"):
         domain.checked([["a", "b"]], "x:1")
+
+
+@given(domains(), st.data())
+def test_a_copy_of_a_grid_is_mapped_back_to_it(domain: GridsDomain, data) -> None:
+    claimed = data.draw(st.sets(st.sampled_from(SYMMETRIES)))
+    if domain.rows != domain.columns or not domain.marked:
+        claimed -= {"rotations"}
+    domain = make_domain("grids", **{**domain.facts(), "symmetries": sorted(claimed)})
+    rows = domain.output_rows or data.draw(st.integers(1, domain.rows))
+    columns = domain.output_columns or data.draw(st.integers(1, domain.columns))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    answer = rng.integers(0, len(domain.symbols), (rows, columns)).astype(domain.token_type)
+    symmetries = GridSymmetries.sample(domain, rng, 6)
+    copies = symmetries.apply(domain.encode_output(answer))
+    assert len(set(symmetries.names())) >= len({copy.tobytes() for copy in copies})
+    for back in symmetries.inverse().apply(copies):
+        assert np.array_equal(domain.decode(back), answer)
+    known = symmetries.identity().joined([symmetries])
+    assert len(known) == 7
+    assert np.array_equal(known.apply(domain.encode_output(answer))[1:], copies)
+
+
+def test_cells_outside_the_output_do_not_make_two_answers_of_one() -> None:
+    domain = make_domain(
+        "grids",
+        rows=2,
+        columns=3,
+        symbols=["a", "b"],
+        input_rows=2,
+        input_columns=3,
+        output_rows=1,
+        output_columns=2,
+    )
+    answers = np.array([[1, 2, 1, 2, 2, 2], [1, 2, 0, 1, 0, 0]], domain.token_type)
+    back = GridSymmetries.sample(domain, np.random.default_rng(0), 2).inverse().apply(answers)
+    assert np.array_equal(back[0], back[1])
+    assert domain.text(domain.decode(back[0])) == "ab"
+
+
+def test_an_input_is_decoded_as_it_was_encoded() -> None:
+    for text, sizes in (("ab/ba", {}), ("aab", dict.fromkeys(("input_rows", "output_rows"), 1))):
+        if sizes:
+            sizes |= {"input_columns": 3, "output_columns": 2}
+        domain = make_domain("grids", rows=3, columns=3, symbols=["a", "b"], **sizes)
+        grid = domain.parse(text).grid
+        assert np.array_equal(domain.decode_input(domain.encode(grid)), grid)

@@ -67,6 +67,15 @@ def test_a_known_task_is_voted_on_by_all_its_copies_and_by_no_more_than_asked_fo
     assert solution.attempts == 2
 
 
+def test_a_selector_takes_the_answer_of_the_surest_copy() -> None:
+    (voted,) = ArcSolver(model(), card(), effort()).solve([task("known")])
+    assert (voted.select, voted.agreeing) == ("agreement", voted.details["votes"])
+    for select in ("confidence", "q_halt", "residual"):
+        (solution,) = ArcSolver(model(), card(), effort(select=select)).solve([task("known")])
+        assert (solution.select, solution.how, solution.attempts) == (select, "votes", 3)
+        assert f"chosen by {select}" in solution.reason
+
+
 def test_an_answer_is_verified_only_against_a_solution_because_there_are_no_rules() -> None:
     (unknown,) = ArcSolver(model(), card(), effort()).solve([task("known")])
     assert (unknown.status, unknown.verified) == ("unsolved", False)

@@ -284,7 +284,7 @@ def test_record_has_the_keys_that_scripts_rely_on_and_no_nan(
     record = solution.document(domain)
     assert set(record) == {
         "index", "where", "domain", "status", "answer", "verified", "reason", "steps", "attempts", "seconds",
-        "attempt", "one_pass", "how", "nodes", "total_steps", "flops",
+        "attempt", "one_pass", "how", "select", "agreeing", "nodes", "total_steps", "flops",
     }  # fmt: skip
     assert record["domain"] == "sudoku"
     traced = solution.document(domain, with_trace=True)

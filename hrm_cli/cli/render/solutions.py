@@ -182,7 +182,10 @@ def _effort(solution: Solution) -> str:
         return f"{steps}, search of {counted(solution.nodes, 'node')}"
     if solution.attempts <= 1 or solution.how == "votes":
         return steps
-    return f"{steps}, attempt {solution.attempt} of {solution.attempts}"
+    chosen = ""
+    if solution.select not in (None, "verify"):
+        chosen = f" by {solution.select}, {solution.agreeing:,} agree"
+    return f"{steps}, attempt {solution.attempt} of {solution.attempts}{chosen}"
 
 
 def _reason(solution: Solution) -> str:

@@ -216,6 +216,13 @@ class GridsDomain:
             field = np.where(is_symbol, field, self.nothing + self.first)
         return (field - self.first).astype(self.token_type)
 
+    def decode_input(self, tokens: Tokens) -> Grid:
+        """The grid of an input's tokens `[S]`, as `encode` makes them."""
+        field = np.asarray(tokens).reshape(self.rows, self.columns)
+        height, width = corner_sizes((field >= self.first)[None])
+        grid: Grid = (field[: height[0], : width[0]] - self.first).astype(self.token_type)
+        return grid
+
     def text(self, grid: Grid) -> str:
         """The grid on one line, in the user's symbols."""
         return text_of(self.cells_of(grid), words=bool(self.words), plain=self._plain)

@@ -8,7 +8,7 @@ Letters in shapes: n fields, S cells of a canvas.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -104,3 +104,81 @@ class GridCopies:
         if "symbols" in self.domain.symmetries:
             grids = relabel_fields(grids, self.domain, rng)
         return grids[0].astype(np.int32), grids[1].astype(np.int32)
+
+
+@dataclass(frozen=True)
+class GridSymmetries:
+    """n symmetries of own puzzles, out of those that the user claims, for copies of a puzzle at inference."""
+
+    domain: GridsDomain
+    transforms: NDArray[np.int64]
+    """`[n]`"""
+    tokens: NDArray[np.integer]
+    """New token of each old token, `[n, V]`."""
+    is_inverse: bool = False
+    """Whether they map answers back, and not puzzles to copies."""
+
+    @classmethod
+    def sample(cls, domain: GridsDomain, rng: np.random.Generator, count: int) -> GridSymmetries:
+        """`count` symmetries drawn uniformly from the claimed group."""
+        transforms = rng.choice(np.array(transforms_of(domain.symmetries), np.int64), count)
+        return cls(domain, transforms, domain.sample_symmetries(rng, count).tokens)
+
+    def __len__(self) -> int:
+        return len(self.transforms)
+
+    def __getitem__(self, index: NDArray[np.integer]) -> GridSymmetries:
+        return replace(self, transforms=self.transforms[index], tokens=self.tokens[index])
+
+    def apply(self, tokens: NDArray[Any]) -> NDArray[Any]:
+        """The copies of puzzles `[n, S]`; of the inverse, answers mapped back, without what lies outside their grid."""
+        fields = np.array(np.broadcast_to(tokens, (len(self), self.domain.seq_len)))
+        if self.is_inverse and not self.domain.marked:
+            self._outside_output(fields, swaps=(self.transforms & _SWAPS) > 0)
+        # Relabeling moves no cell and keeps padding and end marks, so the order of the two does not matter.
+        moves = (self.transforms > 0) | self.domain.marked
+        if moves.any():
+            fields[moves] = turn_fields(fields[moves], self.domain, self.transforms[moves])
+        return np.take_along_axis(self.tokens, fields.astype(np.intp), axis=1).astype(fields.dtype)
+
+    def _outside_output(self, fields: NDArray[np.integer], swaps: NDArray[np.bool_]) -> None:
+        """Clears the cells of answers outside the output's size, where the model was never taught anything."""
+        own, shape = self.domain, (len(fields), self.domain.rows, self.domain.columns)
+        row, column = np.arange(own.rows)[None, :, None], np.arange(own.columns)[None, None, :]
+        height = np.where(swaps, own.output_columns, own.output_rows)[:, None, None]
+        width = np.where(swaps, own.output_rows, own.output_columns)[:, None, None]
+        fields[((row >= height) | (column >= width)).reshape(shape[0], -1)] = PAD
+
+    def inverse(self) -> GridSymmetries:
+        """The inverse symmetries, for answers."""
+        # Of the eight transforms only the two quarter turns are not their own inverse.
+        quarter = {
+            _SWAPS | _FLIPS_COLUMNS: _SWAPS | _FLIPS_ROWS,
+            _SWAPS | _FLIPS_ROWS: _SWAPS | _FLIPS_COLUMNS,
+        }
+        back = np.array(
+            [quarter.get(transform, transform) for transform in self.transforms.tolist()], np.int64
+        )
+        tokens = np.argsort(self.tokens, axis=1).astype(self.tokens.dtype)
+        return GridSymmetries(self.domain, back, tokens, not self.is_inverse)
+
+    def identity(self) -> GridSymmetries:
+        """The identity of the same group."""
+        tokens = np.arange(self.tokens.shape[1], dtype=self.tokens.dtype)
+        return GridSymmetries(self.domain, np.zeros(1, np.int64), tokens[None])
+
+    def joined(self, others: Sequence[GridSymmetries]) -> GridSymmetries:
+        """These symmetries, followed by others."""
+        every = (self, *others)
+        return replace(
+            self,
+            transforms=np.concatenate([one.transforms for one in every]),
+            tokens=np.concatenate([one.tokens for one in every]),
+        )
+
+    def names(self) -> list[bytes]:
+        """A key for each symmetry; equal keys mean equal symmetries."""
+        return [
+            bytes([transform]) + tokens.tobytes()
+            for transform, tokens in zip(self.transforms.tolist(), self.tokens, strict=True)
+        ]
