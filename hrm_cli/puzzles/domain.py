@@ -129,8 +129,7 @@ class TokenSymmetries:
 
     def identity(self) -> TokenSymmetries:
         """The identity of the same group."""
-        size, vocabulary = self.cells.shape[1], self.tokens.shape[1]
-        cells, tokens = np.arange(size, dtype=np.int32), np.arange(vocabulary, dtype=self.tokens.dtype)
+        cells, tokens = (np.arange(array.shape[1], dtype=array.dtype) for array in (self.cells, self.tokens))
         return TokenSymmetries(cells[None], tokens[None])
 
     def joined(self, others: Sequence[TokenSymmetries]) -> TokenSymmetries:
@@ -163,9 +162,7 @@ class Symmetries(Protocol):
     """n symmetries of puzzles and answers, as copies of a puzzle at inference need them."""
 
     def __len__(self) -> int: ...
-
     def __getitem__(self, index: NDArray[Any]) -> Self: ...
-
     def apply(self, tokens: Tokens) -> Tokens:
         """The copies of puzzles `[n, S]`; of the inverse, answers mapped back."""
 
