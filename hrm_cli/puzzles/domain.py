@@ -129,8 +129,8 @@ class TokenSymmetries:
 
     def identity(self) -> TokenSymmetries:
         """The identity of the same group."""
-        cells, tokens = (np.arange(array.shape[1], dtype=array.dtype) for array in (self.cells, self.tokens))
-        return TokenSymmetries(cells[None], tokens[None])
+        cells = np.arange(self.cells.shape[1], dtype=np.int32)[None]
+        return TokenSymmetries(cells, np.arange(self.tokens.shape[1], dtype=np.uint8)[None])
 
     def joined(self, others: Sequence[TokenSymmetries]) -> TokenSymmetries:
         """These symmetries, followed by others."""
