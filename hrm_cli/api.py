@@ -281,6 +281,31 @@ def open_dataset(folder: str | Path, *, split: str = "train") -> Dataset:
     return Dataset.open(Path(folder), split)
 
 
+def inspect_dataset(
+    source: str | Path,
+    *,
+    split: str | None = None,
+    examples: int = 1,
+    copies: int = 2,
+    symmetries: Sequence[str] | None = None,
+    domain: str | None = None,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Returns the document of `hrm inspect --json`: what a dataset folder or a file of puzzles or pairs holds.
+
+    `symmetries` are claims about own pairs to apply when looking for leaks, such as `["rotations"]`. `domain` says what
+    a file holds, where that is not clear. Raises ConfigError, DatasetError or PuzzleError.
+    """
+    from hrm_cli.inspection.report import InspectRequest, inspect_source
+    from hrm_cli.inspection.sources import SourceOptions
+
+    claims = None if symmetries is None else tuple(symmetries)
+    options = SourceOptions(domain, seed=seed)
+    request = InspectRequest(str(source), split, examples, copies, seed, claims, options)
+    return inspect_source(request, reporter).document()
+
+
 def count_parameters(
     name: str | Path,
     overrides: str | Sequence[str] = (),

@@ -23,6 +23,7 @@ FLOORS = (
     "distributed",
     "training",
     "evaluation",
+    "inspection",
     "runs",
     "solving",
     "views",

@@ -25,7 +25,7 @@ def complete_presets(incomplete: str) -> list[str]:
     """Names of packaged presets, and YAML files, for the shell's completion."""
     from hrm_cli.config.presets import list_presets
 
-    files = [path for path in _paths(incomplete) if path.endswith(("/", ".yaml", ".yml"))]
+    files = [path for path in complete_paths(incomplete) if path.endswith(("/", ".yaml", ".yml"))]
     return [name for name in list_presets() if name.startswith(incomplete)] + files
 
 
@@ -34,7 +34,7 @@ def complete_models(incomplete: str) -> list[str]:
     from hrm_cli.checkpoints.bundled import SCHEME, bundled_folder
 
     names = sorted(f"{SCHEME}{file.stem}" for file in bundled_folder().glob("*.safetensors"))
-    files = [path for path in _paths(incomplete) if path.endswith(("/", ".safetensors"))]
+    files = [path for path in complete_paths(incomplete) if path.endswith(("/", ".safetensors"))]
     return [name for name in names if name.startswith(incomplete)] + files
 
 
@@ -45,8 +45,8 @@ def complete_settings(incomplete: str) -> list[str]:
     return [f"{key}=" for key in dotted_keys() if key.startswith(incomplete)]
 
 
-def _paths(incomplete: str) -> list[str]:
-    # Folders end in a slash: the next one is completed behind it.
+def complete_paths(incomplete: str) -> list[str]:
+    """Files and folders; a folder ends in a slash, and the next one is completed behind it."""
     head = incomplete.rpartition("/")[0]
     folder = Path(f"{head}/" if "/" in incomplete else ".")
     found = sorted(folder.iterdir()) if folder.is_dir() else []

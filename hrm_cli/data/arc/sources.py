@@ -257,3 +257,8 @@ def _sampled(tasks: list[Task], wanted: int | None, rng: np.random.Generator) ->
     if wanted > len(tasks):
         raise DatasetError(f"{wanted:,} tasks were requested, but there are {len(tasks):,}")
     return [tasks[number] for number in sorted(rng.choice(len(tasks), wanted, replace=False))]
+
+
+def subset_names(source: str) -> list[str]:
+    """The names of the subsets of a source. Raises ConfigError or DatasetError."""
+    return list(_subsets(source))

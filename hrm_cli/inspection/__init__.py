@@ -1,0 +1,1 @@
+"""Inspection of datasets: contents, duplicates, leaks, claimed symmetries."""
