@@ -144,7 +144,7 @@ class _Copies:
         if isinstance(domain, ArcDomain):
             if kind == ONLINE and self._arc is not None:
                 epoch = self.rng.integers(0, 1 << 30, 1)
-                made, _ = self._arc.draw(np.array([example.number]), epoch, 0, self.rng)
+                made, _ = self._arc.sample(np.array([example.number]), epoch, 0, self.rng)
                 yield from self._copy(kind, *made)
                 return
             colors = (0, *(1 + self.rng.permutation(COLORS - 1)).tolist())

@@ -77,13 +77,16 @@ def opened(source: str, options: SourceOptions, report: Report) -> Iterator[Open
     with tempfile.TemporaryDirectory(prefix="hrm-inspect-") as folder:
         request = BuildRequest(domain, Path(folder) / "dataset", settings, as_options=True)
         config = request.configuration()
-        from hrm_cli.config.asked import Asked
+        from hrm_cli.config.user_settings import UserSettings
         from hrm_cli.data.build import build_dataset
 
-        with request.errors_as_asked():
+        with request.errors_with_option_names():
             # The settings that make an inspection complete are not the user's, except the source.
             summary = build_dataset(
-                config, request.output_dir, report=report, asked=Asked(frozenset({"source"}), as_options=True)
+                config,
+                request.output_dir,
+                report=report,
+                user_settings=UserSettings(frozenset({"source"}), as_options=True),
             )
         yield Opened(request.output_dir, is_temporary=True, notes=(*notes, *summary.notes))
 
