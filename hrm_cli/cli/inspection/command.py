@@ -137,6 +137,6 @@ def inspect(
     if json:
         console.print_json(inspection.document())
         return
-    from hrm_cli.cli.render.inspection import render
+    from hrm_cli.cli.inspection.rendering import render
 
     render(inspection, count)
