@@ -49,7 +49,7 @@ class Approximation:
         exact = self.parameters / (1 + self.error)
         reported = [r.words for r in self.reasons if abs(r.difference) >= _MIN_REPORTED * exact]
         if self.is_foreign:
-            return f"the formula is HRM's; it is off by {', '.join(reported)}"
+            return f"the formula was made for HRM with attention; it is off by {', '.join(reported)}"
         return "; ".join(reported)
 
 
@@ -101,11 +101,16 @@ def _compare(
         if difference
     ]
     reasons.sort(key=lambda reason: -abs(reason.difference))
-    return Approximation(name, total, total / exact - 1, tuple(reasons), arch.core != "hrm")
+    return Approximation(name, total, total / exact - 1, tuple(reasons), _is_foreign(arch))
+
+
+def _is_foreign(arch: ArchConfig) -> bool:
+    """Whether the formulas were made for another architecture: they count attention and HRM's two modules."""
+    return arch.core != "hrm" or arch.mixer != "attention"
 
 
 def _reason_text(kind: str, counted: int, exact: int, arch: ArchConfig) -> str:
-    if arch.core != "hrm":
+    if _is_foreign(arch):
         return f"{counted - exact:+,} for {kind}"
     if kind == kinds.SWIGLU:
         return _width_text(arch)

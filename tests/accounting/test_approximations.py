@@ -57,6 +57,8 @@ def test_the_guides_own_function_is_reproduced() -> None:
         {"pos_encodings": "learned"},
         {"puzzle_emb_ndim": 0},
         {"core": "trm"},
+        {"mixer": "units", "pos_encodings": "none"},
+        {"mixer": "neighbors", "pos_encodings": "none"},
     ],
 )
 def test_the_reasons_account_for_the_whole_difference(settings: dict[str, object]) -> None:
@@ -87,4 +89,12 @@ def test_the_reasons_of_a_formula_follow_the_configuration() -> None:
     )
     assert "misses 2,624 numbers of learned positions" in guide.words()
     guide, _ = formulas(ArchConfig(core="trm"))
-    assert guide.words().startswith("the formula is HRM's; it is off by +")
+    assert guide.words().startswith("the formula was made for HRM with attention; it is off by +")
+
+
+@pytest.mark.parametrize("mixer", ["units", "neighbors"])
+def test_for_another_mixer_the_formulas_name_its_kinds_of_parameters(mixer: str) -> None:
+    arch = ArchConfig(mixer=mixer, hidden_size=32, num_heads=2, pos_encodings="none")
+    for formula in formulas(arch):
+        assert f" for {mixer}" in formula.words()
+        assert "puzzle-embedding numbers" not in formula.words()
