@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hrm_cli.cli.options import JsonOption, QuietOption, option, seed_option
+from hrm_cli.errors import ConfigError
 
 READING = "Reading a source that is not a dataset yet"
-ON_TERMINAL = 1
+ON_TERMINAL, ON_PAGE = 1, 60
 """Examples of each set, unless told otherwise."""
 
 
@@ -46,7 +48,7 @@ def inspect(
         option(
             "--examples",
             "Examples to show of each set.",
-            f"{ON_TERMINAL}",
+            f"{ON_TERMINAL}; {ON_PAGE} with --html",
             min=0,
             max=1000,
         ),
@@ -103,7 +105,17 @@ def inspect(
             panel=READING,
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Also write a page to browse: one file that loads nothing else.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, seed_option(True)] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --html.")] = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -115,6 +127,7 @@ def inspect(
       hrm inspect mine.csv
       hrm inspect data/mine --split test --examples 5
       hrm inspect mine.csv --symmetries rotations,reflections
+      hrm inspect data/arc-1 --html arc-1.html
       hrm inspect data/mine --json
 
     A source that is not a dataset yet is read as hrm build-dataset reads it, without keeping a dataset; the notes
@@ -124,8 +137,14 @@ def inspect(
     from hrm_cli.inspection.report import InspectRequest, inspect_source
     from hrm_cli.inspection.sources import SourceOptions
 
+    if html is not None:
+        from hrm_cli.views.dataset_page import check_page
+
+        check_page(html, force=force)
+    elif force:
+        raise ConfigError("--force: has no effect without --html")
     names = tuple(name.strip() for name in symmetries.split(",")) if symmetries is not None else None
-    count = ON_TERMINAL if examples is None else examples
+    count = (ON_TERMINAL if html is None else ON_PAGE) if examples is None else examples
     reporter = console.ConsoleReporter(quiet=quiet)
     inspection = inspect_source(
         InspectRequest(
@@ -134,9 +153,14 @@ def inspect(
         ),
         reporter,
     )  # fmt: skip
+    if html is not None:
+        from hrm_cli.views.dataset_page import write_page
+
+        left_out = write_page(inspection, html)
+        reporter.note(f"Page: {html}{left_out}")
     if json:
         console.print_json(inspection.document())
         return
     from hrm_cli.cli.inspection.rendering import render
 
-    render(inspection, count)
+    render(inspection, ON_TERMINAL if examples is None else examples)
