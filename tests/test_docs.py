@@ -121,6 +121,8 @@ def check_line(words: list[str]) -> None:
 def check_mention(words: list[str]) -> None:
     """Checks that a command in running text, which may be cut short, names what exists."""
     words = [word for word in words if word not in ("…", "...")]
+    if words[:1] == ["help"]:  # `hrm help COMMAND` is `hrm COMMAND --help`
+        words = words[1:]
     if not words or words[0] in ROOT_OPTIONS or words[0].isupper():
         return
     command, rest = find_command(words)

@@ -89,7 +89,7 @@ def sudoku(
         int | None,
         option(
             "--min-difficulty",
-            "Lowest difficulty: the source's rating, or branches of the exact solver.",
+            "Minimum difficulty: the source's rating, or branches of the exact solver.",
             "0",
         ),
     ] = None,

@@ -49,7 +49,7 @@ def maze(
         ),
     ] = None,
     min_path: Annotated[
-        int | None, option("--min-path", "Fewest moves of the shortest path from S to G.", "1")
+        int | None, option("--min-path", "Minimum length of the shortest path from S to G, in moves.", "1")
     ] = None,
     style: Annotated[
         str | None,

@@ -88,8 +88,8 @@ def convert(
 ) -> None:
     """Convert a checkpoint between the formats of the reference implementation (HRM or TRM) and of hrm.
 
-    SRC decides the direction. Tensors are kept bit for bit. Files of the reference are pickles: hrm reads only their
-    tensors and refuses a file that would run code.
+    The direction follows from SRC. Tensors are kept bit for bit. Files of the reference are pickles: hrm reads only
+    their tensors and refuses a file that would run code.
 
     \b
     Examples:

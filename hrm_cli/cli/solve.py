@@ -84,7 +84,7 @@ def solve(
         typer.Option(
             "--picture",
             metavar="FILE.svg",
-            help="Also write a picture of the first solved puzzle, else of the first answered.",
+            help="Also write a picture of the first solved puzzle, or else of the first answered one.",
             show_default=False,
         ),
     ] = None,

@@ -62,7 +62,7 @@ class Votes:
     symmetries: ArcSymmetries
     """The symmetry of each puzzle identifier."""
     select: Select = "agreement"
-    """What ranks the answers: their votes, or the copy that is surest of its answer."""
+    """What ranks the answers: their votes, or the confidence of the most confident copy."""
     _tallies: dict[tuple[str, bytes], dict[bytes, Tally]] = field(default_factory=dict)
     """The tally of each answer, by task and test input."""
     _given: int = 0

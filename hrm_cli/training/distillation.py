@@ -78,13 +78,13 @@ def check_teacher(card: ModelCard, facts: DatasetFacts) -> None:
         ours, theirs = getattr(facts, name), getattr(card.facts, name)
         if ours != theirs:
             raise CheckpointError(
-                f"{card.path}: cannot teach on this dataset: its {name} is {theirs}, the dataset's is {ours}"
+                f"{card.path}: cannot be the teacher for this dataset: its {name} is {theirs}, the dataset's is {ours}"
             )
     if (
         card.facts.num_puzzle_identifiers < facts.num_puzzle_identifiers
         and "inner.puzzle_emb.weights" in card.shapes
     ):
         raise CheckpointError(
-            f"{card.path}: cannot teach on this dataset: it knows {card.facts.num_puzzle_identifiers} puzzle "
+            f"{card.path}: cannot be the teacher for this dataset: it knows {card.facts.num_puzzle_identifiers} puzzle "
             f"identifiers, the dataset has {facts.num_puzzle_identifiers}"
         )

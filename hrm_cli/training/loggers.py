@@ -90,7 +90,7 @@ class MetricsFile(Listener):
         except OSError as error:
             if not self._warned:
                 self._warned = True
-                self._warn(f"{self.path}: cannot be written ({error.strerror}); its lines wait in memory")
+                self._warn(f"{self.path}: cannot be written ({error.strerror}); its lines are kept in memory")
 
     def _close(self) -> None:
         if self._descriptor is not None:

@@ -101,7 +101,7 @@ def _rewrite(source: Path, target: Path, name: str, value: float) -> None:
         ),
         (
             ["train.distill_from=OTHER"],
-            "cannot teach on this dataset: its vocab_size is 11, the dataset's is 6",
+            "cannot be the teacher for this dataset: its vocab_size is 11, the dataset's is 6",
         ),
         (["train.distill_from=nowhere.safetensors"], "no such checkpoint"),
         (["train.init_from=OTHER"], "do not match its architecture"),

@@ -55,7 +55,7 @@ def test_candidates_rank_by_votes_then_confidence_then_order() -> None:
     assert np.array_equal(votes.candidates("a", INPUT)[0].grid, WRONG)
 
 
-def test_another_selector_ranks_answers_by_the_surest_copy() -> None:
+def test_another_selector_ranks_answers_by_the_most_confident_copy() -> None:
     votes = votes_for((0, WRONG, 1.0), (1, RIGHT, -1.0), (2, RIGHT, 2.0), (3, WRONG, 1.5), (4, WRONG, 1.0))
     assert votes.selectors() == ["q_halt", "agreement"]
     best, second = votes.candidates("a", INPUT, "q_halt")

@@ -67,7 +67,7 @@ def test_a_known_task_is_voted_on_by_all_its_copies_and_by_no_more_than_asked_fo
     assert solution.attempts == 2
 
 
-def test_a_selector_takes_the_answer_of_the_surest_copy() -> None:
+def test_a_selector_takes_the_answer_of_the_most_confident_copy() -> None:
     (voted,) = ArcSolver(model(), card(), effort()).solve([task("known")])
     assert (voted.select, voted.agreeing) == ("agreement", voted.details["votes"])
     for select in ("confidence", "q_halt", "residual"):

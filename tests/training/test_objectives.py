@@ -71,5 +71,5 @@ def test_a_teacher_that_is_the_student_itself_has_nothing_to_add(make_run, teach
 
 def test_a_teacher_of_other_puzzles_is_refused(teacher_checkpoint) -> None:
     facts = DatasetFacts(vocab_size=11, seq_len=81, num_puzzle_identifiers=1, domain={})
-    with pytest.raises(CheckpointError, match="cannot teach on this dataset: its vocab_size is 6"):
+    with pytest.raises(CheckpointError, match="cannot be the teacher for this dataset: its vocab_size is 6"):
         load_teacher(teacher_checkpoint, facts, torch.device("cpu"))

@@ -289,7 +289,7 @@ def _compiled(name: str, dtype: torch.dtype) -> Callable[..., None]:
     )
     _kept.append(made)
     if made.address is None:
-        raise RuntimeError(f"kernel {name}: numba compiled it to nothing")
+        raise RuntimeError(f"kernel {name}: numba did not compile it")
     return _FUNCTION(made.address)
 
 
