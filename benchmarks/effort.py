@@ -36,7 +36,7 @@ from hrm_cli.models.inference import FixedModel
 from hrm_cli.models.noise import NOISE_INIT, NoiseScales
 from hrm_cli.puzzles.domain import Puzzle, Tokens, can_pin
 from hrm_cli.puzzles.reading import read_puzzles
-from hrm_cli.solving.choosing import Asked, LoadedModel
+from hrm_cli.solving.choosing import LoadedModel, SolveOptions
 
 RESTART_STEPS = 64
 BATCH = 32
@@ -79,7 +79,7 @@ class Trial:
     @property
     def max_steps(self) -> int:
         """Steps of the first pass."""
-        return self.loaded.steps(Asked())
+        return self.loaded.steps(SolveOptions())
 
     @property
     def failed(self) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from hrm_cli.evaluation.intervals import wilson_interval
 from hrm_cli.puzzles.domain import Tokens
-from hrm_cli.solving.choosing import Asked, LoadedModel
+from hrm_cli.solving.choosing import LoadedModel, SolveOptions
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def header_of(loaded: LoadedModel, tokens: Tokens) -> dict[str, Any]:
     return {
         "model": hashlib.sha256(loaded.card.path.read_bytes()).hexdigest(),
         "puzzles": hashlib.sha256(tokens.tobytes()).hexdigest(),
-        "max_steps": loaded.steps(Asked()),
+        "max_steps": loaded.steps(SolveOptions()),
     }
 
 

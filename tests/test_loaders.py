@@ -154,7 +154,7 @@ def _npy(file: Path, header: str, body: bytes = b"") -> Path:
         ("'|u1'", "(-1, -16)", "shape"),
         ("'|u1'", "(1e5,)", "cannot be read"),
         ("'|u1'", "(True,)", "shape"),
-        ("'<i4'", "(5,)", "20 bytes of numbers, but 16"),
+        ("'<i4'", "(5,)", "20 bytes of numbers, but the file has 16"),
         ("'|O'", "(2,)", "integer"),
         ("'<m8'", "(2,)", "integer"),
         ("'<f4'", "(4,)", "integer"),

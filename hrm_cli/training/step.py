@@ -101,6 +101,8 @@ def _accumulate_gradients(
     count = len(batch.inputs)
     rng = world.step_rng(state.generator, count)
     scale = 1.0 if state.loss_scale is None else state.loss_scale.scale
+    # With several sizes, the number of rows depends on the size.
+    rows_in_batch = config.global_batch_size if state.shapes is None else count * world.size
     for rows in micro_batches(count, config.accumulation_steps):
         shards = _shards(state.model, rows)
         cast = ShardWeights(state.model.core.cast_weights(), len(shards)) if len(shards) > 1 else None
@@ -117,7 +119,7 @@ def _accumulate_gradients(
                 taught = state.teacher.loss(out, config.loss, first_row=rows.start)
                 loss = loss + config.distill_weight * taught
                 out.metrics["distill_loss"] = taught.detach()
-            (loss * scale / (count * world.size)).backward()
+            (loss * scale / rows_in_batch).backward()
             if cast is not None:
                 cast.finish(index)
             return _Shard(after, out, loss.detach())

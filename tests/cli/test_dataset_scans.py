@@ -73,7 +73,7 @@ def test_of_the_ranks_that_evaluate_the_first_reads_the_dataset(
     scans.clear()
     monkeypatch.setattr(type(ALONE), "is_first", property(lambda self: is_first))
 
-    def stop(*_: Any) -> None:
+    def stop(*_: Any, **__: Any) -> None:
         raise StoppedError
 
     monkeypatch.setattr(measuring, "load_model", stop)

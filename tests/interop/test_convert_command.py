@@ -120,7 +120,7 @@ def test_a_resumed_run_takes_no_other_weights_and_a_missing_checkpoint_builds_no
     in_process, tmp_path: Path
 ) -> None:
     status, _, errors = in_process("train", "--resume", "runs/x", "--checkpoint", "runs/y")
-    assert (status, "give one of them" in errors) == (2, True)
+    assert (status, "give only one of them" in errors) == (2, True)
     for words in (["--checkpoint", "nowhere"], ["--preset", "demo", "train.init_from=nowhere"]):
         status, _, errors = in_process("train", *words, "--output-dir", "out")
         assert (status, "nowhere: no such checkpoint" in errors) == (2, True)

@@ -201,7 +201,7 @@ def test_errors_of_the_hub_are_distinguished(
             "contains no model.safetensors. hrm reads no other file from the hub, and never a pickle",
         ),
         "hf:me/foreign": (0, ""),  # tensors without hrm's header are counted, and not used
-        "hf:noslash": (2, "write hf:OWNER/NAME"),
+        "hf:noslash": (2, "expected hf:OWNER/NAME"),
     }
     *found, forbidden, branch, page = answers_of(
         user,
@@ -225,8 +225,8 @@ def test_errors_of_the_hub_are_distinguished(
     stranger = {**user, "HF_TOKEN": "hf_of_nobody", "HF_HOME": str(tmp_path / "another cache")}
     private, refused = answers_of(stranger, [*count, "hf:me/mine@main"], [*push, "hf:me/there"])
     assert "no repository me/mine" in private[2]
-    assert "your token may not do this" in refused[2]
-    assert "making the repository failed: your token may not do this" in forbidden[2]
+    assert "your token has no permission" in refused[2]
+    assert "making the repository failed: your token has no permission" in forbidden[2]
     assert branch[0] == 0, branch[2]
     assert "README.md" in hub.repositories["me/there"].branches["v3"]
     assert "README.md" not in hub.repositories["me/there"].branches["main"]

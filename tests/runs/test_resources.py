@@ -75,7 +75,7 @@ def test_a_run_that_needs_too_much_memory_is_refused_with_settings_that_fit(
     limit = 3 * GB if world_size == 1 else GB
     message = refusal(preset, computation, Resources(limit, None, None, "here"))
     needed = computation.cost(preset, SUDOKU).memory
-    assert f"needs about {size(needed)} of memory, {size(limit)} here" in message
+    assert f"needs about {size(needed)} of memory, but there are {size(limit)} here" in message
     assert "--force" in message
     advised = re.findall(r"((?:train\.\w+=\w+ )+)\(([\d.]+ [MG]B), ", message)
     assert len(advised) >= 3, message
@@ -118,7 +118,7 @@ def test_a_new_run_is_refused_before_its_dataset_is_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resources_module, "memory_bytes", lambda: 24 * GB)
-    with pytest.raises(ConfigError, match=r"needs about 1\d\d GB of memory, 23\.5 GB here"):
+    with pytest.raises(ConfigError, match=r"needs about 1\d\d GB of memory, but there are 23\.5 GB here"):
         prepare_run(
             TrainRequest(
                 "arc-1", ["train.device=cpu", "arch.forward_dtype=bfloat16"], output_dir=tmp_path / "run"

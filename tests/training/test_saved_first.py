@@ -91,7 +91,7 @@ def test_a_run_killed_after_an_evaluation_logs_its_result_once(named_run, monkey
 
     with monkeypatch.context() as patch:
         if moment == "before it is told":
-            patch.setattr(first, "tell", lambda record: kill() if record["kind"] == "eval" else None)
+            patch.setattr(first, "log", lambda record: kill() if record["kind"] == "eval" else None)
         else:
             patch.setattr(loop, "check_accuracy", kill)
         with pytest.raises(Killed):

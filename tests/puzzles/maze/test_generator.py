@@ -89,16 +89,16 @@ def test_ties_come_only_when_they_are_allowed():
     ("options", "message"),
     [
         ({"style": "perfct"}, "did you mean perfect"),
-        ({"size": 3}, "size 3: choose one from 4 to 180"),
-        ({"size": 181}, "from 4 to 180"),
+        ({"rows": 3}, "size 3: choose one from 4 to 180"),
+        ({"rows": 181}, "from 4 to 180"),
         ({"min_path": 0}, "shortest path 0"),
-        ({"size": 10, "min_path": 49}, "perfect mazes of 10×10 have at most 48"),
-        ({"size": 10, "min_path": 75, "style": "walls"}, "walls mazes of 10×10 have at most 74"),
+        ({"rows": 10, "min_path": 49}, "perfect mazes of 10×10 have at most 48"),
+        ({"rows": 10, "min_path": 75, "style": "walls"}, "walls mazes of 10×10 have at most 74"),
     ],
 )
 def test_impossible_maze_settings_are_refused_at_once(options, message):
     with pytest.raises(ConfigError, match=message):
-        generate(**{"size": 10, "count": 1, "rng": np.random.default_rng(0), **options})
+        generate(**{"rows": 10, "count": 1, "rng": np.random.default_rng(0), **options})
 
 
 @pytest.mark.parametrize("style", STYLES)
