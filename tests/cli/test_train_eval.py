@@ -110,7 +110,7 @@ def test_resume_continues_from_the_latest_checkpoint_to_a_later_end(
         (["--preset", "tiny", "num_heads=7"], "multiple of num_heads"),
         (["--preset", "tiny", "--data", "nowhere"], "nowhere"),
         (["--preset", "tiny", "train.device=tpu"], "tpu"),
-        (["--resume", "nowhere"], "not a run folder"),
+        (["--resume", "nowhere"], "neither a run folder"),
         (["--preset", "tiny", "data.size=7"], "7"),
     ],
 )
