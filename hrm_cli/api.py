@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from hrm_cli.errors import PuzzleError
-from hrm_cli.puzzles.domain import OWN_PUZZLES, Domain, Grid, Puzzle, Unreadable
+from hrm_cli.puzzles.domain import DOMAINS, OWN_PUZZLES, Domain, Grid, Puzzle, Unreadable
 from hrm_cli.solving.files import open_puzzles, open_text
 from hrm_cli.solving.solution import Solution
 
@@ -122,7 +122,8 @@ class Model:
         further = EffortRequest(effort, attempts, search, restarts=restarts, seconds=seconds, select=select)
         asked = SolveOptions(max_steps, halt, further, seed, batch_size, trace)
         own = None if self.name is None else self.loaded.domain
-        items = _items(puzzles, "sudoku" if own is None else own.name)
+        plugin = None if own is None or own.name in DOMAINS else own
+        items = _items(puzzles, "sudoku" if own is None else own.name, plugin)
         if own is not None and own.name == OWN_PUZZLES:
             from hrm_cli.puzzles.grids.domain import GridsDomain
             from hrm_cli.solving.own_puzzles import given_puzzles
@@ -334,13 +335,14 @@ def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
 
 
-def _items(puzzles: Any, domain: str) -> Iterator[Puzzle | Unreadable]:
+def _items(puzzles: Any, domain: str, plugin: Domain | None = None) -> Iterator[Puzzle | Unreadable]:
+    """The puzzles given from Python. `plugin` is the model's domain if a plugin adds it."""
     if isinstance(puzzles, Puzzle):
         yield puzzles
     elif isinstance(puzzles, Path):
-        yield from open_puzzles(puzzles)
+        yield from open_puzzles(puzzles, plugin)
     elif isinstance(puzzles, str):
-        yield from open_text(puzzles)
+        yield from open_text(puzzles, plugin)
     elif isinstance(puzzles, np.ndarray):
         yield _grid(puzzles, domain)
     elif (rows := _rows(puzzles)) is not None:
@@ -352,7 +354,7 @@ def _items(puzzles: Any, domain: str) -> Iterator[Puzzle | Unreadable]:
     else:
         for one in puzzles:
             try:
-                yield from _items(one, domain)
+                yield from _items(one, domain, plugin)
             except PuzzleError as error:
                 yield Unreadable(str(one)[:80], str(error), domain)
 

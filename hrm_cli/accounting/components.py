@@ -77,6 +77,13 @@ def components(
 
     `objective` and `gradient` are the settings `train.objective` and `train.gradient`; None means the core's default.
     """
+    if arch.core not in COMPONENTS or arch.mixer not in MIXERS:
+        # A plugin's core or mixer. What it saves for the backward pass is unknown.
+        from hrm_cli.accounting.plugin_cores import measured_core  # needs torch
+
+        counts, flops = measured_core(arch, vocab_size, seq_len, num_puzzle_identifiers)
+        matmuls = Part("core", kinds.OTHER, flops=flops, runs=Runs(1, 1, 0))
+        return [*(Part(*of, *count) for of, count in counts.items()), matmuls]
     parts = COMPONENTS[arch.core](arch, vocab_size, seq_len, num_puzzle_identifiers)
     if objective == "rsm":
         return [_with_rsm(part, arch) for part in parts]
@@ -389,4 +396,4 @@ COMPONENTS: dict[str, Callable[[ArchConfig, int, int, int], list[Part]]] = {
     "nova": _nova,
     "trm": _trm,
 }
-"""(arch, vocab_size, seq_len, num_puzzle_identifiers) → parts, for each core in the registry."""
+"""(arch, vocab_size, seq_len, num_puzzle_identifiers) → parts, for each built-in core."""

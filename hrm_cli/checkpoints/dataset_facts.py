@@ -85,8 +85,8 @@ _MODEL_FILE = "model.safetensors"
 _LONGEST_POINTER = 4096
 
 
-def checkpoint_domain(checkpoint: Path) -> str | None:
-    """Name of the domain that a local checkpoint was trained on, read without importing torch.
+def checkpoint_domain(checkpoint: Path) -> Mapping[str, Any] | None:
+    """Name and options of the domain that a local checkpoint was trained on, read without importing torch.
 
     Used for checks before a model is loaded. None if the checkpoint cannot be read; the loader reports the error.
     """
@@ -100,8 +100,7 @@ def checkpoint_domain(checkpoint: Path) -> str | None:
     except (OSError, ValueError):
         return None
     domain = facts.get("domain") if isinstance(facts, Mapping) else None
-    name = domain.get("name") if isinstance(domain, Mapping) else None
-    return name if isinstance(name, str) else None
+    return domain if isinstance(domain, Mapping) and isinstance(domain.get("name"), str) else None
 
 
 def _file(checkpoint: Path) -> Path | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hrm_cli.config.data import DataConfig
-from hrm_cli.config.mixers import MIXERS, is_structured
+from hrm_cli.config.mixers import is_structured, mixer_entry
 from hrm_cli.config.redact import source_name
 from hrm_cli.config.schema import Preset
 from hrm_cli.printable import counted
@@ -68,7 +68,7 @@ def built_in_knowledge(mixer: str | None, domain: Mapping[str, Any]) -> str:
         return NO_KNOWLEDGE
     if mixer == "units" and domain.get("name") == "sudoku":
         return "rows, columns and boxes, and that digits are interchangeable (arch.mixer=units)"
-    return f"{MIXERS[str(mixer)].knows} (arch.mixer={mixer})"
+    return f"{mixer_entry(str(mixer)).knows} (arch.mixer={mixer})"
 
 
 def training_data(

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hrm_cli.cli.build_plugin import KindTable
 from hrm_cli.cli.building import (
     AlsoOption,
     AugmentOption,
@@ -22,7 +23,7 @@ from hrm_cli.cli.building import (
     size_option,
 )
 from hrm_cli.cli.options import ForceOption, JsonOption, QuietOption, SeedOption, option
-from hrm_cli.cli.render.help import CommandTable, PlainGroup
+from hrm_cli.cli.render.help import PlainGroup
 
 KINDS = {
     "sudoku": "hrm_cli.cli.build_dataset:sudoku",
@@ -34,11 +35,11 @@ KINDS = {
 
 
 class KindGroup(PlainGroup):
-    """The group of these commands."""
+    """The group of these commands, and of those for domains of plugins."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = CommandTable(KINDS)
+        self.commands = KindTable(KINDS)
 
 
 app = typer.Typer(cls=KindGroup, add_completion=False, rich_markup_mode=None, no_args_is_help=True)

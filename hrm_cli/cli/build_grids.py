@@ -53,7 +53,7 @@ def grids(
             "Transformations that keep a pair right if applied to input and output alike; training then samples "
             "augmented copies.",
             "none",
-            metavar="rotations,reflections,symbols",
+            metavar="rotations,reflections,symbols,translations",
         ),
     ] = None,
     num_train: Annotated[

@@ -69,6 +69,7 @@ def collect(device: torch.device) -> dict[str, Any]:
         "processor": _processor(torch),
         "memory": _memory(),
         "packages": {name: _version(name) for name in NEEDED},
+        "plugins": _plugins(),
         "extras": {name: _extra(name, module) for name, module in EXTRAS.items()},
         "caches": _caches(),
         "environment": _environment(),
@@ -138,6 +139,26 @@ def _extra(name: str, module: str) -> str:
     except Exception as error:  # a build for another torch fails in any way
         return f"{version}, but cannot be imported ({(str(error).splitlines() or [type(error).__name__])[0]})"
     return version
+
+
+def _plugins() -> dict[str, str]:
+    """Every installed plugin, with its package; for one that cannot be used, the reason. Each is imported."""
+    from hrm_cli.config.mixers import MIXERS
+    from hrm_cli.config.values import SOURCE_PREFIXES
+    from hrm_cli.models.registry import CORES
+    from hrm_cli.plugins import GROUPS, plugins
+    from hrm_cli.puzzles.domain import DOMAINS
+
+    built_in = {"domain": list(DOMAINS), "core": list(CORES), "source": list(SOURCE_PREFIXES)}
+    built_in["mixer"] = list(MIXERS)
+    found: dict[str, str] = {}
+    for kind in GROUPS:
+        for plugin in plugins(kind, built_in[kind]):
+            problem = plugin.problem()
+            text = plugin.origin + (f", cannot be used: {problem}" if problem else "")
+            name = f"{kind} {plugin.name}"
+            found[name] = f"{found[name]}; {text}" if name in found else text
+    return found
 
 
 def _caches() -> dict[str, str]:

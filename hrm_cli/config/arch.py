@@ -9,13 +9,13 @@ from pydantic import (
     model_validator,
 )
 
-from hrm_cli.config.mixers import MIXERS, is_structured
+from hrm_cli.config.mixers import is_structured, mixer_entry
 from hrm_cli.config.values import (
     Float,
     Int,
     Section,
 )
-from hrm_cli.errors import closest
+from hrm_cli.errors import ConfigError
 
 DEEPEST_STEP = 16_384
 """Maximum number of sequential blocks in one ACT step, far above every published model."""
@@ -126,10 +126,11 @@ class ArchConfig(Section):
 
     def _resolve_mixer(self) -> None:
         """Makes `mlp_t` and `mixer` consistent: `mlp_t: true` and `mixer: mlp` mean the same."""
-        if self.mixer is not None and self.mixer not in MIXERS:
-            raise ValueError(
-                f"unknown mixer {self.mixer!r:.40}{closest(self.mixer, list(MIXERS))}; known: {', '.join(MIXERS)}"
-            )
+        if self.mixer is not None:
+            try:
+                mixer_entry(self.mixer)
+            except ConfigError as error:
+                raise ValueError(str(error).removeprefix("arch.mixer: ")) from None
         if self.mixer is None:
             object.__setattr__(self, "mixer", "mlp" if self.mlp_t else "attention")
         elif self.mlp_t and self.mixer != "mlp":
@@ -171,7 +172,7 @@ class ArchConfig(Section):
     @property
     def is_equivariant(self) -> bool:
         """Whether all augmented copies of a puzzle give the same answer. Test-time augmentation is then useless."""
-        return is_structured(self.mixer)
+        return is_structured(self.mixer) and mixer_entry(str(self.mixer)).is_equivariant
 
     @property
     def puzzle_emb_size(self) -> int:

@@ -152,10 +152,11 @@ class DataConfig(Section):
         description="additional sources of the dataset, a list such as "
         "[{clues: minimal, num_train: 5000}]; omitted keys are as in data",
     )
-    symmetries: tuple[Literal["rotations", "reflections", "symbols"], ...] = Field(
+    symmetries: tuple[Literal["rotations", "reflections", "symbols", "translations"], ...] = Field(
         (),
         description="own puzzles: transformations that keep a pair correct if applied to both input and output; "
-        "training then samples augmented copies: rotations, reflections, symbols (any permutation of symbols)",
+        "training then samples augmented copies: rotations, reflections, symbols (any permutation of symbols), "
+        "translations (cyclic shifts of rows and columns; input and output have the same size)",
     )
     input_column: str | None = Field(
         None,

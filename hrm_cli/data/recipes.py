@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import islice
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from hrm_cli.config.schema import DataConfig
 from hrm_cli.config.values import parse_clues
 from hrm_cli.errors import ConfigError
 from hrm_cli.machine import granted_cores
-from hrm_cli.puzzles.domain import BulkDomain, Grid
+from hrm_cli.puzzles.domain import BulkDomain, Domain, Grid, make_domain
 from hrm_cli.puzzles.maze.domain import MazeDomain
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
@@ -45,6 +46,10 @@ class Recipe(Protocol):
     def domain_of_grid(self, grid: Grid) -> BulkDomain:
         """The domain of a puzzle from a file."""
 
+    @property
+    def reads(self) -> str | Domain:
+        """The domain as `read_puzzles` takes it: by name, or itself if it has no text formats of its own."""
+
     def generate(self, count: int, rng: np.random.Generator, chunk: int) -> Iterator[tuple[Grid, Grid]]:
         """Generates different puzzles and answers, as cells `[n ≤ chunk, S]`. Raises ConfigError or PuzzleError."""
 
@@ -55,6 +60,7 @@ class SudokuRecipe:
 
     config: DataConfig
     domain_name: str = "sudoku"
+    reads: str = "sudoku"
     measure: str = "difficulty"
     keep_several: bool = False
 
@@ -94,6 +100,7 @@ class MazeRecipe:
 
     config: DataConfig
     domain_name: str = "maze"
+    reads: str = "maze"
     measure: str = "a shortest path of"
 
     @property
@@ -132,14 +139,69 @@ class MazeRecipe:
         )
 
 
+@dataclass(frozen=True)
+class PluginRecipe:
+    """Puzzles of a domain that a plugin adds. Raises ConfigError if datasets cannot be built for it."""
+
+    config: DataConfig
+    measure: str = "difficulty"
+    least_difficulty: int = 0
+    keep_several: bool = False
+
+    def __post_init__(self) -> None:
+        missing = [name for name in _BULK if not hasattr(self.domain(), name)]
+        if missing:
+            raise ConfigError(
+                f"domain {self.domain_name}: datasets cannot be built, because it lacks {', '.join(missing)}"
+            )
+
+    @property
+    def domain_name(self) -> str:
+        """The name of its entry point."""
+        return self.config.domain
+
+    @property
+    def reads(self) -> Domain:
+        """The domain itself."""
+        return self.domain()
+
+    def domain(self) -> BulkDomain:
+        """The domain of the configured size, or of its default size."""
+        size = {} if self.config.size is None else {"size": self.config.size}
+        return cast(BulkDomain, make_domain(self.config.domain, **size))
+
+    def domain_of_grid(self, grid: Grid) -> BulkDomain:
+        """The same domain: its parser refuses other sizes."""
+        return self.domain()
+
+    def generate(self, count: int, rng: np.random.Generator, chunk: int) -> Iterator[tuple[Grid, Grid]]:
+        """The puzzles that the domain generates. Raises ConfigError if one is wrong."""
+        domain = self.domain()
+        generate = getattr(domain, "generate", None)
+        if generate is None:
+            raise ConfigError(f"domain {self.domain_name}: generates no puzzles; give a file (data.source)")
+        pairs = iter(generate(count, rng))
+        while waiting := list(islice(pairs, chunk)):
+            puzzles, answers = (
+                np.stack([np.asarray(pair[part], np.uint8).reshape(-1) for pair in waiting])
+                for part in (0, 1)
+            )
+            right = domain.verify_all(domain.encode_all(puzzles), domain.encode_all(answers))
+            if not right.all():
+                text = domain.text(domain.decode(domain.encode_all(puzzles[~right])[0]))
+                raise ConfigError(
+                    f"domain {self.domain_name}: generated a puzzle with a wrong answer: {text:.200}"
+                )
+            yield puzzles, answers
+
+
+_BULK = ("encode_all", "solve_all", "verify_all", "violations", "canonical", "solver_is_fast")
+
 RECIPES: dict[str, Callable[[DataConfig], Recipe]] = {"sudoku": SudokuRecipe, "maze": MazeRecipe}
 
 
 def recipe_of(config: DataConfig) -> Recipe:
-    """The recipe of `config.domain`. Raises ConfigError for a domain without one."""
-    recipe = RECIPES.get(config.domain)
+    """The recipe of `config.domain`. Raises ConfigError for an unknown domain."""
     if config.columns is not None and config.domain != "maze":
         raise ConfigError(f"data.columns {config.columns}: only mazes may be other than square; leave it out")
-    if recipe is None:
-        raise ConfigError(f"data.domain {config.domain!r}: has no recipe; accepted: {', '.join(RECIPES)}")
-    return recipe(config)
+    return RECIPES.get(config.domain, PluginRecipe)(config)

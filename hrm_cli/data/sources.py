@@ -190,7 +190,7 @@ class _Reader:
         problems = Problems()
         several = too_easy = read = 0
         least = self._recipe.least_difficulty
-        for puzzles in self._chunks(read_puzzles(file, self._recipe.domain_name, skipped=skipped), problems):
+        for puzzles in self._chunks(read_puzzles(file, self._recipe.reads, skipped=skipped), problems):
             pool = pool or PuzzlePool(self._scratch / f"{name}.pool", self.domain.seq_len)
             checked = check(
                 puzzles,

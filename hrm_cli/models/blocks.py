@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hrm_cli.config.arch import ArchConfig
-from hrm_cli.config.mixers import MIXERS
+from hrm_cli.config.mixers import mixer_entry
 from hrm_cli.models.layers import (
     Attention,
     AttentionWeights,
@@ -44,7 +44,7 @@ class Block(nn.Module):
         self, arch: ArchConfig, positions: int, structure: Structure | None = None, *, attends: bool = True
     ) -> None:
         super().__init__()
-        entry = MIXERS[arch.mixer or "attention"]
+        entry = mixer_entry(arch.mixer or "attention")
         self.structured = entry.kind
         if structure is not None:
             self.add_module(entry.kind, structure.parameters(arch, attends=attends))

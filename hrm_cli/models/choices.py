@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hrm_cli.config.mixers import MIXERS, is_structured
+from hrm_cli.config.mixers import is_structured, mixer_entry
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.attention import choose_attention
 from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice
@@ -45,7 +45,7 @@ def choose_kernels(core: nn.Module, device: torch.device) -> str:
     if device.type == "cpu":
         return cpu_kernels_choice(core.dtype)
     arch = core.arch
-    multiple = MIXERS[str(arch.mixer)].width_multiple
+    multiple = mixer_entry(str(arch.mixer)).width_multiple
     gate_up = 2 * swiglu_width(arch.hidden_size, arch.expansion, multiple)
     return choose_cuda_kernels(device, core.dtype, core.positions, arch.hidden_size, arch.num_heads, gate_up)
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hrm_cli.config.mixers import check_mixer, is_structured
-from hrm_cli.errors import ConfigError, closest
 from hrm_cli.puzzles.domain import domain_of
 
 if TYPE_CHECKING:
@@ -28,11 +27,22 @@ CORES: dict[str, str] = {
 
 
 def check_core(name: str) -> None:
-    """Raises ConfigError if `arch.core` is not the name of a core."""
+    """Raises ConfigError if `arch.core` is not the name of a core, built in or of a plugin."""
     if name not in CORES:
-        raise ConfigError(
-            f"arch.core: unknown core {name!r}{closest(name, list(CORES))}; known: {', '.join(CORES)}"
-        )
+        _plugin(name)
+
+
+def _plugin(name: str) -> Any:
+    from hrm_cli.plugins import load_plugin  # needed only for names that are not built in
+
+    return load_plugin("core", name, list(CORES), "arch.core: ")
+
+
+def _core_class(name: str) -> Any:
+    if name not in CORES:
+        return _plugin(name)
+    module, _, attribute = CORES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def build_model(
@@ -60,15 +70,13 @@ def build_model(
     from hrm_cli.models.device import resolve_dtype
     from hrm_cli.models.layers import NoInitWeights
 
-    check_core(arch.core)
+    core_class = _core_class(arch.core)
     check_mixer(str(arch.mixer))
     options = {}
     if is_structured(arch.mixer):
         from hrm_cli.models.mixers.structure import structure_of
 
         options["structure"] = structure_of(str(arch.mixer), domain_of(domain, vocab_size, seq_len))
-    module, _, name = CORES[arch.core].partition(":")
-    core_class = getattr(importlib.import_module(module), name)
     device = torch.device(device)
     with torch.device("meta" if device.type == "meta" else "cpu"), NoInitWeights():
         core = core_class(arch, vocab_size, seq_len, num_puzzle_identifiers, **options)

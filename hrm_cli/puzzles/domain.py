@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.errors import ConfigError, closest
+from hrm_cli.errors import ConfigError, HRMError
 from hrm_cli.puzzles.relations import Neighborhood, Relations
 
 Tokens = NDArray[np.uint8]
@@ -306,14 +306,18 @@ DOMAINS: dict[str, DomainEntry] = {
 
 
 def make_domain(name: str, **facts: Any) -> Domain:
-    """Creates the domain called `name` with its options. Raises ConfigError for an unknown name or option."""
+    """Creates the domain called `name`, built in or of a plugin, with its options.
+
+    Raises ConfigError for an unknown name or option.
+    """
     entry = DOMAINS.get(name) if isinstance(name, str) else None
     if entry is None:
-        raise ConfigError(
-            f"unknown domain {name!r:.80}{closest(name, list(DOMAINS))} Known: {', '.join(DOMAINS)}."
-        )
-    module, _, attribute = entry.factory.partition(":")
-    factory = getattr(importlib.import_module(module), attribute)
+        from hrm_cli.plugins import load_plugin
+
+        entry, factory = DomainEntry("", ""), load_plugin("domain", name, list(DOMAINS))
+    else:
+        module, _, attribute = entry.factory.partition(":")
+        factory = getattr(importlib.import_module(module), attribute)
     accepted = list(inspect.signature(factory).parameters)
     for option, value in facts.items():
         if option not in accepted:
@@ -325,8 +329,32 @@ def make_domain(name: str, **facts: Any) -> Domain:
                 raise ConfigError(f"domain {name}: {option}: found {value!r:.40}; expected a list of strings")
         elif value is not None and type(value) is not int:
             raise ConfigError(f"domain {name}: {option}: found {value!r:.40}; expected a whole number")
-    domain: Domain = factory(**{**entry.defaults, **facts})
+    if entry.factory:
+        domain: Domain = factory(**{**entry.defaults, **facts})
+        return domain
+    return _of_plugin(name, factory, facts)
+
+
+def _of_plugin(name: str, factory: Any, facts: Mapping[str, Any]) -> Domain:
+    """Creates a plugin's domain. Raises ConfigError if it fails, or if it has another name."""
+    try:
+        domain: Domain = factory(**facts)
+    except HRMError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"domain {name}: cannot be created with {dict(facts)!r:.80} ({type(error).__name__}: {error!s:.200})"
+        ) from error
+    if domain.name != name:
+        raise ConfigError(
+            f"domain {name}: its name is {domain.name!r:.40}; expected the name of its entry point"
+        )
+    _USED_OF_PLUGINS[domain.vocab_size, domain.seq_len] = domain
     return domain
+
+
+_USED_OF_PLUGINS: dict[tuple[int, int], Domain] = {}
+"""The plugins' domains that this process has created, by vocabulary and length. No others are inferred."""
 
 
 def domain_of_puzzle(puzzle: Puzzle) -> Domain:
@@ -337,6 +365,14 @@ def domain_of_puzzle(puzzle: Puzzle) -> Domain:
     accepted = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
     sides = {"rows": rows, "columns": columns} if "rows" in accepted else {"size": rows}
     return make_domain(puzzle.domain, **sides)
+
+
+def check_domain(name: str, prefix: str = "") -> None:
+    """Raises ConfigError if no domain has this name. `prefix` starts the message."""
+    if name not in DOMAINS:
+        from hrm_cli.plugins import load_plugin
+
+        load_plugin("domain", name, list(DOMAINS), prefix)
 
 
 def parse_domain(stored: Any) -> Domain | None:
@@ -359,7 +395,7 @@ def infer_domain(vocab_size: int, seq_len: int) -> Domain | None:
         found: Domain | None = module.from_shape(vocab_size, seq_len)
         if found is not None:
             return found
-    return None
+    return _USED_OF_PLUGINS.get((vocab_size, seq_len))
 
 
 def domain_of(stated: Mapping[str, Any] | None, vocab_size: int, seq_len: int) -> Domain:

@@ -10,7 +10,6 @@ from hrm_cli.config.data import DataConfig
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.presets import NameCheck, load_preset, merge_documents, validated
 from hrm_cli.config.schema import Preset
-from hrm_cli.errors import ConfigError, closest
 
 if TYPE_CHECKING:
     from hrm_cli.puzzles.domain import Domain
@@ -56,13 +55,9 @@ def _name_checks() -> dict[str, NameCheck]:
 
 
 def _check_domain(name: str) -> None:
-    from hrm_cli.puzzles.domain import DOMAINS
+    from hrm_cli.puzzles.domain import check_domain
 
-    if name not in DOMAINS:
-        known = ", ".join(DOMAINS)
-        raise ConfigError(
-            f"data.domain: unknown domain {name!r}{closest(name, list(DOMAINS))}; known: {known}"
-        )
+    check_domain(name, "data.domain: ")
 
 
 def domain_of(data: DataConfig) -> Domain:

@@ -46,13 +46,16 @@ class OpenedPuzzles:
         return self._items
 
 
-def open_puzzles(source: Path | IO[bytes]) -> OpenedPuzzles:
-    """The puzzles of a file or of standard input. Raises PuzzleError if it is not a puzzle file."""
+def open_puzzles(source: Path | IO[bytes], domain: Domain | None = None) -> OpenedPuzzles:
+    """The puzzles of a file or of standard input. `domain` is the domain of a plugin.
+
+    Raises PuzzleError if it is not a puzzle file.
+    """
     skipped = SkippedLines()
-    return OpenedPuzzles(read_puzzles(source, skipped=skipped), skipped)
+    return OpenedPuzzles(read_puzzles(source, domain, skipped=skipped), skipped)
 
 
-def open_text(text: str) -> OpenedPuzzles:
+def open_text(text: str, domain: Domain | None = None) -> OpenedPuzzles:
     """The puzzles in the file named `text`. If there is no such file, `text` itself is parsed as puzzles.
 
     Raises PuzzleError if it is neither.
@@ -60,11 +63,11 @@ def open_text(text: str) -> OpenedPuzzles:
     is_one_line = "\n" not in text
     path = Path(text)
     if _exists(text):
-        return open_puzzles(path)
+        return open_puzzles(path, domain)
     stream = io.BytesIO(text.encode())
     stream.name = "the given text"
     try:
-        opened = open_puzzles(stream)
+        opened = open_puzzles(stream, domain)
         first_puzzle(opened.first)
     except PuzzleError as error:
         if is_one_line and (path.suffix[1:].isalpha() or "/" in text):
@@ -83,36 +86,44 @@ def _exists(text: str) -> bool:
         return False
 
 
-def open_sources(sources: Sequence[str], stdin: IO[bytes] | None) -> OpenedPuzzles:
+def open_sources(
+    sources: Sequence[str], stdin: IO[bytes] | None, domain: Domain | None = None
+) -> OpenedPuzzles:
     """The puzzles of all sources, one after the other: files, texts of puzzles, or `-` for standard input.
 
-    A single source is handled by `open_text`. Several sources must all exist. A file without a puzzle then becomes an
+    `domain` is the domain of a plugin, whose puzzles are read in its own text. A single source is handled by
+    `open_text`. Several sources must all exist. A file without a puzzle then becomes an
     Unreadable, and the others are still solved. Raises PuzzleError.
     """
     if len(sources) == 1:
         source = sources[0]
-        return open_puzzles(standard_input(stdin)) if source == STDIN else open_text(source)
+        if source == STDIN:
+            return open_puzzles(standard_input(stdin), domain)
+        return open_text(source, domain)
     skipped = SkippedLines(names_files=True)
     # Files are opened one after the other, but missing files are reported before the first puzzle is solved.
-    streams = [_stream(source, stdin) for source in sources]
-    return OpenedPuzzles(chain.from_iterable(_items(stream, skipped) for stream in streams), skipped)
+    streams = [_stream(source, stdin, domain) for source in sources]
+    items = chain.from_iterable(_items(stream, skipped, domain) for stream in streams)
+    return OpenedPuzzles(items, skipped)
 
 
-def _stream(source: str, stdin: IO[bytes] | None) -> Path | IO[bytes]:
+def _stream(source: str, stdin: IO[bytes] | None, domain: Domain | None) -> Path | IO[bytes]:
     if source == STDIN:
         return standard_input(stdin)
     if _exists(source) and not Path(source).is_dir():
         return Path(source)
-    open_text(source)  # raises what is wrong with it
+    open_text(source, domain)  # raises what is wrong with it
     stream = io.BytesIO(source.encode())
     stream.name = "the given text"
     return stream
 
 
-def _items(source: Path | IO[bytes], skipped: SkippedLines) -> Iterator[Puzzle | Unreadable]:
+def _items(
+    source: Path | IO[bytes], skipped: SkippedLines, domain: Domain | None
+) -> Iterator[Puzzle | Unreadable]:
     name = str(source) if isinstance(source, Path) else str(getattr(source, "name", ""))
     try:
-        yield from read_puzzles(source, skipped=skipped)
+        yield from read_puzzles(source, domain, skipped=skipped)
     except PuzzleError as error:
         yield Unreadable(name, str(error).removeprefix(f"{name}: "))
 

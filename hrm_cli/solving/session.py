@@ -5,15 +5,15 @@ from __future__ import annotations
 import codecs
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from hrm_cli.errors import ConfigError, PuzzleError
+from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError
 from hrm_cli.files import refuse_unwritable, whole_file
-from hrm_cli.puzzles.domain import OWN_PUZZLES, Domain
+from hrm_cli.puzzles.domain import DOMAINS, OWN_PUZZLES, Domain, parse_domain
 from hrm_cli.puzzles.skipped import SkippedLines
 from hrm_cli.solving.files import (
     MOST_DRAWN,
@@ -51,7 +51,12 @@ def solve_request(
     is loaded: PuzzleError, ConfigError, CheckpointError.
     """
     request.check_sources()
-    is_own = _answers_own(request)
+    trained_on = None
+    if request.checkpoint is not None:
+        from hrm_cli.checkpoints.dataset_facts import checkpoint_domain
+
+        trained_on = checkpoint_domain(request.checkpoint)
+    is_own = trained_on is not None and trained_on["name"] == OWN_PUZZLES
     if request.check_with is not None and not is_own:
         raise ConfigError(
             "--check: only for own puzzles, with a --checkpoint that was trained on own puzzles"
@@ -61,14 +66,15 @@ def solve_request(
 
         solve_own(request, watcher, stdin, find_device)
         return None
-    has_tasks = _hold_tasks(request.sources, stdin)
+    plugin = _domain_of_plugin(request, trained_on)
+    has_tasks = plugin is None and _hold_tasks(request.sources, stdin)
     request.check(has_tasks=has_tasks)
     if has_tasks:
         solve_tasks(request, watcher, stdin, draw, find_device)
         return None
     puzzles = None
     if request.resume_carry is None:
-        puzzles = open_sources(request.sources, stdin)
+        puzzles = open_sources(request.sources, stdin, plugin)
     if request.checkpoint is None and puzzles is not None and request.save_carry is not None:
         from hrm_cli.checkpoints.bundled import SCHEME, model_for
 
@@ -88,16 +94,14 @@ def solve_request(
     return None if puzzles is None else puzzles.skipped
 
 
-def _answers_own(request: SolveRequest) -> bool:
-    """Whether the checkpoint was trained on own puzzles.
-
-    An unreadable checkpoint is reported later, after the files.
-    """
-    if request.checkpoint is None:
-        return False
-    from hrm_cli.checkpoints.dataset_facts import checkpoint_domain
-
-    return checkpoint_domain(request.checkpoint) == OWN_PUZZLES
+def _domain_of_plugin(request: SolveRequest, trained_on: Mapping[str, Any] | None) -> Domain | None:
+    """The checkpoint's domain if a plugin adds it, else None. Raises CheckpointError if it is not installed."""
+    if trained_on is None or trained_on["name"] in DOMAINS:
+        return None
+    try:
+        return parse_domain(trained_on)
+    except ConfigError as error:
+        raise CheckpointError(f"{request.checkpoint}: {error}") from None
 
 
 def _solve_grids(

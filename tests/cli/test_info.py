@@ -22,8 +22,8 @@ def test_the_block_names_versions_machine_packages_caches_and_choices(run_hrm: R
     assert done.status == 0, done.stderr
     found = json.loads(done.stdout)
     assert list(found) == [
-        "hrm", "python", "torch", "device", "processor", "memory", "packages", "extras", "caches", "environment",
-        "choices",
+        "hrm", "python", "torch", "device", "processor", "memory", "packages", "plugins", "extras", "caches",
+        "environment", "choices",
     ]  # fmt: skip
     assert found["hrm"] == __version__
     assert torch.__version__ in found["torch"]

@@ -219,6 +219,46 @@ def test_training_samples_copies_by_the_declared_symmetries_which_are_valid_pair
     assert unseen > 30
 
 
+@pytest.mark.parametrize("sizes", [[(3, 3)], [(2, 3), (3, 2), (4, 4)]])
+def test_translations_shift_input_and_output_alike_and_never_leak(tmp_path, sizes):
+    rng = np.random.default_rng(2)
+    inputs = [rng.integers(0, 3, sizes[n % len(sizes)]) for n in range(24)]
+    pairs = [
+        (shifted.tolist(), ((shifted + np.roll(shifted, 1, 0)) % 3).tolist())
+        for grid in inputs
+        for shifted in (grid, np.roll(grid, (1, 2), (0, 1)))
+    ]
+    folder = tmp_path / "data"
+    build(write_jsonl(tmp_path / "p.jsonl", pairs), folder, symmetries=["translations"], num_test=5)
+
+    def canonical(given: str) -> str:
+        grid = np.array([list(row) for row in given.split("/")])
+        shifts = [(r, c) for r in range(grid.shape[0]) for c in range(grid.shape[1])]
+        return min("/".join(map("".join, np.roll(grid, shift, (0, 1)))) for shift in shifts)
+
+    classes = {split: {canonical(a) for a, _ in stored(folder, split)} for split in ("train", "test")}
+    assert len(classes["test"]) == 5
+    assert not classes["train"] & classes["test"]
+    dataset = Dataset.open(folder, "train")
+    domain = parse_domain(dataset.metadata.domain)
+    assert isinstance(domain, GridsDomain)
+    before = {tuple(row) for row in dataset.gather(np.arange(dataset.num_examples))[0].tolist()}
+    unseen = 0
+    batches = TrainingBatches(dataset, 16)
+    for batch in (next(batches), next(batches)):
+        for given, wanted in zip(batch.inputs, batch.labels, strict=True):
+            unseen += tuple(given.tolist()) not in before
+            asked, answer = domain.decode(given).astype(int), domain.decode(np.maximum(wanted, 0))
+            assert ((asked + np.roll(asked, 1, 0)) % 3).tolist() == answer.tolist()
+    assert unseen > 8
+
+
+def test_translations_need_outputs_of_the_size_of_their_inputs(tmp_path):
+    path = write_csv(tmp_path / "p.csv", [["01/10", "10/01"], ["011/100", "10/01"]])
+    with pytest.raises(HRMError, match=r"p.csv:3: input and output have 2×3 and 2×2 cells; --symmetries"):
+        build(path, tmp_path / "data", symmetries=["translations"])
+
+
 def test_permuted_symbols_are_permuted_in_input_and_output_alike(tmp_path):
     build(write_jsonl(tmp_path / "p.jsonl", PAIRS), tmp_path / "data", symmetries=["symbols"])
     dataset = Dataset.open(tmp_path / "data", "train")

@@ -13,7 +13,14 @@ from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.puzzles.domain import make_domain
 from hrm_cli.puzzles.grids.domain import SYMMETRIES, GridsDomain
 from hrm_cli.puzzles.grids.symbols import cells_of_json, cells_of_text, graphemes, holds_words
-from hrm_cli.puzzles.grids.symmetry import GridSymmetries, transforms_of, turn_fields, turned
+from hrm_cli.puzzles.grids.symmetry import (
+    GridSymmetries,
+    shift_fields,
+    shifts_to_compare,
+    transforms_of,
+    turn_fields,
+    turned,
+)
 
 EMOJI = ("🟥", "🟦", "👩‍🚀", "🇩🇪", "👍🏽", "❤️", "é")
 SYMBOL_SETS = (("0", "1", "2"), EMOJI, ("red", "blue", "10"), ("a/b", "c d", "[", ","), ("[", "x"))
@@ -78,6 +85,34 @@ def test_grids_are_rotated_in_the_corner_of_their_canvas(rows, columns, transfor
     grid = some_grid(data.draw, domain, rows, columns)
     moved = turn_fields(domain.encode(grid)[None], domain, np.array([transform]))
     assert moved[0].tolist() == domain.encode(turned(grid, transform)).tolist()
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 3), st.integers(0, 3), st.data())
+def test_grids_are_shifted_cyclically_in_the_corner_of_their_canvas(rows, columns, down, right, data):
+    domain = GridsDomain(5, 5, ("a", "b", "c"))
+    grid = some_grid(data.draw, domain, rows, columns)
+    fractions = np.array([[(down % rows + 0.5) / rows, (right % columns + 0.5) / columns]])
+    moved = shift_fields(domain.encode(grid)[None], domain, fractions)
+    assert moved[0].tolist() == domain.encode(np.roll(grid, (down, right), (0, 1))).tolist()
+
+
+@given(
+    st.integers(1, 4), st.integers(1, 4), st.integers(0, 7), st.integers(0, 9), st.integers(0, 9), st.data()
+)
+def test_shifted_turned_and_relabeled_grids_have_the_same_shifts_to_compare(
+    rows, columns, transform, down, right, data
+):
+    domain = GridsDomain(5, 5, ("a", "b", "c"))
+    grid = some_grid(data.draw, domain, rows, columns)
+    other = np.roll(turned(grid, transform), (down, right), (0, 1))
+    relabeled = np.array([2, 0, 1])[other]
+
+    def all_shifts(one):
+        return {(*two.shape, *two.ravel().tolist()) for two in shifts_to_compare(one)}
+
+    assert all_shifts(other) == all_shifts(turned(grid, transform))
+    expected = {(*one[:2], *(int((cell + 2) % 3) for cell in one[2:])) for one in all_shifts(other)}
+    assert all_shifts(relabeled) == expected
 
 
 @pytest.mark.parametrize("claim", [["rotations"], ["reflections"], ["rotations", "reflections"], ["symbols"]])

@@ -21,7 +21,7 @@ from hrm_cli.errors import DatasetError, PuzzleError
 from hrm_cli.puzzles.grids.domain import GridsDomain
 from hrm_cli.puzzles.grids.reading import Columns, Pair, read_pairs
 from hrm_cli.puzzles.grids.symbols import MOST_SYMBOLS, Cells, cells_of_json, graphemes, holds_words
-from hrm_cli.puzzles.grids.symmetry import transforms_of, turned
+from hrm_cli.puzzles.grids.symmetry import shifts_to_compare, transforms_of, turned
 
 _SHOWN = 5
 _REPORT_EVERY = 4096
@@ -107,6 +107,11 @@ class PairPool:
             except PuzzleError as error:
                 raise PuzzleError(f"{name}: {error}") from None
         given, wanted = grids
+        if "translations" in self.symmetries and given.shape != wanted.shape:
+            sizes = " and ".join(f"{rows}×{columns}" for rows, columns in (given.shape, wanted.shape))
+            raise PuzzleError(
+                f"input and output have {sizes} cells; --symmetries translations needs the same size in each pair"
+            )
         key = given_hash = _hash(given)
         if self.symmetries:
             key = min(self._hashes_of_copies(given))
@@ -136,7 +141,8 @@ class PairPool:
     def _hashes_of_copies(self, grid: NDArray[np.uint16]) -> Iterator[int]:
         for transform in transforms_of(self.symmetries):
             moved = turned(grid, transform)
-            yield _hash(_relabeled(moved) if "symbols" in self.symmetries else moved)
+            for copy in shifts_to_compare(moved) if "translations" in self.symmetries else (moved,):
+                yield _hash(_relabeled(copy) if "symbols" in self.symmetries else copy)
 
     def _place(self, where: str) -> None:
         # To save memory, `file.csv:12` and `file.json: pair 12` are stored as a prefix and a number.

@@ -1,4 +1,4 @@
-"""Sources of own puzzles: files and folders, `hf:OWNER/NAME`, `gym:NAME` and functions `FILE.py:FUNCTION`.
+"""Sources of own puzzles: files and folders, `hf:OWNER/NAME`, `gym:NAME`, functions `FILE.py:FUNCTION`, and plugins.
 
 Every source becomes files of pairs. A source that generates pairs is written to a JSON lines file first, so that it
 runs once and later stages treat all sources alike.
@@ -9,20 +9,23 @@ from __future__ import annotations
 import inspect
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hrm_cli.config.values import generates
+from hrm_cli.config.values import SOURCE_PREFIXES, generates, plugin_of_source
 from hrm_cli.data.grids import gym
 from hrm_cli.data.hub import PREFIX as HUB
 from hrm_cli.data.hub import HubAddress, snapshot
-from hrm_cli.errors import DatasetError
+from hrm_cli.errors import DatasetError, HRMError
+from hrm_cli.plugins import load_plugin
 from hrm_cli.puzzles.grids.own_code import load_function, reason_of
 from hrm_cli.puzzles.grids.reading import ACCEPTED, ENDINGS, SPLIT_NAMES
 
 Report = Callable[[str, int, int | None], None]
+_LIKE_PLUGIN = re.compile("[a-z][a-z0-9_-]+:[^/]*$")
 SPLIT_IDS = ("", "train", "validation", "test")
 
 _MOST_REPEATS = 20
@@ -74,7 +77,8 @@ def files_of(source: str, path: Path) -> list[PairFile]:
     numbered parts (`train-00000-of-00002.parquet`).
     """
     if not path.exists():
-        raise DatasetError(f"source {source}: does not exist; accepted: {ACCEPTED}")
+        plugin = "; no installed plugin adds such a source" if _LIKE_PLUGIN.match(source) else ""
+        raise DatasetError(f"source {source}: does not exist{plugin}; accepted: {ACCEPTED}")
     if not path.is_dir():
         return [PairFile(path)]
     split_files: dict[str, list[Path]] = {}
@@ -145,13 +149,21 @@ def _pairs(source: str, seed: int) -> Iterator[Any]:
     if source.startswith(gym.PREFIX):
         yield from gym.GymSource.parse(source).pairs(seed)
         return
-    function = load_function(source, "source")
+    name = plugin_of_source(source)
+    arguments: tuple[str, ...] = ()
+    if name is None:
+        function = load_function(source, "source")
+    else:
+        function = load_plugin("source", name, SOURCE_PREFIXES)
+        arguments = (source.partition(":")[2],)
     rng = random.Random(seed)
     try:
         if inspect.isgeneratorfunction(function):
-            yield from function(rng)
+            yield from function(*arguments, rng)
         else:
             while True:
-                yield function(rng)
+                yield function(*arguments, rng)
+    except HRMError:
+        raise
     except Exception as error:
         raise DatasetError(f"source {source}: failed: {reason_of(error)}") from error

@@ -8,7 +8,6 @@ Letters in shapes: B batch, S cells, T positions, H hidden size, V vocabulary.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hrm_cli.config.arch import ArchConfig
-from hrm_cli.config.mixers import MIXERS
+from hrm_cli.config.mixers import load_mixer
 from hrm_cli.puzzles.domain import Domain
 
 
@@ -58,8 +57,5 @@ class Structure(Protocol):
 
 def structure_of(mixer: str, domain: Domain) -> Structure:
     """The structure of `domain` for the mixer of that name."""
-    entry = MIXERS[mixer].structure
-    assert entry is not None
-    module, _, name = entry.partition(":")
-    made: Structure = getattr(importlib.import_module(module), name)(domain)
+    made: Structure = load_mixer(mixer)(domain)
     return made

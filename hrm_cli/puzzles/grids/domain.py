@@ -30,7 +30,7 @@ from hrm_cli.puzzles.grids.symbols import (
 from hrm_cli.puzzles.relations import Neighborhood
 
 END = 1
-SYMMETRIES = ("rotations", "reflections", "symbols")
+SYMMETRIES = ("rotations", "reflections", "symbols", "translations")
 NO_RULES = "own puzzles have no rules to verify an answer by"
 _NUMBER = re.compile(r"0|-?[1-9][0-9]*")
 _SHOWN = 12
@@ -237,7 +237,7 @@ class GridsDomain:
     def sample_symmetries(self, rng: np.random.Generator, count: int) -> TokenSymmetries:
         """Random permutations of symbols if `symmetries` contains `symbols`, else the identity.
 
-        For rotations and reflections, see `grids/symmetry.py`.
+        For the other symmetries, see `grids/symmetry.py`.
         """
         tokens = np.tile(np.arange(self.vocab_size, dtype=self.token_type), (count, 1))
         if "symbols" in self.symmetries:

@@ -1,6 +1,8 @@
-"""Batched rotation, reflection and relabeling of own puzzles.
+"""Batched rotation, reflection, translation and relabeling of own puzzles.
 
-A grid stays at the top left corner of its canvas when it is transformed.
+A grid stays at the top left corner of its canvas when it is transformed. A translation is a cyclic shift inside the
+grid: what leaves it on one side enters on the other. It moves input and output of a pair alike, so both must have the
+same size.
 
 Letters in shapes: n fields, S cells of a canvas.
 """
@@ -71,6 +73,36 @@ def turn_fields(
     return np.where(inside.reshape(count, -1), moved, outside).astype(fields.dtype)
 
 
+def shift_fields(
+    fields: NDArray[np.integer], domain: GridsDomain, fractions: NDArray[np.floating]
+) -> NDArray[np.integer]:
+    """Cyclic shifts of the grids in fields `[n, S]`, down and to the right.
+
+    `fractions` `[n, 2]`, from 0 to less than 1, are the shifts as fractions of the rows and columns of each grid.
+    """
+    rows, columns = domain.rows, domain.columns
+    is_symbol = (fields >= domain.first).reshape(len(fields), rows, columns)
+    height, width = (size[:, None, None] for size in corner_sizes(is_symbol))
+    down, right = (
+        (fractions[:, axis, None, None] * size).astype(np.int64) for axis, size in enumerate((height, width))
+    )
+    row, column = np.arange(rows)[None, :, None], np.arange(columns)[None, None, :]
+    inside = (row < height) & (column < width)
+    source = (row - down) % np.maximum(height, 1) * columns + (column - right) % np.maximum(width, 1)
+    source = np.where(inside, source, row * columns + column).reshape(len(fields), -1)
+    return np.take_along_axis(fields, source, axis=1)
+
+
+def shifts_to_compare(grid: NDArray[np.integer]) -> list[NDArray[np.integer]]:
+    """Cyclic shifts of a grid `[rows, columns]`: the same set for every shift of it, and for every relabeling.
+
+    These shifts bring a cell of a rarest symbol to the corner. Usually they are few.
+    """
+    _, inverse, counts = np.unique(grid, return_inverse=True, return_counts=True)
+    is_rare = (counts == counts.min())[inverse].reshape(grid.shape)
+    return [np.roll(grid, (-row, -column), (0, 1)) for row, column in np.argwhere(is_rare).tolist()]
+
+
 def relabel_fields(
     fields: Sequence[NDArray[np.integer]], domain: GridsDomain, rng: np.random.Generator
 ) -> list[NDArray[np.integer]]:
@@ -101,6 +133,9 @@ class GridCopies:
         if len(transforms) > 1:
             sampled = rng.choice(np.array(transforms), len(inputs))
             grids = [turn_fields(grid, self.domain, sampled) for grid in grids]
+        if "translations" in self.domain.symmetries:
+            fractions = rng.random((len(inputs), 2))
+            grids = [shift_fields(grid, self.domain, fractions) for grid in grids]
         if "symbols" in self.domain.symmetries:
             grids = relabel_fields(grids, self.domain, rng)
         return grids[0].astype(np.int32), grids[1].astype(np.int32)
