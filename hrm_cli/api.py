@@ -16,6 +16,8 @@ import numpy as np
 
 from hrm_cli.errors import PuzzleError
 from hrm_cli.puzzles.domain import DOMAINS, OWN_PUZZLES, Domain, Grid, Puzzle, Unreadable
+from hrm_cli.puzzles.plain_text import PlainText
+from hrm_cli.puzzles.reading import TextReader
 from hrm_cli.solving.files import open_puzzles, open_text
 from hrm_cli.solving.solution import Solution
 
@@ -122,8 +124,8 @@ class Model:
         further = EffortRequest(effort, attempts, search, restarts=restarts, seconds=seconds, select=select)
         asked = SolveOptions(max_steps, halt, further, seed, batch_size, trace)
         own = None if self.name is None else self.loaded.domain
-        plugin = None if own is None or own.name in DOMAINS else own
-        items = _items(puzzles, "sudoku" if own is None else own.name, plugin)
+        reader = None if own is None or own.name in DOMAINS else PlainText(own)
+        items = _items(puzzles, "sudoku" if own is None else own.name, reader)
         if own is not None and own.name == OWN_PUZZLES:
             from hrm_cli.puzzles.grids.domain import GridsDomain
             from hrm_cli.solving.own_puzzles import given_puzzles
@@ -335,14 +337,14 @@ def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
 
 
-def _items(puzzles: Any, domain: str, plugin: Domain | None = None) -> Iterator[Puzzle | Unreadable]:
-    """The puzzles given from Python. `plugin` is the model's domain if a plugin adds it."""
+def _items(puzzles: Any, domain: str, reader: TextReader | None = None) -> Iterator[Puzzle | Unreadable]:
+    """The puzzles given from Python. `reader` reads puzzles of a plugin's domain."""
     if isinstance(puzzles, Puzzle):
         yield puzzles
     elif isinstance(puzzles, Path):
-        yield from open_puzzles(puzzles, plugin)
+        yield from open_puzzles(puzzles, reader)
     elif isinstance(puzzles, str):
-        yield from open_text(puzzles, plugin)
+        yield from open_text(puzzles, reader)
     elif isinstance(puzzles, np.ndarray):
         yield _grid(puzzles, domain)
     elif (rows := _rows(puzzles)) is not None:
@@ -354,7 +356,7 @@ def _items(puzzles: Any, domain: str, plugin: Domain | None = None) -> Iterator[
     else:
         for one in puzzles:
             try:
-                yield from _items(one, domain, plugin)
+                yield from _items(one, domain, reader)
             except PuzzleError as error:
                 yield Unreadable(str(one)[:80], str(error), domain)
 

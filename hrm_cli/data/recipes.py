@@ -16,8 +16,10 @@ from hrm_cli.config.schema import DataConfig
 from hrm_cli.config.values import parse_clues
 from hrm_cli.errors import ConfigError
 from hrm_cli.machine import granted_cores
-from hrm_cli.puzzles.domain import BulkDomain, Domain, Grid, make_domain
+from hrm_cli.puzzles.domain import BulkDomain, Grid, make_domain
 from hrm_cli.puzzles.maze.domain import MazeDomain
+from hrm_cli.puzzles.plain_text import PlainText
+from hrm_cli.puzzles.reading import TextReader
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
 
@@ -47,8 +49,8 @@ class Recipe(Protocol):
         """The domain of a puzzle from a file."""
 
     @property
-    def reads(self) -> str | Domain:
-        """The domain as `read_puzzles` takes it: by name, or itself if it has no text formats of its own."""
+    def reads(self) -> str | TextReader:
+        """The name of a domain with text formats, or the reader of its puzzles."""
 
     def generate(self, count: int, rng: np.random.Generator, chunk: int) -> Iterator[tuple[Grid, Grid]]:
         """Generates different puzzles and answers, as cells `[n ≤ chunk, S]`. Raises ConfigError or PuzzleError."""
@@ -161,9 +163,9 @@ class PluginRecipe:
         return self.config.domain
 
     @property
-    def reads(self) -> Domain:
-        """The domain itself."""
-        return self.domain()
+    def reads(self) -> TextReader:
+        """The reader of the domain's one-line text."""
+        return PlainText(self.domain())
 
     def domain(self) -> BulkDomain:
         """The domain of the configured size, or of its default size."""

@@ -13,12 +13,12 @@ import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.errors import ConfigError, HRMError
+from hrm_cli.errors import ConfigError
 from hrm_cli.puzzles.relations import Neighborhood, Relations
 
 Tokens = NDArray[np.uint8]
@@ -246,10 +246,7 @@ class BulkDomain(Domain, Protocol):
         """Solves puzzles `[n, S]`. Releases the GIL, so that several threads can work at once."""
 
     def verify_all(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.bool_]:
-        """Which answers `[n, S]` are correct and, if the domain has a quality measure, optimal.
-
-        Models learn only these.
-        """
+        """Which answers `[n, S]` are correct and, where quality is measured, optimal. Models learn only these."""
 
     def violations(self, puzzles: Tokens, answers: Tokens) -> NDArray[np.int64]:
         """The number of rule violations in answers `[n, S]` with any tokens, as `[n]`.
@@ -306,18 +303,14 @@ DOMAINS: dict[str, DomainEntry] = {
 
 
 def make_domain(name: str, **facts: Any) -> Domain:
-    """Creates the domain called `name`, built in or of a plugin, with its options.
-
-    Raises ConfigError for an unknown name or option.
-    """
+    """Creates a domain, built in or of a plugin, with its options. Raises ConfigError for an unknown name or option."""
     entry = DOMAINS.get(name) if isinstance(name, str) else None
     if entry is None:
-        from hrm_cli.plugins import load_plugin
+        from hrm_cli.puzzles.plugin_domains import make_plugin_domain
 
-        entry, factory = DomainEntry("", ""), load_plugin("domain", name, list(DOMAINS))
-    else:
-        module, _, attribute = entry.factory.partition(":")
-        factory = getattr(importlib.import_module(module), attribute)
+        return make_plugin_domain(name, facts, list(DOMAINS))
+    module, _, attribute = entry.factory.partition(":")
+    factory = getattr(importlib.import_module(module), attribute)
     accepted = list(inspect.signature(factory).parameters)
     for option, value in facts.items():
         if option not in accepted:
@@ -329,32 +322,7 @@ def make_domain(name: str, **facts: Any) -> Domain:
                 raise ConfigError(f"domain {name}: {option}: found {value!r:.40}; expected a list of strings")
         elif value is not None and type(value) is not int:
             raise ConfigError(f"domain {name}: {option}: found {value!r:.40}; expected a whole number")
-    if entry.factory:
-        domain: Domain = factory(**{**entry.defaults, **facts})
-        return domain
-    return _of_plugin(name, factory, facts)
-
-
-def _of_plugin(name: str, factory: Any, facts: Mapping[str, Any]) -> Domain:
-    """Creates a plugin's domain. Raises ConfigError if it fails, or if it has another name."""
-    try:
-        domain: Domain = factory(**facts)
-    except HRMError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f"domain {name}: cannot be created with {dict(facts)!r:.80} ({type(error).__name__}: {error!s:.200})"
-        ) from error
-    if domain.name != name:
-        raise ConfigError(
-            f"domain {name}: its name is {domain.name!r:.40}; expected the name of its entry point"
-        )
-    _USED_OF_PLUGINS[domain.vocab_size, domain.seq_len] = domain
-    return domain
-
-
-_USED_OF_PLUGINS: dict[tuple[int, int], Domain] = {}
-"""The plugins' domains that this process has created, by vocabulary and length. No others are inferred."""
+    return cast(Domain, factory(**{**entry.defaults, **facts}))
 
 
 def domain_of_puzzle(puzzle: Puzzle) -> Domain:
@@ -365,14 +333,6 @@ def domain_of_puzzle(puzzle: Puzzle) -> Domain:
     accepted = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
     sides = {"rows": rows, "columns": columns} if "rows" in accepted else {"size": rows}
     return make_domain(puzzle.domain, **sides)
-
-
-def check_domain(name: str, prefix: str = "") -> None:
-    """Raises ConfigError if no domain has this name. `prefix` starts the message."""
-    if name not in DOMAINS:
-        from hrm_cli.plugins import load_plugin
-
-        load_plugin("domain", name, list(DOMAINS), prefix)
 
 
 def parse_domain(stored: Any) -> Domain | None:
@@ -395,7 +355,9 @@ def infer_domain(vocab_size: int, seq_len: int) -> Domain | None:
         found: Domain | None = module.from_shape(vocab_size, seq_len)
         if found is not None:
             return found
-    return _USED_OF_PLUGINS.get((vocab_size, seq_len))
+    from hrm_cli.puzzles.plugin_domains import used_domain  # created earlier; no plugin is imported here
+
+    return used_domain(vocab_size, seq_len)
 
 
 def domain_of(stated: Mapping[str, Any] | None, vocab_size: int, seq_len: int) -> Domain:

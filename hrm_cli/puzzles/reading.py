@@ -16,16 +16,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol, TypeGuard, overload
+from typing import IO, Protocol, overload
 
 from hrm_cli.errors import ConfigError, PuzzleError, closest
-from hrm_cli.puzzles.domain import Domain, Grid, Puzzle, Skipped, Unreadable
+from hrm_cli.puzzles.domain import Grid, Puzzle, Skipped, Unreadable
 from hrm_cli.puzzles.skipped import SkippedLines
 from hrm_cli.puzzles.text_lines import LONGEST_LINE, TooLong
 from hrm_cli.puzzles.text_lines import lines as lines_of
-
-if TYPE_CHECKING:
-    from hrm_cli.puzzles.plain_text import PlainText
 
 Item = Puzzle | Unreadable
 
@@ -227,14 +224,14 @@ class TextReader(CellReader, Protocol):
 
 def read_puzzles(
     source: Path | IO[str] | IO[bytes],
-    domain: str | Domain | None = None,
+    domain: str | TextReader | None = None,
     size: int | None = None,
     skipped: SkippedLines | None = None,
 ) -> Iterator[Item]:
     """Reads the puzzles of a file or a stream, in order. An invalid puzzle gives an `Unreadable`.
 
-    `domain` is the name of a domain with text formats of its own; None detects it from the first lines. A domain itself
-    reads puzzles in its one-line text. With `size`, puzzles of other sizes are
+    `domain` is the name of a domain with text formats of its own; None detects it from the first lines. A reader
+    takes their place for domains of plugins. With `size`, puzzles of other sizes are
     errors. `skipped` counts the lines that are not part of a puzzle. Raises PuzzleError if the file is missing, a
     folder, unreadable or binary, and ConfigError for an unknown domain or size, both when the first item is requested.
     Raises PuzzleError after the last line if the file contains no puzzle.
@@ -267,7 +264,7 @@ def _why(error: OSError) -> str:
 def _read(
     stream: IO[str] | IO[bytes],
     name: str,
-    domain: str | Domain | None,
+    domain: str | TextReader | None,
     size: int | None,
     skipped: SkippedLines,
 ) -> Iterator[Item]:
@@ -280,12 +277,11 @@ def _read(
             yield item
     if not found:
         why = f"; {skipped}" if skipped.count else " (only blank lines, rules and comments, or nothing)"
-        expected = _plain_text(domain).expected if _is_domain(domain) else EXPECTED
-        raise PuzzleError(f"{name}: contains no puzzle{why}; {expected}")
+        raise PuzzleError(f"{name}: contains no puzzle{why}; {getattr(domain, 'expected', EXPECTED)}")
 
 
 def _items(
-    stream: IO[str] | IO[bytes], name: str, domain: str | Domain | None, size: int | None
+    stream: IO[str] | IO[bytes], name: str, domain: str | TextReader | None, size: int | None
 ) -> Iterator[Item | Skipped]:
     numbered = enumerate(lines_of(stream, name), start=1)
     readers = _readers(domain, size)
@@ -384,20 +380,9 @@ class _Readers(Sequence[TextReader]):
         return self._made[name]
 
 
-def _is_domain(domain: str | Domain | None) -> TypeGuard[Domain]:
-    return domain is not None and not isinstance(domain, str)
-
-
-def _plain_text(domain: Domain) -> PlainText:
-    from hrm_cli.puzzles.plain_text import PlainText  # only domains of plugins need it
-
-    return PlainText(domain)
-
-
-def _readers(domain: str | Domain | None, size: int | None) -> Sequence[TextReader]:
-    if _is_domain(domain):
-        return [_plain_text(domain)]
-    assert domain is None or isinstance(domain, str)
+def _readers(domain: str | TextReader | None, size: int | None) -> Sequence[TextReader]:
+    if not isinstance(domain, str | None):
+        return [domain]
     if domain is not None and domain not in READERS:
         raise ConfigError(f"unknown domain {domain!r}{closest(domain, list(READERS))}")
     return _Readers([domain] if domain else list(READERS), size)

@@ -55,9 +55,12 @@ def _name_checks() -> dict[str, NameCheck]:
 
 
 def _check_domain(name: str) -> None:
-    from hrm_cli.puzzles.domain import check_domain
+    from hrm_cli.puzzles.domain import DOMAINS
 
-    check_domain(name, "data.domain: ")
+    if name not in DOMAINS:
+        from hrm_cli.plugins import load_plugin
+
+        load_plugin("domain", name, list(DOMAINS), "data.domain: ")
 
 
 def domain_of(data: DataConfig) -> Domain:

@@ -17,7 +17,7 @@ from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.files import refuse_unwritable, whole_file
 from hrm_cli.printable import cut
 from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable
-from hrm_cli.puzzles.reading import read_puzzles
+from hrm_cli.puzzles.reading import TextReader, read_puzzles
 from hrm_cli.puzzles.skipped import SkippedLines
 from hrm_cli.solving.request import STDIN, standard_input
 from hrm_cli.solving.solution import Solution
@@ -46,16 +46,16 @@ class OpenedPuzzles:
         return self._items
 
 
-def open_puzzles(source: Path | IO[bytes], domain: Domain | None = None) -> OpenedPuzzles:
-    """The puzzles of a file or of standard input. `domain` is the domain of a plugin.
+def open_puzzles(source: Path | IO[bytes], reader: TextReader | None = None) -> OpenedPuzzles:
+    """The puzzles of a file or of standard input. `reader` reads the puzzles of a plugin's domain.
 
     Raises PuzzleError if it is not a puzzle file.
     """
     skipped = SkippedLines()
-    return OpenedPuzzles(read_puzzles(source, domain, skipped=skipped), skipped)
+    return OpenedPuzzles(read_puzzles(source, reader, skipped=skipped), skipped)
 
 
-def open_text(text: str, domain: Domain | None = None) -> OpenedPuzzles:
+def open_text(text: str, reader: TextReader | None = None) -> OpenedPuzzles:
     """The puzzles in the file named `text`. If there is no such file, `text` itself is parsed as puzzles.
 
     Raises PuzzleError if it is neither.
@@ -63,11 +63,11 @@ def open_text(text: str, domain: Domain | None = None) -> OpenedPuzzles:
     is_one_line = "\n" not in text
     path = Path(text)
     if _exists(text):
-        return open_puzzles(path, domain)
+        return open_puzzles(path, reader)
     stream = io.BytesIO(text.encode())
     stream.name = "the given text"
     try:
-        opened = open_puzzles(stream, domain)
+        opened = open_puzzles(stream, reader)
         first_puzzle(opened.first)
     except PuzzleError as error:
         if is_one_line and (path.suffix[1:].isalpha() or "/" in text):
@@ -87,43 +87,43 @@ def _exists(text: str) -> bool:
 
 
 def open_sources(
-    sources: Sequence[str], stdin: IO[bytes] | None, domain: Domain | None = None
+    sources: Sequence[str], stdin: IO[bytes] | None, reader: TextReader | None = None
 ) -> OpenedPuzzles:
     """The puzzles of all sources, one after the other: files, texts of puzzles, or `-` for standard input.
 
-    `domain` is the domain of a plugin, whose puzzles are read in its own text. A single source is handled by
+    `reader` reads the puzzles of a plugin's domain. A single source is handled by
     `open_text`. Several sources must all exist. A file without a puzzle then becomes an
     Unreadable, and the others are still solved. Raises PuzzleError.
     """
     if len(sources) == 1:
         source = sources[0]
         if source == STDIN:
-            return open_puzzles(standard_input(stdin), domain)
-        return open_text(source, domain)
+            return open_puzzles(standard_input(stdin), reader)
+        return open_text(source, reader)
     skipped = SkippedLines(names_files=True)
     # Files are opened one after the other, but missing files are reported before the first puzzle is solved.
-    streams = [_stream(source, stdin, domain) for source in sources]
-    items = chain.from_iterable(_items(stream, skipped, domain) for stream in streams)
+    streams = [_stream(source, stdin, reader) for source in sources]
+    items = chain.from_iterable(_items(stream, skipped, reader) for stream in streams)
     return OpenedPuzzles(items, skipped)
 
 
-def _stream(source: str, stdin: IO[bytes] | None, domain: Domain | None) -> Path | IO[bytes]:
+def _stream(source: str, stdin: IO[bytes] | None, reader: TextReader | None) -> Path | IO[bytes]:
     if source == STDIN:
         return standard_input(stdin)
     if _exists(source) and not Path(source).is_dir():
         return Path(source)
-    open_text(source, domain)  # raises what is wrong with it
+    open_text(source, reader)  # raises what is wrong with it
     stream = io.BytesIO(source.encode())
     stream.name = "the given text"
     return stream
 
 
 def _items(
-    source: Path | IO[bytes], skipped: SkippedLines, domain: Domain | None
+    source: Path | IO[bytes], skipped: SkippedLines, reader: TextReader | None
 ) -> Iterator[Puzzle | Unreadable]:
     name = str(source) if isinstance(source, Path) else str(getattr(source, "name", ""))
     try:
-        yield from read_puzzles(source, domain, skipped=skipped)
+        yield from read_puzzles(source, reader, skipped=skipped)
     except PuzzleError as error:
         yield Unreadable(name, str(error).removeprefix(f"{name}: "))
 

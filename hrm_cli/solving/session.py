@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from hrm_cli.puzzles.arc.tasks import Task
+    from hrm_cli.puzzles.reading import TextReader
 
     FindDevice = Callable[[str], torch.device]
 
@@ -66,7 +67,7 @@ def solve_request(
 
         solve_own(request, watcher, stdin, find_device)
         return None
-    plugin = _domain_of_plugin(request, trained_on)
+    plugin = _reader_of_plugin(request, trained_on)
     has_tasks = plugin is None and _hold_tasks(request.sources, stdin)
     request.check(has_tasks=has_tasks)
     if has_tasks:
@@ -94,12 +95,18 @@ def solve_request(
     return None if puzzles is None else puzzles.skipped
 
 
-def _domain_of_plugin(request: SolveRequest, trained_on: Mapping[str, Any] | None) -> Domain | None:
-    """The checkpoint's domain if a plugin adds it, else None. Raises CheckpointError if it is not installed."""
+def _reader_of_plugin(request: SolveRequest, trained_on: Mapping[str, Any] | None) -> TextReader | None:
+    """The reader of puzzles if a plugin adds the checkpoint's domain, else None.
+
+    Raises CheckpointError if the plugin is not installed.
+    """
     if trained_on is None or trained_on["name"] in DOMAINS:
         return None
+    from hrm_cli.puzzles.plain_text import PlainText
+
     try:
-        return parse_domain(trained_on)
+        domain = parse_domain(trained_on)
+        return None if domain is None else PlainText(domain)
     except ConfigError as error:
         raise CheckpointError(f"{request.checkpoint}: {error}") from None
 
