@@ -119,12 +119,18 @@ def _of_leak(leak: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[Find
     is_arc = (facts["domain"] or {}).get("name") == "arc"
     if is_arc:
         total = counted(leak["compared"][one], f"{one} task")
+    elif leak["compared"][one] < leak["examples"]:
+        total = f"{leak['compared'][one]:,} compared {one} examples"
     if symmetric:
         shown = which if is_arc or not leak["identical"] else ""
-        verb = "share pairs with" if is_arc else "are symmetric to one of"
+        verb = "share pairs with" if is_arc else "are symmetric to examples of"
+        advice = ""
+        if not facts["is_dataset"] and not is_arc:
+            advice = "; a build with these symmetries keeps them apart"
+        is_problem = not advice and (is_arc or not leak["symmetries"].startswith("all"))
         yield Finding(
-            "note" if not is_arc and leak["symmetries"].startswith("all") else "problem",
-            f"{symmetric:,} of {total} {verb} {other}, up to {leak['symmetries']}{shown}",
+            "problem" if is_problem else "note",
+            f"{symmetric:,} of {total} {verb} {other}, up to {leak['symmetries']}{shown}{advice}",
         )
     elif not leak["identical"]:
         what = f"none of {total} is also in {other}"

@@ -297,7 +297,7 @@ def _symbols(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _baselines(scores: Mapping[str, Any]) -> Iterator[str]:
-    yield '<section class="card"><h2>Trivial baselines</h2><div class="bars">'
+    yield '<section class="card"><h2>Trivial baselines</h2><div class="bars long">'
     for where, part in (("", scores["scores"]), (", on output grids", scores["on_output_grids"])):
         for name, score in part.items():
             shown = f"cells {score['cell_accuracy']:.1%}, exact {score['exact_accuracy']:.1%}"

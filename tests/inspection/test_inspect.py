@@ -231,3 +231,37 @@ def test_wrong_input_is_one_clear_error(
     assert done.status == 2
     assert message in done.stderr
     assert done.stdout == ""
+
+
+def test_a_rotated_and_recolored_training_task_of_arc_is_a_leak(run_hrm: RunHrm, tmp_path: Path) -> None:
+    pairs = [([[1, 2], [0, 3]], [[2, 1]]), ([[4, 0], [5, 5]], [[0, 4]]), ([[7, 7], [8, 0]], [[7, 7]])]
+    colors = np.array([0, 3, 1, 2, 9, 8, 7, 6, 5, 4])
+    for folder, change in (("training", lambda grid: colors[np.rot90(grid)]), ("evaluation", np.array)):
+        records = [
+            {"input": change(np.array(one)).tolist(), "output": change(np.array(two)).tolist()}
+            for one, two in pairs
+        ]
+        (tmp_path / folder).mkdir()
+        task = {"train": records[:2], "test": records[2:]}
+        (tmp_path / folder / f"{folder}1.json").write_text(json.dumps(task), encoding="utf-8")
+    found = document(run_hrm, tmp_path)
+    assert found["domain"]["name"] == "arc"
+    leak = found["leaks"][0]
+    assert (leak["identical"], leak["up_to_symmetry"]) == (0, 1)
+    assert leak["where"][0] == ["training1", "evaluation1"]
+    assert "1 of 1 test task share pairs with train" in texts(found, "problem")
+
+
+def test_a_file_of_mazes_and_one_of_sudoku_are_recognized(
+    run_hrm: RunHrm, sudoku: Path, tmp_path: Path
+) -> None:
+    maze = tmp_path / "maze.txt"
+    maze.write_text("#####\n#S G#\n#####\n", encoding="utf-8")
+    found = document(run_hrm, maze)
+    assert found["domain"]["name"] == "maze"
+    assert found["splits"]["train"]["path_lengths"]["counts"] == [[2, 1]]
+    puzzles = tmp_path / "puzzles.csv"
+    puzzles.write_text("question\n1.3..4.12.4.4..2\n1.3..4.12.4.4..2\n", encoding="utf-8")
+    found = document(run_hrm, puzzles)
+    assert found["domain"] == {"name": "sudoku", "size": 4}
+    assert "1 repeated" in "".join(found["notes"])
