@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,6 +20,8 @@ from hrm_cli.config.values import (
     Section,
     checked_clues,
 )
+
+_SIDES = re.compile(r"\s*([0-9]{1,9})\s*[xX×]\s*([0-9]{1,9})\s*")
 
 
 class AdditionalSource(Section):
@@ -76,7 +79,7 @@ class DataConfig(Section):
         None,
         ge=1,
         description="side length of built-in puzzles in cells (Sudoku: 4, 6, 8, 9, 10, 12, 15, 16, 20 or 25; mazes: "
-        "4 to 180); null means 9 for Sudoku, 30 for mazes",
+        "4 to 180), or 9x9; 20x40 is a maze of 20 rows; null means 9 for Sudoku, 30 for mazes",
     )
     columns: Int | None = Field(
         None,
@@ -169,6 +172,23 @@ class DataConfig(Section):
         description="own puzzles: column or key of the output; null looks for output, answer, …",
     )
     seed: Int = Field(0, ge=0, lt=LARGEST_SEED, description="seed of the dataset")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sides(cls, values: Any) -> Any:
+        """Reads `size: 9x9` as 9, and `size: 20x40` of mazes as 20 rows and 40 columns."""
+        size = values.get("size") if isinstance(values, dict) else None
+        found = _SIDES.fullmatch(size) if isinstance(size, str) else None
+        if found is None:
+            return values
+        rows, columns = int(found[1]), int(found[2])
+        if rows == columns and values.get("columns") is None:
+            return {**values, "size": rows}
+        if values.get("domain") != "maze":
+            raise ValueError(f"size is {size!r}, but the grids are square: {rows} or {columns}")
+        if values.get("columns") not in (None, columns):
+            raise ValueError(f"size is {size!r}, but columns is {values['columns']}; set one of the two")
+        return {**values, "size": rows, "columns": columns}
 
     @model_validator(mode="after")
     def _resolve_grid_augmentation(self) -> DataConfig:

@@ -64,8 +64,7 @@ def open_text(text: str, reader: TextReader | None = None) -> OpenedPuzzles:
     path = Path(text)
     if _exists(text):
         return open_puzzles(path, reader)
-    stream = io.BytesIO(text.encode())
-    stream.name = "the given text"
+    stream = _typed(text, reader)
     try:
         opened = open_puzzles(stream, reader)
         first_puzzle(opened.first)
@@ -76,6 +75,20 @@ def open_text(text: str, reader: TextReader | None = None) -> OpenedPuzzles:
             raise PuzzleError(f"{cut(text, 80)}: neither a file nor a puzzle ({error})") from None
         raise
     return opened
+
+
+def _typed(text: str, reader: TextReader | None) -> IO[bytes]:
+    """A puzzle typed on the command line, as a file. `/` between rows of one length ends a row.
+
+    The reader of a plugin gets the text as it is.
+    """
+    rows = text.split("/")
+    # Four rows is the smallest grid. The path of a missing file does not have so many parts of one length.
+    if reader is None and len(rows) >= 4 and len({len(row) for row in rows}) == 1 and rows[0]:
+        text = "\n".join(rows)
+    stream = io.BytesIO(text.encode())
+    stream.name = "the given text"
+    return stream
 
 
 def _exists(text: str) -> bool:
@@ -113,9 +126,7 @@ def _stream(source: str, stdin: IO[bytes] | None, reader: TextReader | None) -> 
     if _exists(source) and not Path(source).is_dir():
         return Path(source)
     open_text(source, reader)  # raises what is wrong with it
-    stream = io.BytesIO(source.encode())
-    stream.name = "the given text"
-    return stream
+    return _typed(source, reader)
 
 
 def _items(

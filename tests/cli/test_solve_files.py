@@ -59,6 +59,13 @@ def test_standard_input_is_read_when_nothing_is_named(solve: Solve) -> None:
     assert (done.status, records(done.stdout)[0]["where"]) == (0, "standard input:1")
 
 
+def test_a_typed_puzzle_may_have_slashes_between_its_rows(solve: Solve) -> None:
+    rows = "/".join(COMPLETE[start : start + 9] for start in range(0, 81, 9))
+    done = solve(rows, "b.txt", "--json")
+    assert (done.status, [one["answer"] for one in records(done.stdout)]) == (0, [COMPLETE, COMPLETE])
+    assert "data/1.3./..12: no such file" in solve("data/1.3./..12").stderr
+
+
 def test_a_file_without_puzzles_is_named_and_the_others_are_solved(solve: Solve, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("")
     done = solve("empty.txt", "b.txt", "--json")

@@ -7,6 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hrm_cli.config.data import DataConfig
 from hrm_cli.config.keys import dotted_keys
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.errors import ConfigError
@@ -100,3 +101,30 @@ def test_a_value_written_as_yaml_is_read_back_unchanged(key: str, value: object)
     section, _, field = key.partition(".")
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True)
     assert parse_overrides([f"{key}={text}"]) == {section: {field: value}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        ({"size": "9x9"}, {"size": 9}),
+        ({"size": " 16 × 16 "}, {"size": 16}),
+        ({"domain": "maze", "size": "20x40"}, {"size": 20, "columns": 40}),
+        ({"domain": "maze", "size": "20X20"}, {"size": 20}),
+        ({"domain": "maze", "size": "20x40", "columns": 40}, {"size": 20, "columns": 40}),
+    ],
+)
+def test_a_size_may_be_written_as_rows_and_columns(settings: dict[str, object], shape: object) -> None:
+    assert DataConfig.model_validate(settings).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": "9x8"}, "size is '9x8', but the grids are square: 9 or 8"),
+        ({"domain": "maze", "size": "20x40", "columns": 30}, "size is '20x40', but columns is 30"),
+        ({"size": "9x"}, "size"),
+    ],
+)
+def test_a_size_that_contradicts_itself_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DataConfig.model_validate(settings)
