@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from hrm_cli.benchmarking import training
 from hrm_cli.config.presets import load_preset
-from hrm_cli.models.cpu.kernels.launching import Kernel
+from hrm_cli.models.cpu.kernels.launch import Kernel
 from hrm_cli.runs.configuration import domain_of
 
 STEPS, LINES = 3, 20

@@ -321,10 +321,10 @@ def count_parameters(
 
     `name` is a preset, a YAML file or a checkpoint. Raises ConfigError, CheckpointError or DatasetError.
     """
-    from hrm_cli.runs.subjects import Assumed, report_of
+    from hrm_cli.runs.subjects import AssumedSizes, report_of
 
     return report_of(
-        str(name), _settings(overrides), Assumed(vocab_size, puzzle_identifiers, batch_size)
+        str(name), _settings(overrides), AssumedSizes(vocab_size, puzzle_identifiers, batch_size)
     ).document()
 
 

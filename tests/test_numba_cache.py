@@ -19,7 +19,7 @@ from hrm_cli.numba_cache import COMPILED_FOLDERS, PACKAGE, compiled_code_folder,
 
 OPENED = """
 import torch
-from hrm_cli.models.cpu.kernels.launching import Kernel
+from hrm_cli.models.cpu.kernels.launch import Kernel
 from hrm_cli.puzzles.sudoku.solver import digit_of
 both, opened = torch.ones(1, 2), torch.empty(1, 1)
 Kernel("blocks.silu_mul")(1, 12, both.dtype, 1, both, opened)

@@ -33,7 +33,7 @@ class Runs:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Saved:
     """Numbers that one run with gradient saves for the backward pass, for one puzzle."""
 
     numbers: int = 0
@@ -60,7 +60,7 @@ class Part:
     flops: int = 0
     """FLOPs of one run for one puzzle, matmuls only. A multiply-add counts as two."""
     runs: Runs = Runs()
-    kept: Kept = Kept()
+    kept: Saved = Saved()
     fixed_flops: int = 0
     """FLOPs of one run in matmuls with a fixed matrix. Their backward pass is one matmul of the same size, not two."""
 
@@ -153,13 +153,13 @@ def _embeddings_and_heads(
         return _structured_embeddings_and_heads(arch, vocab_size, seq_len, target)
     # The output head saves its input, a copy of the state at the token positions. The Q head's input is a view of the
     # first position and saves the whole state. Without puzzle positions, both are the same tensor.
-    seen = Kept(positions * hidden if arch.puzzle_positions else 0)
+    seen = Saved(positions * hidden if arch.puzzle_positions else 0)
     # A tied output head uses the token embeddings and has no parameters.
     output = "embed_tokens" if arch.tied_output else "lm_head"
     parts = [
         Part("embed_tokens", kinds.EMBEDDINGS, vocab_size * hidden),
         Part(output, kinds.HEADS, 0 if arch.tied_output else vocab_size * hidden, 0,
-             2 * seq_len * hidden * vocab_size, Runs(1, 1), Kept(seq_len * hidden)),
+             2 * seq_len * hidden * vocab_size, Runs(1, 1), Saved(seq_len * hidden)),
         Part("H_init", kinds.INITIAL_STATES, buffers=hidden),
         Part("L_init", kinds.INITIAL_STATES, buffers=hidden),
     ]  # fmt: skip
@@ -208,13 +208,13 @@ def _structured_embeddings_and_heads(
     flops = 2 * positions * hidden * outputs
     parts = [
         Part("embed_tokens", kinds.EMBEDDINGS, tokens * hidden),
-        Part("lm_head", kinds.HEADS, outputs * hidden, 0, flops, Runs(1, 1), Kept(positions * hidden)),
+        Part("lm_head", kinds.HEADS, outputs * hidden, 0, flops, Runs(1, 1), Saved(positions * hidden)),
         Part("H_init", kinds.INITIAL_STATES, buffers=hidden),
         Part("L_init", kinds.INITIAL_STATES, buffers=hidden),
     ]
     if arch.halting == "q_learning":
         flops = 2 * positions * hidden * 2
-        kept = Kept(wide=4 * positions)
+        kept = Saved(wide=4 * positions)
         parts.append(Part("q_head", kinds.HEADS, 2 * hidden + 2, 0, flops, Runs(1, 1, target), kept))
     return parts
 
@@ -245,7 +245,7 @@ def _unit_blocks(module: str, arch: ArchConfig, relations: Relations, layers: in
         size * (on_cpu + A * (2 * T * M + 2 * P * D * M + N * S * P) - numbers) + 4 * (T - wide)
         for size, P in ((2, S + -S % CPU_VECTOR), (4, S))
     )
-    kept = Kept(layers * numbers, layers * wide, layers * in_bfloat16, layers * in_float32)
+    kept = Saved(layers * numbers, layers * wide, layers * in_bfloat16, layers * in_float32)
     mixer = Part(module, kinds.UNITS, layers * weights, 0, layers * flops, runs, kept, layers * sums)
     return [mixer, _swiglu(module, kinds.SWIGLU, arch.expansion, H, T, layers, runs)]
 
@@ -254,13 +254,13 @@ def _neighbor_blocks(module: str, arch: ArchConfig, seq_len: int, layers: int, r
     """A stack of blocks with the `neighbors` mixer (`hrm_cli.models.mixers.neighbors`, with its letters)."""
     H, S = arch.hidden_size, seq_len
     weights = 2 * 2 * H * H
-    # Kept: the input, its projection, what is sent (with a border of zeros, as if the grid were a square), the maxima
+    # Saved: the input, its projection, what is sent (with a border of zeros, as if the grid were a square), the maxima
     # of two directions, what is received; the norm's input and factors. A CPU keeps the factors alone: the normed sum
     # is the next part's input.
     with_border = round((math.sqrt(S) + 2) ** 2)
     numbers = S * H + 2 * S * H + 2 * with_border * H + 2 * S * H + 2 * S * H
     smaller = -4 * layers * S * H
-    kept = Kept(layers * numbers, layers * (S * H + S), smaller, smaller)
+    kept = Saved(layers * numbers, layers * (S * H + S), smaller, smaller)
     mixer = Part(module, kinds.NEIGHBORS, layers * weights, 0, layers * 2 * S * weights, runs, kept)
     multiple = MIXERS["neighbors"].width_multiple
     return [mixer, _swiglu(module, kinds.SWIGLU, arch.expansion, H, S, layers, runs, multiple)]
@@ -280,7 +280,7 @@ def _attention(module: str, arch: ArchConfig, positions: int, layers: int, runs:
         # Four projections, q kᵀ, and the weighted sum of v.
         layers * (2 * positions * 4 * hidden**2 + 2 * 2 * positions**2 * hidden),
         runs,
-        Kept(
+        Saved(
             layers * tensors * activation,
             layers * (arch.num_heads * positions + activation + positions),
             # On a CPU: q, k and v instead of the projection, and no float32 norm input (the next part saves the normed
@@ -315,7 +315,7 @@ def _swiglu(
     vectors = layers * rows * size
     extra_outputs = vectors if kind == kinds.TOKEN_MIXING else rows * size
     recomputed = 2 * layers * rows * inner
-    kept = Kept(
+    kept = Saved(
         vectors + 4 * layers * rows * inner,
         vectors + layers * rows,
         on_cpu_in_bfloat16=2 * (extra_outputs - recomputed) - 4 * vectors,
@@ -330,10 +330,10 @@ def _nova(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> 
     hidden = arch.hidden_size
     activation = seq_len * hidden
     cycle, once = Runs(1, arch.halt_max_steps), Runs(1, 1)
-    bridge = (hidden**2 + hidden, 0, 2 * activation * hidden, cycle, Kept(activation))
-    norm = (2 * hidden, 0, 0, cycle, Kept(wide=activation + 2 * seq_len))
+    bridge = (hidden**2 + hidden, 0, 2 * activation * hidden, cycle, Saved(activation))
+    norm = (2 * hidden, 0, 0, cycle, Saved(wide=activation + 2 * seq_len))
     # Dropout on the embedded puzzle saves its mask.
-    embedded = Kept(wide=activation if arch.dropout else 0)
+    embedded = Saved(wide=activation if arch.dropout else 0)
     return [
         Part("positions", kinds.POSITION_TABLE, buffers=NOVA_POSITIONS * hidden),
         Part("token_embedding", kinds.EMBEDDINGS, vocab_size * hidden, 0, 0, once, embedded),
@@ -343,9 +343,9 @@ def _nova(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> 
         Part("l_norm", kinds.NORMS, *norm),
         Part("h_to_l", kinds.BRIDGES, *bridge),
         Part("l_to_h", kinds.BRIDGES, *bridge),
-        Part("halt_predictor", kinds.HEADS, 2 * hidden + 1, 0, 2 * 2 * hidden, cycle, Kept(2 * hidden)),
+        Part("halt_predictor", kinds.HEADS, 2 * hidden + 1, 0, 2 * 2 * hidden, cycle, Saved(2 * hidden)),
         Part("output", kinds.HEADS, vocab_size * (hidden + 1), 0, 2 * activation * vocab_size, once,
-             Kept(activation)),
+             Saved(activation)),
     ]  # fmt: skip
 
 
@@ -363,7 +363,7 @@ def _encoder(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Run
         runs,
         # Saved for backward: the input, q, k and v, the output, and the mask of the dropout that follows. Explicit
         # attention also saves the softmax and, with dropout on the weights, the mask and their product.
-        Kept(
+        Saved(
             layers * (5 + drops) * activation,
             layers * arch.num_heads * seq_len,
             on_cpu_in_bfloat16=2 * layers * (1 + 2 * drops) * scores,
@@ -377,7 +377,7 @@ def _encoder(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Run
         0,
         layers * 2 * seq_len * 2 * hidden * inner,
         runs,
-        Kept(layers * ((1 + drops) * activation + (1 + 2 * drops) * seq_len * inner)),
+        Saved(layers * ((1 + drops) * activation + (1 + 2 * drops) * seq_len * inner)),
     )
     norms = Part(
         module,
@@ -386,7 +386,7 @@ def _encoder(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Run
         0,
         0,
         runs,
-        Kept(wide=layers * 2 * (activation + 2 * seq_len)),
+        Saved(wide=layers * 2 * (activation + 2 * seq_len)),
     )
     return [attention, feed_forward, norms]
 

@@ -137,13 +137,13 @@ def train_on_processes(processes: Processes, request: TrainRequest, *, json: boo
     from hrm_cli.distributed.process_group import RankInfo, choose_backend, choose_device
     from hrm_cli.runs.preparing import prepare_run
 
-    place = RankInfo(processes.per_host, processes.hosts, processes.host)
+    rank_info = RankInfo(processes.per_host, processes.hosts, processes.host)
     data = None if request.data is None else str(request.data)
 
     def launched(run: dict[str, Any] | None) -> int:
         console.disable_heartbeat()  # the first worker prints its own heartbeat
         task = {"what": "train", "run": run, "data": data, "max_restarts": processes.max_restarts}
-        return launch(Job(_WORKER, task, place, processes.endpoint, processes.max_restarts))
+        return launch(Job(_WORKER, task, rank_info, processes.endpoint, processes.max_restarts))
 
     if processes.host:
         return launched(None)
@@ -155,7 +155,7 @@ def train_on_processes(processes: Processes, request: TrainRequest, *, json: boo
     ) as prepared:
         preset = prepared.preset
         # Print the message here once instead of in every worker.
-        choose_backend(processes.backend, choose_device(preset.train.device, place))
+        choose_backend(processes.backend, choose_device(preset.train.device, rank_info))
         named = prepared.named
         run = {
             "folder": str(prepared.folder),
@@ -181,10 +181,10 @@ def evaluate_on_processes(
     from hrm_cli.distributed.process_group import RankInfo, choose_backend, choose_device
 
     console.disable_heartbeat()
-    place = RankInfo(processes.per_host)
-    choose_backend(processes.backend, choose_device(request.device, place))
+    rank_info = RankInfo(processes.per_host)
+    choose_backend(processes.backend, choose_device(request.device, rank_info))
     task = {
         "what": "evaluate", "request": asdict(request), "json": json, "quiet": quiet,
         "fail_under": fail_under, "backend": processes.backend,
     }  # fmt: skip
-    return launch(Job(_WORKER, task, place))
+    return launch(Job(_WORKER, task, rank_info))

@@ -12,7 +12,7 @@ from hrm_cli.cli.options import JsonOption, complete_settings, preset_option, re
 from hrm_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hrm_cli.runs.subjects import Assumed
+    from hrm_cli.runs.subjects import AssumedSizes
 
 DEFAULT_PRESET = "base"
 _SHOWN_CANDIDATES = 6
@@ -78,7 +78,7 @@ def params(
 
     Modules are instantiated on the meta device, so any size can be counted on any machine.
     """
-    from hrm_cli.runs.subjects import Assumed
+    from hrm_cli.runs.subjects import AssumedSizes
 
     given = arguments or []
     modes = (("--explain", explain), ("--compare", compare), ("--budget", budget is not None))
@@ -93,7 +93,7 @@ def params(
         )
     if checkpoint is not None and (vocab_size or puzzle_identifiers or budget):
         raise ConfigError("--checkpoint fixes tokens and identifiers; omit the options that change them")
-    assumed = Assumed(vocab_size, puzzle_identifiers, batch_size)
+    assumed = AssumedSizes(vocab_size, puzzle_identifiers, batch_size)
     if explain:
         _explain(json)
     elif compare:
@@ -106,7 +106,7 @@ def params(
 
 
 def _count(
-    overrides: list[str], preset: str | None, checkpoint: Path | None, assumed: Assumed, json: bool
+    overrides: list[str], preset: str | None, checkpoint: Path | None, assumed: AssumedSizes, json: bool
 ) -> None:
     from hrm_cli.cli.render.parameters import show_report
     from hrm_cli.runs.subjects import report_of_checkpoint, report_of_preset
@@ -134,7 +134,7 @@ def _explain(json: bool) -> None:
 
 
 def _compare(
-    given: list[str], preset: str | None, checkpoint: Path | None, assumed: Assumed, json: bool
+    given: list[str], preset: str | None, checkpoint: Path | None, assumed: AssumedSizes, json: bool
 ) -> None:
     from hrm_cli.cli.render.parameters import show_comparison
     from hrm_cli.runs.subjects import report_of
@@ -154,7 +154,7 @@ def _compare(
 
 
 def _search(
-    preset: str, overrides: list[str], budget: str, vary: str | None, assumed: Assumed, json: bool
+    preset: str, overrides: list[str], budget: str, vary: str | None, assumed: AssumedSizes, json: bool
 ) -> None:
     from hrm_cli.accounting.budget import DEFAULT_VARY, nearest, parse_amount, parse_vary
     from hrm_cli.cli.render.parameters import show_candidates

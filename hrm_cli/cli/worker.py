@@ -30,7 +30,7 @@ def main() -> None:
     task = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     folder, local_rank = Path(task["reports"]), int(os.environ["LOCAL_RANK"])
     attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
-    rank = task["place"]["host"] * task["place"]["processes"] + local_rank
+    rank = task["rank_info"]["host"] * task["rank_info"]["processes"] + local_rank
     (folder / f"process-{local_rank}").write_text(str(os.getpid()), encoding="utf-8")
     _die_with_launcher()
     if exit_status_of_ended_job(folder) is not None:
@@ -85,8 +85,8 @@ def _die_with_launcher() -> None:
 def _work(task: dict[str, Any], attempt: int, local_rank: int) -> int:
     from hrm_cli.distributed.process_group import RankInfo, Rendezvous
 
-    place = RankInfo(**task["place"], local_rank=local_rank)
-    rendezvous = Rendezvous(place)
+    rank_info = RankInfo(**task["rank_info"], local_rank=local_rank)
+    rendezvous = Rendezvous(rank_info)
     try:
         return _train(task, attempt, rendezvous) if task["what"] == "train" else _evaluate(task, rendezvous)
     except HRMError as error:
@@ -103,24 +103,26 @@ def _train(task: dict[str, Any], attempt: int, rendezvous: Rendezvous) -> int:
     from hrm_cli.reporting import Silent
     from hrm_cli.runs.execution import run_training
     from hrm_cli.runs.preparing import check_same_dataset, reopened_run
-    from hrm_cli.runs.resources import Fitting
+    from hrm_cli.runs.resources import ResourceCheck
 
-    place = rendezvous.place
+    rank_info = rendezvous.rank_info
     # The configuration of rank 0 is used on every host.
-    agreed = rendezvous.agree(task["run"] if place.rank == 0 else None)
+    agreed = rendezvous.agree(task["run"] if rank_info.rank == 0 else None)
     preset = Preset.model_validate(agreed["preset"])
-    device = choose_device(preset.train.device, place)
+    device = choose_device(preset.train.device, rank_info)
     backend = choose_backend(agreed["backend"], device)
-    with rendezvous.world(backend, device) as world, _heartbeat(place, "hrm train"):
+    with rendezvous.world(backend, device) as world, _heartbeat(rank_info, "hrm train"):
         reporter = console.ConsoleReporter(quiet=agreed["quiet"]) if world.is_first else Silent()
         prepared = reopened_run(
             Path(agreed["folder"]),
             preset,
             Path(task["data"] or agreed["data"]),
             resumed=agreed["resumed"] or attempt > 0,
-            checks_tokens=_checks_dataset(place, attempt),
+            checks_tokens=_checks_dataset(rank_info, attempt),
             named=_named_checkpoint(agreed, attempt),
-            fitting=Fitting(place.world_size, place.processes, agreed["force"], reporter),
+            resource_check=ResourceCheck(
+                rank_info.world_size, rank_info.processes, agreed["force"], reporter
+            ),
         )
         check_same_dataset(prepared, world)
         if world.is_first and attempt:
@@ -133,15 +135,15 @@ def _train(task: dict[str, Any], attempt: int, rendezvous: Rendezvous) -> int:
     return 0 if outcome.result.signal_number is None else 128 + outcome.result.signal_number
 
 
-def _heartbeat(place: RankInfo, command: str) -> AbstractContextManager[None]:
+def _heartbeat(rank_info: RankInfo, command: str) -> AbstractContextManager[None]:
     from hrm_cli.cli.console import heartbeat
 
-    return contextlib.nullcontext() if place.rank else heartbeat(command)
+    return contextlib.nullcontext() if rank_info.rank else heartbeat(command)
 
 
-def _checks_dataset(place: RankInfo, attempt: int) -> bool:
+def _checks_dataset(rank_info: RankInfo, attempt: int) -> bool:
     """Whether this process checks the dataset of its host. On host 0 the launcher has already done so."""
-    return place.host > 0 and place.local_rank == 0 and attempt == 0
+    return rank_info.host > 0 and rank_info.local_rank == 0 and attempt == 0
 
 
 def _named_checkpoint(agreed: dict[str, Any], attempt: int) -> Path | None:
@@ -163,9 +165,9 @@ def _evaluate(task: dict[str, Any], rendezvous: Rendezvous) -> int:
     from hrm_cli.evaluation.request import EvalRequest
 
     request, json = EvalRequest(**task["request"]), task["json"]
-    device = choose_device(request.device, rendezvous.place)
+    device = choose_device(request.device, rendezvous.rank_info)
     backend = choose_backend(task["backend"], device)
-    with rendezvous.world(backend, device) as world, _heartbeat(rendezvous.place, "hrm eval"):
+    with rendezvous.world(backend, device) as world, _heartbeat(rendezvous.rank_info, "hrm eval"):
         own = device_of_command(device.type, device)
         measured = measure(request, ConsoleReporter(quiet=task["quiet"]), world=world, device=own)
         if world.is_first:

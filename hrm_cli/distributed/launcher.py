@@ -41,7 +41,7 @@ class Job:
     """Run as `python -m MODULE TASK`."""
     task: dict[str, Any]
     """The task that the module runs, as a JSON object."""
-    place: RankInfo
+    rank_info: RankInfo
     """The host of this launcher, and the size of the job."""
     endpoint: str | None = None
     """`HOST:PORT` of host 0, for a job on several hosts."""
@@ -66,15 +66,15 @@ def launch(job: Job) -> int:
     Raises JobFailed with the message of the process that failed first, and ConfigError if the rendezvous fails.
     Raises KeyboardInterrupt or SystemExit if a signal arrives before training has started.
     """
-    place = job.place
+    rank_info = job.rank_info
     # Workers inherit this. Without it, torch's launcher would set one thread per process.
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads_for_each(place.processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads_for_each(rank_info.processes)))
     with tempfile.TemporaryDirectory(prefix="hrm-job-") as name:
         folder = Path(name)
         task = {
             **job.task,
             "reports": name,
-            "place": {"processes": place.processes, "hosts": place.hosts, "host": place.host},
+            "rank_info": {"processes": rank_info.processes, "hosts": rank_info.hosts, "host": rank_info.host},
         }
         (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
         outcome: list[BaseException | None] = []
@@ -95,17 +95,17 @@ def _run_agent(job: Job, folder: Path, outcome: list[BaseException | None]) -> N
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    place = job.place
+    rank_info = job.rank_info
     # Only rank 0 prints. The output of the others is stored and shown if one of them exits without a report.
-    silent = {i: Std.ALL for i in range(place.processes) if place.host or i}
+    silent = {i: Std.ALL for i in range(rank_info.processes) if rank_info.host or i}
     config = LaunchConfig(
-        min_nodes=place.hosts,
-        max_nodes=place.hosts,
-        nproc_per_node=place.processes,
+        min_nodes=rank_info.hosts,
+        max_nodes=rank_info.hosts,
+        nproc_per_node=rank_info.processes,
         run_id="hrm",
         rdzv_backend="c10d",
         rdzv_endpoint=job.endpoint or "localhost:0",
-        rdzv_configs={"timeout": _RENDEZVOUS_SECONDS, "is_host": place.host == 0},
+        rdzv_configs={"timeout": _RENDEZVOUS_SECONDS, "is_host": rank_info.host == 0},
         max_restarts=job.max_restarts,
         monitor_interval=0.1,
         local_addr=own_address(job.endpoint.rpartition(":")[0]) if job.endpoint else "127.0.0.1",
@@ -154,7 +154,7 @@ def _failure(job: Job, folder: Path, error: BaseException, cause: Report | None)
         silent = [
             (local_rank, failure)
             for local_rank, failure in error.failures.items()
-            if not _has_reported(folder, job.place, local_rank)
+            if not _has_reported(folder, job.rank_info, local_rank)
         ]
         # Workers that torch's agent terminated because another one had failed are sorted last.
         local_rank, failure = min(
@@ -163,9 +163,9 @@ def _failure(job: Job, folder: Path, error: BaseException, cause: Report | None)
             default=(0, None),
         )
         if failure is not None and (cause is None or failure.exitcode != -signal.SIGTERM):
-            rank = RankInfo(job.place.processes, job.place.hosts, job.place.host, local_rank).rank
+            rank = RankInfo(job.rank_info.processes, job.rank_info.hosts, job.rank_info.host, local_rank).rank
             return JobFailed(
-                f"process {rank} of {job.place.world_size} {_describe_exit(failure.exitcode)}"
+                f"process {rank} of {job.rank_info.world_size} {_describe_exit(failure.exitcode)}"
                 f"{_log_tail(folder, local_rank)}",
                 1,
             )
@@ -174,14 +174,14 @@ def _failure(job: Job, folder: Path, error: BaseException, cause: Report | None)
     if isinstance(error, RendezvousError | RuntimeError | ValueError | OSError):
         where = job.endpoint or "this host"
         return ConfigError(
-            f"rendezvous of {job.place.hosts} hosts at {where} failed ({str(error).splitlines()[0]}); "
+            f"rendezvous of {job.rank_info.hosts} hosts at {where} failed ({str(error).splitlines()[0]}); "
             "start one on each, with the same --nnodes and --rdzv-endpoint and its own --node-rank"
         )
     return JobFailed(f"the launcher failed: {error!r}", 1)
 
 
-def _has_reported(folder: Path, place: RankInfo, local_rank: int) -> bool:
-    rank = RankInfo(place.processes, place.hosts, place.host, local_rank).rank
+def _has_reported(folder: Path, rank_info: RankInfo, local_rank: int) -> bool:
+    rank = RankInfo(rank_info.processes, rank_info.hosts, rank_info.host, local_rank).rank
     return any(report.rank == rank for report in read_reports(folder))
 
 

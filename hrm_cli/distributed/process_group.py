@@ -55,7 +55,7 @@ class RankInfo:
         return self.hosts * self.processes
 
 
-def choose_device(name: str, place: RankInfo) -> torch.device:
+def choose_device(name: str, rank_info: RankInfo) -> torch.device:
     """The device of a process. With CUDA, each process of a host has its own. Raises ConfigError if there are too few.
 
     Initializes no device, because the launcher also calls this and must not allocate device memory.
@@ -64,16 +64,16 @@ def choose_device(name: str, place: RankInfo) -> torch.device:
     if device.type == "cuda":
         if device.index is not None:
             raise ConfigError(
-                f"device {name} is one device, but there are {place.processes} processes on this host; use cuda, so "
-                "that every process gets its own device"
+                f"device {name} is one device, but there are {rank_info.processes} processes on this host; use cuda, "
+                "so that every process gets its own device"
             )
         count = torch.cuda.device_count()
-        if count < place.processes:
+        if count < rank_info.processes:
             raise ConfigError(
-                f"{place.processes} processes on this host, but it has {counted(count, 'CUDA device')}; "
+                f"{rank_info.processes} processes on this host, but it has {counted(count, 'CUDA device')}; "
                 f"use --nproc-per-node {count}"
             )
-        return torch.device("cuda", place.local_rank)
+        return torch.device("cuda", rank_info.local_rank)
     if device.type != "cpu":
         raise ConfigError(f"several processes train on cuda or cpu, not on {device.type}; use device cpu")
     return device
@@ -95,22 +95,22 @@ def choose_backend(name: str | None, device: torch.device) -> str:
 class Rendezvous:
     """The rendezvous of a job's processes through the launcher's store."""
 
-    def __init__(self, place: RankInfo) -> None:
+    def __init__(self, rank_info: RankInfo) -> None:
         """Waits for all processes. Raises PeerLost if some do not join, JobEnded if a host has ended the job.
 
         Requires the environment variables that torch's elastic launcher sets.
         """
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         _choose_interface(address)
-        self.place = place
+        self.rank_info = rank_info
         with _as_peers_lost():
             self._launcher = dist.TCPStore(address, port, is_master=False, timeout=RENDEZVOUS_TIMEOUT)
-            self._store = join_store(self._launcher, place.rank, place.world_size)
+            self._store = join_store(self._launcher, rank_info.rank, rank_info.world_size)
 
     def agree(self, task: dict[str, Any] | None) -> dict[str, Any]:
         """Broadcasts rank 0's task to every rank."""
         with _as_peers_lost():
-            if self.place.rank == 0:
+            if self.rank_info.rank == 0:
                 self._store.set("task", json.dumps(task))
             document: dict[str, Any] = json.loads(self._store.get("task"))
         return document
@@ -125,18 +125,18 @@ class Rendezvous:
         """The world of all processes. The process group is destroyed if the block ends without an error."""
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        place = self.place
+        rank_info = self.rank_info
         with _as_peers_lost():
             dist.init_process_group(
                 # Small numbers and bytes stay in host memory, so gloo is used in addition to NCCL.
                 "cpu:gloo,cuda:nccl" if backend == "nccl" else backend,
                 store=self._store,
-                rank=place.rank,
-                world_size=place.world_size,
+                rank=rank_info.rank,
+                world_size=rank_info.world_size,
                 timeout=COLLECTIVE_TIMEOUT,
             )
         through_host = backend == "gloo" and device.type == "cuda"
-        yield World(place.rank, place.world_size, through_host=through_host)
+        yield World(rank_info.rank, rank_info.world_size, through_host=through_host)
         # Not after an error, because some backends would wait for lost ranks.
         dist.destroy_process_group()
 

@@ -290,24 +290,24 @@ def _try_batch(
     while step is not None:
         rows = step.rows.cpu().numpy()
         open_rows = np.flatnonzero(~done[rows])
-        mine = rows[open_rows]
-        answers = back[mine].apply(step.predictions.cpu().numpy().astype(puzzles.dtype)[open_rows])
+        open_copies = rows[open_rows]
+        answers = back[open_copies].apply(step.predictions.cpu().numpy().astype(puzzles.dtype)[open_rows])
         q_halt = step.q_halt.float().cpu().numpy()[open_rows]
-        violations = judged.violations(mine, answers)
-        for owner, count in zip(*np.unique(owners[mine], return_counts=True), strict=True):
+        violations = judged.violations(open_copies, answers)
+        for owner, count in zip(*np.unique(owners[open_copies], return_counts=True), strict=True):
             work[int(owner)] += int(count)
         if watch is not None:
-            watch(AttemptsStep(step.step, owners[mine], copies.attempts[mine], answers, q_halt))
-        for place in _may_improve(owners[mine], violations, best):
-            owner, attempt = int(owners[mine[place]]), int(copies.attempts[mine[place]])
-            found, sure = int(violations[place]), float(q_halt[place])
-            one = Attempt(answers[place], found, sure, step.step, attempt, int(totals[owner]))
+            watch(AttemptsStep(step.step, owners[open_copies], copies.attempts[open_copies], answers, q_halt))
+        for i in _may_improve(owners[open_copies], violations, best):
+            owner, attempt = int(owners[open_copies[i]]), int(copies.attempts[open_copies[i]])
+            found, halt_value = int(violations[i]), float(q_halt[i])
+            one = Attempt(answers[i], found, halt_value, step.step, attempt, int(totals[owner]))
             if one.is_better_than(best.get(owner)):
                 best[owner] = one
-        solved = [owner for owner in np.unique(owners[mine]).tolist() if best[owner].violations == 0]
+        solved = [owner for owner in np.unique(owners[open_copies]).tolist() if best[owner].violations == 0]
         yield from ((owner, replace(best.pop(owner), work=work[owner])) for owner in solved)
         done |= np.isin(owners, solved)
-        done[mine[judged.settled_rows(mine)]] = True
+        done[open_copies[judged.settled_rows(open_copies)]] = True
         if done[rows].all() or time.monotonic() >= deadline:
             break
         leaving = torch.from_numpy(done[rows]).to(step.rows.device)

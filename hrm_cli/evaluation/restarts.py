@@ -61,19 +61,23 @@ def gather_candidates(
             wanted = ended if watch is None else np.ones_like(ended)
             if not wanted.any():
                 continue
-            mine = step.rows.cpu().numpy()[wanted]
-            answers = back[mine].apply(step.predictions.cpu().numpy().astype(puzzles.dtype)[wanted])
+            copy_rows = step.rows.cpu().numpy()[wanted]
+            answers = back[copy_rows].apply(step.predictions.cpu().numpy().astype(puzzles.dtype)[wanted])
             if watch is not None:
                 values = step.q_halt.float().cpu().numpy()
-                watch(AttemptsStep(step.step, copies.puzzles[mine], copies.attempts[mine], answers, values))
-                mine, answers = mine[ended], answers[ended]
-            owners = copies.puzzles[mine]
-            if not len(mine):
+                watch(
+                    AttemptsStep(
+                        step.step, copies.puzzles[copy_rows], copies.attempts[copy_rows], answers, values
+                    )
+                )
+                copy_rows, answers = copy_rows[ended], answers[ended]
+            owners = copies.puzzles[copy_rows]
+            if not len(copy_rows):
                 continue
             violations = (
                 cast(BulkDomain, domain).violations(puzzles[owners], answers).tolist()
                 if has_rules(domain)
-                else [None] * len(mine)
+                else [None] * len(copy_rows)
             )
             q_halt, confidence, residual = opinions_of(step, ended)
             for place, owner in enumerate(owners.tolist()):
@@ -84,7 +88,7 @@ def gather_candidates(
                     confidence=confidence[place],
                     residual=residual[place],
                     steps=step.step,
-                    attempt=int(copies.attempts[mine[place]]),
+                    attempt=int(copies.attempts[copy_rows[place]]),
                 )
                 found[owner].append(candidate)
         for row in rows:

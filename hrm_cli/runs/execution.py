@@ -101,8 +101,8 @@ def run_training(
     reporter = (reporter or Reporter()) if world.is_first else Silent()
     facts = dataset_facts(dataset)
     device = find_device(preset.train.device) if device is None else device
-    if prepared.fitting is not None and device.type == "cuda":
-        prepared.fitting.check(preset, facts, device, prepared.folder)
+    if prepared.resource_check is not None and device.type == "cuda":
+        prepared.resource_check.check(preset, facts, device, prepared.folder)
     state = initial_state(preset, facts, device)
     if preset.train.distill_from is not None:
         state.teacher = load_teacher(Path(preset.train.distill_from), facts, state.model.device)

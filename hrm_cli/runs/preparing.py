@@ -34,7 +34,7 @@ from hrm_cli.runs.configuration import configuration_of_run, domain_of, load_con
 from hrm_cli.runs.folder import CONFIG_FILE, OWN_DATASET, RunFolder
 from hrm_cli.runs.listeners import check_trackers
 from hrm_cli.runs.request import TrainRequest
-from hrm_cli.runs.resources import Fitting
+from hrm_cli.runs.resources import ResourceCheck
 from hrm_cli.training.starting import check_start
 
 _OF_NEW_RUNS = {"seed": "its original seed", "init_from": "its own weights"}
@@ -58,7 +58,7 @@ class PreparedRun:
     resumed: bool = False
     named: Path | None = None
     """The checkpoint to continue from; None means the latest."""
-    fitting: Fitting | None = None
+    resource_check: ResourceCheck | None = None
     """The memory check that each rank runs for its GPU; None if the check is already done."""
     claim: RunFolder | None = None
     """The locked folder; None if the parent process holds the lock."""
@@ -81,21 +81,23 @@ def prepare_run(
     Raises ConfigError, DatasetError or CheckpointError, and then removes the folder of a new run.
     """
     request.check()
-    fitting = Fitting(world_size, processes_here, request.force, reporter or Reporter())
-    return _new_run(request, fitting) if request.resume is None else _resumed_run(request, fitting)
+    resource_check = ResourceCheck(world_size, processes_here, request.force, reporter or Reporter())
+    return (
+        _new_run(request, resource_check) if request.resume is None else _resumed_run(request, resource_check)
+    )
 
 
-def _new_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
+def _new_run(request: TrainRequest, resource_check: ResourceCheck) -> PreparedRun:
     """Checks everything, locks the folder, writes the configuration, and builds the dataset if none is given."""
     overrides, data = request.settings, request.data
     preset, name = configuration_of_run(request.preset, overrides, request.checkpoint)
-    _check_world(preset, fitting.world_size)
+    _check_world(preset, resource_check.world_size)
     preset = _with_absolute_paths(preset, data)
     user_settings = UserSettings(frozenset(parse_overrides(overrides or ()).get("data", {})))
     check_settings_apply(preset.data, user_settings)
     find_device(preset.train.device)
     folder = request.output_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    fitting.check_before_building(preset, folder)
+    resource_check.check_before_building(preset, folder)
     claim = RunFolder.new(folder)
     try:
         own = folder / OWN_DATASET
@@ -103,11 +105,11 @@ def _new_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
             _check_before_building(preset)
             # Written before the build, so that the run can be resumed if the build is killed.
             write_configuration(folder, preset)
-            _build(preset.data, own, user_settings, fitting.reporter)
+            _build(preset.data, own, user_settings, resource_check.reporter)
         dataset, test = _open_datasets(own if preset.data.path is None else Path(preset.data.path))
         check_start(preset, dataset_facts(dataset))
         others = _open_other_sizes(preset, dataset)
-        fitting.check_built(preset, dataset_facts(dataset), folder)
+        resource_check.check_built(preset, dataset_facts(dataset), folder)
         write_configuration(folder, preset)
     except BaseException:
         claim.discard()
@@ -116,7 +118,7 @@ def _new_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
     return PreparedRun(folder, preset, dataset, test, others, claim=claim)
 
 
-def _resumed_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
+def _resumed_run(request: TrainRequest, resource_check: ResourceCheck) -> PreparedRun:
     """Prepares the run of `--resume`: its configuration, with the given overrides of train and eval settings.
 
     Writes only the lock. A later error, such as settings that do not match the checkpoint, leaves the run unchanged.
@@ -136,16 +138,16 @@ def _resumed_run(request: TrainRequest, fitting: Fitting) -> PreparedRun:
     try:
         with ignore_rename_warnings():
             preset = _with_absolute_paths(load_configuration(str(folder / CONFIG_FILE), overrides), data)
-        _check_world(preset, fitting.world_size)
+        _check_world(preset, resource_check.world_size)
         where = Path(preset.data.path) if preset.data.path else folder / OWN_DATASET
         if not is_dataset(where):
             if preset.data.path or checkpoints_of(folder):
                 raise DatasetError(f"{where}: the run's dataset was not found; give its folder with --data")
             # The build of the dataset was killed.
-            _build(preset.data, where, NO_USER_SETTINGS, fitting.reporter)
+            _build(preset.data, where, NO_USER_SETTINGS, resource_check.reporter)
         dataset, test = _open_datasets(where)
         others = _open_other_sizes(preset, dataset)
-        fitting.check_built(preset, dataset_facts(dataset), folder)
+        resource_check.check_built(preset, dataset_facts(dataset), folder)
     except BaseException:
         claim.close()
         raise
@@ -160,7 +162,7 @@ def reopened_run(
     resumed: bool,
     named: Path | None,
     checks_tokens: bool = False,
-    fitting: Fitting | None = None,
+    resource_check: ResourceCheck | None = None,
 ) -> PreparedRun:
     """Opens a run that another process has prepared.
 
@@ -168,7 +170,7 @@ def reopened_run(
     """
     dataset, test = _open_datasets(data, check_tokens=checks_tokens)
     others = _open_other_sizes(preset, dataset, check_tokens=checks_tokens)
-    return PreparedRun(folder, preset, dataset, test, others, resumed, named, fitting)
+    return PreparedRun(folder, preset, dataset, test, others, resumed, named, resource_check)
 
 
 def check_same_dataset(prepared: PreparedRun, world: World) -> None:

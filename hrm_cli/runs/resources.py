@@ -170,7 +170,7 @@ def _disk_advice(preset: Preset, cost: RunCost, free: int) -> str:
 
 
 @dataclass(frozen=True)
-class Fitting:
+class ResourceCheck:
     """Checks whether a run fits the machine. A run that cannot fit is refused unless `force` is set."""
 
     world_size: int = 1

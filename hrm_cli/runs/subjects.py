@@ -16,7 +16,7 @@ from hrm_cli.runs.configuration import domain_of, load_configuration
 
 
 @dataclass(frozen=True)
-class Assumed:
+class AssumedSizes:
     """Sizes of the dataset and the batch given by the user; None means the configuration's value."""
 
     vocab_size: int | None = None
@@ -24,7 +24,7 @@ class Assumed:
     batch_size: int | None = None
 
 
-def report_of(name: str, overrides: Sequence[str], assumed: Assumed) -> Report:
+def report_of(name: str, overrides: Sequence[str], assumed: AssumedSizes) -> Report:
     """The report on `name`: a preset, a YAML file or a checkpoint. Overrides do not apply to checkpoints."""
     path = Path(name)
     is_file = path.suffix == ".safetensors" or path.name in ("best", "latest")
@@ -34,7 +34,7 @@ def report_of(name: str, overrides: Sequence[str], assumed: Assumed) -> Report:
     return report_of_preset(name, overrides, assumed)
 
 
-def report_of_preset(name: str, overrides: Sequence[str], assumed: Assumed) -> Report:
+def report_of_preset(name: str, overrides: Sequence[str], assumed: AssumedSizes) -> Report:
     """The report of a preset, packaged or a file. Raises ConfigError or DatasetError."""
     from hrm_cli.accounting.counting import count_exactly
 
@@ -54,7 +54,7 @@ def report_of_preset(name: str, overrides: Sequence[str], assumed: Assumed) -> R
     )
 
 
-def report_of_checkpoint(checkpoint: Path, assumed: Assumed) -> Report:
+def report_of_checkpoint(checkpoint: Path, assumed: AssumedSizes) -> Report:
     """The report of a model file, read from its header alone. Raises CheckpointError."""
     from hrm_cli.accounting.counting import count_stored
     from hrm_cli.checkpoints.model_files import model_card, read_header
@@ -86,12 +86,12 @@ def _describe_domain(domain: dict[str, Any]) -> str:
     return make_domain(name, **options).describe() if name else ""
 
 
-def shape_of_preset(name: str, overrides: Sequence[str], assumed: Assumed) -> Shape:
+def shape_of_preset(name: str, overrides: Sequence[str], assumed: AssumedSizes) -> Shape:
     """The model of a preset with the sizes that its dataset determines. Raises ConfigError or DatasetError."""
     return _shape(load_configuration(name, overrides), assumed)[0]
 
 
-def _shape(preset: Preset, assumed: Assumed) -> tuple[Shape, str]:
+def _shape(preset: Preset, assumed: AssumedSizes) -> tuple[Shape, str]:
     """The shape, and the puzzles as text."""
     if preset.data.path is not None:
         metadata = read_metadata(Path(preset.data.path), "train")

@@ -61,7 +61,7 @@ def solve_own(
     items, are_few = counted_ahead(own_puzzles(request.sources, domain, stdin), MOST_DRAWN)
     watcher.begin(are_few=are_few, are_tasks=False)
     with answer_files(request.files, request.output) as write:
-        for solution in loaded.solve(items, asked, progress=watcher.trying):
+        for solution in loaded.solve(items, asked, progress=watcher.on_stage):
             write(domain, solution)
             watcher.show(domain, solution)
 

@@ -134,7 +134,7 @@ class Watcher:
     def show(self, domain: Domain, solution: Solution) -> None:
         """Called for every finished puzzle."""
 
-    def trying(self, stage: str, left: int) -> None:
+    def on_stage(self, stage: str, left: int) -> None:
         """Called during further effort with its stage and the number of unsolved puzzles."""
 
     def note(self, text: str) -> None:

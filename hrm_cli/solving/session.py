@@ -133,7 +133,7 @@ def _solve_grids(
     keeps_carry = request.save_carry is not None or request.resume_carry is not None
     if request.checkpoint is None or (not keeps_carry and serves_every_size(request.checkpoint)):
         solved = solve_each_size(
-            puzzles or (), asked, device, checkpoint=request.checkpoint, progress=watcher.trying
+            puzzles or (), asked, device, checkpoint=request.checkpoint, progress=watcher.on_stage
         )
         for domain, solution in solved:
             found(domain, solution)
@@ -141,7 +141,7 @@ def _solve_grids(
     loaded = LoadedModel.load(request.checkpoint, device)
     steps = loaded.steps(asked)
     if request.save_carry is None and request.resume_carry is None:
-        for solution in loaded.solve(puzzles or (), asked, progress=watcher.trying):
+        for solution in loaded.solve(puzzles or (), asked, progress=watcher.on_stage):
             found(loaded.domain, solution)
         return
     from hrm_cli.solving import pausing

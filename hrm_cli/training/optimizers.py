@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.models.cpu.kernels.availability import fused_kernels_unavailable
-from hrm_cli.models.cpu.kernels.launching import Kernel
+from hrm_cli.models.cpu.kernels.launch import Kernel
 from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
 from hrm_cli.models.sizes import NUMBERS_PER_ROW
 

@@ -116,9 +116,9 @@ def _accumulate_gradients(
             )  # fmt: skip
             loss = out.loss
             if state.teacher is not None:
-                taught = state.teacher.loss(out, config.loss, first_row=rows.start)
-                loss = loss + config.distill_weight * taught
-                out.metrics["distill_loss"] = taught.detach()
+                distillation = state.teacher.loss(out, config.loss, first_row=rows.start)
+                loss = loss + config.distill_weight * distillation
+                out.metrics["distill_loss"] = distillation.detach()
             (loss * scale / rows_in_batch).backward()
             if cast is not None:
                 cast.finish(index)

@@ -14,7 +14,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from hrm_cli.models.cpu.kernels.launching import Kernel
+from hrm_cli.models.cpu.kernels.launch import Kernel
 from hrm_cli.models.registry import CORES
 
 PROGRAM = Path(__file__).with_name("replay.py")

@@ -20,7 +20,7 @@ from hrm_cli.runs.plan import plan_run
 from hrm_cli.runs.preparing import dataset_facts, prepare_run
 from hrm_cli.runs.request import TrainRequest
 from hrm_cli.runs.resources import Computation, Resources, check_resources, size
-from hrm_cli.runs.subjects import Assumed, report_of_preset
+from hrm_cli.runs.subjects import AssumedSizes, report_of_preset
 from hrm_cli.training.state import make_plan
 
 GB = 10**9
@@ -45,7 +45,7 @@ def test_params_and_plan_give_the_same_steps_flops_and_memory(settings: list[str
     build_dataset(preset.data, tmp_path / "d")
     dataset = Dataset.open(tmp_path / "d")
     plan = make_plan(preset.train, dataset)
-    report = report_of_preset("tiny", [*settings, *data], Assumed())
+    report = report_of_preset("tiny", [*settings, *data], AssumedSizes())
     assert report.training is not None
     assert report.run is not None
     for dtype, held in report.training.items():

@@ -79,7 +79,7 @@ class Report(Watcher):
 
     def show(self, domain: Domain, solution: Solution) -> None:
         """Prints one puzzle and flushes, so that an interrupt loses no printed answer."""
-        self._stop_trying()
+        self._end_stage()
         self._tally.add(solution)
         if self._json:
             console.print_json(solution.document(domain, with_trace=self._trace), indent=None)
@@ -92,11 +92,11 @@ class Report(Watcher):
                 console.print_line(_line(domain, solution))
         sys.stdout.flush()
 
-    def trying(self, stage: str, left: int) -> None:
+    def on_stage(self, stage: str, left: int) -> None:
         """Shows progress on stderr once a stage takes longer."""
         now = time.perf_counter()
         if self._stage is None or self._stage.name != stage:
-            self._stop_trying()
+            self._end_stage()
             self._stage = _Stage(stage, left, now)
         current = self._stage
         if current.progress is None and now - current.started > _PROGRESS_DELAY:
@@ -106,7 +106,7 @@ class Report(Watcher):
         if current.progress is not None:
             current.progress.update(current.count - left)
 
-    def _stop_trying(self) -> None:
+    def _end_stage(self) -> None:
         self._display.close()
         self._stage = None
 

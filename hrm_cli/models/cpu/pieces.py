@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hrm_cli.models.cpu.kernels.availability import prepack, prepacked_linear, prepacking_unavailable
-from hrm_cli.models.cpu.kernels.launching import Kernel
+from hrm_cli.models.cpu.kernels.launch import Kernel
 from hrm_cli.models.layers import SwiGLUWeights
 
 

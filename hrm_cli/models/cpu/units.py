@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hrm_cli.models.cpu.kernels.availability import softmax_backward
-from hrm_cli.models.cpu.kernels.launching import Kernel
+from hrm_cli.models.cpu.kernels.launch import Kernel
 from hrm_cli.models.cpu.pieces import (
     CPUSwiGLU,
     CPUWeight,

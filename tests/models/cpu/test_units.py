@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hrm_cli.models.cpu.kernels import launching
+from hrm_cli.models.cpu.kernels import launch
 from hrm_cli.models.cpu.units import mix_and_norm, units_weights
 from hrm_cli.models.layers import Linear, rms_norm
 from hrm_cli.models.mixers.units import RelationTables, Units, mix_units, relation_tables
@@ -33,7 +33,7 @@ def test_every_position_receives_the_same_messages_on_any_number_of_threads(
     before = torch.get_num_threads()
     torch.set_num_threads(1 if threads == "one" else 3)
     if threads == "three of Python":
-        monkeypatch.setattr(launching, "_gnu_parallel", lambda: None)
+        monkeypatch.setattr(launch, "_gnu_parallel", lambda: None)
     try:
         with torch.no_grad():
             weights = mixer.cast(torch.float32)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hrm_cli.environment import CPU_KERNELS, cpu_kernels_enabled
-from hrm_cli.models.cpu.kernels.launching import FORMATS, Kernel
+from hrm_cli.models.cpu.kernels.launch import FORMATS, Kernel
 
 _ROWS, _SIZE = 3, 32
 _TOLERANCE = {torch.bfloat16: 2e-2, torch.float32: 1e-4}

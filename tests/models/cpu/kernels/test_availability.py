@@ -18,7 +18,7 @@ from hrm_cli.environment import CPU_KERNELS, cpu_kernels_enabled
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.cpu.kernels import availability
-from hrm_cli.models.cpu.kernels.launching import Kernel
+from hrm_cli.models.cpu.kernels.launch import Kernel
 from hrm_cli.models.cpu.pieces import Prepacked
 from hrm_cli.models.device import resolve_dtype
 from hrm_cli.models.registry import build_model

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrm_cli.models.cpu.kernels import launching
-from hrm_cli.models.cpu.kernels.launching import FORMATS, Kernel
+from hrm_cli.models.cpu.kernels import launch
+from hrm_cli.models.cpu.kernels.launch import FORMATS, Kernel
 from hrm_cli.models.cpu.pieces import add_and_norm
 from hrm_cli.training.optimizers import AdamATan2
 
@@ -44,10 +44,10 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     before = torch.get_num_threads()
     torch.set_num_threads(1 if request.param == "one thread" else 3)
     if request.param == "Python's threads":
-        monkeypatch.setattr(launching, "_gnu_parallel", lambda: None)
+        monkeypatch.setattr(launch, "_gnu_parallel", lambda: None)
     if request.param == "fewer than asked for":
         # As OpenMP does inside another parallel region, or under OMP_THREAD_LIMIT.
-        monkeypatch.setattr(launching, "_gnu_parallel", lambda: lambda function, given, *_: function(given))
+        monkeypatch.setattr(launch, "_gnu_parallel", lambda: lambda function, given, *_: function(given))
     yield
     torch.set_num_threads(before)
 

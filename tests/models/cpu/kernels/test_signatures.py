@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import hrm_cli.models.cpu.kernels
-from hrm_cli.models.cpu.kernels.launching import SIGNATURES, Kernel
+from hrm_cli.models.cpu.kernels.launch import SIGNATURES, Kernel
 from hrm_cli.models.sizes import NUMBERS_PER_ROW
 
 NUMBERS: dict[str, tuple[int, tuple[int, ...], tuple[float, ...]]] = {
@@ -136,7 +136,7 @@ def test_an_integer_for_a_float_means_that_number() -> None:
 def test_the_checks_also_hold_with_python_asserts_disabled() -> None:
     program = (
         "import torch\n"
-        "from hrm_cli.models.cpu.kernels.launching import Kernel\n"
+        "from hrm_cli.models.cpu.kernels.launch import Kernel\n"
         "assert False, 'asserts are on'\n"
         "x = torch.ones(6, 64)[:, ::2]\n"
         "try: Kernel('blocks.silu_mul')(6, 100, x.dtype, 16, x, torch.ones(6, 16))\n"
