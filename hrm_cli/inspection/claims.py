@@ -22,7 +22,7 @@ from hrm_cli.data.sources import Report
 from hrm_cli.inspection.grids_in_tokens import TokenReader
 from hrm_cli.puzzles.domain import PAD
 from hrm_cli.puzzles.grids.domain import END, GridsDomain, corner_sizes
-from hrm_cli.puzzles.grids.symmetry import transforms_of, turn_fields
+from hrm_cli.puzzles.grids.symmetry import offsets_to_compare, shifts_to_compare, transforms_of, turn_fields
 
 NAMES = {
     1: "reflected in the main diagonal", 2: "turned upside down", 3: "rotated by 90° counterclockwise",
@@ -34,7 +34,9 @@ NAMES = {
 _CHUNK_CELLS = 1 << 21
 _LONGEST = 60
 """Largest number of characters of an input in a message."""
-CLAIMS = ("rotations", "reflections", "symbols")
+CLAIMS = ("rotations", "reflections", "translations", "symbols")
+_MOST_SHIFTED = 20_000
+"""Number of pairs on which translations are tested."""
 
 Fields = NDArray[np.integer]
 
@@ -82,6 +84,8 @@ def check_claims(
         report("testing symmetries", CLAIMS.index(claim) + 1, len(CLAIMS))
         if claim == "symbols":
             found = _test_symbols(pairs, canvas, domain)
+        elif claim == "translations":
+            found = _test_shifts(pairs, canvas, domain)
         else:
             found = _test_turns(pairs, canvas, domain, transforms_of((claim,))[1:], (order, ordered, whole))
         compared, refuting, first = found
@@ -176,6 +180,50 @@ def _test_symbols(pairs: _Pairs, canvas: GridsDomain, domain: GridsDomain) -> Fo
     return len(met) + int(other.sum()), refuting, first
 
 
+def _test_shifts(pairs: _Pairs, canvas: GridsDomain, domain: GridsDomain) -> Found:
+    """Cyclic shifts. Two inputs are compared if one is a shift of the other, on the first `_MOST_SHIFTED` pairs."""
+    leaders: dict[bytes, tuple[int, bytes]] = {}
+    compared = refuting = number = 0
+    first = ""
+    for given, wanted in pairs.pieces(canvas, domain):
+        for row in range(min(len(given), _MOST_SHIFTED - number)):
+            before, after = (_grid_of(fields[row], canvas) for fields in (given, wanted))
+            if before.shape != after.shape:
+                refuting, compared = refuting + 1, compared + 1
+                first = (
+                    first
+                    or f"{pairs.place(number)}: input and output differ in size, so they cannot shift alike"
+                )
+            else:
+                both = [_together(*shifted) for shifted in zip(*shifts_of_pair(before, after), strict=True)]
+                key, pair_key = min(part[0] for part in both), min(part[0] + part[1] for part in both)
+                leader, known = leaders.setdefault(key, (number, pair_key))
+                compared += leader != number
+                if known != pair_key:
+                    refuting += 1
+                    first = first or _met(pairs, leader, number, "shifted")
+            number += 1
+    return compared, refuting, first
+
+
+def shifts_of_pair(given: Fields, wanted: Fields) -> tuple[list[Fields], list[Fields]]:
+    """Shifts of two grids of one size by the same offsets: those that `shifts_to_compare` makes of the first."""
+    cells = np.arange(given.size).reshape(given.shape)
+    offsets = offsets_to_compare(given)
+    shifted = [np.roll(cells, (-row, -column), (0, 1)) for row, column in offsets]
+    return [given.ravel()[order] for order in shifted], [wanted.ravel()[order] for order in shifted]
+
+
+def _together(given: Fields, wanted: Fields) -> tuple[bytes, bytes]:
+    return str(given.shape).encode() + given.tobytes(), wanted.tobytes()
+
+
+def _grid_of(field: Fields, canvas: GridsDomain) -> Fields:
+    plain = field.reshape(canvas.rows, canvas.columns)
+    rows, columns = (int(size[0]) for size in corner_sizes((plain >= canvas.first)[None]))
+    return plain[:rows, :columns]
+
+
 def _could_be_another(given: Fields, wanted: Fields, canvas: GridsDomain) -> NDArray[np.bool_]:
     """Pairs whose output has a symbol that is not in the input, while at least two symbols are not in the input."""
     count, size = len(given), canvas.vocab_size
@@ -245,8 +293,26 @@ def class_prints(tokens: Fields, domain: GridsDomain, symmetries: Sequence[str])
     keys = []
     for transform in transforms_of(symmetries):
         turned = turn_fields(fields, canvas, np.full(len(fields), transform))
-        keys.append(fingerprints(_bytes(first_positions([turned]) if "symbols" in symmetries else turned)))
+        if "translations" in symmetries:
+            keys.append(_shift_prints(turned, canvas, exchanged="symbols" in symmetries))
+        else:
+            keys.append(
+                fingerprints(_bytes(first_positions([turned]) if "symbols" in symmetries else turned))
+            )
     smallest: Fingerprints = np.min(keys, axis=0)
+    return smallest
+
+
+def _shift_prints(fields: Fields, canvas: GridsDomain, *, exchanged: bool) -> Fingerprints:
+    """The smallest fingerprint of the shifts of each grid, `[n]`."""
+    smallest = np.empty(len(fields), np.uint64)
+    for row, field in enumerate(fields):
+        grid = _grid_of(field, canvas)
+        shifts = np.repeat(field[None], len(offsets_to_compare(grid)), axis=0)
+        plain = shifts.reshape(-1, canvas.rows, canvas.columns)
+        for shifted, place in zip(shifts_to_compare(grid), plain, strict=True):
+            place[: grid.shape[0], : grid.shape[1]] = shifted
+        smallest[row] = fingerprints(_bytes(first_positions([shifts]) if exchanged else shifts)).min()
     return smallest
 
 

@@ -166,13 +166,33 @@ def test_claimed_symmetries_are_tested_against_the_pairs(run_hrm: RunHrm, tmp_pa
     found = document(run_hrm, flipped(tmp_path), "--symmetries", "rotations,symbols")
     claims = {one["claim"]: one for one in found["symmetries"]}
     assert {name: one["status"] for name, one in claims.items()} == {
-        "rotations": "refuted", "reflections": "consistent", "symbols": "consistent",
+        "rotations": "refuted", "reflections": "consistent", "translations": "consistent", "symbols": "consistent",
     }  # fmt: skip
     # All 16 inputs are there: each of three transforms meets an input for each of them.
     assert claims["rotations"]["compared"] == claims["reflections"]["compared"] == 48
+    # Under cyclic shifts, the 16 inputs form 7 classes.
+    assert claims["translations"]["compared"] == 16 - 7
     assert claims["rotations"]["claimed"]
     assert not claims["reflections"]["claimed"]
     assert "claimed symmetry rotations: refuted" in texts(found, "problem")
+
+
+@pytest.mark.parametrize(
+    ("rows", "where"),
+    [
+        # Reversal turns a shift to the left into a shift to the right.
+        (("012,210", "120,021", "111,111"), "but the outputs do not match"),
+        (("012,0", "345,3"), "input and output differ in size"),
+    ],
+)
+def test_translations_are_refuted_where_outputs_do_not_shift_alike(
+    run_hrm: RunHrm, tmp_path: Path, rows: tuple[str, ...], where: str
+) -> None:
+    file = tmp_path / "shifts.csv"
+    file.write_text("\n".join(("input,output", *rows)), encoding="utf-8")
+    claims = {one["claim"]: one for one in document(run_hrm, file)["symmetries"]}
+    assert claims["translations"]["status"] == "refuted"
+    assert where in claims["translations"]["where"]
 
 
 def test_a_claim_that_no_pair_can_test_is_called_so(run_hrm: RunHrm, tmp_path: Path) -> None:

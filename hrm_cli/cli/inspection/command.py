@@ -62,7 +62,7 @@ def inspect(
             "--symmetries",
             "Own pairs: claims to apply when looking for leaks and making copies. All three are tested in any case.",
             "those of the dataset",
-            metavar="rotations,reflections,symbols",
+            metavar="rotations,reflections,translations,symbols",
         ),
     ] = None,
     domain: Annotated[

@@ -98,9 +98,14 @@ def shifts_to_compare(grid: NDArray[np.integer]) -> list[NDArray[np.integer]]:
 
     These shifts bring a cell of a rarest symbol to the corner. Usually they are few.
     """
+    return [np.roll(grid, (-row, -column), (0, 1)) for row, column in offsets_to_compare(grid)]
+
+
+def offsets_to_compare(grid: NDArray[np.integer]) -> list[tuple[int, int]]:
+    """Row and column of each cell that `shifts_to_compare` brings to the corner."""
     _, inverse, counts = np.unique(grid, return_inverse=True, return_counts=True)
     is_rare = (counts == counts.min())[inverse].reshape(grid.shape)
-    return [np.roll(grid, (-row, -column), (0, 1)) for row, column in np.argwhere(is_rare).tolist()]
+    return [(row, column) for row, column in np.argwhere(is_rare).tolist()]
 
 
 def relabel_fields(
