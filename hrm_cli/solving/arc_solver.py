@@ -257,7 +257,7 @@ def _solution(index: int, facts: _Facts, adaptation: Adaptation | None) -> Solut
             puzzle.where,
             "unsolved",
             f"the checkpoint has never seen task {facts.task.name} and has no puzzle embedding for it; "
-            "--adapt STEPS fits some to its demonstrations",
+            "--adapt STEPS fits one to its demonstrations",
             puzzle,
             seconds=facts.seconds,
             how="votes",
