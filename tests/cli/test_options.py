@@ -12,9 +12,9 @@ from hrm_cli.cli.app import COMMANDS, _load
 
 OF_THE_COMMAND = {
     "--attempts", "--batch-size", "--checkpoint", "--data", "--dry-run", "--force", "--json",
-    "--max-steps", "--output-dir", "--preset", "--quiet",
+    "--max-steps", "--output-dir", "--preset", "--quiet", "--test-subset",
 }  # fmt: skip
-"""Options whose object differs: `--data` is trained on, evaluated, or asked for names."""
+"""Options whose object differs: `--data` is trained on or evaluated, `--test-subset` built or inspected."""
 OF_THE_DOMAIN = {
     "--augment", "--num-aug", "--size", "--source", "--subsample-size", "--test-subsample-size",
     "--num-train", "--num-test", "--num-validation", "--strict-split",
