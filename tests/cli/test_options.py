@@ -12,7 +12,8 @@ from hrm_cli.cli.app import COMMANDS, _load
 
 OF_THE_COMMAND = {
     "--attempts", "--batch-size", "--checkpoint", "--data", "--dry-run", "--force", "--json",
-    "--max-steps", "--output-dir", "--preset", "--quiet", "--test-subset",
+    "--max-steps", "--output-dir", "--preset", "--quiet", "--split",
+    "--symmetries", "--test-subset",
 }  # fmt: skip
 """Options whose object differs: `--data` is trained on or evaluated, `--test-subset` built or inspected."""
 OF_THE_DOMAIN = {

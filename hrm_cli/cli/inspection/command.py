@@ -60,7 +60,7 @@ def inspect(
         str | None,
         option(
             "--symmetries",
-            "Own pairs: claims to apply when looking for leaks and making copies. All three are tested in any case.",
+            "Own pairs: claims to apply when looking for leaks and making copies. All four are tested in any case.",
             "those of the dataset",
             metavar="rotations,reflections,translations,symbols",
         ),
@@ -79,7 +79,7 @@ def inspect(
         str | None,
         option(
             "--input-column",
-            "Own pairs: column or key of the input.",
+            "Column or key of the input.",
             "input, question or puzzle",
             metavar="NAME",
             panel=READING,
@@ -89,7 +89,7 @@ def inspect(
         str | None,
         option(
             "--output-column",
-            "Own pairs: column or key of the output.",
+            "Column or key of the output.",
             "output, answer or solution",
             metavar="NAME",
             panel=READING,
