@@ -6,6 +6,7 @@ imported when its name is used, never earlier. A plugin cannot replace a built-i
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,6 +87,9 @@ def _load(entry: EntryPoint, kind: str) -> tuple[Any, str]:
         return None, f"{entry.value} is not a {kind}: it lacks {', '.join(missing)}"
     if kind != "source" and not isinstance(found, type):
         return None, f"{entry.value} is not a class; expected a class that is a {kind}"
+    if inspect.isabstract(found):
+        absent = ", ".join(sorted(found.__abstractmethods__))
+        return None, f"{entry.value} is not a complete {kind}: it does not implement {absent}"
     return found, ""
 
 

@@ -236,3 +236,22 @@ def test_a_domain_with_another_name_than_its_entry_point_is_refused(example: Pat
     install(example, "hrm-other", {"hrm_cli.domains": {"roman": "hrm_latin:Latin"}})
     with pytest.raises(ConfigError, match="domain roman: its name is 'latin'"):
         make_domain("roman")
+
+
+def test_a_domain_that_leaves_out_a_part_is_named_with_what_is_missing(site: Path, run_hrm: RunHrm) -> None:
+    (site / "partial.py").write_text(
+        "from hrm_cli.puzzles.symbol_grid import SymbolGrid\n"
+        "class Partial(SymbolGrid):\n"
+        "    name = 'partial'\n"
+        "    def __init__(self, size=4):\n"
+        "        super().__init__(size, size, '.12')\n"
+        "    def facts(self):\n"
+        "        return {'size': self.rows}\n"
+    )
+    install(site, "partial-puzzles", {"hrm_cli.domains": {"partial": "partial:Partial"}})
+    missing = "it does not implement broken_rule, solutions"
+    with pytest.raises(ConfigError, match=missing):
+        make_domain("partial", size=4)
+    shown = run_hrm("info")
+    assert shown.status == 0
+    assert missing in " ".join(shown.stdout.split())

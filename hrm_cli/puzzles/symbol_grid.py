@@ -8,6 +8,7 @@ Letters in shapes: n puzzles, S = rows · columns cells, V vocabulary.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, ClassVar
@@ -24,7 +25,7 @@ BLANK = 0
 """Value of a blank cell."""
 
 
-class SymbolGrid:
+class SymbolGrid(ABC):
     """A grid of `rows` × `columns` cells over `symbols`.
 
     A subclass sets `name` and `purpose`. Its constructor takes whole numbers only (usually `size`) and calls this one.
@@ -50,17 +51,17 @@ class SymbolGrid:
         self.neighborhood = Neighborhood(rows, columns)
         """For `arch.mixer=neighbors`. A subclass may also set `relations`, for `arch.mixer=units`."""
 
+    @abstractmethod
     def facts(self) -> dict[str, Any]:
         """The constructor's arguments, which recreate the domain."""
-        raise NotImplementedError
 
+    @abstractmethod
     def broken_rule(self, answer: Grid) -> str:
         """The first rule that a grid without blanks breaks, for users; empty if it breaks none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def solutions(self, puzzle: Grid) -> Iterator[Grid]:
         """The solutions of a puzzle, found by exact search. At most two are requested."""
-        raise NotImplementedError
 
     def describe(self) -> str:
         """`4×4 latin`."""
