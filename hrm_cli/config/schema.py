@@ -38,6 +38,13 @@ class Preset(Section):
     @model_validator(mode="after")
     def _check_together(self) -> Preset:
         objective, core = self.train.objective, self.arch.core
+        if self.data.other_sizes and self.arch.mixer != "units":
+            raise ValueError(
+                f"data.other_sizes: arch.mixer is {self.arch.mixer}, but only units trains on several sizes; "
+                "set arch.mixer=units"
+            )
+        if self.data.other_sizes and self.train.distill_from is not None:
+            raise ValueError("data.other_sizes: a teacher (train.distill_from) knows one size only")
         if core == "nova" and self.arch.nova_halting == "mean" and self.train.accumulation_steps > 1:
             raise ValueError(
                 "train.accumulation_steps above 1 cannot be combined with arch.nova_halting mean, "

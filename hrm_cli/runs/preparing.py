@@ -275,15 +275,9 @@ def _open_datasets(folder: Path, *, check_tokens: bool = True) -> tuple[Dataset,
 
 
 def _open_other_sizes(preset: Preset, main: Dataset, *, check_tokens: bool = True) -> tuple[Dataset, ...]:
-    """The datasets of `data.other_sizes`. Raises ConfigError for a model whose weights depend on the size."""
+    """The datasets of `data.other_sizes`. Raises DatasetError if they do not fit together."""
     if not preset.data.other_sizes:
         return ()
-    if preset.arch.mixer != "units":
-        raise ConfigError(
-            f"data.other_sizes: arch.mixer is {preset.arch.mixer}, whose weights depend on the size; set units"
-        )
-    if preset.train.distill_from is not None:
-        raise ConfigError("data.other_sizes: a teacher (train.distill_from) knows one size only")
     folders = map(Path, preset.data.other_sizes)
     others = tuple(_open_datasets(folder, check_tokens=check_tokens)[0] for folder in folders)
     check_sizes([main, *others])
