@@ -25,7 +25,7 @@ from hrm_cli.printable import printable, quoted
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("hrm_cli.cli.demo:demo", "Build, train, evaluate and solve once, in about a minute."),
     "presets": ("hrm_cli.cli.presets:app", "List, show, copy, compare and check configurations."),
-    "build-dataset": ("hrm_cli.cli.build_dataset:app", "Build a dataset of puzzles."),
+    "build-dataset": ("hrm_cli.cli.building.dataset:app", "Build a dataset of puzzles."),
     "inspect": ("hrm_cli.cli.inspection.command:inspect", "Show what a dataset or a file of puzzles holds."),
     "params": ("hrm_cli.cli.params:params", "Count a model's parameters, exactly and by formula."),
     "train": ("hrm_cli.cli.train:train", "Train a model."),

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from hrm_cli.cli.completion import complete_models, complete_presets, complete_settings
 from hrm_cli.errors import ConfigError
 
 OWN_MODEL = "A run folder, a checkpoint folder or a .safetensors file."
@@ -19,39 +20,6 @@ PAUSE = "Pause and resume"
 START = "Start and resume"
 PROCESSES = "Several processes"
 """Titles of the option groups on help pages."""
-
-
-def complete_presets(incomplete: str) -> list[str]:
-    """Names of packaged presets, and YAML files, for the shell's completion."""
-    from hrm_cli.config.presets import list_presets
-
-    files = [path for path in complete_paths(incomplete) if path.endswith(("/", ".yaml", ".yml"))]
-    return [name for name in list_presets() if name.startswith(incomplete)] + files
-
-
-def complete_models(incomplete: str) -> list[str]:
-    """Bundled models, runs and model files."""
-    from hrm_cli.checkpoints.bundled import SCHEME, bundled_folder
-
-    names = sorted(f"{SCHEME}{file.stem}" for file in bundled_folder().glob("*.safetensors"))
-    files = [path for path in complete_paths(incomplete) if path.endswith(("/", ".safetensors"))]
-    return [name for name in names if name.startswith(incomplete)] + files
-
-
-def complete_settings(incomplete: str) -> list[str]:
-    """`KEY=` of every setting, by its full key."""
-    from hrm_cli.config.keys import dotted_keys
-
-    return [f"{key}=" for key in dotted_keys() if key.startswith(incomplete)]
-
-
-def complete_paths(incomplete: str) -> list[str]:
-    """Files and folders; a folder ends in a slash, and the next one is completed behind it."""
-    head = incomplete.rpartition("/")[0]
-    folder = Path(f"{head}/" if "/" in incomplete else ".")
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
-    names = [f"{path.as_posix()}{'/' if path.is_dir() else ''}" for path in found if path.name[0] != "."]
-    return [name for name in names if name.startswith(incomplete)]
 
 
 def option(

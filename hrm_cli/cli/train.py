@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hrm_cli.cli.completion import complete_models
 from hrm_cli.cli.launching import (
     BackendOption,
     EndpointOption,
@@ -22,7 +23,6 @@ from hrm_cli.cli.options import (
     JsonOption,
     Overrides,
     QuietOption,
-    complete_models,
     preset_option,
     refuse_preset_names,
     run_folder_option,

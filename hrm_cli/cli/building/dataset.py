@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hrm_cli.cli.building import (
+from hrm_cli.cli.building.options import (
     AlsoOption,
     AugmentOption,
     ByCollectionOption,
@@ -27,10 +27,10 @@ from hrm_cli.cli.render.help import CommandTable, PlainGroup, plain_command
 from hrm_cli.plugins import find_plugin, plugins
 
 KINDS = {
-    "sudoku": "hrm_cli.cli.build_dataset:sudoku",
-    "maze": "hrm_cli.cli.build_maze:maze",
-    "arc": "hrm_cli.cli.build_arc:arc",
-    "grids": "hrm_cli.cli.build_grids:grids",
+    "sudoku": "hrm_cli.cli.building.dataset:sudoku",
+    "maze": "hrm_cli.cli.building.maze:maze",
+    "arc": "hrm_cli.cli.building.arc:arc",
+    "grids": "hrm_cli.cli.building.grids:grids",
 }
 """Kind of puzzles → the command that builds a dataset of it."""
 
