@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrm_cli.models.attention import attend
+from hrm_cli.models.layers import attend
 
 SHAPES = {
     "4×4 Sudoku, H 128": (256, 16, 4, 32),

@@ -33,7 +33,7 @@ from hrm_cli.evaluation.attempts import AttemptBudget, default_attempt_steps
 from hrm_cli.evaluation.effort import Effort, forward_flops, run_effort
 from hrm_cli.evaluation.restarts import SelectorFigures, gather_candidates
 from hrm_cli.models.inference import FixedModel
-from hrm_cli.models.noise import NOISE_INIT, NoiseScales
+from hrm_cli.models.rng import NOISE_INIT, NoiseScales
 from hrm_cli.puzzles.domain import Puzzle, Tokens, can_pin
 from hrm_cli.puzzles.reading import read_puzzles
 from hrm_cli.solving.choosing import LoadedModel, SolveOptions

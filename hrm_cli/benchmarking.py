@@ -18,8 +18,8 @@ from hrm_cli.accounting.components import components
 from hrm_cli.accounting.flops import StepFlops, step_flops, training_flops
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.data import DataConfig
-from hrm_cli.config.depth import depth_fractions
 from hrm_cli.config.schema import EvalConfig, Preset
+from hrm_cli.config.train import depth_fractions
 from hrm_cli.data.batches import Batch
 from hrm_cli.data.build import build_dataset
 from hrm_cli.data.format import Dataset, ExampleSet

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from hrm_cli.accounting.components import trainable_in_closed_form
 from hrm_cli.config.arch import ArchConfig
-from hrm_cli.config.keys import find_key
+from hrm_cli.config.schema import find_key
 from hrm_cli.errors import ConfigError
 
 VARIABLE = ("hidden_size", "H_layers", "L_layers", "expansion")

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from hrm_cli.accounting import kinds
-from hrm_cli.config.arch import ArchConfig
-from hrm_cli.config.mixers import MIXERS, is_structured
+from hrm_cli.config.arch import MIXERS, ArchConfig, is_structured
 from hrm_cli.models.sizes import CPU_VECTOR, NOVA_POSITIONS, encoder_width, swiglu_width
 from hrm_cli.puzzles.domain import domain_of, relations_of
 from hrm_cli.puzzles.relations import Relations

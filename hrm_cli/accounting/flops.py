@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from hrm_cli.accounting.components import Part, components
 from hrm_cli.config.arch import ArchConfig
-from hrm_cli.config.depth import depth_fractions
-from hrm_cli.config.train import TrainConfig
+from hrm_cli.config.train import TrainConfig, depth_fractions
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 from hrm_cli.accounting.components import Part, components, state_positions
 from hrm_cli.config.arch import ArchConfig
-from hrm_cli.config.depth import depth_fractions
-from hrm_cli.config.train import TrainConfig
+from hrm_cli.config.train import TrainConfig, depth_fractions
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes per number in each dtype."""

@@ -15,9 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hrm_cli.accounting.kinds import NEVER_TRAINED, kind_of
-from hrm_cli.config.arch import ArchConfig
-from hrm_cli.config.mixers import is_structured
+from hrm_cli.config.arch import ArchConfig, is_structured
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, closest
 from hrm_cli.json_text import parse_json
 from hrm_cli.puzzles.domain import Puzzle, make_domain, parse_domain
@@ -138,12 +136,19 @@ class BundledModel:
     bytes: int
     domain: dict[str, Any]
     """The domain's name and options: `{"name": "sudoku", "size": 9}`."""
-    parameters: int
-    """Number of trainable parameters."""
     step: int
     facts: BundledFacts
     shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
     mixer: str | None = None
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable parameters."""
+        from hrm_cli.accounting.kinds import NEVER_TRAINED, kind_of  # not needed to solve
+
+        return sum(
+            math.prod(shape) for name, shape in self.shapes.items() if kind_of(name) not in NEVER_TRAINED
+        )
 
     @property
     def built_in_knowledge(self) -> str:
@@ -192,13 +197,17 @@ def bundled_folder() -> Path:
     return Path(given) if given else Path(__file__).resolve().parent.parent / "bundled"
 
 
-def bundled_models(damaged: list[str] | None = None) -> list[BundledModel]:
-    """All readable models, sorted by domain, size and name. A message for each unreadable one is added to `damaged`."""
+def bundled_models(damaged: list[str] | None = None, domain: str | None = None) -> list[BundledModel]:
+    """All readable models, sorted by domain, size and name. A message for each unreadable one is added to `damaged`.
+
+    `domain`: only the models for puzzles of that domain. The code of other domains is not loaded.
+    """
     folder = bundled_folder()
-    found = []
+    found: list[BundledModel] = []
     for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []:
         try:
-            found.append(read_bundled(path))
+            model = _read(path, domain)
+            found += [model] if model is not None else []
         except CheckpointError as error:
             if damaged is not None:
                 damaged.append(str(error))
@@ -215,16 +224,14 @@ def named_model(name: str) -> BundledModel:
     Raises CheckpointError for an unknown name.
     """
     name = name.removeprefix(SCHEME)
+    path = bundled_folder() / f"{name}{SUFFIX}"
+    if Path(name).name == name and path.is_file():
+        return read_bundled(path)
     models = {model.name: model for model in bundled_models()}
-    if name not in models and name in {model.domain["name"] for model in models.values()}:
+    if name in {model.domain["name"] for model in models.values()}:
         return _usual_model(name, list(models.values()))
-    if name not in models:
-        path = bundled_folder() / f"{name}{SUFFIX}"
-        if Path(name).name == name and path.is_file():
-            return read_bundled(path)  # raises an error that describes the damage
-        known = f"there are {', '.join(models)}" if models else "there are none in this installation"
-        raise CheckpointError(f"{SCHEME}{name}: no such bundled model{closest(name, list(models))} ({known})")
-    return models[name]
+    known = f"there are {', '.join(models)}" if models else "there are none in this installation"
+    raise CheckpointError(f"{SCHEME}{name}: no such bundled model{closest(name, list(models))} ({known})")
 
 
 def _usual_model(domain: str, models: Sequence[BundledModel]) -> BundledModel:
@@ -242,13 +249,13 @@ def model_for(puzzle: Puzzle) -> BundledModel:
 
     Raises CheckpointError if there is no such model.
     """
-    models = bundled_models()
+    models = bundled_models(domain=puzzle.domain)
     fitting = [model for model in models if _fits(model, puzzle)]
     fitting = fitting or [model for model in models if _serves(model, puzzle)]
     if fitting:
         return max(fitting, key=_accuracy)
     rows, columns = puzzle.grid.shape
-    sizes = ", ".join(dict.fromkeys(model.describe() for model in models))
+    sizes = ", ".join(dict.fromkeys(model.describe() for model in bundled_models()))
     known = f"there are models for {sizes}" if sizes else "this installation has none"
     domain = "" if puzzle.domain == "sudoku" else f" data.domain={puzzle.domain}"
     training = f" (`hrm train --preset small{domain} data.size={rows}` trains one)"
@@ -284,6 +291,13 @@ def _accuracy(model: BundledModel) -> float:
 
 def read_bundled(path: Path) -> BundledModel:
     """Reads the header of a bundled model file. Raises CheckpointError."""
+    found = _read(path)
+    assert found is not None
+    return found
+
+
+def _read(path: Path, only: str | None = None) -> BundledModel | None:
+    """The model of a file; None if its domain is not `only`. Raises CheckpointError."""
     try:
         header = read_safetensors_header(path)
     except (OSError, ValueError) as error:
@@ -292,17 +306,15 @@ def read_bundled(path: Path) -> BundledModel:
     try:
         facts = BundledFacts.parse(metadata[ENTRY])
         shapes = {name: entry.shape for name, entry in header.tensors.items()}
-        trained = sum(
-            math.prod(shape) for name, shape in shapes.items() if kind_of(name) not in NEVER_TRAINED
-        )
         domain = dict(parse_json(metadata["dataset"])["domain"])
+        if only is not None and domain["name"] != only:
+            return None
         describe(domain)
         return BundledModel(
             path.stem,
             path,
             path.stat().st_size,
             domain,
-            trained,
             int(metadata["step"][:18]),
             facts,
             shapes,

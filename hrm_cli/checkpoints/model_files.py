@@ -22,9 +22,8 @@ from hrm_cli.checkpoints.bundled import ENTRY as BUNDLED_ENTRY
 from hrm_cli.checkpoints.bundled import SCHEME, BundledFacts, bundled_models, named_model
 from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of, save_tensors
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts, parse_facts, parse_step
-from hrm_cli.config.mixers import is_structured
-from hrm_cli.config.schema import Preset
-from hrm_cli.config.validation import parse_stored_preset
+from hrm_cli.config.arch import is_structured
+from hrm_cli.config.schema import Preset, parse_stored_preset
 from hrm_cli.errors import CheckpointError, ConfigError, nearest
 from hrm_cli.json_text import parse_json
 from hrm_cli.models.act import ACTModel

@@ -83,7 +83,7 @@ def complete_models(incomplete: str) -> list[str]:
 
 def complete_settings(incomplete: str) -> list[str]:
     """`KEY=` of every setting, by its full key."""
-    from hrm_cli.config.keys import dotted_keys
+    from hrm_cli.config.schema import dotted_keys
 
     return [f"{key}=" for key in dotted_keys() if key.startswith(incomplete)]
 

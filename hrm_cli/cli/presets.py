@@ -12,8 +12,7 @@ from hrm_cli.cli.options import ForceOption, JsonOption, Overrides, PresetArgume
 from hrm_cli.cli.render.help import PlainCommand, PlainGroup
 from hrm_cli.config.presets import list_presets
 from hrm_cli.config.resolved import commented_yaml, diff_presets, resolved_yaml
-from hrm_cli.config.schema import Preset
-from hrm_cli.config.validation import InvalidConfigError
+from hrm_cli.config.schema import InvalidConfigError, Preset
 from hrm_cli.errors import ConfigError
 from hrm_cli.files import whole_file
 from hrm_cli.runs.configuration import domain_of, load_configuration

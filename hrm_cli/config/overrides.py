@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hrm_cli.config.documents import Document, parse_yaml
-from hrm_cli.config.keys import dotted_keys, find_key
-from hrm_cli.config.validation import InvalidConfigError
+from hrm_cli.config.schema import InvalidConfigError, dotted_keys, find_key
 from hrm_cli.errors import ConfigError, closest
 
 

@@ -16,8 +16,7 @@ from pydantic import ValidationError
 from hrm_cli.config.documents import Document, parse_document, read_text
 from hrm_cli.config.overrides import parse_overrides
 from hrm_cli.config.renamed_settings import replace_old_names
-from hrm_cli.config.schema import SECTIONS, Preset
-from hrm_cli.config.validation import InvalidConfigError, explain, with_origin
+from hrm_cli.config.schema import SECTIONS, InvalidConfigError, Preset, explain, with_origin
 from hrm_cli.errors import ConfigError, closest
 
 NameCheck = Callable[[str], None]

@@ -6,8 +6,7 @@ from typing import Any
 
 import yaml
 
-from hrm_cli.config.schema import SECTIONS, Preset
-from hrm_cli.config.validation import accepted_values
+from hrm_cli.config.schema import SECTIONS, Preset, accepted_values
 from hrm_cli.config.values import Section
 
 

@@ -44,8 +44,7 @@ class BuildRequest:
         """The data section. Raises ConfigError for unknown settings, bad values, and settings without effect."""
         from pydantic import ValidationError
 
-        from hrm_cli.config.schema import Preset
-        from hrm_cli.config.validation import InvalidConfigError, explain
+        from hrm_cli.config.schema import InvalidConfigError, Preset, explain
 
         with self.errors_with_option_names():
             for name, value in self.given.items():

@@ -183,7 +183,7 @@ class _Reader:
     def pool(self, file: Path, name: str) -> PuzzlePool:
         """Reads all usable puzzles of a file. Raises DatasetError, with the lines that contain no usable puzzle."""
         from hrm_cli.puzzles.reading import read_puzzles
-        from hrm_cli.puzzles.skipped import SkippedLines
+        from hrm_cli.puzzles.text_lines import SkippedLines
 
         skipped = SkippedLines()
         pool: PuzzlePool | None = None

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hrm_cli.models.act import InferenceStep
-from hrm_cli.models.noise import NO_NOISE, NoiseScales, RowNoise
+from hrm_cli.models.rng import NO_NOISE, NoiseScales, RowNoise
 from hrm_cli.puzzles.domain import OWN_PUZZLES, BulkDomain, Domain, Symmetries, Tokens
 
 NO_ANSWER = 2**31 - 1

@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.accounting.components import components
-from hrm_cli.accounting.flops import step_flops
 from hrm_cli.config.schema import ArchConfig
 from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.attempts import (
@@ -33,7 +31,7 @@ from hrm_cli.evaluation.attempts import (
     try_copies,
 )
 from hrm_cli.models.inference import FixedModel
-from hrm_cli.models.noise import NO_NOISE, NOISE_INIT, NoiseScales
+from hrm_cli.models.rng import NO_NOISE, NOISE_INIT, NoiseScales
 from hrm_cli.puzzles.domain import OWN_PUZZLES, Domain, Tokens, can_pin
 
 if TYPE_CHECKING:
@@ -272,6 +270,10 @@ class Outcome:
 
 def forward_flops(arch: ArchConfig, vocab_size: int, seq_len: int) -> int:
     """FLOPs of one inference ACT step for one puzzle; `work` counts such steps."""
+    # Most solved puzzles are printed without their cost.
+    from hrm_cli.accounting.components import components
+    from hrm_cli.accounting.flops import step_flops
+
     return step_flops(components(arch, vocab_size, seq_len)).forward
 
 

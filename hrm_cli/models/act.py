@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.core import Core, Depth, InnerCarry
-from hrm_cli.models.noise import RowNoise
-from hrm_cli.models.rng import StepRNG
+from hrm_cli.models.rng import RowNoise, StepRNG
 
 
 @dataclass

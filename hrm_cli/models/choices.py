@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hrm_cli.config.mixers import is_structured, mixer_entry
+from hrm_cli.config.arch import is_structured, mixer_entry
 from hrm_cli.models.act import ACTModel
-from hrm_cli.models.attention import choose_attention
 from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice
 from hrm_cli.models.cuda.kernels import choose_cuda_kernels
+from hrm_cli.models.layers import choose_attention
 from hrm_cli.models.recurrent import RecurrentCore
 from hrm_cli.models.sizes import swiglu_width
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hrm_cli.models.act import ACTModel, InferenceStep, PuzzleBatch
 from hrm_cli.models.core import CoreOutput, InnerCarry, relative_change
-from hrm_cli.models.noise import RowNoise
+from hrm_cli.models.rng import RowNoise
 
 
 class FixedModel:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.errors import ConfigError
-from hrm_cli.models.attention import attend
 from hrm_cli.models.core import CoreOutput, InnerCarry
+from hrm_cli.models.layers import attend
 from hrm_cli.models.losses import TOKEN_LOSSES, compare
 from hrm_cli.models.recomputing import recomputed
 from hrm_cli.models.rng import forked_rng

@@ -21,17 +21,17 @@ from torch import Tensor, nn
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.blocks import BlockWeights, ReasoningModule, block
 from hrm_cli.models.core import CoreOutput, Depth, InnerCarry, relative_change
-from hrm_cli.models.cpu.blocks import (
-    CPUBlockWeights,
-    cpu_block,
-    cpu_block_at_first,
-    prepack_block,
-    rotations,
-)
+from hrm_cli.models.cpu.blocks import CPUBlockWeights, cpu_block, cpu_block_at_first, prepack_block, rotations
 from hrm_cli.models.cpu.kernels.availability import fused_kernels_unavailable
-from hrm_cli.models.layers import Embedding, Linear, Rotary, rotary_tables, truncated_normal_
-from hrm_cli.models.puzzle_embedding import PuzzleEmbedding, as_positions
-from hrm_cli.models.recomputing import recomputed
+from hrm_cli.models.layers import (
+    Embedding,
+    Linear,
+    PuzzleEmbedding,
+    Rotary,
+    as_positions,
+    rotary_tables,
+    truncated_normal_,
+)
 
 if TYPE_CHECKING:
     from hrm_cli.models.mixers.structure import Structure  # for mixers that have one
@@ -43,7 +43,6 @@ _HALT_LOGIT = math.log(0.98 / 0.02)
 # A state counts as settled if ‖z_H − previous z_H‖ ÷ ‖z_H‖ is below this value. The slope sets how fast the halt
 # probability falls with larger changes: at a change of 5 % it is about one half.
 _SETTLED, _SETTLED_SLOPE = 0.02, 4.0
-
 
 ModuleWeights = Sequence[BlockWeights | CPUBlockWeights]
 """The weights of a module's blocks, ordered for the device."""
@@ -260,6 +259,8 @@ class RecurrentCore(nn.Module):
         compiled = self.compiled_update if self.training else self.compiled_inference
         if not (self.recomputes_activations and torch.is_grad_enabled()):
             return (compiled or self.module_update)(z, injection, blocks)
+        from hrm_cli.models.recomputing import recomputed
+
         if compiled is not None:
             compiled.prepare(z, injection, blocks)
             return recomputed(compiled, z, injection, blocks)

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hrm_cli.config.mixers import check_mixer, is_structured
+from hrm_cli.config.arch import check_mixer, is_structured
 from hrm_cli.puzzles.domain import domain_of
 
 if TYPE_CHECKING:
@@ -65,10 +65,9 @@ def build_model(
     import torch
 
     from hrm_cli.models.act import ACTModel
-    from hrm_cli.models.attention import choose_attention
     from hrm_cli.models.choices import choose_kernels
     from hrm_cli.models.device import resolve_dtype
-    from hrm_cli.models.layers import NoInitWeights
+    from hrm_cli.models.layers import NoInitWeights, choose_attention
 
     core_class = _core_class(arch.core)
     check_mixer(str(arch.mixer))

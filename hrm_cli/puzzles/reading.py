@@ -20,8 +20,7 @@ from typing import IO, Protocol, overload
 
 from hrm_cli.errors import ConfigError, PuzzleError, closest
 from hrm_cli.puzzles.domain import Grid, Puzzle, Skipped, Unreadable
-from hrm_cli.puzzles.skipped import SkippedLines
-from hrm_cli.puzzles.text_lines import LONGEST_LINE, TooLong
+from hrm_cli.puzzles.text_lines import LONGEST_LINE, SkippedLines, TooLong
 from hrm_cli.puzzles.text_lines import lines as lines_of
 
 Item = Puzzle | Unreadable

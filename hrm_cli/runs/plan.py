@@ -14,8 +14,8 @@ from hrm_cli.accounting.components import components
 from hrm_cli.accounting.flops import run_flops, training_flops
 from hrm_cli.accounting.memory import BYTES, memory_in_training
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-from hrm_cli.config.depth import depth_at
 from hrm_cli.config.schema import Preset
+from hrm_cli.config.train import depth_at
 from hrm_cli.files import free_disk
 from hrm_cli.printable import amount, clock, counted
 from hrm_cli.training.state import Plan

@@ -20,7 +20,7 @@ from hrm_cli.data.batches import Batch
 from hrm_cli.data.metadata import IGNORED_LABEL
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel
-from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
+from hrm_cli.models.layers import PuzzleEmbedding
 from hrm_cli.puzzles.arc.fields import random_places
 from hrm_cli.puzzles.arc.symmetry import ArcSymmetries
 from hrm_cli.puzzles.arc.tasks import Pair

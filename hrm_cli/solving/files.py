@@ -18,7 +18,7 @@ from hrm_cli.files import refuse_unwritable, whole_file
 from hrm_cli.printable import cut
 from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable
 from hrm_cli.puzzles.reading import TextReader, read_puzzles
-from hrm_cli.puzzles.skipped import SkippedLines
+from hrm_cli.puzzles.text_lines import SkippedLines
 from hrm_cli.solving.request import STDIN, standard_input
 from hrm_cli.solving.solution import Solution
 

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError
 from hrm_cli.files import refuse_unwritable, whole_file
 from hrm_cli.puzzles.domain import DOMAINS, OWN_PUZZLES, Domain, parse_domain
-from hrm_cli.puzzles.skipped import SkippedLines
+from hrm_cli.puzzles.text_lines import SkippedLines
 from hrm_cli.solving.files import (
     MOST_DRAWN,
     Draw,

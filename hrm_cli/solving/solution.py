@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,14 +70,19 @@ class Solution:
     """Number of search nodes evaluated."""
     total_steps: int = 0
     """Total reasoning steps of all attempts."""
-    flops: int | None = None
-    """FLOPs of these steps; None if the model is unknown."""
+    step_flops: Callable[[], int] | None = field(default=None, repr=False, compare=False)
+    """Counts the FLOPs of one step, when they are asked for; None if the model is unknown."""
     demonstrations: tuple[tuple[Grid, Grid], ...] = ()
     """ARC: the demonstration inputs with their outputs."""
     second: Grid | None = None
     """ARC: the second of the two answers that count."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """Additional entries of the JSON record, such as the votes of an ARC task."""
+
+    @property
+    def flops(self) -> int | None:
+        """FLOPs of all steps; None if the model is unknown."""
+        return None if self.step_flops is None else self.step_flops() * self.total_steps
 
     def document(self, domain: Domain, *, with_trace: bool = False) -> dict[str, Any]:
         """The JSON record."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
@@ -85,7 +86,7 @@ def solve_puzzles(
     """
     flops = None
     if isinstance(model, ACTModel):
-        flops = forward_flops(model.arch, domain.vocab_size, domain.seq_len)
+        flops = cache(partial(forward_flops, model.arch, domain.vocab_size, domain.seq_len))
         model = FixedModel(model)
     effort = effort or Effort(max_steps)
     how = _Pass(max_steps, adaptive, trace, on_step, progress, flops)
@@ -107,7 +108,7 @@ class _Pass:
     trace: bool
     on_step: StepListener | None
     progress: Progress | None
-    flops: int | None
+    flops: Callable[[], int] | None
     """FLOPs of one reasoning step."""
 
 
@@ -311,7 +312,7 @@ def _trace(model: Reasoner, domain: Domain, tokens: Tokens, steps: int) -> tuple
     )
 
 
-def _conclude(domain: Domain, work: _Work, flops: int | None) -> Solution:
+def _conclude(domain: Domain, work: _Work, flops: Callable[[], int] | None) -> Solution:
     first, later, diagnosis, puzzle = work.first, work.later, work.diagnosis, work.puzzle
     assert first is not None  # `infer` finishes every row
     best: Attempt | Outcome = later if later is not None and work.later_is_better else first
@@ -341,7 +342,7 @@ def _conclude(domain: Domain, work: _Work, flops: int | None) -> Solution:
     )
 
 
-def _efforts_of(work: _Work, best: Attempt | Outcome, flops: int | None) -> dict[str, Any]:
+def _efforts_of(work: _Work, best: Attempt | Outcome, flops: Callable[[], int] | None) -> dict[str, Any]:
     """How an answer was found and what it cost: fields of `Solution`."""
     first, later = work.first, work.later
     assert first is not None
@@ -357,12 +358,14 @@ def _efforts_of(work: _Work, best: Attempt | Outcome, flops: int | None) -> dict
         "agreeing": later.agreeing if later is not None and work.select not in (None, "verify") else None,
         "nodes": later.nodes if later is not None else 0,
         "total_steps": total,
-        "flops": None if flops is None else flops * total,
+        "step_flops": flops,
         "seconds": work.seconds,
     }
 
 
-def _answered(domain: GridsDomain, work: _Work, best: Attempt | Outcome, flops: int | None) -> Solution:
+def _answered(
+    domain: GridsDomain, work: _Work, best: Attempt | Outcome, flops: Callable[[], int] | None
+) -> Solution:
     """The answer to an own puzzle in the user's symbols, and the expected output if the file has one.
 
     It is solved if a function of the user verifies it, and answered if there is none.

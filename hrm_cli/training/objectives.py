@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hrm_cli.config.depth import depth_at
-from hrm_cli.config.train import TrainConfig
+from hrm_cli.config.train import TrainConfig, depth_at
 from hrm_cli.models.act import ACTModel, Carry, PuzzleBatch
 from hrm_cli.models.core import Depth
 from hrm_cli.models.losses import act_loss

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hrm_cli.config.depth import depth_at, parse_schedule
 from hrm_cli.config.presets import load_preset
+from hrm_cli.config.train import depth_at, parse_schedule
 from hrm_cli.errors import ConfigError
 
 

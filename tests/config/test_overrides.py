@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hrm_cli.config.data import DataConfig
-from hrm_cli.config.keys import dotted_keys
 from hrm_cli.config.overrides import parse_overrides
+from hrm_cli.config.schema import dotted_keys
 from hrm_cli.errors import ConfigError
 
 

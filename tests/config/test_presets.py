@@ -8,11 +8,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hrm_cli.config.keys import dotted_keys
 from hrm_cli.config.presets import list_presets, load_preset, preset_text
 from hrm_cli.config.resolved import commented_yaml, diff_presets, resolved_yaml
-from hrm_cli.config.schema import Preset
-from hrm_cli.config.validation import InvalidConfigError
+from hrm_cli.config.schema import InvalidConfigError, Preset, dotted_keys
 from hrm_cli.errors import ConfigError
 
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "presets").glob("**/*.yaml"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
+from hrm_cli.models.layers import PuzzleEmbedding
 from hrm_cli.training.checkpointing import save_checkpoint
 from hrm_cli.training.optimizers import AdamATan2, SignDescent
 from hrm_cli.training.resuming import load_training_state

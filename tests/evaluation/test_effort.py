@@ -26,7 +26,7 @@ from hrm_cli.evaluation.effort import (
 from hrm_cli.evaluation.search import ROUND
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.inference import FixedModel
-from hrm_cli.models.noise import NO_NOISE
+from hrm_cli.models.rng import NO_NOISE
 from hrm_cli.puzzles.domain import make_domain
 
 from .believers import FOUR, OTHER, PUZZLE, Believer, needs, solution, unsure

@@ -11,8 +11,8 @@ from hrm_cli.evaluation.attempts import AttemptBudget, try_copies
 from hrm_cli.evaluation.restarts import SelectorFigures, gather_candidates
 from hrm_cli.evaluation.selection import Candidate, choose
 from hrm_cli.models.inference import FixedModel
-from hrm_cli.models.noise import NoiseScales
 from hrm_cli.models.registry import build_model
+from hrm_cli.models.rng import NoiseScales
 from hrm_cli.puzzles.domain import make_domain
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 

@@ -12,7 +12,7 @@ from hrm_cli.config.arch import ArchConfig
 from hrm_cli.errors import ConfigError
 from hrm_cli.evaluation.effort import Effort, EffortRequest
 from hrm_cli.evaluation.selection import check_selection
-from hrm_cli.models.noise import NO_NOISE
+from hrm_cli.models.rng import NO_NOISE
 from hrm_cli.puzzles.domain import Domain, make_domain
 from hrm_cli.puzzles.grids.domain import GridsDomain
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain

@@ -162,8 +162,8 @@ def presets(r: random.Random, folder: Path) -> Read:
 @kind(0.35)
 def overrides(r: random.Random, folder: Path) -> Read:
     """`KEY=VALUE` on the command line."""
-    from hrm_cli.config.keys import dotted_keys
     from hrm_cli.config.resolved import resolved_yaml
+    from hrm_cli.config.schema import dotted_keys
     from hrm_cli.runs.configuration import load_configuration
 
     odd_keys = (

@@ -8,8 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hrm_cli.models.attention import attend
-from hrm_cli.models.layers import Rotary, rms_norm, rotary_tables, rotate, swiglu_width, truncated_normal_
+from hrm_cli.models.layers import (
+    Rotary,
+    attend,
+    rms_norm,
+    rotary_tables,
+    rotate,
+    swiglu_width,
+    truncated_normal_,
+)
 
 
 @pytest.mark.parametrize("std", [0.05, 1.0])

@@ -8,8 +8,8 @@ import torch
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.core import InnerCarry
-from hrm_cli.models.noise import NoiseScales, RowNoise
 from hrm_cli.models.registry import build_model
+from hrm_cli.models.rng import NoiseScales, RowNoise
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
 STEPS = 3

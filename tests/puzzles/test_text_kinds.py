@@ -12,8 +12,8 @@ from hrm_cli.errors import PuzzleError
 from hrm_cli.puzzles.domain import Puzzle, Unreadable
 from hrm_cli.puzzles.maze.domain import MazeDomain
 from hrm_cli.puzzles.reading import read_puzzles
-from hrm_cli.puzzles.skipped import SkippedLines
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
+from hrm_cli.puzzles.text_lines import SkippedLines
 
 PUZZLE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
 ROWS = [PUZZLE[i : i + 9] for i in range(0, 81, 9)]

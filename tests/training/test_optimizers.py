@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from hrm_cli.models.puzzle_embedding import PuzzleEmbedding
+from hrm_cli.models.layers import PuzzleEmbedding
 from hrm_cli.training.optimizers import AdamATan2, SignDescent, foreach_atan2, learning_rate
 
 

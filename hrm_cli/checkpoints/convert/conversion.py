@@ -57,7 +57,7 @@ from hrm_cli.config.schema import Preset
 from hrm_cli.errors import CheckpointError
 from hrm_cli.files import write_text, written_whole
 from hrm_cli.json_text import parse_json
-from hrm_cli.models.puzzle_embedding import mean_table
+from hrm_cli.models.layers import mean_table
 from hrm_cli.models.registry import build_model
 
 ORIGIN_KEY = REFERENCE_ENTRY

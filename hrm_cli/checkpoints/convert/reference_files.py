@@ -22,8 +22,7 @@ from hrm_cli.checkpoints.convert.reference_config import CONFIG_FILE, find_confi
 from hrm_cli.checkpoints.convert.torch_files import is_torch_file, read_torch_file, step_of
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts, parse_facts, parse_step
 from hrm_cli.config.documents import Document, read_text
-from hrm_cli.config.schema import Preset
-from hrm_cli.config.validation import parse_stored_preset
+from hrm_cli.config.schema import Preset, parse_stored_preset
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.files import write_text
 from hrm_cli.json_text import load_json

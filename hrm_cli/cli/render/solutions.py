@@ -21,7 +21,7 @@ from hrm_cli.solving.solution import Solution, Status, Tally
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from hrm_cli.puzzles.skipped import SkippedLines
+    from hrm_cli.puzzles.text_lines import SkippedLines
 
 COLORS: dict[Status, str] = {
     "solved": "green",

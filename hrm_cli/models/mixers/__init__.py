@@ -1,1 +1,1 @@
-"""Mixers that are built on the structure of a domain. `hrm_cli.config.mixers` registers them."""
+"""Mixers that are built on the structure of a domain. `hrm_cli.config.arch` registers them."""

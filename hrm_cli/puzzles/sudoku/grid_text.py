@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from hrm_cli.puzzles.domain import Skipped, Unreadable
-from hrm_cli.puzzles.sudoku.drawn_text import HELP, cells_of_drawing
 from hrm_cli.puzzles.sudoku.layout import BOXES
 from hrm_cli.puzzles.sudoku.line_text import WRITTEN, Line, is_label
 
@@ -209,6 +208,8 @@ class Grids:
         size = len(rows[0].cells)
         choices = " or ".join(map(str, _near(self._sizes, size)))
         if all(line.has_gaps for line in rows) and len(rows) > 1:
+            from hrm_cli.puzzles.sudoku.drawn_text import HELP, cells_of_drawing  # few files need it
+
             for drawn in _drawings(lines):
                 if len(drawn) in self._sizes:
                     reason = cells_of_drawing([line.text for line in drawn])
@@ -301,6 +302,8 @@ class Grids:
 
     def _drawn(self, lines: Sequence[Line]) -> list[Found]:
         """Parses a grid with spaces for blanks."""
+        from hrm_cli.puzzles.sudoku.drawn_text import cells_of_drawing
+
         readings: set[tuple[str, str]] = set()
         for drawn in _drawings(lines):
             if len(drawn) in self._sizes:

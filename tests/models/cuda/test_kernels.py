@@ -20,7 +20,7 @@ SIZES = (82, 512, 8, 3072)
 INTERPRETED = """
 import torch, torch.nn.functional as F
 from hrm_cli.models.cuda import triton_source as source
-from hrm_cli.models.attention import attend
+from hrm_cli.models.layers import attend
 from hrm_cli.models.layers import rotary_tables, rotate
 
 torch.manual_seed(0)

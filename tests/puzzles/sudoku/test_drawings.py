@@ -16,8 +16,8 @@ import pytest
 from hrm_cli.errors import PuzzleError
 from hrm_cli.puzzles.domain import Puzzle
 from hrm_cli.puzzles.reading import read_puzzles
-from hrm_cli.puzzles.skipped import SkippedLines
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
+from hrm_cli.puzzles.text_lines import SkippedLines
 
 from .drawings import Drawn, draw
 
