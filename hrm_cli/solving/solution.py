@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hrm_cli.puzzles.domain import Domain, Grid, Puzzle, Unreadable
 
 if TYPE_CHECKING:
@@ -14,6 +17,36 @@ if TYPE_CHECKING:
     from hrm_cli.evaluation.effort import Outcome
 
 Status = Literal["solved", "answered", "unsolved", "invalid", "multiple"]
+
+
+@dataclass(frozen=True)
+class CellChances:
+    """The most probable tokens of each cell after a step, most probable first."""
+
+    tokens: NDArray[np.integer[Any]]
+    """`[S, K]`"""
+    probabilities: NDArray[np.floating[Any]]
+    """`[S, K]`"""
+
+
+@dataclass(frozen=True)
+class SearchNode:
+    """One node of the search tree of a puzzle: the puzzle with a few more cells pinned."""
+
+    number: int
+    """Order of creation; 0 is the puzzle itself."""
+    parent: int | None
+    cell: int | None
+    """Position of the cell that this node pins, in addition to those of its parent."""
+    token: int | None
+    probability: float
+    """The model's probability of the token at its parent."""
+    order: int | None = None
+    """Order of evaluation, from 1; None if the search ended before."""
+    violations: int | None = None
+    """Fewest rule violations among its answers, as `BulkDomain.violations` counts them; 0 solves the puzzle."""
+    is_refuted: bool = False
+    """Whether constraint propagation proved it unsolvable, with `--search-rules`."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +58,8 @@ class TraceStep:
     grid: Grid
     q_halt: float
     """Halt value (logit); its sigmoid is the model's estimate that the answer is correct."""
+    chances: CellChances | None = None
+    """The model's probabilities, if they were traced."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +91,8 @@ class Solution:
     """The unique solution, if there is exactly one and it is known."""
     trace: tuple[TraceStep, ...] = ()
     """The steps of the attempt that gave the answer, if requested."""
+    tree: tuple[SearchNode, ...] = ()
+    """The nodes of the search, if there was one and the trace was requested."""
     attempt: int = 0
     """Number of the attempt that gave the answer; 1 is the puzzle itself."""
     one_pass: bool = False

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
-from hrm_cli.puzzles.domain import Domain, Grid
+from hrm_cli.puzzles.domain import OWN_PUZZLES, Domain, Grid
+
+if TYPE_CHECKING:
+    from hrm_cli.puzzles.grids.domain import GridsDomain
 
 _SEPARATORS = frozenset(" +-|")
 BLANK = "."
@@ -17,6 +21,8 @@ SOLID = "#"
 """The character of a filled cell, such as a wall."""
 DOT = "o"
 """The character of a marked cell, such as a piece of a path."""
+MISSING = "?"
+"""Stands for a cell of an own puzzle that has no symbol."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +34,20 @@ class Drawing:
     """Line and column of each cell's character."""
     palette: Mapping[str, str] = field(default_factory=dict)
     """The color of each character in domains with colored cells (ARC); empty in other domains."""
+    texts: Sequence[str] | None = None
+    """The symbol of each cell of own puzzles, which may be words; None if every symbol is one character."""
 
     @property
     def symbols(self) -> list[str]:
-        """The character of each cell, in reading order."""
+        """The symbol of each cell, in reading order."""
+        if self.texts is not None:
+            return list(self.texts)
         return [self.lines[line][column] for line, column in self.cells]
 
     @property
     def is_plan(self) -> bool:
         """Whether cells are filled and marked (mazes) instead of containing symbols."""
-        return not {SOLID, DOT}.isdisjoint(self.symbols)
+        return self.texts is None and not {SOLID, DOT}.isdisjoint(self.symbols)
 
     @property
     def rows(self) -> list[int]:
@@ -63,6 +73,12 @@ class Drawing:
 def draw(domain: Domain, grid: Grid) -> Drawing:
     """The domain's drawing of a grid."""
     lines = domain.lines(grid)
+    if domain.name == OWN_PUZZLES:
+        own = cast("GridsDomain", domain)
+        width = max(map(len, own.symbols)) + 1
+        rows = own.cells_of(grid)
+        places = [(line, width * column) for line, row in enumerate(rows) for column in range(len(row))]
+        return Drawing(lines, places, texts=[cell or MISSING for row in rows for cell in row])
     cells = [
         (number, column)
         for number, line in enumerate(lines)

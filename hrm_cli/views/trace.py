@@ -72,8 +72,8 @@ def wrong_cells(domain: Domain, solution: Solution, answer: Drawing) -> set[int]
         return set()
     if solution.truth is not None:
         truth = draw(domain, solution.truth)
-        if truth.palette and truth.cells != answer.cells:
-            # An ARC answer of another size: nothing says which cells belong together.
+        if truth.cells != answer.cells:
+            # An answer of another size (ARC, own puzzles): nothing says which cells belong together.
             return set()
         return changed_cells(truth, answer)
     puzzle = solution.puzzle.grid
@@ -161,7 +161,7 @@ def styled_grid(
 def given_cells(domain: Domain, puzzle: Grid) -> set[int]:
     """The cells that are given in the puzzle."""
     drawing = draw(domain, puzzle)
-    if drawing.palette:
-        # An ARC input is not part of its answer.
+    if drawing.palette or drawing.texts is not None:
+        # The input of an ARC task or an own puzzle is not part of its answer.
         return set()
     return {cell for cell, symbol in enumerate(drawing.symbols) if symbol != BLANK}

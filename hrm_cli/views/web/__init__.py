@@ -1,0 +1,1 @@
+"""Puzzles in a browser: one drawing model as JSON, and the script and style that draw it."""

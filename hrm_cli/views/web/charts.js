@@ -1,0 +1,109 @@
+/* Charts of a board's steps and of its search, as SVG. Loaded after board.js.
+
+hrmBoard.stepChart(board, step, onChoose)
+    The halt probability after each step as a curve, and the number of changed cells as bars; `step` (from 1) is marked.
+    A click calls onChoose(step).
+hrmBoard.searchTree(board)
+    The evaluated nodes of the search, with the cells that they pin; a thick line leads to the solution. */
+"use strict";
+(() => {
+  const { node, counted, percent } = hrmBoard;
+
+  function stepChart(board, number, onChoose) {
+    const width = 320, height = 118, left = 38, right = 10, top = 14, bottom = 22;
+    const steps = board.steps, across = width - left - right, up = height - top - bottom;
+    const x = (index) => left + (steps.length > 1 ? (index * across) / (steps.length - 1) : across / 2);
+    const y = (share) => top + (1 - share) * up;
+    const known = steps.map((step, index) => [index, step.halt]).filter(([, halt]) => halt !== null);
+    const svg = node("svg", {
+      class: "hb-chart", viewBox: `0 0 ${width} ${height}`, role: "img",
+      "aria-label": `Halt probability after each step: ${known.map(([index, halt]) => `${steps[index].step}: ${percent(halt)}`).join(", ")}`,
+    });
+    const most = Math.max(1, ...steps.map((step) => step.changed.length));
+    const barWidth = Math.max(1, Math.min(12, (0.6 * across) / steps.length));
+    let bars = "";
+    steps.forEach((step, index) => {
+      const tall = (0.7 * up * step.changed.length) / most;
+      if (tall) bars += `M${(x(index) - barWidth / 2).toFixed(2)} ${height - bottom}h${barWidth.toFixed(2)}v${-tall.toFixed(2)}h${-barWidth.toFixed(2)}z`;
+    });
+    svg.append(
+      node("path", { class: "hb-axis", d: `M${left} ${top}h${across}M${left} ${y(0.5)}h${across}M${left} ${height - bottom}h${across}` }),
+      node("path", { class: "hb-bars", d: bars }),
+    );
+    for (const share of [0, 0.5, 1]) svg.append(node("text", { x: left - 5, y: y(share) + 4, "text-anchor": "end" }, `${100 * share}%`));
+    svg.append(
+      node("path", { class: "hb-curve", d: known.map(([index, halt], place) => `${place ? "L" : "M"}${x(index).toFixed(2)} ${y(halt).toFixed(2)}`).join("") }),
+      node("text", { x: left, y: height - 6 }, `step ${steps[0].step}`),
+    );
+    if (steps.length > 1) svg.append(node("text", { x: width - right, y: height - 6, "text-anchor": "end" }, `step ${steps[steps.length - 1].step}`));
+    const current = number - 1;
+    if (steps.length <= 40) {
+      for (const [index, halt] of known) if (index !== current) svg.append(node("circle", { class: "hb-point", cx: x(index), cy: y(halt), r: 3 }));
+    }
+    if (current >= 0) {
+      svg.append(node("path", { class: "hb-cursor", d: `M${x(current)} ${top}V${height - bottom}` }));
+      if (steps[current].halt !== null) svg.append(node("circle", { class: "hb-now", cx: x(current), cy: y(steps[current].halt), r: 5 }));
+    }
+    if (onChoose) {
+      svg.style.cursor = "pointer";
+      svg.addEventListener("click", (event) => {
+        const box = svg.getBoundingClientRect(), place = ((event.clientX - box.left) * width) / box.width;
+        const index = Math.round(((place - left) / across) * (steps.length - 1));
+        onChoose(Math.min(Math.max(index, 0), steps.length - 1) + 1);
+      });
+    }
+    return svg;
+  }
+
+  function searchTree(board) {
+    const nodes = new Map(board.search.nodes.map((one) => [one.number, { ...one, children: [], waiting: 0, refutedChildren: 0 }]));
+    for (const one of nodes.values()) {
+      const parent = nodes.get(one.parent);
+      if (!parent) continue;
+      if (one.order !== null) parent.children.push(one);
+      else if (one.refuted) parent.refutedChildren++;
+      else parent.waiting++;
+    }
+    const columns = board.puzzle.columns, across = 150, down = 30, placed = [];
+    let lines = 0;
+    // Children stand to the right of their parent; each leaf has a line of its own.
+    const place = (one, depth) => {
+      one.x = 18 + depth * across;
+      for (const child of one.children) place(child, depth + 1);
+      one.y = one.children.length ? (one.children[0].y + one.children[one.children.length - 1].y) / 2 : 18 + down * lines++;
+      one.solves = one.violations === 0 || one.children.some((child) => child.solves);
+      placed.push(one);
+    };
+    const root = nodes.get(0);
+    place(root, 0);
+    const width = Math.max(...placed.map((one) => one.x)) + 150, height = 18 + down * Math.max(lines, 1);
+    const svg = node("svg", {
+      width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
+      "aria-label": `Search tree: ${counted(placed.length, "evaluated node")}`,
+    });
+    const name = (one) => (one.cell === null ? "puzzle" : `r${Math.floor(one.cell / columns) + 1}c${(one.cell % columns) + 1} = ${one.symbol}`);
+    for (const one of placed) {
+      for (const child of one.children) {
+        const middle = (one.x + child.x) / 2;
+        svg.append(node("path", { class: child.solves ? "hb-way" : "", d: `M${one.x} ${one.y}C${middle} ${one.y} ${middle} ${child.y} ${child.x} ${child.y}` }));
+      }
+    }
+    for (const one of placed) {
+      const isSolved = one.violations === 0, made = node("g");
+      const found = isSolved ? "solved" : one.violations === null ? "" : counted(Math.max(one.violations - 1, 1), "rule violation");
+      made.append(
+        node("title", {}, [name(one), one.cell === null ? "" : percent(one.probability), found].filter(Boolean).join(", ")),
+        node("circle", { class: isSolved ? "hb-solved" : "", cx: one.x, cy: one.y, r: 10 }),
+        node("text", { class: "hb-order", x: one.x, y: one.y + 4 }, isSolved ? "✓" : String(one.order)),
+        node("text", { x: one.x + 14, y: one.y - 3 }, one.cell === null ? "puzzle" : `${name(one)}, ${percent(one.probability)}`),
+      );
+      const others = [one.waiting ? `${one.waiting} waiting` : "", one.refutedChildren ? `${one.refutedChildren} refuted` : ""].filter(Boolean);
+      const facts = [isSolved ? "solved" : one.violations ? `${Math.max(one.violations - 1, 1)} wrong` : "", ...others].filter(Boolean).join(", ");
+      if (facts) made.append(node("text", { class: "hb-faint", x: one.x + 14, y: one.y + 10 }, facts));
+      svg.append(made);
+    }
+    return svg;
+  }
+
+  Object.assign(hrmBoard, { stepChart, searchTree });
+})();
