@@ -35,6 +35,7 @@ from hrm_cli.models.rng import NO_NOISE, NOISE_INIT, NoiseScales
 from hrm_cli.puzzles.domain import OWN_PUZZLES, Domain, Tokens, can_pin
 
 if TYPE_CHECKING:
+    from hrm_cli.evaluation.search import SearchNode
     from hrm_cli.evaluation.selection import Select
 
 Level = Literal["low", "medium", "high"]
@@ -72,6 +73,8 @@ class Effort:
     batch_size: int = 256
     select: Select = "verify"
     """verify: further effort stops at the first verified answer. Others: choose among all copies or restarts."""
+    keeps_tree: bool = False
+    """Whether outcomes hold the tree of their search."""
 
     @property
     def is_one_pass(self) -> bool:
@@ -251,6 +254,8 @@ class Outcome:
     """Total ACT steps of all stages, without the first pass."""
     agreeing: int = 1
     """Number of attempts that gave this answer, if a selector chose among all attempts."""
+    tree: tuple[SearchNode, ...] = ()
+    """The nodes of the search, if requested."""
 
     def describe(self) -> str:
         """`8 attempts and 64 search nodes`."""
@@ -265,6 +270,7 @@ class Outcome:
             attempts=self.attempts + later.attempts,
             nodes=self.nodes + later.nodes,
             work=self.work + later.work,
+            tree=self.tree or later.tree,
         )
 
 
@@ -378,7 +384,7 @@ class _Stages:
         from hrm_cli.evaluation.search import SearchLimits, search_puzzles  # most puzzles need none
 
         effort, progress = self.effort, self.progress
-        limits = SearchLimits(effort.nodes, effort.node_steps, seconds, rules=effort.rules)
+        limits = SearchLimits(effort.nodes, effort.node_steps, seconds, None, effort.rules, effort.keeps_tree)
         for place, found in search_puzzles(
             cast(FixedModel, self.model), self.domain, self.puzzles[rows], limits,
             puzzle_identifiers=self._identifiers(rows),
@@ -386,7 +392,7 @@ class _Stages:
         ):  # fmt: skip
             yield place, Outcome(
                 found.tokens, found.violations, "search", found.node_steps, nodes=found.nodes,
-                pinned=found.pinned, work=found.steps,
+                pinned=found.pinned, work=found.steps, tree=found.tree,
             )  # fmt: skip
 
     def _identifiers(self, rows: NDArray[np.int64]) -> NDArray[np.int32] | None:

@@ -68,6 +68,28 @@ class SearchLimits:
     """Nodes per batch; None: the default of the device."""
     rules: bool = False
     """Whether to discard nodes that constraint propagation proves unsolvable, before the model sees them."""
+    keeps_tree: bool = False
+    """Whether `Searched.tree` is kept."""
+
+
+@dataclass
+class SearchNode:
+    """A node of the tree, as shown to users: the puzzle with a few more cells pinned."""
+
+    number: int
+    """Order of creation; 0 is the puzzle itself."""
+    parent: int | None = None
+    cell: int | None = None
+    """Position of the cell that this node pins, in addition to those of its parent."""
+    token: int | None = None
+    probability: float = 1.0
+    """The model's probability of the token at its parent."""
+    order: int | None = None
+    """Order of evaluation, from 1; None if the search ended before."""
+    violations: int | None = None
+    """Fewest rule violations among its answers, as `BulkDomain.violations` counts them; 0 solves the puzzle."""
+    is_refuted: bool = False
+    """Whether constraint propagation proved it unsolvable, so that the model never saw it."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +110,8 @@ class Searched:
     """Number of these pins."""
     node_steps: int
     """ACT steps of that node until its answer."""
+    tree: tuple[SearchNode, ...] = ()
+    """All nodes in the order of their numbers, if requested."""
 
 
 @dataclass(order=True, frozen=True)
@@ -111,6 +135,7 @@ class _Tree:
         self._made = 1
         self.nodes = self.steps = self.active = 0
         self.best: Searched | None = None
+        self._kept: list[SearchNode] = [SearchNode(0)]
 
     def round_size(self) -> int:
         """Nodes of the next round; 0 if there is nothing left to try."""
@@ -119,12 +144,18 @@ class _Tree:
     def next_round(self) -> list[_Node]:
         """Takes the most probable nodes from the queue; they join the batch."""
         nodes = [heapq.heappop(self._frontier) for _ in range(self.round_size())]
+        if self._limits.keeps_tree:
+            for order, node in enumerate(nodes, self.nodes + 1):
+                self._kept[node.number].order = order
         self.nodes += len(nodes)
         self.active += len(nodes)
         return nodes
 
     def answered(self, node: _Node, tokens: Tokens, violations: int, steps: int) -> None:
         """Keeps an answer if it has fewer violations than all answers before."""
+        if self._limits.keeps_tree:
+            kept = self._kept[node.number]
+            kept.violations = violations if kept.violations is None else min(kept.violations, violations)
         if self.best is None or violations < self.best.violations:
             self.best = Searched(tokens, violations, 0, 0, node.tokens, node.pins, steps)
 
@@ -144,12 +175,18 @@ class _Tree:
             if not is_dead:
                 cost = node.cost - math.log(chances[token])
                 heapq.heappush(self._frontier, _Node(cost, self._made, puzzle, node.pins + 1))
-                self._made += 1
+            if self._limits.keeps_tree:
+                chance = float(chances[token])
+                self._kept.append(
+                    SearchNode(self._made, node.number, cell, token, chance, is_refuted=bool(is_dead))
+                )
+            self._made += 1
 
     def outcome(self) -> Searched:
         """The result at the end of the search."""
         nothing = Searched(self.puzzle, NO_ANSWER, 0, 0, self.puzzle, 0, 0)
-        return replace(self.best or nothing, nodes=self.nodes, steps=self.steps)
+        tree = tuple(self._kept) if self._limits.keeps_tree else ()
+        return replace(self.best or nothing, nodes=self.nodes, steps=self.steps, tree=tree)
 
 
 def cell_to_expand(tokens: Tokens, probabilities: NDArray[np.float64], blank: int | None) -> int | None:

@@ -39,6 +39,8 @@ class SolveOptions:
     seed: int = 0
     batch_size: int = 256
     trace: bool = False
+    chances: bool = False
+    """Whether traces hold the model's probabilities and the search tree, for pictures and pages."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class LoadedModel:
             effort=self.effort(asked),
             batch_size=asked.batch_size,
             trace=asked.trace,
+            chances=asked.chances,
             progress=progress,
             done=done,
         )

@@ -15,6 +15,7 @@ from hrm_cli.puzzles.domain import Domain, Grid, Puzzle, Unreadable
 if TYPE_CHECKING:
     from hrm_cli.evaluation.attempts import AttemptsStep
     from hrm_cli.evaluation.effort import Outcome
+    from hrm_cli.evaluation.search import SearchNode
 
 Status = Literal["solved", "answered", "unsolved", "invalid", "multiple"]
 
@@ -27,26 +28,6 @@ class CellChances:
     """`[S, K]`"""
     probabilities: NDArray[np.floating[Any]]
     """`[S, K]`"""
-
-
-@dataclass(frozen=True)
-class SearchNode:
-    """One node of the search tree of a puzzle: the puzzle with a few more cells pinned."""
-
-    number: int
-    """Order of creation; 0 is the puzzle itself."""
-    parent: int | None
-    cell: int | None
-    """Position of the cell that this node pins, in addition to those of its parent."""
-    token: int | None
-    probability: float
-    """The model's probability of the token at its parent."""
-    order: int | None = None
-    """Order of evaluation, from 1; None if the search ended before."""
-    violations: int | None = None
-    """Fewest rule violations among its answers, as `BulkDomain.violations` counts them; 0 solves the puzzle."""
-    is_refuted: bool = False
-    """Whether constraint propagation proved it unsolvable, with `--search-rules`."""
 
 
 @dataclass(frozen=True)

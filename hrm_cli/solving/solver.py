@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import islice
+from itertools import compress, islice
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -36,7 +36,7 @@ from hrm_cli.puzzles.domain import (
     infer_domain,
     make_domain,
 )
-from hrm_cli.solving.solution import Solution, Traces, TraceStep, unreadable
+from hrm_cli.solving.solution import CellChances, Solution, Traces, TraceStep, unreadable
 
 if TYPE_CHECKING:
     from hrm_cli.puzzles.grids.domain import GridsDomain
@@ -73,6 +73,7 @@ def solve_puzzles(
     effort: Effort | None = None,
     batch_size: int = 256,
     trace: bool = False,
+    chances: bool = False,
     on_step: StepListener | None = None,
     progress: Progress | None = None,
     done: int = 0,
@@ -81,15 +82,21 @@ def solve_puzzles(
 
     A puzzle whose answer breaks a rule gets further effort according to `effort` (None: no further effort). If no
     answer obeys the rules, the best one is returned: the one with the fewest rule violations, then with the highest
-    confidence. `progress` receives the progress of further effort. `done` is the number of puzzles of the file that
-    were solved before.
+    confidence. `chances`: traces hold the model's probabilities, and solutions the search tree; batches are then
+    smaller. `progress` receives the progress of further effort. `done` is the number of puzzles of the file that were
+    solved before.
     """
     flops = None
     if isinstance(model, ACTModel):
         flops = cache(partial(forward_flops, model.arch, domain.vocab_size, domain.seq_len))
         model = FixedModel(model)
     effort = effort or Effort(max_steps)
-    how = _Pass(max_steps, adaptive, trace, on_step, progress, flops)
+    if chances:
+        from hrm_cli.solving.tracing import traced_batch
+
+        batch_size = traced_batch(domain, max_steps, batch_size)
+        effort = replace(effort, keeps_tree=True)
+    how = _Pass(max_steps, adaptive, trace or chances, chances, on_step, progress, flops)
     deadline = None if effort.seconds is None else time.monotonic() + effort.seconds
     items = iter(puzzles)
     while batch := list(islice(items, batch_size)):
@@ -106,6 +113,7 @@ class _Pass:
     max_steps: int
     adaptive: bool
     trace: bool
+    chances: bool
     on_step: StepListener | None
     progress: Progress | None
     flops: Callable[[], int] | None
@@ -257,11 +265,16 @@ def _try_once(
         if wanted.any():
             answers = step.predictions.cpu().numpy()[wanted].astype(tokens.dtype)
             values = step.q_halt.float().cpu().numpy()[wanted].tolist()
-            for row, answer, value, is_last in zip(
-                rows[wanted], answers, values, finished[wanted], strict=True
+            chances: Sequence[CellChances | None] = [None] * len(rows)
+            if how.chances and step.logits is not None:
+                from hrm_cli.solving.tracing import chances_of
+
+                chances = chances_of(step.logits)
+            for row, answer, value, chance, is_last in zip(
+                rows[wanted], answers, values, compress(chances, wanted), finished[wanted], strict=True
             ):
                 if how.trace:
-                    traces[row].append(TraceStep(step.step, domain.decode(answer), value))
+                    traces[row].append(TraceStep(step.step, domain.decode(answer), value, chance))
                 if is_last:
                     violations = _violations(domain, works[row], answer)
                     yield works[row], Attempt(answer, violations, value, step.step, 1), tuple(traces[row])
@@ -294,22 +307,10 @@ def _try_again(
     ):
         trace = traces.of(owner, outcome)
         if how.trace and outcome.pinned is not None:
-            trace = _trace(model, domain, outcome.pinned, outcome.steps)
+            from hrm_cli.solving.tracing import recomputed
+
+            trace = recomputed(model, domain, outcome.pinned, outcome.steps, with_chances=how.chances)
         yield works[owner], outcome, trace
-
-
-def _trace(model: Reasoner, domain: Domain, tokens: Tokens, steps: int) -> tuple[TraceStep, ...]:
-    """Recomputes the steps of the model on a puzzle `[S]`. Search nodes start from the same initial state."""
-    inputs = torch.from_numpy(tokens[None].astype(np.int32)).to(model.device)
-    identifiers = torch.zeros(1, dtype=torch.int32, device=model.device)
-    return tuple(
-        TraceStep(
-            step.step,
-            domain.decode(step.predictions[0].cpu().numpy().astype(tokens.dtype)),
-            float(step.q_halt[0]),
-        )
-        for step in model.infer(inputs, identifiers, steps, adaptive=False)
-    )
 
 
 def _conclude(domain: Domain, work: _Work, flops: Callable[[], int] | None) -> Solution:
@@ -339,6 +340,7 @@ def _conclude(domain: Domain, work: _Work, flops: Callable[[], int] | None) -> S
         one_pass=first.violations <= 1,
         truth=diagnosis.solution,
         trace=work.trace,
+        tree=() if later is None else later.tree,
     )
 
 

@@ -37,11 +37,12 @@ import numpy as np
 
 from hrm_cli.printable import counted, printable
 from hrm_cli.puzzles.domain import OWN_PUZZLES, PAD, Domain, Grid, Tokens
-from hrm_cli.solving.solution import CellChances, SearchNode, Solution, TraceStep
+from hrm_cli.solving.solution import CellChances, Solution, TraceStep
 from hrm_cli.views.drawing import BLANK, DOT, SOLID, Drawing, draw
 from hrm_cli.views.trace import Frame, frames, given_cells, wrong_cells
 
 if TYPE_CHECKING:
+    from hrm_cli.evaluation.search import SearchNode
     from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
 Board = dict[str, Any]

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hrm_cli.evaluation.search import SearchNode
 from hrm_cli.puzzles.arc.domain import ArcDomain
 from hrm_cli.puzzles.domain import Puzzle
 from hrm_cli.puzzles.grids.domain import GridsDomain
 from hrm_cli.puzzles.maze.domain import MazeDomain
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
-from hrm_cli.solving.solution import CellChances, SearchNode, Solution, TraceStep
+from hrm_cli.solving.solution import CellChances, Solution, TraceStep
 from hrm_cli.views.web import boards
 from hrm_cli.views.web.boards import board_of, embedded, empty_board, script, style
 
