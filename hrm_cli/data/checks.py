@@ -83,6 +83,8 @@ def check(
 ) -> Checked:
     """Verifies given answers and computes missing ones. Adds unusable puzzles to `problems`.
 
+    A puzzle without an answer for which the solver gave up is unusable; with one, it counts as having several.
+
     For domains with a slow solver, a given answer is only verified with the rules. Uniqueness is checked later, for
     sampled puzzles only. The difficulty is the source's rating or, without one, the solver's. With `keep_several`,
     puzzles with more than one solution are kept, with the given solution or one of the solver's.
@@ -109,12 +111,12 @@ def check(
     unanswered = np.flatnonzero(~has_answer)
     answers[unanswered] = found.answers[np.searchsorted(rows, unanswered)]
 
-    wrong = count == 0
+    wrong = (count == 0) | ((count < 0) & ~has_answer)
     wrong[given] |= ~domain.verify_all(tokens[given], answers[given])
     for puzzle, is_wrong in zip(puzzles, wrong, strict=True):
         if is_wrong:
             problems.add(puzzle.where, _reason(domain, puzzle))
-    several = (count > 1) & (not keep_several)
+    several = ((count > 1) | (count < 0)) & (not keep_several)
     easy = ~np.isnan(ratings) & (ratings < least_difficulty)
     usable = ~(wrong | several | easy)
     places = np.flatnonzero(usable)
@@ -125,6 +127,7 @@ def check(
 
 def _reason(domain: BulkDomain, puzzle: Puzzle) -> str:
     if puzzle.solution is None:
-        return f"no solution ({domain.diagnose(puzzle.grid).reason})"
+        diagnosis = domain.diagnose(puzzle.grid)
+        return diagnosis.reason if diagnosis.solutions is None else f"no solution ({diagnosis.reason})"
     verdict = domain.verify(puzzle.grid, puzzle.solution)
     return f"the given answer is wrong ({verdict.reason or verdict.note})"

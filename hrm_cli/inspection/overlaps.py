@@ -24,7 +24,6 @@ from hrm_cli.puzzles.dihedral import cell_permutations
 from hrm_cli.puzzles.grids.domain import GridsDomain
 from hrm_cli.puzzles.maze.domain import MazeDomain
 from hrm_cli.puzzles.sudoku.domain import BLANK, SudokuDomain
-from hrm_cli.puzzles.sudoku.symmetry import LARGEST_LISTED
 
 _SHOWN = 5
 _CHUNK = 4096
@@ -148,8 +147,6 @@ def _classes(reader: TokenReader, symmetries: Sequence[str]) -> Classes | None:
     """Name of the symmetries, keys that are equal for symmetric puzzles, coarser keys, and the most puzzles to key."""
     domain, no_limit = reader.domain, 1 << 62
     if isinstance(domain, SudokuDomain):
-        if domain.size > LARGEST_LISTED:
-            return None
         return (
             "all symmetries of Sudoku",
             lambda rows: class_fingerprints(domain, rows.astype(np.uint8)),

@@ -28,7 +28,6 @@ from hrm_cli.inspection.tallies import Distribution, SplitTally, symbol_records,
 from hrm_cli.puzzles.grids.domain import GridsDomain
 from hrm_cli.puzzles.maze.domain import MazeDomain
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
-from hrm_cli.puzzles.sudoku.symmetry import LARGEST_LISTED
 from hrm_cli.reporting import Reporter, stages
 
 MOST_CHECKED = 200
@@ -207,8 +206,6 @@ def _checked(tally: SplitTally, reader: TokenReader, seed: int, report: Report) 
     """What the rules and the exact solver find in a sample of the original puzzles; None without rules."""
     domain, dataset = reader.domain, tally.dataset
     if not isinstance(domain, SudokuDomain | MazeDomain):
-        return None
-    if isinstance(domain, SudokuDomain) and domain.size > LARGEST_LISTED:
         return None
     originals = tally.originals
     rng = np.random.default_rng([seed, _SAMPLE])

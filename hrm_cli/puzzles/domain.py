@@ -76,8 +76,8 @@ class Verdict:
 class Diagnosis:
     """The exact solver's result for a puzzle."""
 
-    solutions: int
-    """0, 1, or 2 for more than one."""
+    solutions: int | None
+    """0, 1, or 2 for more than one; None if the solver gave up before it knew."""
     reason: str = ""
     """The reason why there is not exactly one solution, such as the first contradiction among the givens."""
     difficulty: int = 0
@@ -226,7 +226,7 @@ class Solved:
     """The exact solver's results for n puzzles at once."""
 
     counts: NDArray[np.int32]
-    """Number of solutions of each puzzle: 0, 1, or 2 for more than one, `[n]`."""
+    """Number of solutions of each puzzle: 0, 1, 2 for more than one, or -1 if the solver gave up, `[n]`."""
     difficulties: NDArray[np.int64]
     """As in `Diagnosis`, `[n]`."""
     answers: Tokens

@@ -321,18 +321,20 @@ def _conclude(domain: Domain, work: _Work, flops: Callable[[], int] | None) -> S
     if domain.name == OWN_PUZZLES:
         return _answered(cast("GridsDomain", domain), work, best, flops)
     verdict = domain.verify(puzzle.grid, answer)
-    is_unique = diagnosis.solutions == 1
     reason = verdict.reason or verdict.note
     if not verdict.ok and later is not None and later.work and work.select == "verify":
         reason = f"no answer of {later.describe()} obeys the rules; the best, {_origin(best)}: {reason}"
-    if not is_unique:
+    has_several = diagnosis.solutions is not None and diagnosis.solutions > 1
+    if diagnosis.solutions is None:
+        reason = f"{reason}; {diagnosis.reason}" if reason else diagnosis.reason
+    elif has_several:
         of_answer = f"the answer is {verdict.note or 'one of them'}"
         if not verdict.ok:
             of_answer = f"the answer breaks a rule: {reason}"
         reason = f"{diagnosis.reason}; {of_answer}"
     return Solution(
         **_efforts_of(work, best, flops),
-        status="multiple" if not is_unique else "solved" if verdict.ok else "unsolved",
+        status="multiple" if has_several else "solved" if verdict.ok else "unsolved",
         reason=reason,
         puzzle=puzzle,
         answer=answer,

@@ -16,10 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.errors import ConfigError
 from hrm_cli.puzzles.compiled import compiled
 from hrm_cli.puzzles.sudoku.layout import layout
-from hrm_cli.puzzles.sudoku.symmetry import LARGEST_LISTED, arrangements, can_transpose
+from hrm_cli.puzzles.sudoku.symmetry import arrangements, can_transpose
 
 
 class Columns(NamedTuple):
@@ -55,13 +54,8 @@ class Scratch(NamedTuple):
 def canonical_cells(cells: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """The canonical form of each puzzle `[n, S]` (0 for blank, else the digit) under the whole symmetry group.
 
-    Raises ConfigError above 9×9, whose arrangements are too many to try.
+    For sizes up to 9×9; above, arrangements are too many to try (`canonical_large`).
     """
-    if size > LARGEST_LISTED:
-        raise ConfigError(
-            f"{size}×{size} Sudoku: puzzles are compared up to symmetry (strict_split) only to "
-            f"{LARGEST_LISTED}×{LARGEST_LISTED}"
-        )
     forms = np.empty((len(cells), size * size), np.uint8)
     columns = _columns(size)
     scratch = Scratch(

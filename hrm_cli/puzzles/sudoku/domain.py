@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hrm_cli.errors import PuzzleError
 from hrm_cli.puzzles.domain import Diagnosis, Grid, Puzzle, Solved, Tokens, TokenSymmetries, Verdict
 from hrm_cli.puzzles.relations import Neighborhood, Relations
-from hrm_cli.puzzles.sudoku.layout import BOXES, SYMBOLS, layout
+from hrm_cli.puzzles.sudoku.layout import BOXES, LARGEST_LISTED, SYMBOLS, layout
 
 BLANK = 1
 """Token of a blank cell, and the offset from cell values to tokens."""
@@ -177,9 +177,13 @@ class SudokuDomain:
 
     def canonical(self, tokens: Tokens) -> list[bytes]:
         """A key for each puzzle `[n, S]`. Two keys are equal exactly if a symmetry maps one puzzle to the other."""
+        cells = np.where(tokens > BLANK, tokens - BLANK, 0).astype(np.uint8).reshape(-1, self.seq_len)
+        if self.size > LARGEST_LISTED:
+            from hrm_cli.puzzles.sudoku.canonical_large import canonical_keys
+
+            return canonical_keys(cells, self.size)
         from hrm_cli.puzzles.sudoku.canonical import canonical_cells
 
-        cells = np.where(tokens > BLANK, tokens - BLANK, 0).astype(np.uint8).reshape(-1, self.seq_len)
         return [row.tobytes() for row in canonical_cells(cells, self.size)]
 
     def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
@@ -213,10 +217,19 @@ class SudokuDomain:
         if repeated:
             unit, digit, count = repeated
             return Diagnosis(0, f"{unit} has {'two' if count == 2 else count} {digit}s")
-        from hrm_cli.puzzles.sudoku.solver import search
+        from hrm_cli.puzzles.sudoku.solver import BUDGET, UNKNOWN, search
 
         found = search(givens[None], self.size)
         solutions, difficulty = int(found.counts[0]), int(found.branches[0])
+        if solutions == UNKNOWN:
+            known = (
+                "whether there is another solution"
+                if found.solutions.any()
+                else "whether there is a solution"
+            )
+            return Diagnosis(
+                None, f"the exact solver gave up after {BUDGET:,} branches, so {known} is unknown"
+            )
         if solutions == 1:
             return Diagnosis(1, "", difficulty, self._square(found.solutions[0, 0]))
         if solutions == 0:

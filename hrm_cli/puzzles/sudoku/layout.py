@@ -21,6 +21,9 @@ BOXES = {
 SYMBOLS = "123456789ABCDEFGHIJKLMNOP"
 """The digits of the largest size, one character each."""
 
+LARGEST_LISTED = 9
+"""Largest size whose arrangements are listed; 16×16 has 8 million for rows and as many for columns."""
+
 FEWEST_CLUES = {4: 4, 6: 8, 9: 17}
 """The least number of clues with which a puzzle can have one solution (9: McGuire et al. 2012), where it is known.
 

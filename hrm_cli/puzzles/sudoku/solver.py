@@ -19,6 +19,10 @@ from hrm_cli.puzzles.sudoku.layout import layout
 
 UNLIMITED = 1 << 62
 """A budget of splits that is never exceeded."""
+BUDGET = 500_000
+"""Splits after which `search` gives up: some seconds at 25×25. Proper 9×9 puzzles need a few thousand at most."""
+UNKNOWN = -1
+"""The number of solutions of a puzzle for which the budget was not enough."""
 
 
 class Board(NamedTuple):
@@ -51,15 +55,18 @@ class Search(NamedTuple):
     """The results of exhaustive search for n puzzles."""
 
     counts: NDArray[np.int32]
-    """Number of solutions up to the limit, `[n]`."""
+    """Number of solutions up to the limit, or `UNKNOWN`, `[n]`."""
     branches: NDArray[np.int64]
     """Number of splits until the limit was reached or the search was complete, `[n]`: the difficulty."""
     solutions: NDArray[np.uint8]
     """The first L solutions, padded with zeros, `[n, L, S]`."""
 
 
-def search(puzzles: NDArray[np.uint8], size: int, limit: int = 2) -> Search:
-    """Finds up to `limit` solutions of each puzzle `[n, S]` (0 for blank, else the digit, at most N)."""
+def search(puzzles: NDArray[np.uint8], size: int, limit: int = 2, budget: int = BUDGET) -> Search:
+    """Finds up to `limit` solutions of each puzzle `[n, S]` (0 for blank, else the digit, at most N).
+
+    After more than `budget` splits of a puzzle, its count is `UNKNOWN`; its solutions are those found by then.
+    """
     arrays = board(size)
     count = len(puzzles)
     found = Search(
@@ -68,7 +75,7 @@ def search(puzzles: NDArray[np.uint8], size: int, limit: int = 2) -> Search:
         np.zeros((count, limit, size * size), np.uint8),
     )
     cells = np.ascontiguousarray(puzzles, dtype=np.uint8).reshape(count, size * size)
-    search_all(cells, arrays, workspace(size), found)
+    search_all(cells, arrays, workspace(size), budget, found)
     return found
 
 
@@ -274,11 +281,15 @@ def explore(
 
 
 @compiled
-def search_all(puzzles: NDArray[np.uint8], board: Board, space: Workspace, found: Search) -> None:
+def search_all(
+    puzzles: NDArray[np.uint8], board: Board, space: Workspace, budget: int, found: Search
+) -> None:
     """Runs `search` for every puzzle and writes the results to `found`."""
     for i in range(puzzles.shape[0]):
         possible = set_givens(puzzles[i], board, space)
-        found.counts[i], found.branches[i] = explore(possible, board, space, found.solutions[i], UNLIMITED)
+        count, branches = explore(possible, board, space, found.solutions[i], budget)
+        found.counts[i] = count if branches <= budget else UNKNOWN
+        found.branches[i] = branches
 
 
 @compiled

@@ -16,14 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.puzzles.domain import TokenSymmetries
-from hrm_cli.puzzles.sudoku.layout import layout
+from hrm_cli.puzzles.sudoku.layout import LARGEST_LISTED, layout
 
 FIRST_DIGIT = 2
 """Token of the digit 1, after padding and blank."""
-
-
-LARGEST_LISTED = 9
-"""Largest size whose arrangements are listed; 16×16 has 8 million for rows and as many for columns."""
 
 
 @lru_cache(maxsize=8)
