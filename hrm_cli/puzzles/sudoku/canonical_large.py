@@ -98,7 +98,7 @@ def _equal_labels(grid: Cells, marks: Marks, size: int) -> tuple[int, NDArray[np
     once all others are told apart.
     """
     clues = grid > 0
-    used = (clues.any(1), clues.any(0), np.bincount(grid.reshape(-1), minlength=size + 1)[1:] > 0)
+    used = (clues.any(1), clues.any(0), np.isin(np.arange(1, size + 1), grid))
     found: tuple[int, int, int, NDArray[np.int64]] | None = None
     for which, labels in enumerate(marks):
         for label in np.unique(labels):
