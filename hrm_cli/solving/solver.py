@@ -317,21 +317,19 @@ def _conclude(domain: Domain, work: _Work, flops: Callable[[], int] | None) -> S
     first, later, diagnosis, puzzle = work.first, work.later, work.diagnosis, work.puzzle
     assert first is not None  # `infer` finishes every row
     best: Attempt | Outcome = later if later is not None and work.later_is_better else first
-    answer = domain.decode(best.tokens)
     if domain.name == OWN_PUZZLES:
         return _answered(cast("GridsDomain", domain), work, best, flops)
+    answer = domain.decode(best.tokens)
     verdict = domain.verify(puzzle.grid, answer)
     reason = verdict.reason or verdict.note
     if not verdict.ok and later is not None and later.work and work.select == "verify":
         reason = f"no answer of {later.describe()} obeys the rules; the best, {_origin(best)}: {reason}"
-    has_several = diagnosis.solutions is not None and diagnosis.solutions > 1
+    has_several = (diagnosis.solutions or 0) > 1
     if diagnosis.solutions is None:
-        reason = f"{reason}; {diagnosis.reason}" if reason else diagnosis.reason
-    elif has_several:
-        of_answer = f"the answer is {verdict.note or 'one of them'}"
-        if not verdict.ok:
-            of_answer = f"the answer breaks a rule: {reason}"
-        reason = f"{diagnosis.reason}; {of_answer}"
+        reason = "; ".join(filter(None, (reason, diagnosis.reason)))
+    if has_several:
+        of_answer = f"is {verdict.note or 'one of them'}" if verdict.ok else f"breaks a rule: {reason}"
+        reason = f"{diagnosis.reason}; the answer {of_answer}"
     return Solution(
         **_efforts_of(work, best, flops),
         status="multiple" if has_several else "solved" if verdict.ok else "unsolved",
@@ -350,7 +348,6 @@ def _efforts_of(work: _Work, best: Attempt | Outcome, flops: Callable[[], int] |
     """How an answer was found and what it cost: fields of `Solution`."""
     first, later = work.first, work.later
     assert first is not None
-    total = first.steps + (later.work if later is not None else 0)
     return {
         "index": work.index,
         "where": work.puzzle.where,
@@ -361,7 +358,7 @@ def _efforts_of(work: _Work, best: Attempt | Outcome, flops: Callable[[], int] |
         "select": work.select,
         "agreeing": later.agreeing if later is not None and work.select not in (None, "verify") else None,
         "nodes": later.nodes if later is not None else 0,
-        "total_steps": total,
+        "total_steps": first.steps + (later.work if later is not None else 0),
         "step_flops": flops,
         "seconds": work.seconds,
     }

@@ -97,8 +97,8 @@ def _equal_labels(grid: Cells, marks: Marks, size: int) -> tuple[int, NDArray[np
     Digits, rows and columns without a clue are left out. Those with equal labels can be swapped without any effect,
     once all others are told apart.
     """
-    clues = grid > 0
-    used = (clues.any(1), clues.any(0), np.isin(np.arange(1, size + 1), grid))
+    rows, columns = np.nonzero(grid)
+    used = [np.isin(np.arange(size), places) for places in (rows, columns, grid[rows, columns] - 1)]
     found: tuple[int, int, int, NDArray[np.int64]] | None = None
     for which, labels in enumerate(marks):
         for label in np.unique(labels):
