@@ -15,8 +15,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 PACKAGE = Path(__file__).parent
@@ -88,6 +89,13 @@ def with_cache(compiled: Callable[[bool], R]) -> R:
         # Unpickling a damaged file may raise any exception. An error in the function itself is raised again here.
         shutil.rmtree(folder, ignore_errors=True)
         return compiled(False)
+
+
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Compiles `function` with numba in nopython mode. The kernel releases the GIL while it runs."""
+    import numba
+
+    return keep_on_disk(numba.njit(nogil=True)(function))
 
 
 def keep_on_disk(dispatcher: Any) -> Any:

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hrm_cli.accounting import kinds
-from hrm_cli.config.arch import ArchConfig
-from hrm_cli.models.sizes import swiglu_width
+from hrm_cli.config.arch import ArchConfig, swiglu_width
 
 _MIN_REPORTED = 0.001
 """Minimum difference that is reported, as a fraction of the exact count."""

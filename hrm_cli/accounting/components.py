@@ -10,58 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hrm_cli.accounting import kinds
-from hrm_cli.config.arch import MIXERS, ArchConfig, is_structured
-from hrm_cli.models.sizes import CPU_VECTOR, NOVA_POSITIONS, encoder_width, swiglu_width
+from hrm_cli.accounting.kinds import Part, Runs, Saved
+from hrm_cli.config.arch import (
+    CPU_VECTOR,
+    MIXERS,
+    NOVA_POSITIONS,
+    ArchConfig,
+    encoder_width,
+    is_structured,
+    swiglu_width,
+)  # fmt: skip
 from hrm_cli.puzzles.domain import domain_of, relations_of
 from hrm_cli.puzzles.relations import Relations
-
-
-@dataclass(frozen=True)
-class Runs:
-    """How often a part runs."""
-
-    inference: int = 0
-    """Runs in one ACT step at inference."""
-    with_gradient: int = 0
-    """Runs in one training step with backpropagation."""
-    without_gradient: int = 0
-    """Runs in one training step without backpropagation: earlier cycles, and the second pass for the Q target."""
-
-
-@dataclass(frozen=True)
-class Saved:
-    """Numbers that one run with gradient saves for the backward pass, for one puzzle."""
-
-    numbers: int = 0
-    """Numbers in the forward dtype."""
-    wide: int = 0
-    """Numbers that norms and softmax save in float32, whatever the forward dtype."""
-    on_cpu_in_bfloat16: int = 0
-    """Additional bytes on a CPU in bfloat16 (may be negative). Blocks there use fused CPU kernels and explicit
-    attention."""
-    on_cpu_in_float32: int = 0
-    """Additional bytes on a CPU in float32 (may be negative)."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """All tensors and matmuls of one kind in one top-level module of a core."""
-
-    module: str
-    kind: str
-    trainable: int = 0
-    """Numbers that the network's optimizer trains."""
-    buffers: int = 0
-    """Stored numbers that the network's optimizer does not train."""
-    flops: int = 0
-    """FLOPs of one run for one puzzle, matmuls only. A multiply-add counts as two."""
-    runs: Runs = Runs()
-    kept: Saved = Saved()
-    fixed_flops: int = 0
-    """FLOPs of one run in matmuls with a fixed matrix. Their backward pass is one matmul of the same size, not two."""
 
 
 def components(
@@ -78,7 +41,7 @@ def components(
     """
     if arch.core not in COMPONENTS or arch.mixer not in MIXERS:
         # A plugin's core or mixer. What it saves for the backward pass is unknown.
-        from hrm_cli.accounting.plugin_cores import measured_core  # needs torch
+        from hrm_cli.accounting.counting import measured_core  # needs torch
 
         counts, flops = measured_core(arch, vocab_size, seq_len, num_puzzle_identifiers)
         matmuls = Part("core", kinds.OTHER, flops=flops, runs=Runs(1, 1, 0))

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hrm_cli.accounting.components import Part, components
+from hrm_cli.accounting.components import components
+from hrm_cli.accounting.kinds import Part
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.train import TrainConfig, depth_fractions
 

@@ -15,9 +15,8 @@ from hrm_cli.accounting import kinds
 from hrm_cli.accounting.approximations import Approximation, approximate
 from hrm_cli.accounting.counting import ExactCount, count_exactly
 from hrm_cli.accounting.report import trainable_by_kind
-from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.arch import NOVA_POSITIONS, ArchConfig
 from hrm_cli.config.presets import load_preset
-from hrm_cli.models.sizes import NOVA_POSITIONS
 
 SUDOKU_TOKENS, SUDOKU_CELLS = 11, 81
 """Vocabulary size and sequence length that the size guide and the paper's Sudoku figures assume."""

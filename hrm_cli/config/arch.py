@@ -22,6 +22,21 @@ from hrm_cli.config.values import (
 )
 from hrm_cli.errors import ConfigError
 
+NOVA_POSITIONS = 5000
+"""Rows of nova's fixed position table: stored, never trained, and counted in the published 6.95M."""
+CPU_VECTOR = 32
+"""bfloat16 numbers in a CPU's widest vector register. On a CPU, attention is padded to a multiple of it."""
+
+
+def swiglu_width(size: int, expansion: float, multiple: int = 256) -> int:
+    """Inner width of a SwiGLU over `size` features: round(expansion · size · 2/3), rounded up to a `multiple`."""
+    return -(-round(expansion * size * 2 / 3) // multiple) * multiple
+
+
+def encoder_width(hidden_size: int, expansion: float) -> int:
+    """Inner width of nova's feed-forward layers: round(expansion · H)."""
+    return round(expansion * hidden_size)
+
 
 @dataclass(frozen=True)
 class MixerEntry:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
-from hrm_cli.config.arch import is_structured, mixer_entry
+from hrm_cli.config.arch import is_structured
 from hrm_cli.models.act import ACTModel
-from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice
-from hrm_cli.models.cuda.kernels import choose_cuda_kernels
 from hrm_cli.models.layers import choose_attention
 from hrm_cli.models.recurrent import RecurrentCore
-from hrm_cli.models.sizes import swiglu_width
+from hrm_cli.models.registry import choose_kernels
 
 
 def choices(model: ACTModel) -> dict[str, str]:
@@ -36,18 +33,6 @@ def choices(model: ACTModel) -> dict[str, str]:
             found["attention"] = "fused"
         found["compiled"] = compilation_of(model)
     return found
-
-
-def choose_kernels(core: nn.Module, device: torch.device) -> str:
-    """Chooses the fused kernels that the blocks of a core use on `device`; returns their names as text."""
-    if not isinstance(core, RecurrentCore):
-        return "torch's own"
-    if device.type == "cpu":
-        return cpu_kernels_choice(core.dtype)
-    arch = core.arch
-    multiple = mixer_entry(str(arch.mixer)).width_multiple
-    gate_up = 2 * swiglu_width(arch.hidden_size, arch.expansion, multiple)
-    return choose_cuda_kernels(device, core.dtype, core.positions, arch.hidden_size, arch.num_heads, gate_up)
 
 
 def attention_of(model: ACTModel) -> str:

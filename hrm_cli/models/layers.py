@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from hrm_cli.config.arch import swiglu_width
 from hrm_cli.models.cuda import kernels as cuda
-from hrm_cli.models.sizes import swiglu_width
 
 _Kind = tuple[str, int | None, torch.dtype, int]
 """Device type and index, dtype, head size."""

@@ -18,14 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.arch import NOVA_POSITIONS, ArchConfig, encoder_width
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.core import CoreOutput, InnerCarry
 from hrm_cli.models.layers import attend
 from hrm_cli.models.losses import TOKEN_LOSSES, compare
 from hrm_cli.models.recomputing import recomputed
 from hrm_cli.models.rng import forked_rng
-from hrm_cli.models.sizes import NOVA_POSITIONS, encoder_width
 
 HALT_THRESHOLD = 0.9
 FEWEST_CYCLES = 2

@@ -10,11 +10,12 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hrm_cli.config.arch import check_mixer, is_structured
+from hrm_cli.config.arch import check_mixer, is_structured, mixer_entry, swiglu_width
 from hrm_cli.puzzles.domain import domain_of
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from hrm_cli.config.arch import ArchConfig
     from hrm_cli.models.act import ACTModel
@@ -65,7 +66,6 @@ def build_model(
     import torch
 
     from hrm_cli.models.act import ACTModel
-    from hrm_cli.models.choices import choose_kernels
     from hrm_cli.models.device import resolve_dtype
     from hrm_cli.models.layers import NoInitWeights, choose_attention
 
@@ -86,3 +86,21 @@ def build_model(
         if initialize:
             core.initialize(generator)
     return ACTModel(core).to(device)
+
+
+def choose_kernels(core: nn.Module, device: torch.device) -> str:
+    """Chooses the fused kernels that the blocks of a core use on `device`; returns their names as text."""
+    from hrm_cli.models.recurrent import RecurrentCore
+
+    if not isinstance(core, RecurrentCore):
+        return "torch's own"
+    if device.type == "cpu":
+        from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice
+
+        return cpu_kernels_choice(core.dtype)
+    from hrm_cli.models.cuda.kernels import choose_cuda_kernels
+
+    arch = core.arch
+    multiple = mixer_entry(str(arch.mixer)).width_multiple
+    gate_up = 2 * swiglu_width(arch.hidden_size, arch.expansion, multiple)
+    return choose_cuda_kernels(device, core.dtype, core.positions, arch.hidden_size, arch.num_heads, gate_up)

@@ -1,27 +1,16 @@
-"""The numba decorator of the puzzle kernels, and the kernel that every domain uses: symmetries applied in one pass.
+"""Compiled functions that every domain uses: symmetries applied in one pass, and random numbers.
+
+The random number generator is SplitMix64. Every puzzle has its own generator state, so it depends only on its own seed.
 
 Letters in shapes: n puzzles, S tokens of a puzzle, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
-
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.numba_cache import keep_on_disk
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compiles `function` with numba in nopython mode. The kernel releases the GIL while it runs."""
-    import numba
-
-    return keep_on_disk(numba.njit(nogil=True)(function))
+from hrm_cli.numba_cache import compiled
 
 
 @compiled
@@ -48,3 +37,28 @@ def apply_both(
             moved_inputs[i, s] = tokens[i, one]
             moved_labels[i, s] = tokens[i, other]
     return 0
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND = np.uint64(0x94D049BB133111EB)
+_S30, _S27, _S31, _S32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32)
+
+
+@compiled
+def draw(state: NDArray[np.uint64], below: int) -> int:
+    """A random integer in [0, below). Advances the state `[1]` of a SplitMix64 generator."""
+    state[0] += _GOLDEN
+    z = state[0]
+    z = (z ^ (z >> _S30)) * _FIRST
+    z = (z ^ (z >> _S27)) * _SECOND
+    z ^= z >> _S31
+    return int(np.int64(((z >> _S32) * np.uint64(below)) >> _S32))
+
+
+@compiled
+def shuffle(order: NDArray[np.int16], count: int, state: NDArray[np.uint64]) -> None:
+    """Shuffles the first `count` entries in place."""
+    for i in range(count - 1, 0, -1):
+        j = draw(state, i + 1)
+        order[i], order[j] = order[j], order[i]

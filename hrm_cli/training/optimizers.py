@@ -17,9 +17,8 @@ from torch import Tensor
 
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.models.cpu.kernels.availability import fused_kernels_unavailable
-from hrm_cli.models.cpu.kernels.launch import Kernel
+from hrm_cli.models.cpu.kernels.launch import NUMBERS_PER_ROW, Kernel
 from hrm_cli.models.layers import PuzzleEmbedding
-from hrm_cli.models.sizes import NUMBERS_PER_ROW
 
 SHAPES: dict[str, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,

@@ -22,9 +22,8 @@ import torch
 from torch import Tensor
 
 from hrm_cli.models.act import ACTModel
-from hrm_cli.models.cpu.kernels.launch import FORMATS, Kernel
+from hrm_cli.models.cpu.kernels.launch import FORMATS, NUMBERS_PER_ROW, Kernel
 from hrm_cli.models.recurrent import RecurrentCore
-from hrm_cli.models.sizes import NUMBERS_PER_ROW
 
 Result = TypeVar("Result")
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hrm_cli.accounting.components import COMPONENTS, Part, components, trainable_in_closed_form
+from hrm_cli.accounting.components import COMPONENTS, components, trainable_in_closed_form
 from hrm_cli.accounting.counting import GroupCount, count_exactly, count_stored
+from hrm_cli.accounting.kinds import Part
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.presets import load_preset
 from hrm_cli.models.registry import CORES, build_model

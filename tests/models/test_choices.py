@@ -7,7 +7,7 @@ import torch
 
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.train import TrainConfig
-from hrm_cli.models import attention
+from hrm_cli.models import layers
 from hrm_cli.models.choices import choices, choices_line
 from hrm_cli.models.compiling import compile_updates
 from hrm_cli.models.registry import build_model
@@ -31,11 +31,11 @@ def test_a_model_reports_its_attention_blocks_and_compilation(arch: ArchConfig, 
 
 
 def test_attention_is_chosen_once_for_a_kind_of_tensors(monkeypatch) -> None:
-    monkeypatch.setattr(attention, "_CHOSEN", {})
+    monkeypatch.setattr(layers, "_CHOSEN", {})
     asked: list[int] = []
-    monkeypatch.setattr(attention, "_choose", lambda kind, device: asked.append(kind[3]) or "torch SDPA")
+    monkeypatch.setattr(layers, "_choose", lambda kind, device: asked.append(kind[3]) or "torch SDPA")
     for head_size in (16, 16, 32, 16):
-        attention.choose_attention(torch.device("cpu"), torch.float32, head_size)
+        layers.choose_attention(torch.device("cpu"), torch.float32, head_size)
     assert asked == [16, 32]
 
 

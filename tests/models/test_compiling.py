@@ -10,7 +10,7 @@ import torch
 
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.errors import ConfigError
-from hrm_cli.models import attention
+from hrm_cli.models import layers
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.compiling import Compiled, compile_inference, compile_updates, out_of_memory
 from hrm_cli.models.losses import act_loss
@@ -127,11 +127,11 @@ def test_flash_attention_is_chosen_before_tracing_and_not_imported_in_it(monkeyp
         )
         return out.transpose(1, 2)
 
-    monkeypatch.setitem(attention._FLASH, ("cpu", None, torch.bfloat16, 16), flash)
+    monkeypatch.setitem(layers._FLASH, ("cpu", None, torch.bfloat16, 16), flash)
     plain, model = small("hrm", "bfloat16"), as_on_cuda(small("hrm", "bfloat16"))
     found = trained(model)
     assert calls, "flash-attn took no part"
-    monkeypatch.delitem(attention._FLASH, ("cpu", None, torch.bfloat16, 16))
+    monkeypatch.delitem(layers._FLASH, ("cpu", None, torch.bfloat16, 16))
     assert_alike(found, trained(plain), 5e-2)
 
 
@@ -143,11 +143,11 @@ def test_flash_attention_that_cannot_run_is_found_out_with_its_reason() -> None:
         return q * float("nan")
 
     where = (torch.device("cpu"), torch.bfloat16, 320)
-    assert attention.flash_failure(too_wide, *where) == (
+    assert layers.flash_failure(too_wide, *where) == (
         "FlashAttention forward only supports head dimension at most 256"
     )
-    assert attention.flash_failure(broken, *where) == "it gives numbers that are not finite"
-    assert attention.flash_failure(lambda q, k, v, **_: q * 1, *where) is None
+    assert layers.flash_failure(broken, *where) == "it gives numbers that are not finite"
+    assert layers.flash_failure(lambda q, k, v, **_: q * 1, *where) is None
 
 
 @pytest.mark.slow

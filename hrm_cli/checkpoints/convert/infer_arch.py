@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hrm_cli.models.sizes import swiglu_width
+from hrm_cli.config.arch import swiglu_width
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -1,4 +1,4 @@
-"""Fits tables to a terminal: columns wrap at words, move below their row, or are dropped in a given order.
+"""Fits tables and paragraphs to a terminal: columns wrap at words, move below their row, or are dropped in order.
 
 Names and numbers are never cut. If a table does not fit otherwise, each row is printed as a separate block.
 """
@@ -17,6 +17,8 @@ _READABLE = 30
 """Smallest width of a column for running text."""
 _FOLDED = 16
 """Smallest width of a wrapped column, if its text is that long."""
+_LONGEST_LINE = 100
+"""Largest width of a line of a paragraph, for readability."""
 
 
 @dataclass(frozen=True)
@@ -152,3 +154,18 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     """Lines of at most `width` characters, each starting with `indent`; words are never cut."""
     lines = textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False)
     return [indent + line for line in lines]
+
+
+def fitting_lines(text: str, width: int, indent: int = 0, *, hanging: int = 0) -> list[str]:
+    """The text in lines of at most `width` characters, broken between words only."""
+    return textwrap.wrap(
+        text, min(max(width, 40), _LONGEST_LINE),
+        initial_indent=" " * indent, subsequent_indent=" " * (indent + hanging),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def right_aligned(cells: list[str]) -> list[str]:
+    """The cells of a column, including its heading, padded on the left to the same width."""
+    width = max(map(len, cells))
+    return [cell.rjust(width) for cell in cells]

@@ -1,15 +1,12 @@
-"""Text between tables: paragraphs that fit the terminal, gaps."""
+"""Prints the text between tables: paragraphs that fit the terminal, gaps."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-import textwrap
 
 from hrm_cli.cli import console
-
-_LONGEST_LINE = 100
-"""Largest line width in characters, for readability."""
+from hrm_cli.cli.render.layout import fitting_lines
 
 
 def terminal_width() -> int | None:
@@ -36,21 +33,6 @@ def message_lines(text: str) -> list[str]:
     return fitting_lines(text, console.console(sys.stderr).width)
 
 
-def fitting_lines(text: str, width: int, indent: int = 0, *, hanging: int = 0) -> list[str]:
-    """The text in lines of at most `width` characters, broken between words only."""
-    return textwrap.wrap(
-        text, min(max(width, 40), _LONGEST_LINE),
-        initial_indent=" " * indent, subsequent_indent=" " * (indent + hanging),
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
-
-
 def print_gap() -> None:
     """An empty line between tables."""
     console.print_line()
-
-
-def right_aligned(cells: list[str]) -> list[str]:
-    """The cells of a column, including its heading, padded on the left to the same width."""
-    width = max(map(len, cells))
-    return [cell.rjust(width) for cell in cells]

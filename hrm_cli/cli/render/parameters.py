@@ -11,7 +11,8 @@ from hrm_cli.accounting.ledger import Entry
 from hrm_cli.accounting.memory import BYTES
 from hrm_cli.accounting.report import Report, trainable_by_kind
 from hrm_cli.cli import console
-from hrm_cli.cli.render.paragraphs import print_gap, print_paragraph, right_aligned, terminal_width
+from hrm_cli.cli.render.layout import right_aligned
+from hrm_cli.cli.render.paragraphs import print_gap, print_paragraph, terminal_width
 from hrm_cli.printable import amount, counted
 
 _EXPLAINED_ERROR = 0.01

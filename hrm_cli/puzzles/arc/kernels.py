@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.puzzles.compiled import compiled
+from hrm_cli.numba_cache import compiled
 
 SIDE = 30
 """Rows and columns of the field."""

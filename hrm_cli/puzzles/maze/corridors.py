@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.puzzles.compiled import compiled
+from hrm_cli.numba_cache import compiled
+from hrm_cli.puzzles.compiled import draw, shuffle
 from hrm_cli.puzzles.maze.paths import FREE, NOWHERE, WALL, Search, explore, neighbors, search_space
-from hrm_cli.puzzles.random_numbers import draw, shuffle
 
 
 class Buffers(NamedTuple):

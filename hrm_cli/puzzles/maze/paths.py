@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.puzzles.compiled import compiled
+from hrm_cli.numba_cache import compiled
 
 WALL, FREE, START, GOAL, MARK = range(5)
 """Values of a cell. A mark is a free cell on the path of an answer."""

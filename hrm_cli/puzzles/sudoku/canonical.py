@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.puzzles.compiled import compiled
+from hrm_cli.numba_cache import compiled
 from hrm_cli.puzzles.sudoku.layout import layout
 from hrm_cli.puzzles.sudoku.symmetry import arrangements, can_transpose
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from hrm_cli.puzzles.compiled import compiled
+from hrm_cli.numba_cache import compiled
 from hrm_cli.puzzles.sudoku.layout import layout
 
 UNLIMITED = 1 << 62

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hrm_cli.puzzles.compiled import compiled
-from hrm_cli.puzzles.random_numbers import draw, shuffle
+from hrm_cli.numba_cache import compiled
+from hrm_cli.puzzles.compiled import draw, shuffle
 from hrm_cli.puzzles.sudoku.generator_kernels import Buffers, difficulty_of, reduce
 from hrm_cli.puzzles.sudoku.solver import UNLIMITED, explore, set_givens
 

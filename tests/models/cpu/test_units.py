@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from hrm_cli.models.cpu.blocks import mix_and_norm, units_weights
 from hrm_cli.models.cpu.kernels import launch
-from hrm_cli.models.cpu.units import mix_and_norm, units_weights
 from hrm_cli.models.layers import Linear, rms_norm
 from hrm_cli.models.mixers.units import RelationTables, Units, mix_units, relation_tables
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain

@@ -23,8 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hrm_cli.models.sizes import NUMBERS_PER_ROW
 from hrm_cli.numba_cache import with_cache
+
+NUMBERS_PER_ROW = 4096
+"""Chunk size of CPU kernels for tensors without rows: this many float32 from a few tensors fit in the L1 cache."""
 
 _LEAST_BYTES, _LEAST_BYTES_OF_A_POOL = 1 << 15, 1 << 19
 """Minimum bytes read and written to use several threads, for torch's threads and for a Python pool. A smaller kernel

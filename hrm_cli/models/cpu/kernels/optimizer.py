@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hrm_cli.models.cpu.kernels.launch import NUMBERS_PER_ROW as ROW
 from hrm_cli.models.cpu.kernels.numbers import (
     arguments,
     atan2_right,
@@ -15,7 +16,6 @@ from hrm_cli.models.cpu.kernels.numbers import (
     stored,
     to_fp32,
 )
-from hrm_cli.models.sizes import NUMBERS_PER_ROW as ROW
 
 
 def adam_atan2(data: Any) -> None:

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 import hrm_cli.models.cpu.kernels
-from hrm_cli.models.cpu.kernels.launch import SIGNATURES, Kernel
-from hrm_cli.models.sizes import NUMBERS_PER_ROW
+from hrm_cli.models.cpu.kernels.launch import NUMBERS_PER_ROW, SIGNATURES, Kernel
 
 NUMBERS: dict[str, tuple[int, tuple[int, ...], tuple[float, ...]]] = {
     "blocks.add_and_norm": (6, (16,), (1e-5,)),
