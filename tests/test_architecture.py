@@ -24,6 +24,7 @@ FLOORS = (
     "training",
     "evaluation",
     "inspection",
+    "analysis",
     "runs",
     "solving",
     "views",

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("hrm_cli.cli.train:train", "Train a model."),
     "eval": ("hrm_cli.cli.eval:evaluate", "Evaluate a checkpoint on a dataset."),
     "runs": ("hrm_cli.cli.runs:runs", "List training runs, plot and compare their curves."),
+    "report": ("hrm_cli.cli.studying.report:report", "Write a page about a run or a checkpoint."),
     "models": ("hrm_cli.cli.models:app", "List the models that come with the package."),
     "solve": ("hrm_cli.cli.solve:solve", "Solve puzzles from a file and verify every answer."),
     "convert": ("hrm_cli.cli.convert:convert", "Convert checkpoints of the reference implementations."),

@@ -129,8 +129,13 @@ class Processes:
             raise ConfigError(f"--backend {self.backend}: only for several processes (--nproc-per-node)")
 
 
-def train_on_processes(processes: Processes, request: TrainRequest, *, json: bool, quiet: bool) -> int:
-    """Trains on several processes and returns the exit status. Only host 0 prepares the run; the others follow it."""
+def train_on_processes(
+    processes: Processes, request: TrainRequest, *, json: bool, quiet: bool, report: bool = False
+) -> int:
+    """Trains on several processes and returns the exit status. Only host 0 prepares the run; the others follow it.
+
+    `report`: host 0 then writes the run's report.
+    """
     from hrm_cli.checkpoints.pointers import read_pointer
     from hrm_cli.cli import console
     from hrm_cli.distributed.launcher import Job, launch
@@ -169,7 +174,15 @@ def train_on_processes(processes: Processes, request: TrainRequest, *, json: boo
             "json": json,
             "quiet": quiet,
         }
-        return launched(run)
+        status = launched(run)
+    if report and status == 0:
+        from hrm_cli.cli.studying.after_training import report_run
+
+        reporter = console.ConsoleReporter(quiet=quiet)
+        page = report_run(prepared.folder, reporter)
+        if page is not None:
+            reporter.note(f"Report: {page}")
+    return status
 
 
 def evaluate_on_processes(

@@ -81,6 +81,13 @@ def train(
             "20 steps; keep no files.",
         ),
     ] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Write report.html into the run's folder at the end (see hrm report).",
+        ),
+    ] = True,
     force: Annotated[
         bool,
         typer.Option("--force", help="Train even if the plan does not fit this machine's memory or disk."),
@@ -127,19 +134,26 @@ def train(
     if dry_run:
         _show_plan(request, processes, json=json, quiet=quiet)
     elif processes.are_launched:
-        raise typer.Exit(train_on_processes(processes, request, json=json, quiet=quiet))
+        raise typer.Exit(train_on_processes(processes, request, json=json, quiet=quiet, report=report))
     else:
         from hrm_cli.cli.console import ConsoleReporter
         from hrm_cli.cli.devices import device_of_command
         from hrm_cli.cli.render.figures import show_outcome
+        from hrm_cli.cli.studying.after_training import report_run
         from hrm_cli.runs.execution import train_run
 
-        outcome = train_run(request, ConsoleReporter(quiet=quiet), find_device=device_of_command)
-        show_outcome(outcome, json=json)
+        reporter = ConsoleReporter(quiet=quiet)
+        outcome = train_run(request, reporter, find_device=device_of_command)
+        page = report_run(outcome.folder, reporter, interrupted=_is_interrupted(outcome)) if report else None
+        show_outcome(outcome, json=json, page=page)
         if source is not None and not json and outcome.result.signal_number is None:
             _show_own(outcome)
         if outcome.result.signal_number is not None:
             raise typer.Exit(128 + outcome.result.signal_number)
+
+
+def _is_interrupted(outcome: RunOutcome) -> bool:
+    return outcome.result.reason == "interrupted"
 
 
 def _show_own(outcome: RunOutcome) -> None:

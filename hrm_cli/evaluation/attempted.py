@@ -142,16 +142,26 @@ def evaluate_with_effort(
     among: NDArray[np.int64] | None = None,
     progress: Callable[[int], None] | None = None,
     trying: Progress | None = None,
+    on_answers: Callable[[Answers], None] | None = None,
+    with_opinions: bool = False,
 ) -> tuple[Evaluation, AttemptedEvaluation]:
     """One pass over the split as in `evaluate`, then the stages of `effort` on puzzles whose answer breaks a rule.
 
-    `progress` receives the progress of the pass, `trying` that of the stages; `depths` and `among` as in `evaluate`.
+    `progress` receives the progress of the pass, `trying` that of the stages; `depths`, `among`, `on_answers` (of the
+    pass) and `with_opinions` as in `evaluate`.
     Raises DatasetError or ConfigError if the dataset does not fit the model, or has no rules.
     """
     unsolved = _Unsolved(dataset_domain(dataset))
+
+    def finished(answers: Answers) -> None:
+        unsolved.add(answers)
+        if on_answers is not None:
+            on_answers(answers)
+
     one_pass = evaluate(
-        model, dataset, config, progress=progress, on_answers=unsolved.add, depths=depths, among=among
-    )
+        model, dataset, config, progress=progress, on_answers=finished, depths=depths, among=among,
+        with_opinions=with_opinions,
+    )  # fmt: skip
     started = time.perf_counter()
     names = [part.name for part in dataset.sets]
     gained = np.zeros(len(names), np.int64)

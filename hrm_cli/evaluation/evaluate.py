@@ -132,6 +132,10 @@ class Answers:
     confidence: NDArray[np.float32] | None = None
     """As in `hrm_cli.models.inference.Opinions`, if requested, `[b]`; `residual` likewise."""
     residual: NDArray[np.float32] | None = None
+    cells: NDArray[np.float32] | None = None
+    """Probability of each predicted token, `[b, S]`, if opinions are requested."""
+    steps: NDArray[np.int64] | None = None
+    """ACT steps that each row took, `[b]`."""
 
 
 @dataclass(frozen=True)
@@ -319,6 +323,8 @@ def _answers(done: Finished, numbers: NDArray[np.int64]) -> Answers:
         numbers,
         None if done.opinions is None else done.opinions.confidence.cpu().numpy(),
         None if done.opinions is None else done.opinions.residual.float().cpu().numpy(),
+        None if done.opinions is None else done.opinions.cells.cpu().numpy(),
+        done.steps.cpu().numpy(),
     )
 
 

@@ -57,12 +57,14 @@ class Opinions:
     """Mean log-probability of the tokens of each answer, `[b]`; 0 at best."""
     residual: Tensor
     """How much the last step changed the slow state: ‖after − before‖ ÷ ‖after‖, `[b]`."""
+    cells: Tensor
+    """Probability of each predicted token, `[b, S]`."""
 
     @classmethod
     def of(cls, logits: Tensor, before: InnerCarry, after: InnerCarry, rows: Tensor) -> Opinions:
         """Those of `rows` (indices) of a step's logits `[B, S, V]` and states."""
-        confidence = logits[rows].float().log_softmax(-1).amax(-1).mean(-1)
-        return cls(confidence, relative_change(before.z_H[rows], after.z_H[rows]))
+        best = logits[rows].float().log_softmax(-1).amax(-1)
+        return cls(best.mean(-1), relative_change(before.z_H[rows], after.z_H[rows]), best.exp())
 
 
 @dataclass

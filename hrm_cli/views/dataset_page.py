@@ -22,13 +22,13 @@ from hrm_cli.puzzles.arc.domain import PALETTE
 from hrm_cli.puzzles.grids.domain import GridsDomain
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.puzzles.sudoku.layout import SYMBOLS as DIGITS
+from hrm_cli.views.plots import PLOT_STYLE, histogram
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 MOST_CELLS = 1_000_000
 """Cells of all drawn grids: they bound the size of the page."""
-_MOST_BARS = 40
 _MOST_SYMBOLS = 16
-_WIDTH, _HEIGHT, _BOTTOM, _TOP = 320, 120, 18, 14
+_WIDTH = 320
 
 
 def check_page(path: Path, *, force: bool) -> None:
@@ -68,6 +68,7 @@ def page(inspection: Inspection) -> tuple[str, str]:
     encoded = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     parts = {
         "{{title}}": escape(printable(f"{facts['source']}: {facts['description']}")),
+        "{{plots}}": PLOT_STYLE,
         "{{summary}}": "\n".join(_summary(facts)),
         "{{data}}": printable(encoded),
     }
@@ -216,7 +217,7 @@ def _charts(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             (f"Branches of the exact solver, {checked.get('puzzles')} of {name}", checked.get("difficulty")),
         ):
             if found is not None:
-                charts.append(_histogram(title, found))
+                charts.append(histogram(title, found))
         for what in ("input", "output"):
             sizes = [size for size in split[f"{what}_sizes"] if size["rows"]]
             if len(sizes) > 1:
@@ -225,35 +226,6 @@ def _charts(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         yield '<section class="card"><h2>Distributions</h2><div class="charts">'
         yield from charts
         yield "</div></section>"
-
-
-def _histogram(title: str, found: Mapping[str, Any]) -> str:
-    """A bar chart of a distribution, in at most `_MOST_BARS` bins of equal width."""
-    low, high = found["min"], found["max"]
-    width = -(-(high - low + 1) // _MOST_BARS)
-    bins = [0] * -(-(high - low + 1) // width)
-    for value, count in found["counts"]:
-        bins[(value - low) // width] += count
-    most, step = max(bins), _WIDTH / len(bins)
-    bars = []
-    for number, count in enumerate(bins):
-        height = count / most * (_HEIGHT - _BOTTOM - _TOP)
-        first = low + number * width
-        label = f"{first}" if width == 1 else f"{first} to {first + width - 1}"
-        bars.append(
-            f'<rect class="bar" x="{number * step + step * 0.08:.2f}" y="{_HEIGHT - _BOTTOM - height:.2f}" '
-            f'width="{min(step * 0.84, 40):.2f}" height="{height:.2f}"><title>{label}: {count:,}</title></rect>'
-        )
-    text = f"{low:,} to {high:,}, median {found['median']:,}, mean {found['mean']:.1f}"
-    # With one value there is one label.
-    end = f'<text x="{_WIDTH}" y="{_HEIGHT - 4}" text-anchor="end">{high:,}</text>' if high > low else ""
-    return (
-        f'<div class="chart"><h3>{_text(title)}</h3>'
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{_text(title)}: {text}">{"".join(bars)}'
-        f'<path class="axis" d="M0 {_HEIGHT - _BOTTOM}.5h{_WIDTH}"/>'
-        f'<text x="0" y="10">{most:,}</text><text x="0" y="{_HEIGHT - 4}">{low:,}</text>{end}</svg>'
-        f'<p class="dim">{text}</p></div>'
-    )
 
 
 def _size_chart(title: str, sizes: Sequence[Mapping[str, Any]]) -> str:

@@ -12,6 +12,7 @@ from hrm_cli.printable import amount, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from hrm_cli.evaluation.baselines import Baseline
     from hrm_cli.evaluation.results import BaselineMeasurement, Measurement
@@ -224,15 +225,15 @@ def _selected_rows(selected: SelectedEvaluation) -> list[tuple[str, str, str]]:
     ]
 
 
-def show_outcome(outcome: RunOutcome, *, json: bool) -> None:
-    """Prints how a run ended."""
+def show_outcome(outcome: RunOutcome, *, json: bool, page: Path | None = None) -> None:
+    """Prints how a run ended, and where its report is."""
     if json:
-        console.print_json(outcome.document())
+        console.print_json({**outcome.document(), "report": None if page is None else str(page)})
     else:
-        _render_outcome(outcome)
+        _render_outcome(outcome, page)
 
 
-def _render_outcome(outcome: RunOutcome) -> None:
+def _render_outcome(outcome: RunOutcome, page: Path | None) -> None:
     result = outcome.result
     reasons = {
         "finished": "Finished",
@@ -250,5 +251,7 @@ def _render_outcome(outcome: RunOutcome) -> None:
     if outcome.drift is not None:
         print_paragraph(outcome.drift.describe())
     console.print_line(f"Checkpoint: {result.checkpoint}")
+    if page is not None:
+        console.print_line(f"Report: {page}")
     if result.reason == "interrupted":
         console.print_line(f"Continue with: hrm train --resume {outcome.folder}")

@@ -1,0 +1,1 @@
+"""`hrm report` and `hrm analyze`: what a model's scores rest on."""

@@ -1,0 +1,1 @@
+"""The page of `hrm report`, and the page of `hrm analyze`."""
