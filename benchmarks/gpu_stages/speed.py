@@ -45,7 +45,7 @@ class Row:
     mode: str
     """`train.compile`."""
     overrides: tuple[str, ...] = ()
-    """Settings of the preset; those that begin with `HRM_` are environment variables."""
+    """Settings of the preset."""
     batch: int | None = None
     """Batch size of an evaluation."""
 
@@ -110,7 +110,6 @@ class Wanted:
             *training(_TRM, "trm-sudoku", fast),
             evaluation(1024, fast),
             *training(_HRM, "sudoku-extreme", "off"),
-            *training(f"{_HRM}, Triton kernels", "sudoku-extreme", f"off {fast}", "HRM_CUDA_KERNELS=on"),
             *training("tiny, Sudoku, batch 128", "tiny", "cudagraphs on off"),
             *training("TRM (units) 0.2M, Sudoku, batch 768", "trm-sudoku", f"{fast} off", *_UNITS),
             *training(*bundled, "cudagraphs on off", "train.depth_schedule=3x4@0"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import statistics
 import sys
 import time
@@ -27,9 +26,6 @@ from hrm_cli.runs.configuration import domain_of
 
 _SECONDS, _FEWEST, _MOST = 4.0, 4, 200
 """The duration of a timing in seconds, and the limits for its number of steps."""
-
-_SET: set[str] = set()
-"""Environment variables of the row that is being measured."""
 
 
 def tell(**document: Any) -> None:
@@ -154,14 +150,7 @@ def device_rates(device: torch.device, small: bool) -> dict[str, Any]:
 
 def workload(row: Row, device: torch.device) -> Workload:
     """The same step as in `hrm train` and `hrm eval`, on random tokens."""
-    variables = dict(word.split("=", 1) for word in row.overrides if word.startswith("HRM_"))
-    for name in _SET:
-        os.environ.pop(name, None)
-    _SET.clear()
-    _SET.update(variables)
-    os.environ.update(variables)
-    settings = [word for word in row.overrides if not word.startswith("HRM_")]
-    preset = load_preset(row.preset, [*settings, f"train.compile={row.mode}"])
+    preset = load_preset(row.preset, [*row.overrides, f"train.compile={row.mode}"])
     domain = domain_of(preset.data)
     if row.kind == "evaluation":
         return evaluation(row.what, preset, domain, row.batch, device)

@@ -88,8 +88,7 @@ def _train(results: Results, recipe: Recipe, device: str, seconds: float, work: 
     folder = work / recipe.name
     folder.parent.mkdir(parents=True, exist_ok=True)
     minutes = max((seconds - _MARGIN) / 60, seconds / 120)
-    variables = dict(word.split("=", 1) for word in recipe.overrides if word.startswith("HRM_"))
-    overrides = [word for word in recipe.overrides if word != MEASURED and not word.startswith("HRM_")]
+    overrides = [word for word in recipe.overrides if word != MEASURED]
     if MEASURED in recipe.overrides:
         steps = measured_steps(results, recipe.name, 60 * minutes)
         if steps is None:
@@ -107,7 +106,7 @@ def _train(results: Results, recipe: Recipe, device: str, seconds: float, work: 
                      f"train.max_minutes={minutes:.3f}", *overrides]  # fmt: skip
     started = time.monotonic()
     deadline = Deadline(max(seconds - _LAST_WORDS, 0.8 * seconds))
-    process = Process(["-m", "hrm_cli", "train", "--json", *arguments], log, variables)
+    process = Process(["-m", "hrm_cli", "train", "--json", *arguments], log)
     printed: list[str] = []
     while process.is_running and deadline.left > 0:
         try:

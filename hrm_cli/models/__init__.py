@@ -1,1 +1,1 @@
-"""Layers, mixers, cores, ACT, losses, inference; cpu/ and cuda/ for fused kernels."""
+"""Layers, mixers, cores, ACT, losses, inference; cpu/ for fused kernels."""

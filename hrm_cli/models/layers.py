@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from hrm_cli.config.arch import swiglu_width
-from hrm_cli.models.cuda import kernels as cuda
 
 _Kind = tuple[str, int | None, torch.dtype, int]
 """Device type and index, dtype, head size."""
@@ -230,8 +229,6 @@ def self_attention(x: Tensor, weights: AttentionWeights, num_heads: int, rotary:
     """Multi-head attention over all positions of `[B, S, H]`."""
     batch, positions, _ = x.shape
     qkv = F.linear(x, weights.qkv)
-    if cuda.takes_attention(qkv, num_heads):
-        return F.linear(cuda.attention(qkv, *(rotary or (None, None)), num_heads), weights.out)
     q, k, v = qkv.view(batch, positions, 3, num_heads, -1).unbind(2)
     if rotary is not None:
         q, k = rotate(q, rotary), rotate(k, rotary)
@@ -240,8 +237,6 @@ def self_attention(x: Tensor, weights: AttentionWeights, num_heads: int, rotary:
 
 def swiglu(x: Tensor, weights: SwiGLUWeights) -> Tensor:
     """down(silu(gate) · up) over the last axis."""
-    if cuda.takes_gated(x, weights.gate_up):
-        return F.linear(cuda.gated(x, weights.gate_up), weights.down)
     gate, up = F.linear(x, weights.gate_up).chunk(2, dim=-1)
     return F.linear(F.silu(gate) * up, weights.down)
 

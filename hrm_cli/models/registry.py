@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hrm_cli.config.arch import check_mixer, is_structured, mixer_entry, swiglu_width
+from hrm_cli.config.arch import check_mixer, is_structured
 from hrm_cli.puzzles.domain import domain_of
 
 if TYPE_CHECKING:
@@ -94,13 +94,8 @@ def choose_kernels(core: nn.Module, device: torch.device) -> str:
 
     if not isinstance(core, RecurrentCore):
         return "torch's own"
-    if device.type == "cpu":
-        from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice
+    if device.type != "cpu":
+        return "portable"
+    from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice
 
-        return cpu_kernels_choice(core.dtype)
-    from hrm_cli.models.cuda.kernels import choose_cuda_kernels
-
-    arch = core.arch
-    multiple = mixer_entry(str(arch.mixer)).width_multiple
-    gate_up = 2 * swiglu_width(arch.hidden_size, arch.expansion, multiple)
-    return choose_cuda_kernels(device, core.dtype, core.positions, arch.hidden_size, arch.num_heads, gate_up)
+    return cpu_kernels_choice(core.dtype)
