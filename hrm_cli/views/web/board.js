@@ -20,16 +20,22 @@ const hrmBoard = (() => {
   const U = 20; // units of a cell's side
   const LARGEST_DESCRIBED = 1024; // cells of a grid whose rows are also given as text to screen readers
 
+  /* A page whose content security policy forbids style attributes still allows scripts to set styles. */
+  function setAttribute(made, key, value) {
+    if (key === "style") made.style.cssText = value;
+    else made.setAttribute(key, value);
+  }
+
   function node(name, attributes = {}, text) {
     const made = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    for (const [key, value] of Object.entries(attributes)) setAttribute(made, key, value);
     if (text !== undefined) made.textContent = text;
     return made;
   }
 
   function element(name, attributes = {}, ...content) {
     const made = document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    for (const [key, value] of Object.entries(attributes)) setAttribute(made, key, value);
     made.append(...content);
     return made;
   }
@@ -158,7 +164,7 @@ const hrmBoard = (() => {
     const size = long > 1 ? Math.max(0.28 * U, Math.min(0.6 * U, (1.5 * U) / Math.min(long, 7))) : 0.64 * U;
     const made = node("text", { class: style, x: x + U / 2, y: y + U / 2 + 0.355 * size, "font-size": size.toFixed(2) }, shown);
     if (board.kind === "colors") {
-      made.setAttribute("style", `fill:${isDark(board.palette[symbol]) ? "#fff" : "#000"}`);
+      setAttribute(made, "style", `fill:${isDark(board.palette[symbol]) ? "#fff" : "#000"}`);
     }
     if (shown !== symbol) made.append(node("title", {}, symbol));
     return made;
