@@ -29,6 +29,7 @@ FLOORS = (
     "solving",
     "views",
     "benchmarking",
+    "playing",
     "cli",
 )
 ENTRANCE = "hrm_cli.__main__"

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("hrm_cli.cli.studying.report:report", "Write a page about a run or a checkpoint."),
     "models": ("hrm_cli.cli.models:app", "List the models that come with the package."),
     "solve": ("hrm_cli.cli.solve:solve", "Solve puzzles from a file and verify every answer."),
+    "play": ("hrm_cli.cli.play:play", "Play with models on a local page: puzzles, steps, hints."),
     "convert": ("hrm_cli.cli.convert:convert", "Convert checkpoints of the reference implementations."),
     "push": ("hrm_cli.cli.push:push", "Upload a trained model to the Hugging Face hub."),
     "bench": ("hrm_cli.cli.bench:bench", "Measure how fast this machine trains and solves."),

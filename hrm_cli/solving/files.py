@@ -64,9 +64,8 @@ def open_text(text: str, reader: TextReader | None = None) -> OpenedPuzzles:
     path = Path(text)
     if _exists(text):
         return open_puzzles(path, reader)
-    stream = _typed(text, reader)
     try:
-        opened = open_puzzles(stream, reader)
+        opened = open_typed(text, reader)
         first_puzzle(opened.first)
     except PuzzleError as error:
         if is_one_line and (path.suffix[1:].isalpha() or "/" in text):
@@ -77,7 +76,12 @@ def open_text(text: str, reader: TextReader | None = None) -> OpenedPuzzles:
     return opened
 
 
-def _typed(text: str, reader: TextReader | None) -> IO[bytes]:
+def open_typed(text: str, reader: TextReader | None = None, name: str = "the given text") -> OpenedPuzzles:
+    """The puzzles of a text, which is never taken for the name of a file. Raises PuzzleError if it holds none."""
+    return open_puzzles(_typed(text, reader, name), reader)
+
+
+def _typed(text: str, reader: TextReader | None, name: str = "the given text") -> IO[bytes]:
     """A puzzle typed on the command line, as a file. `/` between rows of one length ends a row.
 
     The reader of a plugin gets the text as it is.
@@ -87,7 +91,7 @@ def _typed(text: str, reader: TextReader | None) -> IO[bytes]:
     if reader is None and len(rows) >= 4 and len({len(row) for row in rows}) == 1 and rows[0]:
         text = "\n".join(rows)
     stream = io.BytesIO(text.encode())
-    stream.name = "the given text"
+    stream.name = name
     return stream
 
 

@@ -1,0 +1,86 @@
+"""`hrm play`: a local page to type puzzles in, watch a model solve them, and ask for hints."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from hrm_cli.cli import console, streams
+from hrm_cli.cli.completion import complete_models
+from hrm_cli.cli.options import ANY_MODEL, DeviceOption, SeedOption
+
+
+def play(
+    checkpoints: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help=f"{ANY_MODEL} Name several to compare them.",
+            show_default="the bundled models",
+            autocompletion=complete_models,
+        ),
+    ] = None,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port on this machine.", show_default="a free one")
+    ] = 0,
+    open_page: Annotated[
+        bool | None,
+        typer.Option(
+            "--open/--no-open",
+            help="Open the page in a browser.",
+            show_default="open, in a terminal of a machine with a display",
+        ),
+    ] = None,
+    solve_seconds: Annotated[
+        float, typer.Option("--solve-seconds", min=1, help="Time limit of a solve, in seconds.")
+    ] = 300,
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+) -> None:
+    """Play with models on a local web page: type or draw a puzzle, watch the reasoning steps, ask for hints.
+
+    The page is served on this machine only, at an address with a secret in it. Ctrl-C ends it (exit status 130).
+
+    On a machine that you reach by SSH, forward the port: ssh -L 8000:127.0.0.1:8000 HOST, then
+    hrm play --port 8000 there, and open the printed address here.
+
+    \b
+    Examples:
+      hrm play
+      hrm play runs/demo
+      hrm play runs/demo bundled:sudoku-4x4
+      hrm play --port 8000 --no-open
+    """
+    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.playing.page import PlayRequest, serve
+
+    opens = _has_display() if open_page is None else open_page
+
+    def started(url: str) -> None:
+        console.print_line(f"hrm play: {url}")
+        streams.flush_out()  # a script reads the address while the command runs
+        console.disable_heartbeat()
+        console.print_message("Ctrl-C ends it.")
+        if opens:
+            import webbrowser
+
+            if not webbrowser.open(url) and open_page:
+                console.print_message("No browser could be opened; open the address above.")
+
+    def failed(error: BaseException) -> None:
+        from hrm_cli.errors import fault
+
+        console.print_error(fault(error))
+
+    request = PlayRequest(tuple(checkpoints or ()), port, solve_seconds, seed or 0)
+    serve(request, lambda: device_of_command(device), started, failed)
+
+
+def _has_display() -> bool:
+    """Whether somebody sits in front of this machine: a terminal, and a screen that a browser could use."""
+    if not sys.stdout.isatty() or "SSH_CONNECTION" in os.environ or "CI" in os.environ:
+        return False
+    return sys.platform in ("win32", "darwin") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
