@@ -103,7 +103,7 @@ class BundledFacts:
 
     trained_on: str
     """The training puzzles and their number, as text."""
-    licence: str = "Apache-2.0"
+    license: str = "Apache-2.0"
     measured: tuple[Measured, ...] = ()
     every_size: bool = False
     """Whether the model is offered for puzzles of every size of its domain, not only for the size it was trained on."""
@@ -111,7 +111,7 @@ class BundledFacts:
     def text(self) -> str:
         """The facts as JSON text for the header."""
         measured = [vars(one) for one in self.measured]
-        facts = {"trained_on": self.trained_on, "licence": self.licence, "measured": measured}
+        facts = {"trained_on": self.trained_on, "license": self.license, "measured": measured}
         return json.dumps({**facts, "every_size": True} if self.every_size else facts)
 
     @classmethod
@@ -124,7 +124,9 @@ class BundledFacts:
         every_size = document.get("every_size", False)
         if not isinstance(every_size, bool):
             raise ValueError(f"every_size: found {every_size!r:.40}; expected true or false")
-        return cls(str(document["trained_on"]), str(document["licence"]), measured, every_size)
+        # Files of earlier versions have the British spelling.
+        license = document["license" if "license" in document else "licence"]
+        return cls(str(document["trained_on"]), str(license), measured, every_size)
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class BundledModel:
             "step": self.step,
             "trained_on": self.facts.trained_on,
             "built_in_knowledge": self.built_in_knowledge,
-            "licence": self.facts.licence,
+            "license": self.facts.license,
             "measured": [vars(one) for one in self.facts.measured],
             "path": str(self.path),
         }

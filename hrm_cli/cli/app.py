@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "params": ("hrm_cli.cli.params:params", "Count a model's parameters, exactly and by formula."),
     "train": ("hrm_cli.cli.train:train", "Train a model."),
     "eval": ("hrm_cli.cli.eval:evaluate", "Evaluate a checkpoint on a dataset."),
-    "runs": ("hrm_cli.cli.runs:runs", "List training runs, plot and compare their curves."),
+    "runs": ("hrm_cli.cli.runs:app", "List training runs, plot and compare their curves."),
     "report": ("hrm_cli.cli.studying.report:report", "Write a page about a run or a checkpoint."),
     "models": ("hrm_cli.cli.models:app", "List the models that come with the package."),
     "solve": ("hrm_cli.cli.solve:solve", "Solve puzzles from a file and verify every answer."),

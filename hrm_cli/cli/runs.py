@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from hrm_cli.cli import console
 from hrm_cli.cli.options import JsonOption, option
+from hrm_cli.cli.render.help import PlainCommand, PlainGroup
 from hrm_cli.cli.render.paragraphs import terminal_width
-from hrm_cli.errors import ConfigError
+from hrm_cli.errors import ConfigError, closest
 from hrm_cli.printable import clock
 from hrm_cli.runs.listing import Order, filtered, ordered
 from hrm_cli.runs.records import Curve, RunRecords, find_runs, read_run
@@ -24,24 +25,65 @@ MOST_COMPARED = 26
 _DATA = {"train": "training", "eval": "evaluations"}
 
 
-def runs(
-    what: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[DIR | show RUN | compare RUN RUN…]",
-            help="Folder that contains runs; or `show` and a run; or `compare` and several runs.",
-            show_default="runs",
-        ),
-    ] = None,
-    png: Annotated[
-        Path | None,
-        typer.Option(
-            "--png", metavar="FILE.png", help="show: also write the curves as a picture.", show_default=False
-        ),
-    ] = None,
-    width: Annotated[
-        int, typer.Option("--width", min=16, max=400, help="show, compare: columns of a chart.")
-    ] = 64,
+_VALUED = ("--sort", "--filter", "--png", "--width")
+"""Options that are followed by a value."""
+
+
+class RunsGroup(PlainGroup):
+    """`hrm runs [DIR]` lists runs; `show` and `compare` are subcommands."""
+
+    default = "list"
+    """The command that is meant where no other is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Puts the subcommand in front, or `list` if none is named."""
+        words = [
+            index
+            for index, word in enumerate(args)
+            if not word.startswith("-") and (index == 0 or args[index - 1] not in _VALUED)
+        ]
+        first = next(iter(words), None)
+        if first is not None and args[first] in ("show", "compare"):
+            args = [args[first], *args[:first], *args[first + 1 :]]
+        elif len(words) > 1:
+            raise ConfigError(
+                f"hrm runs {' '.join(args[index] for index in words)}: expected one folder, or show and a run, or "
+                f"compare and runs{closest(args[words[0]], ['show', 'compare'])}"
+            )
+        elif first is None or args[first] != self.default or Path(self.default).is_dir():
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
+class ListCommand(PlainCommand):
+    """The list of runs. Its help is the page of `hrm runs`, and names the other subcommands."""
+
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        """The usage without the name of this command."""
+        formatter.write_usage("hrm runs", "[OPTIONS] [DIR]")
+        formatter.write_usage("hrm runs", "COMMAND [ARGS]...", " " * len("Usage: "))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The options, then the other subcommands."""
+        super().format_options(ctx, formatter)
+        if ctx.parent is not None:
+            ctx.parent.command.format_commands(ctx.parent, formatter)
+
+
+app = typer.Typer(cls=RunsGroup, add_completion=False, rich_markup_mode=None)
+WidthOption = Annotated[int, typer.Option("--width", min=16, max=400, help="Columns of a chart.")]
+
+
+@app.callback()
+def _runs() -> None:
+    """List training runs, plot and compare their curves."""
+
+
+@app.command(RunsGroup.default, cls=ListCommand, hidden=True)
+def list_runs(
+    parent: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder that contains runs.", show_default="runs")
+    ] = Path("runs"),
     sort: Annotated[
         Literal["best", "time", "step", "name"] | None,
         option(
@@ -69,29 +111,52 @@ def runs(
       hrm runs runs/sudoku --json
       hrm runs --sort best --filter state=finished
       hrm runs show runs/demo
-      hrm runs show runs/demo --png demo.png
       hrm runs compare runs/demo runs/demo-2
     """
-    words = list(what or ["runs"])
-    if words[0] in ("show", "compare") and (sort or filters):
-        raise ConfigError(f"--sort and --filter: only for the list of runs, not for {words[0]}")
-    if (columns := terminal_width()) is not None:
-        width = min(width, max(columns - _AXIS, 16))
-    if words[0] == "compare":
-        _compare([Path(word) for word in words[1:]], png, width, json=json)
-        return
-    if words[0] == "show":
-        if len(words) != 2:
-            raise ConfigError("hrm runs show RUN: name one run")
-        _show(Path(words[1]), png, width, json=json)
-        return
-    if len(words) > 1:
-        raise ConfigError(
-            f"hrm runs {' '.join(words)}: expected one folder, show and a run, or compare and runs"
-        )
-    if png is not None:
-        raise ConfigError("--png: only with show and a run")
-    _list(Path(words[0]), sort, filters or [], json=json)
+    _list(parent, sort, filters or [], json=json)
+
+
+@app.command(cls=PlainCommand)
+def show(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    png: Annotated[
+        Path | None,
+        typer.Option(
+            "--png", metavar="FILE.png", help="Also write the curves as a picture.", show_default=False
+        ),
+    ] = None,
+    width: WidthOption = 64,
+    json: JsonOption = False,
+) -> None:
+    """Plot the curves of a run.
+
+    \b
+    Examples:
+      hrm runs show runs/demo
+      hrm runs show runs/demo --png demo.png
+    """
+    _show(run, png, _fitting(width), json=json)
+
+
+@app.command(cls=PlainCommand)
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Run folders.")],
+    width: WidthOption = 64,
+    json: JsonOption = False,
+) -> None:
+    """Compare runs: curves, results, settings.
+
+    \b
+    Example:
+      hrm runs compare runs/demo runs/demo-2
+    """
+    _compare(runs, _fitting(width), json=json)
+
+
+def _fitting(width: int) -> int:
+    """The width of a chart, made to fit the terminal."""
+    columns = terminal_width()
+    return width if columns is None else min(width, max(columns - _AXIS, 16))
 
 
 def _list(parent: Path, sort: Order | None, filters: list[str], *, json: bool) -> None:
@@ -127,11 +192,9 @@ def _row(run: RunRecords) -> tuple[object, ...]:
     )
 
 
-def _compare(folders: list[Path], png: Path | None, width: int, *, json: bool) -> None:
+def _compare(folders: list[Path], width: int, *, json: bool) -> None:
     from hrm_cli.cli.render.comparing import comparison_document, show_comparison
 
-    if png is not None:
-        raise ConfigError("--png: only with show and a run")
     if not 2 <= len(folders) <= MOST_COMPARED:
         raise ConfigError(f"hrm runs compare A B…: name 2 to {MOST_COMPARED} runs; {len(folders)} given")
     if len({folder.resolve() for folder in folders}) < len(folders):

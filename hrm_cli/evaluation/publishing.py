@@ -142,7 +142,7 @@ def card_text(model: BundledModel, notes: str) -> str:
         f"- **Use**: `hrm solve FILE`, or `{SCHEME}{model.name}` wherever a checkpoint is expected",
         f"- **Trained on**: {model.facts.trained_on}",
         f"- **Built-in knowledge of the rules**: {model.built_in_knowledge}",
-        f"- **License**: {model.facts.licence}",
+        f"- **License**: {model.facts.license}",
         "",
         "## Accuracy",
         "",

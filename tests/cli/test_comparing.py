@@ -70,7 +70,7 @@ def test_runs_are_filtered_by_state_preset_and_name(run_hrm: RunHrm, runs: Path)
         (["--filter", "preset=tinny"], "no preset of that name"),
         (["--filter", "lr=1"], "expected state=STATE, preset=NAME, or a pattern"),
         (["--sort", "loss"], "--sort"),
-        (["show", "runs/low", "--sort", "best"], "only for the list of runs"),
+        (["show", "runs/low", "--sort", "best"], "No such option"),
         (["compare", "runs/low"], "name 2 to 26 runs; 1 given"),
         (["compare", "runs/low", "runs/../runs/low"], "named twice"),
         (["compare", "runs/low", "nowhere"], "not a run folder"),

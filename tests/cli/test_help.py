@@ -37,6 +37,31 @@ def test_the_summaries_of_commands_are_not_cut(run_hrm: RunHrm) -> None:
         assert summary in shown
 
 
+def test_the_summaries_of_subcommands_wrap_instead_of_being_cut(run_hrm: RunHrm) -> None:
+    for name in ("build-dataset", "models", "presets", "runs"):
+        shown = run_hrm(name, "--help", env={"COLUMNS": "60"}).stdout.partition("Commands:\n")[2]
+        assert "  " in shown
+        assert "…" not in shown
+        assert "..." not in shown
+    assert "pairs of an input grid and an output grid." in " ".join(
+        run_hrm("build-dataset", "--help", env={"COLUMNS": "60"}).stdout.split()
+    )
+
+
+def test_each_subcommand_of_runs_has_its_own_page(run_hrm: RunHrm) -> None:
+    listing, show, compare = (
+        run_hrm("runs", *words, "--help").stdout for words in ((), ("show",), ("compare",))
+    )
+    assert "hrm runs [OPTIONS] [DIR]" in listing
+    assert "--sort" in listing
+    assert "show     Plot the curves" in listing
+    assert "hrm runs show" in show.splitlines()[0]
+    assert "--png" in show
+    assert "--sort" not in show
+    assert "hrm runs compare" in compare.splitlines()[0]
+    assert "--png" not in compare
+
+
 @pytest.mark.parametrize(
     ("command", "groups"),
     [

@@ -339,3 +339,10 @@ def test_invalid_figures_are_refused_with_the_file(hrm: Any, tmp_path: Path, doc
     assert done.status == 2
     assert "--measured m.json: not what `hrm eval --json` prints" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("key", ["license", "licence"])
+def test_the_license_is_read_in_both_spellings_and_written_in_one(key: str) -> None:
+    facts = BundledFacts.parse(json.dumps({"trained_on": "t", key: "MIT", "measured": []}))
+    assert facts.license == "MIT"
+    assert json.loads(facts.text())["license"] == "MIT"

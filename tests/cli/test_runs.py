@@ -94,9 +94,9 @@ def test_an_empty_run_is_listed_and_shown_as_such(hrm: Callable[..., Done], tmp_
     ("words", "message"),
     [
         (("runs", "nowhere"), "nowhere: no such folder"),
-        (("runs", "show"), "name one run"),
+        (("runs", "show"), "Missing argument"),
         (("runs", "show", "nowhere"), "not a run folder"),
-        (("runs", ".", "--png", "a.png"), "only with show"),
+        (("runs", ".", "--png", "a.png"), "No such option"),
         (("runs", "a", "b"), "one folder"),
     ],
 )

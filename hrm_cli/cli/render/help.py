@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 _TYPES = {"int": "INTEGER", "float": "FLOAT", "str": "TEXT", "path": "PATH"}
-_TYPE = re.compile(r"<(?:list\[)?(int|float|str|path)(?: range)?\]?>")
+_TYPE = re.compile(r"(?i)<(?:list\[)?(int|float|str|path)(?: range)?\]?>")
 
 
 class PlainCommand(TyperCommand):
@@ -29,6 +29,14 @@ class PlainGroup(TyperGroup):
     """A command with subcommands."""
 
     command_class = PlainCommand
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The subcommands, each with the first sentence of its help, which wraps instead of being cut."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, _first_sentence(command)) for name, command in found if command and not command.hidden]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments and options as in `PlainCommand`, then the subcommands."""
@@ -86,7 +94,7 @@ def _format_options(command: Any, ctx: Any, formatter: Any) -> None:
             sections["Arguments"].append((_TYPE.sub("", name).rstrip(), _readable(text)))
         else:
             panel = getattr(param, "rich_help_panel", None) or "Options"
-            name = _TYPE.sub(lambda match: _TYPES[match[1]], name)
+            name = _TYPE.sub(lambda match: _TYPES[match[1].lower()], name)
             sections.setdefault(panel, []).append((name, _readable(text)))
     # General options at the end of a signature (--json, --help) stay in the general group.
     for title, records in sections.items():
@@ -98,3 +106,9 @@ def _format_options(command: Any, ctx: Any, formatter: Any) -> None:
 def _readable(text: str) -> str:
     """Removes the inner brackets from `[default: (as trained); x>=1]`."""
     return re.sub(r"\[default: \((.*?)\)(?=[;\]])", r"[default: \1", text)
+
+
+def _first_sentence(command: Any) -> str:
+    """What a command does, for the list of commands: the first sentence of its first paragraph."""
+    paragraph = " ".join((command.help or "").split("\n\n")[0].split())
+    return re.split(r"(?<=[.!?])\s", paragraph, maxsplit=1)[0]
