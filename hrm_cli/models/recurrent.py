@@ -220,7 +220,7 @@ class RecurrentCore(nn.Module):
 
     def initial_carry(self, inputs: Tensor) -> InnerCarry:
         """H_init and L_init, broadcast over the rows of `inputs` and all positions."""
-        shape = (len(inputs), self.positions, self.arch.hidden_size)
+        shape = (inputs.shape[0], self.positions, self.arch.hidden_size)
         return InnerCarry(*(z.to(self.dtype).expand(shape) for z in (self.H_init, self.L_init)))
 
     def reset(self, carry: InnerCarry, rows: Tensor) -> InnerCarry:

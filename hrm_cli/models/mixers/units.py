@@ -134,7 +134,7 @@ def mix_units(x: Tensor, weights: UnitsWeights, tables: RelationTables) -> Tenso
 
 def _from_units(to_units: Tensor, weights: UnitsWeights, tables: RelationTables, cells: int) -> Tensor:
     """The messages that each cell receives from its units about each symbol: `[B, T, M]` → `[B, S, D·H]`."""
-    batch = len(to_units)
+    batch = to_units.shape[0]
     averages = torch.bmm(tables.averages.expand(batch, -1, -1), F.silu(to_units).reshape(batch, cells, -1))
     messages = [
         swiglu(part.reshape(batch, -1, to_units.shape[-1]), mlp).view(batch, part.shape[1], -1)
@@ -145,7 +145,7 @@ def _from_units(to_units: Tensor, weights: UnitsWeights, tables: RelationTables,
 
 def _from_symbols(to_cell: Tensor, weights: UnitsWeights, cells: int, symbols: int) -> Tensor:
     """The message that all positions of a cell receive about its symbols: `[B, T, M]` → `[B, S, 1, H]`."""
-    average = F.silu(to_cell).view(len(to_cell), cells, symbols, -1).mean(2)
+    average = F.silu(to_cell).view(to_cell.shape[0], cells, symbols, -1).mean(2)
     return swiglu(average, weights.cell).unsqueeze(2)
 
 
@@ -197,7 +197,7 @@ class UnitsStructure:
     def logits(self, z: Tensor, head: Tensor) -> Tensor:
         """Logits `[B, S, V]` of a state `[B, T, H]` with the head `[1, H]`. Tokens that are not symbols: `EXCLUDED`."""
         relations = self.relations
-        scores = F.linear(z, head).view(len(z), relations.seq_len, relations.num_symbols)
+        scores = F.linear(z, head).view(z.shape[0], relations.seq_len, relations.num_symbols)
         after = relations.vocab_size - relations.first_symbol - relations.num_symbols
         return F.pad(scores, (relations.first_symbol, after), value=EXCLUDED)
 

@@ -1,0 +1,1 @@
+"""Models for other programs: ONNX files, and one HTML page that solves puzzles by itself."""
