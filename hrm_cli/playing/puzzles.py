@@ -36,6 +36,8 @@ def drawn_puzzle(document: Document, trained: Domain | None) -> Puzzle:
     It is checked as `hrm solve` checks a puzzle in a file: a maze needs a start and a goal.
     """
     kind, grid = str(document.get("kind"))[:80], _grid(document.get("grid"))
+    if kind == "sudoku" and grid.shape[0] == grid.shape[1]:
+        make_domain("sudoku", size=len(grid)).encode(grid)
     if kind == "maze":
         domain = make_domain("maze", rows=len(grid), columns=grid.shape[1])
         domain.encode(grid)

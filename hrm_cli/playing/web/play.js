@@ -68,7 +68,7 @@
     const now = draft();
     if (kind === "arc") {
       const pairs = now.train.map((pair) => ({ input: toRows(pair.input), output: toRows(pair.output) }));
-      return { kind, name: now.name, task: { train: pairs, test: [{ input: toRows(now.test) }] } };
+      return { kind, name: now.name, task: { train: pairs, test: [{ input: toRows(now.test), ...(now.expected ? { output: now.expected } : {}) }] } };
     }
     const cells = kind === "maze" ? now.grid.cells.map((value) => (value === playKinds.MARK ? playKinds.FREE : value)) : now.grid.cells;
     return { kind, grid: toRows({ ...now.grid, cells }) };
@@ -81,7 +81,7 @@
     if (puzzle.task) {
       const { train, test } = puzzle.task;
       drafts[kind] = {
-        touched: true, hints: [], name: puzzle.name || "drawn", test: fromRows(test[0].input),
+        touched: true, hints: [], name: puzzle.name || "drawn", test: fromRows(test[0].input), expected: test[0].output || null,
         train: train.map((pair) => ({ input: fromRows(pair.input), output: fromRows(pair.output) })),
       };
     } else drafts[kind] = { touched: true, hints: [], grid: fromRows(puzzle.grid), board: puzzle.board };
@@ -97,7 +97,11 @@
     const editor = new GridEditor(look, {
       paints: kind === "sudoku" ? null : () => (tool === null ? undefined : tool),
       onBefore: remember,
-      onChange: (cell) => { grid.cells = editor.cells; changed(cell); },
+      onChange: (cell) => {
+        grid.cells = editor.cells;
+        if (grid === draft().test) draft().expected = null; // the solution of the pasted task
+        changed(cell);
+      },
       onSelect: (one) => { active = one; },
     });
     editor.element.addEventListener("keydown", (event) => {
@@ -182,6 +186,7 @@
     if (rows === grid.rows && columns === grid.columns) return;
     remember();
     const old = { ...grid };
+    if (grid === draft().test) draft().expected = null;
     grid.cells = filled(rows, columns, blank());
     for (let row = 0; row < Math.min(rows, old.rows); row++) {
       for (let column = 0; column < Math.min(columns, old.columns); column++) grid.cells[row * columns + column] = old.cells[row * old.columns + column];
