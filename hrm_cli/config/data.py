@@ -48,6 +48,19 @@ class AdditionalSource(Section):
         return {name: value for name, value in handler(self).items() if value is not None}
 
 
+LARGEST_VARIED = 12
+"""Largest Sudoku of which variations are made. In larger ones, listing the solutions of a puzzle takes too long."""
+
+
+def check_can_vary(variations: int, size: int) -> None:
+    """Raises ValueError if variations of puzzles of this size are requested and cannot be made in reasonable time."""
+    if variations and size > LARGEST_VARIED:
+        raise ValueError(
+            f"variations are made up to {LARGEST_VARIED}×{LARGEST_VARIED}, but the puzzles are {size}×{size}; "
+            "generate more puzzles instead (num_train)"
+        )
+
+
 class DataConfig(Section):
     """The dataset: sources of its puzzles, their sampling and augmentation."""
 
@@ -210,6 +223,8 @@ class DataConfig(Section):
     def _check_variations(self) -> DataConfig:
         if self.domain != "sudoku" and any(source.variations for source in self.sources):
             raise ValueError(f"variations work only for Sudoku, but data.domain is {self.domain}")
+        for source in self.sources:
+            check_can_vary(source.variations, self.size or 0)
         for source in self.sources:
             key = "num_train" if source.source == "builtin" else "subsample_size"
             if source.variations and getattr(source, key) == 0:

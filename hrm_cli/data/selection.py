@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from hrm_cli.config.data import check_can_vary
 from hrm_cli.config.schema import DataConfig
 from hrm_cli.data.checks import solutions
 from hrm_cli.data.fingerprints import Fingerprints, fingerprints, first_occurrences, occurs_in
 from hrm_cli.data.sources import BUILTIN, PuzzlePool, Report, Rows, Source
-from hrm_cli.errors import DatasetError
+from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.machine import granted_cores
 from hrm_cli.puzzles.domain import BulkDomain, Tokens
 from hrm_cli.puzzles.sudoku.domain import BLANK, SudokuDomain
@@ -284,12 +285,16 @@ def add_variations(
 
     If there are more training puzzles than `config.variations`, only that many are varied, because rating millions of
     puzzles would take hours. `is_available` returns which puzzles `[n, S]` are neither held out nor used for training.
-    Raises PuzzleError if fewer variations are found.
+    Raises PuzzleError if fewer variations are found, and ConfigError above 12×12.
     """
     from hrm_cli.puzzles.sudoku.variations import vary
 
     domain = source.domain
     assert isinstance(domain, SudokuDomain)  # the configuration allows no other
+    try:
+        check_can_vary(config.variations, domain.size)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     wanted, done = config.variations, 0
     varied = rows if len(rows) <= wanted else np.sort(rng.permutation(rows)[:wanted])
     puzzles, answers = (tokens - np.uint8(BLANK) for tokens in source.train.rows(varied))

@@ -142,6 +142,21 @@ def test_a_puzzle_without_an_answer_on_which_the_solver_gave_up_is_named_and_ref
     assert "puzzles.txt:2: the exact solver gave up after" in done.stderr
 
 
+def test_variations_above_twelve_by_twelve_are_refused_before_anything_is_generated(run_hrm, tmp_path):
+    refused = run_hrm(
+        "build-dataset", "sudoku", "--size", 16, "--num-train", 5, "--variations", 5, "-o", tmp_path / "data"
+    )
+    assert refused.status == 2
+    assert "up to 12×12" in refused.stderr
+    assert "generating" not in refused.stderr
+    lines = tmp_path / "puzzles.txt"
+    lines.write_text("".join("123456789ABCDEFG"[digit - 1] for digit in most_symmetric(16)) + "\n")
+    options = ("--variations", 5, "--num-test", 0, "-o", tmp_path / "data")
+    refused = run_hrm("build-dataset", "sudoku", "--source", lines, *options)
+    assert refused.status == 2
+    assert "up to 12×12" in refused.stderr
+
+
 def test_every_size_has_keys():
     for size in BOXES:
         assert len(SudokuDomain(size).canonical(np.ones((2, size * size), np.uint8))) == 2
