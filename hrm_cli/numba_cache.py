@@ -12,10 +12,13 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+
+from hrm_cli.reporting import report_compiling
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,6 +28,31 @@ COMPILED_FOLDERS = ("models/cpu/kernels", "puzzles")
 """Folders whose source files are hashed. Functions for numba may be defined only there."""
 _PREFIX, _KEPT = "hrm-numba-", 4
 """Prefix of the folders' names, and how many source versions keep their folder when a user switches between them."""
+
+
+COMPILING_SECONDS = 2.0
+"""Seconds of compilation after which `when_compiling` reports it."""
+
+
+@functools.cache
+def _watch_compiler() -> None:
+    """Measures the passes of numba's compiler, which do not run for cached code."""
+    from numba.core import event
+
+    class Watch(event.Listener):
+        def __init__(self) -> None:
+            self.began = self.total = 0.0
+
+        def on_start(self, event: Any) -> None:
+            self.began = time.perf_counter()
+
+        def on_end(self, event: Any) -> None:
+            self.total += time.perf_counter() - self.began
+            self.began = time.perf_counter()
+            if self.total > COMPILING_SECONDS:
+                report_compiling()
+
+    event.register("numba:run_pass", Watch())
 
 
 @functools.cache
@@ -77,6 +105,7 @@ def _remove_oldest(parent: Path) -> None:
 
 def with_cache(compiled: Callable[[bool], R]) -> R:
     """Compiles a function eagerly by calling `compiled(cache)`. The code is cached on disk if possible."""
+    _watch_compiler()
     folder = compiled_code_folder()
     if folder is None:
         return compiled(False)
@@ -100,6 +129,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
 def keep_on_disk(dispatcher: Any) -> Any:
     """Adds a disk cache, if possible, to a `numba.njit` function, which compiles lazily on its first call."""
+    _watch_compiler()
     folder = compiled_code_folder()
     if folder is not None:
         with suppress(RuntimeError, OSError), _numba_writes_to(folder):

@@ -59,3 +59,17 @@ def stages(reporter: Reporter) -> Iterator[Callable[[str, int, int | None], None
             current[stage].update(done)
 
         yield report
+
+
+_waiting: list[Callable[[], None]] = []
+
+
+def when_compiling(report: Callable[[], None]) -> None:
+    """Calls `report`, once, if this process compiles CPU kernels for more than two seconds."""
+    _waiting[:] = [report]
+
+
+def report_compiling() -> None:
+    """Reports that compilation takes long. Called by the cache of compiled code."""
+    while _waiting:
+        _waiting.pop()()

@@ -156,3 +156,13 @@ def test_functions_for_numba_are_written_only_where_their_source_is_hashed() -> 
             if isinstance(node, ast.ImportFrom) and node.module == "hrm_cli.numba_cache":
                 elsewhere += [(str(path), one.name) for one in node.names if one.name == "compiled"]
     assert elsewhere == []
+
+
+def test_long_compilation_is_reported_once_and_not_for_code_from_the_cache(tmp_path: Path) -> None:
+    program = (
+        "from hrm_cli import numba_cache, reporting\n"
+        "numba_cache.COMPILING_SECONDS = 0.0\n"
+        "reporting.when_compiling(lambda: print('compiling'))\n"
+    )
+    assert run(program + OPENED, tmp_path).splitlines() == ["compiling", RIGHT]
+    assert run(program + OPENED, tmp_path) == RIGHT

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 from hrm_cli.cli import streams
 from hrm_cli.config.renamed_settings import RenamedSettingWarning
 from hrm_cli.printable import clock, printable, shortened
-from hrm_cli.reporting import Progress, Reporter
+from hrm_cli.reporting import Progress, Reporter, when_compiling
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -153,6 +153,7 @@ def heartbeat(command: str) -> Iterator[None]:
     """
     _Activity.at, _Activity.is_quiet = time.perf_counter(), False
     _Activity.doing[:] = [command]
+    when_compiling(_report_compiling)
     if not is_plain(sys.stderr):
         yield
         return
@@ -175,6 +176,11 @@ def heartbeat(command: str) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+def _report_compiling() -> None:
+    if not _Activity.is_quiet:
+        print_message("Compiling CPU kernels, once for this installation: 10 to 30 s on an idle machine…")
 
 
 def disable_heartbeat() -> None:

@@ -192,6 +192,17 @@ def test_known_tasks_are_solved_by_votes_and_checked_against_the_solutions_next_
     assert set(json.loads(submission.read_text())) == {"copy", "other"}
 
 
+def test_an_answer_in_a_pipe_is_written_in_rows(
+    run_hrm: Callable[..., Any], tasks: Path, checkpoint: Path
+) -> None:
+    file = tasks.with_name("arc_evaluation_challenges.json")
+    done = run_hrm("solve", file, "--checkpoint", checkpoint, env=ONE_THREAD)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("  1  solved    2×2  ")
+    assert lines[1:3] == ["     1 2", "     2 1"]
+    assert lines[3].startswith("  2  unsolved")
+
+
 def test_a_traced_task_shows_the_copy_that_won_and_its_picture_the_whole_task(
     run_hrm: Callable[..., Any], tasks: Path, checkpoint: Path, tmp_path: Path
 ) -> None:

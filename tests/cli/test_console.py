@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hrm_cli.cli import console
+from hrm_cli.reporting import report_compiling
 
 
 class Terminal(io.StringIO):
@@ -175,3 +176,16 @@ def test_no_heartbeat_of_a_quiet_job_or_on_a_terminal(
     with console.heartbeat("hrm train"):
         time.sleep(0.3)
     assert screen.getvalue() == ""
+
+
+def test_compilation_is_reported_on_stderr_unless_the_command_is_quiet(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with console.heartbeat("hrm solve"):
+        report_compiling()
+        report_compiling()
+    assert capsys.readouterr().err.count("Compiling CPU kernels, once for this installation") == 1
+    with console.heartbeat("hrm solve"):
+        console.ConsoleReporter(quiet=True)
+        report_compiling()
+    assert capsys.readouterr().err == ""

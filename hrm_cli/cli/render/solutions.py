@@ -89,7 +89,7 @@ class Report(Watcher):
             if self._draws and (solution.answer is not None or solution.demonstrations):
                 self._show_grids(domain, solution)
             else:
-                console.print_line(_line(domain, solution))
+                console.print_line(_line(domain, solution, in_rows=self._are_tasks))
         sys.stdout.flush()
 
     def on_stage(self, stage: str, left: int) -> None:
@@ -166,14 +166,20 @@ class Report(Watcher):
             console.console(sys.stdout).print(_grids(domain, solution))
 
 
-def _line(domain: Domain, solution: Solution) -> str:
-    answer = "-" if solution.answer is None else domain.text(solution.answer)
+def _line(domain: Domain, solution: Solution, *, in_rows: bool = False) -> str:
+    """A line about a puzzle with its answer, or with the answer below it, one line for each row."""
+    answer, rows = "-", ""
+    if solution.answer is not None and in_rows:
+        answer = "×".join(map(str, solution.answer.shape))
+        rows = "".join("\n     " + " ".join(map(str, row)) for row in solution.answer.tolist())
+    elif solution.answer is not None:
+        answer = domain.text(solution.answer)
     parts = [f"{solution.index:>3}", f"{solution.status:<8}", answer]
     if solution.answer is not None:
         parts.append(_effort(solution))
     if solution.reason:
         parts.append(_reason(solution))
-    return "  ".join(parts)
+    return "  ".join(parts) + rows
 
 
 def _effort(solution: Solution) -> str:
