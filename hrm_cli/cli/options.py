@@ -16,6 +16,7 @@ ANY_MODEL = "A run folder, a checkpoint folder, a .safetensors file, bundled:NAM
 
 SEARCH = "Effort after a first answer that breaks a rule"
 ARC = "ARC tasks"
+SEEING = "See the reasoning"
 PAUSE = "Pause and resume"
 START = "Start and resume"
 PROCESSES = "Several processes"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,7 @@ from hrm_cli.cli.options import (
     ARC,
     PAUSE,
     SEARCH,
+    SEEING,
     AnyModelOption,
     DeviceOption,
     EffortOption,
@@ -29,6 +32,7 @@ from hrm_cli.cli.options import (
     SelectOption,
     SubmissionOption,
 )
+from hrm_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from hrm_cli.puzzles.domain import Domain
@@ -78,7 +82,10 @@ def solve(
             show_default=False,
         ),
     ] = None,
-    trace: Annotated[bool, typer.Option("--trace", help="Show the grid after every reasoning step.")] = False,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Show the grid after every reasoning step.", rich_help_panel=SEEING),
+    ] = False,
     picture: Annotated[
         Path | None,
         typer.Option(
@@ -86,8 +93,56 @@ def solve(
             metavar="FILE.svg",
             help="Also write a picture of the first solved puzzle, or else of the first answered one.",
             show_default=False,
+            rich_help_panel=SEEING,
         ),
     ] = None,
+    gif: Annotated[
+        Path | None,
+        typer.Option(
+            "--gif",
+            metavar="FILE.gif",
+            help="Also write an animation of its reasoning steps. Needs Pillow: pip install 'hrm-cli\\[pictures]'.",
+            show_default=False,
+            rich_help_panel=SEEING,
+        ),
+    ] = None,
+    png: Annotated[
+        Path | None,
+        typer.Option(
+            "--png",
+            metavar="FILE.png",
+            help="Also write a picture as pixels. Needs Pillow, as --gif.",
+            show_default=False,
+            rich_help_panel=SEEING,
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE.html",
+            help="Also write a page to step through the reasoning on the first 20 puzzles, with candidates, confidence "
+            "and search tree. One file, no network.",
+            show_default=False,
+            rich_help_panel=SEEING,
+        ),
+    ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Play the reasoning steps of the first 12 puzzles in place, on a terminal; elsewhere as --trace.",
+            rich_help_panel=SEEING,
+        ),
+    ] = False,
+    heatmap: Annotated[
+        bool,
+        typer.Option(
+            "--heatmap",
+            help="Show how confident the model is of each cell, on the terminal and in --gif, --png and --html.",
+            rich_help_panel=SEEING,
+        ),
+    ] = False,
     save_carry: Annotated[
         Path | None,
         typer.Option(
@@ -169,6 +224,8 @@ def solve(
       hrm solve puzzles.txt --effort high
       hrm solve puzzles.txt --checkpoint runs/demo
       hrm solve puzzles.txt --checkpoint runs/demo --restarts 7 --select agreement
+      hrm solve puzzles.txt --live
+      hrm solve puzzles.txt --gif thinking.gif --html thinking.html
       hrm solve - --checkpoint runs/demo --attempts 8 --json < puzzles.txt
       hrm solve hard.txt --checkpoint runs/demo --save-carry carry.safetensors
       hrm solve --resume-carry carry.safetensors --checkpoint runs/demo \\
@@ -189,19 +246,41 @@ def solve(
         sources, checkpoint, max_steps, attempts, halt, output, trace, picture, save_carry, resume_carry,
         votes, adapt, adapt_weights, submission, batch_size, device, seed or 0, effort, search, search_steps,
         search_rules, restarts, noise_init, noise, max_seconds, select, check,
+        gif, png, html, live, heatmap,
     )  # fmt: skip
-    report = Report(json=json, trace=trace, quiet=quiet)
+    if live and json:
+        raise ConfigError("--live: not with --json, which prints nothing but records")
+    if heatmap and json and not request.pictures:
+        raise ConfigError("--heatmap: --json prints nothing but records; add --html, --png or --gif")
+    if gif is not None or png is not None:
+        from hrm_cli.views.raster import check_pillow
+
+        check_pillow("--gif" if gif is not None else "--png")
+    report = Report(json=json, trace=trace, quiet=quiet, live=live, heatmap=heatmap)
     skipped = solve_request(
         request,
         report,
         stdin=getattr(sys.stdin, "buffer", None),
-        draw=_drawn,
+        draw=partial(_drawn, heat=heatmap),
         find_device=device_of_command,
     )
     report.finish(skipped)
 
 
-def _drawn(domain: Domain, solution: Solution) -> str:
-    from hrm_cli.views.pictures import solve_picture
+def _drawn(option: str, shown: Sequence[tuple[Domain, Solution]], *, heat: bool) -> bytes:
+    """The file of a picture option."""
+    if option == "--picture":
+        from hrm_cli.views.pictures import solve_picture
 
-    return solve_picture(domain, solution)
+        return solve_picture(*shown[0]).encode()
+    from hrm_cli.views.web.boards import board_of
+
+    boards = [board_of(domain, solution) for domain, solution in shown]
+    if option == "--html":
+        from hrm_cli.views.web.page import solutions_page
+
+        return solutions_page(boards, heat=heat).encode("utf-8", "replace")
+    from hrm_cli.views import raster_pictures
+
+    draw = raster_pictures.gif if option == "--gif" else raster_pictures.png
+    return draw(boards[0], heat=heat)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
 from hrm_cli.errors import ConfigError, PuzzleError
-from hrm_cli.files import refuse_unwritable, whole_file
+from hrm_cli.files import refuse_unwritable, whole_file, written_whole
 from hrm_cli.printable import cut
 from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable
 from hrm_cli.puzzles.reading import TextReader, read_puzzles
@@ -26,8 +26,13 @@ MOST_DRAWN = 12
 """Largest number of puzzles that are drawn as grids on a terminal; for longer files, each puzzle gets one line."""
 
 WriteSolution = Callable[[Domain, Solution], None]
-Draw = Callable[[Domain, Solution], str]
-"""Returns the SVG text of a picture."""
+Shown = tuple[Domain, Solution]
+Draw = Callable[[str, Sequence[Shown]], bytes]
+"""Returns the contents of the file of an option, such as --gif, that shows these solutions."""
+PICTURES = {"--picture": ".svg", "--gif": ".gif", "--png": ".png", "--html": ".html"}
+"""The options that write a picture, and how the names of their files end."""
+MOST_ON_PAGE = 20
+"""Largest number of puzzles on a page (--html); the other pictures show one."""
 
 
 class OpenedPuzzles:
@@ -158,26 +163,28 @@ def first_puzzle(items: Iterable[Puzzle | Unreadable]) -> Puzzle:
 def answer_files(
     sources: Sequence[Path],
     output: Path | None,
-    picture: Path | None = None,
+    pictures: Mapping[str, Path] | None = None,
     *,
     draw: Draw | None = None,
     with_trace: bool = False,
 ) -> Iterator[WriteSolution]:
-    """Yields a function that writes every solution to `output` and `picture`. Raises ConfigError.
+    """Yields a function that writes every solution to `output` and to `pictures`, by option. Raises ConfigError.
 
     `output` gets one answer per line, or an empty line if no answer obeys the rules. If its name ends in .jsonl, it
     gets JSON records, with the trace if `with_trace`.
-    `picture` gets the drawing, made by `draw`, of the first solved puzzle, or else of the first answered one.
+    Pictures, made by `draw`, show the first solved puzzle, or else the first answered one. A page shows the first
+    puzzles, at most `MOST_ON_PAGE`.
     """
-    _refuse_collisions(sources, output, picture)
+    pictures = pictures or {}
+    _refuse_collisions(sources, output, pictures)
     with ExitStack() as stack:
         writers: list[WriteSolution] = []
         if output is not None:
             stream = stack.enter_context(whole_file(output))
             takes_records = output.suffix == ".jsonl"
             writers.append(_record_writer(stream, with_trace) if takes_records else _answer_writer(stream))
-        if picture is not None and draw is not None:
-            writers.append(stack.enter_context(_painter(picture, draw)))
+        if pictures and draw is not None:
+            writers.append(stack.enter_context(_painter(pictures, draw)))
 
         def write(domain: Domain, solution: Solution) -> None:
             for writer in writers:
@@ -186,18 +193,19 @@ def answer_files(
         yield write
 
 
-def _refuse_collisions(sources: Sequence[Path], output: Path | None, picture: Path | None) -> None:
-    if picture is not None:
-        if picture.suffix.lower() != ".svg":
-            raise ConfigError(f"--picture {picture}: the picture is SVG text; its name ends in .svg")
-        refuse_unwritable(picture)
+def _refuse_collisions(sources: Sequence[Path], output: Path | None, pictures: Mapping[str, Path]) -> None:
+    for option, path in pictures.items():
+        ending = PICTURES[option]
+        if path.suffix.lower() != ending:
+            raise ConfigError(f"{option} {path}: expected a name that ends in {ending}")
+        refuse_unwritable(path)
     seen: dict[Path, str] = {source.resolve(): "PUZZLE_FILE" for source in sources}
-    for name, path in {"--output": output, "--picture": picture}.items():
-        if path is None:
+    for name, given in {"--output": output, **pictures}.items():
+        if given is None:
             continue
-        if path.resolve() in seen:
-            raise ConfigError(f"{name} {path}: is the same file as {seen[path.resolve()]}; name another")
-        seen[path.resolve()] = name
+        if given.resolve() in seen:
+            raise ConfigError(f"{name} {given}: is the same file as {seen[given.resolve()]}; name another")
+        seen[given.resolve()] = name
 
 
 def _record_writer(stream: IO[str], with_trace: bool) -> WriteSolution:
@@ -218,16 +226,26 @@ def _answer_writer(stream: IO[str]) -> WriteSolution:
 
 
 @contextmanager
-def _painter(path: Path, draw: Draw) -> Iterator[WriteSolution]:
-    shown: tuple[Domain, Solution] | None = None
+def _painter(pictures: Mapping[str, Path], draw: Draw) -> Iterator[WriteSolution]:
+    best: Shown | None = None
+    page: list[Shown] = []
 
     def consider(domain: Domain, solution: Solution) -> None:
-        nonlocal shown
-        is_solved = shown is not None and shown[1].status == "solved"
-        if not is_solved and solution.answer is not None and (shown is None or solution.status == "solved"):
-            shown = domain, solution
+        nonlocal best
+        is_solved = best is not None and best[1].status == "solved"
+        if not is_solved and solution.answer is not None and (best is None or solution.status == "solved"):
+            best = domain, solution
+        if "--html" in pictures and solution.puzzle is not None and len(page) < MOST_ON_PAGE:
+            page.append((domain, solution))
 
     yield consider
-    if shown is not None:
-        with whole_file(path) as stream:
-            stream.write(draw(*shown))
+    for option, path in pictures.items():
+        shown = page if option == "--html" else [] if best is None else [best]
+        if not shown:
+            continue
+        contents = draw(option, shown)
+        try:
+            with written_whole(path) as partial:
+                partial.write_bytes(contents)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -19,7 +19,7 @@ from hrm_cli.puzzles.grids.own_code import load_function, reason_of
 from hrm_cli.puzzles.grids.reading import ENDINGS, Columns, Pair, pair_of_line, read_pairs
 from hrm_cli.puzzles.grids.symbols import cells_of_json
 from hrm_cli.puzzles.text_lines import lines as lines_of
-from hrm_cli.solving.files import MOST_DRAWN, answer_files
+from hrm_cli.solving.files import MOST_DRAWN, Draw, answer_files
 from hrm_cli.solving.request import STDIN, SolveRequest, Watcher, standard_input
 
 if TYPE_CHECKING:
@@ -32,7 +32,11 @@ _MOST_KNOWN = 10_000
 
 
 def solve_own(
-    request: SolveRequest, watcher: Watcher, stdin: IO[bytes] | None, find_device: FindDevice | None
+    request: SolveRequest,
+    watcher: Watcher,
+    stdin: IO[bytes] | None,
+    draw: Draw | None,
+    find_device: FindDevice | None,
 ) -> None:
     """Answers own puzzles with a checkpoint trained on own puzzles.
 
@@ -56,11 +60,21 @@ def solve_own(
         request.effort, request.attempts, restarts=request.restarts, noise_init=request.noise_init,
         noise=request.noise, seconds=request.seconds, select=request.select,
     )  # fmt: skip
-    asked = SolveOptions(request.max_steps, request.halt, effort, request.seed, request.batch_size)
+    asked = SolveOptions(
+        request.max_steps,
+        request.halt,
+        effort,
+        request.seed,
+        request.batch_size,
+        request.needs_trace,
+        request.needs_chances,
+    )
     loaded.effort(asked)  # options that do not fit the model are refused before the files are read
     items, are_few = counted_ahead(own_puzzles(request.sources, domain, stdin), MOST_DRAWN)
     watcher.begin(are_few=are_few, are_tasks=False)
-    with answer_files(request.files, request.output) as write:
+    with answer_files(
+        request.files, request.output, request.pictures, draw=draw, with_trace=request.trace
+    ) as write:
         for solution in loaded.solve(items, asked, progress=watcher.on_stage):
             write(domain, solution)
             watcher.show(domain, solution)
@@ -80,8 +94,7 @@ def refuse_options(request: SolveRequest) -> None:
         "--search-rules": (request.search_rules, no_pins),
         "--effort": (request.effort is not None and request.check_with is None, no_rules),
         "--max-seconds": (request.seconds is not None and request.check_with is None, no_rules),
-        "--trace": (request.trace, not_yet),
-        "--picture": (request.picture, not_yet),
+        "--picture": (request.picture, "not for own puzzles; --png, --gif and --html draw them"),
         "--save-carry": (request.save_carry, not_yet),
         "--resume-carry": (request.resume_carry, not_yet),
     }

@@ -58,6 +58,29 @@ class SolveRequest:
     """Selects among the answers of all attempts. None: verify where rules exist, else agreement."""
     check_with: str | None = None
     """`FILE.py:FUNCTION` that judges answers to own puzzles."""
+    gif: Path | None = None
+    png: Path | None = None
+    html: Path | None = None
+    live: bool = False
+    """Whether the reasoning steps are shown one after the other."""
+    heatmap: bool = False
+    """Whether the confidence of each cell is shown."""
+
+    @property
+    def pictures(self) -> dict[str, Path]:
+        """The requested pictures by their options."""
+        asked = {"--picture": self.picture, "--gif": self.gif, "--png": self.png, "--html": self.html}
+        return {option: path for option, path in asked.items() if path is not None}
+
+    @property
+    def needs_trace(self) -> bool:
+        """Whether anything shows the reasoning steps."""
+        return self.trace or self.live or self.needs_chances or self.picture is not None
+
+    @property
+    def needs_chances(self) -> bool:
+        """Whether anything shows the probabilities of cells or the search tree."""
+        return self.heatmap or any(path is not None for path in (self.gif, self.png, self.html))
 
     @property
     def files(self) -> tuple[Path, ...]:

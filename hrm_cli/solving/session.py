@@ -65,7 +65,7 @@ def solve_request(
     if is_own:
         from hrm_cli.solving.own_puzzles import solve_own
 
-        solve_own(request, watcher, stdin, find_device)
+        solve_own(request, watcher, stdin, draw, find_device)
         return None
     plugin = _reader_of_plugin(request, trained_on)
     has_tasks = plugin is None and _hold_tasks(request.sources, stdin)
@@ -83,7 +83,7 @@ def solve_request(
         request = replace(request, checkpoint=Path(f"{SCHEME}{name}"))
     watcher.begin(are_few=puzzles is None or puzzles.are_few, are_tasks=False)
     with answer_files(
-        request.files, request.output, request.picture, draw=draw, with_trace=request.trace
+        request.files, request.output, request.pictures, draw=draw, with_trace=request.trace
     ) as write:
 
         def found(domain: Domain, solution: Solution) -> None:
@@ -123,12 +123,19 @@ def _solve_grids(
     from hrm_cli.models.device import resolve_device
     from hrm_cli.solving.choosing import LoadedModel, SolveOptions, solve_each_size
 
-    trace = request.trace or request.picture is not None
     effort = EffortRequest(
         request.effort, request.attempts, request.search, request.search_steps, request.search_rules,
         request.restarts, request.noise_init, request.noise, request.seconds, request.select,
     )  # fmt: skip
-    asked = SolveOptions(request.max_steps, request.halt, effort, request.seed, request.batch_size, trace)
+    asked = SolveOptions(
+        request.max_steps,
+        request.halt,
+        effort,
+        request.seed,
+        request.batch_size,
+        request.needs_trace,
+        request.needs_chances,
+    )
     device = (find_device or resolve_device)(request.device)
     keeps_carry = request.save_carry is not None or request.resume_carry is not None
     if request.checkpoint is None or (not keeps_carry and serves_every_size(request.checkpoint)):
@@ -212,7 +219,7 @@ def solve_tasks(
     tasks = [task for source in request.sources for task in _open_tasks(source, stdin)]
     with (
         answer_files(
-            request.files, request.output, request.picture, draw=draw, with_trace=request.trace
+            request.files, request.output, request.pictures, draw=draw, with_trace=request.trace
         ) as write,
         _submission_file(request.submission) as attempts,
     ):
@@ -235,7 +242,7 @@ def solve_tasks(
             request.votes,
             request.batch_size,
             adaptation,
-            request.trace or request.picture is not None,
+            request.needs_trace,
             request.select or default_select(has_rules=False),
         )
         solver = ArcSolver(model, card, effort)

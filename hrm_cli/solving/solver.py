@@ -83,8 +83,7 @@ def solve_puzzles(
     A puzzle whose answer breaks a rule gets further effort according to `effort` (None: no further effort). If no
     answer obeys the rules, the best one is returned: the one with the fewest rule violations, then with the highest
     confidence. `chances`: traces hold the model's probabilities, and solutions the search tree; batches are then
-    smaller. `progress` receives the progress of further effort. `done` is the number of puzzles of the file that were
-    solved before.
+    smaller. `progress` receives the progress of further effort. `done`: puzzles of the file that were solved before.
     """
     flops = None
     if isinstance(model, ACTModel):
@@ -388,6 +387,7 @@ def _answered(
         answer=answer,
         verified=is_checked and not fault,
         one_pass=is_checked and work.first.violations == 0,
+        truth=expected,
         trace=work.trace,
         details=details,
     )

@@ -88,8 +88,10 @@ def halt_probability(q_halt: float) -> float:
 def plain_lines(frame: Frame) -> list[str]:
     """A step as plain lines: its title, then the grid with a star after every changed cell."""
     lines = [f"{line} " for line in frame.drawing.lines]
+    symbols = frame.drawing.symbols
     for cell in frame.changed:
         row, column = frame.drawing.cells[cell]
+        column += len(symbols[cell]) - 1  # own puzzles may have words
         line = lines[row]
         lines[row] = f"{line[: column + 1]}{CHANGE_MARK}{line[column + 2 :]}"
     return [frame.title, *(f"  {line}".rstrip() for line in lines)]
@@ -143,17 +145,20 @@ def styled_grid(
         return painted(drawing, wrong, has_digits=has_digits)
     text = Text("\n".join(drawing.lines), no_wrap=True)
     starts = [sum(len(line) + 1 for line in drawing.lines[:i]) for i in range(len(drawing.lines))]
+    symbols = drawing.symbols
     for cell, (row, column) in enumerate(drawing.cells):
         place = starts[row] + column
         style = GIVEN if cell in given else EMPTY if drawing.lines[row][column] == BLANK else ANSWERED
-        is_solid = drawing.lines[row][column] == SOLID
+        is_solid = drawing.texts is None and drawing.lines[row][column] == SOLID
         if is_solid:
             style = FILLED
         if cell in changed:
             style = CHANGED
         if cell in wrong:
             style = f"{WRONG} on yellow" if cell in changed else WRONG
-        end = place + 2 if is_solid and column + 1 < len(drawing.lines[row]) else place + 1
+        end = place + len(symbols[cell])
+        if is_solid and column + 1 < len(drawing.lines[row]):
+            end += 1
         text.stylize(style, place, end)
     return text
 

@@ -112,8 +112,22 @@ def test_what_is_no_input_of_the_model_is_named_and_the_others_are_answered(run_
 
 
 @pytest.mark.slow(seconds=5)
+def test_the_reasoning_on_own_puzzles_can_be_seen(run_hrm, run, tmp_path):
+    pictures = {option: tmp_path / f"a.{option}" for option in ("gif", "png", "html")}
+    options = [word for option, path in pictures.items() for word in (f"--{option}", path)]
+    done = run_hrm("solve", "🟥🟦🟩", "--checkpoint", run, "--trace", "--heatmap", *options)
+    assert done.status == 0
+    assert "step 1: halt" in done.stdout
+    assert "  🟦 🟩 🟥" in done.stdout
+    assert "confidence of each cell" in done.stdout
+    page = pictures["html"].read_text(encoding="utf-8")
+    assert '"symbols":"🟥🟦🟩"' in page
+    assert '"symbols":"🟦🟩🟥"' in page
+
+
+@pytest.mark.slow(seconds=5)
 def test_options_that_need_rules_are_refused(run_hrm, run):
-    for options in (("--search", "4"), ("--effort", "high"), ("--max-seconds", "3"), ("--trace",)):
+    for options in (("--search", "4"), ("--effort", "high"), ("--max-seconds", "3"), ("--picture", "a.svg")):
         done = run_hrm("solve", "🟥", "--checkpoint", run, *options)
         assert done.status == 2
         assert f"{options[0]}: not for own puzzles" in done.stderr

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hrm_cli.errors import ConfigError, PuzzleError
-from hrm_cli.puzzles.domain import Puzzle, Unreadable
+from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
-from hrm_cli.solving.files import MOST_DRAWN, answer_files, open_puzzles
+from hrm_cli.solving.files import MOST_DRAWN, MOST_ON_PAGE, answer_files, open_puzzles
 from hrm_cli.solving.solution import Solution
 from hrm_cli.solving.solver import solve_puzzles
 from hrm_cli.views.pictures import solve_picture
+
+
+def drawn(option: str, shown: Sequence[tuple[Domain, Solution]]) -> bytes:
+    return solve_picture(*shown[0]).encode()
 
 
 @pytest.fixture
@@ -54,11 +60,11 @@ def test_jsonl_output_holds_every_record(
 def test_picture_shows_the_first_solved_puzzle_rather_than_the_first(
     domain: SudokuDomain, solutions: list[Solution], tmp_path: Path
 ) -> None:
-    with answer_files((), None, tmp_path / "solve.svg", draw=solve_picture) as write:
+    with answer_files((), None, {"--picture": tmp_path / "solve.svg"}, draw=drawn) as write:
         for solution in solutions:
             write(domain, solution)
     assert "solved in 1 reasoning step" in (tmp_path / "solve.svg").read_text(encoding="utf-8")
-    with answer_files((), None, tmp_path / "wrong.svg", draw=solve_picture) as write:
+    with answer_files((), None, {"--picture": tmp_path / "wrong.svg"}, draw=drawn) as write:
         write(domain, solutions[0])
     assert "not solved" in (tmp_path / "wrong.svg").read_text(encoding="utf-8")
 
@@ -66,7 +72,7 @@ def test_picture_shows_the_first_solved_puzzle_rather_than_the_first(
 def test_without_an_answer_there_is_no_picture(
     domain: SudokuDomain, solutions: list[Solution], tmp_path: Path
 ) -> None:
-    with answer_files((), None, tmp_path / "solve.svg", draw=solve_picture) as write:
+    with answer_files((), None, {"--picture": tmp_path / "solve.svg"}, draw=drawn) as write:
         write(domain, solutions[2])
     assert list(tmp_path.iterdir()) == []
 
@@ -75,15 +81,56 @@ def test_output_may_not_replace_the_puzzles_or_the_picture(tmp_path: Path) -> No
     puzzles = tmp_path / "puzzles.svg"
     puzzles.write_text("kept")
     for output, picture in ((puzzles, None), (None, puzzles), (tmp_path / "a.svg", tmp_path / "a.svg")):
-        with pytest.raises(ConfigError, match="same file"), answer_files([puzzles], output, picture):
+        pictures = {} if picture is None else {"--picture": picture}
+        with pytest.raises(ConfigError, match="same file"), answer_files([puzzles], output, pictures):
             pass
+    both = {"--gif": tmp_path / "a.gif", "--picture": tmp_path / "b.svg"}
+    with (
+        pytest.raises(ConfigError, match=r"--gif.*same file"),
+        answer_files([tmp_path / "a.gif"], None, both),
+    ):
+        pass
     assert puzzles.read_text() == "kept"
 
 
-@pytest.mark.parametrize("name", ["picture.png", "picture"])
-def test_picture_that_would_not_be_svg_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match=r"\.svg"), answer_files((), None, tmp_path / name):
+@pytest.mark.parametrize(
+    ("option", "name", "ending"),
+    [
+        ("--picture", "a.png", ".svg"),
+        ("--picture", "a", ".svg"),
+        ("--gif", "a.png", ".gif"),
+        ("--png", "a.jpg", ".png"),
+        ("--html", "a.txt", ".html"),
+    ],
+)
+def test_a_picture_whose_name_has_another_ending_is_refused(
+    tmp_path: Path, option: str, name: str, ending: str
+) -> None:
+    with (
+        pytest.raises(ConfigError, match=rf"^{option} .*ends in \{ending}$"),
+        answer_files((), None, {option: tmp_path / name}),
+    ):
         pass
+
+
+def test_a_page_shows_the_first_puzzles_and_the_other_pictures_the_first_solved_one(
+    domain: SudokuDomain, solutions: list[Solution], tmp_path: Path
+) -> None:
+    shown: dict[str, list[int]] = {}
+
+    def draw(option: str, drawn: Sequence[tuple[Domain, Solution]]) -> bytes:
+        shown[option] = [solution.index for _, solution in drawn]
+        return option.encode()
+
+    paths = {"--gif": tmp_path / "a.gif", "--html": tmp_path / "a.html"}
+    with answer_files((), None, paths, draw=draw) as write:
+        for index in range(MOST_ON_PAGE):
+            for solution in solutions:
+                write(domain, replace(solution, index=10 * index + solution.index))
+    assert shown["--gif"] == [2]
+    assert len(shown["--html"]) == MOST_ON_PAGE
+    assert shown["--html"][:4] == [1, 2, 11, 12], "what is not a puzzle is left out"
+    assert paths["--html"].read_bytes() == b"--html"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from hrm_cli.errors import PuzzleError
 from hrm_cli.printable import counted
 from hrm_cli.puzzles.domain import OWN_PUZZLES, Domain
 from hrm_cli.reporting import Progress
+from hrm_cli.solving.files import MOST_DRAWN
 from hrm_cli.solving.request import Watcher
 from hrm_cli.solving.solution import Solution, Status, Tally
 
@@ -61,11 +62,18 @@ class _Stage:
 class Report(Watcher):
     """Prints solutions as they arrive, and a summary at the end."""
 
-    def __init__(self, *, json: bool, trace: bool, quiet: bool = False) -> None:
-        self._json, self._trace, self._quiet = json, trace, quiet
+    def __init__(
+        self, *, json: bool, trace: bool, quiet: bool = False, live: bool = False, heatmap: bool = False
+    ) -> None:
+        self._json, self._trace, self._quiet, self._heatmap = json, trace, quiet, heatmap
         if quiet:
             console.disable_heartbeat()
         self._is_plain = console.is_plain(sys.stdout)
+        self._to_play = MOST_DRAWN if live and not self._is_plain else 0
+        """Number of puzzles whose steps are still to be played."""
+        if live and self._is_plain:
+            self._trace = True
+            self.note("--live: the output is not a terminal, so every step is printed, as with --trace.")
         self._draws = self._are_tasks = False
         self._shown_task = ""
         self._tally = Tally()
@@ -84,13 +92,44 @@ class Report(Watcher):
         if self._json:
             console.print_json(solution.document(domain, with_trace=self._trace), indent=None)
         else:
-            if self._trace and solution.trace:
-                self._show_trace(domain, solution)
-            if self._draws and (solution.answer is not None or solution.demonstrations):
-                self._show_grids(domain, solution)
-            else:
-                console.print_line(_line(domain, solution, in_rows=self._are_tasks))
+            try:
+                if self._to_play and solution.trace:
+                    self._play(domain, solution)
+                elif self._trace and solution.trace:
+                    self._show_trace(domain, solution)
+            finally:  # an interrupt of the steps does not lose the answer
+                self._show_answer(domain, solution)
         sys.stdout.flush()
+
+    def _show_answer(self, domain: Domain, solution: Solution) -> None:
+        if self._draws and (solution.answer is not None or solution.demonstrations):
+            self._show_grids(domain, solution)
+        else:
+            console.print_line(_line(domain, solution, in_rows=self._are_tasks))
+        if self._heatmap and solution.answer is not None:
+            self._show_heat(domain, solution)
+
+    def _play(self, domain: Domain, solution: Solution) -> None:
+        from hrm_cli.cli.render.live import play
+
+        self._to_play -= 1
+        play(console.console(sys.stdout), domain, solution, heat=self._heatmap)
+
+    def _show_heat(self, domain: Domain, solution: Solution) -> None:
+        from hrm_cli.views.heat import NOT_KEPT, last_heat
+
+        terminal = console.console(sys.stdout)
+        has_colors = not self._is_plain and not terminal.no_color
+        found = last_heat(domain, solution, has_colors=has_colors)
+        if found is None:
+            self.note(f"puzzle {solution.index}: {NOT_KEPT}.")
+            return
+        title = f"confidence of each cell, puzzle {solution.index}, step {solution.trace[-1].step}"
+        if isinstance(found, list):
+            for line in (f"{title}, in percent", *(f"  {line}" for line in found)):
+                console.print_line(line)
+        else:
+            terminal.print(title, found, "", sep="\n")
 
     def on_stage(self, stage: str, left: int) -> None:
         """Shows progress on stderr once a stage takes longer."""

@@ -103,10 +103,12 @@ const hrmBoard = (() => {
     if (heat) {
       for (const [level, d] of fills(grid, doubt)) svg.append(node("path", { class: "hb-heat", opacity: 0.08 * level, d }));
     } else if (changed.size && board.kind !== "colors") {
-      svg.append(node("path", { class: "hb-changed", d: insetBoxes(grid, changed, 0.9) }));
+      // Walls keep their color; their outline is drawn below.
+      const open = [...changed].filter((cell) => symbols[cell] !== board.solid);
+      svg.append(node("path", { class: "hb-changed", d: insetBoxes(grid, open, 0.9) }));
     }
     svg.append(...lines(board, grid));
-    if (changed.size && (heat || board.kind === "colors")) {
+    if (changed.size && (heat || board.kind !== "symbols")) {
       const d = insetBoxes(grid, changed, 1.6);
       if (board.kind === "colors") svg.append(node("path", { class: "hb-outline", stroke: "#fff", "stroke-width": 3.4, style: "stroke:#fff", d }));
       svg.append(node("path", { class: "hb-outline", "stroke-width": 1.8, d }));
@@ -147,13 +149,14 @@ const hrmBoard = (() => {
       const x = (cell % grid.columns) * U, y = Math.floor(cell / grid.columns) * U;
       const likely = candidates[cell];
       if (likely && likely.length > 1) {
-        smallSymbols(svg, board, grid, likely, x, y);
+        // The likely symbols take the place of the answer, so that nothing is marked as wrong.
+        smallSymbols(svg, board, likely, x, y);
       } else if (symbol !== board.blank || board.kind === "colors") {
         const style = wrong.has(cell) && board.kind === "symbols" ? "hb-wrong" : given.has(cell) ? "hb-given"
           : board.palette[symbol] ? "hb-ontint" : board.fills_in ? (marks.right ? "hb-right" : "") : "hb-plain";
         if (showsSymbols) svg.append(textIn(symbol, x, y, style, board));
       }
-      if (wrong.has(cell) && board.kind === "symbols") under += `M${x + 4} ${y + U - 2.6}h${U - 8}`;
+      if (wrong.has(cell) && board.kind === "symbols" && !(likely && likely.length > 1)) under += `M${x + 4} ${y + U - 2.6}h${U - 8}`;
     });
     if (under) svg.append(node("path", { class: "hb-under", d: under }));
   }
@@ -176,8 +179,8 @@ const hrmBoard = (() => {
   }
 
   /* Each symbol of a Sudoku has its own place in the cell; other symbols stand in the order of the list. */
-  function smallSymbols(svg, board, grid, likely, x, y) {
-    const places = board.domain === "sudoku" ? grid.columns : Math.max(4, likely.length);
+  function smallSymbols(svg, board, likely, x, y) {
+    const places = board.domain === "sudoku" ? board.puzzle.columns : Math.max(4, likely.length);
     const across = Math.ceil(Math.sqrt(places)), side = (U - 2) / across;
     likely.forEach(([symbol, share], index) => {
       const place = board.domain === "sudoku" ? "123456789ABCDEFGHIJKLMNOP".indexOf(symbol) : index;

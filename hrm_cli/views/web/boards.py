@@ -50,6 +50,8 @@ Position = int
 
 PLAUSIBLE = 0.02
 """A symbol with a lower probability is not listed as a candidate."""
+CERTAIN = 0.9
+"""A cell whose answer is more probable has no candidates."""
 MOST_NODES = 600
 """Largest number of search nodes in a board; nodes that were never evaluated are left out first."""
 MOST_TINTS = 24
@@ -118,8 +120,9 @@ def empty_board(domain: Domain, puzzle: Grid) -> Board:
 
 def grid_of(drawing: Drawing) -> dict[str, Any]:
     """A drawing as a grid of the board."""
-    symbols = [printable(symbol) for symbol in drawing.symbols]
-    are_characters = all(len(symbol) == 1 for symbol in symbols)
+    clean = {symbol: printable(symbol) for symbol in set(drawing.symbols)}
+    symbols = [clean[symbol] for symbol in drawing.symbols]
+    are_characters = all(len(symbol) == 1 for symbol in clean.values())
     return {
         "rows": len(drawing.rows),
         "columns": len(drawing.columns),
@@ -239,7 +242,8 @@ def _candidates(
     chances: CellChances, given: set[Position], names: Sequence[str]
 ) -> dict[str, list[tuple[str, int]]]:
     found = {}
-    for position in np.flatnonzero((chances.probabilities >= PLAUSIBLE).sum(axis=1) > 1).tolist():
+    is_open = ((chances.probabilities >= PLAUSIBLE).sum(axis=1) > 1) & (chances.probabilities[:, 0] < CERTAIN)
+    for position in np.flatnonzero(is_open).tolist():
         if position in given:
             continue
         pairs = zip(chances.tokens[position].tolist(), chances.probabilities[position].tolist(), strict=True)
