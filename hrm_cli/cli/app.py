@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("hrm_cli.cli.eval:evaluate", "Evaluate a checkpoint on a dataset."),
     "runs": ("hrm_cli.cli.runs:app", "List training runs, plot and compare their curves."),
     "report": ("hrm_cli.cli.studying.report:report", "Write a page about a run or a checkpoint."),
+    "analyze": ("hrm_cli.cli.studying.analyze:analyze", "Measure what a model's states and attention do."),
     "models": ("hrm_cli.cli.models:app", "List the models that come with the package."),
     "solve": ("hrm_cli.cli.solve:solve", "Solve puzzles from a file and verify every answer."),
     "play": ("hrm_cli.cli.play:play", "Play with models on a local page: puzzles, steps, hints."),

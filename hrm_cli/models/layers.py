@@ -235,6 +235,15 @@ def self_attention(x: Tensor, weights: AttentionWeights, num_heads: int, rotary:
     return F.linear(attend(q, k, v).reshape(batch, positions, -1), weights.out)
 
 
+def attention_weights(x: Tensor, weights: AttentionWeights, num_heads: int, rotary: Rotary | None) -> Tensor:
+    """The attention weights that `self_attention` uses for `[B, S, H]`, `[B, N, S, S]` float32; rows sum to 1."""
+    q, k, _ = F.linear(x, weights.qkv).view(*x.shape[:2], 3, num_heads, -1).unbind(2)
+    if rotary is not None:
+        q, k = rotate(q, rotary), rotate(k, rotary)
+    scores = torch.einsum("bqnd,bknd->bnqk", q.float(), k.float()) * q.shape[-1] ** -0.5
+    return scores.softmax(-1)
+
+
 def swiglu(x: Tensor, weights: SwiGLUWeights) -> Tensor:
     """down(silu(gate) · up) over the last axis."""
     gate, up = F.linear(x, weights.gate_up).chunk(2, dim=-1)

@@ -82,7 +82,10 @@ class Axis:
             first, last = math.ceil(low - 1e-9), math.floor(high + 1e-9)
             every = max(1, -(-(last - first) // 5))
             powers = [10.0**power for power in range(first, last + 1, every)]
-            return powers if len(powers) > 1 else [self.low, self.high]
+            if len(powers) > 1:
+                return powers
+            between = [step * 10.0**power for power in range(first - 1, last + 2) for step in (1, 2, 5)]
+            return [value for value in between if self.low <= value <= self.high]
         step = nice_step((self.high - self.low) / 4)
         if self.is_count:
             step = max(1.0, math.ceil(step))
@@ -249,7 +252,7 @@ def lying_bars(
     """Horizontal bars: name, value and the text at its end. `ticks`: a reference value for each row, as a line."""
     high = most or max((value for _, value, _ in rows), default=1) or 1
     name_room = min(150, 12 + 6.6 * max((len(name) for name, _, _ in rows), default=1))
-    text_room = 8 + 6.8 * max((len(text) for _, _, text in rows), default=1)
+    text_room = 14 + 6.8 * max((len(text) for _, _, text in rows), default=1)
     room = WIDTH - name_room - text_room
     parts, height = [], 24
     for number, (name, value, text) in enumerate(rows):

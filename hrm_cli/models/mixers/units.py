@@ -158,12 +158,30 @@ def _from_cells(
     shape = (batch, cells, positions // cells, num_heads, width // num_heads)
     # A head has size D·A, so cells are compared symbol by symbol.
     q, k, v = (part.view(shape).permute(0, 3, 1, 2, 4).flatten(3).flatten(0, 1) for part in (q, k, v))
+    attended = _between_cells(q, k, pair_bias, tables, batch).to(v.dtype)
+    mixed = torch.bmm(attended.flatten(0, 1), v).view(batch, num_heads, cells, shape[2], shape[4])
+    return mixed.permute(0, 2, 3, 1, 4).reshape(batch, positions, width)
+
+
+def _between_cells(q: Tensor, k: Tensor, pair_bias: Tensor, tables: RelationTables, batch: int) -> Tensor:
+    """Attention weights `[B, N, S, S]` from the queries and keys of all heads, `[B·N, S, D·A]`."""
+    num_heads, cells = len(pair_bias), q.shape[1]
     scores = torch.bmm(q * q.shape[-1] ** -0.5, k.transpose(1, 2)).view(batch, num_heads, cells, cells)
     # A sum instead of indexing: the backward pass of indexing adds one number at a time.
     bias = (pair_bias.unsqueeze(2) * tables.pairs).sum(1).view(num_heads, cells, cells)
-    attended = torch.softmax(scores + bias, dim=-1).to(v.dtype)
-    mixed = torch.bmm(attended.flatten(0, 1), v).view(batch, num_heads, cells, shape[2], shape[4])
-    return mixed.permute(0, 2, 3, 1, 4).reshape(batch, positions, width)
+    return torch.softmax(scores + bias, dim=-1)
+
+
+def attention_between_cells(x: Tensor, weights: UnitsWeights, tables: RelationTables) -> Tensor | None:
+    """The attention weights of `mix_units` for `[B, T, H]`, `[B, N, S, S]`; None for a block without attention."""
+    if weights.bias is None:
+        return None
+    batch, positions, hidden = x.shape
+    width, num_heads, symbols = hidden // 2, len(weights.bias), tables.num_symbols
+    shape = (batch, positions // symbols, symbols, num_heads, width // num_heads)
+    _, _, q, k, _ = F.linear(x, weights.into).split(width, dim=-1)
+    q, k = (part.view(shape).permute(0, 3, 1, 2, 4).flatten(3).flatten(0, 1) for part in (q, k))
+    return _between_cells(q, k, weights.bias, tables, batch).float()
 
 
 class UnitsStructure:
