@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from hrm_cli.errors import PuzzleError
+from hrm_cli.printable import quoted
 from hrm_cli.puzzles.domain import DOMAINS, OWN_PUZZLES, Domain, Grid, Puzzle, Unreadable
 from hrm_cli.puzzles.plain_text import PlainText
 from hrm_cli.puzzles.reading import TextReader
@@ -351,7 +352,7 @@ def _items(puzzles: Any, domain: str, reader: TextReader | None = None) -> Itera
         yield _grid(rows, domain)
     elif not isinstance(puzzles, Iterable):
         raise PuzzleError(
-            f"found {puzzles!r:.80}; expected a file, text, a grid of whole numbers, or a list of these"
+            f"found {quoted(puzzles, 80)}; expected a file, text, a grid of whole numbers, or a list of these"
         )
     else:
         for one in puzzles:

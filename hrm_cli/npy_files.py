@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from hrm_cli.printable import quoted
 from hrm_cli.regular_files import UnusableFile, open_regular
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def map_integers(path: Path) -> NDArray[np.integer]:
     if dtype.kind not in "iu":
         raise UnusableFile(f"found type {dtype}; expected an integer type")
     if not all(type(length) is int and length >= 0 for length in shape) or len(shape) > 8:
-        raise UnusableFile(f"its header states the shape {shape!r:.60}")
+        raise UnusableFile(f"its header states the shape {quoted(shape, 60)}")
     needed = math.prod(shape) * dtype.itemsize
     if needed > size - start:
         raise UnusableFile(

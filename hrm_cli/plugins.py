@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hrm_cli.errors import ConfigError, closest
+from hrm_cli.printable import quoted
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -137,8 +138,8 @@ def unknown(kind: str, name: object, built_in: Sequence[str], prefix: str = "") 
     """The error about a name that is neither built in nor that of a plugin."""
     names = [*built_in, *(plugin.name for plugin in plugins(kind, built_in) if not plugin.conflict)]
     return ConfigError(
-        f"{prefix}unknown {kind} {name!r:.80}{closest(name, names)}; known: {', '.join(names)}. No installed package "
-        f"adds a {kind} of this name (hrm info lists plugins)"
+        f"{prefix}unknown {kind} {quoted(name, 80)}{closest(name, names)}; known: {', '.join(names)}. No installed "
+        f"package adds a {kind} of this name (hrm info lists plugins)"
     )
 
 

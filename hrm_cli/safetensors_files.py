@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hrm_cli.json_text import parse_json
+from hrm_cli.printable import quoted
 from hrm_cli.regular_files import UnusableFile, open_regular
 
 LONGEST_HEADER = 100_000_000
@@ -67,22 +68,22 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
 
 
 def _entry(name: str, stated: Any, available: int) -> TensorEntry:
-    where = f"tensor {name!r:.100}"
+    where = f"tensor {quoted(name, 100)}"
     if not isinstance(stated, dict):
         raise UnusableFile(f"{where}: expected an object with dtype, shape and data_offsets")
     dtype: Any = stated.get("dtype")
     shape: Any = stated.get("shape")
     offsets: Any = stated.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in _BITS:
-        raise UnusableFile(f"{where}: unknown dtype {dtype!r:.40}")
+        raise UnusableFile(f"{where}: unknown dtype {quoted(dtype, 40)}")
     if not _whole_numbers(shape) or len(shape) > MOST_DIMENSIONS:
-        raise UnusableFile(f"{where}: its shape is {shape!r:.60}")
+        raise UnusableFile(f"{where}: its shape is {quoted(shape, 60)}")
     if not _whole_numbers(offsets) or len(offsets) != 2:
-        raise UnusableFile(f"{where}: its data_offsets are {offsets!r:.60}")
+        raise UnusableFile(f"{where}: its data_offsets are {quoted(offsets, 60)}")
     first, end = offsets
     if not first <= end <= available or end - first != math.prod(shape) * _BITS[dtype] // 8:
         raise UnusableFile(
-            f"{where}: data_offsets {first} to {end} do not fit its shape {shape!r:.60} of {dtype}, or the file"
+            f"{where}: data_offsets {first} to {end} do not fit its shape {quoted(shape, 60)} of {dtype}, or the file"
         )
     return TensorEntry(dtype, tuple(shape))
 

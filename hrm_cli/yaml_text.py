@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from hrm_cli.printable import quoted
 from hrm_cli.regular_files import UnusableFile, read_text
 
 LARGEST = 1 << 17
@@ -100,7 +101,7 @@ class _StrictLoader(yaml.SafeLoader):
                 continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                found = "a list or a mapping" if isinstance(key, list | dict) else f"{key!r:.40}"
+                found = "a list or a mapping" if isinstance(key, list | dict) else f"{quoted(key, 40)}"
                 raise yaml.constructor.ConstructorError(
                     problem=f"the key {found} is not text (YAML reads yes, no, on and off as booleans); quote it",
                     problem_mark=key_node.start_mark,

@@ -195,6 +195,13 @@ def test_all_output_passes_one_function_that_escapes_control_characters() -> Non
     assert set(found) - {ENTRANCE} == {"hrm_cli.cli.streams"}, found
 
 
+def test_shortened_values_in_messages_end_in_an_ellipsis() -> None:
+    """`{value!r:.40}` cuts without a sign that something is missing; `printable.quoted` and `cut` show one."""
+    cut = re.compile(r"\{[^{}]*![rs]:\.\d+\}")
+    found = {module: cut.findall(path.read_text(encoding="utf-8")) for module, path in modules()}
+    assert {module: places for module, places in found.items() if places} == {}
+
+
 SOLVED = (
     "import sys; from hrm_cli.cli.app import _run; _run(['solve', sys.argv[1]]); "
     "print(*(name for name in sys.modules if name.startswith('hrm_cli.')), file=sys.stderr)"

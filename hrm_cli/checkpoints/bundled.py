@@ -18,6 +18,7 @@ from typing import Any
 from hrm_cli.config.arch import ArchConfig, is_structured
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, closest
 from hrm_cli.json_text import parse_json
+from hrm_cli.printable import quoted
 from hrm_cli.puzzles.domain import Puzzle, make_domain, parse_domain
 from hrm_cli.safetensors_files import read_safetensors_header
 
@@ -64,11 +65,11 @@ class Measured:
         for name, kind in self.__annotations__.items():
             value = getattr(self, name)
             if (type(value) is not int and kind == "int") or not isinstance(value, _FIGURES[kind]):
-                raise ValueError(f"measured.{name}: found {value!r:.40}; expected {kind}")
+                raise ValueError(f"measured.{name}: found {quoted(value, 40)}; expected {kind}")
         for name, (least, most) in _RANGES.items():
             if not least <= getattr(self, name) <= most:
                 raise ValueError(
-                    f"measured.{name}: found {getattr(self, name)!r:.40}; expected {least} to {most:g}"
+                    f"measured.{name}: found {quoted(getattr(self, name), 40)}; expected {least} to {most:g}"
                 )
 
     @classmethod
@@ -123,7 +124,7 @@ class BundledFacts:
             one.check()
         every_size = document.get("every_size", False)
         if not isinstance(every_size, bool):
-            raise ValueError(f"every_size: found {every_size!r:.40}; expected true or false")
+            raise ValueError(f"every_size: found {quoted(every_size, 40)}; expected true or false")
         # Files of earlier versions have the British spelling.
         license = document["license" if "license" in document else "licence"]
         return cls(str(document["trained_on"]), str(license), measured, every_size)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hrm_cli.json_text import parse_json
+from hrm_cli.printable import quoted
 from hrm_cli.puzzles.domain import Domain, parse_domain
 from hrm_cli.regular_files import read_text
 from hrm_cli.safetensors_files import read_safetensors_header
@@ -50,18 +51,18 @@ def parse_facts(document: Any) -> DatasetFacts:
         raise ValueError(f"dataset: expected an object with {', '.join(_BOUNDS)}")
     unknown = sorted(set(map(str, document)) - _KNOWN)
     if unknown:
-        raise ValueError(f"dataset: unknown key {unknown[0]!r:.80}")
+        raise ValueError(f"dataset: unknown key {quoted(unknown[0], 80)}")
     numbers = {}
     for name, largest in _BOUNDS.items():
         value = document.get(name)
         if type(value) is not int or not 1 <= value <= largest:
             raise ValueError(
-                f"dataset.{name}: found {value!r:.40}; expected a whole number from 1 to {largest:,}"
+                f"dataset.{name}: found {quoted(value, 40)}; expected a whole number from 1 to {largest:,}"
             )
         numbers[name] = value
     names = document.get("identifiers", "")
     if not isinstance(names, str):
-        raise ValueError(f"dataset.identifiers: found {names!r:.40}; expected packed names")
+        raise ValueError(f"dataset.identifiers: found {quoted(names, 40)}; expected packed names")
     domain = parse_domain(document.get("domain"))
     if domain is not None and (domain.vocab_size, domain.seq_len) != (
         numbers["vocab_size"],
@@ -77,7 +78,7 @@ def parse_facts(document: Any) -> DatasetFacts:
 def parse_step(text: str) -> int:
     """Parses the training step in a header. Raises ValueError if it is not a whole number."""
     if not (text.isascii() and text.isdecimal()) or len(text) > 18:
-        raise ValueError(f"step: found {text!r:.40}; expected a whole number")
+        raise ValueError(f"step: found {quoted(text, 40)}; expected a whole number")
     return int(text)
 
 

@@ -28,6 +28,7 @@ from hrm_cli.errors import CheckpointError, ConfigError, nearest
 from hrm_cli.json_text import parse_json
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
+from hrm_cli.printable import cut
 from hrm_cli.puzzles.domain import Domain
 from hrm_cli.safetensors_files import read_safetensors_header
 
@@ -204,7 +205,7 @@ def model_card(header: Header) -> ModelCard:
         )
     if version not in READABLE_VERSIONS:
         raise CheckpointError(
-            f"{path}: format version {version:.40}, but this hrm reads versions up to {FORMAT_VERSION}; "
+            f"{path}: format version {cut(version, 40)}, but this hrm reads versions up to {FORMAT_VERSION}; "
             "install a newer hrm"
         )
     try:

@@ -13,6 +13,7 @@ from hrm_cli.checkpoints.checksums import with_checksum
 from hrm_cli.errors import CheckpointError
 from hrm_cli.files import write_text
 from hrm_cli.json_text import LARGEST_FACTS, load_json
+from hrm_cli.printable import quoted
 from hrm_cli.regular_files import read_text
 
 FACTS_FILE = "training.json"
@@ -40,7 +41,9 @@ def read_pointer(pointer: Path) -> Path | None:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{pointer}: cannot be read: {error}") from None
     if not name or not name.isprintable():
-        raise CheckpointError(f"{pointer}: found {name!r:.80}; expected the name of a checkpoint folder")
+        raise CheckpointError(
+            f"{pointer}: found {quoted(name, 80)}; expected the name of a checkpoint folder"
+        )
     return pointer.parent / name
 
 

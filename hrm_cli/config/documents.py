@@ -7,6 +7,7 @@ from typing import Any
 
 from hrm_cli import regular_files, yaml_text
 from hrm_cli.errors import ConfigError, closest
+from hrm_cli.printable import quoted
 
 Document = dict[str, Any]
 
@@ -43,7 +44,7 @@ def parse_document(text: str, where: str) -> Document:
     if document is None:
         raise ConfigError(f"{where}: is empty; expected a mapping with the sections arch, data, train, eval")
     if not isinstance(document, dict):
-        kind = "a list" if isinstance(document, list) else f"the value {document!r:.40}"
+        kind = "a list" if isinstance(document, list) else f"the value {quoted(document, 40)}"
         raise ConfigError(
             f"{where}: found {kind}; expected a mapping with the sections arch, data, train, eval"
         )

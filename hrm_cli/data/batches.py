@@ -23,6 +23,7 @@ from hrm_cli.data.augmentation import OnlineAugmentation
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IGNORED_LABEL, read_metadata
 from hrm_cli.errors import ConfigError, DatasetError
+from hrm_cli.printable import quoted
 from hrm_cli.puzzles.grids.symmetry import GridCopies
 
 
@@ -166,7 +167,7 @@ class TrainingBatches(Iterator[Batch]):
             value = state.get(name)
             if type(value) is not int or not 0 <= value < LARGEST_SEED:
                 raise DatasetError(
-                    f"{self._dataset.directory}: the sampler's {name} of the resumed run is {value!r:.40}; "
+                    f"{self._dataset.directory}: the sampler's {name} of the resumed run is {quoted(value, 40)}; "
                     "its training.json is damaged"
                 )
         for fact in ("num_groups", "num_examples"):

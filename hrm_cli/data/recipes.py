@@ -16,6 +16,7 @@ from hrm_cli.config.schema import DataConfig
 from hrm_cli.config.values import parse_clues
 from hrm_cli.errors import ConfigError
 from hrm_cli.machine import granted_cores
+from hrm_cli.printable import cut
 from hrm_cli.puzzles.domain import BulkDomain, Grid, make_domain
 from hrm_cli.puzzles.maze.domain import MazeDomain
 from hrm_cli.puzzles.plain_text import PlainText
@@ -192,7 +193,7 @@ class PluginRecipe:
             if not right.all():
                 text = domain.text(domain.decode(domain.encode_all(puzzles[~right])[0]))
                 raise ConfigError(
-                    f"domain {self.domain_name}: generated a puzzle with a wrong answer: {text:.200}"
+                    f"domain {self.domain_name}: generated a puzzle with a wrong answer: {cut(text, 200)}"
                 )
             yield puzzles, answers
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hrm_cli.errors import ConfigError
+from hrm_cli.printable import quoted
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,6 @@ def parse_depths(text: str | None) -> tuple[int, ...]:
         depths = [0]
     if depths[0] < 1:
         raise ConfigError(
-            f"{text!r:.60} is not a number of steps: whole numbers from 1 on are expected, as in 16 or 16,64,256"
+            f"{quoted(text, 60)} is not a number of steps: whole numbers from 1 on are expected, as in 16 or 16,64,256"
         )
     return tuple(depths)

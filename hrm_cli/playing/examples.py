@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hrm_cli.errors import ConfigError
+from hrm_cli.printable import quoted
 from hrm_cli.puzzles.domain import OWN_PUZZLES, Domain, Grid
 from hrm_cli.puzzles.grids.domain import GridsDomain
 from hrm_cli.puzzles.sudoku.layout import layout
@@ -26,7 +27,7 @@ def example(
 ) -> Mapping[str, Any]:
     """A puzzle as the page draws it. Raises ConfigError for a size that cannot be generated."""
     if level not in LEVELS:
-        raise ConfigError(f"level {level!r:.40}; known: {', '.join(LEVELS)}")
+        raise ConfigError(f"level {quoted(level, 40)}; known: {', '.join(LEVELS)}")
     rng = np.random.default_rng(seed)
     if kind == "sudoku":
         return {"kind": kind, "grid": _sudoku(rows, level, rng)}

@@ -11,6 +11,7 @@ from hrm_cli.checkpoints.bundled import SCHEME, bundled_models, model_for
 from hrm_cli.checkpoints.model_files import read_model_card
 from hrm_cli.config.arch import is_structured
 from hrm_cli.errors import CheckpointError, ConfigError
+from hrm_cli.printable import quoted
 from hrm_cli.puzzles.domain import DOMAINS, OWN_PUZZLES, Domain, Puzzle, domain_of_puzzle
 from hrm_cli.solving.solver import trained_domain
 
@@ -108,7 +109,7 @@ class Models:
             if offer.name == name:
                 return offer
         raise ConfigError(
-            f"model {name!r:.80}: not offered here; known: {', '.join(o.name for o in self.offers)}"
+            f"model {quoted(name, 80)}: not offered here; known: {', '.join(o.name for o in self.offers)}"
         )
 
     def own_domain(self, kind: str) -> Domain | None:

@@ -19,6 +19,7 @@ from hrm_cli.playing.examples import LEVELS, example
 from hrm_cli.playing.models import LARGEST_SIDE, Models, Offer, document_of_kinds
 from hrm_cli.playing.puzzles import drawn_puzzle, pasted_puzzles
 from hrm_cli.playing.worker import Stop
+from hrm_cli.printable import quoted
 from hrm_cli.puzzles.domain import DOMAINS, Domain
 from hrm_cli.solving.solution import Solution
 from hrm_cli.views.drawing import draw
@@ -267,7 +268,7 @@ def _reason(solution: Solution) -> str:
 def _effort(document: Document) -> str:
     given = document.get("effort") or "default"
     if given not in (*EFFORTS, ONE_PASS):
-        raise ConfigError(f"effort {given!r:.40}; known: {ONE_PASS}, {', '.join(EFFORTS)}")
+        raise ConfigError(f"effort {quoted(given, 40)}; known: {ONE_PASS}, {', '.join(EFFORTS)}")
     return str(given)
 
 
@@ -283,5 +284,5 @@ def _whole(document: Document, name: str, low: int, high: int, default: Any) -> 
     if value is None or value == "":
         return default
     if type(value) is not int or not low <= value <= high:
-        raise ConfigError(f"{name}: found {value!r:.40}; expected a whole number from {low} to {high}")
+        raise ConfigError(f"{name}: found {quoted(value, 40)}; expected a whole number from {low} to {high}")
     return value

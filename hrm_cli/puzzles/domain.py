@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.errors import ConfigError
+from hrm_cli.printable import quoted
 from hrm_cli.puzzles.relations import Neighborhood, Relations
 
 Tokens = NDArray[np.uint8]
@@ -315,13 +316,14 @@ def make_domain(name: str, **facts: Any) -> Domain:
     for option, value in facts.items():
         if option not in accepted:
             raise ConfigError(
-                f"domain {name}: unknown option {option!r:.80}; accepted: {', '.join(accepted)}"
+                f"domain {name}: unknown option {quoted(option, 80)}; accepted: {', '.join(accepted)}"
             )
+        found = f"domain {name}: {option}: found {quoted(value, 40)}"
         if option in entry.lists:
             if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
-                raise ConfigError(f"domain {name}: {option}: found {value!r:.40}; expected a list of strings")
+                raise ConfigError(f"{found}; expected a list of strings")
         elif value is not None and type(value) is not int:
-            raise ConfigError(f"domain {name}: {option}: found {value!r:.40}; expected a whole number")
+            raise ConfigError(f"{found}; expected a whole number")
     return cast(Domain, factory(**{**entry.defaults, **facts}))
 
 
@@ -343,7 +345,7 @@ def parse_domain(stored: Any) -> Domain | None:
     if not stored and (stored is None or isinstance(stored, Mapping)):
         return None
     if not isinstance(stored, Mapping) or not all(isinstance(key, str) for key in stored):
-        raise ConfigError(f"domain {stored!r:.80}: expected an object with a name")
+        raise ConfigError(f"domain {quoted(stored, 80)}: expected an object with a name")
     options = dict(stored)
     return make_domain(options.pop("name", None), **options)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hrm_cli.errors import ConfigError, HRMError
 from hrm_cli.plugins import load_plugin
+from hrm_cli.printable import cut, quoted
 
 if TYPE_CHECKING:
     from hrm_cli.puzzles.domain import Domain
@@ -26,21 +27,22 @@ def make_plugin_domain(name: object, facts: Mapping[str, Any], built_in: Sequenc
     for option, value in facts.items():
         if option not in accepted:
             raise ConfigError(
-                f"domain {name}: unknown option {option!r:.80}; accepted: {', '.join(accepted)}"
+                f"domain {name}: unknown option {quoted(option, 80)}; accepted: {', '.join(accepted)}"
             )
         if value is not None and type(value) is not int:
-            raise ConfigError(f"domain {name}: {option}: found {value!r:.40}; expected a whole number")
+            raise ConfigError(f"domain {name}: {option}: found {quoted(value, 40)}; expected a whole number")
     try:
         domain: Domain = factory(**facts)
     except HRMError:
         raise
     except Exception as error:
         raise ConfigError(
-            f"domain {name}: cannot be created with {dict(facts)!r:.80} ({type(error).__name__}: {error!s:.200})"
+            f"domain {name}: cannot be created with {quoted(dict(facts), 80)} "
+            f"({type(error).__name__}: {cut(str(error), 200)})"
         ) from error
     if domain.name != name:
         raise ConfigError(
-            f"domain {name}: its name is {domain.name!r:.40}; expected the name of its entry point"
+            f"domain {name}: its name is {quoted(domain.name, 40)}; expected the name of its entry point"
         )
     _USED[domain.vocab_size, domain.seq_len] = domain
     return domain

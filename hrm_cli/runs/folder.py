@@ -20,6 +20,7 @@ from hrm_cli.data.metadata import is_build_in_progress
 from hrm_cli.errors import ConfigError, HRMError, TrainingDiverged
 from hrm_cli.files import AlreadyLocked, FileLock, is_locked, write_text
 from hrm_cli.json_text import LARGEST_FACTS, load_json
+from hrm_cli.printable import quoted
 from hrm_cli.regular_files import UnusableFile
 
 STATUS_FILE = "status.json"
@@ -90,7 +91,7 @@ def read_status(folder: Path) -> tuple[str, str, int | None]:
         raise UnusableFile("expected an object with state, reason and total_steps")
     state, reason, total = (document.get(name) for name in ("state", "reason", "total_steps"))
     if state not in STATES:
-        raise UnusableFile(f"state: found {state!r:.40}; expected one of {', '.join(STATES)}")
+        raise UnusableFile(f"state: found {quoted(state, 40)}; expected one of {', '.join(STATES)}")
     if not isinstance(reason, str) or type(total) is not int or total < 0:
         raise UnusableFile("reason is not text, or total_steps is not a whole number")
     if state == RUNNING and not is_locked(folder / LOCK_FILE):

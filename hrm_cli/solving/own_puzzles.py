@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.errors import ConfigError, PuzzleError
-from hrm_cli.printable import shortened
+from hrm_cli.printable import quoted, shortened
 from hrm_cli.puzzles.domain import Grid, Puzzle, Tokens, Unreadable, Verdict
 from hrm_cli.puzzles.grids.domain import GridsDomain
 from hrm_cli.puzzles.grids.own_code import load_function, reason_of
@@ -228,9 +228,13 @@ class OwnCheck:
         try:
             is_right = self.function(given, answer)
         except Exception as error:
-            raise ConfigError(f"--check {self.name}: failed on {given!r:.200}: {reason_of(error)}") from error
+            raise ConfigError(
+                f"--check {self.name}: failed on {quoted(given, 200)}: {reason_of(error)}"
+            ) from error
         if not isinstance(is_right, bool):
-            raise ConfigError(f"--check {self.name}: returned {is_right!r:.40}; True or False is expected")
+            raise ConfigError(
+                f"--check {self.name}: returned {quoted(is_right, 40)}; True or False is expected"
+            )
         return is_right
 
 

@@ -28,6 +28,7 @@ from hrm_cli.files import written_whole
 from hrm_cli.json_text import parse_json
 from hrm_cli.models.act import ACTModel, InferenceStep
 from hrm_cli.models.core import InnerCarry
+from hrm_cli.printable import quoted
 from hrm_cli.puzzles.domain import Domain, Puzzle
 from hrm_cli.safetensors_files import read_safetensors_header
 from hrm_cli.solving.solution import Solution
@@ -178,7 +179,7 @@ def load_carry(path: Path, card: ModelCard, domain: Domain) -> PausedSolve:
 def _count(metadata: Mapping[str, str], name: str) -> int:
     text = metadata[name]
     if not (text.isascii() and text.isdecimal()) or len(text) > 9:
-        raise ValueError(f"{name}: found {text!r:.40}; expected a whole number")
+        raise ValueError(f"{name}: found {quoted(text, 40)}; expected a whole number")
     return int(text)
 
 
@@ -192,7 +193,9 @@ def _listed(document: Any, domain: Domain) -> list[tuple[int, Puzzle]]:
             (entry.get(k) for k in ("index", "where", "text")) if isinstance(entry, dict) else "   "
         )
         if type(index) is not int or not isinstance(where, str) or not isinstance(text, str):
-            raise ValueError(f"puzzles: found {entry!r:.80}; expected an object with index, where and text")
+            raise ValueError(
+                f"puzzles: found {quoted(entry, 80)}; expected an object with index, where and text"
+            )
         puzzles.append((index, replace(domain.parse(text), where=where)))
     return puzzles
 

@@ -28,6 +28,7 @@ from hrm_cli.json_text import LARGEST_FACTS, load_json
 from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.core import InnerCarry
 from hrm_cli.models.device import to_device
+from hrm_cli.printable import quoted
 from hrm_cli.training.checkpointing import TENSORS_FILE, checkpoint_folder
 from hrm_cli.training.optimizers import AdamATan2, LossScale
 from hrm_cli.training.state import Best, TrainState
@@ -84,7 +85,7 @@ def check_resume_facts(document: Any) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the document"
-        raise ValueError(f"{where}: {first['msg']}, found {first['input']!r:.60}") from None
+        raise ValueError(f"{where}: {first['msg']}, found {quoted(first['input'], 60)}") from None
     checked: dict[str, Any] = document
     return checked
 

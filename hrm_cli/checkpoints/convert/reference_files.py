@@ -26,6 +26,7 @@ from hrm_cli.config.schema import Preset, parse_stored_preset
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.files import write_text
 from hrm_cli.json_text import load_json
+from hrm_cli.printable import quoted
 
 PREFIX = "_orig_mod.model."
 """The usual prefix of parameter names in files of the reference, which compiles the model inside a loss head."""
@@ -133,7 +134,7 @@ def read_sidecar(path: Path) -> Sidecar | None:
         document = load_json(file)
         if document["version"] != _SIDECAR_VERSION:
             raise ValueError(
-                f"found version {document['version']!r:.40}; this hrm reads version {_SIDECAR_VERSION}"
+                f"found version {quoted(document['version'], 40)}; this hrm reads version {_SIDECAR_VERSION}"
             )
         states = {
             name: torch.from_numpy(np.frombuffer(base64.b64decode(text), dtype="<f4").copy())

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hrm_cli.errors import CheckpointError
 from hrm_cli.files import written_whole
+from hrm_cli.printable import quoted
 from hrm_cli.regular_files import open_regular
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
@@ -216,7 +217,7 @@ def _check_tensors(path: Path, named: Mapping[Any, Any], verb: str) -> None:
                 "(names and their tensors)"
             )
         if len(name) > _LONGEST_NAME or re.search("[0-9]{7}", name):
-            raise CheckpointError(f"{path}: {verb} {name!r:.100}, which is not a valid tensor name")
+            raise CheckpointError(f"{path}: {verb} {quoted(name, 100)}, which is not a valid tensor name")
         if not value.dtype.is_floating_point or value.layout != torch.strided:
             kind = str(value.dtype).removeprefix("torch.")
             raise CheckpointError(f"{path}: {name} has dtype {kind}; expected floating-point weights")

@@ -22,6 +22,7 @@ from hrm_cli.cli.building.options import (
 )
 from hrm_cli.cli.options import ForceOption, JsonOption, QuietOption, SeedOption, option
 from hrm_cli.errors import ConfigError
+from hrm_cli.printable import quoted
 
 ALL_COPIES = 7
 """Augmented copies of a square maze, in addition to itself."""
@@ -140,7 +141,8 @@ def _shape(text: str | None) -> dict[str, int | None]:
     sides = text.lower().replace("×", "x").split("x")
     if len(sides) > 2 or not all(side.strip().isascii() and side.strip().isdigit() for side in sides):
         raise ConfigError(
-            f"--size: found {text!r:.60}; accepted: cells along a side, as in 30, or rows and columns, as in 20x40"
+            f"--size: found {quoted(text, 60)}; accepted: cells along a side, as in 30, or rows and columns, "
+            "as in 20x40"
         )
     rows, *columns = (int(side[:9]) for side in sides)
     return {"size": rows, "columns": columns[0] if columns else None}

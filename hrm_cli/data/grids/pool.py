@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from hrm_cli.data.grids.sources import SPLIT_IDS, PairFile, Report
 from hrm_cli.errors import DatasetError, PuzzleError
+from hrm_cli.printable import quoted
 from hrm_cli.puzzles.grids.domain import GridsDomain
 from hrm_cli.puzzles.grids.reading import Columns, Pair, read_pairs
 from hrm_cli.puzzles.grids.symbols import MOST_SYMBOLS, Cells, cells_of_json, graphemes, holds_words
@@ -131,8 +132,8 @@ class PairPool:
                 if cell not in self._numbers:
                     if len(self._numbers) == MOST_SYMBOLS:
                         raise PuzzleError(
-                            f"{cell!r:.80} is symbol number {MOST_SYMBOLS + 1:,}; at most {MOST_SYMBOLS:,} different "
-                            "symbols are supported"
+                            f"{quoted(cell, 80)} is symbol number {MOST_SYMBOLS + 1:,}; at most {MOST_SYMBOLS:,} "
+                            "different symbols are supported"
                         )
                     self._numbers[cell] = len(self._numbers)
                     self.symbols.append(cell)

@@ -21,6 +21,7 @@ from hrm_cli.data.hub import PREFIX as HUB
 from hrm_cli.data.hub import HubAddress, snapshot
 from hrm_cli.errors import DatasetError, HRMError
 from hrm_cli.plugins import load_plugin
+from hrm_cli.printable import quoted
 from hrm_cli.puzzles.grids.own_code import load_function, reason_of
 from hrm_cli.puzzles.grids.reading import ACCEPTED, ENDINGS, SPLIT_NAMES
 
@@ -120,8 +121,8 @@ def _generated(source: str, scratch: Path, count: int, seed: int, report: Report
                 line = json.dumps([given, wanted], ensure_ascii=False)
             except (TypeError, ValueError):
                 raise DatasetError(
-                    f"source {source}: pair {number} is {pair!r:.80}; (input, output) is expected, each a list of "
-                    "rows or a text"
+                    f"source {source}: pair {number} is {quoted(pair, 80)}; (input, output) is expected, each a list "
+                    "of rows or a text"
                 ) from None
             key = hash(json.dumps(given))
             if key in inputs:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.errors import ConfigError, PuzzleError
+from hrm_cli.printable import quoted
 from hrm_cli.puzzles.domain import PAD, Diagnosis, Grid, Puzzle, Tokens, TokenSymmetries, Verdict
 from hrm_cli.puzzles.grids.symbols import (
     LARGEST_SIDE,
@@ -81,7 +82,7 @@ class GridsDomain:
             lowest = 1 if name in ("rows", "columns") else 0
             if type(value) is not int or not lowest <= value <= LARGEST_SIDE:
                 raise ConfigError(
-                    f"domain grids: {name}: found {value!r:.40}; expected {lowest} to {LARGEST_SIDE}"
+                    f"domain grids: {name}: found {quoted(value, 40)}; expected {lowest} to {LARGEST_SIDE}"
                 )
         fixed = list(sizes.values())[2:]
         if any(fixed) and not all(fixed):
@@ -91,7 +92,7 @@ class GridsDomain:
                 f"domain grids: a grid larger than the canvas of {self.rows}×{self.columns} cells"
             )
         if self.words not in (0, 1):
-            raise ConfigError(f"domain grids: words: found {self.words!r:.40}; expected 0 or 1")
+            raise ConfigError(f"domain grids: words: found {quoted(self.words, 40)}; expected 0 or 1")
         if len(self.symbols) > MOST_SYMBOLS:
             raise ConfigError(
                 f"domain grids: {len(self.symbols):,} symbols; at most {MOST_SYMBOLS:,} are supported"
@@ -102,7 +103,7 @@ class GridsDomain:
             raise ConfigError("domain grids: a symbol appears twice")
         if unknown := [name for name in self.symmetries if name not in SYMMETRIES]:
             raise ConfigError(
-                f"domain grids: unknown symmetry {unknown[0]!r:.40}; known: {', '.join(SYMMETRIES)}"
+                f"domain grids: unknown symmetry {quoted(unknown[0], 40)}; known: {', '.join(SYMMETRIES)}"
             )
 
     @property
@@ -145,7 +146,7 @@ class GridsDomain:
         except KeyError as error:
             some = " ".join(self.symbols[:_SHOWN]) + (" …" if len(self.symbols) > _SHOWN else "")
             raise PuzzleError(
-                f"the symbol {error.args[0]!r:.80} is not one of the {len(self.symbols)} known symbols ({some})"
+                f"the symbol {quoted(error.args[0], 80)} is not one of the {len(self.symbols)} known symbols ({some})"
             ) from None
 
     def cells_of(self, grid: Grid) -> list[list[str | None]]:

@@ -15,6 +15,7 @@ from typing import IO, Any
 from hrm_cli.errors import PuzzleError, closest
 from hrm_cli.json_text import load_json, parse_json
 from hrm_cli.npy_files import map_integers, unpack_arrays
+from hrm_cli.printable import cut, quoted
 from hrm_cli.puzzles.text_lines import LONGEST_LINE, TooLong
 from hrm_cli.puzzles.text_lines import lines as lines_of
 from hrm_cli.regular_files import open_regular
@@ -146,7 +147,7 @@ def _places(header: Sequence[str], columns: Columns, where: str) -> tuple[int, i
         if at < 0 and (kind == "input" or asked is not None):
             near = closest((asked or "input").lower(), names)
             raise PuzzleError(
-                f"{where}: the columns are {', '.join(header):.200}; "
+                f"{where}: the columns are {cut(', '.join(header), 200)}; "
                 f"none is called {' or '.join(accepted[:3])}{near or '.'} (to build a dataset with another column, use "
                 f"--{kind}-column)"
             )
@@ -175,7 +176,7 @@ def _json(path: Path, columns: Columns, scratch: Path | None) -> Iterator[Pair]:
             )
         if name.lower() not in SPLIT_NAMES or not isinstance(records, list):
             raise PuzzleError(
-                f"{path}: found key {name!r:.40}; expected train, validation and test, with lists of pairs"
+                f"{path}: found key {quoted(name, 40)}; expected train, validation and test, with lists of pairs"
             )
         for number, record in enumerate(records, start=1):
             pair = _pair(record, f"{path}: {name} {number}", columns)
@@ -203,7 +204,7 @@ def _pair(record: Any, where: str, columns: Columns) -> Pair:
 def _split(name: Any, where: str) -> str:
     known = SPLIT_NAMES.get(str(name).strip().lower())
     if known is None:
-        raise PuzzleError(f"{where}: found split {name!r:.40}; expected train, validation or test")
+        raise PuzzleError(f"{where}: found split {quoted(name, 40)}; expected train, validation or test")
     return known
 
 
@@ -238,7 +239,7 @@ def _parquet(path: Path, columns: Columns, scratch: Path | None) -> Iterator[Pai
                     yield _pair(record, f"{path}: row {number}", columns)
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise PuzzleError(
-            f"{path}: not a readable Parquet file ({str(error).splitlines()[0]:.200})"
+            f"{path}: not a readable Parquet file ({cut(str(error).splitlines()[0], 200)})"
         ) from None
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from hrm_cli.errors import PuzzleError
 from hrm_cli.json_text import parse_json
+from hrm_cli.printable import cut
 
 Cells = list[list[str]]
 
@@ -90,7 +91,7 @@ def cells_of_json(value: Any, *, words: bool) -> Cells:
     if any(nested) and not all(nested):
         at = nested.index(False) + 1
         raise PuzzleError(
-            f"row {at}: found {json.dumps(value[at - 1]):.40}; expected a list, as in the other rows"
+            f"row {at}: found {cut(json.dumps(value[at - 1]), 40)}; expected a list, as in the other rows"
         )
     rows = value if any(nested) else [value]
     return checked_cells([[_symbol(cell) for cell in row] for row in rows])
@@ -101,7 +102,7 @@ def _symbol(value: Any) -> str:
         return str(value)
     if isinstance(value, str):
         return value
-    raise PuzzleError(f"a cell is {json.dumps(value):.40}; expected a whole number or a string")
+    raise PuzzleError(f"a cell is {cut(json.dumps(value), 40)}; expected a whole number or a string")
 
 
 def checked_cells(cells: Cells) -> Cells:
