@@ -151,7 +151,8 @@ def line_chart(
         at = _x(x, value)
         anchor = "end" if value > (x.low + x.high) / 2 else "start"
         parts.append(f'<path class="mark" d="M{at} {_TOP}V{HEIGHT - _BOTTOM}"/>')
-        parts.append(_label(at + (-4 if anchor == "end" else 4), HEIGHT - _BOTTOM - 6, text, anchor))
+        height = _TOP + 10 if y.is_log else HEIGHT - _BOTTOM - 6  # where curves that fall, or rise, are not
+        parts.append(_label(at + (-4 if anchor == "end" else 4), height, text, anchor))
     for number, one in enumerate(series):
         parts += _curve(number, one, x, y)
     legend = [(one.name, _sample(number, one)) for number, one in enumerate(series)]
