@@ -217,7 +217,7 @@ class _Grid:
         """Cells with another background than their symbol's."""
         if not self.is_plan and not self.board["palette"]:
             yield self.given, GIVEN_CELL
-        if self.confidence is None and self.board["kind"] != "colors":
+        if self.confidence is None and not self.board["palette"]:
             walls = {cell for cell in self.changed if self.symbols[cell] == self.board["solid"]}
             yield self.changed - walls, CHANGED
         if self.is_small and self.is_plan:
@@ -231,9 +231,9 @@ class _Grid:
         return x + inset, y + inset, x + self.cell - 1 - inset, y + self.cell - 1 - inset
 
     def _outlines(self) -> None:
-        width = max(1, round(self.cell / 12))
+        width = max(1, round(self.cell / 15))
         for cell in self.changed:
-            if self.board["kind"] == "colors":
+            if self.board["palette"]:
                 self.draw_on.rectangle(self._box(cell, 1), outline=WHITE, width=2 * width)
             self.draw_on.rectangle(self._box(cell, 1 + width / 2), outline=CHANGED_LINE, width=width)
 
@@ -326,7 +326,7 @@ class _Grid:
         elif self.is_plan and symbol == self.board["blank"]:
             self.draw_on.ellipse(self._box(cell, 0.22 * self.cell), outline=WRONG, width=width)
         else:
-            for color, extra in ((WHITE, 2 * width), (WRONG, 0)):
+            for color, extra in ((WHITE, width), (WRONG, 0)):
                 for line in ((x0, y0, x1, y1), (x0, y1, x1, y0)):
                     self.draw_on.line(line, fill=color, width=width + extra)
 

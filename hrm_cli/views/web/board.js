@@ -91,7 +91,7 @@ const hrmBoard = (() => {
       svg.append(node("desc", {}, lines.join("\n")));
     }
     svg.append(node("rect", { class: "hb-back", width: columns * U, height: rows * U }));
-    const heat = options.heat && marks.confidence;
+    const heat = options.heat && marks.confidence, isTinted = Object.keys(board.palette).length > 0;
     const doubt = (cell) => (heat && !given.has(cell) ? Math.round((100 - marks.confidence[cell]) / 10) : 0);
     for (const [style, d] of fills(grid, (cell) => colorOf(board, symbols[cell]))) {
       svg.append(node("path", style.startsWith("hb-") ? { class: style, d } : { fill: style, d }));
@@ -102,16 +102,16 @@ const hrmBoard = (() => {
     }
     if (heat) {
       for (const [level, d] of fills(grid, doubt)) svg.append(node("path", { class: "hb-heat", opacity: 0.08 * level, d }));
-    } else if (changed.size && board.kind !== "colors") {
+    } else if (changed.size && !isTinted) {
       // Walls keep their color; their outline is drawn below.
       const open = [...changed].filter((cell) => symbols[cell] !== board.solid);
       svg.append(node("path", { class: "hb-changed", d: insetBoxes(grid, open, 0.9) }));
     }
     svg.append(...lines(board, grid));
-    if (changed.size && (heat || board.kind !== "symbols")) {
-      const d = insetBoxes(grid, changed, 1.6);
-      if (board.kind === "colors") svg.append(node("path", { class: "hb-outline", stroke: "#fff", "stroke-width": 3.4, style: "stroke:#fff", d }));
-      svg.append(node("path", { class: "hb-outline", "stroke-width": 1.8, d }));
+    if (changed.size && (heat || isTinted || board.kind === "plan")) {
+      const d = insetBoxes(grid, changed, 1.5);
+      if (isTinted) svg.append(node("path", { class: "hb-outline hb-outlineedge", "stroke-width": 2.8, d }));
+      svg.append(node("path", { class: "hb-outline", "stroke-width": 1.5, d }));
     }
     if (board.kind === "plan") marksOfPlan(svg, board, grid, symbols, wrong, marks);
     else symbolsOf(svg, board, grid, symbols, { given, wrong, marks, options });
@@ -164,7 +164,7 @@ const hrmBoard = (() => {
   function textIn(symbol, x, y, style, board) {
     const letters = Array.from(symbol), long = letters.length;
     const shown = long > 7 ? `${letters.slice(0, 6).join("")}…` : symbol;
-    const size = long > 1 ? Math.max(0.28 * U, Math.min(0.6 * U, (1.5 * U) / Math.min(long, 7))) : 0.64 * U;
+    const size = long > 1 ? Math.min(0.55 * U, (1.2 * U) / Math.min(long, 7)) : 0.64 * U;
     const made = node("text", { class: style, x: x + U / 2, y: y + U / 2 + 0.355 * size, "font-size": size.toFixed(2) }, shown);
     if (board.kind === "colors") {
       setAttribute(made, "style", `fill:${isDark(board.palette[symbol]) ? "#fff" : "#000"}`);
@@ -236,6 +236,8 @@ const hrmBoard = (() => {
 
   function gridFigure(board, grid, caption, marks = {}, options = {}) {
     const made = element("figure", { class: "hb-figure" });
+    // A grid of few cells is not drawn as large as one of many.
+    if (grid) made.style.maxWidth = `${Math.max(110, (board.fills_in ? 72 : 46) * grid.columns)}px`;
     if (caption) made.append(element("figcaption", {}, caption));
     if (!grid || !grid.rows || !grid.columns) made.append(element("p", { class: "hb-none" }, "(no grid)"));
     else made.append(gridSvg(board, grid, { ...marks, label: marks.label || caption }, options));

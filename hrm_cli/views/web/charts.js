@@ -12,7 +12,7 @@ hrmBoard.searchTree(board)
   function stepChart(board, number, onChoose) {
     const width = 320, height = 118, left = 38, right = 10, top = 14, bottom = 22;
     const steps = board.steps, across = width - left - right, up = height - top - bottom;
-    const x = (index) => left + (steps.length > 1 ? (index * across) / (steps.length - 1) : across / 2);
+    const x = (index) => left + 7 + (steps.length > 1 ? (index * (across - 14)) / (steps.length - 1) : across / 2 - 7);
     const y = (share) => top + (1 - share) * up;
     const known = steps.map((step, index) => [index, step.halt]).filter(([, halt]) => halt !== null);
     const svg = node("svg", {
@@ -48,7 +48,7 @@ hrmBoard.searchTree(board)
       svg.style.cursor = "pointer";
       svg.addEventListener("click", (event) => {
         const box = svg.getBoundingClientRect(), place = ((event.clientX - box.left) * width) / box.width;
-        const index = Math.round(((place - left) / across) * (steps.length - 1));
+        const index = Math.round(((place - left - 7) / (across - 14)) * (steps.length - 1));
         onChoose(Math.min(Math.max(index, 0), steps.length - 1) + 1);
       });
     }
