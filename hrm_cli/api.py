@@ -37,7 +37,7 @@ Puzzles = str | Path | Grid | Rows | Puzzle | Iterable["str | Path | Grid | Rows
 
 @dataclass(frozen=True)
 class PuzzleSolution(Solution):
-    """A `Solution` with its domain. Notebooks display it as SVG."""
+    """A `Solution` with its domain. Notebooks display it: as SVG, or with a slider if its steps were traced."""
 
     domain: Domain | None = field(default=None, repr=False)
 
@@ -59,11 +59,16 @@ class PuzzleSolution(Solution):
 
     def _repr_svg_(self) -> str | None:
         # Own puzzles have no SVG drawing.
-        return (
-            None
-            if self.answer is None or (self.domain is not None and self.domain.name == OWN_PUZZLES)
-            else self.svg()
-        )
+        has_none = self.answer is None or (self.domain is not None and self.domain.name == OWN_PUZZLES)
+        return None if has_none else self.svg()
+
+    def _repr_html_(self) -> str | None:
+        # A still picture is enough for a solution without steps.
+        if self.domain is None or self.puzzle is None or not self.trace:
+            return None
+        from hrm_cli.views.notebooks import solution_html
+
+        return solution_html(self.domain, self)
 
 
 class Model:
@@ -123,7 +128,7 @@ class Model:
         from hrm_cli.solving.choosing import SolveOptions, solve_each_size
 
         further = EffortRequest(effort, attempts, search, restarts=restarts, seconds=seconds, select=select)
-        asked = SolveOptions(max_steps, halt, further, seed, batch_size, trace)
+        asked = SolveOptions(max_steps, halt, further, seed, batch_size, trace, chances=trace)
         own = None if self.name is None else self.loaded.domain
         reader = None if own is None or own.name in DOMAINS else PlainText(own)
         items = _items(puzzles, "sudoku" if own is None else own.name, reader)
@@ -243,6 +248,7 @@ def train(
     """
     from hrm_cli.runs.execution import train_run
     from hrm_cli.runs.request import TrainRequest
+    from hrm_cli.views.run_in_notebook import NotebookRun
 
     request = TrainRequest(
         None if preset is None else str(preset),
@@ -254,7 +260,7 @@ def train(
         seed,
         force,
     )
-    return train_run(request, reporter)
+    return NotebookRun.of(train_run(request, reporter))
 
 
 def build_dataset(
@@ -280,9 +286,9 @@ def build_dataset(
 
 def open_dataset(folder: str | Path, *, split: str = "train") -> Dataset:
     """Opens a split of a dataset on disk, memory-mapped. Raises DatasetError."""
-    from hrm_cli.data.format import Dataset
+    from hrm_cli.views.notebooks import NotebookDataset
 
-    return Dataset.open(Path(folder), split)
+    return NotebookDataset.open(Path(folder), split)
 
 
 def inspect_dataset(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +153,58 @@ def test_accuracy_can_be_measured_at_several_numbers_of_steps(tmp_path: Path) ->
     for wrong in ([0, 4], "many", []):
         with pytest.raises(hrm.HRMError, match="is not a number of steps"):
             hrm.evaluate("bundled:sudoku-4x4", tmp_path / "data", max_steps=wrong)  # type: ignore[arg-type]
+
+
+def frame_of(html: str | None) -> str:
+    """The page inside a notebook's frame."""
+    assert html is not None
+    found = re.fullmatch(r'<iframe [^>]*srcdoc="([^"]*)"></iframe>', html)
+    assert found
+    assert 'sandbox="allow-scripts"' in html
+    return unescape(found[1])
+
+
+def test_a_traced_solution_has_a_player_in_notebooks_and_an_untraced_one_a_picture() -> None:
+    (traced,) = hrm.load().solve(EASY, trace=True)
+    page = frame_of(traced._repr_html_())
+    assert "hrmBoard.player(" in page
+    assert traced.text is not None
+    assert f'"symbols":"{traced.text}"' in page
+    (plain,) = hrm.load().solve(EASY)
+    assert plain._repr_html_() is None
+    assert plain._repr_svg_() is not None
+
+
+@pytest.mark.parametrize("domain", ["sudoku", "maze"])
+def test_a_dataset_shows_its_first_examples_in_notebooks(domain: str, tmp_path: Path) -> None:
+    size = 4 if domain == "sudoku" else 6
+    hrm.build_dataset(domain, size=size, num_train=6, num_test=2, output_dir=tmp_path / "d")
+    page = frame_of(hrm.open_dataset(tmp_path / "d")._repr_html_())  # type: ignore[attr-defined]
+    found = re.search(r'id="data">(.*?)</script>', page)
+    assert found
+    pairs = json.loads(found[1])
+    assert len(pairs) == 4
+    for board, output in pairs:
+        assert board["kind"] == ("symbols" if domain == "sudoku" else "plan")
+        assert len(output["symbols"]) == size * size
+        assert set(output["symbols"]) - set(board["puzzle"]["symbols"]) <= set("1234o")
+    assert "train: 6 original puzzles" in page
+
+
+def test_own_pairs_are_shown_in_notebooks_in_their_symbols(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("input,output\ncat dog,dog cat\ndog,cat\ncat,dog\ndog dog,cat cat\n")
+    hrm.build_dataset("grids", source=str(tmp_path / "pairs.csv"), num_test=1, output_dir=tmp_path / "d")
+    page = frame_of(hrm.open_dataset(tmp_path / "d")._repr_html_())  # type: ignore[attr-defined]
+    assert '"cat","dog"' in page or '"dog","dog"' in page
+
+
+@pytest.mark.slow(seconds=10)
+def test_a_run_shows_its_curves_in_notebooks(tmp_path: Path) -> None:
+    hrm.build_dataset("sudoku", size=4, num_train=32, num_test=4, output_dir=tmp_path / "d")
+    settings = ["train.max_steps=6", "train.eval_interval=3", "train.log_interval=1", "global_batch_size=8"]
+    run = hrm.train("tiny", data=tmp_path / "d", output_dir=tmp_path / "r", overrides=settings)
+    html = run._repr_html_()  # type: ignore[attr-defined]
+    assert html.count("<svg") >= 2
+    assert "exact accuracy" in html
+    assert "finished, 6 steps" in html
+    assert str(tmp_path) not in html
