@@ -54,3 +54,19 @@ def run_hrm() -> RunHrm:
 def hrm_process() -> RunHrm:
     """The same in a process of its own, which takes two seconds longer: where the process is what is tested."""
     return run_process
+
+
+@pytest.fixture(scope="session")
+def arc_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows the ARC task `copy`, and answers every test input with itself."""
+    from .copying_models import arc_model  # torch is not needed by every test
+
+    return arc_model(tmp_path_factory.mktemp("arc_model"))
+
+
+@pytest.fixture(scope="session")
+def own_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model for own puzzles of 2×3 cells over the symbols a, b and <c>; every answer is the input."""
+    from .copying_models import own_model
+
+    return own_model(tmp_path_factory.mktemp("own_model"))

@@ -70,6 +70,8 @@ class Limits:
     """Time in which a whole request has to arrive, and in which an answer has to be taken."""
     connections: int = 32
     """Connections at once."""
+    patience_seconds: float = 5.0
+    """Time that a request waits for another one to end before it is refused."""
 
 
 class PlayServer(ThreadingHTTPServer):
@@ -243,7 +245,11 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(status, "there is no action at this address")
         document = self._document()
         try:
-            return _json(self.server.worker.run(lambda stop: action(document, stop), self._is_gone))
+            patience = self.server.limits.patience_seconds
+            result = self.server.worker.run(
+                lambda stop: action(document, stop), self._is_gone, patience=patience
+            )
+            return _json(result)
         except Busy as error:
             raise _Refused(HTTPStatus.CONFLICT, str(error)) from None
         except Stopped as error:

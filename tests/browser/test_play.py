@@ -211,6 +211,23 @@ def test_two_models_are_compared_and_stepped_together(opened: Any) -> None:
     opened.expect_no_errors()
 
 
+def test_the_largest_sudoku_scrolls_inside_its_frame_on_a_phone(open_page: OpenPage, server: Playing) -> None:
+    opened = open_page(server.url, width=360)
+    ready(opened.page)
+    opened.page.select_option("#sizes select", "25")
+    assert opened.page.locator("#editor .cell").count() == 625
+    assert opened.overflow() <= 0
+    frame = opened.page.evaluate(
+        "() => { const grid = document.querySelector('.editor'), row = grid.querySelector('.editor-row');"
+        " return row.getBoundingClientRect().right - grid.getBoundingClientRect().right; }"
+    )
+    assert frame <= 0
+    opened.page.click("#solve")
+    opened.page.wait_for_selector("#error:not([hidden])", timeout=120_000)
+    assert "no bundled model for 25×25 sudoku puzzles" in opened.page.inner_text("#error")
+    opened.expect_no_errors()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_page_fits_phones_tablets_and_laptops(
@@ -276,3 +293,53 @@ def test_ctrl_c_closes_the_server_and_the_page_says_so(open_page: OpenPage) -> N
         opened.page.click("#solve")
         opened.page.wait_for_selector("#error:not([hidden])")
         assert "Is it still running?" in opened.page.inner_text("#error")
+
+
+COPY = '{"copy": {"train": [{"input": [[1, 2]], "output": [[1, 2]]}], "test": [{"input": [[1, 2], [2, 1]]}]}}'
+
+
+def test_arc_tasks_and_own_puzzles_are_edited_and_answered(
+    open_page: OpenPage, arc_checkpoint: Path, own_checkpoint: Path
+) -> None:
+    with playing(arc_checkpoint, own_checkpoint) as running:
+        opened = open_page(running.url, width=768)
+        page = opened.page
+        ready(page)
+        page.click("#paste-part summary")
+        page.fill("#text", COPY)
+        page.click("#read")
+        page.wait_for_selector("#said:not([hidden])")
+        test = page.locator("[aria-label='test input'] .cell")
+        test.first.focus()
+        page.keyboard.type("34")
+        assert test.all_inner_texts() == ["3", "4", "2", "1"]
+        page.click("#palette button[aria-label='8, sky blue']")
+        test.nth(3).click()
+        solve(page)
+        answer = page.locator(".hb-player .hb-boards.hb-two svg desc").nth(1).text_content()
+        assert answer.split() == ["3", "4", "2", "8"]
+        rows = page.locator("input[aria-label='test input: rows']")
+        rows.fill("3")
+        rows.press("Tab")
+        assert page.locator("[aria-label='test input'] .cell").count() == 6
+        page.click("button:has-text('Add a demonstration')")
+        assert page.locator("fieldset").count() == 3
+        page.click("#hint")
+        page.wait_for_selector("#error:not([hidden])")
+        assert "no hint, because there is no verified answer" in page.inner_text("#error")
+        opened.screenshot("play-arc-768")
+
+        page.click("#kinds button:has-text('Own puzzle')")
+        ready(page)
+        page.locator("#editor .cell").first.focus()
+        page.keyboard.type("ab<ba<")
+        assert page.locator("#editor .cell").all_inner_texts() == ["a", "b", "<c>", "b", "a", "<c>"]
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".hb-status")
+        assert page.inner_text(".hb-status") == "answered"
+        page.click("#hint")
+        page.wait_for_selector("#said:not([hidden])")
+        assert "Not verified" in page.inner_text("#said")
+        assert opened.overflow() <= 0
+        assert opened.without_name() == []
+        opened.expect_no_errors()

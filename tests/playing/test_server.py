@@ -16,7 +16,7 @@ from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.playing.server import File, Limits, PlayServer
 from hrm_cli.playing.worker import Stop, Worker
 
-LIMITS = Limits(body_bytes=2000, request_seconds=1.0, connections=8)
+LIMITS = Limits(body_bytes=2000, request_seconds=1.0, connections=8, patience_seconds=0.05)
 PAGE = b"<!doctype html><title>play</title>"
 
 

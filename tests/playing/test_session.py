@@ -15,7 +15,7 @@ from hrm_cli.playing.models import offers_of
 from hrm_cli.playing.worker import Stop, Stopped
 from hrm_cli.puzzles.domain import make_domain
 
-from .conftest import OWN, Player
+from .conftest import Player
 
 SMALL = [[1, 0, 3, 0], [0, 4, 0, 1], [2, 0, 4, 0], [4, 0, 0, 2]]
 COPY = {"train": [{"input": [[1, 2]], "output": [[1, 2]]}], "test": [{"input": [[1, 2], [2, 1]]}]}
@@ -41,7 +41,7 @@ def test_named_models_are_offered_alone(own_checkpoint: Path) -> None:
     offers = Player("bundled:maze-10x10", own_checkpoint).session.offers()
     assert list(offers["kinds"]) == ["maze", "grids"]
     assert offers["models"][0]["shape"] == {"rows": 10, "columns": 10, "fixed": True}
-    assert offers["models"][1]["symbols"] == OWN["symbols"]
+    assert offers["models"][1]["symbols"] == ["a", "b", "<c>"]
     assert offers["models"][1]["shape"] == {"rows": 2, "columns": 3, "fixed": True}
 
 

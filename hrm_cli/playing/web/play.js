@@ -287,21 +287,29 @@
     return found;
   }
 
-  /* Runs a task that asks the server; one at a time. */
-  async function during(text, task) {
-    if (running) return;
-    running = new AbortController();
+  /* Runs a task that asks the server; one at a time. Only an example gives way to another task. */
+  async function during(text, task, givesWay = false) {
+    if (running && (givesWay || !running.givesWay)) return;
+    if (running) {
+      running.abort();
+      await running.ended;
+    }
+    let end;
+    running = Object.assign(new AbortController(), { givesWay, ended: new Promise((done) => { end = done; }) });
     const began = Date.now();
     const tick = () => { const seconds = Math.round((Date.now() - began) / 1000); $("busy").textContent = seconds ? `${text} ${seconds} s` : text; };
     const timer = setInterval(tick, 1000);
     tick();
     show("error", "");
-    setBusy(true);
-    try { await task(); } catch (error) { show("error", error.message); }
+    setBusy(!givesWay);
+    $("example").disabled = true;
+    document.body.setAttribute("aria-busy", "true");
+    try { await task(); } catch (error) { if (!givesWay || error.message !== "stopped") show("error", error.message); }
     clearInterval(timer);
     running = null;
     $("busy").textContent = "";
     setBusy(false);
+    end();
   }
 
   function setBusy(isBusy) {
@@ -352,7 +360,7 @@
   function showResults(found) {
     clearResults();
     const isPair = found.length > 1;
-    $("results").className = isPair ? "two" : "";
+    $("results").className = [isPair ? "two" : "", isFilledIn() ? "" : "task"].join(" ");
     let isStepping = false;
     for (const result of found) {
       const part = element("section", { class: "result", "aria-label": result.model });
@@ -404,7 +412,7 @@
       pasted = [];
       $("several").hidden = true;
       take(found.puzzle);
-    });
+    }, true);
   }
 
   function startWithExample() {
