@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Prepares what a GPU machine without a network needs, in folders that git ignores:
-#   .whl/         wheels, at the versions of constraints.txt
-#   .gpu/golden   the recordings of the reference, where ../shared/golden is here
-#   .gpu/data     the datasets named on the command line
+#   .whl/          wheels, at the versions of constraints.txt
+#   .gpu/golden    the recordings of the reference, from ../shared/golden
+#   .gpu/sudoku    train.csv and test.csv for the recipes sudoku-extreme and trm: from GPU_SUDOKU, or ../shared/data/sudoku
+#   .gpu/arc       ARC-1 and ConceptARC for the recipe arc-1: from GPU_ARC, or ../shared/data/arc
+#   .gpu/data      the datasets named on the command line
+# and checks that it is at most 64 MiB in all (GPU_MIB=N for another limit). Folders that are not there are left out.
 #
 #   benchmarks/gpu_wheels.sh [DATASET FOLDER…]
 #
@@ -12,12 +15,12 @@
 #   python3 benchmarks/gpu.py check speed --output OUT
 #
 # The machine is Linux on x86-64 with CPython 3.12 (GPU_PYTHON=3.13 for another), torch, numpy, numba, safetensors,
-# PyYAML, rich and pytest. It is looked through beforehand for what else may be missing: GPU_PACKAGES adds names.
+# PyYAML, rich, pytest and hypothesis. gpu.py names what is missing there; GPU_PACKAGES adds wheels.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${GPU_PYTHON:-3.12}
-packages=(pydantic pydantic_core annotated-types typing_extensions typing-inspection typer click ${GPU_PACKAGES:-})
+packages=(pydantic pydantic_core annotated-types typing_extensions typing-inspection typer click shellingham annotated-doc ${GPU_PACKAGES:-})
 
 pinned=()
 for package in "${packages[@]}"; do
@@ -51,16 +54,36 @@ if [[ ${#found[@]} -ne ${#packages[@]} ]]; then
     exit 1
 fi
 
-mkdir -p .gpu/data
-if [[ -d ../shared/golden ]]; then
-    rm -rf .gpu/golden
-    cp -rL ../shared/golden .gpu/golden
-    chmod -R u+w .gpu/golden
-fi
-for folder in "$@"; do
-    rm -rf ".gpu/data/$(basename "$folder")"
-    cp -rL "$folder" ".gpu/data/$(basename "$folder")"
-done
+# bring NAME FILE…: copies files to .gpu/NAME, if they are all there
+bring() {
+    local name=$1
+    shift
+    rm -rf ".gpu/$name"
+    [[ $# -gt 0 ]] || return 0
+    for file in "$@"; do
+        [[ -e $file ]] || {
+            echo "left out: .gpu/$name, because $file is not there"
+            return 0
+        }
+    done
+    mkdir -p ".gpu/$name"
+    cp -rL "$@" ".gpu/$name"
+    chmod -R u+w ".gpu/$name"
+}
 
-du -sh .whl .gpu
+mkdir -p .gpu
+sudoku=${GPU_SUDOKU:-../shared/data/sudoku} arc=${GPU_ARC:-../shared/data/arc}
+bring golden ../shared/golden/*
+bring sudoku "$sudoku"/{train,test}.csv
+bring arc "$arc"/arc-agi_{training,evaluation,concept}_{challenges,solutions}.json
+bring data "$@"
+
+du -sh .whl .gpu/*/
 printf '%s\n' "${found[@]}"
+mib=$(($(du -sm --apparent-size .whl .gpu | awk '{ all += $1 } END { print all }')))
+limit=${GPU_MIB:-64}
+if [[ $mib -gt $limit ]]; then
+    echo "gpu_wheels.sh: .whl and .gpu have $mib MiB, more than $limit; bring less or set GPU_MIB" >&2
+    exit 1
+fi
+echo "$mib MiB of $limit"

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
 from gpu_stages.processes import COMPILING_TOGETHER, Deadline, Process
+from gpu_stages.recipes import Recipe
 from gpu_stages.results import Results, last_lines
 
 STAGE = "speed"
@@ -24,10 +25,8 @@ _START_SECONDS = 90.0
 
 _HRM = "HRM 27M, Sudoku, batch 768"
 _TRM = "TRM (MLP) 5M, Sudoku, batch 768"
-_UNITS = (
-    "arch.mixer=units", "arch.mlp_t=false", "arch.puzzle_emb_ndim=0", "arch.puzzle_emb_len=0",
-    "arch.hidden_size=64", "arch.num_heads=4",
-)  # fmt: skip
+_UNITS = "HRM with units 0.46M, Sudoku, batch 384"
+_NEIGHBORS = "HRM with neighbors 0.02M, 30×30 mazes, batch 128"
 _SMALL = (
     "arch.hidden_size=32", "arch.num_heads=2", "arch.H_layers=1", "arch.L_layers=1", "arch.halt_max_steps=2",
     "global_batch_size=4",
@@ -69,19 +68,19 @@ class Wanted:
     small: bool = False
     modes: tuple[str, ...] = ()
     only: tuple[str, ...] = ("",)
-    more: tuple[tuple[str, str, tuple[str, ...]], ...] = field(default=())
-    """Further training rows: name, preset, overrides."""
+    more: tuple[tuple[str, str, tuple[str, ...], str | None], ...] = field(default=())
+    """Further training rows: name, preset, overrides, `train.compile` (None: compiled and not)."""
 
     @classmethod
-    def of(cls, given: argparse.Namespace) -> Wanted:
-        """Parses the command line. Exits if a custom row does not have the form NAME=PRESET …"""
-        more = []
+    def of(cls, given: argparse.Namespace, chosen: Sequence[Recipe] = ()) -> Wanted:
+        """From the command line, with a row for every recipe. Exits if a row is not of the form NAME=PRESET …"""
+        more = [(recipe.name, recipe.preset, recipe.settings, recipe.mode or "on") for recipe in chosen]
         for text in given.more:
             name, _, rest = text.partition("=")
             words = rest.split()
             if not words:
                 raise SystemExit(f"--row {text!r}: expected NAME=PRESET key=value …")
-            more.append((name.strip(), words[0], tuple(words[1:])))
+            more.append((name.strip(), words[0], tuple(words[1:]), None))
         return cls(
             given.device, given.small, tuple(given.modes or compile_modes()), tuple(given.rows), tuple(more)
         )
@@ -94,8 +93,9 @@ class Wanted:
         def training(what: str, preset: str, which: str, *overrides: str) -> list[Row]:
             return [Row("training", what, preset, mode, (*overrides, *smallest)) for mode in which.split()]
 
-        def asked_for(name: str, preset: str, overrides: Sequence[str]) -> list[Row]:
-            return [Row("training", name, preset, mode, (*smallest, *overrides)) for mode in (fast, "off")]
+        def asked_for(name: str, preset: str, overrides: Sequence[str], mode: str | None) -> list[Row]:
+            modes = (fast, "off") if mode is None else (mode,)
+            return [Row("training", name, preset, mode, (*smallest, *overrides)) for mode in modes]
 
         def evaluation(batch: int, mode: str) -> Row:
             return Row(
@@ -103,27 +103,30 @@ class Wanted:
                 min(batch, 4) if self.small else batch,
             )  # fmt: skip
 
-        bundled = ("bundled 9×9 (RSM), batch 64", "sudoku-9x9")
+        small_graphs = "cudagraphs on off"
         rows = [
             *(row for more in self.more for row in asked_for(*more)),
-            *training(_HRM, "sudoku-extreme", fast),
-            *training(_TRM, "trm-sudoku", fast),
             evaluation(1024, fast),
-            *training(_HRM, "sudoku-extreme", "off"),
-            *training("tiny, Sudoku, batch 128", "tiny", "cudagraphs on off"),
-            *training("TRM (units) 0.2M, Sudoku, batch 768", "trm-sudoku", f"{fast} off", *_UNITS),
-            *training(*bundled, "cudagraphs on off", "train.depth_schedule=3x4@0"),
+            *training(_TRM, "trm-sudoku", fast),
+            *training(_HRM, "sudoku-extreme", "cudagraphs"),
+            *training(_HRM, "sudoku-extreme", fast),
+            *training(_UNITS, "sudoku-units", small_graphs),
+            *training(_NEIGHBORS, "neighbors-maze", small_graphs, "data.size=30", "global_batch_size=128"),
             evaluation(256, fast),
             evaluation(1, fast),
             evaluation(1024, "off"),
-            *training(_TRM, "trm-sudoku", "off"),
-            *training("RSM, Sudoku, depth 8×6, batch 512", "rsm-sudoku", f"{fast} off",
-                      "train.depth_schedule=8x6@0"),
+            *training(_TRM, "trm-sudoku", "cudagraphs off"),
+            *training("HRM 27M, ARC, batch 96", "arc-1", f"{fast} off", "global_batch_size=96"),
+            *training(_HRM, "sudoku-extreme", "off"),
+            *training("tiny, Sudoku, batch 128", "tiny", small_graphs),
             *training("TRM (attention), Sudoku, batch 768", "trm-sudoku", f"{fast} off", "arch.mlp_t=false",
                       "arch.pos_encodings=rope"),
             *training("HRM 27M, 30×30 mazes, batch 96", "maze-hard", f"{fast} off", "global_batch_size=96"),
             *training("TRM (attention), 30×30 mazes, batch 96", "trm-maze", f"{fast} off",
                       "global_batch_size=96"),
+            *training("bundled 9×9 (RSM), batch 64", "sudoku-9x9", small_graphs, "train.depth_schedule=3x4@0"),
+            *training("RSM, Sudoku, depth 8×6, batch 512", "rsm-sudoku", f"{fast} off",
+                      "train.depth_schedule=8x6@0"),
             *training(_HRM, "sudoku-extreme", " ".join(self.modes)),
             *training(_TRM, "trm-sudoku", " ".join(self.modes)),
         ]  # fmt: skip

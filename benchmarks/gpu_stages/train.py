@@ -1,30 +1,26 @@
 """The stage `train`: runs recipes one after the other and copies their weights and figures while they train.
 
-A recipe is a run of `hrm train` that ends by the clock. `steps=measured` among its overrides plans as many steps as fit
-into its time at the speed that a row of the same name has reached in the stage `speed`, so that the learning rate
-decays in time. Every few seconds the best weights so far and metrics.jsonl are copied to the output folder, so that
-they survive if the machine is taken away.
+A recipe is a run of `hrm train` that ends by the clock. Every few seconds the best weights so far and metrics.jsonl are
+copied to the output folder, so that they survive if the machine is taken away.
 """
 
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gpu_stages.processes import Deadline, Process
+from gpu_stages.recipes import Recipe
 from gpu_stages.results import Results, last_lines
 
 STAGE = "train"
 
 LARGEST = 16 * 2**20
 """Largest size in bytes of a file that is copied back."""
-MEASURED = "steps=measured"
 _POLL_SECONDS = 3.0
 _MARGIN = 40.0
 """Seconds of a recipe's time that are not training: the start, compiling, the last evaluation and checkpoint."""
@@ -32,46 +28,16 @@ _LAST_WORDS = 15.0
 """Seconds of its time in which a run that has not ended by itself writes its last checkpoint, after Ctrl-C."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A run."""
-
-    name: str
-    preset: str
-    seconds: float | None
-    """None: an equal part of the remaining time, shared with the recipes after it."""
-    overrides: tuple[str, ...]
-
-
-def recipes(texts: Sequence[str]) -> list[Recipe]:
-    """From `NAME PRESET SECONDS key=value …` each. Exits where one is not that."""
-    found = []
-    for text in texts:
-        words = shlex.split(text)
-        if len(words) < 3:
-            raise SystemExit(
-                f"--recipe {text!r}: expected NAME PRESET SECONDS key=value …, SECONDS a number or -"
-            )
-        try:
-            seconds = None if words[2] == "-" else float(words[2])
-        except ValueError:
-            raise SystemExit(f"--recipe {text!r}: SECONDS is {words[2]!r}; expected a number or -") from None
-        found.append(Recipe(words[0], words[1], seconds, tuple(words[3:])))
-    return found
-
-
-def measured_steps(results: Results, name: str, seconds: float) -> int | None:
-    """Steps that fit into the time, a tenth of it left for evaluations, at the fastest mode that has been measured."""
-    speeds = [
-        row["steps_per_s"]
-        for row in results.rows()
-        if row["stage"] == "speed" and row["status"] == "ok" and row.get("what") == name
-    ]
-    return max(1, int(0.9 * seconds * max(speeds))) if speeds else None
-
-
-def run(results: Results, wanted: Sequence[Recipe], device: str, seconds: float, work: Path) -> None:
-    """Trains the recipes that have not been trained yet."""
+def run(
+    results: Results,
+    wanted: Sequence[Recipe],
+    device: str,
+    seconds: float,
+    work: Path,
+    *,
+    trial: bool = False,
+) -> None:
+    """Trains the recipes that have not been trained yet; `trial` takes a hundredth of their steps."""
     deadline = Deadline(seconds)
     results.say(f"\ntrain, on {device}")
     finished = results.finished(STAGE)
@@ -79,34 +45,25 @@ def run(results: Results, wanted: Sequence[Recipe], device: str, seconds: float,
     while left and deadline.left > 1:
         recipe = left.pop(0)
         asked = recipe.seconds or deadline.left / (1 + sum(other.seconds is None for other in left))
-        _train(results, recipe, device, min(asked, deadline.left), work)
+        _train(results, recipe, device, min(asked, deadline.left), work, trial)
     for recipe in left:
         results.say(f"{recipe.name}: not reached")
 
 
-def _train(results: Results, recipe: Recipe, device: str, seconds: float, work: Path) -> None:
+def _train(results: Results, recipe: Recipe, device: str, seconds: float, work: Path, trial: bool) -> None:
     folder = work / recipe.name
     folder.parent.mkdir(parents=True, exist_ok=True)
     minutes = max((seconds - _MARGIN) / 60, seconds / 120)
-    overrides = [word for word in recipe.overrides if word != MEASURED]
-    if MEASURED in recipe.overrides:
-        steps = measured_steps(results, recipe.name, 60 * minutes)
-        if steps is None:
-            results.say(
-                f"{recipe.name}: no row of that name has been measured; the recipe's own number of steps"
-            )
-        else:
-            overrides += ["train.epochs=100000000", f"train.max_steps={steps}"]
     log = results.logs / "train.log"
     if (folder / "latest").is_file():
         arguments = ["--resume", str(folder)]
     else:
         shutil.rmtree(folder, ignore_errors=True)
         arguments = ["--preset", recipe.preset, "--output-dir", str(folder), f"train.device={device}",
-                     f"train.max_minutes={minutes:.3f}", *overrides]  # fmt: skip
+                     f"train.max_minutes={minutes:.3f}", *_overrides(recipe, work, trial)]  # fmt: skip
     started = time.monotonic()
     deadline = Deadline(max(seconds - _LAST_WORDS, 0.8 * seconds))
-    process = Process(["-m", "hrm_cli", "train", "--json", *arguments], log)
+    process = Process(["-m", "hrm_cli", "train", "--json", "--no-report", *arguments], log)
     printed: list[str] = []
     while process.is_running and deadline.left > 0:
         try:
@@ -132,8 +89,11 @@ def _train(results: Results, recipe: Recipe, device: str, seconds: float, work: 
         "exit_status": status,
         "files": brought,
         **_summary(folder),
+        **_whole_run(recipe, folder, work),
     }
-    if status in (0, 130) and (folder / "latest").is_file():
+    # A process that has printed its result and is stopped while it exits has done all its work.
+    complete = status in (0, 130) or _is_json("".join(printed))
+    if complete and (folder / "latest").is_file():
         results.add(STAGE, recipe.name, "ok", preset=recipe.preset, overrides=recipe.overrides, **figures)
         results.say(f"{recipe.name}: {json.dumps(figures, ensure_ascii=False)}")
     else:
@@ -141,6 +101,50 @@ def _train(results: Results, recipe: Recipe, device: str, seconds: float, work: 
                  *last_lines(log.read_text(encoding="utf-8"), 8)]  # fmt: skip
         results.add(STAGE, recipe.name, "failed", error=error, **figures)
         results.say(f"{recipe.name} FAILED, status {status}: {' | '.join(error)}")
+
+
+def _overrides(recipe: Recipe, work: Path, trial: bool) -> list[str]:
+    """What follows `hrm train --preset PRESET`. Earlier recipes are runs, and datasets folders, next to this run."""
+    found = []
+    for word in [*recipe.overrides, *(recipe.trial if trial else ())]:
+        if word.startswith("--checkpoint="):
+            found += ["--checkpoint", str(work / word.partition("=")[2])]
+        else:
+            found.append(word)
+    if recipe.data is not None:
+        found.append(f"data.path={work / 'data' / recipe.data}")
+    if recipe.other_sizes:
+        folders = [str(work / "data" / name) for name in recipe.other_sizes]
+        found.append(f"data.other_sizes={json.dumps(folders)}")
+    return found
+
+
+def _whole_run(recipe: Recipe, folder: Path, work: Path) -> dict[str, Any]:
+    """Steps of the published run of the recipe's preset, and its hours at the speed of this run."""
+    from hrm_cli.config.presets import load_preset
+    from hrm_cli.data.format import Dataset
+    from hrm_cli.errors import HRMError
+    from hrm_cli.training.state import make_plan
+
+    if not recipe.published or recipe.data is None:
+        return {}
+    logged = [record for record in _records(folder) if record.get("kind") == "train"]
+    try:
+        config = load_preset(recipe.preset).train
+        steps = make_plan(config, Dataset.open(work / "data" / recipe.data)).total_steps
+    except HRMError:
+        return {}
+    if len(logged) < 2:
+        return {"whole_run": {"steps": steps}}
+    (first, last) = (logged[0], logged[-1])
+    each = (last["seconds"] - first["seconds"]) / (last["step"] - first["step"])
+    return {
+        "whole_run": {
+            "steps": steps,
+            "seconds_per_step": round(each, 4),
+            "hours": round(steps * each / 3600, 2),
+        }
+    }
 
 
 def _bring(output: Path, recipe: Recipe, folder: Path) -> dict[str, str]:
@@ -179,12 +183,9 @@ def _best_weights(folder: Path) -> Path | None:
 
 def _summary(folder: Path) -> dict[str, Any]:
     """Steps, and the last and best evaluation, from metrics.jsonl."""
-    file = folder / "metrics.jsonl"
-    if not file.is_file():
+    records = _records(folder)
+    if not records:
         return {}
-    records = [
-        json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")
-    ]
     evaluations = [record for record in records if record.get("kind") == "eval"]
     summary: dict[str, Any] = {
         "steps": max((record["step"] for record in records if "step" in record), default=0)
@@ -197,3 +198,17 @@ def _summary(folder: Path) -> dict[str, Any]:
             "best": {"step": best["step"], "exact_accuracy": best["exact_accuracy"]},
         }
     return summary
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _records(folder: Path) -> list[dict[str, Any]]:
+    file = folder / "metrics.jsonl"
+    if not file.is_file():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]

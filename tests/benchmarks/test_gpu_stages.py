@@ -12,11 +12,16 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
+from hrm_cli.config.presets import load_preset
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 from gpu_stages import speed, train  # noqa: E402
+from gpu_stages.datasets import Builder, config_of  # noqa: E402
+from gpu_stages.machine import unmet  # noqa: E402
 from gpu_stages.processes import Deadline, Process  # noqa: E402
+from gpu_stages.recipes import RECIPES, Recipe, recipes  # noqa: E402
 from gpu_stages.results import Results  # noqa: E402
 
 
@@ -40,7 +45,7 @@ def test_the_three_stages_leave_their_results_and_are_not_repeated(tmp_path: Pat
     recipe = (
         "four tiny 120 data.size=4 data.clues=8-10 data.num_train=32 data.num_test=8 arch.hidden_size=32 "
     )
-    recipe += "arch.num_heads=2 arch.halt_max_steps=2 global_batch_size=16 train.max_steps=2 steps=measured"
+    recipe += "arch.num_heads=2 arch.halt_max_steps=2 global_batch_size=16 train.max_steps=2"
     tests = "adam_atan2_is_that_of_a_cpu or sign_descent"
     stages = ["check", "speed", "train", "--check-select", tests, "--recipe", recipe]
     printed = gpu(
@@ -164,7 +169,7 @@ def test_a_line_that_was_cut_off_is_left_out_and_earlier_results_count(tmp_path:
 
 def test_benchmark_rows_are_compiled_in_advance_by_separate_processes(tmp_path: Path) -> None:
     modes = speed.Wanted(
-        "cpu", True, ("on",), ("no such row",), (("no such row", "tiny", ("arch.hidden_size=7",)),)
+        "cpu", True, ("on",), ("no such row",), (("no such row", "tiny", ("arch.hidden_size=7",), None),)
     )
     results = Results(tmp_path)
     warmers = speed.Warmers(results, modes, 3)
@@ -181,22 +186,70 @@ def test_the_most_important_rows_come_first_and_none_twice() -> None:
     names = [row.name for row in speed.Wanted("cuda", modes=modes).rows()]
     assert {mode for mode in modes if any(f"[{mode}]" in name for name in names)} == set(modes)
     assert len(names) == len(set(names))
-    assert names[0] == "HRM 27M, Sudoku, batch 768 [on]"
+    assert names[0] == "HRM 27M, Sudoku, 16 steps, evaluating 1024 [on]"
+    for must in ("TRM (MLP) 5M, Sudoku, batch 768 [on]", "HRM 27M, Sudoku, batch 768 [cudagraphs]"):
+        assert must in names[:4]
     assert names[-1].startswith("profile: the slowest")
-    own = speed.Wanted("cuda", modes=modes, more=(("mine", "tiny", ("lr=1",)),)).rows()[0]
+    own = speed.Wanted("cuda", modes=modes, more=(("mine", "tiny", ("lr=1",), None),)).rows()[0]
     assert (own.name, own.overrides) == ("mine [on]", ("lr=1",))
-
-
-def test_a_recipe_can_take_as_many_steps_as_fit_into_its_time(tmp_path: Path) -> None:
-    results = Results(tmp_path)
-    for mode, speed_of_it in (("off", 5.0), ("on", 20.0)):
-        results.add("speed", f"mine [{mode}]", "ok", what="mine", steps_per_s=speed_of_it)
-    assert train.measured_steps(results, "mine", 100) == 1800
-    assert train.measured_steps(results, "another", 100) is None
 
 
 @pytest.mark.parametrize("text", ["name", "name tiny", "name tiny soon lr=1"])
 def test_an_invalid_recipe_is_refused_with_what_is_expected(text: str) -> None:
     with pytest.raises(SystemExit, match="expected"):
-        train.recipes([text])
-    assert train.recipes(["a tiny - lr=1"]) == [train.Recipe("a", "tiny", None, ("lr=1",))]
+        recipes([text])
+    assert recipes(["a tiny - lr=1"]) == [Recipe("a", "tiny", None, ("lr=1",))]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_settings_of_a_named_recipe_exist_and_fit_its_datasets(name: str) -> None:
+    trained: list[str] = []
+    assert recipes([name]) == list(RECIPES[name])
+    assert recipes([f"{name} 60"])[-1].seconds == 60
+    for recipe in RECIPES[name]:
+        words = [word for word in (*recipe.overrides, *recipe.trial) if not word.startswith("--")]
+        preset = load_preset(recipe.preset, words)
+        assert preset.train.eval_interval is None, "evaluations by the clock"
+        assert preset.train.max_steps is not None
+        assert all(f"--checkpoint={earlier}" in recipe.overrides for earlier in trained[-1:])
+        configs = [config_of(dataset) for dataset in recipe.datasets]
+        assert {config.domain for config in configs} == {preset.data.domain}
+        assert len({config.size for config in configs}) == len(configs)
+        assert config_of(recipe.datasets[0], 0.01).num_train <= max(1, configs[0].num_train // 100)
+        trained.append(recipe.name)
+
+
+@pytest.mark.slow
+def test_recipes_train_on_datasets_built_before_and_from_the_weights_of_earlier_ones(tmp_path: Path) -> None:
+    results = Results(tmp_path / "out")
+    builder = Builder(results, tmp_path / "data", ["sudoku-4", "sudoku-6"], 0.01)
+    assert builder.wait(200)
+    built = rows(tmp_path / "out", "datasets")
+    assert [built[name]["status"] for name in ("sudoku-4", "sudoku-6")] == ["ok", "ok"]
+    small = (
+        "arch.hidden_size=32", "arch.num_heads=2", "arch.halt_max_steps=2", "train.global_batch_size=8",
+        "eval.max_steps=2", "train.log_interval=1", "train.compile=off",
+    )  # fmt: skip
+    wanted = [
+        Recipe("both", "sudoku-units", 280, small, "sudoku-4", ("sudoku-6",), ("train.max_steps=3",), published=True),
+        Recipe("after", "sudoku-units", 280, (*small, "--checkpoint=both"), "sudoku-4", (), ("train.max_steps=2",)),
+        Recipe("no data", "sudoku-units", 280, small, "no such data"),
+    ]  # fmt: skip
+    train.run(results, wanted, "cpu", 600, tmp_path, trial=True)
+    found = rows(tmp_path / "out", "train")
+    assert (found["both"]["status"], found["both"]["steps"]) == ("ok", 3)
+    whole = found["both"]["whole_run"]
+    assert whole["hours"] == pytest.approx(whole["steps"] * whole["seconds_per_step"] / 3600, abs=0.01)
+    assert found["after"]["status"] == "ok"
+    assert "both" in (tmp_path / "after" / "config.yaml").read_text(encoding="utf-8")
+    assert found["no data"]["status"] == "failed"
+    assert "no such data" in " ".join(found["no data"]["error"])
+
+
+def test_missing_and_old_packages_are_named() -> None:
+    assert unmet() == []
+    missing = unmet(["pytest>=1", "pytest>=1000", "not-a-package-of-anyone>=2"])
+    assert missing == [
+        f"pytest>=1000 (here: {pytest.__version__})",
+        "not-a-package-of-anyone>=2 (here: none)",
+    ]
