@@ -44,7 +44,7 @@ class PuzzleSolution(Solution):
     @property
     def text(self) -> str | None:
         """The answer on one line, as `hrm solve` prints it; None if there is no answer."""
-        return None if self.answer is None or self.domain is None else self.domain.text(self.answer)
+        return None if self.answer is None or self.domain is None else self.written(self.domain, self.answer)
 
     def svg(self) -> str:
         """The picture that `hrm solve --picture` writes: the puzzle, the traced steps if any, and the answer.

@@ -44,6 +44,8 @@ class Puzzle:
     """The difficulty rating given by the source, if any."""
     domain: str = ""
     """Name of the domain whose reader read it."""
+    characters: Mapping[int, int] = field(default_factory=dict)
+    """Translates the domain's text to the characters of its source (for `str.translate`), where they differ."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,7 @@ class TokenSymmetries:
 
         moved = np.empty(self.cells.shape, np.uint8), np.empty(self.cells.shape, np.uint8)
         plain = np.ascontiguousarray(inputs, np.uint8), np.ascontiguousarray(labels, np.uint8)
-        wrong = apply_both(self.cells, self.tokens, *plain, *moved)
-        if wrong:
+        if wrong := apply_both(self.cells, self.tokens, *plain, *moved):
             raise ValueError(f"token {wrong} in a vocabulary of {self.tokens.shape[1]}")
         return moved
 
@@ -354,9 +355,8 @@ def infer_domain(vocab_size: int, seq_len: int) -> Domain | None:
     """The first registered domain with this vocabulary and length, for datasets that do not store their domain."""
     for entry in DOMAINS.values():
         module = importlib.import_module(entry.factory.partition(":")[0])
-        found: Domain | None = module.from_shape(vocab_size, seq_len)
-        if found is not None:
-            return found
+        if (found := module.from_shape(vocab_size, seq_len)) is not None:
+            return cast(Domain, found)
     from hrm_cli.puzzles.plugin_domains import used_domain  # created earlier; no plugin is imported here
 
     return used_domain(vocab_size, seq_len)

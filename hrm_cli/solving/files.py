@@ -220,7 +220,7 @@ def _answer_writer(stream: IO[str]) -> WriteSolution:
     def write(domain: Domain, solution: Solution) -> None:
         is_given = solution.verified or solution.status == "answered"
         answer = solution.answer if is_given else None
-        stream.write("\n" if answer is None else f"{domain.text(answer)}\n")
+        stream.write("\n" if answer is None else f"{solution.written(domain, answer)}\n")
 
     return write
 

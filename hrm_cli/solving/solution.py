@@ -102,6 +102,10 @@ class Solution:
         """FLOPs of all steps; None if the model is unknown."""
         return None if self.step_flops is None else self.step_flops() * self.total_steps
 
+    def written(self, domain: Domain, grid: Grid) -> str:
+        """A grid as text, in the characters of the puzzle's source."""
+        return domain.text(grid).translate({} if self.puzzle is None else self.puzzle.characters)
+
     def document(self, domain: Domain, *, with_trace: bool = False) -> dict[str, Any]:
         """The JSON record."""
         record: dict[str, Any] = {
@@ -109,7 +113,7 @@ class Solution:
             "where": self.where,
             "domain": domain.name,
             "status": self.status,
-            "answer": None if self.answer is None else domain.text(self.answer),
+            "answer": None if self.answer is None else self.written(domain, self.answer),
             "verified": self.verified,
             "reason": self.reason,
             "steps": self.steps,
@@ -130,7 +134,7 @@ class Solution:
                 # JSON has no NaN, so a diverged model gives null.
                 {
                     "step": step.step,
-                    "grid": domain.text(step.grid),
+                    "grid": self.written(domain, step.grid),
                     "q_halt": step.q_halt if math.isfinite(step.q_halt) else None,
                 }
                 for step in self.trace

@@ -212,7 +212,7 @@ def _line(domain: Domain, solution: Solution, *, in_rows: bool = False) -> str:
         answer = "×".join(map(str, solution.answer.shape))
         rows = "".join("\n     " + " ".join(map(str, row)) for row in solution.answer.tolist())
     elif solution.answer is not None:
-        answer = domain.text(solution.answer)
+        answer = solution.written(domain, solution.answer)
     parts = [f"{solution.index:>3}", f"{solution.status:<8}", answer]
     if solution.answer is not None:
         parts.append(_effort(solution))

@@ -13,7 +13,7 @@ from itertools import groupby
 
 from hrm_cli.puzzles.domain import Skipped, Unreadable
 from hrm_cli.puzzles.sudoku.layout import BOXES
-from hrm_cli.puzzles.sudoku.line_text import WRITTEN, Line, is_label
+from hrm_cli.puzzles.sudoku.line_text import WRITTEN, Line, counts_from_zero, is_label
 
 MOST_ROWS = 120
 """Largest number of lines of a paragraph that are kept until it ends."""
@@ -281,7 +281,7 @@ class Grids:
         used = {c for row in cells.values() for c in row if c in WRITTEN}
         if not used and len(rows) != size and not all(_is_one_word(line) for line in rows):
             return []
-        if size > 9 and "0" in used and len(used) > 1:
+        if counts_from_zero("".join(cells.values()), size) is None:
             return []
         also = {id(line) for line in lines if line.maybe in used and len(line.cells) == size}
         choices = [rows]

@@ -18,6 +18,8 @@ from hrm_cli.puzzles.sudoku.layout import SYMBOLS
 Kind = Literal["blank", "comment", "rule", "row", "puzzle", "section", "words", "long"]
 
 DIGITS = "123456789"
+FROM_ZERO = "0" + SYMBOLS[:-1]
+"""The digits of puzzles that count from 0, such as 0 to F at 16×16."""
 WRITTEN = BLANKS + "-"
 """Characters for a blank cell. A dash counts as blank only in a grid that has dashes among its digits."""
 
@@ -310,6 +312,16 @@ def _numbers(line: str, sizes: Collection[int], lengths: Collection[int]) -> str
         return ""
     cells = [_cell(word) for word in words]
     return "" if "" in cells else "".join(cells)
+
+
+def counts_from_zero(cells: str, size: int) -> bool | None:
+    """Whether the digits of an N×N puzzle are from 0 on (0 to F at 16×16); None if that is contradictory.
+
+    In sizes above 9, 0 is a digit if blanks are written differently.
+    """
+    if size < _LEAST_LARGE or "0" not in cells or set(WRITTEN).isdisjoint(set(cells) - {"0"}):
+        return False
+    return None if SYMBOLS[size - 1] in cells.upper() else True
 
 
 def is_label(line: Line) -> bool:

@@ -12,8 +12,16 @@ from hrm_cli.errors import PuzzleError
 from hrm_cli.puzzles.domain import Grid, Puzzle, Skipped, Unreadable
 from hrm_cli.puzzles.sudoku.domain import BLANKS, SudokuDomain
 from hrm_cli.puzzles.sudoku.grid_text import Cells, Grids, near_lengths
-from hrm_cli.puzzles.sudoku.layout import BOXES
-from hrm_cli.puzzles.sudoku.line_text import DIGITS, LONGEST_LINE, WRITTEN, plain, read_line
+from hrm_cli.puzzles.sudoku.layout import BOXES, SYMBOLS
+from hrm_cli.puzzles.sudoku.line_text import (
+    DIGITS,
+    FROM_ZERO,
+    LONGEST_LINE,
+    WRITTEN,
+    counts_from_zero,
+    plain,
+    read_line,
+)
 
 _SEPARATORS = str.maketrans("", "", " \t\r\n\f\v|:!,;'\"[](){}")
 _PLAIN = DIGITS + BLANKS
@@ -134,10 +142,20 @@ class SudokuText:
     def _puzzle(self, cells: str, where: str) -> Puzzle | Unreadable:
         domain = self._by_length.get(len(cells))
         try:
-            grid = self.piece(cells) if domain is None else domain.grid(cells.replace("-", "."))
-            return Puzzle(grid, where=where, domain=self.domain)
+            if domain is None:
+                return Puzzle(self.piece(cells), where=where, domain=self.domain)
+            from_zero = counts_from_zero(cells, domain.size)
+            if from_zero is None:
+                raise PuzzleError(f"both 0 and {SYMBOLS[domain.size - 1]}; digits are from 1 or from 0 on")
+            grid = domain.grid(_from_one(cells) if from_zero else cells.replace("-", "."))
+            characters = str.maketrans(SYMBOLS, FROM_ZERO) if from_zero else {}
+            return Puzzle(grid, where=where, domain=self.domain, characters=characters)
         except PuzzleError as error:
             return Unreadable(where, str(error))
+
+
+def _from_one(cells: str) -> str:
+    return cells.upper().replace("-", ".").translate(str.maketrans(FROM_ZERO, SYMBOLS))
 
 
 def _too_long(text: str) -> str:
