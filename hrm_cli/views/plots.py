@@ -20,7 +20,7 @@ _MOST_POINTS = 40
 """A longer curve has no points."""
 
 PLOT_STYLE = """
-.plot svg { display: block; width: 100%; height: auto; max-width: 620px; }
+.plot svg { display: block; width: 100%; height: auto; max-width: 500px; }
 .plot text { fill: var(--dim); font-size: 12px; font-family: inherit; }
 .plot .axis { stroke: var(--cellline); fill: none; }
 .plot .grid { stroke: var(--line); fill: none; stroke-dasharray: 2 3; }
