@@ -122,7 +122,7 @@ class Model:
         Raises PuzzleError if the input contains no puzzle. If one of several puzzles is invalid, its solution has a
         `reason`.
         """
-        from hrm_cli.config.arch import is_structured
+        from hrm_cli.config.arch import serves_every_size
         from hrm_cli.evaluation.effort import EffortRequest
         from hrm_cli.models.device import resolve_device
         from hrm_cli.solving.choosing import SolveOptions, solve_each_size
@@ -138,7 +138,7 @@ class Model:
 
             assert isinstance(own, GridsDomain)
             items = given_puzzles(puzzles, own)
-        if self.name is None or is_structured(self.loaded.model.arch.mixer):
+        if self.name is None or serves_every_size(self.loaded.model.arch.mixer):
             checkpoint = None if self.name is None else Path(self.name)
             device = resolve_device(self._device)
             found = solve_each_size(items, asked, device, checkpoint=checkpoint)

@@ -8,23 +8,14 @@ Letters: T positions (puzzle positions and tokens), S tokens, H hidden size, V v
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
 from hrm_cli.accounting import kinds
 from hrm_cli.accounting.kinds import Part, Runs, Saved
-from hrm_cli.config.arch import (
-    CPU_VECTOR,
-    MIXERS,
-    NOVA_POSITIONS,
-    ArchConfig,
-    encoder_width,
-    is_structured,
-    swiglu_width,
-)  # fmt: skip
+from hrm_cli.accounting.mixer_blocks import grid_blocks, neighbor_blocks, swiglu_part, unit_blocks
+from hrm_cli.config.arch import CPU_VECTOR, MIXERS, NOVA_POSITIONS, ArchConfig, encoder_width, is_structured
 from hrm_cli.puzzles.domain import domain_of, relations_of
-from hrm_cli.puzzles.relations import Relations
 
 
 def components(
@@ -141,14 +132,16 @@ def _blocks(
     """A stack of post-norm blocks: attention or token mixing, then SwiGLU, each followed by a norm."""
     hidden, positions = arch.hidden_size, arch.puzzle_positions + seq_len
     if arch.mixer == "units":
-        return _unit_blocks(module, arch, relations_of(domain_of(None, vocab_size, seq_len)), layers, runs)
+        return unit_blocks(module, arch, relations_of(domain_of(None, vocab_size, seq_len)), layers, runs)
     if arch.mixer == "neighbors":
-        return _neighbor_blocks(module, arch, seq_len, layers, runs)
+        return neighbor_blocks(module, arch, seq_len, layers, runs)
+    if arch.mixer == "grid":
+        return grid_blocks(module, arch, seq_len, layers, runs)
     if arch.mlp_t:
-        mixer = _swiglu(module, kinds.TOKEN_MIXING, arch.expansion, positions, hidden, layers, runs)
+        mixer = swiglu_part(module, kinds.TOKEN_MIXING, arch.expansion, positions, hidden, layers, runs)
     else:
         mixer = _attention(module, arch, positions, layers, runs)
-    return [mixer, _swiglu(module, kinds.SWIGLU, arch.expansion, hidden, positions, layers, runs)]
+    return [mixer, swiglu_part(module, kinds.SWIGLU, arch.expansion, hidden, positions, layers, runs)]
 
 
 def state_positions(arch: ArchConfig, vocab_size: int, seq_len: int) -> int:
@@ -181,53 +174,6 @@ def _structured_embeddings_and_heads(
     return parts
 
 
-def _unit_blocks(module: str, arch: ArchConfig, relations: Relations, layers: int, runs: Runs) -> list[Part]:
-    """A stack of blocks with the `units` mixer (`hrm_cli.models.mixers.units`, with its letters)."""
-    H, M, N = arch.hidden_size, arch.hidden_size // 2, arch.num_heads
-    S, D, U = relations.seq_len, relations.num_symbols, relations.num_units
-    T = S * D
-    message = 2 * M * H + H * H
-    # A = 1 with attention between cells. HRM's fast module has none.
-    A = int(not (arch.core == "hrm" and module == "L_level"))
-    weights = (2 + 3 * A) * M * H + (len(relations.classes) + 1) * message
-    weights += A * (M * H + N * relations.num_kinds_of_pairs)
-    flops = 2 * T * ((2 + 3 * A) * M * H + A * M * H) + 2 * (U * D + S) * message
-    flops += A * 2 * 2 * S * S * D * M
-    sums = 2 * U * S * D * (M + H)
-    # Saved for backward: the input; its projection, which the messages are slices of; the tensors of the sums (the
-    # message's input, gate, up, silu(gate) and their product, for units also the result); q, k, v, the attention
-    # weights and the attention output; the norm's input and scale factors.
-    numbers = T * H + (2 + 3 * A) * T * M + T * M + U * D * (M + 5 * H) + S * (M + 4 * H)
-    numbers += A * (4 * T * M + N * S * S)
-    wide = T * H + T
-    # On a CPU: the whole projection; q, k and v (k and v padded); inputs, gates and ups of the messages; the norm's
-    # scale factors (the next part saves the normed sum as its input).
-    on_cpu = T * H + (2 + 3 * A) * T * M + U * D * (M + 2 * H) + S * (M + 2 * H)
-    in_bfloat16, in_float32 = (
-        size * (on_cpu + A * (2 * T * M + 2 * P * D * M + N * S * P) - numbers) + 4 * (T - wide)
-        for size, P in ((2, S + -S % CPU_VECTOR), (4, S))
-    )
-    kept = Saved(layers * numbers, layers * wide, layers * in_bfloat16, layers * in_float32)
-    mixer = Part(module, kinds.UNITS, layers * weights, 0, layers * flops, runs, kept, layers * sums)
-    return [mixer, _swiglu(module, kinds.SWIGLU, arch.expansion, H, T, layers, runs)]
-
-
-def _neighbor_blocks(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Runs) -> list[Part]:
-    """A stack of blocks with the `neighbors` mixer (`hrm_cli.models.mixers.neighbors`, with its letters)."""
-    H, S = arch.hidden_size, seq_len
-    weights = 2 * 2 * H * H
-    # Saved: the input, its projection, what is sent (with a border of zeros, as if the grid were a square), the maxima
-    # of two directions, what is received; the norm's input and factors. A CPU keeps the factors alone: the normed sum
-    # is the next part's input.
-    with_border = round((math.sqrt(S) + 2) ** 2)
-    numbers = S * H + 2 * S * H + 2 * with_border * H + 2 * S * H + 2 * S * H
-    smaller = -4 * layers * S * H
-    kept = Saved(layers * numbers, layers * (S * H + S), smaller, smaller)
-    mixer = Part(module, kinds.NEIGHBORS, layers * weights, 0, layers * 2 * S * weights, runs, kept)
-    multiple = MIXERS["neighbors"].width_multiple
-    return [mixer, _swiglu(module, kinds.SWIGLU, arch.expansion, H, S, layers, runs, multiple)]
-
-
 def _attention(module: str, arch: ArchConfig, positions: int, layers: int, runs: Runs) -> Part:
     hidden = arch.hidden_size
     activation, padded = positions * hidden, positions + -positions % CPU_VECTOR
@@ -255,35 +201,6 @@ def _attention(module: str, arch: ArchConfig, positions: int, layers: int, runs:
             on_cpu_in_float32=layers * -4 * (tensors - 5) * activation,
         ),
     )
-
-
-def _swiglu(
-    module: str,
-    kind: str,
-    expansion: float,
-    size: int,
-    rows: int,
-    layers: int,
-    runs: Runs,
-    multiple: int = 256,
-) -> Part:
-    """`layers` SwiGLUs of width `size`, each applied to `rows` vectors of a puzzle."""
-    inner = swiglu_width(size, expansion, multiple)
-    weights = 3 * size * inner
-    # Saved for backward: the input, gate, up, silu(gate) and their product; the norm's input and scale factors.
-    # On a CPU: gate and up only, because backward recomputes the rest; of the norm only the scale factors, because the
-    # next part saves the normed output as its input. Outputs saved in addition: that of the last layer or, for token
-    # mixing, those of all layers, which are transposed back first.
-    vectors = layers * rows * size
-    extra_outputs = vectors if kind == kinds.TOKEN_MIXING else rows * size
-    recomputed = 2 * layers * rows * inner
-    kept = Saved(
-        vectors + 4 * layers * rows * inner,
-        vectors + layers * rows,
-        on_cpu_in_bfloat16=2 * (extra_outputs - recomputed) - 4 * vectors,
-        on_cpu_in_float32=4 * (extra_outputs - recomputed) - 4 * vectors,
-    )
-    return Part(module, kind, layers * weights, 0, layers * 2 * rows * weights, runs, kept)
 
 
 def _nova(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> list[Part]:

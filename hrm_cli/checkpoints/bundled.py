@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hrm_cli.config.arch import ArchConfig, is_structured
+from hrm_cli.config.arch import ArchConfig, serves_every_size
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, closest
 from hrm_cli.json_text import parse_json
 from hrm_cli.printable import quoted
@@ -284,7 +284,7 @@ def _fits(model: BundledModel, puzzle: Puzzle) -> bool:
 
 def _serves(model: BundledModel, puzzle: Puzzle) -> bool:
     """Whether a model for every size serves a puzzle of a size that it was not trained on."""
-    return model.facts.every_size and is_structured(model.mixer) and puzzle.domain == model.domain["name"]
+    return model.facts.every_size and serves_every_size(model.mixer) and puzzle.domain == model.domain["name"]
 
 
 def _accuracy(model: BundledModel) -> float:

@@ -18,7 +18,7 @@ from hrm_cli.checkpoints.bundled import (
 )
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import read_model_card, write_model_file
-from hrm_cli.config.arch import is_structured
+from hrm_cli.config.arch import serves_every_size
 from hrm_cli.config.redact import redact_text, redacted
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.files import written_whole
@@ -46,7 +46,7 @@ def add_bundled(checkpoint: Path, name: str, facts: BundledFacts, folder: Path |
         raise CheckpointError(
             f"{card.path}: its puzzles belong to no known domain, so hrm could never choose it for a puzzle"
         )
-    if facts.every_size and not is_structured(card.preset.arch.mixer):
+    if facts.every_size and not serves_every_size(card.preset.arch.mixer):
         raise ConfigError(
             f"{card.path}: --every-size, but with arch.mixer={card.preset.arch.mixer} the weights depend on the size "
             "of the puzzles"

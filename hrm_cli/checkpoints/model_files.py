@@ -22,7 +22,7 @@ from hrm_cli.checkpoints.bundled import ENTRY as BUNDLED_ENTRY
 from hrm_cli.checkpoints.bundled import SCHEME, BundledFacts, bundled_models, named_model
 from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of, save_tensors
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts, parse_facts, parse_step
-from hrm_cli.config.arch import is_structured
+from hrm_cli.config import arch as architectures
 from hrm_cli.config.schema import Preset, parse_stored_preset
 from hrm_cli.errors import CheckpointError, ConfigError, nearest
 from hrm_cli.json_text import parse_json
@@ -244,7 +244,7 @@ def load_model(
     refuse_other_shapes(card)
     if (
         domain is not None
-        and is_structured(card.preset.arch.mixer)
+        and architectures.serves_every_size(card.preset.arch.mixer)
         and card.facts.domain.get("name") == domain.name
     ):
         card = replace(card, facts=card.facts.resized(domain))
@@ -270,7 +270,7 @@ def load_model(
 
 def serves_every_size(checkpoint: Path) -> bool:
     """Whether a checkpoint's weights serve puzzles of every size of its domain. Raises CheckpointError."""
-    return is_structured(read_model_card(checkpoint).preset.arch.mixer)
+    return architectures.serves_every_size(read_model_card(checkpoint).preset.arch.mixer)
 
 
 def refuse_other_shapes(card: ModelCard) -> None:

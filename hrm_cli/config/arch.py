@@ -26,6 +26,8 @@ NOVA_POSITIONS = 5000
 """Rows of nova's fixed position table: stored, never trained, and counted in the published 6.95M."""
 CPU_VECTOR = 32
 """bfloat16 numbers in a CPU's widest vector register. On a CPU, attention is padded to a multiple of it."""
+MOST_GRID_POSITIONS = 400
+"""The `grid` mixer: largest number of cells with weights between positions, 160,000 per head and block."""
 
 
 def swiglu_width(size: int, expansion: float, multiple: int = 256) -> int:
@@ -50,6 +52,8 @@ class MixerEntry:
     """What it knows of the domain before training, as text."""
     width_multiple: int = 256
     """The inner width of a block's SwiGLU is rounded up to a multiple of this number."""
+    serves_every_size: bool = True
+    """For a structure: whether no weight depends on the number of cells."""
     is_equivariant: bool = True
     """For a structure: whether all augmented copies of a puzzle get the same answer."""
 
@@ -63,6 +67,11 @@ MIXERS: dict[str, MixerEntry] = {
     "neighbors": MixerEntry(
         "hrm_cli.models.mixers.neighbors:NeighborsStructure", "neighbors",
         "which cells are neighbors, and that all directions are alike", 32,
+    ),
+    "grid": MixerEntry(
+        "hrm_cli.models.mixers.grid:GridStructure", "grid",
+        "which cells are neighbors, and which form a row or a column", 32,
+        serves_every_size=False, is_equivariant=False,
     ),
 }  # fmt: skip
 
@@ -98,8 +107,13 @@ def load_mixer(name: str) -> Any:
 
 
 def is_structured(mixer: str | None) -> bool:
-    """Whether a mixer is built on the structure of the domain, so that its weights serve puzzles of every size."""
+    """Whether a mixer is built on the structure of the domain."""
     return mixer is not None and mixer_entry(mixer).structure is not None
+
+
+def serves_every_size(mixer: str | None) -> bool:
+    """Whether a mixer's weights serve puzzles of every size of their domain."""
+    return is_structured(mixer) and mixer_entry(str(mixer)).serves_every_size
 
 
 DEEPEST_STEP = 16_384
@@ -157,7 +171,8 @@ class ArchConfig(Section):
         None,
         description="what mixes positions inside a block: attention; mlp over the positions (trm); units, messages "
         "along the rows, columns and boxes that the domain declares; neighbors, messages between the cells of a grid; "
-        "null means attention, or mlp if mlp_t is set",
+        "grid, messages by direction, along rows and columns, and between positions; null means attention, or mlp if "
+        "mlp_t is set",
     )
     mlp_t: bool = Field(False, description="the reference's name for mixer=mlp")
     dropout: Float = Field(0.1, ge=0, lt=1, description="nova: dropout probability")

@@ -179,6 +179,12 @@ class TrainConfig(Section):
         ge=1,
         description="evaluations without a better exact accuracy before the run stops; null means never",
     )
+    target_accuracy: Float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="exact accuracy that ends the run once two evaluations in a row have reached it; null means none",
+    )
     max_steps: Int | None = Field(
         None, ge=1, description="maximum number of steps; null means that epochs alone determine it"
     )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from hrm_cli.config.arch import serves_every_size
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.mixers.structure import Structure, structure_of
@@ -29,7 +30,8 @@ class Shapes:
 
     def __init__(self, model: ACTModel) -> None:
         core = model.inner
-        if not isinstance(core, RecurrentCore) or core.structure is None:
+        serves = serves_every_size(model.arch.mixer)
+        if not isinstance(core, RecurrentCore) or core.structure is None or not serves:
             raise ConfigError(
                 f"arch.mixer {model.arch.mixer}: the weights depend on the size of the puzzles; several sizes "
                 "need arch.mixer=units or neighbors"

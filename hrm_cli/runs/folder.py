@@ -52,7 +52,7 @@ class RunStatus:
         return self
 
     def ended(self, reason: str) -> None:
-        """Records the reason why training ended: `finished`, `patience`, `max_minutes` or `interrupted`."""
+        """Records the reason why training ended, as in `TrainResult.reason`."""
         self._state = INTERRUPTED if reason == "interrupted" else FINISHED
         self._reason = reason
 

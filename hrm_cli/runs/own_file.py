@@ -21,8 +21,8 @@ from hrm_cli.runs.request import TrainRequest
 PRESET = "tiny"
 MINUTES = 10
 """Default time limit of training."""
-_SMALL, _MEDIUM = 100, 400
-"""Maximum number of cells of the largest grid, for settings of small and of medium size."""
+_MEDIUM = 400
+"""Maximum number of cells of the canvas for a batch of the usual size."""
 _EXAMINED = 1_000
 """Number of pairs whose sizes determine the settings."""
 _GENERATED_FOR_SIZE = 100
@@ -33,17 +33,24 @@ _EXAMPLES = 2_000_000
 """Maximum number of examples to visit. Most runs reach the time limit earlier."""
 
 
-_MLP = ("arch.core=trm", "arch.mixer=mlp", "arch.pos_encodings=none")
-_ATTENTION = ("arch.pos_encodings=learned",)
+_MODEL = (
+    "arch.core=trm", "arch.mixer=grid", "arch.hidden_size=64", "arch.num_heads=4", "arch.expansion=3",
+    "arch.L_layers=1", "arch.H_cycles=1", "arch.L_cycles=2", "arch.pos_encodings=none", "arch.puzzle_emb_ndim=0",
+    "arch.halting=certain", "arch.halt_max_steps=16",
+)  # fmt: skip
+"""Chosen by validation results on the tasks of `benchmarks/own_puzzles.py`."""
+_TRAINING = (
+    "train.objective=rsm", "train.carry_over=0.5", "train.lr=4e-3", "train.lr_min_ratio=0.05",
+    "train.lr_warmup_steps=20", "train.grad_clip=1.0", "train.ema_decay=0.98", "train.eval_interval=null",
+    "train.target_accuracy=1.0",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Survey:
     pairs: int
     cells: int
-    """Number of cells of the largest grid among the examined pairs."""
-    same_sizes: bool
-    """Whether all inputs have the same size, and all outputs have the same size."""
+    """Number of cells of the canvas, which the largest grids among the examined pairs fit into."""
 
 
 def own_source(words: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -84,7 +91,7 @@ def own_request(source: str, request: TrainRequest, reporter: Reporter) -> Train
         survey = survey if pairs is None else replace(survey, pairs=pairs)
         settings += _chosen(survey)
         reporter.note(
-            f"{source}: {survey.pairs:,} pairs, grids of up to {survey.cells:,} cells. Using settings for this size, "
+            f"{source}: {survey.pairs:,} pairs, a canvas of {survey.cells:,} cells. Using settings for this size, "
             f"at most {MINUTES} minutes; change them with KEY=VALUE, as in train.max_minutes=30"
         )
     folder = request.output_dir or Path("runs") / f"{_name(source)}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -108,8 +115,7 @@ def _name(source: str) -> str:
 
 
 def _survey(source: str, columns: Columns) -> _Survey:
-    cells = pairs = 0
-    shapes: dict[int, set[tuple[int, int]]] = {0: set(), 1: set()}
+    height = width = pairs = 0
     with tempfile.TemporaryDirectory() as scratch:
         # Archives are unpacked only when the dataset is built. Here their grids count as small.
         paths = [
@@ -124,35 +130,25 @@ def _survey(source: str, columns: Columns) -> _Survey:
                 pairs += 1
                 if pairs > _EXAMINED:
                     continue
-                for place, value in enumerate((pair.given, pair.wanted)):
+                for value in (pair.given, pair.wanted):
                     words = isinstance(value, str) and holds_words(value)
                     try:
                         grid = cells_of_json(value, words=words)
                     except PuzzleError:
                         continue  # the build reports every such line
-                    shapes[place].add((len(grid), len(grid[0])))
-                    cells = max(cells, len(grid) * len(grid[0]))
-    return _Survey(pairs, cells, all(len(found) == 1 for found in shapes.values()))
+                    height, width = max(height, len(grid)), max(width, len(grid[0]))
+    return _Survey(pairs, height * width)
 
 
 def _chosen(survey: _Survey) -> list[str]:
-    """Chooses settings by the size of the largest grid, which determines the time of a step.
-
-    Small grids of a fixed size use an MLP over the cells. It learns positions in a few hundred steps.
-    """
-    is_small, is_medium = survey.cells <= _SMALL, survey.cells <= _MEDIUM
-    batch = 128 if is_small else 64 if is_medium else 16
+    """Chooses settings: one kind of model for all tasks, and a batch for the size of the canvas."""
+    batch = 64 if survey.cells <= _MEDIUM else 16
     batch = max(8, min(batch, survey.pairs // 4 or batch))
     epochs = max(20, _EXAMPLES // max(survey.pairs, 1))
     return [
         f"train.max_minutes={MINUTES}",
         f"train.global_batch_size={batch}",
         f"train.epochs={epochs}",
-        "train.eval_interval=null",
-        "train.lr=2e-3",
-        "train.ema_decay=0.99",
-        "train.lr_warmup_steps=50",
-        *(_MLP if is_small and survey.same_sizes else _ATTENTION),
-        "arch.puzzle_emb_ndim=0",
-        f"arch.halt_max_steps={4 if is_small else 8}",
+        *_MODEL,
+        *_TRAINING,
     ]

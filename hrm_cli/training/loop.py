@@ -42,18 +42,20 @@ class TrainResult:
     best: Best | None
     checkpoint: Path
     reason: str
-    """Why the run ended: `finished`, `patience`, `max_minutes` or `interrupted`."""
+    """Why the run ended: `finished`, `target_accuracy`, `patience`, `max_minutes` or `interrupted`."""
     signal_number: int | None = None
 
 
 _SYNC_SECONDS = 0.5
 _MOST_STEPS_BETWEEN_SYNCS = 1000
+_AT_TARGET = 2
+"""Evaluations in a row that must reach `train.target_accuracy`: one alone may be luck."""
 _ECHO_SECONDS = 1.0
 """Maximum delay between a signal and the copy that the launcher forwards."""
 
 
 def train(run: Run, state: TrainState) -> TrainResult:
-    """Trains from `state` to the end of the plan, or until patience, the time limit, a signal or divergence ends it.
+    """Trains from `state` to the end of the plan, or until something in `stopping` or an evaluation ends the run.
 
     Raises TrainingDiverged if training diverged and is not rolled back; the last checkpoint is unchanged.
     Raises CheckpointWriteError if the last checkpoint cannot be written; for earlier ones, this is only a warning.
@@ -77,6 +79,9 @@ def train(run: Run, state: TrainState) -> TrainResult:
                 roll_back(run, state, divergence)
                 clock.restart()
                 saved = None
+            if state.evaluations_at_target >= _AT_TARGET:
+                reason = "target_accuracy"
+                break
             if config.patience and state.evaluations_without_better >= config.patience:
                 reason = "patience"
                 break
@@ -243,6 +248,8 @@ def _save_and_evaluate(
         state.evaluations_without_better = 0
     else:
         state.evaluations_without_better += 1
+    target = run.preset.train.target_accuracy
+    state.evaluations_at_target = state.evaluations_at_target + 1 if target and exact >= target else 0
     run.log(
         {
             "kind": "eval",

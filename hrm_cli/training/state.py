@@ -122,6 +122,8 @@ class TrainState:
     """Metrics summed since the last logged line."""
     best: Best | None = None
     evaluations_without_better: int = 0
+    evaluations_at_target: int = 0
+    """Evaluations in a row that have reached `train.target_accuracy`. Not saved: a resumed run counts again."""
     awaits_evaluation: bool = False
     """Whether this step has been saved but its evaluation is still pending."""
     lowest_loss: float | None = None

@@ -30,6 +30,7 @@ MODELS = {
     "trm with token mixing": {"core": "trm", "mlp_t": True, "L_cycles": 2, "pos_encodings": "none"},
     "hrm with units": {"mixer": "units", "pos_encodings": "none"},
     "hrm with neighbors": {"mixer": "neighbors", "pos_encodings": "none"},
+    "trm with grid": {"core": "trm", "mixer": "grid", "pos_encodings": "none"},
     "nova": {"core": "nova", "puzzle_emb_ndim": 0, "halt_max_steps": 2, "dropout": 0},
 }
 

@@ -27,6 +27,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "units": {"core": "hrm", "mixer": "units", "pos_encodings": "none", "q_continue": False},
     "neighbors": {"core": "hrm", "mixer": "neighbors", "pos_encodings": "none", "q_continue": False},
+    "grid": {"core": "trm", "mixer": "grid", "pos_encodings": "none"},
     "nova": {"core": "nova", "puzzle_emb_ndim": 0, "dropout": 0.0, "nova_bridge_loss_weight": 0.1},
 }  # fmt: skip
 """`arch` of the models; a new core or mixer gets an entry here."""

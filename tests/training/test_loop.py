@@ -35,6 +35,18 @@ def test_lines_come_at_the_interval_and_at_the_end_with_means_not_sums(make_run,
         )
 
 
+def test_two_evaluations_in_a_row_at_the_target_accuracy_end_a_run(make_run) -> None:
+    scores = iter([0.99, 0.5, 0.98, 0.97, 0.99, 1.0, 1.0])
+    run, state = make_run(
+        100,
+        target_accuracy=0.98,
+        evaluate=lambda model: {"exact_accuracy": next(scores), "mean_steps": 1.0},
+        collapse_ratio=0,
+    )
+    result = train(run, state)
+    assert (result.reason, result.step) == ("target_accuracy", 60)
+
+
 def test_patience_ends_a_run_that_no_longer_improves(make_run) -> None:
     scores = iter([0.5, 0.4, 0.5, 0.3])
     run, state = make_run(

@@ -237,6 +237,7 @@ def _render_outcome(outcome: RunOutcome, page: Path | None) -> None:
     result = outcome.result
     reasons = {
         "finished": "Finished",
+        "target_accuracy": "Stopped: train.target_accuracy reached in two evaluations",
         "patience": "Stopped early: no better exact accuracy",
         "max_minutes": "Stopped: train.max_minutes reached",
         "interrupted": "Interrupted and saved",

@@ -27,6 +27,7 @@ ARRANGEMENTS: dict[str, dict[str, Any]] = {
     "units, several blocks": {**UNITS, "H_layers": 2, "L_layers": 2},
     "neighbors": {"mixer": "neighbors", "pos_encodings": "none", "H_cycles": 2},
     "neighbors in trm": {"mixer": "neighbors", "pos_encodings": "none", "core": "trm", "L_cycles": 2},
+    "grid in trm": {"mixer": "grid", "pos_encodings": "none", "core": "trm", "L_cycles": 2},
     "trm with attention": {"core": "trm", "H_cycles": 2, "L_cycles": 2},
 }
 
@@ -42,8 +43,8 @@ def made(settings: dict[str, Any], dtype: str) -> ACTModel:
             **settings,
         }
     )
-    # Units and neighbors are those of Sudoku, 6×6.
-    vocabulary, cells = (8, 36) if arch.mixer in ("units", "neighbors") else (VOCABULARY, CELLS)
+    # Units, neighbors and grid are those of Sudoku, 6×6.
+    vocabulary, cells = (8, 36) if arch.mixer in ("units", "neighbors", "grid") else (VOCABULARY, CELLS)
     model = build_model(arch, vocabulary, cells, 4, generator=torch.Generator().manual_seed(0))
     if arch.halting == "q_learning":
         # A head of zeros, as it starts, would hide every difference.
