@@ -60,22 +60,33 @@ def hrm(*arguments: str) -> tuple[dict[str, Any], float]:
     return document, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def train(file: Path, run: Path, minutes: float, settings: list[str]) -> dict[str, Any]:
+    """Trains on a file, unless an earlier call has. Returns what `hrm train` prints, and the processor time."""
+    known = run.parent / f"{run.name}-trained.json"
+    if known.is_file():
+        document: dict[str, Any] = json.loads(known.read_text())
+        return document
+    if run.is_dir():  # the benchmark was stopped in the middle of this task
+        run.rename(run.parent / f"{run.name}-stopped-{time.time():.0f}")
+    document, seconds = hrm(
+        "train", "--quiet", str(file), "--output-dir", str(run), f"train.max_minutes={minutes}",
+        f"train.target_accuracy={TARGET}", *settings,
+    )  # fmt: skip
+    document["processor_seconds"] = seconds
+    known.write_text(json.dumps(document))
+    return document
+
+
 def measure(task: str, folder: Path, minutes: float, settings: list[str]) -> dict[str, Any]:
     """Trains and evaluates a task; the row of the table."""
     file, run = folder / f"{task}.jsonl", folder / task
     if not file.is_file():
         write_pairs(task, file, PAIRS)
-    if run.is_dir():  # a benchmark that was stopped in the middle of this task
-        run.rename(folder / f"{task}-stopped-{time.time():.0f}")
-    trained, seconds = hrm(
-        "train", "--quiet", str(file), "--output-dir", str(run), f"train.max_minutes={minutes}",
-        f"train.target_accuracy={TARGET}", *settings,
-    )  # fmt: skip
+    trained = train(file, run, minutes, settings)
     check = [f"--check={HERE / 'own_puzzle_tasks.py'}:{CHECKS[task]}"] if task in CHECKS else []
     found, _ = hrm("eval", "--quiet", str(run), *check)
     sizes = json.loads((run / "dataset" / "train" / "dataset.json").read_text())
     params, _ = hrm("params", "--checkpoint", str(run))
-    baselines = {name: scores["exact_accuracy"] for name, scores in found["baselines"].items()}
     return {
         "task": task,
         "what": (TASKS[task].__doc__ or "").strip(),
@@ -85,15 +96,15 @@ def measure(task: str, folder: Path, minutes: float, settings: list[str]) -> dic
         "interval": found["regime"]["interval"],
         "accepted": found.get("accepted"),
         "cell_accuracy": found["cell_accuracy"],
-        "baselines": baselines,
-        "baseline_cells": {name: scores["cell_accuracy"] for name, scores in found["baselines"].items()},
+        "baselines_exact": found["baselines_exact"],
+        "baselines": found["baselines"],
         "mixer": params["arch"]["mixer"],
         "core": params["arch"]["core"],
         "parameters": params["exact"]["trainable"],
         "steps": trained["steps"],
         "reason": trained["reason"],
         "minutes": trained["seconds"] / 60,
-        "processor_minutes": seconds / 60,
+        "processor_minutes": trained["processor_seconds"] / 60,
         "settings": settings,
     }
 
@@ -122,9 +133,9 @@ def table(rows: list[dict[str, Any]], minutes: float) -> str:
                 f"{row['test_pairs']:,}",
                 f"{row['exact_accuracy']:.1%}",
                 f"{low:.1%} to {high:.1%}",
-                f"{max(row['baselines'].values()):.1%}",
+                f"{max(row['baselines_exact'].values()):.1%}",
                 f"{row['cell_accuracy']:.1%}",
-                f"{max(row['baseline_cells'].values()):.1%}",
+                f"{max(row['baselines'].values()):.1%}",
                 f"{row['steps']:,}",
                 f"{row['processor_minutes']:.1f}",
             ]
