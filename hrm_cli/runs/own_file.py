@@ -49,8 +49,9 @@ _TRAINING = (
 @dataclass(frozen=True)
 class _Survey:
     pairs: int
-    cells: int
-    """Number of cells of the canvas, which the largest grids among the examined pairs fit into."""
+    rows: int
+    columns: int
+    """Size of the canvas, which the largest grids among the examined pairs fit into."""
 
 
 def own_source(words: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -91,7 +92,7 @@ def own_request(source: str, request: TrainRequest, reporter: Reporter) -> Train
         survey = survey if pairs is None else replace(survey, pairs=pairs)
         settings += _chosen(survey)
         reporter.note(
-            f"{source}: {survey.pairs:,} pairs, a canvas of {survey.cells:,} cells. Using settings for this size, "
+            f"{source}: {survey.pairs:,} pairs, grids of up to {survey.rows}×{survey.columns} cells. Using settings for this size, "
             f"at most {MINUTES} minutes; change them with KEY=VALUE, as in train.max_minutes=30"
         )
     folder = request.output_dir or Path("runs") / f"{_name(source)}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -137,12 +138,12 @@ def _survey(source: str, columns: Columns) -> _Survey:
                     except PuzzleError:
                         continue  # the build reports every such line
                     height, width = max(height, len(grid)), max(width, len(grid[0]))
-    return _Survey(pairs, height * width)
+    return _Survey(pairs, height, width)
 
 
 def _chosen(survey: _Survey) -> list[str]:
     """Chooses settings: one kind of model for all tasks, and a batch for the size of the canvas."""
-    batch = 64 if survey.cells <= _MEDIUM else 16
+    batch = 64 if survey.rows * survey.columns <= _MEDIUM else 16
     batch = max(8, min(batch, survey.pairs // 4 or batch))
     epochs = max(20, _EXAMPLES // max(survey.pairs, 1))
     return [

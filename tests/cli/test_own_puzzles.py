@@ -182,7 +182,7 @@ def test_one_command_trains_on_a_file_and_says_what_comes_next(run_hrm, source, 
         "train", source, "--output-dir", tmp_path / "run", *MODEL, "train.max_steps=3", "data.num_test=10"
     )
     assert done.status == 0, done.stderr
-    assert "400 pairs, grids of up to 4 cells" in done.stderr
+    assert "400 pairs, grids of up to 1×4 cells" in done.stderr
     assert "Plan:" in done.stderr
     assert "copy input" in done.stdout
     assert "symmetry at every visit" not in done.stdout
