@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hrm_cli import plugins
 from hrm_cli.cli import info
@@ -20,6 +21,9 @@ from hrm_cli.config.values import generates
 from hrm_cli.data.grids.sources import pair_files
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.registry import build_model
+from hrm_cli.playing.models import Models, offers_of
+from hrm_cli.playing.session import PlaySession
+from hrm_cli.playing.worker import Stop
 from hrm_cli.puzzles.domain import make_domain
 
 RunHrm = Callable[..., Any]
@@ -72,6 +76,14 @@ def test_the_example_package_has_fewer_than_100_lines_of_code() -> None:
     assert len([line for line in lines if line.strip()]) < 100
 
 
+def played(run: Path, text: str) -> Mapping[str, Any]:
+    """What the page of `hrm play` gets for a pasted puzzle."""
+    session = PlaySession(Models(offers_of([str(run)]), torch.device("cpu")))
+    (puzzle,) = session.read({"text": text, "kind": "latin"}, Stop(60))["puzzles"]
+    assert puzzle["board"]["puzzle"]["rows"] == 4
+    return session.solve({"puzzle": puzzle, "model": str(run)}, Stop(60))
+
+
 def test_a_domain_of_a_package_is_built_trained_evaluated_solved_and_counted(
     example: Path, run_hrm: RunHrm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +106,7 @@ def test_a_domain_of_a_package_is_built_trained_evaluated_solved_and_counted(
     assert (first["domain"], first["status"] in ("solved", "unsolved")) == ("latin", True)
     assert second["status"] == "invalid"
     assert "2 characters; 4×4 latin puzzles have 16" in second["reason"]
+    assert played(run, "1234 .... 3412 4321")["status"] == first["status"]
     counted = json.loads(run_hrm("params", "--checkpoint", run, "--json").stdout)
     model = build_model(load_preset(str(run / "config.yaml")).arch, 6, 16, 1)
     trainable = sum(weight.numel() for weight in model.parameters())

@@ -189,7 +189,7 @@ class PlaySession:
             trace=True,
             chances=True,
         )
-        with _stopping(loaded.model, stop):
+        with stopping(loaded.model, stop):
             solution = next(iter(loaded.solve([puzzle], asked)))
         return _Found(
             loaded.domain, solution, loaded.card.path.stem if offer.checkpoint is None else offer.label
@@ -219,13 +219,13 @@ class PlaySession:
             trace=True,
             select=default_select(has_rules=False),
         )
-        with _stopping(model, stop):
+        with stopping(model, stop):
             solution = next(iter(ArcSolver(model, card, effort).solve([task])))
         return _Found(ArcDomain(), solution, offer.label)
 
 
 @contextmanager
-def _stopping(model: ACTModel, stop: Stop) -> Iterator[None]:
+def stopping(model: ACTModel, stop: Stop) -> Iterator[None]:
     """Stops whatever uses the model before its next step."""
     handle = model.inner.register_forward_pre_hook(lambda *_: stop.check())
     try:

@@ -169,6 +169,37 @@ def test_a_drawn_puzzle_is_pasted(opened: Any) -> None:
     opened.expect_no_errors()
 
 
+def test_ctrl_v_reads_a_puzzle_wherever_the_focus_is(opened: Any) -> None:
+    page = opened.page
+    page.locator("#editor .cell").first.focus()
+    page.evaluate(
+        "text => { const data = new DataTransfer(); data.setData('text', text);"
+        " document.activeElement.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true})); }",
+        f"{PUZZLE}\n{SOLVED}",
+    )
+    page.wait_for_selector("#several:not([hidden])")
+    assert cells(page) == PUZZLE
+    page.click("#later")
+    assert cells(page) == SOLVED
+    assert page.inner_text("#which") == "puzzle 2 of 2"
+    opened.expect_no_errors()
+
+
+def test_escape_stops_a_solve_and_the_next_one_works(opened: Any) -> None:
+    page = opened.page
+    page.route("**/api/solve", lambda route: None)  # never answered
+    page.click("#solve")
+    page.wait_for_selector("#stop:not([hidden])")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#error:not([hidden])")
+    assert page.inner_text("#error") == "stopped"
+    page.unroute("**/api/solve")
+    opened.errors.clear()  # the browser reports the request that was given up
+    solve(page)
+    assert page.inner_text(".hb-status") == "solved"
+    opened.expect_no_errors()
+
+
 def test_a_maze_is_drawn_with_the_mouse_and_solved(opened: Any) -> None:
     page = opened.page
     page.click("#kinds button:has-text('Maze')")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from hrm_cli.checkpoints.model_files import load_model
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError
 from hrm_cli.playing.examples import LEVELS, example
 from hrm_cli.playing.models import offers_of
+from hrm_cli.playing.session import stopping
 from hrm_cli.playing.worker import Stop, Stopped
 from hrm_cli.puzzles.domain import make_domain
 
@@ -230,6 +234,17 @@ def test_a_solve_is_stopped_between_two_steps(bundled: Player) -> None:
     with pytest.raises(Stopped):
         bundled.session.solve(sudoku([[0, 1, 0, 0]] + [[0] * 4] * 3), stop)
     assert bundled("solve", **sudoku())["verified"], "the model serves again"
+
+
+def test_adapting_is_stopped_too_although_it_trains_a_copy_of_the_model(arc_checkpoint: Path) -> None:
+    model, _ = load_model(arc_checkpoint)
+    stop = Stop(60)
+    with stopping(model, stop):
+        student = copy.deepcopy(model)
+        stop.request()
+        with pytest.raises(Stopped):
+            next(student.infer(torch.zeros(1, 900, dtype=torch.int32), torch.zeros(1), 1, adaptive=False))
+    next(model.infer(torch.zeros(1, 900, dtype=torch.int32), torch.zeros(1), 1, adaptive=False))
 
 
 def test_the_time_limit_holds_inside_a_solve(bundled: Player) -> None:
