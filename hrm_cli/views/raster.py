@@ -169,7 +169,9 @@ class _Grid:
         self.given = set(look.given)
         self.changed = set(look.marks.get("changed", ()))
         self.wrong = {*look.marks.get("wrong", ()), *look.marks.get("conflicts", ())}
-        self.candidates = (look.marks.get("candidates") or {}) if look.candidates and not self.is_plan else {}
+        # A verified answer is shown as it is, however probable it was.
+        shows_candidates = look.candidates and not self.is_plan and not look.is_right
+        self.candidates = (look.marks.get("candidates") or {}) if shows_candidates else {}
         self.confidence = look.marks.get("confidence") if look.heat else None
         self.is_small = cell < SMALL_CELL
 

@@ -129,7 +129,7 @@ def test_candidates_take_the_place_of_uncertain_answers_and_heat_shades_them() -
     pictures = {}
     for name, chances in (("uncertain", uncertain), ("certain", certain)):
         trace = (replace(solution.trace[1], chances=chances),)
-        board = board_of(domain, replace(solution, trace=trace))
+        board = board_of(domain, replace(solution, trace=trace, verified=False))
         pictures[name] = [opened(png(board, heat=heat)).convert("RGB") for heat in (False, True)]
     assert pictures["uncertain"][0].tobytes() != pictures["certain"][0].tobytes()
     assert pictures["certain"][0].tobytes() == pictures["certain"][1].tobytes(), "nothing to shade"

@@ -143,7 +143,8 @@ const hrmBoard = (() => {
 
   function symbolsOf(svg, board, grid, symbols, { given, wrong, marks, options }) {
     const showsSymbols = board.kind !== "colors" || options.symbols;
-    const candidates = (options.candidates && marks.candidates) || {};
+    // A verified answer is shown as it is, however probable it was.
+    const candidates = (options.candidates && !marks.right && marks.candidates) || {};
     let under = "";
     symbols.forEach((symbol, cell) => {
       const x = (cell % grid.columns) * U, y = Math.floor(cell / grid.columns) * U;

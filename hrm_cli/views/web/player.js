@@ -107,7 +107,7 @@ Keys: ← → a step, Home and End the puzzle and the last step, space plays and
       head.replaceChildren(...(options.heading === false ? [] : heading(board)));
       toggles.replaceChildren();
       toggle("candidates", "candidates", board.kind !== "plan" && board.steps.some((step) => step.candidates && Object.keys(step.candidates).length));
-      toggle("heat", "doubt of each cell", board.steps.some((step) => step.confidence));
+      toggle("heat", "confidence of each cell", board.steps.some((step) => step.confidence));
       toggle("symbols", "digits of the colors", board.kind === "colors");
       demonstrations.replaceChildren(...board.demonstrations.map((pair, number) => element("div", { class: "hb-pair" },
         gridFigure(board, pair.input, `demonstration ${number + 1}`, {}, shows), element("span", { class: "hb-arrow", "aria-hidden": "true" }, "→"),
