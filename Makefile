@@ -11,7 +11,7 @@ INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
 # make kills: a run stopped 100 times, each time in a new process, must end bit-identical (KILLS=1000 for more).
 
-.PHONY: demo test lint docs-check kills venv clean
+.PHONY: demo test lint docs-check playground kills venv clean
 
 demo: $(PLAIN)
 	$(VENV)/bin/hrm demo
@@ -28,6 +28,10 @@ lint: $(STAMP)
 # The documentation: its commands and Python blocks run, its links lead somewhere.
 docs-check: $(STAMP)
 	$(VENV)/bin/python -m pytest --quiet tests/test_docs.py tests/test_docs_figures.py
+
+# The page that solves puzzles by itself, with the bundled models. A test compares it with what the code gives.
+playground: $(STAMP)
+	$(VENV)/bin/python docs/make_playground.py
 
 kills: $(STAMP)
 	$(VENV)/bin/python tests/end_to_end/kills.py --kills $(or $(KILLS),100)

@@ -28,9 +28,9 @@ FLOORS = (
     "runs",
     "solving",
     "views",
-    "exporting",
     "benchmarking",
     "playing",
+    "exporting",
     "cli",
 )
 ENTRANCE = "hrm_cli.__main__"

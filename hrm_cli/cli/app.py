@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "play": ("hrm_cli.cli.play:play", "Play with models on a local page: puzzles, steps, hints."),
     "convert": ("hrm_cli.cli.convert:convert", "Convert checkpoints of the reference implementations."),
     "push": ("hrm_cli.cli.push:push", "Upload a trained model to the Hugging Face hub."),
-    "export": ("hrm_cli.cli.export:export", "Write a model for other programs (ONNX)."),
+    "export": ("hrm_cli.cli.export:export", "Write models for other programs: ONNX, or one HTML page."),
     "bench": ("hrm_cli.cli.bench:bench", "Measure how fast this machine trains and solves."),
     "info": ("hrm_cli.cli.info:info", "Show versions and hardware, for a bug report."),
 }

@@ -1,4 +1,4 @@
-"""`hrm export`: a model as an ONNX file, for other programs."""
+"""`hrm export`: models for other programs: an ONNX file, or an HTML page that solves puzzles by itself."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ def export(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="CHECKPOINT FILE",
+            metavar="[CHECKPOINT…] FILE",
             autocompletion=complete_models,
-            help=f"{ANY_MODEL} Then the file to write.",
+            help=f"{ANY_MODEL} The last one is the file to write.",
         ),
     ],
     format: Annotated[
-        Literal["onnx"], typer.Option("--format", "-f", help="onnx: one reasoning step, for onnxruntime.")
-    ] = "onnx",
+        Literal["onnx", "html"] | None,
+        option(
+            ("--format", "-f"),
+            "onnx: one reasoning step, for onnxruntime; html: a page that solves puzzles by itself.",
+            "by the end of FILE",
+        ),
+    ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Weights of 8 bits.")] = False,
     max_loss: Annotated[
         float,
@@ -51,25 +56,48 @@ def export(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write a model for other programs, compared with the original before it is written.
+    """Write models for other programs: an ONNX file, or one HTML page that solves puzzles offline.
 
-    An ONNX file holds one reasoning step; the program that uses it runs the loop over steps (docs/exporting.md). It
-    needs the extra onnx: pip install 'hrm-cli[onnx]'.
+    An ONNX file holds one reasoning step; the program that uses it runs the loop over steps (docs/exporting.md). It is
+    compared with the original before it is written, and needs the extra onnx: pip install 'hrm-cli[onnx]'. The options
+    below, except --format and --json, are for ONNX.
+
+    A page holds the weights and runs them in the browser, without a server or a network. Without a CHECKPOINT it gets
+    the best bundled models for Sudoku of each size and for mazes.
 
     \b
     Examples:
       hrm export bundled:sudoku-9x9-units sudoku.onnx
       hrm export runs/mine mine.onnx --data data/mine
       hrm export runs/mine mine.onnx --int8 --max-loss 0.02
+      hrm export --format html playground.html
+      hrm export runs/mine bundled:maze-10x10 mine.html
     """
     from hrm_cli.errors import ConfigError
 
-    if len(arguments) != 2:
-        raise ConfigError(f"found {len(arguments)} arguments; expected a CHECKPOINT and the FILE to write")
+    *checkpoints, file = arguments
+    output = Path(file)
+    chosen = format or {".onnx": "onnx", ".html": "html", ".htm": "html"}.get(output.suffix.lower())
+    if chosen is None:
+        raise ConfigError(
+            f"{file}: end its name in .onnx or .html, or name the format: --format onnx or html"
+        )
+    if chosen == "html":
+        given = {"--int8": int8, "--data": data, "--size": size, "--max-steps": max_steps, "--force": force}
+        wrong = next((name for name, value in given.items() if value), None)
+        if wrong is not None:
+            raise ConfigError(f"{wrong}: only for --format onnx; omit it")
+        _write_page(checkpoints, output, json=json)
+        return
+    if len(checkpoints) != 1:
+        raise ConfigError(
+            f"--format onnx: found {len(checkpoints)} checkpoints and the file {file}; expected one CHECKPOINT"
+        )
     from hrm_cli.exporting.onnx_export import OnnxRequest, export_onnx
 
-    checkpoint, output = Path(arguments[0]), Path(arguments[1])
-    request = OnnxRequest(checkpoint, output, int8, max_loss, data, puzzles, size, max_steps, force, seed)
+    request = OnnxRequest(
+        Path(checkpoints[0]), output, int8, max_loss, data, puzzles, size, max_steps, force, seed
+    )
     done = export_onnx(request, on_stage=lambda stage: console.print_message(f"{stage} …"))
     if json:
         console.print_json(done.document())
@@ -86,3 +114,14 @@ def export(
         )
     if done.refused:
         console.print_message(f"Warning: {done.refused} (written because of --force)")
+
+
+def _write_page(checkpoints: list[str], output: Path, *, json: bool) -> None:
+    from hrm_cli.exporting.page import export_page
+
+    done = export_page(checkpoints, output)
+    if json:
+        console.print_json(done.document())
+        return
+    console.print_line(f"{done.path}: {done.bytes / 1e6:.1f} MB, with {', '.join(done.models)}")
+    console.print_line("Open it in a browser; it needs no server and no network.")

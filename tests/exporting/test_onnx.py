@@ -37,9 +37,9 @@ def onnx() -> Any:
     return onnx
 
 
-def written_model(folder: Path, case: str) -> Path:
+def written_model(folder: Path, case: str, settings: dict[str, Any] | None = None) -> Path:
     """A model file with random weights and puzzle embeddings."""
-    preset = Preset(arch=arch(case), train=TrainConfig(**TRAIN.get(case, {})))
+    preset = Preset(arch=arch(case, **settings or {}), train=TrainConfig(**TRAIN.get(case, {})))
     generator = torch.Generator().manual_seed(0)
     facts = replace(FACTS, domain={"name": "sudoku", "size": 9})
     model = build_model(preset.arch, 11, 81, 5, domain=facts.domain, generator=generator)

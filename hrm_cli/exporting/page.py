@@ -1,0 +1,116 @@
+"""One HTML file that solves puzzles by itself: models, engine, drawing and styles, without a server or a network."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hrm_cli import __version__, playing
+from hrm_cli.errors import ConfigError
+from hrm_cli.exporting import wasm
+from hrm_cli.exporting.page_models import PageModel, default_models, page_model
+from hrm_cli.files import refuse_unwritable, written_whole
+from hrm_cli.playing.examples import example
+from hrm_cli.views.web.boards import embedded, script, style
+
+WEB = Path(__file__).parent / "web"
+EDITOR = Path(playing.__file__).parent / "web"
+"""The editor of `hrm play`."""
+EXAMPLES = ("easy", "medium", "hard", "hard 2")
+_PLACE = re.compile(r"\{\{(\w+)\}\}")
+
+
+@dataclass(frozen=True)
+class PageExport:
+    """What was written."""
+
+    path: Path
+    bytes: int
+    models: Sequence[str]
+    weights: int
+    """Bytes of the models in the page."""
+
+    def document(self) -> dict[str, Any]:
+        """The object of `hrm export --json`."""
+        return {**vars(self), "path": str(self.path), "format": "html"}
+
+
+def export_page(checkpoints: Sequence[str], output: Path) -> PageExport:
+    """Writes a page with these models, or with the best bundled ones. Raises CheckpointError or ConfigError."""
+    refuse_unwritable(output)
+    models = [page_model(name) for name in checkpoints] or default_models()
+    if not models:
+        raise ConfigError("there are no bundled models for Sudoku or mazes; name a CHECKPOINT")
+    names = [model.name for model in models]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"two models are called {twice}; name each only once")
+    text = page_text(models)
+    with written_whole(output) as partial:
+        partial.write_text(text, encoding="utf-8")
+    weights = sum(model.path.stat().st_size for model in models)
+    return PageExport(output, len(text.encode()), names, weights)
+
+
+def page_text(models: Sequence[PageModel]) -> str:
+    """The page. The same models give the same text."""
+    shared = [_read(WEB / "engine.js"), _read(WEB / "puzzles.js")]
+    parts = {
+        "version": __version__,
+        "style": "\n".join((style(), _read(EDITOR / "play.css"), _read(WEB / "playground.css"))),
+        "data": embedded(
+            {
+                "wasm": base64.b64encode(wasm.module()).decode(),
+                "models": [_document(model, models) for model in _in_order(models)],
+            }
+        ),
+        "weights": "\n".join(
+            f'<script type="text/plain" id="weights-{model.name}">{model.weights()}</script>'
+            for model in models
+        ),
+        "worker": "\n".join([*shared, _read(WEB / "worker.js")]),
+        "script": "\n".join(
+            (
+                script(),
+                _read(EDITOR / "editor.js"),
+                _read(EDITOR / "kinds.js"),
+                shared[1],
+                _read(WEB / "solver.js"),
+                _read(WEB / "playground.js"),
+            )
+        ),
+    }
+    assert not any(end in parts[name] for name in ("worker", "script") for end in ("</script", "<!--"))
+    return _PLACE.sub(lambda match: parts[match[1]], _read(WEB / "playground.html"))
+
+
+def _in_order(models: Sequence[PageModel]) -> list[PageModel]:
+    """9×9 Sudoku first, then other sizes, then mazes."""
+    return sorted(models, key=lambda one: (one.domain.name != "sudoku", abs(one.domain.seq_len - 81)))
+
+
+def _document(model: PageModel, models: Sequence[PageModel]) -> dict[str, Any]:
+    alike = [other for other in models if other.domain.describe() == model.domain.describe()]
+    kind = model.domain.describe().replace(" maze", "").replace(" Sudoku", "")
+    tab = f"{model.domain.name.capitalize()} {kind}"
+    return {
+        **model.document(),
+        "tab": f"{tab}, {model.name}" if len(alike) > 1 else tab,
+        "examples": list(_examples(model)),
+    }
+
+
+def _examples(model: PageModel) -> Iterator[dict[str, Any]]:
+    grid = model.domain.facts()
+    rows, columns = (int(grid.get(side) or grid["size"]) for side in ("rows", "columns"))
+    for seed, name in enumerate(EXAMPLES):
+        found = example(model.domain.name, rows, columns, name.partition(" ")[0], seed, None)
+        yield {"name": name, "cells": [int(cell) for row in found["grid"] for cell in row]}
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")

@@ -1,0 +1,129 @@
+"""Models as a page holds them: their files as base64, and facts for the engine in JavaScript.
+
+The bundled models are stored in bfloat16, which float32 represents exactly, so the page embeds their files as they are.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hrm_cli.checkpoints.bundled import SCHEME, BundledModel, bundled_models, named_model
+from hrm_cli.checkpoints.model_files import ModelCard, read_model_card
+from hrm_cli.errors import CheckpointError, ConfigError
+from hrm_cli.models.mixers.structure import structure_of
+from hrm_cli.puzzles.domain import Domain, domain_of
+from hrm_cli.views.web.boards import Board, empty_board
+
+CORES = ("hrm", "trm")
+MIXERS = ("attention", "mlp", "units", "neighbors")
+LARGEST_FILE = 40_000_000
+"""Bytes of a model file; larger ones are too slow in a browser anyway."""
+
+
+@dataclass(frozen=True)
+class PageModel:
+    """A model of the page."""
+
+    name: str
+    path: Path
+    domain: Domain
+    card: ModelCard
+    bundled: BundledModel | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Everything that the page needs to know, except the weights."""
+        arch, facts = self.card.preset.arch, self.card.facts
+        keys = ("core", "mixer", "hidden_size", "num_heads", "H_cycles", "L_cycles", "rms_norm_eps", "rope_theta",
+                "halting", "tied_output", "pos_encodings")  # fmt: skip
+        measured = () if self.bundled is None else self.bundled.facts.measured
+        return {
+            "name": self.name,
+            "domain": self.domain.name,
+            "title": self.domain.describe(),
+            "arch": {key: getattr(arch, key) for key in keys},
+            "vocab_size": facts.vocab_size,
+            "seq_len": facts.seq_len,
+            "puzzle_positions": arch.puzzle_positions,
+            "structure": structure_document(str(arch.mixer), self.domain),
+            "max_steps": self.card.preset.eval.max_steps or arch.halt_max_steps,
+            "is_equivariant": arch.is_equivariant,
+            "board": board_template(self.domain),
+            "parameters": parameters(self.card),
+            "trained_on": self.card.training_data(),
+            "built_in_knowledge": self.card.built_in_knowledge(),
+            "measured": [vars(one) for one in measured],
+        }
+
+    def weights(self) -> str:
+        """The model file as base64."""
+        return base64.b64encode(self.path.read_bytes()).decode()
+
+
+def default_models() -> list[PageModel]:
+    """For each kind and size of puzzle, the bundled model that solves most of them in one pass."""
+    best: dict[str, tuple[float, str]] = {}
+    for model in bundled_models():
+        if model.domain["name"] not in ("sudoku", "maze"):
+            continue
+        shares = [one.exact_accuracy for one in model.facts.measured] or [0.0]
+        found = sum(shares) / len(shares), model.name
+        best[model.describe()] = max(best.get(model.describe(), found), found)
+    return [page_model(f"{SCHEME}{name}") for _, name in best.values()]
+
+
+def page_model(checkpoint: str) -> PageModel:
+    """The model of a checkpoint. Raises CheckpointError or ConfigError if a page cannot run it."""
+    card = read_model_card(Path(checkpoint))
+    arch, facts = card.preset.arch, card.facts
+    bundled = named_model(checkpoint) if checkpoint.startswith(SCHEME) else None
+    domain = domain_of(facts.domain, facts.vocab_size, facts.seq_len)
+    if domain.name not in ("sudoku", "maze"):
+        raise ConfigError(f"{checkpoint}: {domain.describe()}; a page solves Sudoku and mazes")
+    if arch.core not in CORES or arch.mixer not in MIXERS:
+        raise ConfigError(
+            f"{checkpoint}: core {arch.core}, mixer {arch.mixer}; a page runs the cores {', '.join(CORES)} with the "
+            f"mixers {', '.join(MIXERS)}"
+        )
+    if card.path.stat().st_size > LARGEST_FILE:
+        raise CheckpointError(
+            f"{checkpoint}: {card.path.stat().st_size:,} bytes; a page takes at most {LARGEST_FILE:,}"
+        )
+    name = bundled.name if bundled is not None else card.path.parent.parent.parent.name or card.path.stem
+    return PageModel(name, card.path, domain, card, bundled)
+
+
+def parameters(card: ModelCard) -> int:
+    """Number of stored numbers of a model, without its initial states."""
+    return sum(int(np.prod(shape)) for name, shape in card.shapes.items() if not name.endswith("_init"))
+
+
+def structure_document(mixer: str, domain: Domain) -> Mapping[str, Any] | None:
+    """The relations or the grid that a mixer uses; None for other mixers."""
+    if mixer == "units":
+        relations = structure_of(mixer, domain).relations  # type: ignore[attr-defined]
+        return {
+            "classes": [units.tolist() for _, units in relations.classes],
+            "bases": relations.bases(),
+            "first_symbol": relations.first_symbol,
+            "num_symbols": relations.num_symbols,
+        }
+    if mixer == "neighbors":
+        grid = domain.neighborhood  # type: ignore[attr-defined]
+        return {"rows": grid.rows, "columns": grid.columns}
+    return None
+
+
+def board_template(domain: Domain) -> Board:
+    """The board of an empty puzzle, with the sizes and rules that the drawing needs."""
+    if domain.name == "sudoku":
+        return empty_board(domain, np.zeros(domain.seq_len, np.uint8))
+    rows, columns = (int(domain.facts()[key]) for key in ("rows", "columns"))
+    maze = np.ones((rows, columns), np.uint8)
+    maze[0, 0], maze[-1, -1], maze[0, 1] = 2, 3, 0
+    return empty_board(domain, maze)

@@ -1,0 +1,519 @@
+/* The forward pass of a model, from the tensors of its safetensors file. It runs in a worker, or in Node.
+
+hrmEngine.makeBackend(wasmBytes | null) → backend       WebAssembly with SIMD if the browser has it, else JavaScript
+hrmEngine.loadModel(backend, fileBytes, facts) → model  facts: arch, seq_len, vocab_size, structure (page.py)
+model.start() → state;  model.step(state, tokens) → { logits, q_halt, halts }   logits: Float32Array [cells × vocabulary]
+
+The names of shapes: S cells, T positions, H hidden size, V vocabulary, D symbols, M width of messages. All numbers are
+float32, as in torch; sums within a row are made in double precision. */
+"use strict";
+const hrmEngine = (() => {
+  const HALT_LOGIT = Math.log(0.98 / 0.02), SETTLED = 0.02, SETTLED_SLOPE = 4, EXCLUDED = -30;
+  const padded = (count, to) => Math.ceil(count / to) * to;
+
+  /* ---- memory and matrix multiplication ---- */
+
+  function makeBackend(wasmBytes) {
+    let memory = null, multiplyWasm = null;
+    if (wasmBytes && typeof WebAssembly === "object") {
+      try {
+        memory = new WebAssembly.Memory({ initial: 1 });
+        const module = new WebAssembly.Module(wasmBytes);
+        multiplyWasm = new WebAssembly.Instance(module, { env: { memory } }).exports.multiply;
+      } catch { memory = null; } // no SIMD, or forbidden by the page that embeds this one
+    }
+    const backend = { f32: new Float32Array(memory ? memory.buffer : 4096), isWasm: !!memory };
+    let used = 16;
+    backend.alloc = (count) => {
+      const at = used;
+      used += padded(count, 4);
+      if (used > backend.f32.length) {
+        if (memory) {
+          memory.grow(Math.ceil((used - backend.f32.length) / 16384) + 16);
+          backend.f32 = new Float32Array(memory.buffer);
+        } else {
+          const larger = new Float32Array(Math.max(used, 2 * backend.f32.length));
+          larger.set(backend.f32);
+          backend.f32 = larger;
+        }
+      }
+      return at;
+    };
+    /* Offsets and strides count numbers. b is packed: for each group of 8 columns, k rows of 8 numbers. */
+    backend.multiply = memory
+      ? (a, b, c, m, n, k, lda, ldc) => multiplyWasm(4 * a, 4 * b, 4 * c, m, n, k, 4 * lda, 4 * ldc)
+      : (a, b, c, m, n, k, lda, ldc) => {
+        const x = backend.f32;
+        for (let j = 0; j < n; j += 8, b += 8 * k) {
+          for (let i = 0; i < m; i++) {
+            let s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
+            for (let p = 0, at = b, from = a + i * lda; p < k; p++, at += 8, from++) {
+              const left = x[from];
+              s0 += left * x[at]; s1 += left * x[at + 1]; s2 += left * x[at + 2]; s3 += left * x[at + 3];
+              s4 += left * x[at + 4]; s5 += left * x[at + 5]; s6 += left * x[at + 6]; s7 += left * x[at + 7];
+            }
+            const to = c + i * ldc + j;
+            x[to] = s0; x[to + 1] = s1; x[to + 2] = s2; x[to + 3] = s3;
+            x[to + 4] = s4; x[to + 5] = s5; x[to + 6] = s6; x[to + 7] = s7;
+          }
+        }
+      };
+    return backend;
+  }
+
+  /* ---- safetensors ---- */
+
+  function readTensors(bytes) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const length = Number(view.getBigUint64(0, true));
+    const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+    const tensors = {};
+    for (const [name, entry] of Object.entries(header)) {
+      if (name === "__metadata__") continue;
+      const [start, end] = entry.data_offsets.map((offset) => offset + 8 + length);
+      tensors[name] = { shape: entry.shape, data: asFloats(view, start, end, entry.dtype) };
+    }
+    return tensors;
+  }
+
+  function asFloats(view, start, end, dtype) {
+    const size = dtype === "F32" ? 4 : 2, count = (end - start) / size, found = new Float32Array(count);
+    const bits = new Uint32Array(found.buffer);
+    for (let i = 0, at = start; i < count; i++, at += size) {
+      if (dtype === "F32") found[i] = view.getFloat32(at, true);
+      else if (dtype === "BF16") bits[i] = view.getUint16(at, true) << 16;
+      else if (dtype === "F16") found[i] = fromHalf(view.getUint16(at, true));
+      else throw new Error(`cannot read numbers of type ${dtype}`);
+    }
+    return found;
+  }
+
+  function fromHalf(bits) {
+    const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
+    if (exponent === 0) return sign * fraction * 2 ** -24;
+    return exponent === 31 ? (fraction ? NaN : sign * Infinity) : sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+  }
+
+  /* ---- models ---- */
+
+  function loadModel(backend, bytes, facts) {
+    const { arch, structure } = facts, H = arch.hidden_size, V = facts.vocab_size, S = facts.seq_len;
+    const tensors = readTensors(bytes);
+    const mixer = arch.mixer, D = mixer === "units" ? structure.num_symbols : 1;
+    const P = structure ? 0 : facts.puzzle_positions, T = mixer === "units" ? S * D : P + S;
+    const eps = arch.rms_norm_eps, sharesModule = arch.core === "trm";
+    const tensor = (name) => {
+      const found = tensors[`inner.${name}`];
+      if (!found) throw new Error(`the model has no tensor inner.${name}`);
+      return found;
+    };
+    const weight = (name) => pack(tensor(`${name}.weight`));
+
+    /* A weight [n, k], as `multiply` takes it. */
+    function pack({ shape: [n, k], data }) {
+      const wide = padded(n, 8), b = backend.alloc(wide * k), x = backend.f32;
+      for (let j = 0; j < wide; j++) {
+        const at = b + (j >> 3) * 8 * k + (j & 7);
+        for (let p = 0; p < k; p++) x[at + 8 * p] = j < n ? data[j * k + p] : 0;
+      }
+      return { b, n, k, wide };
+    }
+
+    const swiglu = (name) => ({ into: weight(`${name}.gate_up_proj`), out: weight(`${name}.down_proj`) });
+
+    function blockOf(level, layer) {
+      const name = `${level}.layers.${layer}`, made = { mlp: swiglu(`${name}.mlp`) };
+      if (mixer === "mlp") made.mixing = swiglu(`${name}.mlp_t`);
+      else if (mixer === "attention") {
+        made.qkv = weight(`${name}.self_attn.qkv_proj`);
+        made.out = weight(`${name}.self_attn.o_proj`);
+      } else if (mixer === "neighbors") {
+        made.into = weight(`${name}.neighbors.in_proj`);
+        made.out = weight(`${name}.neighbors.o_proj`);
+      } else {
+        made.into = weight(`${name}.units.in_proj`);
+        made.units = structure.classes.map((_, number) => swiglu(`${name}.units.unit_mlps.${number}`));
+        made.cell = swiglu(`${name}.units.cell_mlp`);
+        if (tensors[`inner.${name}.units.o_proj.weight`]) {
+          made.out = weight(`${name}.units.o_proj`);
+          made.bias = tensor(`${name}.units.pair_bias`);
+        }
+      }
+      return made;
+    }
+
+    const count = (level) => {
+      const layers = Object.keys(tensors).map((name) => name.match(`^inner\\.${level}\\.layers\\.(\\d+)\\.`)).filter(Boolean);
+      return 1 + Math.max(...layers.map((found) => Number(found[1])));
+    };
+    const level = (name) => Array.from({ length: count(name) }, (_, layer) => blockOf(name, layer));
+    const L_level = level("L_level"), H_level = sharesModule ? L_level : level("H_level");
+    const table = tensor("embed_tokens.embedding_weight"), lookup = table.data;
+    const head = arch.tied_output ? pack(table) : weight("lm_head");
+    const q = arch.halting === "q_learning" ? { ...weight("q_head"), bias: tensor("q_head.bias").data } : null;
+    const positions = arch.pos_encodings === "learned" ? tensor("embed_pos.embedding_weight").data : null;
+    const embeddings = P ? tensors["inner.puzzle_emb.weights"] : null;
+    const puzzleRow = embeddings ? embeddings.data.subarray(0, embeddings.shape[1]) : null; // of a new puzzle: the first
+    const rope = arch.pos_encodings === "rope" ? ropeTables(T, H / arch.num_heads, arch.rope_theta) : null;
+    const kinds = mixer === "units" ? kindsOfPairs(structure, S) : null;
+    const unitsOfCell = mixer === "units" ? unitsByCell(structure, S) : null;
+    const initial = [tensor("H_init").data, tensor("L_init").data];
+
+    /* Buffers of a step; each is used by one purpose at a time. */
+    const widest = Math.max(...[...L_level, ...H_level].map((one) => one.mlp.into.wide));
+    const rows = padded(Math.max(T, H), 4), across = Math.max(widest, padded(T, 8));
+    const z = [0, 1].map(() => backend.alloc(padded(T, 4) * H));
+    const embedding = backend.alloc(padded(T, 4) * H), injected = backend.alloc(padded(T, 4) * H);
+    const inner = backend.alloc(Math.max(rows * widest, mixer === "mlp" ? padded(H, 4) * L_level[0].mixing.into.wide : 0));
+    const result = backend.alloc(Math.max(padded(T, 4) * H, padded(H, 4) * across));
+    const turned = mixer === "mlp" ? backend.alloc(padded(H, 4) * padded(T, 8)) : 0;
+    const projected = mixer === "mlp" ? 0 : backend.alloc(padded(T, 4) * (mixer === "neighbors" ? 2 * H : mixer === "units" ? padded(5 * (H / 2), 8) : 3 * H));
+    const messages = mixer === "mlp" ? 0 : backend.alloc(padded(T, 4) * 2 * H);
+    const scratch = backend.alloc(padded(Math.max(T, 64), 8) * padded(Math.max(H, 64), 8) * 2);
+    const items = mixer === "units" ? S : T, scores = mixer === "mlp" || mixer === "neighbors" ? 0 : backend.alloc(padded(items, 4) * padded(items, 8));
+    const packedB = mixer === "mlp" || mixer === "neighbors" ? 0 : backend.alloc(padded(items, 8) * Math.max(D * H, H) * 2);
+    const heads = backend.alloc(padded(T, 4) * padded(Math.max(head.wide, 8), 8));
+
+    const linear = (from, count, w, to, lda = w.k) => backend.multiply(from, w.b, to, padded(count, 4), w.wide, w.k, lda, w.wide);
+
+    function silu(from, count) {
+      const x = backend.f32;
+      for (let i = from; i < from + count; i++) x[i] /= 1 + Math.exp(-x[i]);
+    }
+
+    /* down(silu(gate) · up) of `count` rows of `from`, into `to` with rows of w.out.wide numbers. */
+    function applySwiglu(from, count, w, to, lda = w.into.k) {
+      const x = backend.f32, wide = w.into.wide, half = w.into.n / 2;
+      linear(from, count, w.into, inner, lda);
+      for (let row = 0; row < count; row++) {
+        for (let gate = inner + row * wide, end = gate + half; gate < end; gate++) x[gate] *= x[gate + half] / (1 + Math.exp(-x[gate]));
+      }
+      linear(inner, count, w.out, to, wide);
+    }
+
+    /* to ← norm(to + from), row by row. */
+    function addAndNorm(to, from, count, width, toStride = width, fromStride = width) {
+      const x = backend.f32;
+      for (let row = 0; row < count; row++) {
+        const a = to + row * toStride, b = from + row * fromStride;
+        let squares = 0;
+        for (let i = 0; i < width; i++) {
+          const sum = x[a + i] += x[b + i];
+          squares += sum * sum;
+        }
+        const scale = 1 / Math.sqrt(squares / width + eps);
+        for (let i = a; i < a + width; i++) x[i] *= scale;
+      }
+    }
+
+    function transpose(from, count, width, fromStride, to, toStride) {
+      const x = backend.f32;
+      for (let row = 0; row < count; row++) {
+        for (let i = 0; i < width; i++) x[to + i * toStride + row] = x[from + row * fromStride + i];
+      }
+    }
+
+    function mixTokens(state, w) {
+      const stride = padded(T, 8);
+      transpose(state, T, H, H, turned, stride);
+      applySwiglu(turned, H, w, result, stride);
+      addAndNorm(turned, result, H, T, stride, w.out.wide);
+      transpose(turned, H, T, stride, state, H);
+    }
+
+    /* Attention between `count` items, whose queries, keys and values for one head are `width` numbers: read(which,
+       item) gives a list of [offset, length] pieces. Adds bias[kind of pair]; write(item, from) takes the result. */
+    function attend(count, width, pieces, bias, write) {
+      const x = backend.f32, wide = padded(count, 8), scale = width ** -0.5;
+      const qAt = scratch, lda = padded(width, 4);
+      const gather = (which, item, to, factor) => {
+        for (const [from, length] of pieces(which, item)) for (let i = 0; i < length; i++) x[to++] = factor * x[from + i];
+      };
+      for (let item = 0; item < count; item++) gather(0, item, qAt + item * lda, scale);
+      x.fill(0, packedB, packedB + wide * width);
+      const keys = new Float32Array(width);
+      for (let item = 0; item < count; item++) {
+        let i = 0;
+        for (const [from, length] of pieces(1, item)) { keys.set(x.subarray(from, from + length), i); i += length; }
+        const at = packedB + (item >> 3) * 8 * width + (item & 7);
+        for (i = 0; i < width; i++) x[at + 8 * i] = keys[i];
+      }
+      backend.multiply(qAt, packedB, scores, padded(count, 4), wide, width, lda, wide);
+      for (let item = 0; item < count; item++) {
+        const row = scores + item * wide;
+        let most = -Infinity, total = 0;
+        for (let j = 0; j < count; j++) {
+          if (bias) x[row + j] += bias(item, j);
+          if (x[row + j] > most) most = x[row + j];
+        }
+        for (let j = 0; j < count; j++) total += x[row + j] = Math.exp(x[row + j] - most);
+        for (let j = 0; j < count; j++) x[row + j] /= total;
+      }
+      const outWide = padded(width, 8);
+      x.fill(0, packedB, packedB + outWide * count);
+      for (let item = 0; item < count; item++) {
+        let column = 0;
+        for (const [from, length] of pieces(2, item)) {
+          for (let i = 0; i < length; i++, column++) x[packedB + (column >> 3) * 8 * count + 8 * item + (column & 7)] = x[from + i];
+        }
+      }
+      backend.multiply(scores, packedB, qAt, padded(count, 4), outWide, count, wide, outWide);
+      for (let item = 0; item < count; item++) write(item, qAt + item * outWide);
+    }
+
+    function mixUnits(state, w) {
+      const x = backend.f32, M = H / 2, wide = w.into.wide, numHeads = arch.num_heads;
+      linear(state, T, w.into, projected);
+      for (let row = 0; row < T; row++) silu(projected + row * wide, 2 * M);
+      x.fill(0, messages, messages + T * H);
+      structure.classes.forEach((units, number) => {
+        // The average over each unit's cells, about each symbol.
+        units.forEach((cells, unit) => {
+          for (let d = 0; d < D; d++) {
+            const to = scratch + (unit * D + d) * M;
+            x.fill(0, to, to + M);
+            for (const cell of cells) {
+              const from = projected + (cell * D + d) * wide;
+              for (let i = 0; i < M; i++) x[to + i] += x[from + i];
+            }
+            for (let i = 0; i < M; i++) x[to + i] /= cells.length;
+          }
+        });
+        applySwiglu(scratch, units.length * D, w.units[number], result);
+        unitsOfCell[number].forEach((ofCell, cell) => {
+          for (const unit of ofCell) {
+            const from = result + unit * D * H, to = messages + cell * D * H;
+            for (let i = 0; i < D * H; i++) x[to + i] += x[from + i];
+          }
+        });
+      });
+      for (let cell = 0; cell < S; cell++) {
+        const to = scratch + cell * M;
+        x.fill(0, to, to + M);
+        for (let d = 0; d < D; d++) {
+          const from = projected + (cell * D + d) * wide + M;
+          for (let i = 0; i < M; i++) x[to + i] += x[from + i];
+        }
+        for (let i = 0; i < M; i++) x[to + i] /= D;
+      }
+      applySwiglu(scratch, S, w.cell, result);
+      for (let cell = 0; cell < S; cell++) {
+        for (let d = 0; d < D; d++) {
+          const to = messages + (cell * D + d) * H;
+          for (let i = 0; i < H; i++) x[to + i] += x[result + cell * H + i];
+        }
+      }
+      if (w.out) {
+        const A = M / numHeads, mixed = injected; // free while a block runs
+        for (let number = 0; number < numHeads; number++) {
+          const pieces = (which, cell) => Array.from({ length: D }, (_, d) => [projected + (cell * D + d) * wide + (2 + which) * M + number * A, A]);
+          const bias = (a, b) => w.bias.data[number * w.bias.shape[1] + kinds[a * S + b]];
+          attend(S, D * A, pieces, bias, (cell, from) => {
+            for (let d = 0; d < D; d++) x.copyWithin(mixed + (cell * D + d) * M + number * A, from + d * A, from + (d + 1) * A);
+          });
+        }
+        linear(mixed, T, w.out, result);
+        for (let i = 0; i < T * H; i++) x[messages + i] += x[result + i];
+      }
+      addAndNorm(state, messages, T, H);
+    }
+
+    function mixAttention(state, w) {
+      const x = backend.f32, numHeads = arch.num_heads, A = H / numHeads, wide = w.qkv.wide;
+      linear(state, T, w.qkv, projected);
+      if (rope) {
+        for (let row = 0; row < T; row++) {
+          for (let part = 0; part < 2 * numHeads; part++) rotate(projected + row * wide + part * A, row, A);
+        }
+      }
+      for (let number = 0; number < numHeads; number++) {
+        const pieces = (which, item) => [[projected + item * wide + which * H + number * A, A]];
+        attend(T, A, pieces, null, (item, from) => x.copyWithin(messages + item * H + number * A, from, from + A));
+      }
+      linear(messages, T, w.out, result);
+      addAndNorm(state, result, T, H);
+    }
+
+    function rotate(at, row, A) {
+      const x = backend.f32, half = A / 2;
+      for (let i = 0; i < half; i++) {
+        const cos = rope.cos[row * half + i], sin = rope.sin[row * half + i], a = x[at + i], b = x[at + half + i];
+        x[at + i] = a * cos - b * sin;
+        x[at + half + i] = b * cos + a * sin;
+      }
+    }
+
+    function mixNeighbors(state, w) {
+      const x = backend.f32, { rows: R, columns: C } = structure, wide = w.into.wide;
+      linear(state, T, w.into, projected);
+      silu(projected, T * wide);
+      for (let row = 0; row < R; row++) {
+        for (let column = 0; column < C; column++) {
+          const beside = [[row - 1, column], [row + 1, column], [row, column - 1], [row, column + 1]].map(
+            ([r, c]) => (r < 0 || r >= R || c < 0 || c >= C ? -1 : projected + (r * C + c) * wide));
+          const to = messages + (row * C + column) * 2 * H;
+          for (let i = 0; i < H; i++) {
+            const [up, down, left, right] = beside.map((from) => (from < 0 ? 0 : x[from + i]));
+            x[to + i] = Math.fround(up + down) + Math.fround(left + right);
+            x[to + H + i] = Math.max(...beside.map((from) => (from < 0 ? 0 : x[from + H + i])));
+          }
+        }
+      }
+      linear(messages, T, w.out, result);
+      addAndNorm(state, result, T, H);
+    }
+
+    const mix = { units: mixUnits, attention: mixAttention, neighbors: mixNeighbors }[mixer];
+
+    function update(state, injection, blocks) {
+      const x = backend.f32;
+      for (let i = 0; i < T * H; i++) x[state + i] += x[injection + i];
+      for (const w of blocks) {
+        if (mixer === "mlp") mixTokens(state, w.mixing);
+        else mix(state, w);
+        applySwiglu(state, T, w.mlp, result);
+        addAndNorm(state, result, T, H);
+      }
+    }
+
+    function embed(tokens) {
+      const x = backend.f32, scale = Math.sqrt(H);
+      for (let position = 0; position < T; position++) {
+        const to = embedding + position * H;
+        let row = null;
+        if (mixer === "units") {
+          const token = tokens[Math.floor(position / D)], symbol = structure.first_symbol + position % D;
+          row = token < structure.first_symbol ? 0 : token === symbol ? 2 : 1;
+        } else if (position >= P) row = tokens[position - P];
+        for (let i = 0; i < H; i++) {
+          let value = row === null ? (puzzleRow ? puzzleRow[position * H + i] || 0 : 0) : lookup[row * H + i];
+          if (positions) value = (value + positions[position * H + i]) * Math.sqrt(0.5);
+          x[to + i] = value * scale;
+        }
+      }
+    }
+
+    function readLogits(state) {
+      const x = backend.f32, found = new Float32Array(S * V);
+      linear(state, T, head, heads);
+      if (mixer === "units") {
+        found.fill(EXCLUDED);
+        for (let position = 0; position < T; position++) {
+          found[Math.floor(position / D) * V + structure.first_symbol + position % D] = x[heads + position * head.wide];
+        }
+      } else {
+        for (let cell = 0; cell < S; cell++) for (let v = 0; v < V; v++) found[cell * V + v] = x[heads + (P + cell) * head.wide + v];
+      }
+      return found;
+    }
+
+    function readHalt(state, before, logits) {
+      const x = backend.f32;
+      if (arch.halting === "certain") return confidenceLogit(logits, V);
+      if (!q) {
+        let change = 0, size = 0;
+        for (let i = 0; i < T * H; i++) { change += (x[state + i] - before[i]) ** 2; size += x[state + i] ** 2; }
+        return HALT_LOGIT + SETTLED_SLOPE * (Math.log(SETTLED) - Math.log(Math.sqrt(Math.max(change / size, 1e-12))));
+      }
+      linear(state, T, q, heads);
+      if (!structure) return x[heads] + q.bias[0];
+      // A smooth minimum over all positions.
+      let least = Infinity, total = 0;
+      for (let i = 0; i < T; i++) least = Math.min(least, x[heads + i * q.wide]);
+      for (let i = 0; i < T; i++) total += Math.exp(least - x[heads + i * q.wide]);
+      return Math.log(T) + least - Math.log(total) + q.bias[0];
+    }
+
+    return {
+      facts,
+      start() {
+        return initial.map((from) => {
+          const made = new Float32Array(T * H);
+          for (let position = 0; position < T; position++) made.set(from, position * H);
+          return made;
+        });
+      },
+      /* One ACT step. Changes the state. */
+      step(state, tokens) {
+        const [slow, fast] = z;
+        backend.f32.set(state[0], slow);
+        backend.f32.set(state[1], fast);
+        embed(tokens);
+        for (let cycle = 0; cycle < arch.H_cycles; cycle++) {
+          for (let i = 0; i < arch.L_cycles; i++) {
+            // Anew for each update: the attention of units uses this buffer.
+            const x = backend.f32;
+            for (let j = 0; j < T * H; j++) x[injected + j] = x[slow + j] + x[embedding + j];
+            update(fast, injected, L_level);
+          }
+          update(slow, fast, H_level);
+        }
+        const before = q || arch.halting === "certain" ? null : state[0].slice();
+        const logits = readLogits(slow), q_halt = readHalt(slow, before, logits);
+        state[0].set(backend.f32.subarray(slow, slow + T * H));
+        state[1].set(backend.f32.subarray(fast, fast + T * H));
+        return { logits, q_halt, halts: q_halt >= HALT_LOGIT };
+      },
+    };
+  }
+
+  /* Confidence of the least confident cell, as a logit. */
+  function confidenceLogit(logits, V) {
+    let least = 0;
+    for (let cell = 0; cell < logits.length; cell += V) {
+      const row = logits.subarray(cell, cell + V), most = Math.max(...row);
+      let total = 0;
+      for (const one of row) total += Math.exp(one - most);
+      least = Math.min(least, -Math.log(total));
+    }
+    return least - Math.log(-Math.expm1(Math.min(least, -1e-7)));
+  }
+
+  function ropeTables(count, size, theta) {
+    const half = size / 2, cos = new Float32Array(count * half), sin = new Float32Array(count * half);
+    for (let row = 0; row < count; row++) {
+      for (let i = 0; i < half; i++) {
+        const angle = Math.fround(row * Math.fround(1 / theta ** Math.fround((2 * i) / size)));
+        cos[row * half + i] = Math.cos(angle);
+        sin[row * half + i] = Math.sin(angle);
+      }
+    }
+    return { cos, sin };
+  }
+
+  function kindsOfPairs(structure, S) {
+    const kinds = new Uint8Array(S * S);
+    structure.classes.forEach((units, number) => {
+      for (const unit of units) for (const a of unit) for (const b of unit) kinds[a * S + b] += structure.bases[number];
+    });
+    return kinds;
+  }
+
+  const unitsByCell = (structure, S) => structure.classes.map((units) => Array.from({ length: S }, (_, cell) =>
+    units.flatMap((unit, number) => (unit.includes(cell) ? [number] : []))));
+
+  /* The most likely token of each cell. */
+  function answerOf(logits, V) {
+    const found = new Uint8Array(logits.length / V);
+    for (let cell = 0; cell < found.length; cell++) {
+      let best = 0;
+      for (let v = 1; v < V; v++) if (logits[cell * V + v] > logits[cell * V + best]) best = v;
+      found[cell] = best;
+    }
+    return found;
+  }
+
+  function probabilitiesOf(logits, V) {
+    const found = new Float32Array(logits.length);
+    for (let cell = 0; cell < logits.length; cell += V) {
+      const most = Math.max(...logits.subarray(cell, cell + V));
+      let total = 0;
+      for (let v = 0; v < V; v++) total += found[cell + v] = Math.exp(logits[cell + v] - most);
+      for (let v = 0; v < V; v++) found[cell + v] /= total;
+    }
+    return found;
+  }
+
+  return { makeBackend, loadModel, readTensors, answerOf, probabilitiesOf, HALT_LOGIT };
+})();
+if (typeof module === "object" && module.exports) module.exports = hrmEngine;

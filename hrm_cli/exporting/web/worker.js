@@ -1,0 +1,71 @@
+/* Runs models in a worker, so that the page stays responsive. Every message has an `id`, which the replies repeat.
+
+{ type: "start", wasm }                       the module's bytes
+{ type: "load", facts, bytes }                a model's file
+{ type: "diagnose", model, cells }            → { diagnosis }
+{ type: "run", model, cells, tokens, max_steps, adaptive, from, records }
+    cells: the puzzle; tokens: the same with pins, or turned by `from`. Steps until it halts or, if not adaptive, until
+    an answer obeys all rules. → { step: record } for each step if records, then
+    { done: { answer, steps, q_halt, violations, halted, records, probabilities } } */
+"use strict";
+(() => {
+  const PLAUSIBLE = 0.02, UNSETTLED = 3;
+  const models = {};
+  let backend = null;
+
+  function record(facts, step, answer, out, rules) {
+    const V = facts.vocab_size, chances = hrmEngine.probabilitiesOf(out.logits, V), confidence = [], candidates = {};
+    for (let cell = 0; cell < answer.length; cell++) {
+      const row = chances.subarray(cell * V, (cell + 1) * V), likely = [];
+      confidence.push(Math.round(100 * Math.max(...row)));
+      row.forEach((chance, token) => {
+        if (chance >= PLAUSIBLE && (rules.domain === "maze" ? token > 0 : token > 1)) likely.push([token - 1, Math.round(100 * chance)]);
+      });
+      if (likely.length > 1) candidates[cell] = likely;
+    }
+    return { step, cells: answer, halt: 1 / (1 + Math.exp(-out.q_halt)), confidence, candidates };
+  }
+
+  function run(message) {
+    const { facts, model, rules } = models[message.model], V = facts.vocab_size;
+    const state = model.start(), records = [], sums = new Float64Array(facts.seq_len * V);
+    let best = null;
+    for (let step = 1; step <= message.max_steps; step++) {
+      const out = model.step(state, message.tokens), turned = hrmEngine.answerOf(out.logits, V);
+      let tokens = turned;
+      if (message.from) {
+        tokens = new Uint8Array(turned.length);
+        turned.forEach((token, cell) => { tokens[message.from[cell]] = token; });
+      }
+      const answer = rules.decode(tokens), violations = rules.violations(message.cells, answer);
+      if (step > Math.min(UNSETTLED, message.max_steps - 1) && !message.adaptive) {
+        hrmEngine.probabilitiesOf(out.logits, V).forEach((chance, index) => { sums[index] += chance; });
+      }
+      const one = message.from ? { step, cells: answer, halt: 1 / (1 + Math.exp(-out.q_halt)), confidence: null, candidates: null } : record(facts, step, answer, out, rules);
+      records.push(one);
+      if (message.records) postMessage({ id: message.id, step: one });
+      const here = { answer, tokens: Array.from(tokens), steps: step, q_halt: out.q_halt, violations, halted: out.halts };
+      if (message.adaptive) best = here;
+      else if (!best || violations < best.violations) best = here;
+      if (message.adaptive ? out.halts : violations === 0) break;
+    }
+    best.records = records;
+    best.probabilities = sums;
+    best.work = records.length;
+    postMessage({ id: message.id, done: best });
+  }
+
+  self.onmessage = ({ data }) => {
+    try {
+      if (data.type === "start") backend = hrmEngine.makeBackend(data.wasm);
+      else if (data.type === "load") {
+        const model = hrmEngine.loadModel(backend, data.bytes, data.facts);
+        models[data.facts.name] = { facts: data.facts, model, rules: hrmPuzzles.of(data.facts) };
+      } else if (data.type === "diagnose") {
+        postMessage({ id: data.id, done: models[data.model].rules.diagnose(data.cells) });
+      } else if (data.type === "run") run(data);
+    } catch (error) {
+      postMessage({ id: data.id, error: String(error && error.message || error) });
+    }
+  };
+})();
