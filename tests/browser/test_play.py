@@ -228,6 +228,8 @@ def test_a_maze_is_drawn_with_the_mouse_and_solved(opened: Any) -> None:
 
 def test_two_models_are_compared_and_stepped_together(opened: Any) -> None:
     page = opened.page
+    page.click("#clear")
+    page.keyboard.type(PUZZLE)
     page.select_option("#model", "bundled:sudoku-9x9")
     page.select_option("#other", "bundled:sudoku-9x9-units")
     page.click("#solve")
