@@ -54,6 +54,18 @@ def fault(error: BaseException) -> str:
     )
 
 
+def reason_of(error: BaseException) -> str:
+    """Why something failed, in one line without Python's own notation."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, UnicodeError):
+        return "not UTF-8 text"
+    if isinstance(error, KeyError) and error.args:
+        return f"the entry {error.args[0]} is missing"
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
 _LONGEST_NAME = 200
 
 

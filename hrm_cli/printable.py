@@ -46,6 +46,21 @@ def quoted(value: object, longest: int) -> str:
     return cut(repr(value), longest)
 
 
+_KINDS = {"a valid integer": "a whole number", "a valid number": "a number"}
+_BOUNDS = {
+    "greater than or equal to": "at least", "less than or equal to": "at most", "greater than": "above",
+    "less than": "below",
+}  # fmt: skip
+
+
+def expectation(message: str) -> str:
+    """What a message of pydantic expects, in our words: `Input should be a valid integer, …` → `a whole number`."""
+    wanted = message.removeprefix("Value error, ").removeprefix("Input should be ").partition(", unable")[0]
+    for theirs, ours in (_KINDS | _BOUNDS).items():
+        wanted = wanted.replace(theirs, ours)
+    return wanted
+
+
 def clock(seconds: float) -> str:
     """A duration as `1:02:03`."""
     minutes, rest = divmod(round(seconds), 60)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import BaseModel, Field, ValidationError
 
+from hrm_cli.config.values import plain_problems
+from hrm_cli.errors import reason_of
 from hrm_cli.printable import counted, cut, quoted
 
 
@@ -16,3 +19,29 @@ def test_a_text_that_is_cut_says_so() -> None:
     assert cut("abcdef", 6) == "abcdef"
     assert cut("abcdefg", 6) == "abcde…"
     assert quoted(["a" * 50], 10) == "['aaaaaaa…"
+
+
+def test_reasons_of_errors_contain_no_notation_of_python() -> None:
+    missing = FileNotFoundError(2, "No such file or directory", "a.json")
+    assert reason_of(missing) == "No such file or directory"
+    assert reason_of(KeyError("sampler")) == "the entry sampler is missing"
+    assert reason_of(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")) == "not UTF-8 text"
+    assert reason_of(RuntimeError("first line\n  second line")) == "first line"
+    assert reason_of(EOFError()) == "EOFError"
+
+
+def test_messages_of_pydantic_are_told_in_our_words() -> None:
+    class Document(BaseModel, extra="forbid"):
+        count: int = Field(ge=1)
+        share: float
+
+    with pytest.raises(ValidationError) as raised:
+        Document.model_validate({"count": 0, "more": 1, "share": "much"})
+    assert plain_problems(raised.value) == [
+        "count: found 0; expected at least 1",
+        "share: found 'much'; expected a number",
+        "more: unknown key",
+    ]
+    with pytest.raises(ValidationError) as raised:
+        Document.model_validate({"count": "x"})
+    assert plain_problems(raised.value) == ["count: found 'x'; expected a whole number", "share: missing"]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hrm_cli.config.arch import ArchConfig, serves_every_size
-from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, closest
+from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, closest, reason_of
 from hrm_cli.json_text import parse_json
 from hrm_cli.printable import quoted
 from hrm_cli.puzzles.domain import Puzzle, make_domain, parse_domain
@@ -304,7 +304,7 @@ def _read(path: Path, only: str | None = None) -> BundledModel | None:
     try:
         header = read_safetensors_header(path)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a complete safetensors file ({error})") from None
+        raise CheckpointError(f"{path}: not a complete safetensors file ({reason_of(error)})") from None
     metadata = header.metadata
     try:
         facts = BundledFacts.parse(metadata[ENTRY])
@@ -325,5 +325,5 @@ def _read(path: Path, only: str | None = None) -> BundledModel | None:
         )
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise CheckpointError(
-            f"{path}: not a bundled model: its header cannot be read ({error!r}); `hrm models add` writes one"
+            f"{path}: not a bundled model: its header cannot be read ({reason_of(error)}); `hrm models add` writes one"
         ) from None

@@ -24,7 +24,7 @@ from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of, save_te
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts, parse_facts, parse_step
 from hrm_cli.config import arch as architectures
 from hrm_cli.config.schema import Preset, parse_stored_preset
-from hrm_cli.errors import CheckpointError, ConfigError, nearest
+from hrm_cli.errors import CheckpointError, ConfigError, nearest, reason_of
 from hrm_cli.json_text import parse_json
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
@@ -186,7 +186,7 @@ def read_header(checkpoint: Path) -> Header:
     try:
         header = read_safetensors_header(path)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a complete safetensors file ({error})") from None
+        raise CheckpointError(f"{path}: not a complete safetensors file ({reason_of(error)})") from None
     return Header(path, header.metadata, {name: entry.shape for name, entry in header.tensors.items()})
 
 
@@ -261,7 +261,7 @@ def load_model(
     try:
         tensors = load_file(card.path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{card.path}: cannot be read: {error}") from None
+        raise CheckpointError(f"{card.path}: cannot be read: {reason_of(error)}") from None
     check_intact(header, tensors)
     check_finite(card.path, tensors)
     model.load_state_dict(tensors)

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from hrm_cli.checkpoints.checksums import with_checksum
-from hrm_cli.errors import CheckpointError
+from hrm_cli.errors import CheckpointError, reason_of
 from hrm_cli.files import write_text
 from hrm_cli.json_text import LARGEST_FACTS, load_json
 from hrm_cli.printable import quoted
@@ -39,7 +39,7 @@ def read_pointer(pointer: Path) -> Path | None:
     try:
         name = read_text(pointer, _LONGEST_POINTER).strip()
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{pointer}: cannot be read: {error}") from None
+        raise CheckpointError(f"{pointer}: cannot be read: {reason_of(error)}") from None
     if not name or not name.isprintable():
         raise CheckpointError(
             f"{pointer}: found {quoted(name, 80)}; expected the name of a checkpoint folder"
@@ -84,4 +84,6 @@ def record_rollback(run: Path, rollbacks: int, lr_factor: float, seconds: float,
         facts |= {"wall_seconds": wall_seconds}
         write_text(folder / FACTS_FILE, json.dumps(with_checksum(facts)), synced=True)
     except OSError as error:
-        raise CheckpointWriteError(f"{folder / FACTS_FILE}: cannot be written ({error})") from error
+        raise CheckpointWriteError(
+            f"{folder / FACTS_FILE}: cannot be written ({reason_of(error)})"
+        ) from error

@@ -18,7 +18,7 @@ from hrm_cli.cli import console, streams
 from hrm_cli.cli.render.help import PlainGroup, load_command, plain_command
 from hrm_cli.environment import cpu_kernels_enabled, limit_spinning
 from hrm_cli.errors import EXIT_FAULT, HRMError, fault
-from hrm_cli.printable import printable, quoted
+from hrm_cli.printable import expectation, printable, quoted
 
 # Command → where it is defined (a function with a Typer signature, or a Typer app) and its line in
 # `hrm --help`. The modules are imported when their command runs: help must not wait for torch.
@@ -186,21 +186,12 @@ def _take_debug(arguments: list[str]) -> tuple[bool, list[str]]:
     return "--debug" in options, [option for option in options if option != "--debug"] + rest
 
 
-_KINDS = {"a valid integer": "a whole number", "a valid number": "a number"}
-_BOUNDS = {
-    "greater than or equal to": "at least", "less than or equal to": "at most", "greater than": "above",
-    "less than": "below",
-}  # fmt: skip
-
-
 def _plain_reason(error: Any, arguments: list[str]) -> str:
     """The parser's message, without the words of pydantic, which Typer 0.29 lets check values."""
     message: str = error.message.removeprefix("Value error, ")
     if not message.startswith("Input should be "):
         return message
-    wanted = message.removeprefix("Input should be ").partition(", unable")[0]
-    for theirs, ours in (_KINDS | _BOUNDS).items():
-        wanted = wanted.replace(theirs, ours)
+    wanted = expectation(message)
     value = _value_of(getattr(getattr(error, "param", None), "opts", ()), arguments)
     if value is None:
         return f"accepted: {wanted}"

@@ -20,7 +20,7 @@ from hrm_cli.cli import console
 from hrm_cli.cli.options import JsonOption, OwnModelArgument
 from hrm_cli.cli.render.help import PlainCommand, PlainGroup
 from hrm_cli.cli.render.paragraphs import print_paragraph
-from hrm_cli.errors import ConfigError
+from hrm_cli.errors import ConfigError, reason_of
 from hrm_cli.json_text import load_json
 from hrm_cli.regular_files import read_text
 
@@ -187,7 +187,9 @@ def _measured(text: str) -> tuple[Measured, ...]:
     except OSError as error:
         raise ConfigError(f"--measured {file}: cannot be read: {error.strerror}") from error
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ConfigError(f"--measured {file}: not what `hrm eval --json` prints ({error!r})") from None
+        raise ConfigError(
+            f"--measured {file}: not what `hrm eval --json` prints ({reason_of(error)})"
+        ) from None
 
 
 def _rows(model: BundledModel) -> list[tuple[str, ...]]:

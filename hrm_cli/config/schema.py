@@ -21,6 +21,7 @@ from hrm_cli.config.renamed_settings import renamed_key
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.config.values import Int, Section
 from hrm_cli.errors import ConfigError, closest, nearest
+from hrm_cli.printable import expectation
 
 
 class EvalConfig(Section):
@@ -233,7 +234,7 @@ def _explain_one(problem: dict[str, Any], origins: Mapping[str, str]) -> str:
         found = _reason(problem) or f"found {_shown(problem['input'])}; accepted: a mapping of keys to values"
         return with_origin(key, f"{key}: {found}", origins)
     if field is None:
-        return with_origin(key, f"{key}: {problem['msg']}", origins)
+        return with_origin(key, f"{key}: {expectation(problem['msg'])}", origins)
     annotation, _ = _without_none(field.annotation)
     if annotation is str and _reason(problem):
         return with_origin(key, f"{key}: {_reason(problem)}", origins)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from hrm_cli.printable import expectation, quoted
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
 LARGEST_WHOLE = 2**63 - 1
@@ -105,3 +107,19 @@ def plugin_of_source(source: str) -> str | None:
 def generates(source: str) -> bool:
     """Whether a source of own puzzles makes as many pairs as requested: `gym:NAME`, `FILE.py:FUNCTION`, or a plugin."""
     return source.startswith("gym:") or names_function(source) or plugin_of_source(source) is not None
+
+
+def plain_problems(error: ValidationError) -> list[str]:
+    """One message for each invalid entry of a document: its key, the value found, and what is expected."""
+    found = []
+    for one in error.errors(include_url=False):
+        key = ".".join(map(str, one["loc"])) or "the document"
+        if one["type"] == "missing":
+            found.append(f"{key}: missing")
+        elif one["type"] == "extra_forbidden":
+            found.append(f"{key}: unknown key")
+        elif one["msg"].startswith("Input should be "):
+            found.append(f"{key}: found {quoted(one['input'], 60)}; expected {expectation(one['msg'])}")
+        else:
+            found.append(f"{key}: {expectation(one['msg'])}")
+    return found

@@ -28,7 +28,7 @@ from hrm_cli.data.metadata import (
     is_dataset,
     read_metadata,
 )
-from hrm_cli.errors import DatasetError
+from hrm_cli.errors import DatasetError, reason_of
 from hrm_cli.npy_files import map_integers
 from hrm_cli.puzzles.domain import Tokens
 
@@ -209,7 +209,9 @@ def _open_array(file: Path, *, dimensions: int) -> NDArray[np.integer]:
     except FileNotFoundError as error:
         raise DatasetError(f"{file}: missing, but {METADATA_FILE} lists this set") from error
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{file}: not a complete .npy file ({error}); build the dataset again") from error
+        raise DatasetError(
+            f"{file}: not a complete .npy file ({reason_of(error)}); build the dataset again"
+        ) from error
     if array.ndim != dimensions:
         raise DatasetError(f"{file}: {array.ndim} dimensions {array.shape}; expected {dimensions}")
     return array

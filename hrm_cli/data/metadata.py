@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from hrm_cli.errors import ConfigError, DatasetError
+from hrm_cli.config.values import plain_problems
+from hrm_cli.errors import ConfigError, DatasetError, reason_of
 from hrm_cli.json_text import LARGEST_FACTS, load_json
 from hrm_cli.puzzles.domain import parse_domain
 
@@ -85,10 +86,10 @@ def read_metadata(directory: Path, split: str) -> SplitMetadata:
     try:
         metadata = SplitMetadata.model_validate(load_json(file, LARGEST_FACTS))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(plain_problems(error))
         raise DatasetError(f"{file}: {problems}") from error
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{file}: cannot be read as JSON ({error})") from error
+        raise DatasetError(f"{file}: cannot be read as JSON ({reason_of(error)})") from error
     for name, largest in _LARGEST.items():
         if not 1 <= getattr(metadata, name) <= largest:
             raise DatasetError(f"{file}: {name}: found {getattr(metadata, name)}; expected 1 to {largest:,}")

@@ -23,7 +23,7 @@ from typing import Any
 
 from hrm_cli.distributed.process_group import RankInfo, own_address
 from hrm_cli.distributed.reports import Report, first_cause, read_reports
-from hrm_cli.errors import ConfigError, HRMError
+from hrm_cli.errors import ConfigError, HRMError, reason_of
 from hrm_cli.files import is_alive
 from hrm_cli.machine import granted_cores
 
@@ -174,10 +174,10 @@ def _failure(job: Job, folder: Path, error: BaseException, cause: Report | None)
     if isinstance(error, RendezvousError | RuntimeError | ValueError | OSError):
         where = job.endpoint or "this host"
         return ConfigError(
-            f"rendezvous of {job.rank_info.hosts} hosts at {where} failed ({str(error).splitlines()[0]}); "
+            f"rendezvous of {job.rank_info.hosts} hosts at {where} failed ({reason_of(error)}); "
             "start one on each, with the same --nnodes and --rdzv-endpoint and its own --node-rank"
         )
-    return JobFailed(f"the launcher failed: {error!r}", 1)
+    return JobFailed(f"the launcher failed: {reason_of(error)}", 1)
 
 
 def _has_reported(folder: Path, rank_info: RankInfo, local_rank: int) -> bool:

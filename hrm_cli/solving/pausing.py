@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hrm_cli.checkpoints.model_files import ModelCard
-from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError
+from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, reason_of
 from hrm_cli.evaluation.attempts import Reasoner
 from hrm_cli.files import written_whole
 from hrm_cli.json_text import parse_json
@@ -172,7 +172,7 @@ def load_carry(path: Path, card: ModelCard, domain: Domain) -> PausedSolve:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (SafetensorError, OSError, KeyError, ValueError, PuzzleError) as error:
-        raise CheckpointError(f"{path}: not a whole carry file ({error})") from None
+        raise CheckpointError(f"{path}: not a whole carry file ({reason_of(error)})") from None
     return PausedSolve(path, taken, puzzles, batches)
 
 

@@ -29,6 +29,7 @@ from hrm_cli.checkpoints.pointers import (
 )
 from hrm_cli.config.schema import Preset
 from hrm_cli.distributed.world import ALONE, World
+from hrm_cli.errors import reason_of
 from hrm_cli.files import PARTIAL, replace, sync, write_text
 from hrm_cli.training.state import TrainState
 
@@ -73,7 +74,7 @@ def save_checkpoint(
             _prune(run, preset.train.keep_checkpoints, folder)
         except (OSError, SafetensorError) as error:
             problem, cause = (
-                f"{folder}: cannot be written ({error}); earlier checkpoints are unchanged",
+                f"{folder}: cannot be written ({reason_of(error)}); earlier checkpoints are unchanged",
                 error,
             )
     if problem := world.broadcast_bytes(problem.encode()).decode():

@@ -22,13 +22,13 @@ from torch import Tensor
 from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of, is_intact
 from hrm_cli.checkpoints.model_files import compare_shapes
 from hrm_cli.checkpoints.pointers import FACTS_FILE, checkpoints_of, read_pointer, write_pointer
+from hrm_cli.config.values import plain_problems
 from hrm_cli.distributed.world import ALONE, World
-from hrm_cli.errors import CheckpointError
+from hrm_cli.errors import CheckpointError, reason_of
 from hrm_cli.json_text import LARGEST_FACTS, load_json
 from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.core import InnerCarry
 from hrm_cli.models.device import to_device
-from hrm_cli.printable import quoted
 from hrm_cli.training.checkpointing import TENSORS_FILE, checkpoint_folder
 from hrm_cli.training.optimizers import AdamATan2, LossScale
 from hrm_cli.training.state import Best, TrainState
@@ -83,9 +83,7 @@ def check_resume_facts(document: Any) -> dict[str, Any]:
     try:
         _ResumeFacts.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the document"
-        raise ValueError(f"{where}: {first['msg']}, found {quoted(first['input'], 60)}") from None
+        raise ValueError(plain_problems(error)[0]) from None
     checked: dict[str, Any] = document
     return checked
 
@@ -167,7 +165,9 @@ def load_training_state(
             state.loss_scale = LossScale(**facts["loss_scale"])
         sampler: dict[str, Any] = facts["sampler"]
     except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-        raise CheckpointError(f"{folder}: its training state does not fit this run: {error!r}") from None
+        raise CheckpointError(
+            f"{folder}: its training state does not fit this run: {reason_of(error)}"
+        ) from None
     return sampler
 
 
@@ -249,7 +249,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         with safe_open(folder / TENSORS_FILE, framework="pt") as file:
             expected = (file.metadata() or {}).get(CHECKSUM)
     except (OSError, ValueError, SafetensorError) as error:
-        raise DamagedCheckpoint(f"{folder}: its training state cannot be read: {error}") from None
+        raise DamagedCheckpoint(f"{folder}: its training state cannot be read: {reason_of(error)}") from None
     for name, intact in (
         (FACTS_FILE, is_intact(facts)),
         (TENSORS_FILE, agrees(checksum_of(tensors), expected)),

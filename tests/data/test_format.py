@@ -61,7 +61,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "metadata is no JSON": (lambda d: (d / "train" / "dataset.json").write_text("{"), r"dataset\.json.*JSON"),
     "metadata lacks a field": (
         lambda d: (d / "train" / "dataset.json").write_text("{}"),
-        r"dataset\.json: pad_id: Field required",
+        r"dataset\.json: pad_id: missing",
     ),
     "vocabulary of none": (lambda d: edit_json(d, vocab_size=0), "vocab_size: found 0"),
     "no set": (lambda d: edit_json(d, sets=[]), "sets is empty"),

@@ -54,7 +54,7 @@ from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.documents import Document
 from hrm_cli.config.presets import merge_documents
 from hrm_cli.config.schema import Preset
-from hrm_cli.errors import CheckpointError
+from hrm_cli.errors import CheckpointError, reason_of
 from hrm_cli.files import write_text, written_whole
 from hrm_cli.json_text import parse_json
 from hrm_cli.models.layers import mean_table
@@ -139,7 +139,7 @@ def to_reference(
     try:
         tensors = load_file(card.path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{card.path}: cannot be read: {error}") from None
+        raise CheckpointError(f"{card.path}: cannot be read: {reason_of(error)}") from None
     check_intact(header, tensors)
     if rows is not None:
         tensors = resize_puzzle_table(card.path, tensors, rows)
@@ -232,7 +232,7 @@ def _write_ours(
         with written_whole(destination) as partial:
             write_model_file(partial, copies, preset, checkpoint.step, facts, extra)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{destination}: cannot be written ({error})") from None
+        raise CheckpointError(f"{destination}: cannot be written ({reason_of(error)})") from None
 
 
 def _config_text(card: ModelCard, origin: Mapping[str, Any] | None, destination: Path) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hrm_cli.errors import CheckpointError
+from hrm_cli.errors import CheckpointError, reason_of
 from hrm_cli.files import written_whole
 from hrm_cli.printable import quoted
 from hrm_cli.regular_files import open_regular
@@ -104,7 +104,7 @@ def write_torch_file(path: Path, tensors: Mapping[str, Tensor]) -> None:
         with written_whole(path) as partial, partial.open("wb") as file:
             torch.save(OrderedDict((name, tensor.detach().clone()) for name, tensor in tensors.items()), file)
     except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: cannot be written ({error})") from None
+        raise CheckpointError(f"{path}: cannot be written ({reason_of(error)})") from None
 
 
 def _load(path: Path) -> Any:

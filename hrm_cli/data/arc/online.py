@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IDENTIFIERS_FILE
-from hrm_cli.errors import DatasetError
+from hrm_cli.errors import DatasetError, reason_of
 from hrm_cli.json_text import load_json
 from hrm_cli.puzzles.arc.domain import ArcDomain
 from hrm_cli.puzzles.arc.fields import Fields, random_places
@@ -40,7 +40,9 @@ def read_identifiers(dataset: Dataset) -> list[str]:
     try:
         names = load_json(file)
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{file}: the names of the puzzle identifiers cannot be read ({error})") from error
+        raise DatasetError(
+            f"{file}: the names of the puzzle identifiers cannot be read ({reason_of(error)})"
+        ) from error
     wanted = dataset.metadata.num_puzzle_identifiers
     if not isinstance(names, list) or len(names) != wanted or not all(isinstance(n, str) for n in names):
         found = f"{len(names)} entries" if isinstance(names, list) else type(names).__name__

@@ -11,6 +11,7 @@ import json
 import zlib
 from collections.abc import Sequence
 
+from hrm_cli.errors import reason_of
 from hrm_cli.json_text import parse_json
 
 _LARGEST = 128 << 20
@@ -29,7 +30,7 @@ def unpack_names(packed: str) -> list[str]:
     try:
         names = parse_json(_inflated(base64.b85decode(packed)))
     except (zlib.error, ValueError) as error:
-        raise ValueError(f"damaged names ({error})") from error
+        raise ValueError(f"damaged names ({reason_of(error)})") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("damaged names (not a list of strings)")
     return names
