@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,29 @@ def test_a_traced_task_shows_the_copy_that_won_and_its_picture_the_whole_task(
     assert lines[2:4] == ["  1 2", "  2 1"]
     assert "attempt" not in done.stdout
     assert "in one pass" not in done.stderr
+
+
+def test_the_reasoning_on_a_task_can_be_seen_as_animation_picture_and_page(
+    run_hrm: Callable[..., Any], tasks: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("PIL.Image", reason="Pillow is not installed (extra pictures)")
+    file = tasks.with_name("arc_evaluation_challenges.json")
+    files = {name: tmp_path / f"task.{name}" for name in ("gif", "png", "html")}
+    options = [word for name, path in files.items() for word in (f"--{name}", path)]
+    assert solve(run_hrm, file, checkpoint, "--heatmap", *options)[0] == 1
+    assert files["gif"].read_bytes().startswith(b"GIF89a")
+    assert files["png"].read_bytes().startswith(b"\x89PNG")
+    page = files["html"].read_text(encoding="utf-8")
+    found = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)
+    assert found
+    boards = json.loads(found[1])["boards"]
+    assert [board["kind"] for board in boards] == ["colors", "colors"]
+    assert boards[0]["answer"]["symbols"] == "".join(str(cell) for row in ROUND for cell in row)
+    assert len(boards[0]["demonstrations"]) == len(COPY["train"])
+    assert boards[0]["where"].startswith("arc_evaluation_challenges.json: task copy")
+    assert str(tmp_path) not in page
+    done = run_hrm("solve", file, "--checkpoint", checkpoint, "--heatmap", env=ONE_THREAD)
+    assert "the confidence of cells is only known for answers of the first pass" in done.stderr
 
 
 def test_one_task_from_standard_input_is_one_the_checkpoint_has_never_seen(

@@ -19,6 +19,7 @@ import pytest
 from rich.console import Console
 
 from hrm_cli.cli.render import live
+from hrm_cli.puzzles.arc.domain import ArcDomain
 from hrm_cli.puzzles.domain import Puzzle
 from hrm_cli.puzzles.maze.domain import MazeDomain
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
@@ -152,6 +153,18 @@ def test_a_grid_that_does_not_fit_leaves_its_title_and_a_note(monkeypatch: pytes
     assert "needs a terminal of 21×14; this one has 70×9" in shown
     assert "step 2" in shown
     assert shown.count("\n") < 40
+
+
+def test_the_steps_on_an_arc_task_are_played_in_its_colors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live.time, "sleep", lambda seconds: None)
+    grids = [np.zeros((0, 0), np.uint8), np.full((2, 3), 4, np.uint8)]
+    trace = tuple(TraceStep(number, grid, 0.0) for number, grid in enumerate(grids, 1))
+    solution = Solution(1, "", "unsolved", puzzle=Puzzle(grids[1]), answer=grids[1], trace=trace)
+    terminal = screen()
+    live.play(terminal, ArcDomain(), solution, heat=True)
+    shown = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert "(no grid)" in shown
+    assert "48;2;255;220;0" in shown
 
 
 def test_an_interrupt_leaves_the_cursor_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
