@@ -11,6 +11,7 @@ from hrm_cli.cli.launching import BackendOption, Processes, ProcessesOption, eva
 from hrm_cli.cli.options import (
     SEARCH,
     AnyModelArgument,
+    CheckOption,
     DeviceOption,
     EffortOption,
     HaltOption,
@@ -99,6 +100,7 @@ def evaluate(
     max_seconds: SecondsOption = None,
     select: SelectOption = None,
     submission: SubmissionOption = None,
+    check: CheckOption = None,
     ablate_puzzle_id: Annotated[
         bool,
         typer.Option(
@@ -125,7 +127,7 @@ def evaluate(
         option(
             "--fail-under",
             "End with status 1 if the accuracy is lower than SHARE, such as 0.95: the exact accuracy (after all "
-            "evaluated effort); for ARC tasks, pass@2.",
+            "evaluated effort); for ARC tasks, pass@2; with --check, the fraction of accepted answers.",
             metavar="SHARE",
             min=0,
             max=1,
@@ -161,7 +163,7 @@ def evaluate(
             "CHECKPOINT": checkpoint, "--max-steps": max_steps, "--halt": halt, "--batch-size": batch_size,
             "--attempts": attempts, "--effort": effort, "--search": search, "--restarts": restarts,
             "--submission": submission, "--backend": backend, "--select": select,
-            "--fail-under": fail_under, "--ablate-puzzle-id": ablate_puzzle_id or None,
+            "--fail-under": fail_under, "--check": check, "--ablate-puzzle-id": ablate_puzzle_id or None,
         }  # fmt: skip
         unused = [name for name, value in of_models.items() if value is not None]
         if unused:
@@ -214,6 +216,7 @@ def evaluate(
         ablate_puzzle_id,
         sample,
         select,
+        check,
     )
     if processes.are_launched:
         raise typer.Exit(

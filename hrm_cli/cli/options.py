@@ -143,6 +143,15 @@ SubmissionOption = Annotated[
         panel=ARC,
     ),
 ]
+CheckOption = Annotated[
+    str | None,
+    option(
+        "--check",
+        "Own puzzles: also report how many answers this function of input and output accepts, or, with gym, the scorer "
+        "of the dataset's reasoning-gym task. Only name code that you trust.",
+        metavar="FILE.py:FUNCTION|gym",
+    ),
+]
 EffortOption = Annotated[
     Literal["low", "medium", "high"] | None,
     option(

@@ -20,6 +20,7 @@ from hrm_cli.cli.launching import (
 )
 from hrm_cli.cli.options import (
     START,
+    CheckOption,
     JsonOption,
     Overrides,
     QuietOption,
@@ -31,6 +32,7 @@ from hrm_cli.cli.options import (
 from hrm_cli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from hrm_cli.evaluation.results import Measurement
     from hrm_cli.runs.execution import RunOutcome
     from hrm_cli.runs.request import TrainRequest
 
@@ -67,6 +69,7 @@ def train(
         ),
     ] = None,
     seed: Annotated[int | None, seed_option("the preset's")] = None,
+    check: CheckOption = None,
     nproc_per_node: ProcessesOption = 1,
     nnodes: HostsOption = 1,
     node_rank: HostOption = 0,
@@ -127,6 +130,8 @@ def train(
 
     request = TrainRequest(preset, overrides or (), data, output_dir, checkpoint, resume, seed, force)
     request.check()
+    if check is not None:
+        _refuse_check(check, source, launched=processes.are_launched)
     if source is not None:
         from hrm_cli.cli.console import ConsoleReporter
 
@@ -145,9 +150,11 @@ def train(
         reporter = ConsoleReporter(quiet=quiet)
         outcome = train_run(request, reporter, find_device=device_of_command)
         page = report_run(outcome.folder, reporter, interrupted=_is_interrupted(outcome)) if report else None
-        show_outcome(outcome, json=json, page=page)
-        if source is not None and not json and outcome.result.signal_number is None:
-            _show_own(outcome)
+        is_own = source is not None and outcome.result.signal_number is None
+        measured = _measure_own(outcome, check) if is_own and json else None
+        show_outcome(outcome, json=json, page=page, measured=measured)
+        if is_own and not json:
+            _show_own(outcome, check)
         if outcome.result.signal_number is not None:
             raise typer.Exit(128 + outcome.result.signal_number)
 
@@ -156,15 +163,36 @@ def _is_interrupted(outcome: RunOutcome) -> bool:
     return outcome.result.reason == "interrupted"
 
 
-def _show_own(outcome: RunOutcome) -> None:
-    """Prints the end of a run on a file of pairs: its figures on the test pairs, and the next commands."""
-    from hrm_cli.cli import console
+def _refuse_check(check: str, source: str | None, *, launched: bool) -> None:
+    """Raises ConfigError, before any training, for a check that cannot be used at the end of the run."""
+    from hrm_cli.puzzles.grids.own_code import OwnCheck
+
+    if source is None or launched:
+        raise ConfigError(
+            f"--check {check}: only for the evaluation at the end of hrm train FILE, in one process; otherwise use "
+            f"hrm eval RUN --check {check}"
+        )
+    if check != "gym":
+        OwnCheck.load(check)
+    elif not source.startswith("gym:"):
+        raise ConfigError(f"--check gym: only for a source gym:NAME, not for {source}")
+
+
+def _measure_own(outcome: RunOutcome, check: str | None) -> Measurement:
+    """The figures of a run on own puzzles on its test pairs."""
     from hrm_cli.cli.devices import device_of_command
-    from hrm_cli.cli.render import figures
     from hrm_cli.evaluation.measuring import measure
     from hrm_cli.evaluation.request import EvalRequest
 
-    figures.render(measure(EvalRequest(str(outcome.folder)), find_device=device_of_command))
+    return measure(EvalRequest(str(outcome.folder), check_with=check), find_device=device_of_command)
+
+
+def _show_own(outcome: RunOutcome, check: str | None) -> None:
+    """Prints the end of a run on a file of pairs: its figures on the test pairs, and the next commands."""
+    from hrm_cli.cli import console
+    from hrm_cli.cli.render import figures
+
+    figures.render(_measure_own(outcome, check))
     console.print_line(f"Answer new inputs with: hrm solve NEW.jsonl --checkpoint {outcome.folder}")
     console.print_line(f"Train longer with: hrm train --resume {outcome.folder} train.max_minutes=60")
 

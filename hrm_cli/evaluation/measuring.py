@@ -21,6 +21,7 @@ from hrm_cli.evaluation.arc_voting import Voting, named_scores, pass_at, read_te
 from hrm_cli.evaluation.attempted import AttemptedEvaluation, dataset_domain, evaluate_with_effort
 from hrm_cli.evaluation.attempts import default_attempt_steps
 from hrm_cli.evaluation.baselines import Baseline, measure_baselines, measure_output_baselines
+from hrm_cli.evaluation.checking import AnswerCheck
 from hrm_cli.evaluation.effort import EffortRequest, How
 from hrm_cli.evaluation.evaluate import check_fit, evaluate, sample_examples
 from hrm_cli.evaluation.request import EvalRequest
@@ -64,6 +65,7 @@ def measure(
     ):
         request = replace(request, select=default_select(has_rules=False))
     _check_select(request, votes=votes, world=world)
+    check = _answer_check(request, dataset, world)
     is_bundled = str(checkpoint).startswith(SCHEME) and not votes
     names_stages = any(value is not None for value in (request.effort, request.search, request.restarts))
     tried = request.attempts
@@ -139,6 +141,7 @@ def measure(
                 progress=finished,
                 depths=request.depths,
                 among=among,
+                on_answers=None if check is None else check.count,
                 world=world,
             )
         else:
@@ -170,6 +173,7 @@ def measure(
     return Measurement(
         card.path, _name(request.checkpoint, card.path), card.step, request.split, config.halt, max_steps, result,
         attempted, baselines, arc, tasks, request.ablate_puzzle_id, sample, card, selected,
+        None if check is None else check.result(),
     )  # fmt: skip
 
 
@@ -236,6 +240,23 @@ def _check_select(request: EvalRequest, *, votes: bool, world: World) -> None:
             "--select: for ARC tasks it chooses among their augmented copies; omit --restarts, --attempts, "
             "--effort and --search"
         )
+
+
+def _answer_check(request: EvalRequest, dataset: Dataset, world: World) -> AnswerCheck | None:
+    """The check that `request` names. Raises ConfigError if it does not go with the other options."""
+    if request.check_with is None:
+        return None
+    further = {
+        "--effort": request.effort, "--search": request.search, "--restarts": request.restarts,
+        "--attempts": (request.attempts or 1) > 1, "--select": request.select,
+    }  # fmt: skip
+    if named := [option for option, value in further.items() if value]:
+        raise ConfigError(
+            f"--check and {', '.join(named)}: --check judges the first answers; omit one of them"
+        )
+    if world.size > 1:
+        raise ConfigError("--check: only in one process; omit --nproc-per-node")
+    return AnswerCheck(request.check_with, dataset)
 
 
 def _voted(voting: Voting, file: Path | None) -> tuple[dict[str, float], int]:

@@ -42,6 +42,8 @@ class EvalRequest:
     """Evaluate only this many examples, chosen by the seed."""
     select: Literal["verify", "confidence", "q_halt", "residual", "agreement"] | None = None
     """Make all `attempts` or `restarts` at every puzzle, and let this selector choose the answer."""
+    check_with: str | None = None
+    """Own puzzles: `FILE.py:FUNCTION` or `gym`, which also judges the answers."""
 
 
 def parse_depths(text: str | None) -> tuple[int, ...]:

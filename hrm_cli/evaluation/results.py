@@ -11,6 +11,7 @@ from hrm_cli.checkpoints.model_files import ModelCard
 from hrm_cli.checkpoints.regime import Regime, Rules
 from hrm_cli.evaluation.attempted import AttemptedEvaluation
 from hrm_cli.evaluation.baselines import Baseline
+from hrm_cli.evaluation.checking import Accepted
 from hrm_cli.evaluation.effort import forward_flops
 from hrm_cli.evaluation.evaluate import Evaluation
 from hrm_cli.evaluation.intervals import wilson_interval
@@ -55,15 +56,20 @@ class Measurement:
     """The checkpoint's header."""
     selected: SelectedEvaluation | None = None
     """The choice among several attempts at every puzzle, with `--select`."""
+    accepted: Accepted | None = None
+    """The answers that `--check` accepts."""
 
     def headline(self) -> tuple[str, float | None]:
         """The name and value of the main accuracy; None if the split has no answers.
 
-        This is pass@2 for ARC tasks, otherwise the exact accuracy including all evaluated effort.
+        This is pass@2 for ARC tasks, the fraction of accepted answers with `--check`, otherwise the exact accuracy
+        including all evaluated effort.
         """
         if self.arc is not None and "pass@2" in self.arc:
             return "pass@2", self.arc["pass@2"]
-        if self.attempted is not None:
+        if self.accepted is not None:
+            name, value = f"accepted by {self.accepted.check}", self.accepted.share
+        elif self.attempted is not None:
             name, value = (
                 f"exact accuracy with {self.attempted.describe()}",
                 self.attempted.exact_accuracy,
@@ -99,6 +105,7 @@ class Measurement:
             **self.result.figures(),
             **_attempted_figures(self.result, self.attempted),
             **({} if self.selected is None else self.selected.figures()),
+            **({} if self.accepted is None else self.accepted.figures()),
             **_baseline_figures(self.baselines),
             **({} if self.arc is None else {"arc": dict(self.arc)}),
             "regime": None if regime is None else regime.document(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrm_cli.errors import ConfigError, PuzzleError
-from hrm_cli.printable import quoted, shortened
+from hrm_cli.printable import shortened
 from hrm_cli.puzzles.domain import Grid, Puzzle, Tokens, Unreadable, Verdict
 from hrm_cli.puzzles.grids.domain import GridsDomain
-from hrm_cli.puzzles.grids.own_code import load_function, reason_of
+from hrm_cli.puzzles.grids.own_code import OwnCheck
 from hrm_cli.puzzles.grids.reading import ENDINGS, Columns, Pair, pair_of_line, read_pairs
 from hrm_cli.puzzles.grids.symbols import cells_of_json
 from hrm_cli.puzzles.text_lines import lines as lines_of
@@ -205,37 +205,6 @@ def counted_ahead(items: Iterator[Item], most: int) -> tuple[Iterable[Item], boo
     """The same items, and whether there are at most `most` of them."""
     first = list(islice(items, most + 1))
     return chain(first, items), len(first) <= most
-
-
-@dataclass(frozen=True)
-class OwnCheck:
-    """`--check FILE.py:FUNCTION`: a function of input and output, as lists of rows of symbols: is the output right?
-
-    The code runs with the rights of the command, and only because the user named it on the command line: nothing in a
-    dataset or a checkpoint can name it.
-    """
-
-    name: str
-    function: Callable[[list[list[Any]], list[list[Any]]], Any]
-
-    @classmethod
-    def load(cls, text: str) -> OwnCheck:
-        """The function that `FILE.py:FUNCTION` names. Raises ConfigError."""
-        return cls(text, load_function(text, "--check"))
-
-    def accepts(self, given: list[list[Any]], answer: list[list[Any]]) -> bool:
-        """What the function returns. Raises ConfigError if it fails or returns anything but True or False."""
-        try:
-            is_right = self.function(given, answer)
-        except Exception as error:
-            raise ConfigError(
-                f"--check {self.name}: failed on {quoted(given, 200)}: {reason_of(error)}"
-            ) from error
-        if not isinstance(is_right, bool):
-            raise ConfigError(
-                f"--check {self.name}: returned {quoted(is_right, 40)}; True or False is expected"
-            )
-        return is_right
 
 
 class CheckedGrids(GridsDomain):

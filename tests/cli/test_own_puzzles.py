@@ -199,6 +199,9 @@ def test_a_file_that_cannot_be_trained_on_is_refused_before_a_run_is_made(run_hr
         ([tmp_path / "absent.csv"], "does not exist"),
         ([source, "other.csv"], "expected one source of pairs"),
         ([source, "--data", tmp_path], "a new model is trained on"),
+        ([source, "--check", "rules.py:is_right"], "rules.py: no such file"),
+        ([source, "--check", "gym"], "--check gym: only for a source gym:NAME"),
+        (["--preset", "tiny", "--check", "gym"], "use hrm eval RUN --check gym"),
     ):
         done = run_hrm("train", *words, "--output-dir", tmp_path / "run")
         assert done.status == 2
@@ -221,6 +224,14 @@ def test_answers_are_verified_by_a_function_that_the_user_names(run_hrm, run, tm
     records, status = solved(run_hrm, run, "🟥🟦", options=("--check", f"{rules}:never", "--restarts", "2"))
     assert (records[0]["status"], records[0]["verified"], status) == ("unsolved", False, 1)
     assert (records[0]["attempts"], records[0]["select"]) == (3, "verify")
+    done = run_hrm("eval", run, "--check", f"{rules}:is_right", "--json", "--fail-under", "0.9")
+    figures = json.loads(done.stdout)
+    assert (figures["accepted"], done.status) == (figures["exact_accuracy"], 0)
+    done = run_hrm("eval", run, "--check", f"{rules}:never", "--fail-under", "0.9")
+    assert done.status == 1
+    assert re.search(r"accepted +0\.00%", done.stdout)
+    done = run_hrm("eval", run, "--check", f"{rules}:never", "--restarts", "2")
+    assert "--check and --restarts: --check judges the first answers" in done.stderr
     for check, message in (
         (f"{rules}:absent", "has no function absent"),
         (f"{rules}:broken", "ZeroDivisionError: division by zero"),

@@ -15,8 +15,9 @@ from hrm_cli.evaluation.selection import check_selection
 from hrm_cli.models.rng import NO_NOISE
 from hrm_cli.puzzles.domain import Domain, make_domain
 from hrm_cli.puzzles.grids.domain import GridsDomain
+from hrm_cli.puzzles.grids.own_code import OwnCheck
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
-from hrm_cli.solving.own_puzzles import CheckedGrids, OwnCheck
+from hrm_cli.solving.own_puzzles import CheckedGrids
 from hrm_cli.solving.solution import Solution
 from hrm_cli.solving.solver import solve_puzzles
 

@@ -115,6 +115,15 @@ def render(measured: Measurement) -> None:
                 f"{amount(attempted.flops_per_puzzle, 'FLOP')} per puzzle",
             )
         )
+    if measured.accepted is not None:
+        low, high = measured.accepted.interval
+        rows.append(
+            (
+                "accepted",
+                f"{measured.accepted.share:.2%}",
+                f"answers that {measured.accepted.check} accepts (95 %: {low:.1%} to {high:.1%})",
+            )
+        )
     if measured.selected is not None:
         rows += _selected_rows(measured.selected)
     rows += [
@@ -225,10 +234,15 @@ def _selected_rows(selected: SelectedEvaluation) -> list[tuple[str, str, str]]:
     ]
 
 
-def show_outcome(outcome: RunOutcome, *, json: bool, page: Path | None = None) -> None:
-    """Prints how a run ended, and where its report is."""
+def show_outcome(
+    outcome: RunOutcome, *, json: bool, page: Path | None = None, measured: Measurement | None = None
+) -> None:
+    """Prints how a run ended, and where its report is. In JSON also `measured`, the figures of own puzzles."""
     if json:
-        console.print_json({**outcome.document(), "report": None if page is None else str(page)})
+        evaluation = {} if measured is None else {"evaluation": measured.document()}
+        console.print_json(
+            {**outcome.document(), "report": None if page is None else str(page), **evaluation}
+        )
     else:
         _render_outcome(outcome, page)
 

@@ -87,6 +87,11 @@ class GymSource:
             if keeps(entry):
                 yield entry
 
+    def questions(self, seed: int) -> Iterator[tuple[Rows, Entry]]:
+        """Question grids with their entries, without end."""
+        for entry in self.entries(seed):
+            yield TASKS[self.name].question(entry), entry
+
     def pairs(self, seed: int) -> Iterator[tuple[Rows, Rows]]:
         """Pairs of question and answer grids, without end."""
         task = TASKS[self.name]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hrm_cli.config.values import names_function
 from hrm_cli.errors import ConfigError
+from hrm_cli.printable import quoted
 
 
 def load_function(text: str, option: str) -> Callable[..., Any]:
@@ -39,3 +41,34 @@ def reason_of(error: Exception) -> str:
     """The type of an exception and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+@dataclass(frozen=True)
+class OwnCheck:
+    """`--check FILE.py:FUNCTION`: a function of input and output, as lists of rows of symbols: is the output right?
+
+    The code runs with the rights of the command, and only because the user named it on the command line: nothing in a
+    dataset or a checkpoint can name it.
+    """
+
+    name: str
+    function: Callable[[list[list[Any]], list[list[Any]]], Any]
+
+    @classmethod
+    def load(cls, text: str) -> OwnCheck:
+        """The function that `FILE.py:FUNCTION` names. Raises ConfigError."""
+        return cls(text, load_function(text, "--check"))
+
+    def accepts(self, given: list[list[Any]], answer: list[list[Any]]) -> bool:
+        """What the function returns. Raises ConfigError if it fails or returns anything but True or False."""
+        try:
+            is_right = self.function(given, answer)
+        except Exception as error:
+            raise ConfigError(
+                f"--check {self.name}: failed on {quoted(given, 200)}: {reason_of(error)}"
+            ) from error
+        if not isinstance(is_right, bool):
+            raise ConfigError(
+                f"--check {self.name}: returned {quoted(is_right, 40)}; True or False is expected"
+            )
+        return is_right
