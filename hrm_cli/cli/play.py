@@ -57,7 +57,7 @@ def play(
     from hrm_cli.cli.devices import device_of_command
     from hrm_cli.playing.page import PlayRequest, serve
 
-    opens = _has_display() if open_page is None else open_page
+    opens = has_display() if open_page is None else open_page
 
     def started(url: str) -> None:
         console.print_line(f"hrm play: {url}")
@@ -79,7 +79,7 @@ def play(
     serve(request, lambda: device_of_command(device), started, failed)
 
 
-def _has_display() -> bool:
+def has_display() -> bool:
     """Whether somebody sits in front of this machine: a terminal, and a screen that a browser could use."""
     if not sys.stdout.isatty() or "SSH_CONNECTION" in os.environ or "CI" in os.environ:
         return False

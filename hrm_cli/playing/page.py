@@ -27,7 +27,7 @@ class PlayRequest:
     """What `hrm play` is asked for."""
 
     checkpoints: Sequence[str] = ()
-    """None: the bundled models."""
+    """Without any: the bundled models."""
     port: int = 0
     """0: a free one."""
     seconds: float = 300.0

@@ -32,7 +32,9 @@ def traced_batch(domain: Domain, steps: int, batch_size: int) -> int:
 
 def chances_of(logits: Tensor) -> list[CellChances]:
     """The most probable tokens of every row of `logits` `[b, S, V]`."""
-    probabilities, tokens = logits.float().softmax(-1).topk(min(MOST_TOKENS, logits.shape[-1]), dim=-1)
+    # A model that has diverged gives NaN: it is certain of nothing.
+    shares_of_tokens = logits.float().softmax(-1).nan_to_num(0.0)
+    probabilities, tokens = shares_of_tokens.topk(min(MOST_TOKENS, logits.shape[-1]), dim=-1)
     kept = np.uint8 if logits.shape[-1] <= 256 else np.uint16
     numbers, shares = tokens.cpu().numpy().astype(kept), probabilities.cpu().numpy().astype(np.float16)
     return [CellChances(row, chances) for row, chances in zip(numbers, shares, strict=True)]

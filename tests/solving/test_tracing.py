@@ -91,3 +91,9 @@ def test_the_search_tree_leads_from_the_puzzle_to_the_answer() -> None:
     _, (without,) = solved(HARD, 9, chances=False, **few_steps)
     assert without.tree == ()
     np.testing.assert_array_equal(without.answer, solution.answer)
+
+
+def test_a_model_that_has_diverged_is_certain_of_nothing() -> None:
+    (chances,) = chances_of(torch.full((1, 16, 6), float("nan")))
+    assert chances is not None
+    assert (chances.probabilities == 0).all()
