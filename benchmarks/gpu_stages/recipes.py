@@ -52,7 +52,10 @@ class Recipe:
 
 
 def _trial(batch: int, steps: int, *more: str) -> tuple[str, ...]:
-    return (f"train.global_batch_size={batch}", f"train.max_steps={steps}", "train.compile=off", *more)
+    return (
+        f"train.global_batch_size={batch}", f"train.max_steps={steps}", "train.compile=off", "eval.max_puzzles=4",
+        "train.log_interval=5", *more,
+    )  # fmt: skip
 
 
 def _mazes(size: int, seconds: float | None, start: str | None, *settings: str, trial: int) -> Recipe:

@@ -30,7 +30,7 @@ def gpu(output: Path, *arguments: str) -> str:
     command = [sys.executable, str(BENCHMARKS / "gpu.py"), *arguments, "--device", "cpu", "--small"]
     done = subprocess.run(
         [*command, "--output", str(output), "--work", str(output / "runs")],
-        capture_output=True, text=True, check=False, timeout=240,
+        capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

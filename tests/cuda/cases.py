@@ -12,6 +12,7 @@ from hrm_cli.config.schema import Preset
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.registry import build_model
+from hrm_cli.models.shapes import Shapes
 from hrm_cli.training.state import TrainState, initial_state
 
 FACTS = DatasetFacts(vocab_size=11, seq_len=81, num_puzzle_identifiers=5, domain={})
@@ -28,6 +29,9 @@ CASES: dict[str, dict[str, Any]] = {
     "units": {"core": "hrm", "mixer": "units", "pos_encodings": "none", "q_continue": False},
     "neighbors": {"core": "hrm", "mixer": "neighbors", "pos_encodings": "none", "q_continue": False},
     "grid": {"core": "trm", "mixer": "grid", "pos_encodings": "none"},
+    "trm-units": {
+        "core": "trm", "mixer": "units", "pos_encodings": "none", "puzzle_emb_ndim": 0, "q_continue": False,
+    },
     "nova": {"core": "nova", "puzzle_emb_ndim": 0, "dropout": 0.0, "nova_bridge_loss_weight": 0.1},
 }  # fmt: skip
 """`arch` of the models; a new core or mixer gets an entry here."""
@@ -36,6 +40,7 @@ TRAIN: dict[str, dict[str, Any]] = {
     "rsm": {"objective": "rsm", "depth_schedule": "2x2@0", "grad_clip": 1.0},
     "units": {"gradient": "last_cycle", "grad_clip": 1.0, "loss": "softmax_cross_entropy"},
     "neighbors": {"gradient": "last_cycle", "grad_clip": 1.0, "loss": "softmax_cross_entropy"},
+    "trm-units": {"grad_clip": 1.0, "loss": "softmax_cross_entropy"},
     "nova": {"loss": "softmax_cross_entropy"},
 }
 """`train` of those that are trained in a way of their own."""
@@ -83,17 +88,28 @@ def state(
     return initial_state(preset(case, settings, **train), FACTS, device)
 
 
-def batch(number: int, device: torch.device | str) -> PuzzleBatch:
+VOCABULARIES = {81: 11, 16: 6}
+"""The vocabulary of each size that `several_sizes` trains on, by number of cells."""
+
+
+def several_sizes(state: TrainState) -> TrainState:
+    """The state, for batches of 9×9 and of 4×4 puzzles (`data.other_sizes`)."""
+    state.shapes, state.vocabularies = Shapes(state.model), dict(VOCABULARIES)
+    return state
+
+
+def batch(number: int, device: torch.device | str, cells: int = FACTS.seq_len) -> PuzzleBatch:
     """The random puzzles of that number, a few cells unlabeled and some identifiers twice."""
     generator = torch.Generator().manual_seed(number)
+    vocab_size = VOCABULARIES[cells]
 
     def tokens(low: int, high: int, *shape: int) -> torch.Tensor:
         return torch.randint(low, high, shape, generator=generator, dtype=torch.int32)
 
-    labels = tokens(1, FACTS.vocab_size, ROWS, FACTS.seq_len)
+    labels = tokens(1, vocab_size, ROWS, cells)
     labels[:, :7] = -100
     made = PuzzleBatch(
-        tokens(1, FACTS.vocab_size, ROWS, FACTS.seq_len),
+        tokens(1, vocab_size, ROWS, cells),
         labels,
         tokens(0, FACTS.num_puzzle_identifiers, ROWS),
     )

@@ -76,6 +76,48 @@ def test_a_bundled_model_solves_on_the_accelerator_in_its_own_number_format(
     assert [record["status"] for record in records] == ["solved"] * 3
 
 
+HARD = "8..........36......7..9.2...5...7.......457.....1...3...1....68..85...1..9....4..\n"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--checkpoint", "bundled:sudoku-9x9", "--effort", "low", "--search", "32"),
+        (
+            "--checkpoint",
+            "bundled:sudoku-9x9",
+            "--restarts",
+            "4",
+            "--select",
+            "confidence",
+        ),
+        ("--checkpoint", "bundled:sudoku-9x9-units", "--attempts", "4", "--select", "agreement"),
+    ],
+    ids=["search", "restarts", "attempts"],
+)
+def test_more_effort_at_inference_runs_on_the_accelerator(
+    options: tuple[str, ...], run_hrm: Callable[..., Any], accelerator: torch.device, tmp_path: Path
+) -> None:
+    (tmp_path / "puzzles.txt").write_text(PUZZLES.splitlines()[0] + "\n" + HARD, encoding="utf-8")
+    done = run_hrm("solve", "puzzles.txt", "--device", accelerator, "--json", *options, cwd=tmp_path)
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    # The second puzzle is among the hardest known: whether it is solved depends on rounding.
+    assert done.status in (0, 1), done.stderr
+    assert records[0]["status"] == "solved"
+    assert len(records) == 2
+
+
+def test_a_model_of_every_size_is_evaluated_on_another_size_on_the_accelerator(
+    run_hrm: Callable[..., Any], accelerator: torch.device, tmp_path: Path
+) -> None:
+    build_dataset(DataConfig(size=6, clues="30", num_train=1, num_test=8, seed=3), tmp_path / "data")
+    done = run_hrm(
+        "eval", "bundled:sudoku-9x9-units", "--data", "data", "--device", accelerator, "--json", cwd=tmp_path
+    )
+    assert done.status == 0, done.stderr
+    assert json.loads(done.stdout)["puzzles"] == 8
+
+
 def test_a_run_trains_on_the_accelerator_and_resumes_from_its_checkpoint(
     run_hrm: Callable[..., Any], accelerator: torch.device, tmp_path: Path
 ) -> None:

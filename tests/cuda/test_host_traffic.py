@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hrm_cli.data.batches import Batch
 from hrm_cli.models import rng
 from hrm_cli.models.act import PuzzleBatch
+from hrm_cli.training.distillation import Teacher
 from hrm_cli.training.optimizers import SignDescent, network_optimizer
 from hrm_cli.training.prefetch import as_tensors, on_device
 from hrm_cli.training.state import AveragedWeights, TrainState
@@ -97,6 +100,53 @@ def test_no_byte_passes_through_the_host_in_an_act_step_of_inference(case: str) 
     assert carry.z_H.device == META
 
 
+@pytest.mark.usefixtures("copies_as_to_cuda")
+def test_no_byte_passes_through_the_host_in_a_step_on_one_of_several_sizes() -> None:
+    config = cases.preset("units").train
+    state = on_meta(cases.state("units", torch.device("cpu")), config)
+    cases.several_sizes(state)
+    sizes = (81, 16, 81, 16)
+    batches = [cases.batch(number, META, cells) for number, cells in enumerate(sizes)]
+    for cells in sizes[:2]:  # the tables of a size are sent once
+        state.take_size(cells)
+    state.take_size(sizes[0])
+    with NoHostTraffic(META) as guarded:
+        for batch in batches:
+            train_one_step(state, batch, config, 10)
+    assert guarded.sent == 0
+    assert {carry.inner.z_H.device for carry in state.all_carries().values()} == {META}
+
+
+class _Reads(TorchDispatchMode):
+    """Counts the numbers that the host reads from tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.overloadpacket.__name__ in ("_local_scalar_dense", "item", "is_nonzero")
+        return func(*args, **(kwargs or {}))
+
+
+# Two settings need a decision of the host, and are known for it (docs/training.md).
+@pytest.mark.parametrize("kind", ["float16", "a teacher", "neither"])
+def test_only_float16_and_a_teacher_make_the_host_read_a_number_in_a_step(kind: str) -> None:
+    settings = {"forward_dtype": "float16"} if kind == "float16" else {}
+    state = cases.state("hrm", torch.device("cpu"), settings)
+    config = cases.preset("hrm", settings).train
+    assert (state.loss_scale is not None) == (kind == "float16")
+    if kind == "a teacher":
+        state.teacher = Teacher(cases.model("hrm", "cpu").eval(), "stablemax_cross_entropy")
+    train_one_step(state, cases.batch(0, "cpu"), config, 10)
+    with _Reads() as reads:
+        train_one_step(state, cases.batch(1, "cpu"), config, 10)
+    if kind == "a teacher":
+        assert reads.count >= 1
+    else:
+        assert reads.count == (kind == "float16"), "whether the gradients are finite"
+
+
 TRAFFIC = {
     "a number read": lambda t: t.sum().item(),
     "a condition": lambda t: bool((t > 0).any()),
@@ -176,6 +226,40 @@ def test_the_host_never_waits_for_the_accelerator_in_a_compiled_step(
     name: str, accelerator: torch.device
 ) -> None:
     assert steps_taken(name, accelerator, guarded=False).step == 8
+
+
+COPIES_TO_THE_HOST = (
+    "memcpy dtoh",
+    "aten::_local_scalar_dense",
+    "aten::item",
+    "aten::nonzero",
+    "aten::is_nonzero",
+)
+"""What a profile calls copies from the device, and operators that wait for it."""
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("case", cases.CASES)
+def test_a_profile_of_training_steps_shows_no_copy_to_the_host(case: str, accelerator: torch.device) -> None:
+    config = cases.preset(case).train
+    state = cases.state(case, accelerator)
+    batches = [cases.batch(number, accelerator) for number in range(4)]
+    train_one_step(state, batches[0], config, 10)
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (accelerator.type == "cuda")
+    with profile(activities=activities) as seen:
+        for batch in batches[1:]:
+            train_one_step(state, batch, config, 10)
+        if accelerator.type == "cuda":
+            torch.cuda.synchronize()
+    counts = {event.key: event.count for event in seen.key_averages()}
+    # Nova seeds its dropout from a generator on the host. On a CPU it also ends its cycles once all rows have halted.
+    own = (
+        0 if case != "nova" else 3 if accelerator.type == "cuda" else 3 + 3 * state.model.arch.halt_max_steps
+    )
+    waits = {name: n for name, n in counts.items() if name.lower().startswith(COPIES_TO_THE_HOST)}
+    assert all(count <= own for count in waits.values()), waits
+    assert sum(counts.values()) > 300
+    print({name: count for name, count in counts.items() if "memcpy" in name.lower()})
 
 
 @pytest.mark.cuda

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from hrm_cli.config.arch import MIXERS
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.compiling import begin_step, compilation_of, compile_updates
 from hrm_cli.models.registry import CORES
 from hrm_cli.models.rng import StepRNG
-from hrm_cli.training.objectives import Progress, objective_of
+from hrm_cli.training.objectives import OBJECTIVES, Progress, objective_of
 
 from . import cases
 
@@ -85,8 +86,12 @@ def off_by(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, f
     }
 
 
-def test_every_core_is_among_the_cases() -> None:
-    assert {settings["core"] for settings in cases.CASES.values()} == set(CORES)
+def test_every_core_mixer_and_objective_is_among_the_cases() -> None:
+    archs = {case: cases.arch(case) for case in cases.CASES}
+    assert {arch.core for arch in archs.values()} == set(CORES)
+    assert {str(arch.mixer) for arch in archs.values()} >= set(MIXERS)
+    objectives = {objective_of(cases.model(case, "cpu"), cases.preset(case).train) for case in archs}
+    assert objectives == set(OBJECTIVES.values())
 
 
 @pytest.mark.parametrize("case", cases.CASES)

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from hrm_cli.models.compiling import compile_updates
 from hrm_cli.models.layers import PuzzleEmbedding
 from hrm_cli.training.checkpointing import save_checkpoint
 from hrm_cli.training.optimizers import AdamATan2, SignDescent
 from hrm_cli.training.resuming import load_training_state
+from hrm_cli.training.shards import FEWEST_NUMBERS, shard_count
 from hrm_cli.training.state import TrainState
 from hrm_cli.training.step import train_one_step
 
@@ -56,6 +58,36 @@ def test_three_steps_are_those_of_a_cpu(case: str, accelerator: torch.device) ->
     assert here.average is not None
     assert there.average is not None
     assert share_beyond(here.average.parameters, there.average.parameters, 1e-5) < 0.005
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.filterwarnings("error:torch.compile failed")
+def test_steps_on_two_sizes_are_those_of_a_cpu(compiled: bool, accelerator: torch.device) -> None:
+    states = []
+    for device in (accelerator, torch.device("cpu")):
+        state = cases.several_sizes(cases.state("units", device))
+        if compiled and device == accelerator:
+            compile_updates(state.model, "on")
+        config = cases.preset("units").train
+        losses = [
+            train_one_step(state, cases.batch(number, device, cells), config, 12)["loss"].item()
+            for number, cells in enumerate((81, 16, 16, 81))
+        ]
+        states.append((state, losses))
+    (here, ours), (there, theirs) = states
+    assert ours == pytest.approx(theirs, rel=1e-3)
+    assert share_beyond(here.model.state_dict(), there.model.state_dict(), 1e-5) < 0.005
+    assert here.all_carries().keys() == {81, 16}
+    assert {carry.inner.z_H.device.type for carry in here.all_carries().values()} == {accelerator.type}
+
+
+def test_training_in_shards_is_for_the_cpu_alone(accelerator: torch.device) -> None:
+    # A shard is worth its calls from 150,000 numbers of a state on.
+    rows = 2 * FEWEST_NUMBERS // (81 * 32)
+    assert shard_count(cases.model("hrm", "cpu").to("meta"), rows) == 1
+    if accelerator.type == "cuda":
+        assert shard_count(cases.model("hrm", accelerator), rows) == 1
 
 
 def optimized(optimizer: type[torch.optim.Optimizer], device: torch.device | str) -> list[Tensor]:
