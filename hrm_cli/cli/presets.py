@@ -10,7 +10,7 @@ import typer
 from hrm_cli.cli import console
 from hrm_cli.cli.options import ForceOption, JsonOption, Overrides, PresetArgument, preset_argument
 from hrm_cli.cli.render.help import PlainCommand, PlainGroup
-from hrm_cli.config.presets import list_presets
+from hrm_cli.config.presets import first_comment, list_presets
 from hrm_cli.config.resolved import commented_yaml, diff_presets, resolved_yaml
 from hrm_cli.config.schema import InvalidConfigError, Preset
 from hrm_cli.errors import ConfigError
@@ -56,7 +56,7 @@ def list_all(context: typer.Context, json: JsonOption = False) -> None:
 
 @app.command(cls=PlainCommand)
 def show(name: PresetArgument, overrides: Overrides = None, json: JsonOption = False) -> None:
-    """Print a configuration with everything resolved.
+    """Print a configuration with everything resolved, below its comment.
 
     \b
     Example:
@@ -66,6 +66,8 @@ def show(name: PresetArgument, overrides: Overrides = None, json: JsonOption = F
     if json:
         console.print_json(preset.model_dump())
     else:
+        for line in first_comment(name):
+            console.print_line(line)
         console.print_line(resolved_yaml(preset).rstrip("\n"))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ def preset_text(name: str) -> str:
             f"unknown preset {name!r}{hint} (packaged: {', '.join(names)}; or a path that ends in .yaml)"
         )
     return (_packaged() / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def first_comment(name: str) -> list[str]:
+    """The comment at the head of a packaged preset: what it is for, and how to run it. Empty for a file."""
+    if _is_path(name):
+        return []
+    return list(takewhile(lambda line: line.startswith("#"), preset_text(name).splitlines()))
 
 
 def load_preset(

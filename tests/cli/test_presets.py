@@ -158,3 +158,9 @@ def test_validate_as_json_keeps_the_status_and_says_nothing_else(run_hrm: RunHrm
 
 def test_validate_accepts_what_is_right(run_hrm: RunHrm) -> None:
     assert run_hrm("presets", "validate", *list_presets()).status == 0
+
+
+def test_show_begins_with_the_comment_of_the_preset(run_hrm: Callable[..., Any]) -> None:
+    done = run_hrm("presets", "show", "sudoku-extreme")
+    assert done.stdout.startswith("# The paper's Sudoku-Extreme run (arXiv 2506.21734)")
+    assert yaml.safe_load(done.stdout)["arch"]["hidden_size"] == 512
