@@ -5,7 +5,6 @@ The template is `dataset_page.html`. Tables and charts are written here; a scrip
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -16,13 +15,12 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.files import refuse_unwritable, written_whole
 from hrm_cli.inspection.examples import Example
 from hrm_cli.inspection.findings import findings
+from hrm_cli.inspection.grids_in_tokens import Grid, TokenReader
 from hrm_cli.inspection.report import Inspection
 from hrm_cli.printable import amount, printable
-from hrm_cli.puzzles.arc.domain import PALETTE
-from hrm_cli.puzzles.grids.domain import GridsDomain
-from hrm_cli.puzzles.sudoku.domain import SudokuDomain
-from hrm_cli.puzzles.sudoku.layout import SYMBOLS as DIGITS
+from hrm_cli.views.drawing import draw
 from hrm_cli.views.plots import PLOT_STYLE, histogram
+from hrm_cli.views.web.boards import embedded, empty_board, grid_of, script, style
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 MOST_CELLS = 1_000_000
@@ -59,18 +57,18 @@ def page(inspection: Inspection) -> tuple[str, str]:
     if len(examples) < len(inspection.examples):
         left_out = f" ({len(examples):,} of {len(inspection.examples):,} examples, to bound its size)"
     data = {
-        **_drawing_facts(inspection),
+        "board": _board(inspection.reader, examples),
         "sampled": _sampled(facts, examples),
         "sets": len({example.set for example in examples}),
-        "examples": [_record(example) for example in examples],
+        "examples": [_record(example, inspection.reader) for example in examples],
     }
-    # In a script element, only `<` could end the data.
-    encoded = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     parts = {
         "{{title}}": escape(printable(f"{facts['source']}: {facts['description']}")),
+        "{{style}}": style(),
         "{{plots}}": PLOT_STYLE,
         "{{summary}}": "\n".join(_summary(facts)),
-        "{{data}}": printable(encoded),
+        "{{data}}": embedded(data),
+        "{{script}}": script(),
     }
     text = TEMPLATE.read_text(encoding="utf-8")
     pieces = []
@@ -108,35 +106,51 @@ def _cells(example: Example) -> int:
     return sum(grid.size for grid in grids if grid is not None)
 
 
-def _record(example: Example) -> dict[str, Any]:
+def _record(example: Example, reader: TokenReader) -> dict[str, Any]:
     return {
         "split": example.split,
         "set": example.set,
         "number": example.number,
         "name": example.name,
-        "input": example.input.tolist(),
-        "output": None if example.output is None else example.output.tolist(),
+        "input": _grid(reader, example.input),
+        "output": _grid(reader, example.output),
         "copies": [
             {
                 "kind": copy.kind,
-                "input": copy.input.tolist(),
-                "output": None if copy.output is None else copy.output.tolist(),
+                "input": _grid(reader, copy.input),
+                "output": _grid(reader, copy.output),
             }
             for copy in example.copies
         ],
     }
 
 
-def _drawing_facts(inspection: Inspection) -> dict[str, Any]:
-    """How the script draws a grid."""
-    domain = inspection.reader.domain
-    facts: dict[str, Any] = {"kind": inspection.reader.name, "symbols": [], "palette": list(PALETTE)}
-    if isinstance(domain, SudokuDomain):
-        facts["symbols"] = list(DIGITS[: domain.size])
-        facts["box"] = [domain.layout.box_rows, domain.layout.box_columns]
-    if isinstance(domain, GridsDomain):
-        facts["symbols"] = list(domain.symbols)
-    return facts
+def _grid(reader: TokenReader, grid: Grid | None) -> dict[str, Any] | None:
+    """A grid of a board; of an unknown domain, its numbers."""
+    if grid is None:
+        return None
+    if reader.domain is not None:
+        return grid_of(draw(reader.domain, grid))
+    rows, columns = grid.shape
+    symbols = [str(value) for value in grid.reshape(-1).tolist()]
+    return {"rows": rows, "columns": columns, "symbols": symbols, "ruled_rows": [], "ruled_columns": []}
+
+
+def _board(reader: TokenReader, examples: Sequence[Example]) -> dict[str, Any] | None:
+    """How the script draws every grid of the page."""
+    if not examples:
+        return None
+    if reader.domain is not None:
+        return empty_board(reader.domain, examples[0].input) | {"puzzle": None, "given": []}
+    return {
+        "kind": "symbols",
+        "domain": "",
+        "fills_in": False,
+        "blank": None,
+        "solid": None,
+        "dot": None,
+        "palette": {},
+    }
 
 
 def _sampled(facts: Mapping[str, Any], examples: Sequence[Example]) -> str:

@@ -92,14 +92,15 @@ def empty_board(domain: Domain, puzzle: Grid) -> Board:
     drawing = draw(domain, puzzle)
     is_own = drawing.texts is not None
     palette = _tints(domain) if is_own else dict(drawing.palette)
+    is_plan = drawing.is_plan or domain.name == "maze"  # a maze may have no wall
     return {
-        "kind": "colors" if drawing.palette else "plan" if drawing.is_plan else "symbols",
+        "kind": "colors" if drawing.palette else "plan" if is_plan else "symbols",
         "domain": domain.name,
         "title": printable(domain.describe()),
         "fills_in": not (is_own or drawing.palette),
         "blank": None if is_own else BLANK,
-        "solid": SOLID if drawing.is_plan else None,
-        "dot": DOT if drawing.is_plan else None,
+        "solid": SOLID if is_plan else None,
+        "dot": DOT if is_plan else None,
         "palette": palette,
         "with_symbols": is_own,
         "where": "",
