@@ -70,7 +70,7 @@ class Limits:
     """Time in which a whole request has to arrive, and in which an answer has to be taken."""
     connections: int = 32
     """Connections at once."""
-    patience_seconds: float = 5.0
+    patience_seconds: float = 15.0
     """Time that a request waits for another one to end before it is refused."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import re
 import signal
@@ -65,6 +67,22 @@ def playing(*arguments: object) -> Iterator[Playing]:
             except subprocess.TimeoutExpired:
                 process.kill()
         reader.join(5)
+
+
+def ask(running: Playing, action: str, document: Any, token: str | None = None) -> tuple[int, Any]:
+    """Status and document of an answer, without a browser."""
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=300)
+    path = f"/{token or running.token}/api/{action}"
+    connection.request("POST", path, json.dumps(document), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())
+
+
+def warm_up(running: Playing) -> None:
+    """Has the CPU kernels compiled, which takes longer on a busy machine than a test waits for a page."""
+    for kind, side in (("sudoku", 9), ("maze", 10)):
+        _, found = ask(running, "example", {"kind": kind, "rows": side, "columns": side, "level": "easy"})
+        ask(running, "solve", {"puzzle": found["puzzle"], "model": "auto"})
 
 
 def solve(page: Any) -> None:

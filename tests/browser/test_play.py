@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .pages import WIDTHS, OpenPage, why_not
-from .playing import Playing, cells, playing, ready, solve
+from .playing import Playing, cells, playing, ready, solve, warm_up
 
 PUZZLE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
 SOLVED = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
@@ -23,6 +23,7 @@ def server() -> Iterator[Playing]:
     if reason := why_not():
         pytest.skip(reason)
     with playing() as running:
+        warm_up(running)
         yield running
     assert [line for line in running.errors if "Error" in line] == []
 
@@ -183,6 +184,26 @@ def test_ctrl_v_reads_a_puzzle_wherever_the_focus_is(opened: Any) -> None:
     assert cells(page) == SOLVED
     assert page.inner_text("#which") == "puzzle 2 of 2"
     opened.expect_no_errors()
+
+
+def test_another_kind_can_be_chosen_while_an_example_is_generated(
+    open_page: OpenPage, server: Playing
+) -> None:
+    opened = open_page(server.url)
+    page = opened.page
+    ready(page)
+    page.route("**/api/example", lambda route: None)  # never answered
+    page.click("#example")
+    page.wait_for_selector("body[aria-busy=true]")
+    page.unroute("**/api/example")
+    page.click("#kinds button:has-text('Maze')")
+    page.wait_for_selector("#editor .end")
+    ready(page)
+    assert page.get_attribute("#kinds button:has-text('Maze')", "aria-pressed") == "true"
+    assert page.locator("#error:not([hidden])").count() == 0
+    page.click("#kinds button:has-text('Sudoku')")
+    page.wait_for_selector("#moves-label:not([hidden])")
+    assert page.locator("#editor .cell").count() == 81
 
 
 def test_escape_stops_a_solve_and_the_next_one_works(opened: Any) -> None:

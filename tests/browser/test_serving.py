@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import signal
 import sys
 from collections.abc import Callable
@@ -13,15 +11,7 @@ import pytest
 
 from hrm_cli.cli import play
 
-from .playing import Playing, playing
-
-
-def ask(running: Playing, action: str, document: Any, token: str | None = None) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=120)
-    path = f"/{token or running.token}/api/{action}"
-    connection.request("POST", path, json.dumps(document), {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    return answer.status, json.loads(answer.read())
+from .playing import ask, playing
 
 
 @pytest.mark.slow(seconds=15)

@@ -265,7 +265,15 @@
 
   for (const [name, one] of Object.entries(offers.kinds)) {
     const tab = element("button", { type: "button", "data-kind": name }, one.label);
-    tab.addEventListener("click", () => { choose(name); startWithExample(); });
+    tab.addEventListener("click", async () => {
+      if (name === kind) return;
+      if (running) {
+        running.abort();
+        await running.ended;
+      }
+      choose(name);
+      startWithExample();
+    });
     $("kinds").append(tab);
   }
   $("kinds").hidden = Object.keys(offers.kinds).length < 2;
