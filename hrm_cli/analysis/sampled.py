@@ -21,14 +21,15 @@ from hrm_cli.config.arch import ArchConfig
 from hrm_cli.data.arc.online import is_arc
 from hrm_cli.data.format import Dataset
 from hrm_cli.data.metadata import IGNORED_LABEL
-from hrm_cli.errors import DatasetError
+from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.evaluation.attempted import dataset_domain, evaluate_with_effort
-from hrm_cli.evaluation.attempts import default_attempt_steps
+from hrm_cli.evaluation.attempts import default_attempt_steps, has_rules
 from hrm_cli.evaluation.baselines import measure_baselines
 from hrm_cli.evaluation.effort import EffortRequest, How, Level
 from hrm_cli.evaluation.evaluate import Answers, check_fit, evaluate, sample_examples
 from hrm_cli.evaluation.measuring import own_dataset
 from hrm_cli.evaluation.results import Measurement, Sample
+from hrm_cli.inspection.grids_in_tokens import TokenReader
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.out_of_memory import memory_errors_reported
 from hrm_cli.printable import counted
@@ -174,6 +175,8 @@ def score_sample(request: SampleRequest, reporter: Reporter, device: torch.devic
         raise DatasetError(f"{folder}: the {dataset.split} split has no answers to compare with")
     model, card = load_model(checkpoint, device, domain=parse_domain(dataset.metadata.domain))
     check_fit(model, dataset)
+    if request.effort is not None:
+        _check_rules(request.effort, dataset)
     arch = model.arch
     max_steps = max(request.max_steps, default=card.preset.eval.max_steps or arch.halt_max_steps)
     wanted = request.sample or default_sample(
@@ -236,6 +239,16 @@ def score_sample(request: SampleRequest, reporter: Reporter, device: torch.devic
         sample=Sample(len(among), dataset.num_examples, request.seed), card=card,
     )  # fmt: skip
     return Scored(measured, PuzzleAnswers.joined(parts), dataset, model, card, notes)
+
+
+def _check_rules(effort: str, dataset: Dataset) -> None:
+    """Raises ConfigError if no rules can find the wrong answers that further effort is for."""
+    domain = TokenReader.of(dataset.metadata).domain
+    if domain is None or not has_rules(domain):
+        what = "these puzzles have" if domain is None else f"{domain.describe()} has"
+        raise ConfigError(
+            f"--effort {effort}: {what} no rules that could verify an answer, so there is only one pass; omit it"
+        )
 
 
 def _depths(max_steps: int) -> list[int]:

@@ -101,6 +101,10 @@ def gather(
             if request.data is not None:
                 raise
             missing = str(error)
+        except CheckpointError as error:  # a damaged model file; the curves of its run can still be shown
+            if subject.run is None:
+                raise
+            missing = str(error)
     steps = None if scored is None else failure_steps(scored, failures)
     document = {
         "report_of": subject.name,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hrm_cli.cli.studying import after_training
+from hrm_cli.reporting import Reporter
 
 SETTINGS = (
     "train.max_steps=12", "train.log_interval=4", "data.num_train=300", "data.num_test=60",
@@ -225,6 +226,56 @@ def test_a_run_without_a_checkpoint_gets_its_curves(run: Path, run_hrm: Any, tmp
     assert "interrupted (killed)" in text
     assert "Loss" in text
     assert "contains no checkpoint" in text
+
+
+def test_a_run_with_a_damaged_checkpoint_gets_its_curves_and_the_reason(
+    run: Path, run_hrm: Any, tmp_path: Path
+) -> None:
+    copy = tmp_path / "damaged"
+    shutil.copytree(run, copy)
+    for model in copy.rglob("model.safetensors"):
+        content = bytearray(model.read_bytes())
+        content[-1] ^= 1
+        model.write_bytes(content)
+    done = run_hrm("report", str(copy), "-q")
+    assert done.status == 0, done.stderr
+    assert "its checksum does not match" in done.stdout
+    text = (copy / "report.html").read_text()
+    assert "its checksum does not match" in text
+    assert "Loss" in text
+    weights = next(copy.rglob("model.safetensors"))
+    alone = tmp_path / "alone.safetensors"
+    shutil.copy(weights, alone)
+    refused = run_hrm("report", str(alone), "--data", str(run / "dataset"), "-o", str(tmp_path / "a.html"))
+    assert refused.status == 2
+    assert "its checksum does not match" in refused.stderr
+
+
+def test_an_interrupted_run_gets_its_curves_without_an_evaluation(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "interrupted"
+    shutil.copytree(run, copy)
+    reporter = Reporter()
+    path = after_training.report_run(copy, reporter, interrupted=True)
+    assert path == copy / "report.html"
+    text = path.read_text()
+    assert "the run was interrupted; hrm report" in text
+    assert "Accuracy over steps" not in text
+    assert "Loss" in text
+    assert after_training.report_run(copy, reporter) == path
+    assert "Accuracy over steps" in path.read_text()
+
+
+def test_effort_is_refused_where_no_rules_find_wrong_answers(run_hrm: Any, tmp_path: Path) -> None:
+    pairs = tmp_path / "own.jsonl"
+    lines = [json.dumps({"input": [[a, b]], "output": [[b, a]]}) for a in "abcdefg" for b in "abcdefg"]
+    pairs.write_text("\n".join(lines))
+    folder = tmp_path / "own"
+    done = run_hrm("train", str(pairs), "-o", str(folder), "-q", "train.max_steps=2", "arch.hidden_size=32")
+    assert done.status == 0, done.stderr
+    assert "Calibration of confidence" in (folder / "report.html").read_text()
+    refused = run_hrm("report", str(folder), "--effort", "low", "-q")
+    assert refused.status == 2
+    assert "no rules that could verify" in refused.stderr
 
 
 def test_training_without_a_report_writes_none(run_hrm: Any, tmp_path: Path) -> None:
