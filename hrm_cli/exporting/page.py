@@ -9,18 +9,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hrm_cli import __version__, playing
 from hrm_cli.errors import ConfigError
 from hrm_cli.exporting import wasm
 from hrm_cli.exporting.page_models import PageModel, default_models, page_model
 from hrm_cli.files import refuse_unwritable, written_whole
-from hrm_cli.playing.examples import example
+from hrm_cli.playing.examples import LEVELS, example
+from hrm_cli.puzzles.maze import generator as mazes
+from hrm_cli.puzzles.sudoku import generator as sudoku
 from hrm_cli.views.web.boards import embedded, script, style
 
 WEB = Path(__file__).parent / "web"
 EDITOR = Path(playing.__file__).parent / "web"
 """The editor of `hrm play`."""
-EXAMPLES = ("easy", "medium", "hard", "hard 2")
+_MAZES = (
+    ("short", "perfect", 12),
+    ("long", "perfect", 24),
+    ("with loops", "braided", 16),
+    ("random walls", "walls", 14),
+)
+"""Name, style and fewest moves of the examples."""
+_BRANCHES = 20
+"""Difficulty of the hardest 9×9 example: branches of the exact solver."""
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -51,7 +63,7 @@ def export_page(checkpoints: Sequence[str], output: Path) -> PageExport:
         raise ConfigError(f"two models are called {twice}; name each only once")
     text = page_text(models)
     with written_whole(output) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(text.encode())
     weights = sum(model.path.stat().st_size for model in models)
     return PageExport(output, len(text.encode()), names, weights)
 
@@ -105,11 +117,21 @@ def _document(model: PageModel, models: Sequence[PageModel]) -> dict[str, Any]:
 
 
 def _examples(model: PageModel) -> Iterator[dict[str, Any]]:
-    grid = model.domain.facts()
-    rows, columns = (int(grid.get(side) or grid["size"]) for side in ("rows", "columns"))
-    for seed, name in enumerate(EXAMPLES):
-        found = example(model.domain.name, rows, columns, name.partition(" ")[0], seed, None)
+    rng, facts = np.random.default_rng(3), model.domain.facts()
+    if model.domain.name == "maze":
+        rows, columns = int(facts["rows"]), int(facts["columns"])
+        for name, kind, moves in _MAZES:
+            least = min(moves, rows + columns - 2, mazes.longest_possible(rows, columns, kind))
+            grids, _ = next(mazes.generate(rows, 1, rng, columns=columns, style=kind, min_path=least))
+            yield {"name": name, "cells": grids[0].tolist()}
+        return
+    size = int(facts["size"])
+    for name in LEVELS:
+        found = example("sudoku", size, size, name, int(rng.integers(1000)), None)
         yield {"name": name, "cells": [int(cell) for row in found["grid"] for cell in row]}
+    if size == 9:
+        grids, _ = next(sudoku.generate(size, 1, rng, min_difficulty=_BRANCHES))
+        yield {"name": "very hard", "cells": grids[0].tolist()}
 
 
 def _read(path: Path) -> str:

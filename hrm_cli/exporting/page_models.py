@@ -21,7 +21,7 @@ from hrm_cli.puzzles.domain import Domain, domain_of
 from hrm_cli.views.web.boards import Board, empty_board
 
 CORES = ("hrm", "trm")
-MIXERS = ("attention", "mlp", "units", "neighbors")
+MIXERS = ("attention", "mlp", "units", "neighbors", "grid")
 LARGEST_FILE = 40_000_000
 """Bytes of a model file; larger ones are too slow in a browser anyway."""
 
@@ -113,7 +113,7 @@ def structure_document(mixer: str, domain: Domain) -> Mapping[str, Any] | None:
             "first_symbol": relations.first_symbol,
             "num_symbols": relations.num_symbols,
         }
-    if mixer == "neighbors":
+    if mixer in ("neighbors", "grid"):
         grid = domain.neighborhood  # type: ignore[attr-defined]
         return {"rows": grid.rows, "columns": grid.columns}
     return None

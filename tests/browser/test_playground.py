@@ -92,7 +92,7 @@ def test_a_drawn_maze_is_solved(open_page: OpenPage, page: Path) -> None:
         opened.page.keyboard.press(key)
     opened.page.keyboard.press("Enter")
     assert verdict(opened) in ("solved", "multiple", "unsolved")
-    opened.page.get_by_role("button", name="easy").click()
+    opened.page.get_by_role("button", name="short").click()
     opened.page.wait_for_selector("#verdict[data-status=solved]:not([hidden])", timeout=MINUTES)
     opened.expect_no_errors()
 

@@ -92,9 +92,10 @@ def test_the_engine_computes_every_core_and_mixer_as_torch_does(tmp_path: Path, 
 
 
 @needs_node
-def test_the_engine_runs_mazes_that_are_not_square(tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", ["neighbors", "grid"])
+def test_the_engine_runs_mazes_that_are_not_square(tmp_path: Path, case: str) -> None:
     domain = MazeDomain(5, 7)
-    preset = Preset(arch=arch("neighbors"))
+    preset = Preset(arch=arch(case))
     facts = {"name": "maze", **domain.facts()}
     generator = torch.Generator().manual_seed(0)
     model = build_model(preset.arch, domain.vocab_size, 35, 1, domain=facts, generator=generator)
@@ -221,4 +222,4 @@ def test_the_best_bundled_model_of_each_size_is_chosen() -> None:
 def test_the_playground_in_the_documentation_is_up_to_date(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     export_page([], page)
-    assert page.read_bytes() == PLAYGROUND.read_bytes(), "run `make playground`"
+    assert page.read_text(encoding="utf-8") == PLAYGROUND.read_text(encoding="utf-8"), "run `make playground`"

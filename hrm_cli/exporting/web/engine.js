@@ -119,6 +119,13 @@ const hrmEngine = (() => {
       return { b, n, k, wide };
     }
 
+    /* Numbers as the left side of a multiplication, which reads up to three rows too many. */
+    function plain(numbers) {
+      const at = backend.alloc(numbers.length + 4 * S);
+      backend.f32.set(numbers, at);
+      return at;
+    }
+
     const swiglu = (name) => ({ into: weight(`${name}.gate_up_proj`), out: weight(`${name}.down_proj`) });
 
     function blockOf(level, layer) {
@@ -127,9 +134,11 @@ const hrmEngine = (() => {
       else if (mixer === "attention") {
         made.qkv = weight(`${name}.self_attn.qkv_proj`);
         made.out = weight(`${name}.self_attn.o_proj`);
-      } else if (mixer === "neighbors") {
-        made.into = weight(`${name}.neighbors.in_proj`);
-        made.out = weight(`${name}.neighbors.o_proj`);
+      } else if (mixer === "neighbors" || mixer === "grid") {
+        made.into = weight(`${name}.${mixer}.in_proj`);
+        made.out = weight(`${name}.${mixer}.o_proj`);
+        if (mixer === "grid") made.around = tensor(`${name}.grid.around.weight`).data;
+        if (tensors[`inner.${name}.grid.between.weight`]) made.between = plain(tensor(`${name}.grid.between.weight`).data);
       } else {
         made.into = weight(`${name}.units.in_proj`);
         made.units = structure.classes.map((_, number) => swiglu(`${name}.units.unit_mlps.${number}`));
@@ -167,11 +176,11 @@ const hrmEngine = (() => {
     const inner = backend.alloc(Math.max(rows * widest, mixer === "mlp" ? padded(H, 4) * L_level[0].mixing.into.wide : 0));
     const result = backend.alloc(Math.max(padded(T, 4) * H, padded(H, 4) * across));
     const turned = mixer === "mlp" ? backend.alloc(padded(H, 4) * padded(T, 8)) : 0;
-    const projected = mixer === "mlp" ? 0 : backend.alloc(padded(T, 4) * (mixer === "neighbors" ? 2 * H : mixer === "units" ? padded(5 * (H / 2), 8) : 3 * H));
-    const messages = mixer === "mlp" ? 0 : backend.alloc(padded(T, 4) * 2 * H);
+    const projected = mixer === "mlp" ? 0 : backend.alloc(padded(T, 4) * (mixer === "units" ? padded(5 * (H / 2), 8) : 3 * H));
+    const messages = mixer === "mlp" ? 0 : backend.alloc(padded(T, 4) * (mixer === "grid" ? 4 : 2) * H);
     const scratch = backend.alloc(padded(Math.max(T, 64), 8) * padded(Math.max(H, 64), 8) * 2);
-    const items = mixer === "units" ? S : T, scores = mixer === "mlp" || mixer === "neighbors" ? 0 : backend.alloc(padded(items, 4) * padded(items, 8));
-    const packedB = mixer === "mlp" || mixer === "neighbors" ? 0 : backend.alloc(padded(items, 8) * Math.max(D * H, H) * 2);
+    const items = mixer === "units" ? S : T, attends = mixer === "units" || mixer === "attention", scores = !attends ? 0 : backend.alloc(padded(items, 4) * padded(items, 8));
+    const packedB = !attends && mixer !== "grid" ? 0 : backend.alloc(padded(items, 8) * Math.max(D * H, H) * 2);
     const heads = backend.alloc(padded(T, 4) * padded(Math.max(head.wide, 8), 8));
 
     const linear = (from, count, w, to, lda = w.k) => backend.multiply(from, w.b, to, padded(count, 4), w.wide, w.k, lda, w.wide);
@@ -363,7 +372,55 @@ const hrmEngine = (() => {
       addAndNorm(state, result, T, H);
     }
 
-    const mix = { units: mixUnits, attention: mixAttention, neighbors: mixNeighbors }[mixer];
+    function mixGrid(state, w) {
+      const x = backend.f32, { rows: R, columns: C } = structure, wide = w.into.wide, half = H / 2, all = w.out.k;
+      linear(state, T, w.into, projected);
+      silu(projected, T * wide);
+      for (let row = 0; row < R; row++) {
+        for (let column = 0; column < C; column++) {
+          const to = messages + (row * C + column) * all;
+          x.fill(0, to, to + H);
+          for (let place = 0; place < 9; place++) {
+            const r = row + Math.floor(place / 3) - 1, c = column + (place % 3) - 1;
+            if (r < 0 || r >= R || c < 0 || c >= C) continue;
+            const from = projected + (r * C + c) * wide;
+            for (let i = 0; i < H; i++) x[to + i] += w.around[9 * i + place] * x[from + i];
+          }
+        }
+      }
+      // Means and maxima of each row, then of each column.
+      const lines = [Array.from({ length: R }, (_, r) => Array.from({ length: C }, (_, c) => r * C + c)),
+        Array.from({ length: C }, (_, c) => Array.from({ length: R }, (_, r) => r * C + c))];
+      lines.forEach((ofKind, kind) => {
+        for (const cells of ofKind) {
+          for (let i = 0; i < H; i++) {
+            let total = 0, most = -Infinity;
+            for (const cell of cells) {
+              const value = x[projected + cell * wide + H + i];
+              total += value;
+              if (value > most) most = value;
+            }
+            const value = i < half ? total / cells.length : most;
+            for (const cell of cells) x[messages + cell * all + (1 + kind) * H + i] = value;
+          }
+        }
+      });
+      if (w.between !== undefined) {
+        const numHeads = arch.num_heads, A = H / numHeads, padA = padded(A, 8);
+        for (let number = 0; number < numHeads; number++) {
+          x.fill(0, packedB, packedB + padA * S);
+          for (let cell = 0; cell < S; cell++) {
+            for (let i = 0; i < A; i++) x[packedB + (i >> 3) * 8 * S + 8 * cell + (i & 7)] = x[projected + cell * wide + 2 * H + number * A + i];
+          }
+          backend.multiply(w.between + number * S * S, packedB, scratch, padded(S, 4), padA, S, S, padA);
+          for (let cell = 0; cell < S; cell++) x.copyWithin(messages + cell * all + 3 * H + number * A, scratch + cell * padA, scratch + cell * padA + A);
+        }
+      }
+      linear(messages, T, w.out, result);
+      addAndNorm(state, result, T, H);
+    }
+
+    const mix = { units: mixUnits, attention: mixAttention, neighbors: mixNeighbors, grid: mixGrid }[mixer];
 
     function update(state, injection, blocks) {
       const x = backend.f32;
