@@ -101,7 +101,7 @@ def solve(
         typer.Option(
             "--gif",
             metavar="FILE.gif",
-            help="Also write an animation of its reasoning steps. Needs Pillow: pip install 'hrm-cli\\[pictures]'.",
+            help="Also write an animation of its reasoning steps. Needs Pillow: pip install 'hrm-cli[pictures]'.",
             show_default=False,
             rich_help_panel=SEEING,
         ),

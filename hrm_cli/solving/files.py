@@ -167,13 +167,14 @@ def answer_files(
     *,
     draw: Draw | None = None,
     with_trace: bool = False,
+    note: Callable[[str], None] | None = None,
 ) -> Iterator[WriteSolution]:
     """Yields a function that writes every solution to `output` and to `pictures`, by option. Raises ConfigError.
 
     `output` gets one answer per line, or an empty line if no answer obeys the rules. If its name ends in .jsonl, it
     gets JSON records, with the trace if `with_trace`.
     Pictures, made by `draw`, show the first solved puzzle, or else the first answered one. A page shows the first
-    puzzles, at most `MOST_ON_PAGE`.
+    puzzles, at most `MOST_ON_PAGE`. `note` receives the pictures that were not written, because there was no answer.
     """
     pictures = pictures or {}
     _refuse_collisions(sources, output, pictures)
@@ -184,7 +185,7 @@ def answer_files(
             takes_records = output.suffix == ".jsonl"
             writers.append(_record_writer(stream, with_trace) if takes_records else _answer_writer(stream))
         if pictures and draw is not None:
-            writers.append(stack.enter_context(_painter(pictures, draw)))
+            writers.append(stack.enter_context(_painter(pictures, draw, note or _ignore)))
 
         def write(domain: Domain, solution: Solution) -> None:
             for writer in writers:
@@ -225,8 +226,14 @@ def _answer_writer(stream: IO[str]) -> WriteSolution:
     return write
 
 
+def _ignore(text: str) -> None:
+    """Ignores a note."""
+
+
 @contextmanager
-def _painter(pictures: Mapping[str, Path], draw: Draw) -> Iterator[WriteSolution]:
+def _painter(
+    pictures: Mapping[str, Path], draw: Draw, note: Callable[[str], None]
+) -> Iterator[WriteSolution]:
     best: Shown | None = None
     page: list[Shown] = []
 
@@ -242,6 +249,7 @@ def _painter(pictures: Mapping[str, Path], draw: Draw) -> Iterator[WriteSolution
     for option, path in pictures.items():
         shown = page if option == "--html" else [] if best is None else [best]
         if not shown:
+            note(f"{option} {path}: not written, because no puzzle has an answer.")
             continue
         contents = draw(option, shown)
         try:

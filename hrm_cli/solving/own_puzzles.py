@@ -73,7 +73,12 @@ def solve_own(
     items, are_few = counted_ahead(own_puzzles(request.sources, domain, stdin), MOST_DRAWN)
     watcher.begin(are_few=are_few, are_tasks=False)
     with answer_files(
-        request.files, request.output, request.pictures, draw=draw, with_trace=request.trace
+        request.files,
+        request.output,
+        request.pictures,
+        draw=draw,
+        with_trace=request.trace,
+        note=watcher.note,
     ) as write:
         for solution in loaded.solve(items, asked, progress=watcher.on_stage):
             write(domain, solution)

@@ -83,7 +83,12 @@ def solve_request(
         request = replace(request, checkpoint=Path(f"{SCHEME}{name}"))
     watcher.begin(are_few=puzzles is None or puzzles.are_few, are_tasks=False)
     with answer_files(
-        request.files, request.output, request.pictures, draw=draw, with_trace=request.trace
+        request.files,
+        request.output,
+        request.pictures,
+        draw=draw,
+        with_trace=request.trace,
+        note=watcher.note,
     ) as write:
 
         def found(domain: Domain, solution: Solution) -> None:
@@ -219,7 +224,12 @@ def solve_tasks(
     tasks = [task for source in request.sources for task in _open_tasks(source, stdin)]
     with (
         answer_files(
-            request.files, request.output, request.pictures, draw=draw, with_trace=request.trace
+            request.files,
+            request.output,
+            request.pictures,
+            draw=draw,
+            with_trace=request.trace,
+            note=watcher.note,
         ) as write,
         _submission_file(request.submission) as attempts,
     ):

@@ -72,9 +72,13 @@ def test_picture_shows_the_first_solved_puzzle_rather_than_the_first(
 def test_without_an_answer_there_is_no_picture(
     domain: SudokuDomain, solutions: list[Solution], tmp_path: Path
 ) -> None:
-    with answer_files((), None, {"--picture": tmp_path / "solve.svg"}, draw=drawn) as write:
+    notes: list[str] = []
+    with answer_files(
+        (), None, {"--picture": tmp_path / "solve.svg"}, draw=drawn, note=notes.append
+    ) as write:
         write(domain, solutions[2])
     assert list(tmp_path.iterdir()) == []
+    assert notes == [f"--picture {tmp_path / 'solve.svg'}: not written, because no puzzle has an answer."]
 
 
 def test_output_may_not_replace_the_puzzles_or_the_picture(tmp_path: Path) -> None:
