@@ -119,6 +119,7 @@ const hrmSolver = (() => {
       stage(`the first answer breaks a rule; searching, node ${tried} of at most ${nodes}`);
       const found = await Promise.all(round.map((node) => pool.ask({
         type: "run", model: facts, cells, tokens: node.tokens, max_steps: NODE_STEPS, adaptive: false, records: false,
+        milliseconds: Math.max(1, until - performance.now()),
       })));
       const solved = found.map((one, index) => ({ one, node: round[index] })).filter(({ one }) => one.violations === 0);
       round.forEach((node, index) => {
@@ -179,6 +180,7 @@ const hrmSolver = (() => {
       stage(`the first answer is not a shortest path; trying copy ${tried} of ${copies.length}, rotated or reflected`);
       const found = await Promise.all(some.map((from) => pool.ask({
         type: "run", model: facts, cells, tokens: from.map((cell) => puzzle[cell]), from, max_steps: 2 * facts.max_steps, adaptive: false, records: false,
+        milliseconds: Math.max(1, until - performance.now()),
       })));
       for (const one of found) if (!best || one.violations < best.violations) best = one;
     }

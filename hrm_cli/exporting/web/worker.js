@@ -3,13 +3,13 @@
 { type: "start", wasm }                       the module's bytes
 { type: "load", facts, bytes }                a model's file
 { type: "diagnose", model, cells }            → { diagnosis }
-{ type: "run", model, cells, tokens, max_steps, adaptive, from, records }
+{ type: "run", model, cells, tokens, max_steps, adaptive, from, records, milliseconds }
     cells: the puzzle; tokens: the same with pins, or turned by `from`. Steps until it halts or, if not adaptive, until
-    an answer obeys all rules. → { step: record } for each step if records, then
+    an answer obeys all rules, or the time is over; a turned copy also until its answer stays the same for 8 steps. → { step: record } for each step if records, then
     { done: { answer, steps, q_halt, violations, halted, records, probabilities } } */
 "use strict";
 (() => {
-  const PLAUSIBLE = 0.02, UNSETTLED = 3;
+  const PLAUSIBLE = 0.02, UNSETTLED = 3, SETTLED_AFTER = 8;
   const models = {};
   let backend = null;
 
@@ -29,7 +29,8 @@
   function run(message) {
     const { facts, model, rules } = models[message.model], V = facts.vocab_size;
     const state = model.start(), records = [], sums = new Float64Array(facts.seq_len * V);
-    let best = null;
+    const began = performance.now();
+    let best = null, last = "", unchanged = 0;
     for (let step = 1; step <= message.max_steps; step++) {
       const out = model.step(state, message.tokens), turned = hrmEngine.answerOf(out.logits, V);
       let tokens = turned;
@@ -48,6 +49,10 @@
       if (message.adaptive) best = here;
       else if (!best || violations < best.violations) best = here;
       if (message.adaptive ? out.halts : violations === 0) break;
+      if (message.milliseconds && performance.now() - began > message.milliseconds) break;
+      unchanged = String(answer) === last ? unchanged + 1 : 0;
+      last = String(answer);
+      if (message.from && unchanged >= SETTLED_AFTER) break;
     }
     best.records = records;
     best.probabilities = sums;
