@@ -26,8 +26,8 @@ from reporting import keep, machine_line  # noqa: E402
 from timed_training import aligned  # noqa: E402
 
 from hrm_cli.benchmarking import training  # noqa: E402
-from hrm_cli.cli.devices import keep_freed_memory  # noqa: E402
 from hrm_cli.config.presets import load_preset  # noqa: E402
+from hrm_cli.environment import keep_freed_memory  # noqa: E402
 from hrm_cli.runs.configuration import domain_of  # noqa: E402
 from hrm_cli.training import step  # noqa: E402
 

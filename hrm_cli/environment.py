@@ -1,8 +1,10 @@
-"""Environment variables that any part of the toolkit may read."""
+"""Settings of this process: environment variables that any part of the toolkit may read, idle threads, freed memory."""
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 
 from hrm_cli.errors import ConfigError
 
@@ -34,3 +36,31 @@ def limit_spinning() -> None:
     """
     if not any(name in os.environ for name in _WAITING):
         os.environ["GOMP_SPINCOUNT"] = SPINS
+
+
+# Constants from glibc's malloc.h.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_LARGEST = 2**31 - 1
+_GROWS_BY = 64 << 20
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Makes the C library keep up to 2 GB of freed memory. Returns whether it accepted the settings (glibc only).
+
+    By default it returns large blocks to the system as soon as they are freed, and later gets zeroed pages one by one.
+    With many megabytes of activations per step, this takes 4 to 5 % of the time (benchmarks/results). Without trimming,
+    memory freed by CPU tensors is reused. This affects the whole process, so only commands call it, never the library.
+    It does nothing if the user has set MALLOC_… or GLIBC_TUNABLES in the environment.
+    """
+    own = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    if own or not sys.platform.startswith("linux"):
+        return False
+    import ctypes  # only commands on Linux need it
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _LARGEST), (_TOP_PAD, _GROWS_BY))
+    accepted = [mallopt(option, value) == 1 for option, value in settings]
+    return all(accepted)

@@ -138,9 +138,9 @@ def _run(arguments: list[str]) -> int:
     app.callback()(_root)
     group = typer.main.get_command(app)
     if "_HRM_COMPLETE" in os.environ:  # a shell asks for completions instead of a command
-        from hrm_cli.cli import completion
+        from hrm_cli.cli.options import complete
 
-        completion.complete(lambda: group.main(prog_name="hrm"))
+        complete(lambda: group.main(prog_name="hrm"))
     try:
         with console.renamed_settings_as_notes(), group.make_context("hrm", arguments) as context:
             words = [word for word in arguments if not word.startswith("-")]

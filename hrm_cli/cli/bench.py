@@ -59,7 +59,7 @@ def bench(
 
     from hrm_cli.benchmarking import measure
     from hrm_cli.cli import console
-    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.options import device_of_command
     from hrm_cli.runs.configuration import load_configuration
 
     configuration = load_configuration(preset, overrides)

@@ -35,7 +35,7 @@ def demo(
 
     from hrm_cli.checkpoints.model_files import load_model
     from hrm_cli.cli import console
-    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.options import device_of_command
     from hrm_cli.cli.render.paragraphs import message_lines
     from hrm_cli.data.format import Dataset
     from hrm_cli.evaluation.evaluate import evaluate
@@ -108,7 +108,7 @@ def _write_puzzles(test: Dataset, file: Path) -> None:
 
 def _solve(checkpoint: Path, puzzle_file: Path, *, quiet: bool) -> None:
     # What the command that the text shows does, so that the output is what the user would get.
-    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.options import device_of_command
     from hrm_cli.cli.render.solutions import Report
     from hrm_cli.solving.request import SolveRequest
     from hrm_cli.solving.session import solve_request

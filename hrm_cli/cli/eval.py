@@ -222,7 +222,7 @@ def evaluate(
         raise typer.Exit(
             evaluate_on_processes(processes, request, json=json, quiet=quiet, fail_under=fail_under)
         )
-    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.options import device_of_command
     from hrm_cli.evaluation.measuring import measure
 
     reporter = console.ConsoleReporter(quiet=quiet)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hrm_cli.cli import console
-from hrm_cli.cli.completion import complete_settings
-from hrm_cli.cli.options import JsonOption, preset_option, refuse_preset_names
+from hrm_cli.cli.options import JsonOption, complete_settings, preset_option, refuse_preset_names
 from hrm_cli.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from hrm_cli.cli import console, streams
-from hrm_cli.cli.completion import complete_models
-from hrm_cli.cli.options import ANY_MODEL, DeviceOption, SeedOption
+from hrm_cli.cli.options import ANY_MODEL, DeviceOption, SeedOption, complete_models
 
 
 def play(
@@ -54,7 +53,7 @@ def play(
       hrm play runs/demo bundled:sudoku-4x4
       hrm play --port 8000 --no-open
     """
-    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.options import device_of_command
     from hrm_cli.playing.page import PlayRequest, serve
 
     opens = has_display() if open_page is None else open_page

@@ -234,7 +234,7 @@ def solve(
         --submission submission.json
       hrm solve new_task.json --checkpoint runs/arc-1 --adapt 500
     """
-    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.options import device_of_command
     from hrm_cli.cli.render.solutions import Report
     from hrm_cli.solving.request import STDIN, SolveRequest
     from hrm_cli.solving.session import solve_request

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hrm_cli.cli.completion import complete_models
 from hrm_cli.cli.launching import (
     BackendOption,
     EndpointOption,
@@ -24,6 +23,7 @@ from hrm_cli.cli.options import (
     JsonOption,
     Overrides,
     QuietOption,
+    complete_models,
     preset_option,
     refuse_preset_names,
     run_folder_option,
@@ -142,7 +142,7 @@ def train(
         raise typer.Exit(train_on_processes(processes, request, json=json, quiet=quiet, report=report))
     else:
         from hrm_cli.cli.console import ConsoleReporter
-        from hrm_cli.cli.devices import device_of_command
+        from hrm_cli.cli.options import device_of_command
         from hrm_cli.cli.render.figures import show_outcome
         from hrm_cli.cli.studying.after_training import report_run
         from hrm_cli.runs.execution import train_run
@@ -180,7 +180,7 @@ def _refuse_check(check: str, source: str | None, *, launched: bool) -> None:
 
 def _measure_own(outcome: RunOutcome, check: str | None) -> Measurement:
     """The figures of a run on own puzzles on its test pairs."""
-    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.options import device_of_command
     from hrm_cli.evaluation.measuring import measure
     from hrm_cli.evaluation.request import EvalRequest
 
@@ -214,7 +214,7 @@ For example:
 
 def _show_plan(request: TrainRequest, processes: Processes, *, json: bool, quiet: bool) -> None:
     from hrm_cli.cli import console
-    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.options import device_of_command
     from hrm_cli.runs.execution import plan_and_measure
     from hrm_cli.runs.plan import RunPlan, plan_lines
 

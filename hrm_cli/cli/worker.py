@@ -96,7 +96,7 @@ def _work(task: dict[str, Any], attempt: int, local_rank: int) -> int:
 
 def _train(task: dict[str, Any], attempt: int, rendezvous: Rendezvous) -> int:
     from hrm_cli.cli import console
-    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.options import device_of_command
     from hrm_cli.cli.render.figures import show_outcome
     from hrm_cli.config.schema import Preset
     from hrm_cli.distributed.process_group import choose_backend, choose_device
@@ -158,7 +158,7 @@ def _named_checkpoint(agreed: dict[str, Any], attempt: int) -> Path | None:
 
 def _evaluate(task: dict[str, Any], rendezvous: Rendezvous) -> int:
     from hrm_cli.cli.console import ConsoleReporter
-    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.options import device_of_command
     from hrm_cli.cli.render import figures
     from hrm_cli.distributed.process_group import choose_backend, choose_device
     from hrm_cli.evaluation.measuring import measure

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hrm_cli.checkpoints.bundled import bundled_folder
-from hrm_cli.cli.completion import joined
+from hrm_cli.cli.options import joined
 from hrm_cli.config.presets import list_presets
 
 PROGRAM = "from hrm_cli.cli.app import main; main([])"

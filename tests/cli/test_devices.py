@@ -12,7 +12,7 @@ import pytest
 # Prints the page faults of ten tensors of 64 MB, one after the other.
 FAULTS = """
 import resource, torch
-from hrm_cli.cli.devices import keep_freed_memory
+from hrm_cli.environment import keep_freed_memory
 {call}
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -49,7 +49,7 @@ build_model(ArchConfig(hidden_size=32, num_heads=4), 6, 16, 1)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's settings")
 def test_building_a_model_leaves_the_malloc_of_its_process_alone_and_a_command_does_not() -> None:
     assert faults(BUILD) > 1000
-    command = "from hrm_cli.cli.devices import device_of_command; device_of_command('cpu')"
+    command = "from hrm_cli.cli.options import device_of_command; device_of_command('cpu')"
     assert faults(command) < faults(BUILD) / 10
 
 

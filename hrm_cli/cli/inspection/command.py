@@ -17,7 +17,7 @@ ON_TERMINAL, ON_PAGE = 1, 60
 
 def complete_sources(incomplete: str) -> list[str]:
     """Datasets and files of puzzles or pairs, for the shell's completion."""
-    from hrm_cli.cli.completion import complete_paths
+    from hrm_cli.cli.options import complete_paths
 
     endings = ("/", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".npz", ".parquet", ".txt", ".sdk")
     return [path for path in complete_paths(incomplete) if path.endswith(endings)]

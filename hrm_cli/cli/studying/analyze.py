@@ -90,7 +90,7 @@ def analyze(
         raise ConfigError("--force: has no effect without --html")
     from hrm_cli.analysis.analyze import AnalyzeRequest
     from hrm_cli.analysis.analyze import analyze as measure
-    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.options import device_of_command
 
     reporter = console.ConsoleReporter(quiet=quiet)
     request = AnalyzeRequest(checkpoint, None if data is None else str(data), split, sample, max_steps, seed)

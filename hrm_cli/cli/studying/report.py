@@ -107,7 +107,7 @@ def report(
     scores. hrm train writes one at its end. Without a dataset, the page has no scores and says why.
     """
     from hrm_cli.cli import console
-    from hrm_cli.cli.devices import device_of_command
+    from hrm_cli.cli.options import device_of_command
     from hrm_cli.evaluation.request import parse_depths
     from hrm_cli.views.report.files import check_page
     from hrm_cli.views.report.report_page import GENERATOR
