@@ -27,6 +27,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import command_kinds  # noqa: F401
 import config_kinds  # noqa: F401
 import dataset_kinds  # noqa: F401
+import grids_kinds  # noqa: F401
 import model_kinds  # noqa: F401
 import numpy as np
 import puzzle_kinds  # noqa: F401
