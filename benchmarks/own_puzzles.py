@@ -24,6 +24,8 @@ from typing import Any
 from own_puzzle_tasks import CHECKS, TASKS
 from reporting import keep, machine_line
 
+from hrm_cli.evaluation.intervals import wilson_interval
+
 PAIRS = 10_000
 TRIES = 30
 """Samples for each wanted pair, before a task counts as having no more different inputs."""
@@ -93,7 +95,7 @@ def measure(task: str, folder: Path, minutes: float, settings: list[str]) -> dic
         "training_pairs": sizes["total_groups"],
         "test_pairs": found["puzzles"],
         "exact_accuracy": found["exact_accuracy"],
-        "interval": found["regime"]["interval"],
+        "interval": wilson_interval(found["exact_accuracy"], found["puzzles"]),
         "accepted": found.get("accepted"),
         "cell_accuracy": found["cell_accuracy"],
         "baselines_exact": found["baselines_exact"],

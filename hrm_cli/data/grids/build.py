@@ -92,6 +92,7 @@ def build_grids_dataset(
         domain, ranks = pool.domain()
         writing = time.perf_counter()
         sizes, notes = _write(writer, pool, chosen, domain, ranks, report)
+        notes += _rows_as_symbols(domain)
         size = writer.commit(_facts(config, domain))
     ended = time.perf_counter()
     examples = sum(split.examples for split in sizes.values())
@@ -115,6 +116,18 @@ def build_grids_dataset(
         peak_memory_mb=peak_memory_mb(),
         notes=[*chosen.notes, *notes],
     )
+
+
+def _rows_as_symbols(domain: GridsDomain) -> list[str]:
+    """A note if every symbol looks like a row of a grid, because a JSON list of texts is one row of symbols."""
+    lengths = {len(symbol) for symbol in domain.symbols}
+    if domain.rows > 1 or len(lengths) > 1 or min(lengths) < 3 or len(domain.symbols) < 8:
+        return []
+    return [
+        f"all {len(domain.symbols):,} symbols are texts of {min(lengths)} characters, as in {domain.symbols[0]!r}: a "
+        "JSON list of texts is one row of symbols. If each text is a row of a grid, join them with / (as in 01/23), or "
+        "use lists of lists"
+    ]
 
 
 def _wanted(config: DataConfig, user_settings: UserSettings) -> Wanted:
