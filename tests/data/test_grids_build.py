@@ -361,3 +361,9 @@ def test_rows_of_text_in_json_that_look_like_a_grid_are_noted(tmp_path):
     words = [(["red", "green", f"w{n}"], ["red"]) for n in range(12)]
     summary = build(write_jsonl(tmp_path / "b.jsonl", words), tmp_path / "b")
     assert not [note for note in summary.notes if "one row" in note]
+
+
+def test_half_of_a_character_is_no_symbol(tmp_path):
+    (tmp_path / "a.jsonl").write_text('["\\ud800", "1"]\n["1", "0"]\n')
+    with pytest.raises(HRMError, match=r"a.jsonl:1: input: .*lone surrogate"):
+        build(tmp_path / "a.jsonl", tmp_path / "a")

@@ -135,6 +135,8 @@ class PairPool:
                             f"{quoted(cell, 80)} is symbol number {MOST_SYMBOLS + 1:,}; at most {MOST_SYMBOLS:,} "
                             "different symbols are supported"
                         )
+                    if any("\ud800" <= character <= "\udfff" for character in cell):
+                        raise PuzzleError(f"{quoted(cell, 80)} is half of a character (a lone surrogate)")
                     self._numbers[cell] = len(self._numbers)
                     self.symbols.append(cell)
         return np.array([[self._numbers[cell] for cell in row] for row in cells], np.uint16)
