@@ -15,7 +15,7 @@ from typing import Any
 
 from gpu_stages.processes import Deadline, Process
 from gpu_stages.recipes import Recipe
-from gpu_stages.results import Results, last_lines
+from gpu_stages.results import Results, error_lines, last_lines
 
 STAGE = "train"
 
@@ -44,8 +44,14 @@ def run(
     left = [recipe for recipe in wanted if recipe.name not in finished]
     while left and deadline.left > 1:
         recipe = left.pop(0)
-        asked = recipe.seconds or deadline.left / (1 + sum(other.seconds is None for other in left))
-        _train(results, recipe, device, min(asked, deadline.left), work, trial)
+        # A CPU takes longer to start than a GPU, so that in a trial all have the same time.
+        waiting = [other for other in left if trial or other.seconds is None]
+        asked = (None if trial else recipe.seconds) or deadline.left / (1 + len(waiting))
+        try:
+            _train(results, recipe, device, min(asked, deadline.left), work, trial)
+        except Exception as error:
+            results.add(STAGE, recipe.name, "failed", error=error_lines(error))
+            results.say(f"{recipe.name} FAILED: {' | '.join(error_lines(error))}")
     for recipe in left:
         results.say(f"{recipe.name}: not reached")
 
