@@ -43,13 +43,14 @@ def rows(output: Path, stage: str) -> dict[str, dict[str, Any]]:
 @pytest.mark.slow
 def test_the_three_stages_leave_their_results_and_are_not_repeated(tmp_path: Path) -> None:
     recipe = (
-        "four tiny 120 data.size=4 data.clues=8-10 data.num_train=32 data.num_test=8 arch.hidden_size=32 "
+        "four tiny 500 data.size=4 data.clues=8-10 data.num_train=32 data.num_test=8 arch.hidden_size=32 "
     )
     recipe += "arch.num_heads=2 arch.halt_max_steps=2 global_batch_size=16 train.max_steps=2"
     tests = "adam_atan2_is_that_of_a_cpu or sign_descent"
     stages = ["check", "speed", "train", "--check-select", tests, "--recipe", recipe]
     printed = gpu(
-        tmp_path, *stages, "--modes", "off", "--rows", "tiny", "broken",
+        tmp_path, *stages, "--modes", "off", "--rows", "tiny", "broken", "--row-seconds", "600",
+        "--check-seconds", "600", "--speed-seconds", "800", "--train-seconds", "600",
         "--row", "broken=tiny arch.hidden_size=7", "--warm", "0",
     )  # fmt: skip
 
