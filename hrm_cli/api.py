@@ -234,6 +234,7 @@ def train(
     preset: str | Path | None = None,
     *,
     data: str | Path | None = None,
+    pairs: str | Path | None = None,
     overrides: str | Sequence[str] = (),
     output_dir: str | Path | None = None,
     checkpoint: str | Path | None = None,
@@ -244,9 +245,11 @@ def train(
 ) -> RunOutcome:
     """Trains as `hrm train` does and returns the run. Its `folder` contains checkpoints that `load` accepts.
 
-    Raises ConfigError, DatasetError, CheckpointError or TrainingDiverged.
+    `pairs` is a source of your own pairs, as in `hrm train mine.csv`. Raises ConfigError, DatasetError, PuzzleError,
+    CheckpointError or TrainingDiverged.
     """
     from hrm_cli.runs.execution import train_run
+    from hrm_cli.runs.own_file import own_request
     from hrm_cli.runs.request import TrainRequest
     from hrm_cli.views.run_in_notebook import NotebookRun
 
@@ -260,6 +263,8 @@ def train(
         seed,
         force,
     )
+    if pairs is not None:
+        request = own_request(str(pairs), request, reporter)
     return NotebookRun.of(train_run(request, reporter))
 
 
@@ -369,10 +374,7 @@ def _items(puzzles: Any, domain: str, reader: TextReader | None = None) -> Itera
 
 
 def _rows(puzzles: Any) -> Grid | None:
-    """Converts a list of rows of numbers to an array. Returns None for other input.
-
-    Raises PuzzleError for unequal rows.
-    """
+    """A list of rows of numbers as an array; None for other input. Raises PuzzleError for unequal rows."""
     if not isinstance(puzzles, list | tuple) or not puzzles:
         return None
     if not all(isinstance(row, list | tuple) and row for row in puzzles):
@@ -382,10 +384,9 @@ def _rows(puzzles: Any) -> Grid | None:
     lengths = sorted({len(row) for row in puzzles})
     if len(lengths) > 1:
         raise PuzzleError(
-            f"a grid has rows of {lengths[0]} and {lengths[-1]} cells; all rows must have the same length"
+            f"a grid has rows of {lengths[0]} and {lengths[-1]} cells; rows must be equally long"
         )
-    grid: Grid = np.array(puzzles)
-    return grid
+    return np.array(puzzles)
 
 
 def _grid(grid: Any, domain: str) -> Puzzle | Unreadable:

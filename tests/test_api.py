@@ -56,7 +56,7 @@ def test_a_puzzle_is_given_as_text_file_grid_or_list(tmp_path: Path) -> None:
 
 def test_what_is_no_grid_is_an_error_that_says_what_is_accepted() -> None:
     model = hrm.load("bundled:sudoku-4x4")
-    with pytest.raises(hrm.HRMError, match="rows of 1 and 2 cells; all rows must have the same length"):
+    with pytest.raises(hrm.HRMError, match="rows of 1 and 2 cells; rows must be equally long"):
         list(model.solve([[1, 2], [3]]))
     with pytest.raises(hrm.HRMError, match="found 7; expected a file, text, a grid"):
         list(model.solve(7))  # type: ignore[arg-type]
@@ -140,7 +140,8 @@ def test_a_notebook_runs_from_top_to_bottom_and_draws(
         exec(compile(tree, str(notebook), "exec"), names)
         if isinstance(last, ast.Expr):
             value = eval(compile(ast.Expression(last.value), str(notebook), "eval"), names)
-            shown += hasattr(value, "_repr_svg_") and value._repr_svg_() is not None
+            drawings = (getattr(value, name, None) for name in ("_repr_svg_", "_repr_html_"))
+            shown += any(draw is not None and draw() is not None for draw in drawings)
     assert shown >= 1
     assert "Traceback" not in capsys.readouterr().out
 

@@ -67,7 +67,7 @@ def own_source(words: Sequence[str]) -> tuple[str | None, list[str]]:
     return (sources[0] if sources else None), [word for word in words if word not in sources]
 
 
-def own_request(source: str, request: TrainRequest, reporter: Reporter) -> TrainRequest:
+def own_request(source: str, request: TrainRequest, reporter: Reporter | None) -> TrainRequest:
     """Returns the request with the dataset of `source` and with settings for its size. The user's settings take
     precedence.
 
@@ -91,7 +91,7 @@ def own_request(source: str, request: TrainRequest, reporter: Reporter) -> Train
         survey = _survey(source, columns)
         survey = survey if pairs is None else replace(survey, pairs=pairs)
         settings += _chosen(survey)
-        reporter.note(
+        (reporter or Reporter()).note(
             f"{source}: {survey.pairs:,} pairs, grids of up to {survey.rows}×{survey.columns} cells. Using settings "
             f"for this size, at most {MINUTES} minutes; change them with KEY=VALUE, as in train.max_minutes=30"
         )
