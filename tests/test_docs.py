@@ -91,9 +91,11 @@ def find_command(words: list[str]) -> tuple[Any, list[str]]:
     """The command that the words name, and what is left of them."""
     assert words[0] in COMMANDS, f"no command {words[0]}"
     command, rest = _load(words[0]), words[1:]
-    while rest and hasattr(command, "commands") and not rest[0].startswith("-"):
+    while rest and hasattr(command, "commands"):
         if rest[0] not in command.commands and hasattr(command, "default"):
             command = command.commands[command.default]
+            break
+        if rest[0].startswith("-"):
             break
         assert rest[0] in command.commands, f"no command {words[0]} {rest[0]}"
         command, rest = command.commands[rest[0]], rest[1:]
