@@ -11,12 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 from hrm_cli.accounting.kinds import NEVER_TRAINED, PUZZLE_EMBEDDING, kind_of, module_of
 from hrm_cli.config.arch import ArchConfig
-from hrm_cli.models.registry import build_model
 
 
 @dataclass(frozen=True)
@@ -49,6 +45,8 @@ def count_exactly(
     arch: ArchConfig, vocab_size: int, seq_len: int, num_puzzle_identifiers: int = 1
 ) -> ExactCount:
     """Counts the model of `arch` on the meta device, without allocating memory."""
+    from hrm_cli.models.registry import build_model
+
     model = build_model(arch, vocab_size, seq_len, num_puzzle_identifiers, device="meta")
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     return count_tensors(shapes, {name for name, _ in model.named_parameters()})
@@ -92,6 +90,11 @@ Counts = dict[tuple[str, str], tuple[int, int]]
 
 @lru_cache(maxsize=16)
 def _measured(arch: str, vocab_size: int, seq_len: int, identifiers: int) -> tuple[Counts, int]:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from hrm_cli.models.registry import build_model
+
     model = build_model(ArchConfig.model_validate_json(arch), vocab_size, seq_len, identifiers, device="meta")
     trained = {name for name, _ in model.named_parameters()}
     counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from hrm_cli.cli import console
-from hrm_cli.cli.options import ANY_MODEL, JsonOption, complete_models, option
+from hrm_cli.cli.options import ANY_MODEL, JsonOption, complete_models, option, seed_option
 
 
 def export(
@@ -23,7 +23,7 @@ def export(
     format: Annotated[
         Literal["onnx", "html"] | None,
         option(
-            ("--format", "-f"),
+            "--format",
             "onnx: one reasoning step, for onnxruntime; html: a page that solves puzzles by itself.",
             "by the end of FILE",
         ),
@@ -50,7 +50,7 @@ def export(
         int | None,
         option("--max-steps", "Largest number of steps to state in the file.", "the checkpoint's", min=1),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the compared puzzles.")] = 0,
+    seed: Annotated[int, seed_option(True)] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Write the file although a comparison failed.")
     ] = False,

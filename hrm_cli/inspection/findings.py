@@ -95,10 +95,13 @@ def _of_checked(name: str, checked: Mapping[str, Any]) -> Iterator[Finding]:
             "problem",
             f"{name}: the answers of {wrong} of {sample} are wrong or not the best (examples {places})",
         )
-    several = checked["puzzles"] - checked["one_solution"]
+    unknown = checked["unknown"]
+    several = checked["puzzles"] - checked["one_solution"] - unknown
+    if unknown:
+        yield Finding("note", f"{name}: the exact solver gave up on {unknown} of {sample}")
     if several:
         yield Finding("note", f"{name}: {several} of {sample} do not have exactly one solution")
-    if not wrong and not several:
+    if not wrong and not several and not unknown:
         yield Finding("fine", f"{name}: all answers of {sample} are right, and the only solution")
 
 

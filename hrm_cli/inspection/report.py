@@ -223,6 +223,7 @@ def _checked(tally: SplitTally, reader: TokenReader, seed: int, report: Report) 
         "right_answers": int(right.sum()),
         "wrong": chosen[~right][:5].tolist(),
         "one_solution": int((solved.counts == 1).sum()),
+        "unknown": int((solved.counts < 0).sum()),
         "difficulty": difficulty.record() if isinstance(domain, SudokuDomain) else None,
     }
 

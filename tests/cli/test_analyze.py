@@ -99,7 +99,7 @@ def test_the_same_seed_gives_the_same_figures(run: Path, run_hrm: Any) -> None:
         (["nothing-here"], "no such checkpoint"),
         (["bundled:sudoku-4x4"], "--data DIR"),
         (["RUN", "-o", "x.txt"], "ends in .html"),
-        (["RUN", "--force"], "without --html"),
+        (["RUN", "--force"], "without --output"),
         (["RUN", "--sample", "1"], "--sample"),
         (["RUN", "--data", "nowhere"], "nowhere"),
     ],

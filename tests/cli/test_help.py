@@ -65,7 +65,7 @@ def test_each_subcommand_of_runs_has_its_own_page(run_hrm: RunHrm) -> None:
 @pytest.mark.parametrize(
     ("command", "groups"),
     [
-        ("solve", ["Arguments", "Options", SEARCH, "ARC tasks", "Pause and resume"]),
+        ("solve", ["Arguments", "Options", "See the reasoning", SEARCH, "ARC tasks", "Pause and resume"]),
         ("train", ["Arguments", "Options", "Start and resume", "Several processes"]),
         ("eval", ["Arguments", "Options", SEARCH, "ARC tasks", "Several processes"]),
     ],

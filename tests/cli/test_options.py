@@ -11,13 +11,13 @@ import pytest
 from hrm_cli.cli.app import COMMANDS, _load
 
 OF_THE_COMMAND = {
-    "--attempts", "--batch-size", "--checkpoint", "--data", "--dry-run", "--force", "--json",
-    "--max-steps", "--output-dir", "--preset", "--quiet", "--split",
+    "--attempts", "--batch-size", "--check", "--checkpoint", "--data", "--dry-run", "--effort", "--force", "--html",
+    "--json", "--max-steps", "--output", "--output-dir", "--png", "--preset", "--quiet", "--size", "--split",
     "--symmetries", "--test-subset",
 }  # fmt: skip
 """Options whose object differs: `--data` is trained on or evaluated, `--test-subset` built or inspected."""
 OF_THE_DOMAIN = {
-    "--augment", "--num-aug", "--size", "--source", "--subsample-size", "--test-subsample-size",
+    "--augment", "--num-aug", "--source", "--subsample-size", "--test-subsample-size",
     "--num-train", "--num-test", "--num-validation", "--strict-split",
 }  # fmt: skip
 

@@ -149,7 +149,7 @@ class FakeHub:
         errors.LocalEntryNotFoundError = type("LocalEntryNotFoundError", (errors.EntryNotFoundError,), {})
         self.asked: list[tuple[str, str]] = []
 
-        def hf_hub_download(repo_id: str, filename: str, *, repo_type: str) -> str:
+        def hf_hub_download(repo_id: str, filename: str, *, repo_type: str, **_: bool) -> str:
             assert repo_type == "dataset"
             self.asked.append((repo_id, filename))
             if refusal is not None:

@@ -37,7 +37,7 @@ def analyze(
         int | None,
         option(
             "--sample",
-            "Analyze N puzzles, sampled with --seed.",
+            "Only N puzzles, sampled with --seed; the same ones every time.",
             "what takes a few minutes on two cores: 8 to 64, by the model's size",
             metavar="N",
             min=2,
@@ -55,7 +55,7 @@ def analyze(
     html: Annotated[
         Path | None,
         option(
-            ("--html", "-o"),
+            ("--output", "-o"),
             "Also write a page with plots: one file that loads nothing else.",
             metavar="FILE.html",
         ),
@@ -85,9 +85,9 @@ def analyze(
     if html is not None:
         from hrm_cli.views.report.analysis_page import GENERATOR
 
-        check_page(html, GENERATOR, force=force, option="--html")
+        check_page(html, GENERATOR, force=force, option="--output")
     elif force:
-        raise ConfigError("--force: has no effect without --html")
+        raise ConfigError("--force: has no effect without --output")
     from hrm_cli.analysis.analyze import AnalyzeRequest
     from hrm_cli.analysis.analyze import analyze as measure
     from hrm_cli.cli.options import device_of_command

@@ -55,7 +55,7 @@ def report(
         int | None,
         option(
             "--sample",
-            "Evaluate N puzzles, sampled with --seed.",
+            "Only N puzzles, sampled with --seed; the same ones every time.",
             "what takes well under a minute on two cores: 8 to 256, by the model's size",
             metavar="N",
             min=1,

@@ -9,7 +9,7 @@ from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.puzzles.sudoku import generator
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.puzzles.sudoku.generator import generate
-from hrm_cli.puzzles.sudoku.solver import search
+from hrm_cli.puzzles.sudoku.solver import UNLIMITED, search
 
 SIZES = (4, 6, 9)
 LARGE = (8, 10, 12, 15, 16, 20, 25)
@@ -52,7 +52,7 @@ def test_no_clue_of_a_minimal_puzzle_can_go(size):
 @pytest.mark.parametrize("size", LARGE)
 def test_large_puzzles_have_exactly_the_solution_given(size):
     puzzles, solutions = make(size, 3)
-    found = search(puzzles, size)
+    found = search(puzzles, size, budget=UNLIMITED)
     assert (found.counts == 1).all()
     assert (found.solutions[:, 0] == solutions).all()
     assert ((puzzles > 0).sum(axis=1) < 0.47 * size * size).all()
