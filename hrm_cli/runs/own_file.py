@@ -91,10 +91,12 @@ def own_request(source: str, request: TrainRequest, reporter: Reporter | None) -
         survey = _survey(source, columns)
         survey = survey if pairs is None else replace(survey, pairs=pairs)
         settings += _chosen(survey)
-        (reporter or Reporter()).note(
-            f"{source}: {survey.pairs:,} pairs, grids of up to {survey.rows}×{survey.columns} cells. Using settings "
-            f"for this size, at most {MINUTES} minutes; change them with KEY=VALUE, as in train.max_minutes=30"
-        )
+        if survey.pairs:  # the build refuses a source without any
+            (reporter or Reporter()).note(
+                f"{source}: {survey.pairs:,} pairs, grids of up to {survey.rows}×{survey.columns} cells. Using "
+                f"settings for this size, at most {MINUTES} minutes; change them with KEY=VALUE, as in "
+                "train.max_minutes=30"
+            )
     folder = request.output_dir or Path("runs") / f"{_name(source)}-{time.strftime('%Y%m%d-%H%M%S')}"
     return replace(
         request,

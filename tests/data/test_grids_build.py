@@ -272,7 +272,7 @@ BAD = {
     "ragged": (
         "p.csv",
         "input,output\n01/2,01\n",
-        r"p.csv:2: input: rows differ in length: row 2 has 1 cells",
+        r"p.csv:2: input: rows differ in length: row 2 has 1 cell",
     ),
     "empty file": ("p.csv", "", "contains no pairs"),
     "header only": ("p.csv", "input,output\n", "contains no pairs"),

@@ -179,7 +179,7 @@ def test_spaces_and_commas_between_symbols_make_words_of_them():
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("12/3", "rows differ in length: row 2 has 1 cells"),
+        ("12/3", "rows differ in length: row 2 has 1 cell"),
         ("", "empty grid"),
         ([], "empty grid"),
         ([[1, 2], 3], "row 2: found 3; expected a list, as in the other rows"),

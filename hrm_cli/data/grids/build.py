@@ -86,7 +86,10 @@ def build_grids_dataset(
         except PuzzleError as error:
             raise DatasetError(str(error)) from None
         if not len(pool):
-            raise DatasetError(f"{config.source}: contains no pairs; expected at least two")
+            raise DatasetError(
+                f"{config.source}: contains no pairs; expected at least two, such as a line input,output and lines "
+                "like 01/23,02/13"
+            )
         rng = np.random.default_rng([config.seed, 7])
         chosen = select_pairs(pool, wanted, rng)
         domain, ranks = pool.domain()

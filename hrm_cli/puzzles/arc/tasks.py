@@ -15,6 +15,7 @@ import numpy as np
 
 from hrm_cli.errors import PuzzleError
 from hrm_cli.json_text import load_json
+from hrm_cli.printable import counted
 from hrm_cli.puzzles.arc.kernels import SIDE
 from hrm_cli.puzzles.arc.symmetry import COLORS, SEPARATOR
 from hrm_cli.puzzles.domain import Grid
@@ -67,7 +68,7 @@ def parse_grid(rows: Any, where: str) -> Grid:
     if len(set(widths)) > 1:
         odd = next(number for number, width in enumerate(widths) if width != widths[0])
         raise PuzzleError(
-            f"{prefix}row {odd + 1} has {widths[odd]} cells, row 1 has {widths[0]}; "
+            f"{prefix}row {odd + 1} has {counted(widths[odd], 'cell')}, row 1 has {widths[0]}; "
             "all rows of a grid have the same length"
         )
     if not 1 <= widths[0] <= SIDE:

@@ -14,7 +14,7 @@ from typing import Any
 
 from hrm_cli.errors import PuzzleError
 from hrm_cli.json_text import parse_json
-from hrm_cli.printable import cut
+from hrm_cli.printable import counted, cut
 
 Cells = list[list[str]]
 
@@ -113,7 +113,7 @@ def checked_cells(cells: Cells) -> Cells:
     for at, row in enumerate(cells, start=1):
         if len(row) != width:
             raise PuzzleError(
-                f"rows differ in length: row {at} has {len(row):,} cells, the rows above have {width:,}"
+                f"rows differ in length: row {at} has {counted(len(row), 'cell')}, the rows above have {width:,}"
             )
     if len(cells) > LARGEST_SIDE or width > LARGEST_SIDE:
         raise PuzzleError(

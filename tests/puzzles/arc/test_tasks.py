@@ -52,7 +52,7 @@ def test_kaggle_challenges_use_the_solutions_next_to_them(tmp_path: Path) -> Non
         (task(train=[{"output": [[1]]}]), "t.json: task t, demonstration 1: not a pair"),
         (
             task(train=[PAIR, {"input": [[1, 2], [3]], "output": [[1]]}]),
-            "t.json: task t, demonstration 2, input: row 2 has 1 cells, row 1 has 2",
+            "t.json: task t, demonstration 2, input: row 2 has 1 cell, row 1 has 2",
         ),
         (
             task(test=[PAIR, {"input": [[1]], "output": [[1, 11]]}]),
