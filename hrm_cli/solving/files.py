@@ -65,6 +65,8 @@ def open_text(text: str, reader: TextReader | None = None) -> OpenedPuzzles:
 
     Raises PuzzleError if it is neither.
     """
+    if not text.strip():  # Path("") is the current folder
+        raise PuzzleError("the given text is empty; expected a puzzle or the name of a file")
     is_one_line = "\n" not in text
     path = Path(text)
     if _exists(text):
@@ -103,7 +105,7 @@ def _typed(text: str, reader: TextReader | None, name: str = "the given text") -
 def _exists(text: str) -> bool:
     """Whether a file or folder with that name exists."""
     try:
-        return "\n" not in text and Path(text).exists()
+        return text.strip() != "" and "\n" not in text and Path(text).exists()
     except (OSError, ValueError):  # the text is too long for a file name
         return False
 

@@ -13,7 +13,7 @@ import pytest
 from hrm_cli.errors import ConfigError, PuzzleError
 from hrm_cli.puzzles.domain import Domain, Puzzle, Unreadable
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
-from hrm_cli.solving.files import MOST_DRAWN, MOST_ON_PAGE, answer_files, open_puzzles
+from hrm_cli.solving.files import MOST_DRAWN, MOST_ON_PAGE, answer_files, open_puzzles, open_sources
 from hrm_cli.solving.solution import Solution
 from hrm_cli.solving.solver import solve_puzzles
 from hrm_cli.views.pictures import solve_picture
@@ -153,3 +153,9 @@ def test_opening_a_file_reports_whether_it_is_short_and_loses_no_puzzle(
 def test_a_missing_file_is_reported_when_opened_and_not_after_a_model_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(PuzzleError, match=r"nowhere\.txt"):
         open_puzzles(tmp_path / "nowhere.txt")
+
+
+@pytest.mark.parametrize("sources", [[""], ["  "], ["1....2..4.....3.", ""]])
+def test_an_empty_text_is_not_taken_for_the_current_folder(sources: list[str]) -> None:
+    with pytest.raises(PuzzleError, match="the given text is empty"):
+        open_sources(sources, None)
