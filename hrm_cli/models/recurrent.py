@@ -20,7 +20,15 @@ from torch import Tensor, nn
 
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.blocks import BlockWeights, ReasoningModule, block
-from hrm_cli.models.core import CoreOutput, Depth, InnerCarry, relative_change
+from hrm_cli.models.core import (
+    HALT_LOGIT,
+    CoreOutput,
+    Depth,
+    InnerCarry,
+    confidence_logit,
+    settled_logit,
+    smooth_minimum,
+)
 from hrm_cli.models.cpu.blocks import CPUBlockWeights, cpu_block, cpu_block_at_first, prepack_block, rotations
 from hrm_cli.models.cpu.kernels.availability import fused_kernels_unavailable
 from hrm_cli.models.layers import (
@@ -38,11 +46,6 @@ if TYPE_CHECKING:
 
 # A halt probability of sigmoid(-5), so the model does not halt early at the start of training.
 _Q_HEAD_BIAS = -5.0
-# logit(0.98). On 4×4 Sudoku it cost no accuracy against full steps, at 2.1 steps of 8 (docs/first-results.md).
-_HALT_LOGIT = math.log(0.98 / 0.02)
-# A state counts as settled if ‖z_H − previous z_H‖ ÷ ‖z_H‖ is below this value. The slope sets how fast the halt
-# probability falls with larger changes: at a change of 5 % it is about one half.
-_SETTLED, _SETTLED_SLOPE = 0.02, 4.0
 
 ModuleWeights = Sequence[BlockWeights | CPUBlockWeights]
 """The weights of a module's blocks, ordered for the device."""
@@ -238,7 +241,7 @@ class RecurrentCore(nn.Module):
         solve, and yet spends more steps on solved puzzles, where both values rise together. Without a Q head, a row
         finishes when its state has settled, or when every cell has a token of probability ≥ 0.98 (`arch.halting`).
         """
-        return out.q_halt >= _HALT_LOGIT
+        return out.q_halt >= HALT_LOGIT
 
     def embed(self, inputs: Tensor, puzzle_rows: Tensor | None, weights: RecurrentWeights) -> Tensor:
         """The input embedding `[B, P+S, H]`: puzzle positions, then tokens, plus learned positions, times √H."""
@@ -343,9 +346,9 @@ class RecurrentCore(nn.Module):
         after = InnerCarry(found.z_H.detach(), found.z_L.detach())
         if found.q_values is None:
             if self.arch.halting == "certain" and found.logits is not None:
-                done = _confidence_logit(found.logits)
+                done = confidence_logit(found.logits)
             else:
-                done = _settled_logit(carry.z_H, after.z_H)
+                done = settled_logit(carry.z_H, after.z_H)
             return after, CoreOutput(found.logits, done, torch.zeros_like(done))
         return after, CoreOutput(found.logits, found.q_values[:, 0], found.q_values[:, 1])
 
@@ -378,23 +381,4 @@ class RecurrentCore(nn.Module):
         """Q-halt and Q-continue, `[B, 2]` float32: at the first position, or a minimum over all with a structure."""
         if self.structure is None:
             return F.linear(z_H[:, 0], head, bias).float()
-        return _smooth_minimum(F.linear(z_H, head, bias).float())
-
-
-def _smooth_minimum(values: Tensor) -> Tensor:
-    """A smooth minimum over positions, `[B, T, n]` → `[B, n]`: an answer is correct only if every position is."""
-    return math.log(values.shape[1]) - torch.logsumexp(-values, dim=1)
-
-
-def _settled_logit(before: Tensor, after: Tensor) -> Tensor:
-    """Halt logit `[B]` float32 from the relative change of the slow state `[B, P+S, H]`; ≥ `_HALT_LOGIT` if settled.
-
-    It is logit(0.98) + 4·ln(0.02 ÷ change), so that its σ is comparable with a learned halt probability.
-    """
-    return _HALT_LOGIT + _SETTLED_SLOPE * (math.log(_SETTLED) - relative_change(before, after).log())
-
-
-def _confidence_logit(logits: Tensor) -> Tensor:
-    """Confidence of the least confident cell, as a logit `[B]` float32, from the logits `[B, S, V]`."""
-    best = F.log_softmax(logits.float(), dim=-1).amax(-1).amin(-1)
-    return best - torch.log(-torch.expm1(best.clamp(max=-1e-7)))
+        return smooth_minimum(F.linear(z_H, head, bias).float())
