@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from hrm_cli.errors import PuzzleError
-from hrm_cli.printable import quoted
+from hrm_cli.printable import cut, quoted
 from hrm_cli.puzzles.domain import DOMAINS, OWN_PUZZLES, Domain, Grid, Puzzle, Unreadable
 from hrm_cli.puzzles.plain_text import PlainText
 from hrm_cli.puzzles.reading import TextReader
@@ -370,7 +370,7 @@ def _items(puzzles: Any, domain: str, reader: TextReader | None = None) -> Itera
             try:
                 yield from _items(one, domain, reader)
             except PuzzleError as error:
-                yield Unreadable(str(one)[:80], str(error), domain)
+                yield Unreadable(cut(str(one), 80), str(error), domain)
 
 
 def _rows(puzzles: Any) -> Grid | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hrm_cli.printable import printable, shortened
+from hrm_cli.printable import cut, printable, shortened
 
 
 class HRMError(Exception):
@@ -46,11 +46,9 @@ EXIT_FAULT = 70
 
 def fault(error: BaseException) -> str:
     """A one-line message for an internal error, with how to report it."""
-    lines = str(error).strip().splitlines()
-    summary = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
     return (
-        f"an internal error of hrm ({summary}). Please report it, with what `hrm info` prints and the traceback that "
-        "the same command shows with --debug"
+        f"an internal error of hrm ({type_and_message(error)}). Please report it, with what `hrm info` prints "
+        "and the traceback that the same command shows with --debug"
     )
 
 
@@ -62,10 +60,22 @@ def reason_of(error: BaseException) -> str:
         return "not UTF-8 text"
     if isinstance(error, KeyError) and error.args:
         return f"the entry {error.args[0]} is missing"
+    return first_line(error) or type(error).__name__
+
+
+def type_and_message(error: BaseException) -> str:
+    """The type of an exception and the first line of its message, if it has one: `ValueError: too short`."""
+    message = first_line(error)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, cut to 200 characters. Empty if there is no message."""
     lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return cut(lines[0], _LONGEST_LINE) if lines else ""
 
 
+_LONGEST_LINE = 200
 _LONGEST_NAME = 200
 
 

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from hrm_cli.printable import cut
 from hrm_cli.regular_files import UnusableFile, read_text
 
 DEEPEST = 64
@@ -77,7 +78,7 @@ def _whole_number(digits: str) -> int:
 def _number(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise UnusableFile(f"the number {text[:40]} is too large")
+        raise UnusableFile(f"the number {cut(text, 40)} is too large")
     return number
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from hrm_cli.errors import ConfigError, closest
+from hrm_cli.errors import ConfigError, closest, type_and_message
 from hrm_cli.printable import quoted
 
 if TYPE_CHECKING:
@@ -80,9 +80,7 @@ def _load(entry: EntryPoint, kind: str) -> tuple[Any, str]:
     try:
         found = entry.load()
     except (Exception, SystemExit) as error:
-        lines = str(error).strip().splitlines()
-        said = f": {lines[0][:200]}" if lines else ""
-        return None, f"{entry.value} cannot be imported ({type(error).__name__}{said})"
+        return None, f"{entry.value} cannot be imported ({type_and_message(error)})"
     missing = [name for name in REQUIRED[kind] if not hasattr(found, name)]
     if missing:
         return None, f"{entry.value} is not a {kind}: it lacks {', '.join(missing)}"

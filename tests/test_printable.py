@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from hrm_cli.config.values import plain_problems
-from hrm_cli.errors import reason_of
+from hrm_cli.errors import first_line, reason_of, type_and_message
 from hrm_cli.printable import counted, cut, quoted
 
 
@@ -28,6 +31,29 @@ def test_reasons_of_errors_contain_no_notation_of_python() -> None:
     assert reason_of(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")) == "not UTF-8 text"
     assert reason_of(RuntimeError("first line\n  second line")) == "first line"
     assert reason_of(EOFError()) == "EOFError"
+
+
+def test_a_long_line_of_an_exception_ends_in_an_ellipsis() -> None:
+    long = ValueError("x" * 300)
+    assert first_line(long) == reason_of(long) == "x" * 199 + "…"
+    assert type_and_message(long) == f"ValueError: {'x' * 199}…"
+    assert type_and_message(EOFError()) == "EOFError"
+
+
+CUT_SILENTLY = re.compile(r"\{[^{}:]+:\.\d\d+\}|\{[^{}:]+\[:\d\d+\]\}")
+"""`{text:.300}` and `text[:200]` inside a message: a reader cannot tell that something is missing."""
+
+
+def test_no_message_is_cut_without_an_ellipsis() -> None:
+    assert CUT_SILENTLY.search('f"{name}: {lines[0]:.300}"')
+    assert CUT_SILENTLY.search('f"{lines[0][:200]}"')
+    package = Path(__file__).resolve().parent.parent / "hrm_cli"
+    found = [
+        f"{path.name}: {match[0]}"
+        for path in package.rglob("*.py")
+        for match in CUT_SILENTLY.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
 
 
 def test_messages_of_pydantic_are_told_in_our_words() -> None:

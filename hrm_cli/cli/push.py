@@ -60,6 +60,7 @@ def push(
     from hrm_cli.data.hub import HubAddress, push_folder
     from hrm_cli.errors import CheckpointError, ConfigError
     from hrm_cli.evaluation.publishing import CardOptions, write_publication
+    from hrm_cli.printable import cut
 
     address = HubAddress.parse(repository, "hf:OWNER/NAME")
     if revision is not None:
@@ -76,7 +77,7 @@ def push(
         if not dry_run:
             commit = push_folder(
                 address, folder, f"push to {address}", CheckpointError, private=private,
-                message=f"step {header.metadata.get('step', 'unknown')[:20]}, by hrm push",
+                message=f"step {cut(header.metadata.get('step', 'unknown'), 20)}, by hrm push",
             )  # fmt: skip
     if json:
         console.print_json(

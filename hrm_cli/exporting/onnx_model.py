@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from hrm_cli.checkpoints.model_files import ModelCard, load_model
-from hrm_cli.errors import ConfigError
+from hrm_cli.errors import ConfigError, type_and_message
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.core import InnerCarry
 from hrm_cli.models.recurrent import RecurrentCore
@@ -102,9 +102,9 @@ def convert_step(model: ACTModel, metadata: dict[str, str]) -> Any:
                 dynamic_shapes=tuple({0: batch} for _ in arguments),
             )  # fmt: skip
     except Exception as error:  # the exporter raises errors of many kinds
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(
-            f"--format onnx: torch cannot export core {model.arch.core}, mixer {model.arch.mixer}: {lines[0]:.300}"
+            f"--format onnx: torch cannot export core {model.arch.core}, mixer {model.arch.mixer}: "
+            f"{type_and_message(error)}"
         ) from error
     assert program is not None
     proto = program.model_proto

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hrm_cli.errors import ConfigError
-from hrm_cli.printable import quoted
+from hrm_cli.printable import cut, quoted
 from hrm_cli.puzzles.domain import OWN_PUZZLES, Domain, Grid
 from hrm_cli.puzzles.grids.domain import GridsDomain
 from hrm_cli.puzzles.sudoku.layout import layout
@@ -37,7 +37,7 @@ def example(
         return _task(rng)
     if kind == OWN_PUZZLES and isinstance(trained, GridsDomain):
         return {"kind": kind, "grid": rng.integers(0, len(trained.symbols), (rows, columns)).tolist()}
-    raise ConfigError(f"{kind:.80}: no examples can be generated for this kind; paste a puzzle")
+    raise ConfigError(f"{cut(kind, 80)}: no examples can be generated for this kind; paste a puzzle")
 
 
 def _sudoku(size: int, level: str, rng: np.random.Generator) -> list[list[int]]:

@@ -19,7 +19,7 @@ from hrm_cli.playing.examples import LEVELS, example
 from hrm_cli.playing.models import LARGEST_SIDE, Models, Offer, document_of_kinds
 from hrm_cli.playing.puzzles import drawn_puzzle, pasted_puzzles
 from hrm_cli.playing.worker import Stop
-from hrm_cli.printable import quoted
+from hrm_cli.printable import cut, quoted
 from hrm_cli.puzzles.domain import DOMAINS, Domain
 from hrm_cli.solving.solution import Solution
 from hrm_cli.views.drawing import draw
@@ -163,7 +163,7 @@ class PlaySession:
         kind = str(puzzle.get("kind"))
         if kind not in offer.kinds:
             kinds = document_of_kinds(self._models.offers)
-            label = kinds[kind]["label"] if kind in kinds else f"{kind:.40}"
+            label = kinds[kind]["label"] if kind in kinds else cut(kind, 40)
             raise ConfigError(f"{offer.label}: was trained on other puzzles, not on this kind ({label})")
         solve = self._solve_task if kind == "arc" else self._solve_grid
         found = solve(document, puzzle, offer, stop)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hrm_cli.errors import CheckpointError, reason_of
+from hrm_cli.errors import CheckpointError, first_line, reason_of
 from hrm_cli.files import written_whole
 from hrm_cli.printable import quoted
 from hrm_cli.regular_files import open_regular
@@ -122,7 +122,9 @@ def _load(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         calls = _unsafe_calls(path)
         if not calls:
-            raise CheckpointError(f"{path}: {_NOT_A_STATE_DICT} ({_first_line(error)})") from None
+            raise CheckpointError(
+                f"{path}: {_NOT_A_STATE_DICT} ({first_line(error) or type(error).__name__})"
+            ) from None
         raise CheckpointError(
             f"{path}: refused: loading it would call {calls[0]}, and hrm never runs code from a file. "
             f"Nothing was run. hrm reads tensors only. If you trust the file, save its state dict alone "
@@ -130,7 +132,9 @@ def _load(path: Path) -> Any:
         ) from None
     except Exception as error:
         # torch raises many types of errors for damaged files: KeyError, EOFError, RuntimeError, ….
-        raise CheckpointError(f"{path}: {_NOT_A_STATE_DICT} ({_first_line(error)})") from None
+        raise CheckpointError(
+            f"{path}: {_NOT_A_STATE_DICT} ({first_line(error) or type(error).__name__})"
+        ) from None
 
 
 def _is_sound_archive(path: Path) -> bool:
@@ -202,11 +206,6 @@ _LARGEST_PICKLE = 64 << 20
 _LONGEST_NAME = 500
 _LAST_STEP = 10**18
 _NOT_A_STATE_DICT = "not a complete torch file with a state dict"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
 
 
 def _check_tensors(path: Path, named: Mapping[Any, Any], verb: str) -> None:

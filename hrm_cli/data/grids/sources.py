@@ -19,10 +19,10 @@ from hrm_cli.config.values import SOURCE_PREFIXES, generates, plugin_of_source
 from hrm_cli.data.grids import gym
 from hrm_cli.data.hub import PREFIX as HUB
 from hrm_cli.data.hub import HubAddress, snapshot
-from hrm_cli.errors import DatasetError, HRMError
+from hrm_cli.errors import DatasetError, HRMError, type_and_message
 from hrm_cli.plugins import load_plugin
 from hrm_cli.printable import quoted
-from hrm_cli.puzzles.grids.own_code import load_function, reason_of
+from hrm_cli.puzzles.grids.own_code import load_function
 from hrm_cli.puzzles.grids.reading import ACCEPTED, ENDINGS, SPLIT_NAMES
 
 Report = Callable[[str, int, int | None], None]
@@ -167,4 +167,4 @@ def _pairs(source: str, seed: int) -> Iterator[Any]:
     except HRMError:
         raise
     except Exception as error:
-        raise DatasetError(f"source {source}: failed: {reason_of(error)}") from error
+        raise DatasetError(f"source {source}: failed: {type_and_message(error)}") from error

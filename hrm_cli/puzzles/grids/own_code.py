@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hrm_cli.config.values import names_function
-from hrm_cli.errors import ConfigError
+from hrm_cli.errors import ConfigError, type_and_message
 from hrm_cli.printable import quoted
 
 
@@ -31,16 +31,10 @@ def load_function(text: str, option: str) -> Callable[..., Any]:
     try:
         found = runpy.run_path(str(path)).get(name)
     except Exception as error:
-        raise ConfigError(f"{option} {text}: {file} cannot be run: {reason_of(error)}") from error
+        raise ConfigError(f"{option} {text}: {file} cannot be run: {type_and_message(error)}") from error
     if not callable(found):
         raise ConfigError(f"{option} {text}: {file} has no function {name}")
     return found
-
-
-def reason_of(error: Exception) -> str:
-    """The type of an exception and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,7 @@ class OwnCheck:
             is_right = self.function(given, answer)
         except Exception as error:
             raise ConfigError(
-                f"--check {self.name}: failed on {quoted(given, 200)}: {reason_of(error)}"
+                f"--check {self.name}: failed on {quoted(given, 200)}: {type_and_message(error)}"
             ) from error
         if not isinstance(is_right, bool):
             raise ConfigError(
