@@ -68,7 +68,7 @@ def run_one(
 ) -> dict[str, Any]:
     """One training run with or without hints, and its figures."""
     import torch
-    from architectures import METHODS
+    from methods import ARCHITECTURES
     from timed_training import accuracy, preset_of, train_for, with_averaged_weights
 
     from hrm_cli.data.format import Dataset
@@ -76,7 +76,7 @@ def run_one(
 
     torch.set_num_threads(1)
     train, test = (Dataset.open(data, split) for split in ("train", "test"))
-    preset = preset_of({**METHODS[method], **settings}, seed)
+    preset = preset_of({**ARCHITECTURES[method], **settings}, seed)
     steps = preset.arch.halt_max_steps
     state, curve = train_for(preset, train, 60 * minutes, 4, lambda m: accuracy(m, test, steps, PUZZLES))
     model = with_averaged_weights(state)

@@ -169,7 +169,7 @@ class ArchConfig(Section):
     tied_output: bool = Field(False, description="use the token embedding as the output head as well")
     mixer: str | None = Field(
         None,
-        description="what mixes positions inside a block: attention; mlp over the positions (trm); units, messages "
+        description="what mixes positions inside a block: attention; mlp over the positions; units, messages "
         "along the rows, columns and boxes that the domain declares; neighbors, messages between the cells of a grid; "
         "grid, messages by direction, along rows and columns, and between positions; null means attention, or mlp if "
         "mlp_t is set",
@@ -216,10 +216,8 @@ class ArchConfig(Section):
                 f"puzzle_emb_ndim {self.puzzle_emb_size} does not fit into puzzle_emb_len {self.puzzle_emb_len} × "
                 f"hidden_size {self.hidden_size}; use a larger puzzle_emb_len, or 0 to derive it"
             )
-        if self.mlp_t and self.core != "trm":
-            raise ValueError(
-                f"mlp_t works only with core trm, but core is {self.core}; set core=trm or mlp_t=false"
-            )
+        if self.mlp_t and self.core == "nova":
+            raise ValueError("mixer mlp works only with the cores hrm and trm, but core is nova")
         if is_structured(self.mixer):
             self._check_structured()
         return self

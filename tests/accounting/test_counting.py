@@ -31,7 +31,7 @@ def architectures(draw: st.DrawFn) -> ArchConfig:
         pos_encodings=draw(st.sampled_from(["rope", "learned", "none"])),
         puzzle_emb_ndim=draw(st.sampled_from([0, 5, 40])),
         puzzle_emb_len=draw(st.sampled_from([0, 6])),
-        mlp_t=core == "trm" and draw(st.booleans()),
+        mlp_t=core in ("hrm", "trm") and draw(st.booleans()),
     )
 
 

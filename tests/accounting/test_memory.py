@@ -28,6 +28,7 @@ MODELS = {
     "hrm, more cycles keep no more": {"H_cycles": 3, "L_cycles": 3},
     "trm": {"core": "trm", "L_cycles": 2},
     "trm with token mixing": {"core": "trm", "mlp_t": True, "L_cycles": 2, "pos_encodings": "none"},
+    "hrm with token mixing": {"mixer": "mlp", "pos_encodings": "none"},
     "hrm with units": {"mixer": "units", "pos_encodings": "none"},
     "hrm with neighbors": {"mixer": "neighbors", "pos_encodings": "none"},
     "trm with grid": {"core": "trm", "mixer": "grid", "pos_encodings": "none"},

@@ -25,6 +25,7 @@ SMALL: dict[str, Any] = {
 MODELS: dict[str, dict[str, Any]] = {
     "hrm": {},
     "hrm with a puzzle embedding": {"puzzle_emb_ndim": 16},
+    "hrm mlp": {"mixer": "mlp", "pos_encodings": "none"},
     "hrm units": {"mixer": "units", "pos_encodings": "none"},
     "trm": {"core": "trm", "puzzle_emb_ndim": 0},
     "trm mlp": {"core": "trm", "mlp_t": True, "pos_encodings": "none", "puzzle_emb_ndim": 0},

@@ -92,9 +92,23 @@ def test_hrm_without_the_continue_head_saves_the_second_forward_pass(
     assert not carry.halted.any()  # the bias of −5 says: do not halt yet
 
 
-def test_token_mixing_belongs_to_trm_alone() -> None:
-    with pytest.raises(ValidationError, match="mlp_t works only with core trm"):
-        ArchConfig(mlp_t=True)
+def test_token_mixing_is_refused_for_nova() -> None:
+    with pytest.raises(ValidationError, match="mixer mlp works only with the cores hrm and trm"):
+        ArchConfig(core="nova", mlp_t=True)
+
+
+def test_an_hrm_with_token_mixing_has_two_modules_and_can_be_trained(batch: PuzzleBatch) -> None:
+    arch = ArchConfig(
+        mixer="mlp", hidden_size=32, num_heads=2, H_layers=1, L_layers=1, pos_encodings="none", halt_max_steps=4
+    )
+    model = seeded(arch)
+    mixing = {name.split(".")[1] for name in model.state_dict() if "mlp_t" in name}
+    assert mixing == {"H_level", "L_level"}
+    _, out = model.train_step(model.initial_carry(batch), batch)
+    out.logits.float().logsumexp(-1).sum().backward()
+    for name, parameter in model.named_parameters():
+        if "mlp_t" in name:
+            assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
 def test_nova_is_the_model_that_was_published_twice_under_two_counts() -> None:

@@ -22,6 +22,7 @@ ARRANGEMENTS: dict[str, dict[str, Any]] = {
     "heads of odd size": {"pos_encodings": "learned", "hidden_size": 45},
     "several blocks": {"H_layers": 3, "L_layers": 2},
     "token mixing": {"core": "trm", "mlp_t": True, "pos_encodings": "none"},
+    "token mixing in hrm": {"mixer": "mlp", "pos_encodings": "none", "H_cycles": 2},
     "units": {**UNITS, "H_cycles": 2},
     "units everywhere with attention": {**UNITS, "core": "trm", "L_cycles": 2},
     "units, several blocks": {**UNITS, "H_layers": 2, "L_layers": 2},

@@ -1,0 +1,118 @@
+"""What `architectures.py` compares: sets of methods, each a dictionary of settings, and the tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Method = dict[str, Any]
+
+MODEL: Method = {
+    "arch.puzzle_emb_ndim": 0,
+    "arch.forward_dtype": "auto",
+    "train.loss": "stablemax_cross_entropy",
+    "train.beta2": 0.95,
+    "train.lr_min_ratio": 0.1,
+    "train.lr_warmup_steps": 50,
+    "train.global_batch_size": 64,
+    "train.weight_decay": 0.1,
+    "train.ema_decay": 0.99,
+    "train.grad_clip": 1.0,
+}
+"""Settings shared by all methods."""
+
+MIXING: Method = {
+    **MODEL,
+    "arch.core": "trm",
+    "arch.hidden_size": 192,
+    "arch.num_heads": 4,
+    "arch.L_layers": 1,
+    "arch.mlp_t": True,
+    "arch.pos_encodings": "none",
+}
+"""One block with a token-mixing MLP."""
+
+SETTLING: Method = {
+    **MIXING,
+    "arch.H_cycles": 1,
+    "arch.L_cycles": 4,
+    "arch.halting": "certain",
+    "arch.tied_output": True,
+    "arch.halt_max_steps": 16,
+    "train.objective": "rsm",
+    "train.loss": "softmax_cross_entropy",
+    "train.lr": 4e-3,
+}
+"""One outer step is one ACT step; a puzzle finishes when every cell is certain."""
+
+ARCHITECTURES: dict[str, Method] = {
+    "HRM": {
+        **MODEL,
+        "arch.core": "hrm",
+        "arch.hidden_size": 128,
+        "arch.num_heads": 4,
+        "arch.pos_encodings": "learned",
+        "arch.H_layers": 1,
+        "arch.L_layers": 1,
+        "arch.H_cycles": 1,
+        "arch.L_cycles": 2,
+        "arch.halt_max_steps": 4,
+        "arch.q_continue": False,
+        "train.loss": "softmax_cross_entropy",
+        "train.global_batch_size": 128,
+        "train.lr": 2e-3,
+    },
+    "TRM": {
+        **MIXING,
+        "arch.H_cycles": 2,
+        "arch.L_cycles": 3,
+        "arch.halt_max_steps": 4,
+        "train.lr": 4e-3,
+    },
+    "RSM": {
+        **SETTLING,
+        "train.depth_schedule": "2x2@0 3x2@0.3 4x3@0.6",
+    },
+    "RSM, carried": {
+        **SETTLING,
+        "train.carry_over": 0.5,
+        "train.depth_schedule": "2x2@0 2x4@0.3",
+    },
+}
+"""Settings of each method, tuned in short runs; all models have 0.3 to 0.6 million parameters."""
+
+MIXERS: dict[str, Method] = {
+    "attention": {
+        "arch.mixer": "attention",
+        "arch.mlp_t": False,
+        "arch.hidden_size": 128,
+        "arch.pos_encodings": "learned",
+    },
+    "mlp": {"arch.mixer": "mlp", "arch.mlp_t": True, "arch.hidden_size": 192, "arch.pos_encodings": "none"},
+    "units": {
+        "arch.mixer": "units",
+        "arch.mlp_t": False,
+        "arch.hidden_size": 64,
+        "arch.expansion": 3,
+        "arch.pos_encodings": "none",
+        "arch.tied_output": False,
+    },
+}
+"""What mixes positions, for each of HRM, TRM and RSM."""
+
+
+def mixers() -> dict[str, Method]:
+    """Every mixer with every architecture."""
+    return {
+        f"{architecture}, {mixer}": {**ARCHITECTURES[architecture], **changes}
+        for architecture in ("HRM", "TRM", "RSM")
+        for mixer, changes in MIXERS.items()
+    }
+
+
+SETS: dict[str, dict[str, Method]] = {"architectures": ARCHITECTURES, "mixers": mixers()}
+"""Sets of methods that are compared with each other."""
+
+TASKS: dict[str, dict[str, Any]] = {
+    "6x6": {"size": 6, "clues": "10-24", "num_train": 20_000},
+    "9x9": {"size": 9, "clues": "34-60", "num_train": 20_000},
+}
