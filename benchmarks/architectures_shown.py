@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from architectures import STEPS
 from line_chart import Line, Panel, draw
 from timed_training import aligned, spread
 
@@ -42,8 +41,9 @@ def picture(document: dict[str, Any]) -> str:
             minutes = [sum(c[i]["minutes"] for c in curves) / len(curves) for i in range(count)]
             values = [[c[i]["exact_accuracy"] for c in curves] for i in range(count)]
             over_time.append(Line(method, [0, *minutes], [[0.0] * len(runs), *values], color=number))
-            answers = [[run["by_inference_step"][str(step)] for run in runs] for step in STEPS]
-            over_steps.append(Line(method, list(STEPS), answers, color=number))
+            steps = _steps(runs)
+            answers = [[run["by_inference_step"][str(step)] for run in runs] for step in steps]
+            over_steps.append(Line(method, steps, answers, color=number))
         end = _minutes(document, task)
         panels.append(
             Panel(
@@ -58,7 +58,7 @@ def picture(document: dict[str, Any]) -> str:
                 f"{_sides(task)} Sudoku: and with more steps",
                 "inference steps",
                 over_steps,
-                [1, 4, 16, 64, 200],
+                [step for step in (1, 4, 16, 64, 200) if step <= over_steps[0].x[-1]],
                 True,
             )
         )
@@ -73,13 +73,14 @@ def _over_time(document: dict[str, Any], task: str) -> str:
         places = [len(points[0]) * i // 4 - 1 for i in (1, 2, 3, 4)]
         shares = [spread([curve[place]["exact_accuracy"] for curve in points]) for place in places]
         steps = sum(run["steps"] for run in runs) / len(runs)
-        rows.append([method, f"{runs[0]['parameters']:,}", f"{steps:,.0f}", *shares])
+        seen = sum(run["curve"][-1]["examples"] for run in runs) / len(runs)
+        rows.append([method, f"{runs[0]['parameters']:,}", f"{steps:,.0f}", f"{seen:,.0f}", *shares])
     times = [f"{_minutes(document, task) * i / 4:.3g} min" for i in (1, 2, 3, 4)]
-    return aligned([["", "parameters", "steps", *times], *rows])
+    return aligned([["", "parameters", "steps", "rows", *times], *rows])
 
 
 def _over_steps(document: dict[str, Any], task: str) -> str:
-    shown = [step for step in STEPS if step in (1, 2, 4, 8, 16, 32, 64, 100, 200)]
+    shown = [step for step in _steps(_runs(document, task)) if step in (1, 2, 4, 8, 16, 32, 64, 100, 200)]
     rows = []
     for method in _names(document, "method"):
         runs = _runs(document, task, method)
@@ -87,6 +88,11 @@ def _over_steps(document: dict[str, Any], task: str) -> str:
             [method, *(spread([run["by_inference_step"][str(step)] for run in runs]) for step in shown)]
         )
     return aligned([["", *map(str, shown)], *rows])
+
+
+def _steps(runs: Runs) -> list[int]:
+    """The inference steps after which answers were compared."""
+    return [int(step) for step in runs[0]["by_inference_step"]]
 
 
 def _minutes(document: dict[str, Any], task: str) -> float:
@@ -101,5 +107,5 @@ def _names(document: dict[str, Any], key: str) -> list[str]:
     return list(dict.fromkeys(run[key] for run in document["runs"]))
 
 
-def _runs(document: dict[str, Any], task: str, method: str) -> Runs:
-    return [run for run in document["runs"] if (run["task"], run["method"]) == (task, method)]
+def _runs(document: dict[str, Any], task: str, method: str | None = None) -> Runs:
+    return [run for run in document["runs"] if run["task"] == task and method in (None, run["method"])]
