@@ -67,15 +67,18 @@ def picture(document: dict[str, Any]) -> str:
 
 def _over_time(document: dict[str, Any], task: str) -> str:
     rows = []
+    # Up to four of the evaluations, the last one included.
+    count = min(len(run["curve"]) for run in _runs(document, task))
+    shown = min(count, 4)
+    places = [count * i // shown - 1 for i in range(1, shown + 1)]
     for method in _names(document, "method"):
         runs = _runs(document, task, method)
         points = [run["curve"] for run in runs]
-        places = [len(points[0]) * i // 4 - 1 for i in (1, 2, 3, 4)]
         shares = [spread([curve[place]["exact_accuracy"] for curve in points]) for place in places]
         steps = sum(run["steps"] for run in runs) / len(runs)
         seen = sum(run["curve"][-1]["examples"] for run in runs) / len(runs)
         rows.append([method, f"{runs[0]['parameters']:,}", f"{steps:,.0f}", f"{seen:,.0f}", *shares])
-    times = [f"{_minutes(document, task) * i / 4:.3g} min" for i in (1, 2, 3, 4)]
+    times = [f"{_minutes(document, task) * (place + 1) / count:.3g} min" for place in places]
     return aligned([["", "parameters", "steps", "rows", *times], *rows])
 
 

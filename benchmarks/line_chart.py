@@ -9,7 +9,7 @@ from html import escape
 
 WIDTH, HEIGHT = 400, 250
 LEFT, TOP, RIGHT, BOTTOM = 52, 44, 18, 48
-COLORS = ("#2563eb", "#d92d20", "#067647", "#7c3aed", "#b54708", "#475467")
+COLORS = ("#2563eb", "#d92d20", "#067647", "#7c3aed", "#b54708", "#475467", "#0e7490", "#c11574", "#4d7c0f")
 STYLE = """
   text { font-family: ui-sans-serif, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif }
   .card { fill: #ffffff }

@@ -99,7 +99,13 @@ def test_token_mixing_is_refused_for_nova() -> None:
 
 def test_an_hrm_with_token_mixing_has_two_modules_and_can_be_trained(batch: PuzzleBatch) -> None:
     arch = ArchConfig(
-        mixer="mlp", hidden_size=32, num_heads=2, H_layers=1, L_layers=1, pos_encodings="none", halt_max_steps=4
+        mixer="mlp",
+        hidden_size=32,
+        num_heads=2,
+        H_layers=1,
+        L_layers=1,
+        pos_encodings="none",
+        halt_max_steps=4,
     )
     model = seeded(arch)
     mixing = {name.split(".")[1] for name in model.state_dict() if "mlp_t" in name}
@@ -108,7 +114,8 @@ def test_an_hrm_with_token_mixing_has_two_modules_and_can_be_trained(batch: Puzz
     out.logits.float().logsumexp(-1).sum().backward()
     for name, parameter in model.named_parameters():
         if "mlp_t" in name:
-            assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().max() > 0, name
 
 
 def test_nova_is_the_model_that_was_published_twice_under_two_counts() -> None:
