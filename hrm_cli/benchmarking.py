@@ -107,7 +107,7 @@ def training(name: str, preset: Preset, domain: Domain, batch: int | None, devic
     config = config.model_copy(update=update)
     preset = preset.model_copy(update={"train": config})
     rows = config.global_batch_size
-    state = initial_state(preset, DatasetFacts(domain.vocab_size, domain.seq_len, 1, {}), device)
+    state = initial_state(preset, DatasetFacts(domain.vocab_size, domain.seq_len, 1, _stated(domain)), device)
     # As a run's prefetcher provides them: copies from pinned memory are asynchronous.
     ready = as_tensors(_made_up(domain, rows), device)
 
@@ -125,7 +125,9 @@ def evaluation(
     """Benchmarks evaluation of one batch, with all steps for every puzzle. `batch` None takes the preset's size."""
     rows = batch or preset.eval.batch_size
     config = EvalConfig(batch_size=rows, halt="full", max_steps=preset.eval.max_steps)
-    model = build_model(preset.arch, domain.vocab_size, domain.seq_len, 1, device=device)
+    model = build_model(
+        preset.arch, domain.vocab_size, domain.seq_len, 1, domain=_stated(domain), device=device
+    )
     model.core.initialize(torch.Generator().manual_seed(0))
     compile_updates(model, preset.train.compile)
     dataset = _as_dataset(domain, _made_up(domain, rows))
@@ -145,7 +147,9 @@ def solving(name: str, preset: Preset, domain: Domain, batch: int | None, device
     """
     rows = batch or 1
     puzzles = _generated(preset.data, domain, rows)
-    model = build_model(preset.arch, domain.vocab_size, domain.seq_len, 1, device=device)
+    model = build_model(
+        preset.arch, domain.vocab_size, domain.seq_len, 1, domain=_stated(domain), device=device
+    )
     model.core.initialize(torch.Generator().manual_seed(0))
     steps = preset.eval.max_steps or preset.arch.halt_max_steps
     fixed = FixedModel(model)
@@ -176,6 +180,11 @@ def building(name: str, preset: Preset) -> Workload:
 
 def _flops(preset: Preset, domain: Domain) -> StepFlops:
     return step_flops(components(preset.arch, domain.vocab_size, domain.seq_len))
+
+
+def _stated(domain: Domain) -> dict[str, object]:
+    """The domain as files state it."""
+    return {"name": domain.name, **domain.facts()}
 
 
 def _made_up(domain: Domain, rows: int) -> Batch:

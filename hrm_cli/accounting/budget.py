@@ -6,8 +6,9 @@ A search evaluates thousands of candidates, so it counts them in closed form (`c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hrm_cli.accounting.components import trainable_in_closed_form
 from hrm_cli.config.arch import ArchConfig
@@ -83,16 +84,22 @@ def parse_vary(text: str, given: ArchConfig) -> list[str]:
 
 
 def nearest(
-    given: ArchConfig, vocab_size: int, seq_len: int, budget: int, vary: Sequence[str], count: int
+    given: ArchConfig,
+    vocab_size: int,
+    seq_len: int,
+    budget: int,
+    vary: Sequence[str],
+    count: int,
+    domain: Mapping[str, Any] | None = None,
 ) -> list[Candidate]:
     """The `count` configurations closest to `budget` trainable parameters, closest first.
 
     They differ from `given` only in the fields `vary`, and in num_heads if the width varies. Of configurations with
-    the same count, only the one most similar to `given` is returned.
+    the same count, only the one most similar to `given` is returned. `domain` is as for `components`.
     """
     best: dict[int, tuple[float, ArchConfig]] = {}
     for arch in _candidates(given, vary):
-        trainable = trainable_in_closed_form(arch, vocab_size, seq_len)
+        trainable = trainable_in_closed_form(arch, vocab_size, seq_len, domain)
         ranked = (_dissimilarity(arch, given), arch)
         if trainable not in best or ranked[0] < best[trainable][0]:
             best[trainable] = ranked

@@ -8,13 +8,15 @@ Letters: T positions (puzzle positions and tokens), S tokens, H hidden size, V v
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from hrm_cli.accounting import kinds
 from hrm_cli.accounting.kinds import Part, Runs, Saved
 from hrm_cli.accounting.mixer_blocks import grid_blocks, neighbor_blocks, swiglu_part, unit_blocks
 from hrm_cli.config.arch import CPU_VECTOR, MIXERS, NOVA_POSITIONS, ArchConfig, encoder_width, is_structured
+from hrm_cli.puzzles.cell_units import unit_count
 from hrm_cli.puzzles.domain import domain_of, relations_of
 
 
@@ -25,10 +27,12 @@ def components(
     num_puzzle_identifiers: int = 1,
     objective: str | None = None,
     gradient: str | None = None,
+    domain: Mapping[str, Any] | None = None,
 ) -> list[Part]:
     """The parts of the model of `arch`.
 
     `objective` and `gradient` are the settings `train.objective` and `train.gradient`; None means the core's default.
+    `domain` is the puzzles' domain as files state it; without it, the one with this vocabulary and length.
     """
     if arch.core not in COMPONENTS or arch.mixer not in MIXERS:
         # A plugin's core or mixer. What it saves for the backward pass is unknown.
@@ -38,6 +42,9 @@ def components(
         matmuls = Part("core", kinds.OTHER, flops=flops, runs=Runs(1, 1, 0))
         return [*(Part(*of, *count) for of, count in counts.items()), matmuls]
     parts = COMPONENTS[arch.core](arch, vocab_size, seq_len, num_puzzle_identifiers)
+    if arch.position_tables:
+        tables = unit_count(domain, vocab_size, seq_len) * arch.hidden_size
+        parts.append(Part("position_tables", kinds.EMBEDDINGS, tables))
     if objective == "rsm":
         return [_with_rsm(part, arch) for part in parts]
     if gradient == "last_cycle" and arch.core == "hrm":
@@ -63,9 +70,11 @@ def _with_rsm(part: Part, arch: ArchConfig) -> Part:
     return replace(part, runs=replace(runs, without_gradient=0))
 
 
-def trainable_in_closed_form(arch: ArchConfig, vocab_size: int, seq_len: int) -> int:
+def trainable_in_closed_form(
+    arch: ArchConfig, vocab_size: int, seq_len: int, domain: Mapping[str, Any] | None = None
+) -> int:
     """The number of trainable parameters, computed without building the model."""
-    return sum(part.trainable for part in components(arch, vocab_size, seq_len))
+    return sum(part.trainable for part in components(arch, vocab_size, seq_len, domain=domain))
 
 
 def _hrm(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> list[Part]:

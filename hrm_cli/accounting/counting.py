@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from hrm_cli.accounting.kinds import NEVER_TRAINED, PUZZLE_EMBEDDING, kind_of, module_of
 from hrm_cli.config.arch import ArchConfig
@@ -42,12 +43,16 @@ class ExactCount:
 
 
 def count_exactly(
-    arch: ArchConfig, vocab_size: int, seq_len: int, num_puzzle_identifiers: int = 1
+    arch: ArchConfig,
+    vocab_size: int,
+    seq_len: int,
+    num_puzzle_identifiers: int = 1,
+    domain: Mapping[str, Any] | None = None,
 ) -> ExactCount:
-    """Counts the model of `arch` on the meta device, without allocating memory."""
+    """Counts the model of `arch` on the meta device, without allocating memory. `domain` is as for `components`."""
     from hrm_cli.models.registry import build_model
 
-    model = build_model(arch, vocab_size, seq_len, num_puzzle_identifiers, device="meta")
+    model = build_model(arch, vocab_size, seq_len, num_puzzle_identifiers, domain=domain, device="meta")
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     return count_tensors(shapes, {name for name, _ in model.named_parameters()})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,6 +30,8 @@ class Shape:
     vocab_size: int
     seq_len: int
     num_puzzle_identifiers: int
+    domain: Mapping[str, Any] | None = None
+    """The puzzles' domain as files state it; None means the one with this vocabulary and length."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Report:
         counts = asdict(self.exact)
         groups = {name: counts.pop(name) for name in ("modules", "kinds")}
         shape = None if self.shape is None else asdict(self.shape) | {"arch": self.shape.arch.model_dump()}
+        if shape is not None:
+            del shape["domain"]  # `puzzles` describes it
         return {
             "preset": self.name,
             "puzzles": self.puzzles,
@@ -121,6 +126,7 @@ def make_report(
         shape.num_puzzle_identifiers,
         train.objective,
         train.gradient,
+        shape.domain,
     )
     per_puzzle = training_flops(shape.arch, train, shape.vocab_size, shape.seq_len)
     guide, rule = approximate(

@@ -143,6 +143,7 @@ class BundledModel:
     facts: BundledFacts
     shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
     mixer: str | None = None
+    position_tables: bool = False
 
     @property
     def parameters(self) -> int:
@@ -158,7 +159,7 @@ class BundledModel:
         """Which rules of the puzzle are built into the architecture, as text."""
         from hrm_cli.checkpoints.regime import built_in_knowledge  # not needed to solve
 
-        return built_in_knowledge(self.mixer, self.domain)
+        return built_in_knowledge(self.mixer, self.domain, position_tables=self.position_tables)
 
     def describe(self) -> str:
         """The model's puzzles, as text: `9×9 Sudoku`."""
@@ -309,7 +310,7 @@ def _read(path: Path, only: str | None = None) -> BundledModel | None:
     try:
         facts = BundledFacts.parse(metadata[ENTRY])
         shapes = {name: entry.shape for name, entry in header.tensors.items()}
-        domain = dict(parse_json(metadata["dataset"])["domain"])
+        domain, arch = dict(parse_json(metadata["dataset"])["domain"]), parse_json(metadata["config"])["arch"]
         if only is not None and domain["name"] != only:
             return None
         describe(domain)
@@ -321,7 +322,8 @@ def _read(path: Path, only: str | None = None) -> BundledModel | None:
             int(metadata["step"][:18]),
             facts,
             shapes,
-            parse_json(metadata["config"])["arch"].get("mixer"),
+            arch.get("mixer"),
+            bool(arch.get("position_tables", False)),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise CheckpointError(

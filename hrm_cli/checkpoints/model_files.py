@@ -69,7 +69,8 @@ class ModelCard:
         """Which rules of the puzzle are built into the architecture, as text."""
         from hrm_cli.checkpoints.regime import built_in_knowledge
 
-        return built_in_knowledge(self.preset.arch.mixer, self.facts.domain)
+        arch = self.preset.arch
+        return built_in_knowledge(arch.mixer, self.facts.domain, position_tables=arch.position_tables)
 
 
 def write_model_file(

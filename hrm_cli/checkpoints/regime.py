@@ -62,8 +62,11 @@ def knowledge_text(built_in: str) -> str:
     )
 
 
-def built_in_knowledge(mixer: str | None, domain: Mapping[str, Any]) -> str:
+def built_in_knowledge(mixer: str | None, domain: Mapping[str, Any], *, position_tables: bool = False) -> str:
     """The knowledge of the rules that an architecture has before training."""
+    if position_tables:
+        units = "row, column or box" if domain.get("name") == "sudoku" else "row or column"
+        return f"which cells share a {units} (arch.position_tables)"
     if not is_structured(mixer):
         return NO_KNOWLEDGE
     if mixer == "units" and domain.get("name") == "sudoku":

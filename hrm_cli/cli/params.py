@@ -163,7 +163,9 @@ def _search(
     shape = shape_of_preset(preset, overrides, assumed)
     wanted = parse_amount(budget)
     fields = parse_vary(vary or DEFAULT_VARY, shape.arch)
-    found = nearest(shape.arch, shape.vocab_size, shape.seq_len, wanted, fields, _SHOWN_CANDIDATES)
+    found = nearest(
+        shape.arch, shape.vocab_size, shape.seq_len, wanted, fields, _SHOWN_CANDIDATES, shape.domain
+    )
     if json:
         configurations = [
             {

@@ -148,6 +148,11 @@ class ArchConfig(Section):
         description="positions of the puzzle embedding; 0 means ceil(puzzle_emb_ndim ÷ hidden_size)",
     )
     pos_encodings: Literal["rope", "learned", "none"] = Field("rope", description="positional encodings")
+    position_tables: bool = Field(
+        False,
+        description="add a learned embedding for every row, column and box to the tokens of their cells (rows and "
+        "columns where the domain is a grid without boxes); in addition to pos_encodings",
+    )
     halt_max_steps: Int = Field(16, ge=1, le=65_536, description="maximum ACT steps per puzzle")
     halt_exploration_prob: Float = Field(
         0.1,
@@ -220,6 +225,11 @@ class ArchConfig(Section):
             raise ValueError("mixer mlp works only with the cores hrm and trm, but core is nova")
         if is_structured(self.mixer):
             self._check_structured()
+        if self.position_tables and self.core not in ("hrm", "trm"):
+            raise ValueError(
+                f"position_tables works only with the cores hrm and trm, but core is {self.core}; set "
+                "position_tables=false"
+            )
         return self
 
     def _resolve_mixer(self) -> None:
@@ -251,6 +261,10 @@ class ArchConfig(Section):
             raise ValueError(
                 f"mixer {self.mixer} has no positional encodings, but pos_encodings is {self.pos_encodings}; set "
                 "pos_encodings=none"
+            )
+        if self.position_tables:
+            raise ValueError(
+                f"mixer {self.mixer} has no position tables; set position_tables=false, or mixer=attention"
             )
         if self.tied_output:
             raise ValueError(

@@ -22,6 +22,8 @@ from hrm_cli.views.web.boards import Board, empty_board
 
 CORES = ("hrm", "trm")
 MIXERS = ("attention", "mlp", "units", "neighbors", "grid")
+UNSUPPORTED = ("position_tables",)
+"""Settings of `arch` that the engine of a page does not have."""
 LARGEST_FILE = 40_000_000
 """Bytes of a model file; larger ones are too slow in a browser anyway."""
 
@@ -69,7 +71,7 @@ def default_models() -> list[PageModel]:
     """For each kind and size of puzzle, the bundled model that solves most of them in one pass."""
     best: dict[str, tuple[float, str]] = {}
     for model in bundled_models():
-        if model.domain["name"] not in ("sudoku", "maze"):
+        if model.domain["name"] not in ("sudoku", "maze") or unsupported(read_model_card(model.path)):
             continue
         shares = [one.exact_accuracy for one in model.facts.measured] or [0.0]
         found = sum(shares) / len(shares), model.name
@@ -90,12 +92,22 @@ def page_model(checkpoint: str) -> PageModel:
             f"{checkpoint}: core {arch.core}, mixer {arch.mixer}; a page runs the cores {', '.join(CORES)} with the "
             f"mixers {', '.join(MIXERS)}"
         )
+    if own := unsupported(card):
+        raise ConfigError(
+            f"{checkpoint}: trained with {' and '.join(own)}, which a page cannot compute; export it as ONNX "
+            "(--format onnx)"
+        )
     if card.path.stat().st_size > LARGEST_FILE:
         raise CheckpointError(
             f"{checkpoint}: {card.path.stat().st_size:,} bytes; a page takes at most {LARGEST_FILE:,}"
         )
     name = bundled.name if bundled is not None else card.path.parent.parent.parent.name or card.path.stem
     return PageModel(name, card.path, domain, card, bundled)
+
+
+def unsupported(card: ModelCard) -> list[str]:
+    """The settings of a model that a page cannot compute, such as `arch.position_tables`."""
+    return [f"arch.{name}" for name in UNSUPPORTED if getattr(card.preset.arch, name)]
 
 
 def parameters(card: ModelCard) -> int:

@@ -43,6 +43,7 @@ from hrm_cli.models.layers import (
 
 if TYPE_CHECKING:
     from hrm_cli.models.mixers.structure import Structure  # for mixers that have one
+    from hrm_cli.models.position_tables import PositionTables
 
 # A halt probability of sigmoid(-5), so the model does not halt early at the start of training.
 _Q_HEAD_BIAS = -5.0
@@ -71,6 +72,8 @@ class RecurrentWeights(NamedTuple):
     q_head_bias: Tensor | None
     H_level: ModuleWeights
     L_level: ModuleWeights
+    embed_cells: Tensor | None = None
+    """The position embedding of every cell, `[S, H]`, with `arch.position_tables`."""
 
 
 class StepTensors(NamedTuple):
@@ -115,6 +118,8 @@ class RecurrentCore(nn.Module):
         self.compiled_step: Callable[..., StepTensors] | None = None
         """Replaces `step` in training, with all cycles in one graph."""
         self.recomputes_activations = False
+        self.position_tables: PositionTables | None = None
+        """Set by `build_model`, with `arch.position_tables`."""
         hidden = arch.hidden_size
 
         self.embed_tokens = Embedding(vocab_size if structure is None else structure.num_inputs, hidden)
@@ -195,6 +200,8 @@ class RecurrentCore(nn.Module):
             nn.init.constant_(self.q_head.bias, _Q_HEAD_BIAS)  # type: ignore[arg-type]
         truncated_normal_(self.H_init, 1.0, generator)
         truncated_normal_(self.L_init, 1.0, generator)
+        if self.position_tables is not None:  # last, so that everything else starts as without tables
+            self.position_tables.initialize(generator)
 
     def cast_weights(self) -> RecurrentWeights:
         """The weights in the forward dtype."""
@@ -211,6 +218,7 @@ class RecurrentCore(nn.Module):
             self.q_head.bias.to(dtype) if learns_to_halt else None,  # type: ignore[union-attr]
             fast if H_level is L_level else self._cast_module(H_level),
             fast,
+            None if self.position_tables is None else self.position_tables.cells(dtype),
         )
 
     def _cast_module(self, module: ReasoningModule) -> ModuleWeights:
@@ -249,6 +257,8 @@ class RecurrentCore(nn.Module):
         if self.structure is not None:
             return self.structure.embed(inputs, weights.embed_tokens)
         embedding = F.embedding(inputs, weights.embed_tokens)
+        if weights.embed_cells is not None:
+            embedding = (embedding + weights.embed_cells) * math.sqrt(0.5)  # as below
         if puzzle_rows is not None:
             prefix = as_positions(puzzle_rows.to(self.dtype), self.arch.puzzle_positions, hidden)
             embedding = torch.cat((prefix, embedding), dim=-2)

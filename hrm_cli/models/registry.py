@@ -79,6 +79,11 @@ def build_model(
     device = torch.device(device)
     with torch.device("meta" if device.type == "meta" else "cpu"), NoInitWeights():
         core = core_class(arch, vocab_size, seq_len, num_puzzle_identifiers, **options)
+        if arch.position_tables:
+            from hrm_cli.models.position_tables import PositionTables
+            from hrm_cli.puzzles.cell_units import cell_units
+
+            core.position_tables = PositionTables(cell_units(domain, vocab_size, seq_len), arch.hidden_size)
     if device.type != "meta":
         core.dtype = resolve_dtype(arch.forward_dtype, device)
         choose_attention(device, core.dtype, arch.head_dim)

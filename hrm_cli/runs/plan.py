@@ -75,7 +75,9 @@ def cost_of_run(
 ) -> RunCost:
     """The cost of a run that computes in `dtype` on devices of this type."""
     arch, train = preset.arch, preset.train
-    parts = components(arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers)
+    parts = components(
+        arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, domain=facts.domain
+    )
     trainable = sum(part.trainable for part in parts)
     stored = trainable + sum(part.buffers for part in parts)
     rows = -(-train.global_batch_size // world_size)

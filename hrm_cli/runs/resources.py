@@ -206,6 +206,7 @@ class ResourceCheck:
 def _facts_before_building(preset: Preset) -> DatasetFacts:
     if preset.data.path is not None:
         metadata = read_metadata(Path(preset.data.path), "train")
-        return DatasetFacts(metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers, {})
+        stated = dict(metadata.domain or {})
+        return DatasetFacts(metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers, stated)
     domain = domain_of(preset.data)
-    return DatasetFacts(domain.vocab_size, domain.seq_len, 1, {})
+    return DatasetFacts(domain.vocab_size, domain.seq_len, 1, {"name": domain.name, **domain.facts()})

@@ -46,7 +46,9 @@ def report_of_preset(name: str, overrides: Sequence[str], assumed: AssumedSizes)
         " ".join([name, *overrides]),
         puzzles,
         shape,
-        count_exactly(shape.arch, shape.vocab_size, shape.seq_len, shape.num_puzzle_identifiers),
+        count_exactly(
+            shape.arch, shape.vocab_size, shape.seq_len, shape.num_puzzle_identifiers, shape.domain
+        ),
         batch_size=assumed.batch_size or train.global_batch_size,
         train=train,
         steps=expected.steps(train),
@@ -68,7 +70,7 @@ def report_of_checkpoint(checkpoint: Path, assumed: AssumedSizes) -> Report:
     return make_report(
         str(checkpoint),
         _describe_domain(facts.domain) or f"{facts.seq_len:,} cells",
-        Shape(card.preset.arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers),
+        Shape(card.preset.arch, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, facts.domain),
         exact,
         batch_size=assumed.batch_size or train.global_batch_size,
         train=train,
@@ -96,10 +98,11 @@ def _shape(preset: Preset, assumed: AssumedSizes) -> tuple[Shape, str]:
     if preset.data.path is not None:
         metadata = read_metadata(Path(preset.data.path), "train")
         vocab_size, seq_len = metadata.vocab_size, metadata.seq_len
-        identifiers, puzzles = metadata.num_puzzle_identifiers, preset.data.path
+        identifiers, puzzles, stated = metadata.num_puzzle_identifiers, preset.data.path, metadata.domain
     else:
         domain = domain_of(preset.data)
         vocab_size, seq_len, identifiers, puzzles = domain.vocab_size, domain.seq_len, 1, domain.describe()
+        stated = {"name": domain.name, **domain.facts()}
     vocab_size = assumed.vocab_size or vocab_size
     identifiers = assumed.puzzle_identifiers or identifiers
-    return Shape(preset.arch, vocab_size, seq_len, identifiers), puzzles
+    return Shape(preset.arch, vocab_size, seq_len, identifiers, stated), puzzles

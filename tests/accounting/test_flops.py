@@ -31,6 +31,7 @@ MODELS = {
     "trm": {"core": "trm", "H_cycles": 3, "L_cycles": 2, "puzzle_emb_len": 4},
     "trm with token mixing": {"core": "trm", "mlp_t": True, "L_cycles": 2, "pos_encodings": "none"},
     "hrm with token mixing": {"mixer": "mlp", "L_cycles": 2, "pos_encodings": "none"},
+    "hrm with position tables": {"position_tables": True},
     "hrm with units": {"mixer": "units", "pos_encodings": "none", "L_cycles": 3},
     "trm with units": {"core": "trm", "mixer": "units", "pos_encodings": "none"},
     "hrm with neighbors": {"mixer": "neighbors", "pos_encodings": "none", "L_cycles": 3},

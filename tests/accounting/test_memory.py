@@ -25,6 +25,7 @@ SMALL: dict[str, Any] = {"hidden_size": 64, "num_heads": 4, "H_layers": 2, "L_la
 MODELS = {
     "hrm": {"puzzle_emb_ndim": 100},
     "hrm with learned positions": {"pos_encodings": "learned", "puzzle_emb_ndim": 0},
+    "hrm with position tables": {"position_tables": True},
     "hrm, more cycles keep no more": {"H_cycles": 3, "L_cycles": 3},
     "trm": {"core": "trm", "L_cycles": 2},
     "trm with token mixing": {"core": "trm", "mlp_t": True, "L_cycles": 2, "pos_encodings": "none"},
