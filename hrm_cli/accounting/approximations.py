@@ -113,6 +113,8 @@ def _reason_text(kind: str, counted: int, exact: int, arch: ArchConfig) -> str:
         return f"{counted - exact:+,} for {kind}"
     if kind == kinds.SWIGLU:
         return _width_text(arch)
+    if kind == kinds.ATTENTION:
+        return f"misses the {exact - counted:,} factors of QK norm"
     if kind == kinds.HEADS:
         return f"misses the Q head's {exact - counted:,} biases"
     if kind == kinds.EMBEDDINGS:

@@ -188,26 +188,31 @@ def _attention(module: str, arch: ArchConfig, positions: int, layers: int, runs:
     activation, padded = positions * hidden, positions + -positions % CPU_VECTOR
     # Saved for backward: the input, q, k and v from the fused projection, the output, and with RoPE the rotated q and
     # k.
-    tensors = 7 if arch.pos_encodings == "rope" else 5
+    tensors = 7 if arch.pos_encodings == "rope" or arch.qk_norm else 5
+    # QK norm: the normed queries; in half precision, queries and keys in float32; the factors. On a CPU: normed queries
+    # and keys, and the factors.
+    normed = int(arch.qk_norm)
     return Part(
         module,
         kinds.ATTENTION,
-        layers * 4 * hidden**2,
+        layers * (4 * hidden**2 + normed * arch.num_heads),
         0,
         # Four projections, q kᵀ, and the weighted sum of v.
         layers * (2 * positions * 4 * hidden**2 + 2 * 2 * positions**2 * hidden),
         runs,
         Saved(
-            layers * tensors * activation,
-            layers * (arch.num_heads * positions + activation + positions),
+            layers * (tensors - 3 * normed) * activation,
+            layers
+            * ((1 + 2 * normed) * arch.num_heads * positions + (1 + 4 * normed) * activation + positions),
             # On a CPU: q, k and v instead of the projection, and no float32 norm input (the next part saves the normed
             # output as its input). In bfloat16 also the attention weights; k, v and the weights are padded.
             on_cpu_in_bfloat16=layers
             * (
                 2 * ((3 - tensors) * activation + 2 * padded * hidden + arch.num_heads * positions * padded)
                 - 4 * (arch.num_heads * positions + activation)
+                - 6 * normed * activation
             ),
-            on_cpu_in_float32=layers * -4 * (tensors - 5) * activation,
+            on_cpu_in_float32=layers * -4 * (tensors - 5 - normed) * activation,
         ),
     )
 

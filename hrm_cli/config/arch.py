@@ -153,6 +153,11 @@ class ArchConfig(Section):
         description="add a learned embedding for every row, column and box to the tokens of their cells (rows and "
         "columns where the domain is a grid without boxes); in addition to pos_encodings",
     )
+    qk_norm: bool = Field(
+        False,
+        description="QK norm: RMS norm of the queries and keys of every attention head, and a learned factor for "
+        "each head's scores",
+    )
     halt_max_steps: Int = Field(16, ge=1, le=65_536, description="maximum ACT steps per puzzle")
     halt_exploration_prob: Float = Field(
         0.1,
@@ -225,10 +230,14 @@ class ArchConfig(Section):
             raise ValueError("mixer mlp works only with the cores hrm and trm, but core is nova")
         if is_structured(self.mixer):
             self._check_structured()
-        if self.position_tables and self.core not in ("hrm", "trm"):
+        for name in ("position_tables", "qk_norm"):
+            if getattr(self, name) and self.core not in ("hrm", "trm"):
+                raise ValueError(
+                    f"{name} works only with the cores hrm and trm, but core is {self.core}; set {name}=false"
+                )
+        if self.qk_norm and self.mixer != "attention":
             raise ValueError(
-                f"position_tables works only with the cores hrm and trm, but core is {self.core}; set "
-                "position_tables=false"
+                f"qk_norm works only with mixer attention, but mixer is {self.mixer}; set qk_norm=false"
             )
         return self
 

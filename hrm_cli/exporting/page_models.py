@@ -22,7 +22,7 @@ from hrm_cli.views.web.boards import Board, empty_board
 
 CORES = ("hrm", "trm")
 MIXERS = ("attention", "mlp", "units", "neighbors", "grid")
-UNSUPPORTED = ("position_tables",)
+UNSUPPORTED = ("position_tables", "qk_norm")
 """Settings of `arch` that the engine of a page does not have."""
 LARGEST_FILE = 40_000_000
 """Bytes of a model file; larger ones are too slow in a browser anyway."""

@@ -50,7 +50,7 @@ class Block(nn.Module):
         elif arch.mlp_t:
             self.mlp_t = SwiGLU(positions, arch.expansion)
         else:
-            self.self_attn = Attention(arch.hidden_size)
+            self.self_attn = Attention(arch.hidden_size, arch.num_heads if arch.qk_norm else None)
         self.mlp = SwiGLU(arch.hidden_size, arch.expansion, entry.width_multiple)
 
     def finish_initialization(self) -> None:

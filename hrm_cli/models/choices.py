@@ -31,6 +31,8 @@ def choices(model: ACTModel) -> dict[str, str]:
             and not model.arch.mlp_t
         ):
             found["attention"] = "fused"
+        if model.arch.qk_norm:
+            found["attention"] += " with QK norm"
         found["compiled"] = compilation_of(model)
     return found
 

@@ -153,6 +153,8 @@ class AttentionWeights(NamedTuple):
     """`[3·N·D, H]`: query, key, value, each a contiguous block of N·D rows."""
     out: Tensor
     """`[H, N·D]`"""
+    scale: Tensor | None = None
+    """With `arch.qk_norm`: the factor of each head's scores, `[N]`."""
 
 
 class SwiGLUWeights(NamedTuple):
@@ -165,16 +167,22 @@ class SwiGLUWeights(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Parameters of an attention: one fused projection, one output projection."""
+    """Parameters of an attention: one fused projection, one output projection.
 
-    def __init__(self, hidden_size: int) -> None:
+    With `normed_heads`, queries and keys are normalized per head and their scores multiplied by a factor per head. It
+    is stored minus 1, so that weight decay pulls it to 1.
+    """
+
+    def __init__(self, hidden_size: int, normed_heads: int | None = None) -> None:
         super().__init__()
         self.qkv_proj = Linear(hidden_size, 3 * hidden_size)
         self.o_proj = Linear(hidden_size, hidden_size)
+        self.qk_scale = None if normed_heads is None else nn.Parameter(torch.zeros(normed_heads))
 
     def cast(self, dtype: torch.dtype) -> AttentionWeights:
         """The weights in `dtype`; gradients flow back to the float32 parameters."""
-        return AttentionWeights(self.qkv_proj.weight.to(dtype), self.o_proj.weight.to(dtype))
+        scale = None if self.qk_scale is None else (1 + self.qk_scale).to(dtype)
+        return AttentionWeights(self.qkv_proj.weight.to(dtype), self.o_proj.weight.to(dtype), scale)
 
 
 class SwiGLU(nn.Module):
@@ -225,21 +233,32 @@ def rms_norm(x: Tensor, eps: float) -> Tensor:
     return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
 
 
+QK_EPS = 1e-6
+"""Added to the mean square of queries and keys in `arch.qk_norm`."""
+
+
+def _queries_and_keys(
+    q: Tensor, k: Tensor, weights: AttentionWeights, rotary: Rotary | None
+) -> tuple[Tensor, Tensor]:
+    """Queries and keys `[B, S, N, D]`, normalized per head if the weights have a scale, then rotated."""
+    if weights.scale is not None:
+        q, k = rms_norm(q, QK_EPS) * weights.scale.unsqueeze(-1), rms_norm(k, QK_EPS)
+    return (q, k) if rotary is None else (rotate(q, rotary), rotate(k, rotary))
+
+
 def self_attention(x: Tensor, weights: AttentionWeights, num_heads: int, rotary: Rotary | None) -> Tensor:
     """Multi-head attention over all positions of `[B, S, H]`."""
     batch, positions, _ = x.shape
     qkv = F.linear(x, weights.qkv)
     q, k, v = qkv.view(batch, positions, 3, num_heads, -1).unbind(2)
-    if rotary is not None:
-        q, k = rotate(q, rotary), rotate(k, rotary)
+    q, k = _queries_and_keys(q, k, weights, rotary)
     return F.linear(attend(q, k, v).reshape(batch, positions, -1), weights.out)
 
 
 def attention_weights(x: Tensor, weights: AttentionWeights, num_heads: int, rotary: Rotary | None) -> Tensor:
     """The attention weights that `self_attention` uses for `[B, S, H]`, `[B, N, S, S]` float32; rows sum to 1."""
     q, k, _ = F.linear(x, weights.qkv).view(*x.shape[:2], 3, num_heads, -1).unbind(2)
-    if rotary is not None:
-        q, k = rotate(q, rotary), rotate(k, rotary)
+    q, k = _queries_and_keys(q, k, weights, rotary)
     scores = torch.einsum("bqnd,bknd->bnqk", q.float(), k.float()) * q.shape[-1] ** -0.5
     return scores.softmax(-1)
 

@@ -56,6 +56,8 @@ def test_the_guides_own_function_is_reproduced() -> None:
         {"expansion": 3},
         {"pos_encodings": "learned"},
         {"puzzle_emb_ndim": 0},
+        {"position_tables": True},
+        {"qk_norm": True},
         {"core": "trm"},
         {"mixer": "units", "pos_encodings": "none"},
         {"mixer": "neighbors", "pos_encodings": "none"},
@@ -89,6 +91,8 @@ def test_the_reasons_of_a_formula_follow_the_configuration() -> None:
         ArchConfig(hidden_size=32, num_heads=4, H_layers=1, L_layers=1, pos_encodings="learned")
     )
     assert "misses 2,624 numbers of learned positions" in guide.words()
+    guide, _ = formulas(ArchConfig(hidden_size=32, num_heads=4, H_layers=1, L_layers=1, qk_norm=True))
+    assert "misses the 8 factors of QK norm" in [reason.words for reason in guide.reasons]
     guide, _ = formulas(ArchConfig(core="trm"))
     assert guide.words().startswith("the formula was made for HRM with attention; it is off by +")
 

@@ -32,6 +32,7 @@ MODELS = {
     "trm with token mixing": {"core": "trm", "mlp_t": True, "L_cycles": 2, "pos_encodings": "none"},
     "hrm with token mixing": {"mixer": "mlp", "L_cycles": 2, "pos_encodings": "none"},
     "hrm with position tables": {"position_tables": True},
+    "hrm with QK norm": {"qk_norm": True},
     "hrm with units": {"mixer": "units", "pos_encodings": "none", "L_cycles": 3},
     "trm with units": {"core": "trm", "mixer": "units", "pos_encodings": "none"},
     "hrm with neighbors": {"mixer": "neighbors", "pos_encodings": "none", "L_cycles": 3},

@@ -26,6 +26,8 @@ MODELS = {
     "hrm": {"puzzle_emb_ndim": 100},
     "hrm with learned positions": {"pos_encodings": "learned", "puzzle_emb_ndim": 0},
     "hrm with position tables": {"position_tables": True},
+    "hrm with QK norm": {"qk_norm": True},
+    "trm with QK norm and learned positions": {"core": "trm", "qk_norm": True, "pos_encodings": "learned"},
     "hrm, more cycles keep no more": {"H_cycles": 3, "L_cycles": 3},
     "trm": {"core": "trm", "L_cycles": 2},
     "trm with token mixing": {"core": "trm", "mlp_t": True, "L_cycles": 2, "pos_encodings": "none"},

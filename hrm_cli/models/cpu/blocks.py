@@ -65,13 +65,15 @@ class CPUBlockWeights(NamedTuple):
     """The weights of its mixer, in its own form."""
     tables: Any = None
     """The tables of the structure."""
+    qk_scale: Tensor | None = None
+    """With `arch.qk_norm`: the factor of each head's scores, `[N]`."""
 
 
 def prepack_block(
     weights: BlockWeights, rotation: Rotary, structure: Structure | None = None, tables: Any = None
 ) -> CPUBlockWeights:
     """The prepacked weights of a block. `rotation` is the result of `rotations`; structured mixers need `tables`."""
-    qkv, out = weights.attention or (None, None)
+    qkv, out, qk_scale = weights.attention or (None, None, None)
     return CPUBlockWeights(
         None if qkv is None else prepacked(qkv),
         None if out is None else prepacked(out),
@@ -81,6 +83,7 @@ def prepack_block(
         structure,
         _structured_for_cpu(structure, weights.structured, tables),
         tables,
+        qk_scale,
     )
 
 
@@ -120,7 +123,12 @@ def _block_at(x: Tensor, count: int, weights: CPUBlockWeights, num_heads: int, e
     x = x.contiguous()
     wanted = x[:, :count].contiguous()
     if weights.qkv is not None and weights.out is not None:
-        mixed = _attention(linear(x, weights.qkv), num_heads, weights.rotation, count)
+        qkv = linear(x, weights.qkv)
+        if weights.qk_scale is not None:
+            from hrm_cli.models.cpu.qk_norm import with_normed_heads  # only for models that have it
+
+            qkv = with_normed_heads(qkv, weights.qk_scale)
+        mixed = _attention(qkv, num_heads, weights.rotation, count)
         wanted = add_and_norm(wanted, linear(mixed, weights.out), eps)
     if weights.structure is not None:
         wanted = _structured_mix_and_norm(wanted, weights.structure, weights, eps)

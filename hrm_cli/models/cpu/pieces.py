@@ -145,17 +145,27 @@ class _AddAndNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, eps: float) -> Tensor:
-        size = x.shape[-1]
-        normed, factor = torch.empty_like(x), torch.empty(*x.shape[:-1], 1)
-        _add_and_norm(factor.numel(), 3 * size * x.element_size(), x.dtype, size, eps, x, y, normed, factor)
+        normed, factor = normed_sum(x, y, eps)
         ctx.save_for_backward(normed, factor)
         return normed
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        normed, factor = ctx.saved_tensors
-        size = normed.shape[-1]
-        both, gradient = torch.empty_like(normed), gradients[0].contiguous()
-        row_bytes = 3 * size * normed.element_size()
-        _norm_backward(factor.numel(), row_bytes, normed.dtype, size, gradient, normed, factor, both)
+        both = normed_sum_backward(gradients[0].contiguous(), *ctx.saved_tensors)
         return both, both, None
+
+
+def normed_sum(x: Tensor, y: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The RMS norm of x + y over the last axis, for contiguous tensors, and its factors (1 on the last axis)."""
+    size = x.shape[-1]
+    normed, factor = torch.empty_like(x), torch.empty(*x.shape[:-1], 1)
+    _add_and_norm(factor.numel(), 3 * size * x.element_size(), x.dtype, size, eps, x, y, normed, factor)
+    return normed, factor
+
+
+def normed_sum_backward(gradient: Tensor, normed: Tensor, factor: Tensor) -> Tensor:
+    """The gradient of x + y, from that of their norm and the results of `normed_sum`; all contiguous."""
+    size = normed.shape[-1]
+    both, row_bytes = torch.empty_like(normed), 3 * size * normed.element_size()
+    _norm_backward(factor.numel(), row_bytes, normed.dtype, size, gradient, normed, factor, both)
+    return both

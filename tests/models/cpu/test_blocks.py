@@ -20,6 +20,8 @@ ARRANGEMENTS: dict[str, dict[str, Any]] = {
     "rope": {"puzzle_emb_ndim": 40},
     "no rotation": {"pos_encodings": "learned", "puzzle_emb_ndim": 0},
     "heads of odd size": {"pos_encodings": "learned", "hidden_size": 45},
+    "QK norm": {"qk_norm": True},
+    "QK norm, no rotation": {"qk_norm": True, "pos_encodings": "learned", "hidden_size": 45, "core": "trm"},
     "several blocks": {"H_layers": 3, "L_layers": 2},
     "token mixing": {"core": "trm", "mlp_t": True, "pos_encodings": "none"},
     "token mixing in hrm": {"mixer": "mlp", "pos_encodings": "none", "H_cycles": 2},
@@ -51,7 +53,7 @@ def made(settings: dict[str, Any], dtype: str) -> ACTModel:
         # A head of zeros, as it starts, would hide every difference.
         torch.nn.init.normal_(model.inner.q_head.weight, generator=torch.Generator().manual_seed(3))
     for name, parameter in model.named_parameters():
-        if name.endswith("pair_bias"):
+        if name.endswith(("pair_bias", "qk_scale")):
             torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(4))
     return model.train()
 
