@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -41,6 +42,17 @@ def environment(env: Mapping[str, str] | None) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in UNSET} | dict(env or {})
 
 
+def arguments_of(arguments: Iterable[object]) -> list[str]:
+    """The arguments of a command as text. `hrm train` writes its report only if the test passes `--report`.
+
+    Most tests that train a model are not about the report, which takes 3 s of processor time.
+    """
+    words = [str(argument) for argument in arguments]
+    return (
+        [*words, "--no-report"] if words[:1] == ["train"] and not {"--report", "--help"} & {*words} else words
+    )
+
+
 def checked(words: list[str], status: int, stdout: str, stderr: str) -> Finished:
     """A traceback that nobody requested fails the test."""
     if "--debug" not in words:
@@ -56,7 +68,7 @@ def run_process(
     timeout: float = 300,
 ) -> Finished:
     """Runs the command in a process of its own: for signals, launchers, what is imported, and the environment."""
-    words = [str(argument) for argument in arguments]
+    words = arguments_of(arguments)
     done = subprocess.run(
         [sys.executable, "-m", "hrm_cli", *words],
         cwd=cwd, env=environment(env), input=input, timeout=timeout, check=False, capture_output=True, text=True,
@@ -75,7 +87,37 @@ def run_here(
     It saves the two seconds that importing torch takes. What a process has to itself is set up for the command and put
     back after it: streams with their descriptors, folder, environment, signal handlers, torch's threads.
     """
-    words = [str(argument) for argument in arguments]
+    words = arguments_of(arguments)
+
+    def command() -> None:
+        main(words)
+        raise AssertionError("the command returned instead of ending the process")
+
+    return checked(words, *_run_here(command, cwd, env, input))
+
+
+def run_script(script: Path, *arguments: object) -> Finished:
+    """Runs a Python script as `python SCRIPT ARGUMENTS` does, in this process, which has torch already."""
+    words, before = [str(argument) for argument in arguments], (sys.argv, [*sys.path])
+    sys.argv = [str(script), *words]
+    sys.path.insert(0, str(script.parent))
+
+    def program() -> None:
+        runpy.run_path(str(script), run_name="__main__")
+
+    try:
+        return checked(words, *_run_here(program))
+    finally:
+        sys.argv, sys.path[:] = before
+
+
+def _run_here(
+    program: Callable[[], None],
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    input: str | None = None,
+) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of a program that ends with SystemExit, or returns (status 0)."""
     late = [name for name in env or {} if name.startswith(READ_WHEN_LOADED)]
     assert not late, f"{', '.join(late)}: without effect in this process; use hrm_process"
     with contextlib.ExitStack() as put_back:
@@ -91,17 +133,18 @@ def run_here(
         if "torch" in sys.modules and "OMP_NUM_THREADS" in (env or {}):
             sys.modules["torch"].set_num_threads(int(variables["OMP_NUM_THREADS"]))
         with _streams(files), _plain_warnings():
+            status: object = None
             try:
-                main(words)
+                program()
             except SystemExit as end:
                 status = end.code
-            else:
-                raise AssertionError("the command returned instead of ending the process")
+                if isinstance(status, str):
+                    print(status, file=sys.stderr)
         texts = []
         for file in files[1:]:
             file.seek(0)
             texts.append(file.read().decode())
-    return checked(words, status if isinstance(status, int) else int(status is not None), *texts)
+    return (status if isinstance(status, int) else int(status is not None), texts[0], texts[1])
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from .documentation import FENCE, REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "own-puzzles.md"
 SHORTER = {
-    "train.max_minutes=3": "train.max_minutes=0.5",
+    "train.max_minutes=3": "train.max_steps=60",
     "arch.mixer=grid": "arch.mixer=grid train.max_steps=5",
 }
 """Replacements, so that the test does not train for minutes."""

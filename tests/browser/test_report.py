@@ -14,7 +14,9 @@ from .pages import WIDTHS, OpenPage
 def run(tmp_path_factory: pytest.TempPathFactory, run_hrm: Any) -> Path:
     folder: Path = tmp_path_factory.mktemp("runs") / "four"
     settings = ("train.max_steps=12", "train.log_interval=4", "data.num_train=300", "data.num_test=40")
-    done = run_hrm("train", "--preset", "demo", "-o", folder, "-q", "arch.hidden_size=32", *settings)
+    done = run_hrm(
+        "train", "--preset", "demo", "-o", folder, "-q", "--report", "arch.hidden_size=32", *settings
+    )
     assert done.status == 0, done.stderr
     return folder
 

@@ -13,7 +13,7 @@ import pytest
 def run(tmp_path_factory: pytest.TempPathFactory, run_hrm: Any) -> Path:
     folder: Path = tmp_path_factory.mktemp("runs") / "four"
     settings = ("train.max_steps=8", "data.num_train=300", "data.num_test=40", "arch.hidden_size=32")
-    done = run_hrm("train", "--preset", "demo", "-o", str(folder), "-q", "--no-report", *settings)
+    done = run_hrm("train", "--preset", "demo", "-o", str(folder), "-q", *settings)
     assert done.status == 0, done.stderr
     return folder
 

@@ -23,6 +23,7 @@ SETTINGS = [
     "arch.hidden_size=16", "arch.num_heads=2", "arch.forward_dtype=float32", "train.global_batch_size=16",
     "train.lr=1e-3", "train.lr_warmup_steps=2", "train.log_interval=5", "train.checkpoint_interval=5",
     "train.ema_decay=0.9", "epochs=50", "eval_interval=10", "train.device=cpu", "train.keep_checkpoints=50",
+    "--no-report",
 ]  # fmt: skip
 DATA = ["data.size=4", "data.clues=6-10", "data.num_train=64", "data.num_test=17", "data.augment=stored"]
 REPOSITORY = Path(__file__).resolve().parents[2]

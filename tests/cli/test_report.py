@@ -23,7 +23,7 @@ SETTINGS = (
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, run_hrm: Any) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "four"
-    done = run_hrm("train", "--preset", "demo", "-o", str(folder), "-q", *SETTINGS)
+    done = run_hrm("train", "--preset", "demo", "-o", str(folder), "-q", "--report", *SETTINGS)
     assert done.status == 0, done.stderr
     assert f"Report: {folder / 'report.html'}" in done.stdout
     return folder
@@ -270,7 +270,9 @@ def test_effort_is_refused_where_no_rules_find_wrong_answers(run_hrm: Any, tmp_p
     lines = [json.dumps({"input": [[a, b]], "output": [[b, a]]}) for a in "abcdefg" for b in "abcdefg"]
     pairs.write_text("\n".join(lines))
     folder = tmp_path / "own"
-    done = run_hrm("train", str(pairs), "-o", str(folder), "-q", "train.max_steps=2", "arch.hidden_size=32")
+    done = run_hrm(
+        "train", str(pairs), "-o", str(folder), "-q", "--report", "train.max_steps=2", "arch.hidden_size=32"
+    )
     assert done.status == 0, done.stderr
     assert "Calibration of confidence" in (folder / "report.html").read_text()
     refused = run_hrm("report", str(folder), "--effort", "low", "-q")
@@ -294,7 +296,7 @@ def test_a_report_that_fails_never_fails_the_run(
 
     monkeypatch.setattr(after_training, "_write", fail)
     folder = tmp_path / "fine"
-    done = run_hrm("train", "--preset", "demo", "-o", str(folder), "-q", "--json", *SETTINGS)
+    done = run_hrm("train", "--preset", "demo", "-o", str(folder), "-q", "--report", "--json", *SETTINGS)
     assert done.status == 0
     assert "Warning: no report: something unexpected" in done.stderr
     assert json.loads(done.stdout)["report"] is None
@@ -304,7 +306,7 @@ def test_training_does_not_overwrite_a_page_of_the_user(run_hrm: Any, run: Path)
     own = run / "report.html"
     kept = own.read_text()
     own.write_text("mine")
-    done = run_hrm("train", "--resume", str(run), "-q", "train.max_steps=13")
+    done = run_hrm("train", "--resume", str(run), "-q", "--report", "train.max_steps=13")
     assert done.status == 0, done.stderr
     assert "is not a page of hrm report" in done.stderr
     assert own.read_text() == "mine"

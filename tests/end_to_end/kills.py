@@ -82,6 +82,8 @@ class Stops:
     problems: list[str] = field(default_factory=list)
     longest_start: float = 4.0
     """Seconds within which a life may be stopped before it trains."""
+    options: tuple[str, ...] = ()
+    """Options of every `hrm train --resume`."""
 
     def stop(self, kind: str, what: Any) -> None:
         """Starts or resumes the run, and stops it."""
@@ -96,7 +98,8 @@ class Stops:
 
     def arguments(self) -> list[Any]:
         """What the next life is started with."""
-        return ["train", "--resume", self.folder] if (self.folder / "config.yaml").is_file() else self.new
+        is_started = (self.folder / "config.yaml").is_file()
+        return ["train", "--resume", self.folder, *self.options] if is_started else self.new
 
     def _stop(self, kind: str, what: Any) -> int:
         run, moments = self.folder, self.moments

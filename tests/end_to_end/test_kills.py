@@ -51,11 +51,21 @@ def test_a_run_stopped_at_random_moments_ends_bit_identically_to_one_never_stopp
         "--augment", "online",
     )  # fmt: skip
     assert made.status == 0, made.stderr
-    new = ["train", "--preset", "tiny", "--data", data, *SETTINGS, f"train.epochs={EPOCHS}", "--output-dir"]
+    new = [
+        "train",
+        "--no-report",
+        "--preset",
+        "tiny",
+        "--data",
+        data,
+        *SETTINGS,
+        f"train.epochs={EPOCHS}",
+        "--output-dir",
+    ]
     assert fork([*new, whole]).wait() == 0, log.read_text()
     assert steps_logged(whole) == EPOCHS * STEPS_AN_EPOCH
 
-    stops = Stops(run, fork, [*new, run], moments, longest_start=0.5)
+    stops = Stops(run, fork, [*new, run], moments, longest_start=0.5, options=("--no-report",))
     for kind, what in planned(KILLS, moments):
         stops.stop(kind, what)
     # As users start it, once.
