@@ -18,6 +18,7 @@ import torch
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.pointers import has_checkpoint
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.data.batches import TrainingBatches
 from hrm_cli.data.other_sizes import AlternatingBatches
 from hrm_cli.distributed.world import ALONE, World
@@ -262,6 +263,8 @@ def _evaluation(
 
 MAX_SECONDS = 60.0
 """Maximum duration of the measurement in seconds. Slow machines measure fewer steps."""
+SAMPLE_ROWS = 16
+"""Rows of a sample step. If it shows that a whole step would take longer than MAX_SECONDS, its time is extrapolated."""
 
 
 @dataclass(frozen=True)
@@ -274,6 +277,8 @@ class DryRun:
     training_seconds: float
     """Estimated training time of the whole plan, without evaluations."""
     batch: int
+    measured_rows: int
+    """Rows of a measured step: `batch`, or fewer if `step_seconds` is extrapolated from them."""
 
     @property
     def limit(self) -> float | None:
@@ -282,8 +287,9 @@ class DryRun:
 
     def time_line(self) -> str:
         """The measured time, as one line of text."""
+        rows = None if self.measured_rows == self.batch else self.measured_rows
         return time_line(
-            self.step_seconds, self.training_seconds, self.measured_steps, self.batch, self.limit
+            self.step_seconds, self.training_seconds, self.measured_steps, self.batch, self.limit, rows
         )
 
     def document(self) -> dict[str, Any]:
@@ -292,6 +298,7 @@ class DryRun:
         measured = {
             "step_seconds": self.step_seconds,
             "measured_steps": self.measured_steps,
+            "measured_rows": self.measured_rows,
             "training_seconds": seconds,
         }
         return {"plan": {**self.plan.document(), **measured}}
@@ -321,20 +328,43 @@ def plan_and_measure(
         run_plan = plan_of(prepared, state, facts, plan, folder=request.output_dir or Path("runs"))
         if on_plan is not None:
             on_plan(run_plan)
-        each, steps = _measure(prepared, state, facts, plan)
+        each, steps, rows = _measure(prepared, state, facts, plan)
     # The measured steps are not part of the run, which begins at step 0.
     whole = seconds_left(each, 0, plan, preset, facts)
-    return DryRun(run_plan, each, steps, whole, preset.train.global_batch_size)
+    return DryRun(run_plan, each, steps, whole, preset.train.global_batch_size, rows)
 
 
-def _measure(prepared: PreparedRun, state: TrainState, facts: DatasetFacts, plan: Plan) -> tuple[float, int]:
-    """Seconds per step, and the number of measured steps, after one warm-up step."""
-    preset = prepared.preset
-    config = preset.train
+def _measure(
+    prepared: PreparedRun, state: TrainState, facts: DatasetFacts, plan: Plan
+) -> tuple[float, int, int]:
+    """Seconds per step, the number of measured steps, and the rows of each, after one warm-up step.
+
+    A step that would take longer than `MAX_SECONDS` is extrapolated from steps of `SAMPLE_ROWS` rows.
+    """
+    config = prepared.preset.train
+    batch = config.global_batch_size
     if config.distill_from is not None:
         state.teacher = load_teacher(Path(config.distill_from), facts, state.model.device)
     start_new(state, config, facts)
     freeze(state, config)
+    if batch <= 2 * SAMPLE_ROWS:
+        return *_measure_steps(prepared, state, plan, config), batch
+    sample = config.model_copy(update={"global_batch_size": SAMPLE_ROWS, "accumulation_steps": 1})
+    seconds, taken = _measure_steps(prepared, state, plan, sample, most=1)
+    if seconds * batch / SAMPLE_ROWS > MAX_SECONDS:
+        return seconds * batch / SAMPLE_ROWS, taken, SAMPLE_ROWS
+    state.carry = None
+    return *_measure_steps(prepared, state, plan, config), batch
+
+
+def _measure_steps(
+    prepared: PreparedRun,
+    state: TrainState,
+    plan: Plan,
+    config: TrainConfig,
+    most: int = MEASURED_STEPS,
+) -> tuple[float, int]:
+    """Seconds per step of `config`, and the number of measured steps, after one warm-up step."""
     batches = TrainingBatches(prepared.dataset, config.global_batch_size, seed=config.seed)
     with Prefetcher(batches, state.model.device) as ahead:
 
@@ -345,7 +375,7 @@ def _measure(prepared: PreparedRun, state: TrainState, facts: DatasetFacts, plan
         step()
         started = time.perf_counter()
         taken, seconds = 0, 0.0
-        while taken < MEASURED_STEPS and seconds < MAX_SECONDS:
+        while taken < most and seconds < MAX_SECONDS:
             step()
             taken += 1
             seconds = time.perf_counter() - started

@@ -159,13 +159,23 @@ def plan_lines(plan: RunPlan) -> list[str]:
     return lines
 
 
-def time_line(step_seconds: float, left: float, steps: int, batch: int, limit: float | None = None) -> str:
-    """The estimated duration as text; `limit` is the remaining time limit in seconds."""
+def time_line(
+    step_seconds: float,
+    left: float,
+    steps: int,
+    batch: int,
+    limit: float | None = None,
+    rows: int | None = None,
+) -> str:
+    """The estimated duration as text.
+
+    `limit` is the remaining time limit in seconds. `rows` is given if the measured steps had fewer rows than `batch`.
+    """
     remaining = f"about {clock(left)} to go without evaluations"
     if limit is not None and limit < left:
         more = round(limit / step_seconds)
         remaining = f"{clock(limit)} to go, enough for about {more:,} steps"
-    return (
-        f"Time: {remaining}, "
-        f"{step_seconds:.3g} s per step ({batch / step_seconds:,.0f} examples/s), measured over {steps} steps"
-    )
+    measured = f"measured over {steps} steps"
+    if rows is not None:
+        measured = f"extrapolated from a step of {rows} puzzles"
+    return f"Time: {remaining}, {step_seconds:.3g} s per step ({batch / step_seconds:,.0f} examples/s), {measured}"

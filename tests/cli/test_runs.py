@@ -68,6 +68,18 @@ def test_a_run_prints_its_plan_and_time_and_is_listed_and_plotted(
     assert len(curves["eval"]["exact_accuracy"]["values"]) == 10
 
 
+def test_a_dry_run_extrapolates_a_step_that_takes_too_long(
+    hrm: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hrm_cli.runs.execution.MAX_SECONDS", 1e-9)
+    settings = [*SMALL, "train.global_batch_size=64"]
+    done = hrm("train", "--preset", "tiny", "--dry-run", *settings)
+    assert done.status == 0, done.stderr
+    assert "extrapolated from a step of 16 puzzles" in " ".join(done.stdout.split())
+    document = json.loads(hrm("train", "--preset", "tiny", "--dry-run", "--json", *settings).stdout)["plan"]
+    assert (document["measured_rows"], document["measured_steps"]) == (16, 1)
+
+
 def test_a_dry_run_measures_and_keeps_nothing(hrm: Callable[..., Done], tmp_path: Path) -> None:
     done = hrm("train", "--preset", "tiny", "--dry-run", *SMALL)
     assert done.status == 0, done.stderr
