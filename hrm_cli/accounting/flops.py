@@ -63,12 +63,15 @@ def training_flops(
 ) -> int:
     """FLOPs of a training step for one puzzle.
 
-    With a depth schedule, the mean over the run from fraction `begin` on.
+    With a depth schedule, the mean over the run from fraction `begin` on. ACT steps of warmed-up rows are included, on
+    the assumption that rows take all `arch.halt_max_steps` steps; rows that halt earlier are warmed up more often.
     """
+    warm_up = warm_up_steps_per_row(arch, train)
 
     def step_of(arch: ArchConfig) -> int:
         parts = components(arch, vocab_size, seq_len, objective=train.objective, gradient=train.gradient)
-        return step_flops(parts).training
+        step = step_flops(parts)
+        return step.training + round(warm_up * step.forward)
 
     if train.depth_schedule is None:
         return step_of(arch)
@@ -79,6 +82,12 @@ def training_flops(
         if rest:
             total += rest * step_of(arch.model_copy(update={"H_cycles": H, "L_cycles": L}))
     return round(total / (1 - begin))
+
+
+def warm_up_steps_per_row(arch: ArchConfig, train: TrainConfig) -> float:
+    """Mean number of ACT steps without gradient that `train.warm_up_rows` adds to a training step of one row."""
+    fresh = 1 - train.carry_over if train.objective == "rsm" else 1 / arch.halt_max_steps
+    return fresh * train.warm_up_rows * (1 + train.warm_up_steps) / 2
 
 
 def run_flops(step_training: int, steps: int, global_batch_size: int) -> RunFlops:

@@ -185,6 +185,23 @@ class ArchConfig(Section):
         "mlp_t is set",
     )
     mlp_t: bool = Field(False, description="the reference's name for mixer=mlp")
+    initial_state: Literal["fixed", "random"] = Field(
+        "fixed",
+        description="states that a puzzle starts from: one stored vector for all positions (fixed), or random numbers "
+        "(random), new ones for every row in training and always the same at inference",
+    )
+    damping: Float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the computed states in the states after an ACT step; the rest is the states before it; "
+        "1 means no damping",
+    )
+    state_dtype: Literal["forward", "float32"] = Field(
+        "forward",
+        description="dtype of the states and of the sums and norms in the blocks: the forward dtype, or float32, "
+        "for long recurrences in half precision; matmuls use the forward dtype either way",
+    )
     dropout: Float = Field(0.1, ge=0, lt=1, description="nova: dropout probability")
     nova_halting: Literal["mean", "per_row"] = Field(
         "mean",
@@ -239,6 +256,7 @@ class ArchConfig(Section):
             raise ValueError(
                 f"qk_norm works only with mixer attention, but mixer is {self.mixer}; set qk_norm=false"
             )
+        self._check_states()
         return self
 
     def _resolve_mixer(self) -> None:
@@ -255,6 +273,15 @@ class ArchConfig(Section):
                 f"mlp_t requires mixer mlp, but mixer is {self.mixer}; set mlp_t=false or mixer=mlp"
             )
         object.__setattr__(self, "mlp_t", self.mixer == "mlp")
+
+    def _check_states(self) -> None:
+        for name, default in (("initial_state", "fixed"), ("damping", 1), ("state_dtype", "forward")):
+            value = getattr(self, name)
+            if value != default and self.core not in ("hrm", "trm"):
+                raise ValueError(
+                    f"{name} {value} works only with the cores hrm and trm, but core is {self.core}; "
+                    f"set {name}={default}"
+                )
 
     def _check_structured(self) -> None:
         if self.core not in ("hrm", "trm"):
@@ -292,7 +319,12 @@ class ArchConfig(Section):
 
     @property
     def is_equivariant(self) -> bool:
-        """Whether all augmented copies of a puzzle give the same answer. Test-time augmentation is then useless."""
+        """Whether all augmented copies of a puzzle give the same answer. Test-time augmentation is then useless.
+
+        Random initial states differ between positions, so they end it.
+        """
+        if self.initial_state == "random":
+            return False
         return is_structured(self.mixer) and mixer_entry(str(self.mixer)).is_equivariant
 
     @property

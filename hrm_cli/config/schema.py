@@ -72,6 +72,13 @@ class Preset(Section):
                 f"train.carry_over {self.train.carry_over:g} works only with train.objective rsm; with other "
                 "objectives, rows continue until they halt; use train.objective=rsm, or train.carry_over=0"
             )
+        for name in ("state_noise", "warm_up_rows", "repair_rows"):
+            value = getattr(self.train, name)
+            if value and core not in ("hrm", "trm"):
+                raise ValueError(
+                    f"train.{name} {value:g} works only with the cores hrm and trm, but arch.core is {core}; set "
+                    f"train.{name}=0"
+                )
         if self.arch.halting != "q_learning" and objective != "rsm" and core != "nova":
             raise ValueError(
                 f"arch.halting {self.arch.halting} has no Q head, which this objective trains; use "

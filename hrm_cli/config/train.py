@@ -144,6 +144,39 @@ class TrainConfig(Section):
         description="objective rsm: fraction of the rows that keep their puzzle and continue from the state of the "
         "previous step; with 0, all rows start from the initial state, as published",
     )
+    state_noise: Float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="standard deviation of the noise on the states before every ACT step of training ÷ their RMS; 0 "
+        "means none",
+    )
+    warm_up_rows: Float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="fraction of the rows with a new puzzle that first run ACT steps without gradient",
+    )
+    warm_up_steps: Int = Field(
+        64,
+        ge=1,
+        le=65_536,
+        description="warm_up_rows: largest number of these steps; every row gets a random number from 1 to it",
+    )
+    repair_rows: Float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="fraction of the rows with a new puzzle that start from a damaged solution instead of the initial "
+        "state",
+    )
+    repair_cells: Float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="repair_rows: largest fraction of the cells that are damaged; every row gets a random fraction up "
+        "to it",
+    )
     supervision_decay: Float = Field(
         1.0, gt=0, le=1, description="weight of a supervision step ÷ that of the previous one (CGAR: 0.7)"
     )

@@ -15,6 +15,7 @@ import numpy as np
 
 from hrm_cli.checkpoints.bundled import SCHEME, BundledModel, bundled_models, named_model
 from hrm_cli.checkpoints.model_files import ModelCard, read_model_card
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.models.mixers.structure import structure_of
 from hrm_cli.puzzles.domain import Domain, domain_of
@@ -22,8 +23,8 @@ from hrm_cli.views.web.boards import Board, empty_board
 
 CORES = ("hrm", "trm")
 MIXERS = ("attention", "mlp", "units", "neighbors", "grid")
-UNSUPPORTED = ("position_tables", "qk_norm")
-"""Settings of `arch` that the engine of a page does not have."""
+UNSUPPORTED = ("position_tables", "qk_norm", "initial_state", "damping")
+"""Settings of `arch` for which the engine of a page has only the default."""
 LARGEST_FILE = 40_000_000
 """Bytes of a model file; larger ones are too slow in a browser anyway."""
 
@@ -71,7 +72,9 @@ def default_models() -> list[PageModel]:
     """For each kind and size of puzzle, the bundled model that solves most of them in one pass."""
     best: dict[str, tuple[float, str]] = {}
     for model in bundled_models():
-        if model.domain["name"] not in ("sudoku", "maze") or unsupported(read_model_card(model.path)):
+        if model.domain["name"] not in ("sudoku", "maze") or unsupported(
+            read_model_card(model.path).preset.arch
+        ):
             continue
         shares = [one.exact_accuracy for one in model.facts.measured] or [0.0]
         found = sum(shares) / len(shares), model.name
@@ -92,7 +95,7 @@ def page_model(checkpoint: str) -> PageModel:
             f"{checkpoint}: core {arch.core}, mixer {arch.mixer}; a page runs the cores {', '.join(CORES)} with the "
             f"mixers {', '.join(MIXERS)}"
         )
-    if own := unsupported(card):
+    if own := unsupported(arch):
         raise ConfigError(
             f"{checkpoint}: trained with {' and '.join(own)}, which a page cannot compute; export it as ONNX "
             "(--format onnx)"
@@ -105,9 +108,10 @@ def page_model(checkpoint: str) -> PageModel:
     return PageModel(name, card.path, domain, card, bundled)
 
 
-def unsupported(card: ModelCard) -> list[str]:
+def unsupported(arch: ArchConfig) -> list[str]:
     """The settings of a model that a page cannot compute, such as `arch.position_tables`."""
-    return [f"arch.{name}" for name in UNSUPPORTED if getattr(card.preset.arch, name)]
+    fields = ArchConfig.model_fields
+    return [f"arch.{name}" for name in UNSUPPORTED if getattr(arch, name) != fields[name].default]
 
 
 def parameters(card: ModelCard) -> int:

@@ -84,6 +84,11 @@ class Carry:
         )
 
 
+Prepare = Callable[[InnerCarry, PuzzleBatch, Tensor, Tensor | None, Any], InnerCarry]
+"""Prepares the states of a training step, given the puzzles, the rows with a new one, their embeddings and the cast
+weights (`hrm_cli.training.row_starts`)."""
+
+
 @dataclass
 class TrainOutput:
     """The output of one ACT step in training, for the loss and the optimizers."""
@@ -172,11 +177,13 @@ class ACTModel(nn.Module):
         rng: StepRNG | None = None,
         depth: Depth | None = None,
         weights: Any = None,
+        prepare: Prepare | None = None,
     ) -> tuple[Carry, TrainOutput]:
         """One ACT step in training: halted rows take a new puzzle, the others keep theirs.
 
         With `rng` None, exploration uses torch's global generator. With `depth` None, the number of cycles comes from
-        the configuration. `weights` is the result of `core.cast_weights`, called here if None.
+        the configuration. `weights` is the result of `core.cast_weights`, called here if None. `prepare` may change the
+        states before the step.
         """
         arch = self.arch
         current = carry.current.where_not(carry.halted, batch)
@@ -185,6 +192,8 @@ class ACTModel(nn.Module):
 
         weights = weights or self.core.cast_weights()
         puzzle_rows = self.puzzle_rows(current.puzzle_identifiers, requires_grad=True)
+        if prepare is not None:
+            inner = prepare(inner, current, carry.halted, puzzle_rows, weights)
         inner, out = self.core(inner, current.inputs, puzzle_rows, weights, depth=depth)
 
         target = None
@@ -232,7 +241,7 @@ class ACTModel(nn.Module):
         puzzle_rows = self.puzzle_rows(puzzle_identifiers)
         carry, taken = paused or (self.core.initial_carry(inputs), 0)
         if noise is not None and paused is None:
-            carry = noise.at_start(carry)
+            carry = noise.at_start(carry, replaces=self.arch.initial_state == "random")
         rows = torch.arange(len(inputs), device=inputs.device)
         for step in range(taken + 1, max_steps + 1):
             before = carry if noise is None else noise.before_step(carry)

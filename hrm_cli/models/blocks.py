@@ -103,12 +103,14 @@ def block(
 
     With token mixing, the first half is xᵀ ← norm(xᵀ + swiglu(xᵀ)), with the norm over positions (arXiv 2510.04871).
     With a structured mixer, it is x ← norm(x + structure.mix(x)).
+    If x is float32 and the weights are not (`arch.state_dtype`), sums and norms stay in float32.
     """
+    dtype = weights.mlp.down.dtype
     if weights.attention is not None:
-        x = rms_norm(x + self_attention(x, weights.attention, num_heads, rotary), eps)
+        x = rms_norm(x + self_attention(x.to(dtype), weights.attention, num_heads, rotary), eps)
     if structure is not None:
-        x = rms_norm(x + structure.mix(x, weights.structured, tables), eps)
+        x = rms_norm(x + structure.mix(x.to(dtype), weights.structured, tables), eps)
     if weights.mixing is not None:
         turned = x.transpose(1, 2)
-        x = rms_norm(turned + swiglu(turned, weights.mixing), eps).transpose(1, 2)
-    return rms_norm(x + swiglu(x, weights.mlp), eps)
+        x = rms_norm(turned + swiglu(turned.to(dtype), weights.mixing), eps).transpose(1, 2)
+    return rms_norm(x + swiglu(x.to(dtype), weights.mlp), eps)

@@ -18,9 +18,9 @@ from torch.utils import _pytree as trees
 
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel
-from hrm_cli.models.core import Depth
+from hrm_cli.models.core import Depth, StepTensors
 from hrm_cli.models.losses import act_loss
-from hrm_cli.models.recurrent import ModuleWeights, RecurrentCore, RecurrentWeights, StepTensors
+from hrm_cli.models.recurrent import ModuleWeights, RecurrentCore, RecurrentWeights
 
 _MOST_GRAPHS = 64
 """Maximum graphs per function: micro-batch sizes × with and without gradient × numbers of blocks."""

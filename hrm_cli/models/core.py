@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -31,9 +31,9 @@ class InnerCarry:
     """The recurrent state that passes from one ACT step to the next, detached."""
 
     z_H: Tensor
-    """Slow state, `[B, P+S, H]` in the forward dtype."""
+    """Slow state, `[B, P+S, H]` in the forward dtype or float32 (`arch.state_dtype`)."""
     z_L: Tensor
-    """Fast state, `[B, P+S, H]` in the forward dtype."""
+    """Fast state, the same."""
 
     def select(self, rows: Tensor) -> InnerCarry:
         """The carry of some rows (indices or a mask)."""
@@ -72,6 +72,27 @@ class CoreOutput:
     least confident cell, as a logit."""
     q_continue: Tensor
     """Q-continue, `[B]` float32; 0 without a Q head."""
+
+
+class StepTensors(NamedTuple):
+    """What one ACT step computes."""
+
+    z_H: Tensor
+    z_L: Tensor
+    logits: Tensor | None
+    """`[B, S, V]`; None if only the Q values are requested."""
+    q_values: Tensor | None
+    """Q-halt and Q-continue, `[B, 2]` float32; None without a Q head."""
+
+
+class CompiledUpdate(Protocol):
+    """The replacement for `RecurrentCore.module_update` (`hrm_cli.models.compiling`)."""
+
+    def __call__(self, z: Tensor, injection: Tensor, blocks: Sequence[Any], /) -> Tensor:
+        """One update of a state."""
+
+    def prepare(self, z: Tensor, injection: Tensor, blocks: Sequence[Any], /) -> None:
+        """Compiles everything that such a call needs, so that the call itself compiles nothing."""
 
 
 class Core(Protocol):
@@ -131,6 +152,22 @@ def relative_change(before: Tensor, after: Tensor) -> Tensor:
     """The relative change of a state `[B, P+S, H]` in a step: ‖after − before‖ ÷ ‖after‖, `[B]` float32."""
     change = (after - before).float().square().mean((1, 2)) / after.float().square().mean((1, 2))
     return change.clamp(min=1e-12).sqrt()
+
+
+def damped(
+    new: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor], damping: float
+) -> tuple[Tensor, Tensor]:
+    """damping · new + (1 − damping) · before, for z_H and z_L.
+
+    The new z_H may have only the first position, `[B, 1, H]`, if only Q values are needed.
+    """
+    if damping == 1:
+        return new
+    (z_H, z_L), (old_H, old_L) = new, before
+    return (
+        torch.lerp(old_H[:, : z_H.shape[1]].to(z_H.dtype), z_H, damping),
+        torch.lerp(old_L.to(z_L.dtype), z_L, damping),
+    )
 
 
 def smooth_minimum(values: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +22,13 @@ from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.blocks import BlockWeights, ReasoningModule, block
 from hrm_cli.models.core import (
     HALT_LOGIT,
+    CompiledUpdate,
     CoreOutput,
     Depth,
     InnerCarry,
+    StepTensors,
     confidence_logit,
+    damped,
     settled_logit,
     smooth_minimum,
 )
@@ -52,16 +55,6 @@ ModuleWeights = Sequence[BlockWeights | CPUBlockWeights]
 """The weights of a module's blocks, ordered for the device."""
 
 
-class CompiledUpdate(Protocol):
-    """The replacement for `RecurrentCore.module_update` (`hrm_cli.models.compiling`)."""
-
-    def __call__(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, /) -> Tensor:
-        """One update of a state."""
-
-    def prepare(self, z: Tensor, injection: Tensor, blocks: ModuleWeights, /) -> None:
-        """Compiles everything that such a call needs, so that the call itself compiles nothing."""
-
-
 class RecurrentWeights(NamedTuple):
     """Every weight of a recurrent core in the forward dtype, cast once per step."""
 
@@ -74,17 +67,6 @@ class RecurrentWeights(NamedTuple):
     L_level: ModuleWeights
     embed_cells: Tensor | None = None
     """The position embedding of every cell, `[S, H]`, with `arch.position_tables`."""
-
-
-class StepTensors(NamedTuple):
-    """What one ACT step computes."""
-
-    z_H: Tensor
-    z_L: Tensor
-    logits: Tensor | None
-    """`[B, S, V]`; None if only the Q values are requested."""
-    q_values: Tensor | None
-    """Q-halt and Q-continue, `[B, 2]` float32; None without a Q head."""
 
 
 class RecurrentCore(nn.Module):
@@ -142,6 +124,11 @@ class RecurrentCore(nn.Module):
                 self.register_buffer(name, table, persistent=False)
         self.register_buffer("H_init", torch.empty(hidden))
         self.register_buffer("L_init", torch.empty(hidden))
+
+    @property
+    def state_dtype(self) -> torch.dtype:
+        """The dtype of z_H and z_L (`arch.state_dtype`)."""
+        return torch.float32 if self.arch.state_dtype == "float32" else self.dtype
 
     @property
     def halts_together(self) -> bool:
@@ -229,18 +216,25 @@ class RecurrentCore(nn.Module):
         rotation = rotations(self._rotary, self.positions, self.arch.head_dim)
         return prepack_block(weights, rotation, self.structure, self._tables)
 
+    def initial_states(self) -> tuple[Tensor, Tensor]:
+        """The states that rows start from: vectors `[H]`; or `[P+S, H]`, random, which training replaces."""
+        states = (self.H_init, self.L_init)
+        if self.arch.initial_state == "random":
+            from hrm_cli.models.initial_states import inference_states
+
+            states = inference_states(self.positions, self.arch.hidden_size, self.H_init.device)
+        return states[0].to(self.state_dtype), states[1].to(self.state_dtype)
+
     def initial_carry(self, inputs: Tensor) -> InnerCarry:
-        """H_init and L_init, broadcast over the rows of `inputs` and all positions."""
+        """The initial states, broadcast over the rows of `inputs` and all positions."""
         shape = (inputs.shape[0], self.positions, self.arch.hidden_size)
-        return InnerCarry(*(z.to(self.dtype).expand(shape) for z in (self.H_init, self.L_init)))
+        return InnerCarry(*(z.expand(shape) for z in self.initial_states()))
 
     def reset(self, carry: InnerCarry, rows: Tensor) -> InnerCarry:
         """`carry` with the initial states in the rows where the mask `[B]` is set."""
         mask = rows.view(-1, 1, 1)
-        return InnerCarry(
-            torch.where(mask, self.H_init.to(carry.z_H.dtype), carry.z_H),
-            torch.where(mask, self.L_init.to(carry.z_L.dtype), carry.z_L),
-        )
+        z_H, z_L = self.initial_states()
+        return InnerCarry(torch.where(mask, z_H, carry.z_H), torch.where(mask, z_L, carry.z_L))
 
     def halts(self, step: int | Tensor, out: CoreOutput) -> Tensor:
         """Rows that finish at inference: those with halt probability σ(q_halt) ≥ 0.98.
@@ -323,7 +317,8 @@ class RecurrentCore(nn.Module):
 
     @property
     def _has_cpu_blocks(self) -> bool:
-        return self.H_init.device.type == "cpu" and fused_kernels_unavailable(self.dtype) is None
+        on_cpu = self.H_init.device.type == "cpu" and self.state_dtype == self.dtype
+        return on_cpu and fused_kernels_unavailable(self.dtype) is None
 
     @property
     def _rotary(self) -> Rotary | None:
@@ -374,15 +369,18 @@ class RecurrentCore(nn.Module):
         """The arithmetic of one ACT step only, so that it can be compiled as a whole."""
         embedding = self.embed(inputs, puzzle_rows, weights)
         recur = self.recur_training_last_cycle if depth.trains_last_cycle else self.recur
-        z_H, z_L = recur(z_H, z_L, embedding, weights, depth)
+        updated = recur(z_H, z_L, embedding, weights, depth)
+        z_H, z_L = damped(updated, (z_H, z_L), self.arch.damping)
+        read = z_H.to(self.dtype)
         logits, q_values = None, None
         if not depth.only_values:
-            logits = self._logits(z_H, weights)
+            logits = self.logits_of(read, weights)
         if weights.q_head is not None:
-            q_values = self._q_values(z_H, weights.q_head, weights.q_head_bias)
+            q_values = self._q_values(read, weights.q_head, weights.q_head_bias)
         return StepTensors(z_H, z_L, logits, q_values)
 
-    def _logits(self, z_H: Tensor, weights: RecurrentWeights) -> Tensor:
+    def logits_of(self, z_H: Tensor, weights: RecurrentWeights) -> Tensor:
+        """The logits `[B, S, V]` of a slow state `[B, P+S, H]`."""
         if self.structure is not None:
             return self.structure.logits(z_H, weights.lm_head)
         return F.linear(z_H[:, self.arch.puzzle_positions :], weights.lm_head)

@@ -101,6 +101,8 @@ def choose_kernels(core: nn.Module, device: torch.device) -> str:
         return "torch's own"
     if device.type != "cpu":
         return "portable"
+    if core.state_dtype != core.dtype:
+        return f"portable (arch.state_dtype {core.arch.state_dtype})"
     from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice
 
     return cpu_kernels_choice(core.dtype)

@@ -14,6 +14,7 @@ Letters in shapes: B rows of a batch (b of a slice), P+S positions, H hidden siz
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -97,8 +98,7 @@ class StepRNG:
         self._count = count
         self._rows = slice(0, count)
         self._whole = self
-        self._minimum_steps: Tensor | None = None
-        self._shares: Tensor | None = None
+        self._sampled: dict[str, Tensor] = {}
         self._lock = threading.Lock()
         """Threads that train on shards of the rows use the same numbers."""
 
@@ -114,10 +114,14 @@ class StepRNG:
 
         It is 0, or with a small probability uniform in 2..halt_max_steps (hrm-spec "Adaptive computation").
         """
+        return self._once("minimum_steps", lambda: self._draw_minimum_steps(arch, device))
+
+    def _once(self, name: str, sample: Callable[[], Tensor]) -> Tensor:
+        """These rows of numbers that are sampled once per step, for all rows."""
         with self._whole._lock:
-            if self._whole._minimum_steps is None:
-                self._whole._minimum_steps = self._draw_minimum_steps(arch, device)
-        return self._whole._minimum_steps[self._rows]
+            if name not in self._whole._sampled:
+                self._whole._sampled[name] = sample()
+        return self._whole._sampled[name][self._rows]
 
     def _draw_minimum_steps(self, arch: ArchConfig, device: torch.device) -> Tensor:
         shape = (self._count,)
@@ -129,10 +133,20 @@ class StepRNG:
 
     def shares(self, device: torch.device) -> Tensor:
         """A uniform random number in [0, 1) for each of these rows, `[b]`."""
-        with self._whole._lock:
-            if self._whole._shares is None:
-                self._whole._shares = _sent(torch.rand((self._count,), generator=self.generator), device)
-        return self._whole._shares[self._rows]
+        return self._once("shares", lambda: _sent(self._uniform(), device))
+
+    def shares_on_host(self, purpose: str) -> Tensor:
+        """Like `shares`, on the host; other numbers for every purpose."""
+        return self._once(f"shares/{purpose}", self._uniform)
+
+    def row_seeds(self, purpose: str) -> list[int]:
+        """A seed for each of these rows; other seeds for every purpose and step."""
+        sample = functools.partial(torch.randint, 2**62, (self._count,), generator=self.generator)
+        seeds: list[int] = self._once(f"seeds/{purpose}", sample).tolist()
+        return seeds
+
+    def _uniform(self) -> Tensor:
+        return torch.rand((self._count,), generator=self.generator)
 
     def seed(self) -> int:
         """A seed for a core's own random numbers (dropout), different for every call and every rank."""
@@ -183,21 +197,28 @@ class RowNoise:
         chosen._generators = [self._generators[row] for row in rows.tolist()]
         return chosen
 
-    def at_start(self, carry: InnerCarry) -> InnerCarry:
-        """Adds noise to the rows' initial states, `[B, P+S, H]` each."""
-        return self._added(carry, self._scales.initial)
+    def at_start(self, carry: InnerCarry, *, replaces: bool = False) -> InnerCarry:
+        """Adds noise to the rows' initial states, `[B, P+S, H]` each.
+
+        `replaces`: the noise takes the place of the states, for models that are trained from random states.
+        """
+        return self._added(carry, self._scales.initial, replaces=replaces)
 
     def before_step(self, carry: InnerCarry) -> InnerCarry:
         """Adds noise to the states before a step."""
         return self._added(carry, self._scales.step)
 
-    def _added(self, carry: InnerCarry, scale: float) -> InnerCarry:
+    def _added(self, carry: InnerCarry, scale: float, *, replaces: bool = False) -> InnerCarry:
         if scale == 0:
             return carry
         # z_H before z_L in every row, so that a row's numbers do not depend on how many rows there are.
         samples = [self._sample(generator, carry) for generator in self._generators]
         fast = torch.stack([low for _, low in samples])
         slow = torch.stack([high for high, _ in samples])
+        if replaces:
+            noisy = torch.tensor([generator is not None for generator in self._generators])
+            noisy = noisy.view(-1, 1, 1).to(carry.z_H.device)
+            carry = InnerCarry(torch.where(noisy, 0, carry.z_H), torch.where(noisy, 0, carry.z_L))
         return InnerCarry(_plus(carry.z_H, slow, scale), _plus(carry.z_L, fast, scale))
 
     @staticmethod

@@ -85,7 +85,8 @@ def cost_of_run(
         arch, train, facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers, rows, dtype
     )
     positions = facts.seq_len + arch.puzzle_positions
-    carry = 2 * positions * arch.hidden_size * BYTES[dtype] + 2 * facts.seq_len * _FLOAT32
+    state = BYTES["float32" if arch.state_dtype == "float32" else dtype]
+    carry = 2 * positions * arch.hidden_size * state + 2 * facts.seq_len * _FLOAT32
     checkpoint = (
         2 * _FLOAT32 * stored
         + (_MOMENTS + (train.ema_decay > 0)) * _FLOAT32 * trainable

@@ -14,6 +14,7 @@ from hrm_cli.models.act import ACTModel, Carry, PuzzleBatch
 from hrm_cli.models.core import Depth
 from hrm_cli.models.losses import act_loss
 from hrm_cli.models.rng import StepRNG, forked_rng
+from hrm_cli.training.row_starts import row_starts
 
 
 @dataclass
@@ -85,7 +86,15 @@ def deep_supervision(
     cycles = depth_at(progress.share, config.depth_schedule) or (model.arch.H_cycles, model.arch.L_cycles)
     depth = Depth(*cycles, trains_last_cycle=config.gradient == "last_cycle")
     begins = carry is None
-    carry, out = model.train_step(carry or model.initial_carry(batch), batch, rng, depth, weights)
+    starts = row_starts(model, config, rng, depth)
+    carry, out = model.train_step(
+        carry or model.initial_carry(batch),
+        batch,
+        rng,
+        depth,
+        weights,
+        None if starts is None else starts.prepare,
+    )
     loss, metrics = (model.compiled_loss or act_loss)(
         out.logits,
         carry.current.labels,
@@ -142,7 +151,12 @@ def rsm(
         before = core.initial_carry(batch.inputs)
         steps = torch.full_like(every, 1, dtype=torch.int32)
     puzzle_rows = model.puzzle_rows(batch.puzzle_identifiers, requires_grad=True)
-    after, out = core(before, batch.inputs, puzzle_rows, weights, depth=_rsm_depth(model, config, progress))
+    depth = _rsm_depth(model, config, progress)
+    starts = row_starts(model, config, rng, depth)
+    if starts is not None:
+        weights = weights or core.cast_weights()
+        before = starts.prepare(before, batch, fresh, puzzle_rows, weights)
+    after, out = core(before, batch.inputs, puzzle_rows, weights, depth=depth)
     assert out.logits is not None
     q_halt = out.q_halt if model.arch.halting == "q_learning" else None
     loss, metrics = (model.compiled_loss or act_loss)(

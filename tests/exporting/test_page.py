@@ -22,7 +22,7 @@ from hrm_cli.exporting import wasm
 from hrm_cli.exporting.check_puzzles import check_puzzles
 from hrm_cli.exporting.onnx_model import portable_model
 from hrm_cli.exporting.page import WEB, export_page
-from hrm_cli.exporting.page_models import CORES, MIXERS, UNSUPPORTED, default_models, page_model
+from hrm_cli.exporting.page_models import CORES, MIXERS, default_models, page_model, unsupported
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.maze.domain import MazeDomain
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
@@ -39,7 +39,7 @@ needs_node = pytest.mark.skipif(NODE is None, reason="there is no node here")
 def runs(case: str) -> bool:
     """Whether pages run this core and mixer."""
     own = arch(case)
-    return own.core in CORES and own.mixer in MIXERS and not any(getattr(own, name) for name in UNSUPPORTED)
+    return own.core in CORES and own.mixer in MIXERS and not unsupported(own)
 
 
 def computed(folder: Path, checkpoint: str, inputs: np.ndarray, **options: Any) -> dict[str, Any]:

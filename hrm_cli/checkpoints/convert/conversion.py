@@ -197,6 +197,11 @@ def _check_exists_in_reference(card: ModelCard) -> None:
         raise CheckpointError(
             f"{card.path}: core {core} does not exist in the reference, which has {' and '.join(_CORES)}"
         )
+    for name, usual in (("initial_state", "fixed"), ("damping", 1), ("state_dtype", "forward")):
+        if (value := getattr(card.preset.arch, name)) != usual:
+            raise CheckpointError(
+                f"{card.path}: arch.{name} is {value}; the reference only knows what is {usual} here"
+            )
     try:
         compare_shapes(card.path, reference_shapes(card.preset.arch, card.facts), card.shapes)
     except CheckpointError as error:
