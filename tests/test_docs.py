@@ -225,6 +225,17 @@ def test_links_inside_the_documentation_lead_somewhere(page: Path) -> None:
     assert broken == []
 
 
+def test_the_page_of_commands_lists_every_command() -> None:
+    listed = re.findall(r"^\| \[`hrm ([\w-]+)`\]", (REPOSITORY / "docs" / "commands.md").read_text(), re.M)
+    assert sorted(listed) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
+def test_no_text_continues_a_table_as_a_row(page: Path) -> None:
+    text = FENCE.sub("", page.read_text())
+    assert not re.findall(r"^\|.*\|\n(?![|\n]|\Z)(.*)", text, re.M)
+
+
 def headings(page: Path) -> set[str]:
     """The anchors that a page's headings get."""
     lines = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)

@@ -93,6 +93,7 @@ def _root(
     \b
     Start here:
       hrm demo
+
     \b
     Every command has its own help, with examples:
       hrm train --help, or hrm help train
@@ -124,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = EXIT_BROKEN_PIPE
     except (Exception, KeyboardInterrupt) as error:
         if debug:
-            console.print_message("".join(traceback.format_exception(error)).rstrip())
+            streams.write_error(printable("".join(traceback.format_exception(error))))
         status = _report(error)
     finally:
         streams.abandon_unwritable()
@@ -248,10 +249,10 @@ def _report(error: BaseException) -> int:
 
 
 class _PrintableErrors:
-    """Wraps stderr for messages of the option parser, which quote the command line: escapes control characters."""
+    """Stderr for messages of the option parser, which quote the command line: escaped, and broken at words."""
 
     def write(self, text: str) -> int:
-        streams.write_error(printable(text))
+        streams.write_error(console.fitting_message(printable(text)))
         return len(text)
 
     def flush(self) -> None:

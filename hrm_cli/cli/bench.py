@@ -85,12 +85,13 @@ def _workload(what: str, name: str, preset: Preset, batch: int | None, device: t
 
 def _render(measurement: Measurement) -> None:
     from hrm_cli.cli import console
+    from hrm_cli.cli.render.paragraphs import print_fitting
 
     found = measurement
     where = f"{found.device}, {counted(found.threads, 'thread')}"
     at_once = "examples in a build" if found.what == "build" else "at once"
     kind = "" if found.dtype is None else f", {found.dtype}"
-    console.print_line(f"{found.what} {found.preset}: {found.batch:,} {at_once}{kind} on {where}")
+    print_fitting(f"{found.what} {found.preset}: {found.batch:,} {at_once}{kind} on {where}")
     rows = [
         ["examples per second", f"{found.examples_per_second:,.4g}"],
         ["seconds of a round", f"{found.seconds:.4g} (median of {found.rounds}, spread {found.spread:.0%})"],
@@ -107,4 +108,4 @@ def _render(measurement: Measurement) -> None:
     console.print_table(["figure", "value"], rows)
     used = [f"{name} {value}" for name, value in found.choices.items() if name not in ("device", "dtype")]
     if used:
-        console.print_line(f"Using {'; '.join(used)}")
+        print_fitting(f"Using {'; '.join(used)}")

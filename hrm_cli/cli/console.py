@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from hrm_cli.cli import streams
@@ -49,6 +50,14 @@ def is_plain(stream: IO[str]) -> bool:
     return bool(os.environ.get("CI")) or os.environ.get("TERM") == "dumb" or not stream.isatty()
 
 
+def width_of(stream: IO[str]) -> int:
+    """Columns of the terminal at `stream`: as COLUMNS says, else as the terminal does, else 80."""
+    if not os.environ.get("COLUMNS", "").isdecimal():
+        with suppress(OSError, ValueError):  # stdout may be a pipe while stderr is a terminal
+            return os.get_terminal_size(stream.fileno()).columns or 80
+    return shutil.get_terminal_size().columns
+
+
 def console(stream: IO[str]) -> Console:
     """A Rich console on `sys.stdout` or `sys.stderr`; without control codes if `is_plain`."""
     from rich.console import Console
@@ -80,9 +89,18 @@ def print_line(text: str = "") -> None:
 
 
 def print_message(text: str) -> None:
-    """Prints one line on stderr: notes, warnings, the current activity."""
+    """Prints a message on stderr: a note, a warning, the current activity."""
     _Activity.at = time.perf_counter()
-    streams.write_error(f"{printable(text)}\n")
+    streams.write_error(f"{fitting_message(printable(text))}\n")
+
+
+def fitting_message(text: str) -> str:
+    """A text for stderr, broken at words to fit its terminal. Without a terminal it is unchanged, for `grep`."""
+    if is_plain(sys.stderr):
+        return text
+    from hrm_cli.cli.render.layout import fitting_text
+
+    return fitting_text(text, width_of(sys.stderr))
 
 
 def print_error(text: str) -> None:

@@ -241,17 +241,18 @@ def _document(source: str, done: Conversion, *, to_model_file: bool) -> dict[str
 
 def _render(done: Conversion, *, quiet: bool) -> None:
     from hrm_cli.cli import console
+    from hrm_cli.cli.render.paragraphs import print_fitting
 
     if done.sources and not quiet:
         rows = [(name, value, origin) for name, (value, origin) in done.sources.items()]
         console.print_table(("setting", "value", "from"), rows)
         if not done.facts.domain:
-            console.print_line(
+            print_fitting(
                 "Not a known kind of puzzle: the model can be evaluated, but `hrm solve` cannot use it."
             )
     for note in () if quiet else done.notes:
-        console.print_line(note)
+        print_fitting(note)
     numbers = sum(tensor.numel() for tensor in done.tensors.values())
     kept = ", the others unchanged bit for bit" if done.notes else ", unchanged bit for bit"
     files = ", ".join(str(path) for path in done.written)
-    console.print_line(f"{len(done.tensors)} tensors, {numbers:,} numbers{kept}: {files}")
+    print_fitting(f"{len(done.tensors)} tensors, {numbers:,} numbers{kept}: {files}")

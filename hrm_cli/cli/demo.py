@@ -36,7 +36,6 @@ def demo(
     from hrm_cli.checkpoints.model_files import load_model
     from hrm_cli.cli import console
     from hrm_cli.cli.options import device_of_command
-    from hrm_cli.cli.render.paragraphs import message_lines
     from hrm_cli.data.format import Dataset
     from hrm_cli.evaluation.evaluate import evaluate
     from hrm_cli.runs.execution import run_training
@@ -46,8 +45,7 @@ def demo(
     reporter = console.ConsoleReporter(quiet=quiet)
 
     def say(text: str) -> None:
-        for line in ("", *message_lines(text)):
-            reporter.note(line)
+        reporter.note(f"\n{text}")
 
     started = time.perf_counter()
     folder = output_dir or _free_folder()

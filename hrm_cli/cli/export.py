@@ -9,6 +9,7 @@ import typer
 
 from hrm_cli.cli import console
 from hrm_cli.cli.options import ANY_MODEL, JsonOption, complete_models, option, seed_option
+from hrm_cli.cli.render.paragraphs import print_fitting
 
 
 def export(
@@ -102,13 +103,13 @@ def export(
     if json:
         console.print_json(done.document())
         return
-    console.print_line(
+    print_fitting(
         f"{done.path}: one step for {done.domain}, {done.bytes:,} bytes{', int8' if done.int8 else ''}"
     )
     before = ", before quantization" if done.int8 else ""
-    console.print_line(f"logits within {done.deviation:.1e} of torch over {done.steps} steps{before}")
+    print_fitting(f"logits within {done.deviation:.1e} of torch over {done.steps} steps{before}")
     if done.puzzles:
-        console.print_line(
+        print_fitting(
             f"exact accuracy on {done.puzzles}: {done.exact_accuracy:.1%} with torch, {done.exported_accuracy:.1%} "
             "with onnxruntime"
         )
@@ -123,5 +124,5 @@ def _write_page(checkpoints: list[str], output: Path, *, json: bool) -> None:
     if json:
         console.print_json(done.document())
         return
-    console.print_line(f"{done.path}: {done.bytes / 1e6:.1f} MB, with {', '.join(done.models)}")
-    console.print_line("Open it in a browser; it needs no server and no network.")
+    print_fitting(f"{done.path}: {done.bytes / 1e6:.1f} MB, with {', '.join(done.models)}")
+    print_fitting("Open it in a browser; it needs no server and no network.")

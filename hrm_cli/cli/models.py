@@ -19,7 +19,7 @@ from hrm_cli.checkpoints.regime import knowledge_text
 from hrm_cli.cli import console
 from hrm_cli.cli.options import JsonOption, OwnModelArgument
 from hrm_cli.cli.render.help import PlainCommand, PlainGroup
-from hrm_cli.cli.render.paragraphs import print_paragraph
+from hrm_cli.cli.render.paragraphs import print_fitting, print_paragraph
 from hrm_cli.errors import ConfigError, reason_of
 from hrm_cli.json_text import load_json
 from hrm_cli.regular_files import read_text
@@ -159,7 +159,7 @@ def add(
     if json:
         console.print_json(model.document())
     else:
-        console.print_line(
+        print_fitting(
             f"{model.path}: {model.bytes:,} bytes, {model.parameters:,} parameters, {model.describe()}"
         )
         console.print_line(f"{model.card}: its card")
@@ -198,7 +198,7 @@ def _rows(model: BundledModel) -> list[tuple[str, ...]]:
         (
             f"{one.on} ({one.puzzles:,})",
             f"{one.exact_accuracy:.1%}",
-            f"{one.exact_accuracy_with_attempts:.1%} ({one.attempts})",
+            f"{one.exact_accuracy_with_attempts:.1%} ({one.attempts})" if one.attempts > 1 else "",
         )
         for one in model.facts.measured
     ] or [("not measured", "", "")]

@@ -10,6 +10,7 @@ import typer
 from hrm_cli.cli import console
 from hrm_cli.cli.options import ForceOption, JsonOption, Overrides, PresetArgument, preset_argument
 from hrm_cli.cli.render.help import PlainCommand, PlainGroup
+from hrm_cli.cli.render.paragraphs import print_fitting
 from hrm_cli.config.presets import first_comment, list_presets
 from hrm_cli.config.resolved import commented_yaml, diff_presets, resolved_yaml
 from hrm_cli.config.schema import InvalidConfigError, Preset
@@ -97,7 +98,7 @@ def copy(
     header = f"# From preset {name}. Check it: hrm presets validate {path}\n#   hrm train --preset {path}\n"
     with whole_file(path) as stream:
         stream.write(header + commented_yaml(preset))
-    console.print_line(f"{path} written; train with: hrm train --preset {path}")
+    print_fitting(f"{path} written; train with: hrm train --preset {path}")
 
 
 @app.command(cls=PlainCommand)
@@ -123,7 +124,7 @@ def diff(
             ("setting", a, b), [(key, setting_value(x), setting_value(y)) for key, x, y in differences]
         )
     else:
-        console.print_line(f"{a} and {b} have the same settings.")
+        print_fitting(f"{a} and {b} have the same settings.")
 
 
 @app.command(cls=PlainCommand)

@@ -10,7 +10,7 @@ import typer
 from hrm_cli.cli import console
 from hrm_cli.cli.options import JsonOption, option
 from hrm_cli.cli.render.help import PlainCommand, PlainGroup
-from hrm_cli.cli.render.paragraphs import terminal_width
+from hrm_cli.cli.render.paragraphs import print_fitting, terminal_width
 from hrm_cli.errors import ConfigError, closest
 from hrm_cli.printable import clock
 from hrm_cli.runs.listing import Order, filtered, ordered
@@ -236,7 +236,7 @@ def _show(folder: Path, png: Path | None, width: int, *, json: bool) -> None:
         for text in chart(figure.title, line, points, run.step, width=width, share=figure.is_share):
             console.print_line(text)
     if run.evaluations:
-        console.print_line(
+        print_fitting(
             f"\n{POINT} evaluations; the line is training, each point the mean since the previous one"
         )
     if png is not None:
@@ -251,16 +251,16 @@ def _curves(run: RunRecords, kind: str) -> dict[str, Curve]:
 def _head(run: RunRecords) -> None:
     planned = "" if run.total_steps is None else f" of {run.total_steps:,}"
     time = "" if run.seconds is None else f", {clock(run.seconds)} of training"
-    console.print_line(f"{run.folder}: {run.state}, step {run.step:,}{planned}{time}")
+    print_fitting(f"{run.folder}: {run.state}, step {run.step:,}{planned}{time}")
     if run.reason not in ("", run.state):
-        console.print_line(run.reason)
+        print_fitting(run.reason)
     if run.best is not None:
         cells = run.best.get("cell_accuracy")
         of_cells = f", cells {cells:.2%}" if isinstance(cells, float) else ""
-        console.print_line(
+        print_fitting(
             f"best exact accuracy {run.best['exact_accuracy']:.2%} at step {run.best['step']:,}{of_cells}"
         )
     if run.junk:
-        console.print_line(f"skipped lines of metrics.jsonl that are not records: {run.junk}")
+        print_fitting(f"skipped lines of metrics.jsonl that are not records: {run.junk}")
     if not run.training and not run.evaluations:
         console.print_line("nothing logged yet")

@@ -90,7 +90,14 @@ class SolveRequest:
     def check_sources(self) -> None:
         """Raises ConfigError if neither puzzles nor a saved state are given, or standard input is given twice."""
         if bool(self.sources) == (self.resume_carry is not None):
-            raise ConfigError("name either a PUZZLE_FILE or a saved state (--resume-carry FILE)")
+            if self.sources:
+                raise ConfigError(
+                    "name either a PUZZLE_FILE or a saved state (--resume-carry FILE), not both"
+                )
+            raise ConfigError(
+                "name a PUZZLE_FILE, or a saved state (--resume-carry FILE). For example:\n"
+                "  hrm solve puzzles.txt\n  hrm solve ...43...2....1..  (a puzzle itself, - for standard input)"
+            )
         if self.sources.count(STDIN) > 1:
             raise ConfigError("-: standard input can be read only once")
 

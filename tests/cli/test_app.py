@@ -76,6 +76,15 @@ def test_help_lines_fit_eighty_columns(run_hrm: RunHrm) -> None:
         assert max(map(len, lines)) <= 80
 
 
+@pytest.mark.parametrize("arguments", [["--help"], []])
+def test_help_holds_no_control_characters(run_hrm: RunHrm, arguments: list[str]) -> None:
+    done = run_hrm(*arguments)
+    text = done.stdout + done.stderr
+    assert "Every command has its own help" in text
+    assert "\b" not in text
+    assert "\\u" not in text
+
+
 def test_version_is_the_package_s(run_hrm: RunHrm) -> None:
     done = run_hrm("--version")
     assert (done.status, done.stdout) == (0, "hrm 0.1.0\n")

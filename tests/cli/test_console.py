@@ -43,6 +43,25 @@ def test_table_on_a_terminal_fits_its_width_and_keeps_names_whole(monkeypatch: p
     assert max(len(re.sub(r"\x1b\[\d*m", "", line)) for line in lines) <= 80
 
 
+def test_messages_on_a_terminal_break_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = terminal(monkeypatch)
+    message = (
+        "name a preset, a file of pairs or a run to resume. " * 3
+        + "For example:\n  hrm train "
+        + "some words " * 12
+    )
+    console.print_error(message)
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert set(stream.getvalue().split()) == {"Error:", *message.split()}
+    assert "  hrm train some" in stream.getvalue(), "an indented line starts a line of its own"
+
+
+def test_messages_in_a_pipe_are_never_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_error("words " * 30)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_table_in_a_pipe_is_never_cut_because_grep_wants_whole_values(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -74,6 +74,7 @@ def test_models_name_every_model_once_and_every_accuracy(shown: Callable[..., st
         assert sum(line.startswith(f"{model.name} ") for line in text.splitlines()) == 1
         for one in model.facts.measured:
             assert f"{one.exact_accuracy:.1%}" in text.split()
+    assert "(1)" not in text, "one attempt is the one pass"
 
 
 @pytest.mark.parametrize("width", WIDTHS)

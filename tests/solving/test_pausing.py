@@ -15,6 +15,7 @@ from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.domain import make_domain
 from hrm_cli.solving.pausing import PausingModel, load_carry, resume_puzzles, save_carry
+from hrm_cli.solving.request import SolveRequest
 from hrm_cli.solving.solver import solve_puzzles
 
 PUZZLES = ["1234341221434321", "123434122143432.", "12343412214343..", "1234341221......", "................"]
@@ -128,3 +129,8 @@ def test_the_command_pauses_and_continues(run_hrm, tmp_path: Path) -> None:
     both = run_hrm("solve", puzzles, "--resume-carry", state, "--checkpoint", checkpoint)
     assert both.status == 2
     assert "either a PUZZLE_FILE or a saved state" in both.stderr
+
+
+def test_a_request_without_puzzles_names_what_could_be_solved() -> None:
+    with pytest.raises(ConfigError, match=r"name a PUZZLE_FILE(.|\n)*hrm solve puzzles\.txt"):
+        SolveRequest(()).check_sources()

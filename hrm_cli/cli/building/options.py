@@ -123,6 +123,7 @@ def further_sources(texts: list[str] | None) -> list[Any] | None:
 def render(summary: BuildSummary) -> None:
     """Prints the summary of a build as text."""
     from hrm_cli.cli import console
+    from hrm_cli.cli.render.paragraphs import print_fitting
 
     sizes = {"train": summary.train, "validation": summary.validation, "test": summary.test}
     rows = [
@@ -135,11 +136,11 @@ def render(summary: BuildSummary) -> None:
         parts = [(part.name, part.train, part.validation, part.test) for part in summary.sources]
         console.print_table(["original puzzles of", "train", "validation", "test"], parts)
     memory = "" if summary.peak_memory_mb is None else f", peak memory {summary.peak_memory_mb:,.0f} MB"
-    console.print_line(
+    print_fitting(
         f"{summary.tokens:,} tokens of a vocabulary of {summary.vocab_size}, {summary.seq_len} per grid; "
         f"{counted(summary.num_puzzle_identifiers, 'puzzle identifier')}"
     )
-    console.print_line(
+    print_fitting(
         f"{summary.bytes / 1e6:,.1f} MB in {summary.seconds:.1f} s "
         f"({summary.examples_per_second:,.0f} examples/s{memory})"
     )

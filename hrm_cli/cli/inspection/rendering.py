@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hrm_cli.cli import console
+from hrm_cli.cli.render.paragraphs import print_fitting
 from hrm_cli.inspection.examples import Example
 from hrm_cli.inspection.findings import findings
 from hrm_cli.inspection.report import Inspection
@@ -30,7 +31,7 @@ def render(inspection: Inspection, per_set: int) -> None:
     """Prints the inspection; of the examples at most `per_set` of each set."""
     facts = inspection.facts
     for line in heading(facts):
-        console.print_line(line)
+        print_fitting(line)
     splits: Mapping[str, Mapping[str, Any]] = facts["splits"]
     rows: list[tuple[object, ...]] = []
     for name, split in splits.items():
@@ -43,14 +44,14 @@ def render(inspection: Inspection, per_set: int) -> None:
     console.print_table(["split", "original puzzles", "with copies", "examples"], rows)
     console.print_line()
     for line in distributions(splits):
-        console.print_line(line)
+        print_fitting(line)
     _print_symbols(facts)
     if (scores := facts["baselines"]) is not None:
         _print_baselines(scores)
     console.print_line()
     console.print_line("Findings")
     for finding in findings(facts):
-        console.print_line(f"  {finding.mark} {finding.text}")
+        print_fitting(f"  {finding.mark} {finding.text}")
     _print_examples(inspection, per_set)
 
 
@@ -138,7 +139,7 @@ def _print_symbols(facts: Mapping[str, Any]) -> None:
     names = [f"{split} {kind}" for split in splits for kind in ("inputs", "outputs")]
     console.print_table(["symbol", *names, "share"], rows)
     if len(used) > _MOST_SYMBOLS:
-        console.print_line(f"and {len(used) - _MOST_SYMBOLS} more symbols (--json lists all)")
+        print_fitting(f"and {len(used) - _MOST_SYMBOLS} more symbols (--json lists all)")
 
 
 def _print_baselines(scores: Mapping[str, Any]) -> None:
@@ -168,7 +169,7 @@ def _print_examples(inspection: Inspection, per_set: int) -> None:
         console.print_line()
         part = f", set {example.set}" if several else ""
         name = f", task {example.name}" if example.name else ""
-        console.print_line(f"Example {example.number:,} of {example.split}{part}{name}")
+        print_fitting(f"Example {example.number:,} of {example.split}{part}{name}")
         _print_blocks(_blocks(example, inspection))
 
 

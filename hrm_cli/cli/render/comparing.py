@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hrm_cli.cli import console
-from hrm_cli.cli.render.paragraphs import print_gap
+from hrm_cli.cli.render.paragraphs import print_fitting, print_gap
 from hrm_cli.printable import clock
 from hrm_cli.runs.listing import differing_settings
 from hrm_cli.runs.records import Curve, RunRecords
@@ -71,7 +71,7 @@ def show_comparison(runs: Sequence[RunRecords], width: int) -> None:
     print_gap()
     for name, run in zip(names, runs, strict=True):
         console.print_line(f"{name} {run.folder}")
-    console.print_line(f"{SEVERAL} more than one of them")
+    print_fitting(f"{SEVERAL} more than one of them")
 
 
 def _curves(runs: Sequence[RunRecords], figure: Figure) -> list[Curve]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hrm_cli.cli import console
-from hrm_cli.cli.render.paragraphs import print_gap, print_paragraph, terminal_width
+from hrm_cli.cli.render.paragraphs import print_fitting, print_gap, print_paragraph, terminal_width
 from hrm_cli.evaluation.intervals import wilson_interval
 from hrm_cli.printable import amount, counted
 
@@ -36,7 +36,7 @@ MEANINGS = {
 def render_baselines(measured: BaselineMeasurement) -> None:
     """Prints the scores of trivial baselines as text."""
     if not measured.puzzles:
-        console.print_line(f"{measured.data}: the {measured.split} split has no answers to compare with.")
+        print_fitting(f"{measured.data}: the {measured.split} split has no answers to compare with.")
         return
     columns = ("trivial baseline", "cells right", "exact", "what it answers")
     rows = [(name, b.cell_accuracy, b.exact_accuracy) for name, b in measured.on_outputs.items()]
@@ -88,7 +88,7 @@ def render(measured: Measurement) -> None:
     path, split, result = measured.name, measured.split, measured.result
     baselines, arc, attempted = measured.baselines, measured.arc or {}, measured.attempted
     if not result.puzzles:
-        console.print_line(f"{path}: the {split} split has no answers, so there is no accuracy.")
+        print_fitting(f"{path}: the {split} split has no answers, so there is no accuracy.")
         return
     low, high = wilson_interval(result.exact_accuracy, result.puzzles)
     rows: list[tuple[Any, ...]] = [
@@ -256,13 +256,11 @@ def _render_outcome(outcome: RunOutcome, page: Path | None) -> None:
         "max_minutes": "Stopped: train.max_minutes reached",
         "interrupted": "Interrupted and saved",
     }
-    console.print_line(
+    print_fitting(
         f"{reasons[result.reason]} after {counted(result.step, 'step')}, {result.seconds:.0f} s of training."
     )
     if result.best is not None:
-        console.print_line(
-            f"Best exact accuracy {result.best.exact_accuracy:.2%} at step {result.best.step:,}."
-        )
+        print_fitting(f"Best exact accuracy {result.best.exact_accuracy:.2%} at step {result.best.step:,}.")
     if outcome.drift is not None:
         print_paragraph(outcome.drift.describe())
     console.print_line(f"Checkpoint: {result.checkpoint}")

@@ -165,6 +165,17 @@ def fitting_lines(text: str, width: int, indent: int = 0, *, hanging: int = 0) -
     )  # fmt: skip
 
 
+def fitting_text(text: str, width: int) -> str:
+    """The text with every line that is longer than `width` broken at words, at its own indentation."""
+    fitted: list[str] = []
+    for line in text.split("\n"):
+        content = line.lstrip(" ")
+        indent = len(line) - len(content)
+        hanging = 2 if indent else 0
+        fitted += [line] if len(line) <= width else fitting_lines(content, width, indent, hanging=hanging)
+    return "\n".join(fitted)
+
+
 def right_aligned(cells: list[str]) -> list[str]:
     """The cells of a column, including its heading, padded on the left to the same width."""
     width = max(map(len, cells))

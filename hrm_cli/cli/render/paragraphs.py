@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 
 from hrm_cli.cli import console
-from hrm_cli.cli.render.layout import fitting_lines
+from hrm_cli.cli.render.layout import fitting_lines, fitting_text
 
 
 def terminal_width() -> int | None:
     """Width of the terminal at stdout; None if stdout is a pipe or a file."""
-    return None if console.is_plain(sys.stdout) else shutil.get_terminal_size().columns
+    return None if console.is_plain(sys.stdout) else console.width_of(sys.stdout)
 
 
 def print_paragraph(text: str, indent: int = 0, *, hanging: int = 0) -> None:
@@ -26,11 +25,10 @@ def print_paragraph(text: str, indent: int = 0, *, hanging: int = 0) -> None:
         console.print_line(line)
 
 
-def message_lines(text: str) -> list[str]:
-    """A paragraph for stderr: lines that fit its terminal, or one line without a terminal."""
-    if console.is_plain(sys.stderr):
-        return [text]
-    return fitting_lines(text, console.console(sys.stderr).width)
+def print_fitting(text: str) -> None:
+    """Prints lines as they are; on a terminal, those that do not fit are broken at words, at their indentation."""
+    width = terminal_width()
+    console.print_line(text if width is None else fitting_text(text, width))
 
 
 def print_gap() -> None:
