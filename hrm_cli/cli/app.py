@@ -179,6 +179,8 @@ def _add_suggestion(error: Any, arguments: list[str]) -> None:
             error.possibilities = None
     elif "--attempts" in getattr(getattr(error, "param", None), "opts", ()):
         error.message += "; 1 is a single pass, without augmented copies"
+    elif "--fail-under" in getattr(getattr(error, "param", None), "opts", ()):
+        error.message += "; 95 % is 0.95"
 
 
 def _take_debug(arguments: list[str]) -> tuple[bool, list[str]]:

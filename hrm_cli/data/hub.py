@@ -66,7 +66,7 @@ def fetch(source: str, name: str, *, optional: bool = False) -> Path | None:
     address = HubAddress.parse(source, "source")
     return download(
         address, name, f"source {source}", DatasetError, repo_type="dataset", optional=optional,
-        advice="check the name and the network, or download the file and give its path",
+        advice="check the name and the network, or name a local copy instead (--source or data.source=FOLDER)",
     )  # fmt: skip
 
 
@@ -117,7 +117,9 @@ def snapshot(address: HubAddress, what: str, error_type: type[HRMError], pattern
             )
         )
     except Exception as error:
-        advice = "check the name and the network, or download the files and give their folder"
+        advice = (
+            "check the name and the network, or name a local copy instead (--source or data.source=FOLDER)"
+        )
         raise error_type(f"{what}: could not be fetched{_reason(error, address, advice)}") from error
 
 
@@ -201,7 +203,7 @@ _REASONS: Mapping[str, str] = {
     "name, or log in with `hf auth login`",
     "RevisionNotFoundError": "{repository} has no revision {revision}",
     "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set, and the file is not in the local cache",
-    "LocalEntryNotFoundError": "the hub cannot be reached, and the file is not in the local cache; check the network",
+    "LocalEntryNotFoundError": "the hub cannot be reached, and the file is not in the local cache; {advice}",
     "EntryNotFoundError": "{repository} contains no file of that name",
     "HFValidationError": "{repository} is not a valid name on the hub",
 }
@@ -218,7 +220,9 @@ def _reason(error: Exception, address: HubAddress, advice: str) -> str:
         kinds = {"OfflineModeIsEnabled"}
     for kind, reason in _REASONS.items():
         if kind in kinds:
-            return f": {reason.format(repository=address.repository, revision=address.revision)}"
+            return (
+                f": {reason.format(repository=address.repository, revision=address.revision, advice=advice)}"
+            )
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         return ": your token has no permission; log in with another (`hf auth login`, or HF_TOKEN)"

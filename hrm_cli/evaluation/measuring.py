@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hrm_cli.checkpoints.bundled import SCHEME, default_attempts
+from hrm_cli.checkpoints.bundled import SCHEME, bundled_folder, default_attempts
 from hrm_cli.checkpoints.model_files import load_model, read_model_card
 from hrm_cli.data.arc.online import is_arc
 from hrm_cli.data.format import Dataset
@@ -290,4 +290,9 @@ def own_dataset(model_file: Path, configured: str | None) -> Path:
     for folder in model_file.parents[:3]:
         if (folder / "dataset").is_dir():
             return folder / "dataset"
+    if model_file.parent == bundled_folder():
+        raise DatasetError(
+            f"{SCHEME}{model_file.stem}: its training data is not part of the package; name a dataset with --data DIR "
+            "(`hrm build-dataset` makes one)"
+        )
     raise DatasetError(f"{model_file}: the dataset of its run was not found; name one with --data DIR")

@@ -106,3 +106,16 @@ def test_the_short_options_o_and_q_mean_the_same_in_every_command() -> None:
     for name in COMMANDS:
         walk(_load(name))
     assert found == {"-o": {"--output", "--output-dir"}, "-q": {"--quiet"}}
+
+
+def test_a_percentage_for_fail_under_is_answered_with_the_fraction(run_hrm: RunHrm) -> None:
+    done = run_hrm("eval", "bundled:sudoku-4x4", "--fail-under", "95")
+    assert done.status == 2
+    assert "accepted: at most 1; 95 % is 0.95" in done.stderr
+
+
+def test_a_bundled_model_without_a_dataset_is_told_to_name_one(run_hrm: RunHrm) -> None:
+    done = run_hrm("eval", "bundled:sudoku-4x4")
+    assert done.status == 2
+    assert done.stderr.startswith("Error: bundled:sudoku-4x4: its training data is not part of the package; ")
+    assert "--data DIR" in done.stderr

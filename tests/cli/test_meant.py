@@ -96,6 +96,7 @@ def test_an_unreachable_hub_is_reported_quickly_in_one_line(
     )  # fmt: skip
     seconds, _, message = done.stdout.partition(" ")
     assert reason in message
+    assert settings or message.rstrip().endswith("data.source=FOLDER)")
     assert done.stderr == ""
     assert float(seconds) < 10
 

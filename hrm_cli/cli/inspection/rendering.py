@@ -11,7 +11,7 @@ from hrm_cli.cli.render.paragraphs import print_fitting
 from hrm_cli.inspection.examples import Example
 from hrm_cli.inspection.findings import findings
 from hrm_cli.inspection.report import Inspection
-from hrm_cli.printable import amount
+from hrm_cli.printable import amount, counted
 from hrm_cli.puzzles.domain import Grid
 from hrm_cli.views.colored import needs_digits, painted
 from hrm_cli.views.drawing import draw
@@ -108,7 +108,7 @@ def _sizes(sizes: Sequence[Mapping[str, Any]]) -> str:
         for size in known[:_MOST_SIZES]
     ]
     if len(known) > _MOST_SIZES:
-        shown.append(f"and {len(known) - _MOST_SIZES} more sizes")
+        shown.append(f"and {counted(len(known) - _MOST_SIZES, 'more size')}")
     if unknown:
         shown.append(f"unknown ({unknown:,})")
     return ", ".join(shown)
