@@ -104,8 +104,8 @@ def _compare(
 
 
 def _is_foreign(arch: ArchConfig) -> bool:
-    """Whether the formulas were made for another architecture: they count attention and HRM's two modules."""
-    return arch.core != "hrm" or arch.mixer != "attention"
+    """Whether the formulas were made for another architecture: they count attention and two modules without gates."""
+    return arch.core != "hrm" or arch.mixer != "attention" or arch.has_levels
 
 
 def _reason_text(kind: str, counted: int, exact: int, arch: ArchConfig) -> str:

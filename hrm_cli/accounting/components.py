@@ -16,6 +16,7 @@ from hrm_cli.accounting import kinds
 from hrm_cli.accounting.kinds import Part, Runs, Saved
 from hrm_cli.accounting.mixer_blocks import grid_blocks, neighbor_blocks, swiglu_part, unit_blocks
 from hrm_cli.config.arch import CPU_VECTOR, MIXERS, NOVA_POSITIONS, ArchConfig, encoder_width, is_structured
+from hrm_cli.config.levels import level_layers, level_names, level_updates
 from hrm_cli.puzzles.cell_units import unit_count
 from hrm_cli.puzzles.domain import domain_of, relations_of
 
@@ -53,21 +54,28 @@ def components(
 
 
 def _with_last_cycle_gradient(part: Part, arch: ArchConfig) -> Part:
-    """Returns the part for gradient through all L_cycles updates of the last cycle, not only the last update."""
-    if part.module != "L_level":
+    """Returns the part for gradient through all updates of the last cycle, not only the last one of each level."""
+    level = _level_of(part, arch)
+    if level is None:
         return part
-    runs, more = part.runs, arch.L_cycles - 1
+    runs, more = part.runs, level_updates(arch)[level] // arch.H_cycles - 1
     return replace(part, runs=Runs(runs.inference, runs.with_gradient + more, runs.without_gradient - more))
 
 
 def _with_rsm(part: Part, arch: ArchConfig) -> Part:
     """Returns the part for the RSM objective: no second pass for a Q target, gradient through the whole last cycle."""
     runs = part.runs
-    if runs.inference > 1 or part.module in ("H_level", "L_level"):
-        slow, fast = int(part.module == "H_level" or arch.core == "trm"), int(part.module == "L_level")
-        trained = slow + fast * arch.L_cycles
+    level = _level_of(part, arch)
+    if level is not None:
+        trained = level_updates(arch)[level] // arch.H_cycles + int(arch.core == "trm")
         return replace(part, runs=Runs(runs.inference, trained, runs.inference - trained))
     return replace(part, runs=replace(runs, without_gradient=0))
+
+
+def _level_of(part: Part, arch: ArchConfig) -> str | None:
+    """The level whose module or gates the part is: L, M1, …, H; None for other parts."""
+    level = part.module.removesuffix("_level").removesuffix("_gate")
+    return level if level in level_names(arch) else None
 
 
 def trainable_in_closed_form(
@@ -78,19 +86,36 @@ def trainable_in_closed_form(
 
 
 def _hrm(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> list[Part]:
-    # One step is H_cycles × (L_cycles × L, then H), with gradient through the last L and the last H update. The Q
-    # target needs a second step without gradient.
-    fast, slow = arch.H_cycles * arch.L_cycles, arch.H_cycles
+    # One step is H_cycles × (L_cycles × L, then H), with gradient through the last L and the last H update; middle
+    # levels likewise. The Q target needs a second step without gradient.
     target = int(arch.q_continue and arch.halt_max_steps > 1)
-    return [
-        *_embeddings_and_heads(arch, vocab_size, seq_len, identifiers, target),
-        *_blocks(
-            "H_level", arch, vocab_size, seq_len, arch.H_layers, Runs(slow, 1, slow - 1 + target * slow)
-        ),
-        *_blocks(
-            "L_level", arch, vocab_size, seq_len, arch.L_layers, Runs(fast, 1, fast - 1 + target * fast)
-        ),
-    ]
+    parts = _embeddings_and_heads(arch, vocab_size, seq_len, identifiers, target)
+    for name, updates in reversed(level_updates(arch).items()):
+        runs = Runs(updates, 1, updates - 1 + target * updates)
+        parts += _blocks(f"{name}_level", arch, vocab_size, seq_len, level_layers(arch)[name], runs)
+        if name not in ("H", "L"):
+            parts.append(Part(f"{name}_init", kinds.INITIAL_STATES, buffers=arch.hidden_size))
+        if arch.fusion == "gated":
+            parts.append(_gates(name, arch, state_positions(arch, vocab_size, seq_len), runs))
+    return parts
+
+
+def _gates(level: str, arch: ArchConfig, positions: int, runs: Runs) -> Part:
+    """One factor per position for each state that a level receives, from that state and the level's own."""
+    hidden, count = arch.hidden_size, 1 if level in ("H", "L") else 2
+    product = 2 * positions * hidden
+    # Only the state from the level below has a gradient of its own: the others are those of earlier updates.
+    below = int(level != "L")
+    # Saved: the level's own state and that of the level below. The state of the level above is that level's own.
+    return Part(
+        f"{level}_gate",
+        kinds.GATES,
+        count * (2 * hidden + 1),
+        flops=below * product,
+        runs=runs,
+        kept=Saved((1 + below) * positions * hidden + count * positions, count * positions),
+        fixed_flops=(2 * count - below) * product,
+    )
 
 
 def _trm(arch: ArchConfig, vocab_size: int, seq_len: int, identifiers: int) -> list[Part]:

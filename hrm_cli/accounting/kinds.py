@@ -19,6 +19,7 @@ FEED_FORWARD = "feed-forward"
 EMBEDDINGS = "embeddings"
 HEADS = "heads"
 BRIDGES = "bridges"
+GATES = "gates"
 NORMS = "norms"
 PUZZLE_EMBEDDING = "puzzle embedding"
 INITIAL_STATES = "initial states"
@@ -31,7 +32,8 @@ NEVER_TRAINED = frozenset({PUZZLE_EMBEDDING, INITIAL_STATES, POSITION_TABLE})
 # The first pattern that matches a tensor's name gives its kind.
 _PATTERNS = (
     (r"puzzle_emb", PUZZLE_EMBEDDING),
-    (r"[HL]_init$", INITIAL_STATES),
+    (r"(H|L|M\d+)_init$", INITIAL_STATES),
+    (r"(^|\.)(H|L|M\d+)_gate\.", GATES),
     (r"(^|\.)positions$", POSITION_TABLE),
     (r"norm", NORMS),
     (r"self_attn|attention", ATTENTION),

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from hrm_cli.accounting.components import components, state_positions
 from hrm_cli.accounting.kinds import Part
 from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.levels import level_layers
 from hrm_cli.config.train import TrainConfig, depth_fractions
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes per number in each dtype."""
 
-_STACKS = ("H_level", "L_level", "h_layers", "l_layers")
-"""Modules that are stacks of blocks."""
 _FLOAT32 = BYTES["float32"]
 _MOMENTS = 2
 _TRANSIENT = 45_000_000
@@ -148,9 +147,10 @@ def memory_in_training(
     for H, L in depths:
         deep = arch.model_copy(update={"H_cycles": H, "L_cycles": L})
         parts = components(deep, vocab_size, seq_len, num_puzzle_identifiers, train.objective, train.gradient)
-        layers = {"H": arch.H_layers, "L": arch.L_layers, "h": arch.H_layers, "l": arch.L_layers}
-        runs = {part.module: part.runs.with_gradient for part in parts if part.module in _STACKS}
-        blocks = sum(count * layers[module[0]] for module, count in runs.items())
+        layers = {f"{name}_level": count for name, count in level_layers(arch).items()}
+        layers |= {"h_layers": arch.H_layers, "l_layers": arch.L_layers}
+        runs = {part.module: part.runs.with_gradient for part in parts if part.module in layers}
+        blocks = sum(count * layers[module] for module, count in runs.items())
         recomputes = Recomputed(max(blocks, 1), positions * arch.hidden_size)
         found.append(
             training_memory(

@@ -5,6 +5,7 @@ Letters in shapes: n puzzles, B of them in a batch, S tokens, T positions of a s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -242,7 +243,8 @@ def perturbed(
             solved += len(chosen)
             places = chosen + rows.start
             for number, scale in enumerate(scales):
-                start = InnerCarry(*(_disturbed(z[chosen], scale, generator) for z in (carry.z_H, carry.z_L)))
+                disturbed = functools.partial(_disturbed, scale=scale, generator=generator)
+                start = carry.select(chosen).map(disturbed)
                 for step, _, _, found, _ in run_steps(model, puzzles, places, steps, start=start):
                     right_after[number, step - 1] += int(puzzles.exact(found, places).sum())
     shares = right_after / max(solved, 1)

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hrm_cli.config.levels import level_names, update_order
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.layers import attention_weights
 from hrm_cli.models.recurrent import ModuleWeights, RecurrentCore
 
 OnUpdate = Callable[[str, Tensor, Tensor], None]
-"""Called with the module (H or L), and its state before and after an update, `[B, T, H]` each."""
+"""Called with the module (L, M1, …, H), and its state before and after an update, `[B, T, H]` each."""
 OnAttention = Callable[[str, int, Tensor], None]
 """Called with the module, the number of the block, and attention weights `[b, N, S, S]` of its first b puzzles."""
 
@@ -34,6 +35,9 @@ class UpdateRecorder:
         self.on_update: OnUpdate | None = None
         self.on_attention: OnAttention | None = None
         self._count = 0
+        arch = core.arch
+        order = update_order((arch.L_cycles, *arch.middle_cycles, arch.H_cycles))
+        self._roles = [level_names(arch)[level] for level in order]
 
     def begin_step(self) -> None:
         """An ACT step begins: its first update is one of z_L."""
@@ -42,8 +46,7 @@ class UpdateRecorder:
     def __call__(self, z: Tensor, injection: Tensor, blocks: ModuleWeights) -> Tensor:
         """z ← z + injection, then the blocks in order, as `RecurrentCore.module_update`."""
         # Some cores use one module for both roles, so the role follows from the order of the updates.
-        per_cycle = self.core.arch.L_cycles + 1
-        module = "H" if self._count % per_cycle == per_cycle - 1 else "L"
+        module = self._roles[self._count % len(self._roles)]
         self._count += 1
         x = z + injection
         for number, weights in enumerate(blocks):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
     model_validator,
 )
@@ -19,6 +20,7 @@ from hrm_cli.config.values import (
     Float,
     Int,
     Section,
+    numbers_from_text,
 )
 from hrm_cli.errors import ConfigError
 
@@ -132,6 +134,21 @@ class ArchConfig(Section):
     L_layers: Int = Field(4, ge=1, le=1024, description="blocks of the fast L-module")
     H_cycles: Int = Field(2, ge=1, le=1024, description="H updates in one ACT step")
     L_cycles: Int = Field(2, ge=1, le=1024, description="L updates for each H update")
+    fusion: Literal["add", "gated"] = Field(
+        "add",
+        description="hrm: how a level takes in the state of another: as it is (add), or times a learned factor between "
+        "0 and 2 for every position, 1 at the start (gated)",
+    )
+    middle_cycles: Annotated[tuple[Int, ...], BeforeValidator(numbers_from_text)] = Field(
+        (),
+        max_length=8,
+        description="hrm: levels between L and H, from the fastest: updates of each for each update of the level above "
+        "it, as in 2 (one level) or [2, 3]; L_cycles then counts the updates of L for each update of the first of "
+        "them; empty means none",
+    )
+    middle_layers: Int | None = Field(
+        None, ge=1, le=1024, description="hrm: blocks of each middle level; null means L_layers"
+    )
     expansion: Float = Field(
         4.0, gt=0, le=64, description="SwiGLU width ÷ H before the factor 2/3 and rounding up to 256"
     )
@@ -221,7 +238,17 @@ class ArchConfig(Section):
         self._resolve_mixer()
         if self.puzzle_emb_ndim is None:
             object.__setattr__(self, "puzzle_emb_ndim", 0 if is_structured(self.mixer) else self.hidden_size)
+        self._check_levels()
         depth = self.H_cycles * (self.L_cycles * self.L_layers + self.H_layers)
+        if self.middle_cycles:
+            from hrm_cli.config.levels import blocks_in_step  # needed only here
+
+            depth = blocks_in_step(self)
+            if depth > DEEPEST_STEP:
+                raise ValueError(
+                    f"middle_cycles {list(self.middle_cycles)} with H_cycles {self.H_cycles} and L_cycles "
+                    f"{self.L_cycles}: {depth:,} blocks in one ACT step; at most {DEEPEST_STEP:,} are allowed"
+                )
         if depth > DEEPEST_STEP:
             raise ValueError(
                 f"H_cycles {self.H_cycles} × (L_cycles {self.L_cycles} × L_layers {self.L_layers} + H_layers "
@@ -283,6 +310,23 @@ class ArchConfig(Section):
                     f"set {name}={default}"
                 )
 
+    def _check_levels(self) -> None:
+        if self.core != "hrm" and (self.fusion != "add" or self.middle_cycles):
+            name, off = ("fusion", "add") if self.fusion != "add" else ("middle_cycles", "[]")
+            raise ValueError(f"{name} works only with core hrm, but core is {self.core}; set {name}={off}")
+        if any(not 1 <= count <= 1024 for count in self.middle_cycles):
+            raise ValueError(f"middle_cycles {list(self.middle_cycles)}: every number must be 1 to 1,024")
+        if self.middle_cycles and self.initial_state != "fixed":
+            raise ValueError(
+                f"initial_state {self.initial_state} works only without levels between L and H; set "
+                "initial_state=fixed or middle_cycles=[]"
+            )
+        if self.middle_layers is not None and not self.middle_cycles:
+            raise ValueError(
+                f"middle_layers is {self.middle_layers}, but there is no middle level; set middle_cycles as well, or "
+                "middle_layers=null"
+            )
+
     def _check_structured(self) -> None:
         if self.core not in ("hrm", "trm"):
             raise ValueError(
@@ -311,6 +355,11 @@ class ArchConfig(Section):
                 f"mixer units needs a hidden_size that is a multiple of 2 × num_heads, but {self.hidden_size} is not "
                 f"a multiple of {2 * self.num_heads}"
             )
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether there are gates, or levels between L and H."""
+        return self.fusion != "add" or bool(self.middle_cycles)
 
     @property
     def head_dim(self) -> int:

@@ -68,6 +68,15 @@ def names_from_text(value: Any) -> Any:
     return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
+def numbers_from_text(value: Any) -> Any:
+    """Makes a list of one number, of `2,3` and of null; returns other values unchanged."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if value is None:
+        return []
+    return [value] if isinstance(value, int | float) else value
+
+
 def on_or_off(value: Any) -> Any:
     """Converts a boolean back to `on` or `off`, which YAML 1.1 reads as booleans; returns other values unchanged."""
     return ("on" if value else "off") if isinstance(value, bool) else value

@@ -91,6 +91,12 @@ def has_identifiers(model: ACTModel) -> bool:
 
 def convert_step(model: ACTModel, metadata: dict[str, str]) -> Any:
     """The ONNX model (`onnx.ModelProto`) of one step, with `metadata`. Raises ConfigError for a core without one."""
+    if model.arch.middle_cycles:
+        middle = list(model.arch.middle_cycles)
+        raise ConfigError(
+            f"--format onnx: the model has levels between L and H (arch.middle_cycles {middle}); an "
+            " ONNX file holds the states of H and L only"
+        )
     inputs = torch.ones(_EXAMPLE_ROWS, model.core.seq_len, dtype=torch.int32)
     arguments = example_arguments(model, inputs, 1)
     batch = torch.export.Dim("batch", min=1, max=1 << 16)

@@ -23,7 +23,7 @@ from hrm_cli.views.web.boards import Board, empty_board
 
 CORES = ("hrm", "trm")
 MIXERS = ("attention", "mlp", "units", "neighbors", "grid")
-UNSUPPORTED = ("position_tables", "qk_norm", "initial_state", "damping")
+UNSUPPORTED = ("position_tables", "qk_norm", "initial_state", "damping", "fusion", "middle_cycles")
 """Settings of `arch` for which the engine of a page has only the default."""
 LARGEST_FILE = 40_000_000
 """Bytes of a model file; larger ones are too slow in a browser anyway."""
@@ -96,9 +96,9 @@ def page_model(checkpoint: str) -> PageModel:
             f"mixers {', '.join(MIXERS)}"
         )
     if own := unsupported(arch):
+        instead = "" if arch.middle_cycles else "; export it as ONNX (--format onnx)"
         raise ConfigError(
-            f"{checkpoint}: trained with {' and '.join(own)}, which a page cannot compute; export it as ONNX "
-            "(--format onnx)"
+            f"{checkpoint}: trained with {' and '.join(own)}, which a page cannot compute{instead}"
         )
     if card.path.stat().st_size > LARGEST_FILE:
         raise CheckpointError(

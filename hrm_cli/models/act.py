@@ -68,8 +68,7 @@ class Carry:
 
     def select(self, rows: slice) -> Carry:
         """The carry of a slice of the rows, as views."""
-        inner = InnerCarry(self.inner.z_H[rows], self.inner.z_L[rows])
-        return Carry(inner, self.steps[rows], self.halted[rows], self.current.select(rows))
+        return Carry(self.inner.select(rows), self.steps[rows], self.halted[rows], self.current.select(rows))
 
     @staticmethod
     def joined(parts: Sequence[Carry]) -> Carry:

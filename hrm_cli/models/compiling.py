@@ -279,6 +279,8 @@ class _WholeStep:
         puzzle_rows: Tensor | None,
         weights: RecurrentWeights,
         depth: Depth,
+        *more: Tensor,
     ) -> StepTensors:
-        found: StepTensors = self.step(z_H, z_L, inputs, puzzle_rows, weights, depth)
-        return found._replace(z_H=found.z_H.detach().clone(), z_L=found.z_L.detach().clone())
+        found: StepTensors = self.step(z_H, z_L, inputs, puzzle_rows, weights, depth, *more)
+        z_M = None if found.z_M is None else found.z_M.clone()
+        return found._replace(z_H=found.z_H.detach().clone(), z_L=found.z_L.detach().clone(), z_M=z_M)

@@ -8,7 +8,7 @@ Letters in shapes: B batch, S tokens of a puzzle, P puzzle positions in front of
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -34,15 +34,27 @@ class InnerCarry:
     """Slow state, `[B, P+S, H]` in the forward dtype or float32 (`arch.state_dtype`)."""
     z_L: Tensor
     """Fast state, the same."""
+    z_M: Tensor | None = None
+    """States of the levels between L and H, from the fastest, `[B, M, P+S, H]`; None if there are none."""
 
-    def select(self, rows: Tensor) -> InnerCarry:
-        """The carry of some rows (indices or a mask)."""
-        return InnerCarry(self.z_H[rows], self.z_L[rows])
+    def tensors(self) -> dict[str, Tensor]:
+        """The states by name, without z_M if it is None."""
+        states = {"z_H": self.z_H, "z_L": self.z_L}
+        return states if self.z_M is None else {**states, "z_M": self.z_M}
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> InnerCarry:
+        """The carry with `change` applied to each of its tensors."""
+        return InnerCarry(**{name: change(state) for name, state in self.tensors().items()})
+
+    def select(self, rows: Tensor | slice) -> InnerCarry:
+        """The carry of some rows (indices, a mask or a slice)."""
+        return self.map(lambda state: state[rows])
 
     @staticmethod
     def joined(parts: Sequence[InnerCarry]) -> InnerCarry:
         """Concatenates the rows of all parts."""
-        return InnerCarry(torch.cat([part.z_H for part in parts]), torch.cat([part.z_L for part in parts]))
+        together = [part.tensors() for part in parts]
+        return InnerCarry(**{name: torch.cat([one[name] for one in together]) for name in together[0]})
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,8 @@ class StepTensors(NamedTuple):
     """`[B, S, V]`; None if only the Q values are requested."""
     q_values: Tensor | None
     """Q-halt and Q-continue, `[B, 2]` float32; None without a Q head."""
+    z_M: Tensor | None = None
+    """States of middle levels, detached."""
 
 
 class CompiledUpdate(Protocol):

@@ -67,6 +67,8 @@ class RecurrentWeights(NamedTuple):
     L_level: ModuleWeights
     embed_cells: Tensor | None = None
     """The position embedding of every cell, `[S, H]`, with `arch.position_tables`."""
+    levels: Any = None
+    """Weights of a core with more than these two modules, in its own form."""
 
 
 class RecurrentCore(nn.Module):
@@ -347,8 +349,9 @@ class RecurrentCore(nn.Module):
         depth = depth or Depth(self.arch.H_cycles, self.arch.L_cycles)
         depth = replace(depth, only_values=not with_logits)
         step = (self.compiled_step if self.training else None) or self.step
-        found = step(carry.z_H, carry.z_L, inputs, puzzle_rows, weights or self.cast_weights(), depth)
-        after = InnerCarry(found.z_H.detach(), found.z_L.detach())
+        more = () if carry.z_M is None else (carry.z_M,)
+        found = step(carry.z_H, carry.z_L, inputs, puzzle_rows, weights or self.cast_weights(), depth, *more)
+        after = InnerCarry(found.z_H.detach(), found.z_L.detach(), found.z_M)
         if found.q_values is None:
             if self.arch.halting == "certain" and found.logits is not None:
                 done = confidence_logit(found.logits)
@@ -370,7 +373,10 @@ class RecurrentCore(nn.Module):
         embedding = self.embed(inputs, puzzle_rows, weights)
         recur = self.recur_training_last_cycle if depth.trains_last_cycle else self.recur
         updated = recur(z_H, z_L, embedding, weights, depth)
-        z_H, z_L = damped(updated, (z_H, z_L), self.arch.damping)
+        return self.read(*damped(updated, (z_H, z_L), self.arch.damping), weights, depth)
+
+    def read(self, z_H: Tensor, z_L: Tensor, weights: RecurrentWeights, depth: Depth) -> StepTensors:
+        """The result of a step that ends with these states."""
         read = z_H.to(self.dtype)
         logits, q_values = None, None
         if not depth.only_values:

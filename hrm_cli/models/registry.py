@@ -27,6 +27,10 @@ CORES: dict[str, str] = {
 }
 
 
+LEVELED = "hrm with levels"
+"""The core `hrm` with `arch.fusion` or `arch.middle_cycles`."""
+
+
 def check_core(name: str) -> None:
     """Raises ConfigError if `arch.core` is not the name of a core, built in or of a plugin."""
     if name not in CORES:
@@ -40,9 +44,12 @@ def _plugin(name: str) -> Any:
 
 
 def _core_class(name: str) -> Any:
-    if name not in CORES:
+    if name == LEVELED:
+        module, attribute = "hrm_cli.models.leveled", "LeveledHRM"
+    elif name not in CORES:
         return _plugin(name)
-    module, _, attribute = CORES[name].partition(":")
+    else:
+        module, _, attribute = CORES[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
@@ -69,7 +76,7 @@ def build_model(
     from hrm_cli.models.device import resolve_dtype
     from hrm_cli.models.layers import NoInitWeights, choose_attention
 
-    core_class = _core_class(arch.core)
+    core_class = _core_class(LEVELED if arch.has_levels else arch.core)
     check_mixer(str(arch.mixer))
     options = {}
     if is_structured(arch.mixer):

@@ -211,23 +211,27 @@ class RowNoise:
     def _added(self, carry: InnerCarry, scale: float, *, replaces: bool = False) -> InnerCarry:
         if scale == 0:
             return carry
-        # z_H before z_L in every row, so that a row's numbers do not depend on how many rows there are.
+        # Row by row, z_H before z_L, so that a row's numbers do not depend on how many rows there are.
         samples = [self._sample(generator, carry) for generator in self._generators]
-        fast = torch.stack([low for _, low in samples])
-        slow = torch.stack([high for high, _ in samples])
         if replaces:
             noisy = torch.tensor([generator is not None for generator in self._generators])
-            noisy = noisy.view(-1, 1, 1).to(carry.z_H.device)
-            carry = InnerCarry(torch.where(noisy, 0, carry.z_H), torch.where(noisy, 0, carry.z_L))
-        return InnerCarry(_plus(carry.z_H, slow, scale), _plus(carry.z_L, fast, scale))
+            noisy = noisy.to(carry.z_H.device)
+            carry = carry.map(lambda state: torch.where(noisy.view(-1, *[1] * (state.ndim - 1)), 0, state))
+        states = {
+            name: _plus(state, torch.stack([one[name] for one in samples]), scale)
+            for name, state in carry.tensors().items()
+        }
+        return InnerCarry(**states)
 
     @staticmethod
-    def _sample(generator: np.random.Generator | None, carry: InnerCarry) -> tuple[Tensor, Tensor]:
-        shapes = carry.z_H.shape[1:], carry.z_L.shape[1:]
+    def _sample(generator: np.random.Generator | None, carry: InnerCarry) -> dict[str, Tensor]:
+        shapes = {name: state.shape[1:] for name, state in carry.tensors().items()}
         if generator is None:
-            return torch.zeros(shapes[0]), torch.zeros(shapes[1])
-        high, low = (torch.from_numpy(generator.standard_normal(shape, np.float32)) for shape in shapes)
-        return high, low
+            return {name: torch.zeros(shape) for name, shape in shapes.items()}
+        return {
+            name: torch.from_numpy(generator.standard_normal(shape, np.float32))
+            for name, shape in shapes.items()
+        }
 
 
 def _plus(state: Tensor, noise: Tensor, scale: float) -> Tensor:

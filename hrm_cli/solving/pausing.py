@@ -126,8 +126,8 @@ def save_carry(
     tensors = {}
     for number, batch in enumerate(batches):
         tensors[f"{number}/tokens"] = batch.tokens
-        tensors[f"{number}/z_H"] = batch.carry.z_H.cpu().contiguous()
-        tensors[f"{number}/z_L"] = batch.carry.z_L.cpu().contiguous()
+        states = batch.carry.map(lambda state: state.cpu().contiguous()).tensors()
+        tensors |= {f"{number}/{name}": state for name, state in states.items()}
     metadata = {
         "hrm_carry_version": str(CARRY_FORMAT_VERSION),
         "model": _fingerprint(card.path),
@@ -159,10 +159,11 @@ def load_carry(path: Path, card: ModelCard, domain: Domain) -> PausedSolve:
                     f"{path}: was saved with another checkpoint than {card.path}; "
                     "a carry works only with the weights that made it"
                 )
+            names = ("z_H", "z_L", "z_M") if card.preset.arch.middle_cycles else ("z_H", "z_L")
             batches = [
                 PausedBatch(
                     file.get_tensor(f"{n}/tokens"),
-                    InnerCarry(file.get_tensor(f"{n}/z_H"), file.get_tensor(f"{n}/z_L")),
+                    InnerCarry(*(file.get_tensor(f"{n}/{name}") for name in names)),
                 )
                 for n in range(_count(metadata, "batches"))
             ]
@@ -242,7 +243,7 @@ def resume_puzzles(
         )
     waiting = iter(paused.puzzles)
     for batch in paused.batches:
-        carry = InnerCarry(batch.carry.z_H.to(model.device), batch.carry.z_L.to(model.device))
+        carry = batch.carry.map(lambda state: state.to(model.device))
         members = [next(waiting) for _ in range(len(batch.tokens))]
         resumed: Reasoner = ResumedModel(model, carry, paused.taken)
         if paused_again is not None:

@@ -139,8 +139,8 @@ def _shared_tensors(state: TrainState, world: World) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for where, carry in carries.items():
         parts = {"steps": carry.steps, "halted": carry.halted}
-        for part in (carry.inner, carry.current):
-            parts |= {f.name: getattr(part, f.name) for f in fields(part)}
+        parts |= carry.inner.tensors()
+        parts |= {f.name: getattr(carry.current, f.name) for f in fields(carry.current)}
         tensors |= {f"{where}/{name}": world.gather_rows(t) for name, t in parts.items()}
     return tensors | {f"sums/{name}": t for name, t in world.sum(state.sums).items()}
 

@@ -316,7 +316,7 @@ def _load_carry(parts: dict[str, Tensor], device: torch.device) -> Carry | None:
         return None
     parts = {name: tensor.to(device) for name, tensor in parts.items()}
     return Carry(
-        InnerCarry(**{f.name: parts[f.name] for f in fields(InnerCarry)}),
+        InnerCarry(parts["z_H"], parts["z_L"], parts.get("z_M")),
         parts["steps"],
         parts["halted"],
         PuzzleBatch(**{f.name: parts[f.name] for f in fields(PuzzleBatch)}),

@@ -149,8 +149,9 @@ def _unscaled(
     loss_scale.overflowed()
     state.network.zero_grad(set_to_none=True)
     if state.carry is not None:
-        inner = state.carry.inner
-        sound = inner.z_H.isfinite().flatten(1).all(1) & inner.z_L.isfinite().flatten(1).all(1)
+        sound = torch.ones_like(state.carry.halted)
+        for one in state.carry.inner.tensors().values():
+            sound &= one.isfinite().flatten(1).all(1)
         state.carry.halted |= ~sound
     return False
 

@@ -39,6 +39,8 @@ MODELS = {
     "trm with neighbors": {"core": "trm", "mixer": "neighbors", "pos_encodings": "none"},
     "hrm with grid": {"mixer": "grid", "pos_encodings": "none", "L_cycles": 3},
     "trm with grid": {"core": "trm", "mixer": "grid", "pos_encodings": "none"},
+    "hrm with gates": {"fusion": "gated", "H_cycles": 2, "L_cycles": 2},
+    "hrm with gates and four levels": {"fusion": "gated", "middle_cycles": [2, 3], "middle_layers": 3},
     "nova": {"core": "nova", "puzzle_emb_ndim": 0, "halt_max_steps": 3},
 }
 

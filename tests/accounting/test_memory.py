@@ -29,6 +29,8 @@ MODELS = {
     "hrm with QK norm": {"qk_norm": True},
     "trm with QK norm and learned positions": {"core": "trm", "qk_norm": True, "pos_encodings": "learned"},
     "hrm, more cycles keep no more": {"H_cycles": 3, "L_cycles": 3},
+    "hrm with gates": {"fusion": "gated", "puzzle_emb_ndim": 0},
+    "hrm with gates and four levels": {"fusion": "gated", "middle_cycles": [2, 3], "middle_layers": 1},
     "trm": {"core": "trm", "L_cycles": 2},
     "trm with token mixing": {"core": "trm", "mlp_t": True, "L_cycles": 2, "pos_encodings": "none"},
     "hrm with token mixing": {"mixer": "mlp", "pos_encodings": "none"},
