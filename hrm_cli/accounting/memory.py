@@ -1,6 +1,6 @@
 """Memory of a model in bytes: stored, and during training on a batch.
 
-Parameters, gradients and AdamATan2's two moments are float32 in every forward dtype. In half precision, a step adds a
+Parameters, gradients and the optimizer's moments are float32 in every forward dtype. In half precision, a step adds a
 copy of the weights in that dtype and the copy's gradients. Activations are the tensors that autograd saves for the
 backward pass; their estimate is within 5 %. The backward pass frees activations while it allocates gradients, so only
 the larger of the two counts, unless gradients of several micro-batches are accumulated. The total is within 10 % of the
@@ -38,7 +38,7 @@ class TrainingMemory:
     """The weights in the forward dtype, if that is not float32, and their gradients in that dtype."""
     gradients: int
     optimizer: int
-    """AdamATan2's two moments."""
+    """The optimizer's moments: two for each parameter, or one where Muon trains it."""
     averaged_weights: int
     """The moving average of the weights, if enabled."""
     buffers: int
@@ -86,6 +86,12 @@ def activation_bytes_on_cpu(parts: Sequence[Part], batch_size: int, dtype: str) 
     return activation_bytes(parts, batch_size, dtype) + batch_size * per_puzzle
 
 
+def moment_numbers(parts: Sequence[Part], optimizer: str) -> int:
+    """Numbers in the moments of `train.optimizer`: two for each parameter, with Muon one for those of blocks."""
+    of_blocks = sum(part.trainable for part in parts if part.module.endswith(("_level", "_layers")))
+    return _MOMENTS * sum(part.trainable for part in parts) - (of_blocks if optimizer == "muon" else 0)
+
+
 def training_memory(
     parts: Sequence[Part],
     batch_size: int,
@@ -94,10 +100,11 @@ def training_memory(
     averages_weights: bool = False,
     recomputes: Recomputed | None = None,
     accumulates: bool = False,
+    optimizer: str = "adam_atan2",
 ) -> TrainingMemory:
     """Bytes allocated during a training step on `batch_size` puzzles with forward dtype `dtype`.
 
-    `accumulates`: whether gradients are accumulated over several micro-batches.
+    `accumulates`: whether gradients are accumulated over several micro-batches. `optimizer` is `train.optimizer`.
     """
     trainable = sum(part.trainable for part in parts)
     weights = _FLOAT32 * trainable
@@ -110,7 +117,8 @@ def training_memory(
     half = 0 if dtype == "float32" else BYTES[dtype] * trainable
     averages = weights if averages_weights else 0
     buffers = _FLOAT32 * sum(part.buffers for part in parts)
-    persistent = weights + half + _MOMENTS * weights + averages + buffers + _TRANSIENT
+    moments = _FLOAT32 * moment_numbers(parts, optimizer)
+    persistent = weights + half + moments + averages + buffers + _TRANSIENT
     totals = [
         persistent + (kept + half + weights if accumulates else max(kept + half, weights))
         for kept in (on_gpu, on_cpu)
@@ -119,7 +127,7 @@ def training_memory(
         weights=weights,
         working_copy=2 * half,
         gradients=weights,
-        optimizer=_MOMENTS * weights,
+        optimizer=moments,
         averaged_weights=averages,
         buffers=buffers,
         activations=on_gpu,
@@ -160,6 +168,7 @@ def memory_in_training(
                 averages_weights=train.ema_decay > 0,
                 recomputes=recomputes if train.activation_checkpointing else None,
                 accumulates=train.accumulation_steps > 1,
+                optimizer=train.optimizer,
             )
         )
     return max(found, key=lambda memory: memory.total)

@@ -96,7 +96,11 @@ class TrainConfig(Section):
         False,
         description="activation checkpointing: store block inputs only and recompute the rest in the backward pass",
     )
-    optimizer: Literal["adam_atan2", "adamw"] = Field("adam_atan2", description="optimizer of the network")
+    optimizer: Literal["adam_atan2", "adamw", "muon"] = Field(
+        "adam_atan2",
+        description="optimizer of the network; muon: Muon for the weight matrices of blocks, adam_atan2 for the rest "
+        "(torch 2.9 or newer)",
+    )
     lr: Float = Field(1e-4, gt=0, description="learning rate of the network")
     lr_schedule: Literal["constant", "cosine", "linear"] | None = Field(
         None,
@@ -116,6 +120,12 @@ class TrainConfig(Section):
     )
     loss: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = Field(
         "stablemax_cross_entropy", description="token loss"
+    )
+    constraint_loss: Float = Field(
+        0.0,
+        ge=0,
+        description="weight of a penalty for units (rows, columns, boxes) in which a symbol is not expected exactly "
+        "once, for Sudoku; 0 means none",
     )
     objective: Literal["deep_supervision", "rsm", "whole_forward"] | None = Field(
         None,

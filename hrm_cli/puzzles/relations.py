@@ -1,8 +1,8 @@
 """Relations of a puzzle: which cells form units, and which tokens are interchangeable symbols.
 
-A mixer can use the relations that a domain declares (`arch.mixer: units`). They state which cells form a unit, but not
-the rule for its cells. The model learns the rule. A domain whose cells are a grid declares that instead or as well
-(`arch.mixer: neighbors`).
+A mixer can use the relations that a domain declares (`arch.mixer: units`). They state which cells form a unit. A mixer
+does not use the rule for its cells; the model learns it. A domain whose cells are a grid declares that instead or as
+well (`arch.mixer: neighbors`).
 
 Letters in shapes: S cells, D symbols, U units, N cells of a unit, C classes of units.
 """
@@ -30,6 +30,8 @@ class Relations:
     """D: number of symbols that may be permuted freely, such as the digits of Sudoku."""
     classes: tuple[tuple[str, NDArray[np.int64]], ...]
     """Name and units `[U, N]` of each class: Sudoku has `line` (rows and columns) and `box`."""
+    each_symbol_once: bool = False
+    """Whether the rule of every unit is that each symbol appears once, for `train.constraint_loss`."""
 
     @property
     def num_units(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from hrm_cli.accounting.components import components
 from hrm_cli.accounting.flops import run_flops, training_flops
-from hrm_cli.accounting.memory import BYTES, memory_in_training
+from hrm_cli.accounting.memory import BYTES, memory_in_training, moment_numbers
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.config.schema import Preset
 from hrm_cli.config.train import depth_at
@@ -24,7 +24,6 @@ MEASURED_STEPS = 20
 """Number of steps measured for a time estimate."""
 
 _FLOAT32 = 4
-_MOMENTS = 2
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def cost_of_run(
     carry = 2 * positions * arch.hidden_size * state + 2 * facts.seq_len * _FLOAT32
     checkpoint = (
         2 * _FLOAT32 * stored
-        + (_MOMENTS + (train.ema_decay > 0)) * _FLOAT32 * trainable
+        + _FLOAT32 * (moment_numbers(parts, train.optimizer) + (train.ema_decay > 0) * trainable)
         + train.global_batch_size * carry
     )
     return RunCost(trainable, memory.on(device_type), checkpoint, checkpoint * (train.keep_checkpoints + 2))

@@ -31,6 +31,7 @@ from hrm_cli.config.schema import Preset
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.errors import reason_of
 from hrm_cli.files import PARTIAL, replace, sync, write_text
+from hrm_cli.training.optimizers import moments_of
 from hrm_cli.training.state import TrainState
 
 TENSORS_FILE = "training.safetensors"
@@ -110,7 +111,7 @@ def _write(
 
 
 def _facts_text(state: TrainState, sampler: dict[str, Any], preset: Preset) -> str:
-    steps = [int(entry["step"]) for entry in state.network.state.values()]
+    steps = [int(entry["step"]) for entry in state.network.state.values() if "step" in entry]
     facts = {
         "step": state.step,
         "seconds": state.seconds,
@@ -149,7 +150,7 @@ def _training_tensors(state: TrainState, shared: dict[str, Tensor]) -> dict[str,
     names = {id(p): name for name, p in state.model.named_parameters()}
     tensors = {f"model/{name}": t for name, t in state.model.state_dict().items()}
     for parameter, entry in state.network.state.items():
-        for kind in ("exp_avg", "exp_avg_sq"):
+        for kind in moments_of(state.network, parameter):
             tensors[f"optimizer/{names[id(parameter)]}/{kind}"] = entry[kind]
     if state.average is not None:
         tensors |= {f"average/{name}": t for name, t in state.average.parameters.items()}

@@ -213,11 +213,21 @@ def _summed_by_identifier(identifiers: Tensor, gradients: Tensor) -> Tensor:
     return summed.index_add_(0, position, gradients)[position]
 
 
-def network_optimizer(params: list[Tensor], config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer that `train.optimizer` names. All store the same two moments, `exp_avg` and `exp_avg_sq`.
+def network_optimizer(
+    params: list[Tensor], config: TrainConfig, matrices: Sequence[Tensor] = ()
+) -> torch.optim.Optimizer:
+    """The optimizer that `train.optimizer` names. `matrices` are those of `params` that Muon updates.
 
-    For AdamATan2 on CUDA, the compiled package is used if it is installed, else our implementation.
+    All others store the same two moments, `exp_avg` and `exp_avg_sq`. For AdamATan2 on CUDA, the compiled package is
+    used if it is installed, else our implementation.
     """
+    if config.optimizer == "muon":
+        from hrm_cli.training.muon import MuonWithAdamATan2
+
+        by_muon = {id(p) for p in matrices}
+        adam = config.model_copy(update={"optimizer": "adam_atan2"})
+        rest = network_optimizer([p for p in params if id(p) not in by_muon], adam)
+        return MuonWithAdamATan2(list(matrices), rest, config)
     options: dict[str, Any] = {
         "lr": config.lr,
         "betas": (config.beta1, config.beta2),
@@ -235,8 +245,19 @@ def network_optimizer(params: list[Tensor], config: TrainConfig) -> torch.optim.
     return AdamATan2(params, **options)
 
 
+def moments_of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> tuple[str, ...]:
+    """The names of the moments that the optimizer stores for a parameter."""
+    by_muon = getattr(optimizer, "updates_by_muon", None)
+    if by_muon is not None and by_muon(parameter):
+        return ("momentum_buffer",)
+    return ("exp_avg", "exp_avg_sq")
+
+
 def optimizer_choice(optimizer: torch.optim.Optimizer) -> str:
     """The optimizer of the network, as short text."""
+    if (others := getattr(optimizer, "others", None)) is not None:
+        described: str = optimizer.describe(optimizer_choice(others))  # type: ignore[attr-defined]
+        return described
     if not isinstance(optimizer, AdamATan2):
         kind = type(optimizer)
         return (

@@ -30,7 +30,7 @@ from hrm_cli.models.act import Carry, PuzzleBatch
 from hrm_cli.models.core import InnerCarry
 from hrm_cli.models.device import to_device
 from hrm_cli.training.checkpointing import TENSORS_FILE, checkpoint_folder
-from hrm_cli.training.optimizers import AdamATan2, LossScale
+from hrm_cli.training.optimizers import AdamATan2, LossScale, moments_of
 from hrm_cli.training.state import Best, TrainState
 
 Count = Annotated[int, Field(ge=0, lt=2**62)]
@@ -289,13 +289,17 @@ def _load_optimizer(state: TrainState, moments: dict[str, Tensor], steps: int) -
     for name, moment in moments.items():
         parameter_name, _, kind = name.rpartition("/")
         parameter = parameters[parameter_name]
+        if kind not in moments_of(state.network, parameter):
+            continue  # of the optimizer that the run had before; this one starts its own
         entry = state.network.state[parameter]
-        entry["step"] = _step_count(state.network, steps, parameter.device)
+        if kind != "momentum_buffer":
+            entry["step"] = _step_count(state.network, steps, parameter.device)
         entry[kind] = moment.to(parameter.device)
 
 
 def _step_count(optimizer: torch.optim.Optimizer, steps: int, device: torch.device) -> int | Tensor:
     # Our optimizer stores the step as an int, torch's AdamW as a CPU tensor, the compiled package as a device tensor.
+    optimizer = getattr(optimizer, "others", optimizer)  # Muon counts no steps
     if isinstance(optimizer, AdamATan2):
         return steps
     return torch.tensor(float(steps), device="cpu" if isinstance(optimizer, torch.optim.AdamW) else device)

@@ -14,7 +14,9 @@ from hrm_cli.config.train import TrainConfig
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
+from hrm_cli.training.constraints import constraint_of
 from hrm_cli.training.distillation import check_teacher
+from hrm_cli.training.muon import check_muon
 from hrm_cli.training.state import TrainState
 
 _TABLE = "inner.puzzle_emb.weights"
@@ -26,6 +28,8 @@ def check_start(preset: Preset, facts: DatasetFacts) -> None:
     Allocates no memory for the model, so that it can run before a dataset is built or a folder created.
     """
     config = preset.train
+    check_muon(config)
+    constraint_of(config, facts, torch.device("cpu"))
     shape = (facts.vocab_size, facts.seq_len, facts.num_puzzle_identifiers)
     own = {
         name: tuple(t.shape)

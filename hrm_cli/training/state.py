@@ -19,6 +19,8 @@ from hrm_cli.models.act import ACTModel, Carry
 from hrm_cli.models.compiling import compile_updates
 from hrm_cli.models.registry import build_model
 from hrm_cli.models.shapes import Shapes
+from hrm_cli.training.constraints import ConstraintLoss, constraint_of
+from hrm_cli.training.muon import block_matrices
 from hrm_cli.training.objectives import Supervised
 from hrm_cli.training.optimizers import LossScale, SignDescent, network_optimizer
 
@@ -104,6 +106,8 @@ class TrainState:
     average: AveragedWeights | None
     teacher: Teacher | None = None
     """Not saved: the configuration names it, and its targets are recomputed from the puzzles."""
+    constraint: ConstraintLoss | None = None
+    """Not saved: it has no state."""
     carry: Carry | None = None
     carries: dict[int, Carry] = field(default_factory=dict)
     """In a run on several sizes: the carries of the sizes other than the last batch's, by number of cells."""
@@ -176,9 +180,12 @@ def initial_state(preset: Preset, facts: DatasetFacts, device: torch.device) -> 
         average = AveragedWeights(config.ema_decay, copies)
     return TrainState(
         model=model,
-        network=network_optimizer(list(model.parameters()), config),
+        network=network_optimizer(
+            list(model.parameters()), config, block_matrices(model) if config.optimizer == "muon" else ()
+        ),
         sparse=table and SignDescent(table, config.puzzle_emb_lr, config.puzzle_emb_weight_decay),
         generator=torch.Generator().manual_seed(config.seed + 1),
         average=average,
+        constraint=constraint_of(config, facts, device),
         loss_scale=LossScale() if model.core.dtype == torch.float16 else None,
     )

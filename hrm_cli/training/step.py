@@ -119,6 +119,10 @@ def _accumulate_gradients(
                 distillation = state.teacher.loss(out, config.loss, first_row=rows.start)
                 loss = loss + config.distill_weight * distillation
                 out.metrics["distill_loss"] = distillation.detach()
+            if state.constraint is not None:
+                penalty = state.constraint(out.logits, config.loss)
+                loss = loss + config.constraint_loss * penalty
+                out.metrics["constraint_loss"] = penalty.detach()
             (loss * scale / rows_in_batch).backward()
             if cast is not None:
                 cast.finish(index)

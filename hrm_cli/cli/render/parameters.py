@@ -22,7 +22,7 @@ _HELD = {
     "weights": "weights (float32)",
     "working_copy": "weights for the step, gradients",
     "gradients": "gradients",
-    "optimizer": "AdamATan2's two moments",
+    "optimizer": "the optimizer's moments",
     "averaged_weights": "averaged weights",
     "buffers": "puzzle table, fixed tensors",
     "activations": "activations (estimate)",

@@ -51,8 +51,9 @@ class SudokuDomain:
         units = self.layout.units.astype(np.int64)
         lines, boxes = units[: 2 * self.size], units[2 * self.size :]
         return Relations(
-            self.seq_len, self.vocab_size, BLANK + 1, self.size, (("line", lines), ("box", boxes))
-        )
+            self.seq_len, self.vocab_size, BLANK + 1, self.size, (("line", lines), ("box", boxes)),
+            each_symbol_once=True,
+        )  # fmt: skip
 
     @property
     def neighborhood(self) -> Neighborhood:
