@@ -215,6 +215,7 @@ For example:
 def _show_plan(request: TrainRequest, processes: Processes, *, json: bool, quiet: bool) -> None:
     from hrm_cli.cli import console
     from hrm_cli.cli.options import device_of_command
+    from hrm_cli.cli.render.paragraphs import print_fitting
     from hrm_cli.runs.execution import plan_and_measure
     from hrm_cli.runs.plan import RunPlan, plan_lines
 
@@ -224,12 +225,12 @@ def _show_plan(request: TrainRequest, processes: Processes, *, json: bool, quiet
     def show(plan: RunPlan) -> None:
         if not json:
             for line in plan_lines(plan):
-                console.print_line(line)
+                print_fitting(line)
 
     reporter = console.ConsoleReporter(quiet=quiet)
     measured = plan_and_measure(request, reporter, on_plan=show, find_device=device_of_command)
     if json:
         console.print_json(measured.document())
     else:
-        console.print_line(measured.time_line())
+        print_fitting(measured.time_line())
         console.print_line("Dry run: nothing was kept.")

@@ -159,6 +159,10 @@ def plan_lines(plan: RunPlan) -> list[str]:
     return lines
 
 
+_CLOCK_DAYS = 4
+"""From this many days, a duration is given in days and not as hours, minutes and seconds."""
+
+
 def time_line(
     step_seconds: float,
     left: float,
@@ -171,11 +175,15 @@ def time_line(
 
     `limit` is the remaining time limit in seconds. `rows` is given if the measured steps had fewer rows than `batch`.
     """
-    remaining = f"about {clock(left)} to go without evaluations"
+    days = left / 86400
+    long = clock(left) if days < _CLOCK_DAYS else f"{days:,.0f} days"
+    remaining = f"about {long} to go without evaluations"
     if limit is not None and limit < left:
         more = round(limit / step_seconds)
         remaining = f"{clock(limit)} to go, enough for about {more:,} steps"
-    measured = f"measured over {steps} steps"
+    measured = f"measured over {counted(steps, 'step')}"
     if rows is not None:
         measured = f"extrapolated from a step of {rows} puzzles"
-    return f"Time: {remaining}, {step_seconds:.3g} s per step ({batch / step_seconds:,.0f} examples/s), {measured}"
+    rate = batch / step_seconds
+    speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    return f"Time: {remaining}, {step_seconds:.3g} s per step ({speed} examples/s), {measured}"

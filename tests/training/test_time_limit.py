@@ -129,6 +129,14 @@ def test_the_reported_time_of_a_run_is_the_time_it_has(make_run, tmp_path) -> No
     assert "about 0:01:00 to go without evaluations" in time_line(0.5, 60, 20, 8, 120)
 
 
+def test_a_very_slow_run_is_planned_in_days_and_its_rate_is_not_rounded_to_zero() -> None:
+    line = time_line(160, 400 * 86400, 1, 16)
+    assert (
+        line
+        == "Time: about 400 days to go without evaluations, 160 s per step (0.1 examples/s), measured over 1 step"
+    )
+
+
 @pytest.mark.parametrize("interval", [7, 1])
 def test_time_that_ends_at_a_checkpoint_still_brings_an_evaluation(
     make_run, monkeypatch, interval: int
