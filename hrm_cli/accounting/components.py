@@ -29,10 +29,13 @@ def components(
     objective: str | None = None,
     gradient: str | None = None,
     domain: Mapping[str, Any] | None = None,
+    *,
+    reads_L: bool = False,
 ) -> list[Part]:
     """The parts of the model of `arch`.
 
     `objective` and `gradient` are the settings `train.objective` and `train.gradient`; None means the core's default.
+    `reads_L`: whether the output head also reads L's state in training (`train.l_distill_weight`).
     `domain` is the puzzles' domain as files state it; without it, the one with this vocabulary and length.
     """
     if arch.core not in COMPONENTS or arch.mixer not in MIXERS:
@@ -46,6 +49,11 @@ def components(
     if arch.position_tables:
         tables = unit_count(domain, vocab_size, seq_len) * arch.hidden_size
         parts.append(Part("position_tables", kinds.EMBEDDINGS, tables))
+    if reads_L:
+        # The head is not trained by it: its backward pass is one matmul.
+        head = next(part for part in parts if part.module in ("lm_head", "embed_tokens") and part.flops)
+        reading = replace(head, trainable=0, flops=0, runs=Runs(0, 1), kept=Saved(), fixed_flops=head.flops)
+        parts.append(reading)
     if objective == "rsm":
         return [_with_rsm(part, arch) for part in parts]
     if gradient == "last_cycle" and arch.core == "hrm":

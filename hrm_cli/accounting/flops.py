@@ -69,7 +69,10 @@ def training_flops(
     warm_up = warm_up_steps_per_row(arch, train)
 
     def step_of(arch: ArchConfig) -> int:
-        parts = components(arch, vocab_size, seq_len, objective=train.objective, gradient=train.gradient)
+        parts = components(
+            arch, vocab_size, seq_len, objective=train.objective, gradient=train.gradient,
+            reads_L=train.l_distill_weight > 0,
+        )  # fmt: skip
         step = step_flops(parts)
         return step.training + round(warm_up * step.forward)
 

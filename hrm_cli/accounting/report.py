@@ -127,6 +127,7 @@ def make_report(
         train.objective,
         train.gradient,
         shape.domain,
+        reads_L=train.l_distill_weight > 0,
     )
     per_puzzle = training_flops(shape.arch, train, shape.vocab_size, shape.seq_len)
     guide, rule = approximate(

@@ -74,6 +74,11 @@ class Preset(Section):
                         f"train.{name} {getattr(self.train, name):g} prepares the states of H and L only; use "
                         f"train.{name}=0 or arch.middle_cycles=[]"
                     )
+        if self.train.l_distill_weight and core not in ("hrm", "trm"):
+            raise ValueError(
+                f"train.l_distill_weight {self.train.l_distill_weight:g} works only with the cores hrm and trm, but "
+                f"arch.core is {core}; use train.l_distill_weight=0"
+            )
         if self.train.carry_over and objective != "rsm":
             raise ValueError(
                 f"train.carry_over {self.train.carry_over:g} works only with train.objective rsm; with other "

@@ -208,6 +208,12 @@ class TrainConfig(Section):
     distill_weight: Float = Field(
         1.0, gt=0, description="distillation: weight of the teacher's term in the loss"
     )
+    l_distill_weight: Float = Field(
+        0.0,
+        ge=0,
+        description="hrm, trm: weight of a loss that trains L's state, read by the output head, toward H's answer; 0 "
+        "means none",
+    )
     eval_interval: Int | None = Field(
         None, ge=1, description="epochs between evaluations; null means ten evaluations in a run"
     )

@@ -102,6 +102,8 @@ class TrainOutput:
     """`[B]` float32 in 0..1; None if Q-continue is not trained or halt_max_steps is 1."""
     puzzle_rows: Tensor | None
     """The puzzle embeddings used, `[B, puzzle_emb_ndim]`, a leaf tensor that receives their gradient."""
+    l_logits: Tensor | None = None
+    """What the output head reads from L's state, `[B, S, V]`, if the core is told to."""
 
 
 @dataclass
@@ -213,7 +215,7 @@ class ACTModel(nn.Module):
         assert out.logits is not None
         return (
             Carry(inner, steps, halted, current),
-            TrainOutput(out.logits, out.q_halt, out.q_continue, target, puzzle_rows),
+            TrainOutput(out.logits, out.q_halt, out.q_continue, target, puzzle_rows, out.l_logits),
         )
 
     @torch.inference_mode()

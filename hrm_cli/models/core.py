@@ -84,6 +84,8 @@ class CoreOutput:
     least confident cell, as a logit."""
     q_continue: Tensor
     """Q-continue, `[B]` float32; 0 without a Q head."""
+    l_logits: Tensor | None = None
+    """What the output head reads from L's state, `[B, S, V]`, if the core is told to (`RecurrentCore.reads_L`)."""
 
 
 class StepTensors(NamedTuple):
@@ -97,6 +99,8 @@ class StepTensors(NamedTuple):
     """Q-halt and Q-continue, `[B, 2]` float32; None without a Q head."""
     z_M: Tensor | None = None
     """States of middle levels, detached."""
+    l_logits: Tensor | None = None
+    """The answer of z_L, `[B, S, V]`, if requested."""
 
 
 class CompiledUpdate(Protocol):

@@ -45,6 +45,16 @@ def log_probabilities(logits: Tensor, token_loss: str) -> Tensor:
     return F.log_softmax(logits.float(), dim=-1)
 
 
+def divergence(targets: Tensor, logits: Tensor, labels: Tensor, token_loss: str) -> Tensor:
+    """KL(targets ‖ logits), averaged over each row's labeled tokens and summed over rows.
+
+    `targets` are log-probabilities `[B, S, V]` without gradient, `logits` `[B, S, V]`.
+    """
+    per_token = (targets.exp() * (targets - log_probabilities(logits, token_loss))).sum(-1)
+    labeled = labels != IGNORED_LABEL
+    return (torch.where(labeled, per_token, 0.0).sum(-1) / labeled.sum(-1).clamp(min=1)).sum()
+
+
 TOKEN_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "stablemax_cross_entropy": stablemax_cross_entropy,
     "softmax_cross_entropy": softmax_cross_entropy,

@@ -102,6 +102,8 @@ class RecurrentCore(nn.Module):
         self.compiled_step: Callable[..., StepTensors] | None = None
         """Replaces `step` in training, with all cycles in one graph."""
         self.recomputes_activations = False
+        self.reads_L = False
+        """In training, the output head, itself untrained by this, also reads L's state (`train.l_distill_weight`)."""
         self.position_tables: PositionTables | None = None
         """Set by `build_model`, with `arch.position_tables`."""
         hidden = arch.hidden_size
@@ -346,19 +348,16 @@ class RecurrentCore(nn.Module):
     ) -> tuple[InnerCarry, CoreOutput]:
         """One ACT step. The new carry is detached."""
         assert with_logits or not torch.is_grad_enabled()
-        depth = depth or Depth(self.arch.H_cycles, self.arch.L_cycles)
-        depth = replace(depth, only_values=not with_logits)
+        depth = replace(depth or Depth(self.arch.H_cycles, self.arch.L_cycles), only_values=not with_logits)
         step = (self.compiled_step if self.training else None) or self.step
         more = () if carry.z_M is None else (carry.z_M,)
         found = step(carry.z_H, carry.z_L, inputs, puzzle_rows, weights or self.cast_weights(), depth, *more)
         after = InnerCarry(found.z_H.detach(), found.z_L.detach(), found.z_M)
         if found.q_values is None:
-            if self.arch.halting == "certain" and found.logits is not None:
-                done = confidence_logit(found.logits)
-            else:
-                done = settled_logit(carry.z_H, after.z_H)
-            return after, CoreOutput(found.logits, done, torch.zeros_like(done))
-        return after, CoreOutput(found.logits, found.q_values[:, 0], found.q_values[:, 1])
+            logits = found.logits if self.arch.halting == "certain" else None
+            done = settled_logit(carry.z_H, after.z_H) if logits is None else confidence_logit(logits)
+            return after, CoreOutput(found.logits, done, torch.zeros_like(done), found.l_logits)
+        return after, CoreOutput(found.logits, found.q_values[:, 0], found.q_values[:, 1], found.l_logits)
 
     def step(
         self,
@@ -378,18 +377,21 @@ class RecurrentCore(nn.Module):
     def read(self, z_H: Tensor, z_L: Tensor, weights: RecurrentWeights, depth: Depth) -> StepTensors:
         """The result of a step that ends with these states."""
         read = z_H.to(self.dtype)
-        logits, q_values = None, None
+        logits, l_logits, q_values = None, None, None
         if not depth.only_values:
             logits = self.logits_of(read, weights)
+            if self.reads_L and self.training:
+                head = weights.lm_head.detach()
+                l_logits = self.logits_of(z_L.to(self.dtype), weights._replace(lm_head=head))
         if weights.q_head is not None:
             q_values = self._q_values(read, weights.q_head, weights.q_head_bias)
-        return StepTensors(z_H, z_L, logits, q_values)
+        return StepTensors(z_H, z_L, logits, q_values, l_logits=l_logits)
 
-    def logits_of(self, z_H: Tensor, weights: RecurrentWeights) -> Tensor:
-        """The logits `[B, S, V]` of a slow state `[B, P+S, H]`."""
+    def logits_of(self, z: Tensor, weights: RecurrentWeights) -> Tensor:
+        """The logits `[B, S, V]` that the output head reads from a state `[B, P+S, H]`."""
         if self.structure is not None:
-            return self.structure.logits(z_H, weights.lm_head)
-        return F.linear(z_H[:, self.arch.puzzle_positions :], weights.lm_head)
+            return self.structure.logits(z, weights.lm_head)
+        return F.linear(z[:, self.arch.puzzle_positions :], weights.lm_head)
 
     def _q_values(self, z_H: Tensor, head: Tensor, bias: Tensor | None) -> Tensor:
         """Q-halt and Q-continue, `[B, 2]` float32: at the first position, or a minimum over all with a structure."""

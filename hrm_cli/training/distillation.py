@@ -15,7 +15,7 @@ from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import ModelCard, load_model
 from hrm_cli.errors import CheckpointError
 from hrm_cli.models.act import ACTModel, PuzzleBatch
-from hrm_cli.models.losses import IGNORED_LABEL, log_probabilities
+from hrm_cli.models.losses import divergence, log_probabilities
 from hrm_cli.training.objectives import Supervised
 
 
@@ -31,11 +31,7 @@ class Teacher:
     def loss(self, out: Supervised, student_token_loss: str, first_row: int = 0) -> Tensor:
         """KL(teacher ‖ student), averaged over each row's labeled tokens and summed over rows."""
         targets = self._current_targets(out.current, out.fresh, first_row)
-        student = log_probabilities(out.logits, student_token_loss)
-        divergence = (targets.exp() * (targets - student)).sum(-1)
-        labeled = out.current.labels != IGNORED_LABEL
-        per_row = torch.where(labeled, divergence, 0.0).sum(-1) / labeled.sum(-1).clamp(min=1)
-        return per_row.sum()
+        return divergence(targets, out.logits, out.current.labels, student_token_loss)
 
     def forget(self) -> None:
         """Drops all targets; the next step computes them again."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from hrm_cli.config.train import TrainConfig, depth_at
 from hrm_cli.models.act import ACTModel, Carry, PuzzleBatch
 from hrm_cli.models.core import Depth
-from hrm_cli.models.losses import act_loss
+from hrm_cli.models.losses import act_loss, divergence, log_probabilities
 from hrm_cli.models.rng import StepRNG, forked_rng
 from hrm_cli.training.row_starts import row_starts
 
@@ -33,6 +33,15 @@ class Supervised:
     """Rows that took a new puzzle at this step, `[B]` bool."""
     puzzle_rows: Tensor | None = None
     """The puzzle embeddings used, a leaf tensor that receives their gradient."""
+    l_logits: Tensor | None = None
+    """What the output head reads from L's state, `[B, S, V]`, with `train.l_distill_weight`."""
+
+    def l_distillation(self, token_loss: str) -> Tensor | None:
+        """KL(H's answer ‖ L's), without gradient to H's; averaged over labeled tokens, summed over rows."""
+        if self.l_logits is None:
+            return None
+        targets = log_probabilities(self.logits.detach(), token_loss)
+        return divergence(targets, self.l_logits, self.current.labels, token_loss)
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,9 @@ def deep_supervision(
         config.loss,
         _supervision_weights(carry.steps, config.supervision_decay, model.arch.halt_max_steps),
     )
-    done = Supervised(loss, metrics, carry.current, out.logits, carry.steps == 1, out.puzzle_rows)
+    done = Supervised(
+        loss, metrics, carry.current, out.logits, carry.steps == 1, out.puzzle_rows, out.l_logits
+    )
     if begins and config.stagger:
         offsets = (rng.shares(carry.steps.device) * model.arch.halt_max_steps).to(carry.steps.dtype)
         carry = replace(carry, steps=carry.steps + offsets)
@@ -163,7 +174,7 @@ def rsm(
         out.logits, batch.labels, q_halt, None, None, every, steps, config.loss
     )
     kept = Carry(after, steps, torch.zeros_like(every), batch) if config.carry_over else None
-    return kept, Supervised(loss, metrics, batch, out.logits, fresh, puzzle_rows)
+    return kept, Supervised(loss, metrics, batch, out.logits, fresh, puzzle_rows, out.l_logits)
 
 
 def _rsm_depth(model: ACTModel, config: TrainConfig, progress: Progress) -> Depth:

@@ -17,6 +17,7 @@ from hrm_cli.data.format import Dataset
 from hrm_cli.data.other_sizes import steps_of_all
 from hrm_cli.models.act import ACTModel, Carry
 from hrm_cli.models.compiling import compile_updates
+from hrm_cli.models.recurrent import RecurrentCore
 from hrm_cli.models.registry import build_model
 from hrm_cli.models.shapes import Shapes
 from hrm_cli.training.constraints import ConstraintLoss, constraint_of
@@ -173,6 +174,8 @@ def initial_state(preset: Preset, facts: DatasetFacts, device: torch.device) -> 
     )
     compile_updates(model, config.compile)
     model.core.recomputes_activations = config.activation_checkpointing
+    if isinstance(model.inner, RecurrentCore):
+        model.inner.reads_L = config.l_distill_weight > 0
     table = getattr(model.inner, "puzzle_emb", None)
     average = None
     if config.ema_decay:

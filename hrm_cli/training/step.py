@@ -123,6 +123,10 @@ def _accumulate_gradients(
                 penalty = state.constraint(out.logits, config.loss)
                 loss = loss + config.constraint_loss * penalty
                 out.metrics["constraint_loss"] = penalty.detach()
+            l_distillation = out.l_distillation(config.loss)
+            if l_distillation is not None:
+                loss = loss + config.l_distill_weight * l_distillation
+                out.metrics["l_distill_loss"] = l_distillation.detach()
             (loss * scale / rows_in_batch).backward()
             if cast is not None:
                 cast.finish(index)

@@ -96,6 +96,24 @@ def test_under_rsm_a_step_takes_the_flops_that_torch_counts_at_every_stage(core:
     assert sum(counted) / 2 == ROWS * training_flops(arch, train, VOCABULARY, CELLS)
 
 
+@pytest.mark.parametrize("mixer", ["attention", "units"])
+def test_reading_the_fast_state_takes_the_flops_that_torch_counts(mixer: str) -> None:
+    positions = "rope" if mixer == "attention" else "none"
+    arch = ArchConfig(
+        **SMALL, mixer=mixer, pos_encodings=positions, q_continue=False, forward_dtype="float32"
+    )
+    model = build_model(arch, VOCABULARY, CELLS, 5, generator=torch.Generator().manual_seed(0)).train()
+    model.inner.reads_L = True
+    inputs = torch.randint(1, VOCABULARY, (ROWS, CELLS), dtype=torch.int32)
+    batch = PuzzleBatch(inputs, inputs, torch.zeros(ROWS, dtype=torch.int32))
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        _, out = model.train_step(model.initial_carry(batch), batch)
+        (out.logits.sum() + out.l_logits.sum() + out.q_halt.sum() + out.q_continue.sum()).backward()
+    assert counter.get_total_flops() == ROWS * training_flops(
+        arch, TrainConfig(l_distill_weight=0.1), VOCABULARY, CELLS
+    )
+
+
 def test_kinds_sum_to_the_step_and_steps_to_the_run() -> None:
     parts = components(ArchConfig(**SMALL), VOCABULARY, CELLS)
     step, kinds = step_flops(parts), step_flops_by_kind(parts)
