@@ -1,1 +1,1 @@
-"""What a model's scores rest on: calibration, difficulty, and what its states do while it reasons."""
+"""Studies of a trained model: calibration, accuracy by difficulty, and what its states do while it reasons."""

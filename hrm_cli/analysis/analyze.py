@@ -203,7 +203,7 @@ def _residuals(found: Recorded, trained: int) -> dict[str, Any]:
 
 
 def _participation(states: Modules, untrained: Modules, trained: int) -> dict[str, Any]:
-    """Participation ratios of both states, over puzzles, and against an untrained model."""
+    """Participation ratios of both states, for growing numbers of puzzles, and those of an untrained model."""
     count = len(states["H"])
     sizes = sorted({size for size in (1, 2, 4, 8, 16, 32, 64, 128) if size < count} | {count})
 

@@ -38,7 +38,7 @@ class PairKinds:
 
 
 def pair_kinds(domain: Domain | None) -> PairKinds | None:
-    """The kinds of pairs of a domain; None for a domain whose cells have no places.
+    """The kinds of pairs of a domain; None for a domain whose cells have no positions.
 
     Sudoku: `intersection` are the cells that share two units with a cell: its box, and its row or column.
     """
@@ -78,7 +78,7 @@ class AttentionTally:
     """Sums of shares over the updates of one module, by block and head."""
 
     pairs: PairKinds
-    """Of the cells; puzzle positions are found out from the weights."""
+    """Kinds of pairs of cells. The number of puzzle positions follows from the size of the weights."""
     positions: int = 0
     """T, once weights have been added."""
     sums: dict[tuple[str, int], list[NDArray[np.floating[Any]]]] = field(default_factory=dict)

@@ -31,7 +31,7 @@ class Grouped:
     unit: str
     """What the numbers count, such as `givens`."""
     harder: str
-    """`more` or `fewer`: in which direction puzzles get harder; empty if that cannot be said."""
+    """`more` or `fewer`: the direction in which puzzles get harder; empty if unknown."""
     groups: list[Mapping[str, Any]] = field(default_factory=list)
     """From easy to hard or by size: first, last, puzzles, exact_accuracy, low, high, mean_steps."""
 
@@ -97,9 +97,9 @@ def _groups(
 
 
 def hardest_failures(answers: PuzzleAnswers, dataset: Dataset, most: int) -> NDArray[np.int64]:
-    """Places of at most `most` puzzles with a wrong answer, the hardest first, `[f]`.
+    """Indices of at most `most` puzzles with a wrong answer, the hardest first, `[f]`.
 
-    The hardest is the hardest by the last of the domain's properties; equally hard ones: with more wrong cells.
+    Puzzles are compared by the last of the domain's properties, and equally hard ones by their number of wrong cells.
     """
     wrong = np.flatnonzero(~answers.exact)
     cells = (answers.labeled & ~answers.right_cells).sum(axis=1)[wrong]

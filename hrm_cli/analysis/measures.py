@@ -1,4 +1,4 @@
-"""Pure formulas of the analysis. They know arrays, and nothing of models or puzzles.
+"""The formulas of the analysis. They take arrays and know nothing of models or puzzles.
 
 Letters in shapes: n samples, H width, k components, Q queries, K keys, N heads, G groups.
 """
@@ -167,7 +167,7 @@ def entropy(weights: Floats) -> Floats:
 
 
 def decline(values: Sequence[float]) -> float | None:
-    """The factor by which a positive series shrinks per step, as the geometric mean; None if it cannot be said."""
+    """The factor by which a positive series shrinks per step, as the geometric mean; None if it is undefined."""
     if len(values) < 2 or min(values[0], values[-1]) <= 0:
         return None
     return math.exp((math.log(values[-1]) - math.log(values[0])) / (len(values) - 1))

@@ -24,11 +24,11 @@ OnAttention = Callable[[str, int, Tensor], None]
 
 
 _MOST_WEIGHTS = 1 << 23
-"""Attention weights computed at a time: of large grids, only the first puzzles of a batch count."""
+"""Maximum number of attention weights computed at a time. For large grids, only the first puzzles of a batch count."""
 
 
 class UpdateRecorder:
-    """Takes the place of a core's update, computes the same, and reports it."""
+    """Replaces a core's update. Computes the same result and reports it."""
 
     def __init__(self, core: RecurrentCore) -> None:
         self.core = core
@@ -60,7 +60,7 @@ class UpdateRecorder:
         return x
 
     def prepare(self, z: Tensor, injection: Tensor, blocks: ModuleWeights) -> None:
-        """Nothing needs to be compiled."""
+        """Does nothing, because nothing is compiled."""
 
     def _attention(self, x: Tensor, weights: Any) -> Tensor | None:
         core = self.core
@@ -76,7 +76,7 @@ class UpdateRecorder:
 
 @contextmanager
 def recording(model: ACTModel) -> Iterator[UpdateRecorder | None]:
-    """Within this context, the model's updates are recorded. None for a core that is not recurrent in this sense.
+    """Within this context, the model's updates are recorded. None for a core without such updates, such as nova.
 
     The model computes in float32: bfloat16 would hide how close a state is to a fixed point.
     """

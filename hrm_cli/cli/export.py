@@ -26,13 +26,15 @@ def export(
         option(
             "--format",
             "onnx: one reasoning step, for onnxruntime; html: a page that solves puzzles by itself.",
-            "by the end of FILE",
+            "by the extension of FILE",
         ),
     ] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="Weights of 8 bits.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Store weights as 8-bit integers.")] = False,
     max_loss: Annotated[
         float,
-        typer.Option("--max-loss", min=0, max=1, help="Largest loss of exact accuracy, as in 0.01 for 1 %."),
+        typer.Option(
+            "--max-loss", min=0, max=1, help="Largest accepted loss of exact accuracy, as in 0.01 for 1 %."
+        ),
     ] = 0.01,
     data: Annotated[
         Path | None,
@@ -53,7 +55,7 @@ def export(
     ] = None,
     seed: Annotated[int, seed_option(True)] = 0,
     force: Annotated[
-        bool, typer.Option("--force", help="Write the file although a comparison failed.")
+        bool, typer.Option("--force", help="Write the file even if a comparison failed.")
     ] = False,
     json: JsonOption = False,
 ) -> None:

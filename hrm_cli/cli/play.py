@@ -30,7 +30,7 @@ def play(
         typer.Option(
             "--open/--no-open",
             help="Open the page in a browser.",
-            show_default="open, in a terminal of a machine with a display",
+            show_default="open it if this is a terminal on a machine with a display",
         ),
     ] = None,
     solve_seconds: Annotated[
@@ -41,7 +41,7 @@ def play(
 ) -> None:
     """Play with models on a local web page: type or draw a puzzle, watch the reasoning steps, ask for hints.
 
-    The page is served on this machine only, at an address with a secret in it. Ctrl-C ends it (exit status 130).
+    The page is served on this machine only, at an address with a secret token. Ctrl-C ends it (exit status 130).
 
     On a machine that you reach by SSH, forward the port: ssh -L 8000:127.0.0.1:8000 HOST, then
     hrm play --port 8000 there, and open the printed address here.
@@ -79,7 +79,7 @@ def play(
 
 
 def has_display() -> bool:
-    """Whether somebody sits in front of this machine: a terminal, and a screen that a browser could use."""
+    """Whether a user is probably at this machine: a terminal, and a display for a browser."""
     if not sys.stdout.isatty() or "SSH_CONNECTION" in os.environ or "CI" in os.environ:
         return False
     return sys.platform in ("win32", "darwin") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())

@@ -35,7 +35,7 @@ class CheckPuzzles:
     """What they are, as text."""
 
     def exact_accuracy(self, answers: NDArray[np.int64]) -> float:
-        """The share of answers `[n, S]` in which every labeled cell is right."""
+        """The fraction of answers `[n, S]` in which every labeled cell is right."""
         return float(((answers == self.labels) | (self.labels < 0)).all(axis=1).mean())
 
 

@@ -36,7 +36,7 @@ from hrm_cli.models.act import ACTModel
 from hrm_cli.puzzles.domain import Domain, domain_of, make_domain
 
 TOLERANCE, RELATIVE = 1e-4, 1e-6
-"""Largest deviation of a logit: 1e-4, and a millionth of the largest logit, which float32 cannot keep apart."""
+"""Largest accepted deviation of a logit: 1e-4 plus a millionth of the largest logit, where float32 is less precise."""
 COMPARED_STEPS = 8
 _COMPARED_ROWS = 3
 _ROWS = 64
@@ -82,7 +82,7 @@ class OnnxExport:
     puzzles: str
     """The puzzles on which accuracies were compared, as text; empty if there were none."""
     exact_accuracy: float | None
-    """Of the original, and of the file."""
+    """Exact accuracy of the original model and of the file."""
     exported_accuracy: float | None
     int8: bool
     refused: str = ""
@@ -125,7 +125,7 @@ def export_onnx(request: OnnxRequest, on_stage: Callable[[str], None] = lambda s
         problem = problem or _accuracy_problem(request, puzzles, before, after)
     elif request.int8:
         problem = problem or (
-            "--int8: nothing measures what it costs, because there are no puzzles with answers; name some with --data"
+            "--int8: the loss of accuracy cannot be measured without puzzles with answers; name some with --data"
         )
     if problem and not request.force:
         raise ExportRefused(f"{request.output} was not written: {problem} (--force writes it anyway)")
@@ -219,7 +219,7 @@ def compare_logits(model: ACTModel, exported: OnnxStep, inputs: torch.Tensor) ->
             given["puzzle_identifiers"] = identifiers[0]
         found = exported.run({name: value.numpy() for name, value in given.items()})
         z_H, z_L, logits, q_halt, *_ = original(inputs, step, z_H, z_L, *identifiers)
-        # Of the halt value, the probability: as a logit, a confidence near 1 has no digits left to compare.
+        # Halt values are compared as probabilities. As a logit, a confidence near 1 depends on float32's last digits.
         halt = torch.from_numpy(found["q_halt"]).sigmoid() - q_halt.sigmoid()
         for difference in (torch.from_numpy(found["logits"]) - logits, halt):
             most = float(difference.abs().max())
@@ -242,14 +242,13 @@ def torch_answers(model: ACTModel, puzzles: CheckPuzzles, max_steps: int) -> NDA
 
 
 def quantized(content: bytes, metadata: dict[str, str]) -> bytes:
-    """The model with weights of 8 bits (onnxruntime's dynamic quantization)."""
+    """The model with 8-bit weights (onnxruntime's dynamic quantization)."""
     import logging
 
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    logging.getLogger().setLevel(
-        max(logging.getLogger().level, logging.ERROR)
-    )  # it recommends steps that we make
+    # The package logs a warning that recommends preprocessing, which has already been done.
+    logging.getLogger().setLevel(max(logging.getLogger().level, logging.ERROR))
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         source.write_bytes(content)

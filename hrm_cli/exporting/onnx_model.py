@@ -33,7 +33,7 @@ _EXAMPLE_ROWS = 2
 
 
 class OneStep(nn.Module):
-    """One ACT step, with the start of a puzzle and the halting rule inside."""
+    """One ACT step, including the initialization of the states and the halting rule."""
 
     def __init__(self, model: ACTModel) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def portable_model(checkpoint: Path, domain: Domain | None = None) -> tuple[ACTM
     model, card = load_model(checkpoint, "cpu", domain=domain)
     model.core.dtype = torch.float32
     if isinstance(model.inner, RecurrentCore):
-        # With a replacement for its updates, the core casts its weights for the portable blocks.
+        # This setting makes the core use its portable blocks instead of the fused CPU kernels.
         model.inner.compiled_inference = model.inner.module_update  # type: ignore[assignment]
     return model.requires_grad_(False), card
 
@@ -78,7 +78,7 @@ def portable_model(checkpoint: Path, domain: Domain | None = None) -> tuple[ACTM
 def example_arguments(model: ACTModel, inputs: Tensor, step: int) -> tuple[Tensor, ...]:
     """Arguments of `OneStep` for tokens `[B, S]`, with the initial states."""
     carry, rows = model.core.initial_carry(inputs), inputs.shape[0]
-    # Copies: the exporter would make one input of two states that share their memory.
+    # Copies, because the exporter would merge two states that share memory into one input.
     states = carry.z_H.float().contiguous().clone(), carry.z_L.float().contiguous().clone()
     identifiers = (torch.zeros(rows, dtype=torch.int32),) if has_identifiers(model) else ()
     return inputs, torch.full((rows,), step, dtype=torch.int64), *states, *identifiers
@@ -116,7 +116,7 @@ def convert_step(model: ACTModel, metadata: dict[str, str]) -> Any:
     proto = program.model_proto
     _check_batch(proto)
     for node in proto.graph.node:
-        # Traces of this machine's Python, which are longer than a small model.
+        # Stack traces of the export, which are larger than a small model and contain private paths.
         del node.metadata_props[:]
         node.doc_string = ""
     del proto.graph.value_info[:]
@@ -136,7 +136,10 @@ def _check_batch(proto: Any) -> None:
 
 
 def _fold_transposed_weights(graph: Any) -> None:
-    """Stores weights as they are multiplied: quantization finds no others, and they need no work at every step."""
+    """Stores transposed weights in the layout in which they are multiplied.
+
+    Quantization only finds such weights, and nothing has to be transposed at every step.
+    """
     from onnx import numpy_helper
 
     weights = {one.name: one for one in graph.initializer}
@@ -149,7 +152,7 @@ def _fold_transposed_weights(graph: Any) -> None:
 
 
 def _share_equal_weights(graph: Any) -> None:
-    """Keeps one of equal weights. A module that is used several times has a copy for each use."""
+    """Merges equal weights. The exporter makes a copy for each use of a module."""
     first: dict[tuple[object, ...], str] = {}
     names = {}
     for one in graph.initializer:

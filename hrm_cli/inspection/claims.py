@@ -43,7 +43,7 @@ Fields = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Gives access to all pairs of some splits, numbered through."""
+    """Gives access to the pairs of some splits, numbered consecutively."""
 
     datasets: Sequence[Dataset]
 
@@ -153,7 +153,11 @@ def _met(pairs: _Pairs, one: int, other: int, how: str) -> str:
 
 
 def _test_symbols(pairs: _Pairs, canvas: GridsDomain, domain: GridsDomain) -> Found:
-    """Exchanges of symbols. A symbol that is in the output only is fixed by no input: another could be in its place."""
+    """Tests exchanges of symbols.
+
+    A symbol that occurs in the output only refutes the claim: exchanging it for another unused symbol changes the
+    output, but not the input.
+    """
     inputs, whole, alone = [], [], []
     for given, wanted in pairs.pieces(canvas, domain):
         inputs.append(fingerprints(_bytes(first_positions([given]))))

@@ -56,7 +56,7 @@ class TokenReader:
         return self.domain.describe()
 
     def symbols(self) -> dict[int, str]:
-        """The name of each token that is a symbol. Padding and end marks are none."""
+        """The name of each token that is a symbol. Padding and end marks are not symbols."""
         domain = self.domain
         if isinstance(domain, SudokuDomain):
             return {BLANK: BLANK_NAME} | {BLANK + 1 + i: DIGITS[i] for i in range(domain.size)}

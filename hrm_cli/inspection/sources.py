@@ -1,4 +1,4 @@
-"""Finds out what a source holds, and opens it as a dataset: one that is built already, or one in a temporary folder."""
+"""Detects what a source holds, and opens it as a dataset: one that is built already, or one in a temporary folder."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SourceOptions:
     """How to read a source that is not a dataset yet."""
 
     domain: str | None = None
-    """None finds it out."""
+    """None detects it."""
     input_column: str | None = None
     output_column: str | None = None
     test_subset: str | None = None
@@ -81,7 +81,7 @@ def opened(source: str, options: SourceOptions, report: Report) -> Iterator[Open
         from hrm_cli.data.build import build_dataset
 
         with request.errors_with_option_names():
-            # The settings that make an inspection complete are not the user's, except the source.
+            # Only the source is the user's setting. The others only make the inspection complete, so none is refused.
             summary = build_dataset(
                 config,
                 request.output_dir,

@@ -54,7 +54,7 @@ class Block(nn.Module):
         self.mlp = SwiGLU(arch.hidden_size, arch.expansion, entry.width_multiple)
 
     def finish_initialization(self) -> None:
-        """Applies what a structured mixer wants of a new block, after its linear layers have been initialized."""
+        """Lets a structured mixer adjust the weights of a new block, after its linear layers have been initialized."""
         if self.structured:
             self.get_submodule(self.structured).finish_initialization(self.mlp)  # type: ignore[operator]
 

@@ -51,7 +51,7 @@ class FixedModel:
 
 @dataclass
 class Opinions:
-    """What else a model shows of its answers, for selection among several."""
+    """Further scores of answers, for selecting one of several."""
 
     confidence: Tensor
     """Mean log-probability of the tokens of each answer, `[b]`; 0 at best."""

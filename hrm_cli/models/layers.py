@@ -77,7 +77,7 @@ def flash_failure(
             sound = out.shape == x.shape and bool(out.isfinite().all()) and x.grad is not None
     except Exception as error:  # any exception means that it cannot be used here
         return str(error).strip().partition("\n")[0] or type(error).__name__
-    return None if sound else "it gives numbers that are not finite"
+    return None if sound else "its results are not finite"
 
 
 def _output(found: Any) -> Tensor:

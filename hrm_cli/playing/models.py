@@ -1,4 +1,4 @@
-"""The models that the page offers, and what kinds of puzzles each can do. Weights are loaded at the first solve."""
+"""The models that the page offers, and the kinds of puzzles that each solves. Weights are loaded at the first solve."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 AUTOMATIC = "auto"
 MOST_LOADED = 6
-"""Models kept in memory; the one that was not used for the longest time goes first."""
+"""Number of models kept in memory. The least recently used one is dropped first."""
 
 
 @dataclass(frozen=True)

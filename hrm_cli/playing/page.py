@@ -1,4 +1,4 @@
-"""Serves the page: its files, its actions, and the end by Ctrl-C."""
+"""Serves the page: its files, its actions, and shutting down on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 @dataclass(frozen=True)
 class PlayRequest:
-    """What `hrm play` is asked for."""
+    """The options of `hrm play`."""
 
     checkpoints: Sequence[str] = ()
-    """Without any: the bundled models."""
+    """If empty, the bundled models."""
     port: int = 0
-    """0: a free one."""
+    """0 means any free port."""
     seconds: float = 300.0
     """Time limit of a solve."""
     seed: int = 0

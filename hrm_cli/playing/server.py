@@ -82,7 +82,7 @@ class PlayServer(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
-    # Elsewhere it lets a server start again at once. On Windows it lets another program take the port.
+    # Elsewhere this option lets a server restart at once. On Windows it would let another program take the port.
     allow_reuse_address = sys.platform != "win32"
 
     def __init__(
@@ -130,7 +130,7 @@ class PlayServer(ThreadingHTTPServer):
             self._slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is nothing to report; other errors are."""
+        """Reports errors, except that a client has disconnected."""
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, OSError):
             self.on_fault(error)
@@ -168,7 +168,7 @@ class _TimedReader(io.RawIOBase):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers one request; the connection is closed after it (HTTP/1.0), so that no idle one takes a place."""
+    """Answers one request, then closes the connection (HTTP/1.0), so that none is idle and counts toward the limit."""
 
     server: PlayServer
     server_version = "hrm"
@@ -263,7 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(HTTPStatus.INTERNAL_SERVER_ERROR, fault(error)) from None
 
     def _document(self) -> Any:
-        """The JSON document of a request. Refuses all that is not one of a known and small length."""
+        """The JSON document of a request. Refuses other content, and an unknown or large length."""
         lengths = self.headers.get_all("Content-Length") or []
         if self.headers.get("Transfer-Encoding") or len(lengths) != 1 or not _LENGTH.fullmatch(lengths[0]):
             raise _Refused(HTTPStatus.LENGTH_REQUIRED, "Content-Length: expected one number of bytes")
@@ -308,7 +308,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._discard()
 
     def _discard(self) -> None:
-        """Reads what is left of a refused request for a moment: closing with unread bytes could lose the answer."""
+        """Reads the rest of a refused request for a moment, because closing with unread bytes could lose the answer."""
         self.wfile.flush()
         left, deadline = self.server.limits.body_bytes, time.monotonic() + _MOMENT
         with suppress(OSError):
@@ -321,7 +321,7 @@ class _Handler(BaseHTTPRequestHandler):
                 left -= len(received)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answers what is not HTTP, in the same form as everything else."""
+        """Answers requests that are not valid HTTP, in the same form as all others."""
         status = HTTPStatus(code)
         if not hasattr(self, "command") or self.command is None:
             self.command = ""

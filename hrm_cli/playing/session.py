@@ -1,4 +1,4 @@
-"""What the page can ask for: puzzles to start from, pasted puzzles, the steps of a model, and hints.
+"""The actions that the page can request: puzzles to start from, pasted puzzles, the steps of a model, and hints.
 
 Each function takes the JSON document of a request and returns that of the answer. Errors are those of `hrm solve`.
 """
@@ -53,7 +53,7 @@ class PlaySession:
         self._models = models
         self._seed = seed
         self._latest: tuple[str, _Found] | None = None
-        """The latest solution and its request: a hint after a solve needs no other."""
+        """The latest solution and its request, so that a hint does not solve the same puzzle again."""
 
     def actions(self) -> dict[str, Callable[[Any, Stop], Any]]:
         """The actions by their names."""

@@ -18,7 +18,7 @@ _POLL = 0.1
 
 
 class Stopped(Exception):  # noqa: N818 - the name describes the event
-    """The job was stopped: the client is gone, the server closes, or the time is over."""
+    """The job was stopped: the client is gone, the server is closing, or the time limit is reached."""
 
 
 class Busy(Exception):  # noqa: N818
@@ -26,7 +26,7 @@ class Busy(Exception):  # noqa: N818
 
 
 class Stop:
-    """Says whether a job has to end. Jobs call `check` as often as they can."""
+    """Tells a job whether it has to end. Jobs call `check` as often as they can."""
 
     def __init__(self, seconds: float) -> None:
         self._deadline = time.monotonic() + seconds

@@ -229,7 +229,7 @@ class CheckedGrids(GridsDomain):
     """What the function returned for the latest puzzles and answers: attempts often give the same answer."""
 
     def verify(self, puzzle: Grid, answer: Grid) -> Verdict:
-        """Whether the function accepts an answer without a fault. Raises ConfigError if the function fails."""
+        """Whether the function accepts an answer, which must be a grid. Raises ConfigError if the function fails."""
         if fault := self.fault(answer):
             return Verdict(False, fault)
         key = bytes(str((puzzle.shape, answer.shape)), "ascii") + puzzle.tobytes() + answer.tobytes()

@@ -55,8 +55,8 @@ class Solution:
     """solved: the answer obeys the rules. answered: there are no rules to check it (own puzzles). unsolved: the answer
     breaks a rule. multiple: the puzzle has more than one solution, whatever the answer. invalid: not solvable."""
     reason: str = ""
-    """The first violated rule, or what is wrong with the puzzle; when solved, what else the domain says of the answer
-    (mazes: whether its path is the shortest), mostly nothing."""
+    """The first violated rule, or what is wrong with the puzzle; when solved, a remark on the answer (mazes: whether
+    its path is the shortest), usually empty."""
     puzzle: Puzzle | None = None
     """None if this piece of the file is not a puzzle."""
     answer: Grid | None = None

@@ -180,7 +180,7 @@ def _below(sheet: Sheet, board: Board, number: int, y: int, width: int) -> None:
 
 
 def caption(board: Board, number: int) -> str:
-    """What is said below a step: `20 cells changed, 16 wrong`."""
+    """The line below a step: `20 cells changed, 16 wrong`."""
     if not number:
         return "the puzzle"
     step = board["steps"][number - 1]
@@ -193,7 +193,7 @@ def caption(board: Board, number: int) -> str:
 
 
 def _verdict(board: Board) -> tuple[str, str]:
-    """The status in words, with its color."""
+    """The status as text, with its color."""
     return {
         "solved": ("solved", RIGHT), "answered": ("answered", MODEL), "unsolved": ("not solved", WRONG),
         "multiple": ("more than one solution", DIM), "invalid": ("invalid", WRONG),

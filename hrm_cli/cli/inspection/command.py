@@ -38,7 +38,7 @@ def inspect(
         str | None,
         option(
             "--split",
-            "Only this split; leaks between splits are then not looked for.",
+            "Only this split; leaks between splits are then not checked.",
             "all",
             metavar="train|validation|test",
         ),
@@ -70,7 +70,7 @@ def inspect(
         option(
             "--domain",
             "What the source holds.",
-            "found out from its first puzzles",
+            "detected from its first puzzles",
             metavar="sudoku|maze|arc|grids",
             panel=READING,
         ),

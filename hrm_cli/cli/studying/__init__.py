@@ -1,1 +1,1 @@
-"""`hrm report` and `hrm analyze`: what a model's scores rest on."""
+"""`hrm report` and `hrm analyze`: studies of a trained model."""

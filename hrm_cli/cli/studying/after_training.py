@@ -1,4 +1,4 @@
-"""The report that `hrm train` writes at its end. It is cheap, and never fails the run."""
+"""The report that `hrm train` writes at its end. It takes seconds, and a failure never fails the run."""
 
 from __future__ import annotations
 

@@ -76,8 +76,8 @@ class GymSource:
     def entries(self, seed: int) -> Iterator[Entry]:
         """The task's questions for a seed, without end.
 
-        Entry i of the package depends on seed + i only. So seeds are spread, or those of 0 and 1 would be the same
-        entries, and the size has no effect on an entry.
+        Entry i of the package depends only on seed + i. So seeds are spread far apart; otherwise seeds 0 and 1 would
+        give almost the same entries.
         """
         first = seed * _ENTRIES % (1 << 61)
         entries = _package().create_dataset(self.name, seed=first, size=_ENTRIES, **self.settings)

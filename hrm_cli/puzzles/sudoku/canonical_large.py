@@ -24,7 +24,7 @@ Labels = NDArray[np.uint64]
 CHUNK = 256
 """Puzzles whose labels are computed at a time."""
 MOST_CHOICES = 1_000
-"""Choices followed for one puzzle. Beyond it, its labels alone are the key (see `canonical_keys`)."""
+"""Maximum number of choices followed for one puzzle. If there are more, its labels alone are the key."""
 
 _ROW, _COLUMN, _DIGIT, _BAND, _MARK = (np.uint64(k * 0x9E3779B97F4A7C15 % 2**64) for k in range(1, 6))
 
@@ -38,11 +38,11 @@ class Marks(NamedTuple):
 
 
 def canonical_keys(cells: Cells, size: int) -> list[bytes]:
-    """A key for each puzzle `[n, N²]` (0 for blank). Symmetric puzzles have equal keys, and others different ones.
+    """A key for each puzzle `[n, N²]` (0 for blank). Symmetric puzzles have equal keys.
 
-    The second half has an exception: puzzles with so many symmetries of their own that more than `MOST_CHOICES` choices
-    would have to be followed. Their keys can be equal though they are not symmetric. No puzzle with one solution is
-    known for which this happens.
+    Puzzles that are not symmetric have different keys, with one exception: puzzles with so many symmetries of their own
+    that more than `MOST_CHOICES` choices would have to be followed may have equal keys. No puzzle with exactly one
+    solution is known for which this happens.
     """
     grids = np.ascontiguousarray(cells, np.uint8).reshape(-1, size, size)
     keys = _keys(grids, size)
@@ -92,7 +92,7 @@ def marks_of(grid: Cells, size: int) -> Marks:
 
 
 def _equal_labels(grid: Cells, marks: Marks, size: int) -> tuple[int, NDArray[np.int64]] | None:
-    """The smallest group of equal labels that must be told apart, as (rows 0, columns 1 or digits 2; places).
+    """The smallest group of equal labels that must be told apart, as (0 rows, 1 columns or 2 digits; indices).
 
     Digits, rows and columns without a clue are left out. Those with equal labels can be swapped without any effect,
     once all others are told apart.
@@ -122,7 +122,7 @@ def _form(grid: Cells, marks: Marks, size: int) -> bytes:
 
 
 def _order(labels: Labels, thick: int) -> NDArray[np.int64]:
-    """The places in the order of their labels, bands kept together."""
+    """The indices in the order of their labels, with bands kept together."""
     bands = np.arange(len(labels)) // thick
     lowest = np.sort(labels.reshape(-1, thick), axis=1)[:, 0]
     return np.lexsort((labels, bands, lowest[bands]))
@@ -131,7 +131,7 @@ def _order(labels: Labels, thick: int) -> NDArray[np.int64]:
 def _refined(grids: Cells, marks: Marks, size: int) -> Marks:
     """Hashes labels with those of what they share clues with, until no further labels of a puzzle become different.
 
-    The number of rounds, on which the labels depend, is each puzzle's own.
+    Each puzzle has its own number of rounds, so its labels do not depend on the other puzzles.
     """
     done = [labels.copy() for labels in marks]
     active, counts = np.arange(len(grids)), _distinct(marks)
@@ -140,9 +140,9 @@ def _refined(grids: Cells, marks: Marks, size: int) -> Marks:
         for labels, new in zip(done, marks, strict=True):
             labels[active] = new
         before, counts = counts, _distinct(marks)
-        goes_on = counts > before
-        active, counts = active[goes_on], counts[goes_on]
-        marks = Marks(*(labels[goes_on] for labels in marks))
+        has_changed = counts > before
+        active, counts = active[has_changed], counts[has_changed]
+        marks = Marks(*(labels[has_changed] for labels in marks))
     return Marks(*done)
 
 

@@ -254,7 +254,7 @@ def _candidates(
 
 
 def symbols_of_tokens(domain: Domain) -> list[str]:
-    """The symbol that each token is drawn as; empty for tokens that are none, such as padding and blanks."""
+    """The symbol that each token is drawn as; empty for tokens that are not symbols, such as padding."""
     names = [""]
     for token in range(PAD + 1, domain.vocab_size):
         field: Tokens = np.full(domain.seq_len, token, np.uint8 if domain.vocab_size <= 256 else np.uint16)
