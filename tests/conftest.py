@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from .processor_time import ProcessorTime
 from .running import RunHrm, run_here, run_process
 from .scheduling import longest_first, stealing_scheduler
 
@@ -19,6 +20,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("hrm", deadline=None)
 settings.load_profile("hrm")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--processor-time`, also for the workers of pytest-xdist."""
+    parser.addoption(
+        "--processor-time", action="store_true", help="print the processor time of files and tests"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measures if that is requested."""
+    if config.getoption("--processor-time"):
+        config.pluginmanager.register(ProcessorTime())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
