@@ -233,7 +233,9 @@ def _show(folder: Path, png: Path | None, width: int, *, json: bool) -> None:
         if not line.values and not points.values:
             continue
         console.print_line()
-        for text in chart(figure.title, line, points, run.step, width=width, share=figure.is_share):
+        title, *lines = chart(figure.title, line, points, run.step, width=width, share=figure.is_share)
+        print_fitting(title)
+        for text in lines:
             console.print_line(text)
     if run.evaluations:
         print_fitting(

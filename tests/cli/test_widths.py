@@ -48,7 +48,13 @@ def runs(tmp_path: Path) -> Path:
         (folder / "status.json").write_text(json.dumps(state))
         lines = [
             {"kind": "train", "step": 460_937, "loss": 0.125, "elapsed": 940.0, "seconds": 940.0},
-            {"kind": "eval", "step": 460_937, "exact_accuracy": 0.998, "cell_accuracy": 0.9995},
+            {
+                "kind": "eval",
+                "step": 460_937,
+                "exact_accuracy": 0.998,
+                "cell_accuracy": 0.9995,
+                "q_halt_accuracy": 0.9,
+            },
         ]
         (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     return tmp_path
@@ -65,6 +71,16 @@ def test_runs_keep_names_steps_and_the_best_accuracy_whole(
     assert words.count("99.80%") == 2
     if width < 120:
         assert "Left out to fit the terminal: " in text or "  step" in text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    "words", [("show", f"runs/{NAMES[0]}"), ("compare", *(f"runs/{name}" for name in NAMES))]
+)
+def test_curves_of_runs_fit_the_terminal_width(
+    shown: Callable[..., str], runs: Path, width: int, words: tuple[str, ...]
+) -> None:
+    assert "halting: puzzles whose halt decision" in shown(width, "runs", *words, "--width", 50, cwd=runs)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -66,7 +66,9 @@ def show_comparison(runs: Sequence[RunRecords], width: int) -> None:
         curves = _curves(runs, figure)
         if any(curve.values for curve in curves):
             print_gap()
-            for line in overlay(figure.title, curves, width=width, share=figure.is_share):
+            title, *lines = overlay(figure.title, curves, width=width, share=figure.is_share)
+            print_fitting(title)
+            for line in lines:
                 console.print_line(line)
     print_gap()
     for name, run in zip(names, runs, strict=True):
