@@ -84,10 +84,17 @@ MIXERS: dict[str, Method] = {
     "attention": {
         "arch.mixer": "attention",
         "arch.mlp_t": False,
-        "arch.hidden_size": 128,
+        "arch.hidden_size": 64,
         "arch.pos_encodings": "learned",
+        "train.lr": 3e-3,
     },
-    "mlp": {"arch.mixer": "mlp", "arch.mlp_t": True, "arch.hidden_size": 192, "arch.pos_encodings": "none"},
+    "mlp": {
+        "arch.mixer": "mlp",
+        "arch.mlp_t": True,
+        "arch.hidden_size": 96,
+        "arch.pos_encodings": "none",
+        "train.lr": 5e-3,
+    },
     "units": {
         "arch.mixer": "units",
         "arch.mlp_t": False,
@@ -95,15 +102,16 @@ MIXERS: dict[str, Method] = {
         "arch.expansion": 3,
         "arch.pos_encodings": "none",
         "arch.tied_output": False,
+        "train.lr": 4e-3,
     },
 }
-"""What mixes positions, for each of HRM, TRM and RSM."""
+"""What mixes positions, for each of HRM, TRM and RSM. Width and learning rate were chosen on validation puzzles."""
 
 
 def mixers() -> dict[str, Method]:
     """Every mixer with every architecture."""
     return {
-        f"{architecture}, {mixer}": {**ARCHITECTURES[architecture], **changes}
+        f"{architecture}, {mixer}": {**ARCHITECTURES[architecture], **changes, "train.global_batch_size": 64}
         for architecture in ("HRM", "TRM", "RSM")
         for mixer, changes in MIXERS.items()
     }
