@@ -139,13 +139,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.show:
-        from architectures_shown import picture, tables
+        from architectures_shown import picture, picture_by_mixer, tables
 
         documents = [json.loads(file.read_text()) for file in given.show]
         document = documents[0] | {"runs": [run for part in documents for run in part["runs"]]}
         print(tables(document))
         if given.svg:
-            given.svg.write_text(picture(document), encoding="utf-8")
+            drawn = picture_by_mixer(document) if given.set == "mixers" else picture(document)
+            given.svg.write_text(drawn, encoding="utf-8")
         return
     if given.one:
         task, method, seed = given.one

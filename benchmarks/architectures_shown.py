@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from line_chart import Line, Panel, draw
+from methods import MIXERS, mixers
 from timed_training import aligned, spread
 
 Runs = list[dict[str, Any]]
@@ -31,38 +32,44 @@ def tables(document: dict[str, Any]) -> str:
 def picture(document: dict[str, Any]) -> str:
     """One row of panels for each task: over minutes, and over inference steps."""
     panels = []
-    methods = _names(document, "method")
     for task in _names(document, "task"):
-        over_time, over_steps = [], []
-        for number, method in enumerate(methods):
-            runs = _runs(document, task, method)
-            count = min(len(run["curve"]) for run in runs)
-            curves = [run["curve"][:count] for run in runs]
-            minutes = [sum(c[i]["minutes"] for c in curves) / len(curves) for i in range(count)]
-            values = [[c[i]["exact_accuracy"] for c in curves] for i in range(count)]
-            over_time.append(Line(method, [0, *minutes], [[0.0] * len(runs), *values], color=number))
-            steps = _steps(runs)
-            answers = [[run["by_inference_step"][str(step)] for run in runs] for step in steps]
-            over_steps.append(Line(method, steps, answers, color=number))
-        end = _minutes(document, task)
-        panels.append(
-            Panel(
-                f"{_sides(task)} Sudoku: exact accuracy",
-                "minutes of training, one core",
-                over_time,
-                [0, end / 4, end / 2, 3 * end / 4, end],
-            )
-        )
-        panels.append(
-            Panel(
-                f"{_sides(task)} Sudoku: and with more steps",
-                "inference steps",
-                over_steps,
-                [step for step in (1, 4, 16, 64, 200) if step <= over_steps[0].x[-1]],
-                True,
-            )
-        )
+        runs = [_runs(document, task, method) for method in _names(document, "method")]
+        panels += [_minutes_panel(document, task, "exact accuracy", runs), _steps_panel(task, runs)]
     return draw(panels)
+
+
+def picture_by_mixer(document: dict[str, Any]) -> str:
+    """One row of panels for each task, with a panel over minutes for each mixer of the set `mixers`."""
+    panels = []
+    for task in _names(document, "task"):
+        for mixer in MIXERS:
+            named = [_runs(document, task, name) for name in mixers() if name.endswith(f", {mixer}")]
+            panels.append(_minutes_panel(document, task, mixer, [runs for runs in named if runs]))
+    return draw(panels, len(MIXERS))
+
+
+def _minutes_panel(document: dict[str, Any], task: str, title: str, methods: list[Runs]) -> Panel:
+    lines = []
+    for number, runs in enumerate(methods):
+        count = min(len(run["curve"]) for run in runs)
+        curves = [run["curve"][:count] for run in runs]
+        minutes = [sum(c[i]["minutes"] for c in curves) / len(curves) for i in range(count)]
+        values = [[c[i]["exact_accuracy"] for c in curves] for i in range(count)]
+        name = runs[0]["method"].removesuffix(f", {title}")
+        lines.append(Line(name, [0, *minutes], [[0.0] * len(runs), *values], color=number))
+    end = _minutes(document, task)
+    ticks = [0, end / 4, end / 2, 3 * end / 4, end]
+    return Panel(f"{_sides(task)} Sudoku: {title}", "minutes of training, one core", lines, ticks)
+
+
+def _steps_panel(task: str, methods: list[Runs]) -> Panel:
+    steps = _steps(methods[0])
+    lines = []
+    for number, runs in enumerate(methods):
+        answers = [[run["by_inference_step"][str(step)] for run in runs] for step in steps]
+        lines.append(Line(runs[0]["method"], steps, answers, color=number))
+    ticks = [step for step in (1, 4, 16, 64, 200) if step <= steps[-1]]
+    return Panel(f"{_sides(task)} Sudoku: and with more steps", "inference steps", lines, ticks, True)
 
 
 def _over_time(document: dict[str, Any], task: str) -> str:
