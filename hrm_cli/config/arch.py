@@ -121,6 +121,10 @@ def serves_every_size(mixer: str | None) -> bool:
 DEEPEST_STEP = 16_384
 """Maximum number of sequential blocks in one ACT step, far above every published model."""
 
+HALT_NAMES = {"q_learning": "halt probability", "certain": "confidence", "settle": "settledness"}
+"""What σ of the halt value is, by `arch.halting`: a learned probability that the answer is correct, the probability of
+the least confident cell, or a measure from 0 to 1 of how little the last step changed the state."""
+
 
 class ArchConfig(Section):
     """The model: core, width, depth, cycles and ACT steps."""
@@ -365,6 +369,11 @@ class ArchConfig(Section):
     def head_dim(self) -> int:
         """Width of one attention head."""
         return self.hidden_size // self.num_heads
+
+    @property
+    def halt_name(self) -> str:
+        """What σ of the halt value is, for people: only a Q head, or nova's head, predicts a halt probability."""
+        return "halt probability" if self.core == "nova" else HALT_NAMES[self.halting]
 
     @property
     def is_equivariant(self) -> bool:

@@ -70,7 +70,7 @@ def export_page(checkpoints: Sequence[str], output: Path) -> PageExport:
 
 def page_text(models: Sequence[PageModel]) -> str:
     """The page. The same models give the same text."""
-    shared = [_read(WEB / "engine.js"), _read(WEB / "puzzles.js")]
+    shared = [_read(WEB / f"{name}.js") for name in ("kernels", "engine", "puzzles")]
     parts = {
         "version": __version__,
         "style": "\n".join((style(), _read(EDITOR / "play.css"), _read(WEB / "playground.css"))),
@@ -90,7 +90,7 @@ def page_text(models: Sequence[PageModel]) -> str:
                 script(),
                 _read(EDITOR / "editor.js"),
                 _read(EDITOR / "kinds.js"),
-                shared[1],
+                shared[-1],
                 _read(WEB / "solver.js"),
                 _read(WEB / "playground.js"),
             )

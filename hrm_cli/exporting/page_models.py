@@ -56,7 +56,7 @@ class PageModel:
             "structure": structure_document(str(arch.mixer), self.domain),
             "max_steps": self.card.preset.eval.max_steps or arch.halt_max_steps,
             "is_equivariant": arch.is_equivariant,
-            "board": board_template(self.domain),
+            "board": board_template(self.domain) | {"halt_name": arch.halt_name},
             "parameters": parameters(self.card),
             "trained_on": self.card.training_data(),
             "built_in_knowledge": self.card.built_in_knowledge(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -161,7 +161,8 @@ class ArcSolver:
                 where = f"{task.where}: task {task.name}, test {number}"
                 puzzle = Puzzle(pair.input, solution=pair.output, where=where, domain=ArcDomain.name)
                 facts = _Facts(task, puzzle, vote, held_out, seconds)
-                yield _solution(index, facts, self._effort.adaptation)
+                solution = _solution(index, facts, self._effort.adaptation)
+                yield replace(solution, halt_name=self._model.arch.halt_name)
                 index += 1
 
     def _adapted(self, task: str, demonstrations: Sequence[Pair], adaptation: Adaptation) -> _KnownCopies:

@@ -90,6 +90,8 @@ class Solution:
     """Total reasoning steps of all attempts."""
     step_flops: Callable[[], int] | None = field(default=None, repr=False, compare=False)
     """Counts the FLOPs of one step, when they are asked for; None if the model is unknown."""
+    halt_name: str = "halt probability"
+    """What σ of the halt values in `trace` is for this model (`ArchConfig.halt_name`)."""
     demonstrations: tuple[tuple[Grid, Grid], ...] = ()
     """ARC: the demonstration inputs with their outputs."""
     second: Grid | None = None

@@ -85,10 +85,10 @@ def solve_puzzles(
     confidence. `chances`: traces hold the model's probabilities, and solutions the search tree; batches are then
     smaller. `progress` receives the progress of further effort. `done`: puzzles of the file that were solved before.
     """
-    flops = None
+    flops, halt_name = None, Solution.halt_name
     if isinstance(model, ACTModel):
         flops = cache(partial(forward_flops, model.arch, domain.vocab_size, domain.seq_len))
-        model = FixedModel(model)
+        model, halt_name = FixedModel(model), model.arch.halt_name
     effort = effort or Effort(max_steps)
     if chances:
         from hrm_cli.solving.tracing import traced_batch
@@ -101,7 +101,8 @@ def solve_puzzles(
     while batch := list(islice(items, batch_size)):
         if deadline is not None:
             effort = replace(effort, seconds=max(0.0, deadline - time.monotonic()))
-        yield from _solve_batch(model, domain, batch, done, how, effort)
+        solved = _solve_batch(model, domain, batch, done, how, effort)
+        yield from (replace(solution, halt_name=halt_name) for solution in solved)
         done += len(batch)
 
 

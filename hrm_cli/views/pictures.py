@@ -34,6 +34,7 @@ class Panel:
     changed: Set[int] = frozenset()
     wrong: Set[int] = frozenset()
     probability: float | None = None
+    halt_name: str = ""
     verdict: str = ""
 
 
@@ -77,6 +78,7 @@ def _panels(domain: Domain, solution: Solution) -> list[Panel]:
                 changed_cells(shown, frame.drawing),
                 frame.wrong,
                 frame.probability,
+                frame.halt_name,
                 ("✓ verified" if solution.verified else "✗ breaks a rule") if is_answer else "",
             )
         )
@@ -165,7 +167,7 @@ def _footer(panel: Panel, left: int) -> list[str]:
     return [
         f'<rect class="track" x="{left}" y="{y}" width="{GRID_SIDE}" height="6" rx="3"/>',
         f'<rect class="bar" x="{left}" y="{y}" width="{filled:.4g}" height="6" rx="3"/>',
-        text_at(left, y + 24, "small", f"halt probability {panel.probability:.0%}"),
+        text_at(left, y + 24, "small", f"{panel.halt_name} {panel.probability:.0%}"),
     ]
 
 

@@ -176,7 +176,7 @@ def _below(sheet: Sheet, board: Board, number: int, y: int, width: int) -> None:
     shown = f"step {number} of {len(steps)}" if number else ""
     sheet.text(left + across - text_width(shown, 12), y + 48, shown, 12, DIM)
     if halt is not None:
-        sheet.text(left, y + 48, f"halt probability {halt:.0%}", 12, DIM)
+        sheet.text(left, y + 48, f"{board['halt_name']} {halt:.0%}", 12, DIM)
 
 
 def caption(board: Board, number: int) -> str:
@@ -240,7 +240,7 @@ def png(board: Board, *, heat: bool = False) -> bytes:
                 if halt > 0.01:
                     end = x + max(5 * SCALE, side * halt)
                     sheet.draw.rounded_rectangle((x, below, end, below + 5 * SCALE), 2 * SCALE, fill=BAR)
-                sheet.text(x, below + 20 * SCALE, f"halt probability {halt:.0%}", 11 * SCALE, DIM)
+                sheet.text(x, below + 20 * SCALE, f"{board['halt_name']} {halt:.0%}", 11 * SCALE, DIM)
         y += height
     stream = io.BytesIO()
     # With one byte a pixel the file has half the size.

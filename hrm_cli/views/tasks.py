@@ -246,9 +246,7 @@ def _steps(domain: Domain, solution: Solution) -> list[_Block]:
     thinking = list(frames(domain, solution))
     count = min(MAX_STEPS, len(thinking))
     places = sorted({place * (len(thinking) - 1) // max(count - 1, 1) for place in range(count)})
-    return [
-        _Block([_step(thinking[place])], SMALL, f"halt {thinking[place].probability:.0%}") for place in places
-    ]
+    return [_Block([_step(thinking[place])], SMALL, thinking[place].halt) for place in places]
 
 
 def _step(frame: Frame) -> TitledGrid:

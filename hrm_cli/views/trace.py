@@ -37,7 +37,14 @@ class Frame:
     wrong: set[int]
     """Cells that differ from the unique solution; if there are several solutions, changed givens."""
     probability: float
-    """The model's confidence that this answer is correct: the sigmoid of the halt value."""
+    """The sigmoid of the halt value."""
+    halt_name: str = "halt probability"
+    """What that is for this model (`ArchConfig.halt_name`)."""
+
+    @property
+    def halt(self) -> str:
+        """`halt 62 %`, or `confidence 62 %`."""
+        return f"{self.halt_name.removesuffix(' probability')} {self.probability:.0%}"
 
     @property
     def title(self) -> str:
@@ -45,7 +52,7 @@ class Frame:
         cells = "cell" if len(self.changed) == 1 else "cells"
         change = "first answer" if self.step == 1 else f"{len(self.changed)} {cells} changed"
         wrong = f", {len(self.wrong)} wrong" if self.wrong else ""
-        return f"step {self.step}: halt {self.probability:.0%}, {change}{wrong}"
+        return f"step {self.step}: {self.halt}, {change}{wrong}"
 
 
 def frames(domain: Domain, solution: Solution) -> Iterator[Frame]:
@@ -59,6 +66,7 @@ def frames(domain: Domain, solution: Solution) -> Iterator[Frame]:
             changed_cells(before, drawing),
             wrong_cells(domain, solution, drawing),
             halt_probability(step.q_halt),
+            solution.halt_name,
         )
         before = drawing
 

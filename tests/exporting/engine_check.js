@@ -1,12 +1,12 @@
-// Run by test_page.py: node engine_check.js ENGINE PUZZLES CASE.json. Prints what the engine computes, as JSON.
+// Run by test_page.py: node engine_check.js KERNELS ENGINE PUZZLES CASE.json. Prints what the engine computes, as JSON.
 "use strict";
 const fs = require("fs");
-const [engineFile, puzzlesFile, caseFile] = process.argv.slice(2);
-const engine = require(engineFile), rules = require(puzzlesFile);
+const [kernelsFile, engineFile, puzzlesFile, caseFile] = process.argv.slice(2);
+const kernels = require(kernelsFile), engine = require(engineFile), rules = require(puzzlesFile);
 const given = JSON.parse(fs.readFileSync(caseFile, "utf8"));
 const bytes = (text) => new Uint8Array(Buffer.from(text, "base64"));
-const backend = engine.makeBackend(given.wasm ? bytes(given.wasm) : null);
-const model = engine.loadModel(backend, bytes(given.file), given.facts), V = given.facts.vocab_size;
+const made = kernels.make(given.wasm ? [bytes(given.wasm)] : []);
+const model = engine.loadModel(made, bytes(given.file), given.facts), V = given.facts.vocab_size;
 const found = given.inputs.map((tokens) => {
   const state = model.start(), steps = [];
   for (let step = 1; step <= given.max_steps; step++) {
@@ -22,4 +22,4 @@ const domain = rules.of(given.facts);
 const judged = (given.judged || []).map(({ cells, answer }) => ({
   ...domain.verify(cells, answer), violations: domain.violations(cells, answer), solutions: domain.diagnose(cells).solutions,
 }));
-process.stdout.write(JSON.stringify({ isWasm: backend.isWasm, found, judged }));
+process.stdout.write(JSON.stringify({ isWasm: made.isWasm, found, judged }));

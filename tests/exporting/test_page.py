@@ -54,7 +54,7 @@ def computed(folder: Path, checkpoint: str, inputs: np.ndarray, **options: Any) 
     command = [
         str(NODE),
         str(Path(__file__).with_name("engine_check.js")),
-        *(str(WEB / f"{n}.js") for n in ("engine", "puzzles")),
+        *(str(WEB / f"{n}.js") for n in ("kernels", "engine", "puzzles")),
     ]
     done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

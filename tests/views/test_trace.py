@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import io
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.domain import Puzzle
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.solving.solution import Solution, TraceStep
+from hrm_cli.solving.solver import solve_puzzles
 from hrm_cli.views.drawing import draw
+from hrm_cli.views.pictures import solve_picture
 from hrm_cli.views.trace import (
     Frame,
     frames,
@@ -20,6 +26,7 @@ from hrm_cli.views.trace import (
     plain_lines,
     rich_frame,
 )
+from hrm_cli.views.web.boards import board_of
 
 ANSWER = "3214143223414123"
 
@@ -104,6 +111,29 @@ def test_terminal_shows_givens_bold_changed_cells_on_yellow_and_wrong_ones_red(
     assert "\x1b[1;31;43m4\x1b[0m" in shown(second, given, colors=True)
     assert "\x1b[30;43m3\x1b[0m" in shown(third, given, colors=True)
     assert "\x1b[1m1\x1b[0m" in shown(third, given, colors=True)
+
+
+@pytest.mark.parametrize(("halting", "name"), [("certain", "confidence"), ("settle", "settledness")])
+def test_a_model_without_a_q_head_shows_no_halt_probability(
+    domain: SudokuDomain, traced: Solution, halting: Any, name: str
+) -> None:
+    said = ArchConfig(halting=halting).halt_name
+    assert said == name
+    solution = replace(traced, halt_name=said)
+    assert next(iter(frames(domain, solution))).title.startswith(f"step 1: {name} 27%")
+    assert board_of(domain, solution)["halt_name"] == name
+    picture = solve_picture(domain, solution)
+    assert f"{name} 27%" in picture
+    assert "halt" not in re.sub(r"<style>.*?</style>", "", picture, flags=re.DOTALL)
+
+
+def test_what_the_models_own_halt_value_is_reaches_the_solution() -> None:
+    for changes, name in (({"halting": "settle"}, "settledness"), ({}, "halt probability")):
+        arch = ArchConfig(hidden_size=8, num_heads=1, H_layers=1, L_layers=1, pos_encodings="rope", **changes)
+        model = build_model(arch, 6, 16, 1)
+        small = SudokuDomain(4)
+        (solution,) = solve_puzzles(model, small, [small.parse("..1..4...3....2.")], max_steps=2, trace=True)
+        assert solution.halt_name == name
 
 
 @pytest.mark.parametrize(("value", "probability"), [(-1000.0, 0.0), (0.0, 0.5), (1000.0, 1.0)])

@@ -1,65 +1,15 @@
 /* The forward pass of a model, from the tensors of its safetensors file. It runs in a worker, or in Node.
 
-hrmEngine.makeBackend(wasmBytes | null) → backend       WebAssembly with SIMD if the browser has it, else JavaScript
-hrmEngine.loadModel(backend, fileBytes, facts) → model  facts: arch, seq_len, vocab_size, structure (page.py)
+hrmEngine.loadModel(kernels, fileBytes, facts) → model  kernels: of kernels.js; facts: arch, seq_len, vocab_size, structure (page.py)
 model.start() → state;  model.step(state, tokens) → { logits, q_halt, halts }   logits: Float32Array [cells × vocabulary]
 
 The names of shapes: S cells, T positions, H hidden size, V vocabulary, D symbols, M width of messages. All numbers are
 float32, as in torch; sums within a row are made in double precision. */
 "use strict";
 const hrmEngine = (() => {
-  const HALT_LOGIT = Math.log(0.98 / 0.02), SETTLED = 0.02, SETTLED_SLOPE = 4, EXCLUDED = -30;
-  const padded = (count, to) => Math.ceil(count / to) * to;
-
-  /* ---- memory and matrix multiplication ---- */
-
-  function makeBackend(wasmBytes) {
-    let memory = null, multiplyWasm = null;
-    if (wasmBytes && typeof WebAssembly === "object") {
-      try {
-        memory = new WebAssembly.Memory({ initial: 1 });
-        const module = new WebAssembly.Module(wasmBytes);
-        multiplyWasm = new WebAssembly.Instance(module, { env: { memory } }).exports.multiply;
-      } catch { memory = null; } // no SIMD, or forbidden by the page that embeds this one
-    }
-    const backend = { f32: new Float32Array(memory ? memory.buffer : 4096), isWasm: !!memory };
-    let used = 16;
-    backend.alloc = (count) => {
-      const at = used;
-      used += padded(count, 4);
-      if (used > backend.f32.length) {
-        if (memory) {
-          memory.grow(Math.ceil((used - backend.f32.length) / 16384) + 16);
-          backend.f32 = new Float32Array(memory.buffer);
-        } else {
-          const larger = new Float32Array(Math.max(used, 2 * backend.f32.length));
-          larger.set(backend.f32);
-          backend.f32 = larger;
-        }
-      }
-      return at;
-    };
-    /* Offsets and strides count numbers. b is packed: for each group of 8 columns, k rows of 8 numbers. */
-    backend.multiply = memory
-      ? (a, b, c, m, n, k, lda, ldc) => multiplyWasm(4 * a, 4 * b, 4 * c, m, n, k, 4 * lda, 4 * ldc)
-      : (a, b, c, m, n, k, lda, ldc) => {
-        const x = backend.f32;
-        for (let j = 0; j < n; j += 8, b += 8 * k) {
-          for (let i = 0; i < m; i++) {
-            let s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
-            for (let p = 0, at = b, from = a + i * lda; p < k; p++, at += 8, from++) {
-              const left = x[from];
-              s0 += left * x[at]; s1 += left * x[at + 1]; s2 += left * x[at + 2]; s3 += left * x[at + 3];
-              s4 += left * x[at + 4]; s5 += left * x[at + 5]; s6 += left * x[at + 6]; s7 += left * x[at + 7];
-            }
-            const to = c + i * ldc + j;
-            x[to] = s0; x[to + 1] = s1; x[to + 2] = s2; x[to + 3] = s3;
-            x[to + 4] = s4; x[to + 5] = s5; x[to + 6] = s6; x[to + 7] = s7;
-          }
-        }
-      };
-    return backend;
-  }
+  const HALT_LOGIT = Math.log(0.98 / 0.02), SETTLED = 0.02, SETTLED_SLOPE = 4, EXCLUDED = -30, NOWHERE = -1e30;
+  const { padded } = typeof hrmKernels === "object" ? hrmKernels : require("./kernels.js");
+  const ROWS_TOGETHER = 64; // of a layer from end to end, so that what lies between stays in the cache
 
   /* ---- safetensors ---- */
 
@@ -96,7 +46,7 @@ const hrmEngine = (() => {
 
   /* ---- models ---- */
 
-  function loadModel(backend, bytes, facts) {
+  function loadModel(kernels, bytes, facts) {
     const { arch, structure } = facts, H = arch.hidden_size, V = facts.vocab_size, S = facts.seq_len;
     const tensors = readTensors(bytes);
     const mixer = arch.mixer, D = mixer === "units" ? structure.num_symbols : 1;
@@ -108,10 +58,12 @@ const hrmEngine = (() => {
       return found;
     };
     const weight = (name) => pack(tensor(`${name}.weight`));
+    const kinds = mixer === "units" ? kindsOfPairs(structure, S) : null;
+    const noBias = mixer === "attention" ? biasRows(1, T, () => 0) : 0;
 
     /* A weight [n, k], as `multiply` takes it. */
     function pack({ shape: [n, k], data }) {
-      const wide = padded(n, 8), b = backend.alloc(wide * k), x = backend.f32;
+      const wide = padded(n, 8), b = kernels.alloc(wide * k), x = kernels.f32;
       for (let j = 0; j < wide; j++) {
         const at = b + (j >> 3) * 8 * k + (j & 7);
         for (let p = 0; p < k; p++) x[at + 8 * p] = j < n ? data[j * k + p] : 0;
@@ -121,8 +73,8 @@ const hrmEngine = (() => {
 
     /* Numbers as the left side of a multiplication, which reads up to three rows too many. */
     function plain(numbers) {
-      const at = backend.alloc(numbers.length + 4 * S);
-      backend.f32.set(numbers, at);
+      const at = kernels.alloc(numbers.length + 4 * S);
+      kernels.f32.set(numbers, at);
       return at;
     }
 
@@ -145,7 +97,8 @@ const hrmEngine = (() => {
         made.cell = swiglu(`${name}.units.cell_mlp`);
         if (tensors[`inner.${name}.units.o_proj.weight`]) {
           made.out = weight(`${name}.units.o_proj`);
-          made.bias = tensor(`${name}.units.pair_bias`);
+          const { data, shape: [numHeads, K] } = tensor(`${name}.units.pair_bias`);
+          made.bias = Array.from({ length: numHeads }, (_, number) => biasRows(S, S, (a, b) => data[number * K + kinds[a * S + b]]));
         }
       }
       return made;
@@ -164,59 +117,42 @@ const hrmEngine = (() => {
     const embeddings = P ? tensors["inner.puzzle_emb.weights"] : null;
     const puzzleRow = embeddings ? embeddings.data.subarray(0, embeddings.shape[1]) : null; // of a new puzzle: the first
     const rope = arch.pos_encodings === "rope" ? ropeTables(T, H / arch.num_heads, arch.rope_theta) : null;
-    const kinds = mixer === "units" ? kindsOfPairs(structure, S) : null;
     const unitsOfCell = mixer === "units" ? unitsByCell(structure, S) : null;
     const initial = [tensor("H_init").data, tensor("L_init").data];
 
     /* Buffers of a step; each is used by one purpose at a time. */
     const widest = Math.max(...[...L_level, ...H_level].map((one) => one.mlp.into.wide));
     const rows = padded(Math.max(T, H), 4), across = Math.max(widest, padded(T, 8));
-    const z = [0, 1].map(() => backend.alloc(padded(T, 4) * H));
-    const embedding = backend.alloc(padded(T, 4) * H), injected = backend.alloc(padded(T, 4) * H);
-    const inner = backend.alloc(Math.max(rows * widest, mixer === "mlp" ? padded(H, 4) * L_level[0].mixing.into.wide : 0));
-    const result = backend.alloc(Math.max(padded(T, 4) * H, padded(H, 4) * across));
-    const turned = mixer === "mlp" ? backend.alloc(padded(H, 4) * padded(T, 8)) : 0;
-    const projected = mixer === "mlp" ? 0 : backend.alloc(padded(T, 4) * (mixer === "units" ? padded(5 * (H / 2), 8) : 3 * H));
-    const messages = mixer === "mlp" ? 0 : backend.alloc(padded(T, 4) * (mixer === "grid" ? 4 : 2) * H);
-    const scratch = backend.alloc(padded(Math.max(T, 64), 8) * padded(Math.max(H, 64), 8) * 2);
-    const items = mixer === "units" ? S : T, attends = mixer === "units" || mixer === "attention", scores = !attends ? 0 : backend.alloc(padded(items, 4) * padded(items, 8));
-    const packedB = !attends && mixer !== "grid" ? 0 : backend.alloc(padded(items, 8) * Math.max(D * H, H) * 2);
-    const heads = backend.alloc(padded(T, 4) * padded(Math.max(head.wide, 8), 8));
+    const z = [0, 1].map(() => kernels.alloc(padded(T, 4) * H));
+    const embedding = kernels.alloc(padded(T, 4) * H), injected = kernels.alloc(padded(T, 4) * H);
+    const inner = kernels.alloc(Math.max(rows * widest, mixer === "mlp" ? padded(H, 4) * L_level[0].mixing.into.wide : 0));
+    const result = kernels.alloc(Math.max(padded(T, 4) * H, padded(H, 4) * across));
+    const turned = mixer === "mlp" ? kernels.alloc(padded(H, 4) * padded(T, 8)) : 0;
+    const projected = mixer === "mlp" ? 0 : kernels.alloc(padded(T, 4) * (mixer === "units" ? padded(5 * (H / 2), 8) : 3 * H));
+    const messages = mixer === "mlp" ? 0 : kernels.alloc(padded(T, 4) * (mixer === "grid" ? 4 : 2) * H);
+    const scratch = kernels.alloc(padded(Math.max(T, 64), 8) * padded(Math.max(H, 64), 8) * 2);
+    const items = mixer === "units" ? S : T, attends = mixer === "units" || mixer === "attention", scores = !attends ? 0 : kernels.alloc(padded(items, 4) * padded(items, 8));
+    const packedB = !attends && mixer !== "grid" ? 0 : kernels.alloc(padded(items, 8) * Math.max(D * H, H) * 2);
+    const heads = kernels.alloc(padded(T, 4) * padded(Math.max(head.wide, 8), 8));
 
-    const linear = (from, count, w, to, lda = w.k) => backend.multiply(from, w.b, to, padded(count, 4), w.wide, w.k, lda, w.wide);
-
-    function silu(from, count) {
-      const x = backend.f32;
-      for (let i = from; i < from + count; i++) x[i] /= 1 + Math.exp(-x[i]);
-    }
+    const linear = (from, count, w, to, lda = w.k) => kernels.multiply(from, w.b, to, padded(count, 4), w.wide, w.k, lda, w.wide);
 
     /* down(silu(gate) · up) of `count` rows of `from`, into `to` with rows of w.out.wide numbers. */
     function applySwiglu(from, count, w, to, lda = w.into.k) {
-      const x = backend.f32, wide = w.into.wide, half = w.into.n / 2;
-      linear(from, count, w.into, inner, lda);
-      for (let row = 0; row < count; row++) {
-        for (let gate = inner + row * wide, end = gate + half; gate < end; gate++) x[gate] *= x[gate + half] / (1 + Math.exp(-x[gate]));
+      const wide = w.into.wide;
+      for (let row = 0; row < count; row += ROWS_TOGETHER) {
+        const some = Math.min(ROWS_TOGETHER, count - row);
+        linear(from + row * lda, some, w.into, inner, lda);
+        kernels.gate(inner, some, w.into.n / 2, wide);
+        linear(inner, some, w.out, to + row * w.out.wide, wide);
       }
-      linear(inner, count, w.out, to, wide);
     }
 
     /* to ← norm(to + from), row by row. */
-    function addAndNorm(to, from, count, width, toStride = width, fromStride = width) {
-      const x = backend.f32;
-      for (let row = 0; row < count; row++) {
-        const a = to + row * toStride, b = from + row * fromStride;
-        let squares = 0;
-        for (let i = 0; i < width; i++) {
-          const sum = x[a + i] += x[b + i];
-          squares += sum * sum;
-        }
-        const scale = 1 / Math.sqrt(squares / width + eps);
-        for (let i = a; i < a + width; i++) x[i] *= scale;
-      }
-    }
+    const addAndNorm = (to, from, count, width, toStride = width, fromStride = width) => kernels.norm(to, from, count, width, toStride, fromStride, eps);
 
     function transpose(from, count, width, fromStride, to, toStride) {
-      const x = backend.f32;
+      const x = kernels.f32;
       for (let row = 0; row < count; row++) {
         for (let i = 0; i < width; i++) x[to + i * toStride + row] = x[from + row * fromStride + i];
       }
@@ -230,105 +166,85 @@ const hrmEngine = (() => {
       transpose(turned, H, T, stride, state, H);
     }
 
-    /* Attention between `count` items, whose queries, keys and values for one head are `width` numbers: read(which,
-       item) gives a list of [offset, length] pieces. Adds bias[kind of pair]; write(item, from) takes the result. */
-    function attend(count, width, pieces, bias, write) {
-      const x = backend.f32, wide = padded(count, 8), scale = width ** -0.5;
-      const qAt = scratch, lda = padded(width, 4);
-      const gather = (which, item, to, factor) => {
-        for (const [from, length] of pieces(which, item)) for (let i = 0; i < length; i++) x[to++] = factor * x[from + i];
-      };
-      for (let item = 0; item < count; item++) gather(0, item, qAt + item * lda, scale);
+    /* Attention between `count` items. The queries of an item are `parts` pieces of `length` numbers, the first at
+       at.q + item · at.item, the others each at.part further; so are its keys (at.k) and values (at.v). The result goes
+       to out.at + item · out.item + part · out.part. bias: rows of numbers to add to the scores, `biases` apart. */
+    function attend(count, parts, length, at, bias, biases, out) {
+      const x = kernels.f32, wide = padded(count, 8), width = parts * length, outWide = padded(width, 8);
+      const lda = padded(width, 4), scale = width ** -0.5;
       x.fill(0, packedB, packedB + wide * width);
-      const keys = new Float32Array(width);
       for (let item = 0; item < count; item++) {
-        let i = 0;
-        for (const [from, length] of pieces(1, item)) { keys.set(x.subarray(from, from + length), i); i += length; }
-        const at = packedB + (item >> 3) * 8 * width + (item & 7);
-        for (i = 0; i < width; i++) x[at + 8 * i] = keys[i];
-      }
-      backend.multiply(qAt, packedB, scores, padded(count, 4), wide, width, lda, wide);
-      for (let item = 0; item < count; item++) {
-        const row = scores + item * wide;
-        let most = -Infinity, total = 0;
-        for (let j = 0; j < count; j++) {
-          if (bias) x[row + j] += bias(item, j);
-          if (x[row + j] > most) most = x[row + j];
+        const row = scratch + item * lda, keys = packedB + (item >> 3) * 8 * width + (item & 7);
+        for (let part = 0, i = 0; part < parts; part++) {
+          const from = item * at.item + part * at.part;
+          for (let j = 0; j < length; j++, i++) {
+            x[row + i] = scale * x[at.q + from + j];
+            x[keys + 8 * i] = x[at.k + from + j];
+          }
         }
-        for (let j = 0; j < count; j++) total += x[row + j] = Math.exp(x[row + j] - most);
-        for (let j = 0; j < count; j++) x[row + j] /= total;
       }
-      const outWide = padded(width, 8);
+      kernels.multiply(scratch, packedB, scores, padded(count, 4), wide, width, lda, wide);
+      kernels.softmax(scores, bias, count, wide, wide, biases);
       x.fill(0, packedB, packedB + outWide * count);
       for (let item = 0; item < count; item++) {
-        let column = 0;
-        for (const [from, length] of pieces(2, item)) {
-          for (let i = 0; i < length; i++, column++) x[packedB + (column >> 3) * 8 * count + 8 * item + (column & 7)] = x[from + i];
+        for (let part = 0, column = 0; part < parts; part++) {
+          const from = at.v + item * at.item + part * at.part;
+          for (let j = 0; j < length; j++, column++) x[packedB + (column >> 3) * 8 * count + 8 * item + (column & 7)] = x[from + j];
         }
       }
-      backend.multiply(scores, packedB, qAt, padded(count, 4), outWide, count, wide, outWide);
-      for (let item = 0; item < count; item++) write(item, qAt + item * outWide);
+      kernels.multiply(scores, packedB, scratch, padded(count, 4), outWide, count, wide, outWide);
+      for (let item = 0; item < count; item++) {
+        for (let part = 0; part < parts; part++) {
+          const from = scratch + item * outWide + part * length;
+          x.copyWithin(out.at + item * out.item + part * out.part, from, from + length);
+        }
+      }
+    }
+
+    /* Rows of numbers to add to attention's scores. Columns that only pad are excluded. */
+    function biasRows(rows, count, biasOf) {
+      const wide = padded(count, 8), at = kernels.alloc(rows * wide);
+      for (let row = 0; row < rows; row++) {
+        for (let j = 0; j < wide; j++) kernels.f32[at + row * wide + j] = j < count ? biasOf(row, j) : NOWHERE;
+      }
+      return at;
     }
 
     function mixUnits(state, w) {
-      const x = backend.f32, M = H / 2, wide = w.into.wide, numHeads = arch.num_heads;
+      const x = kernels.f32, M = H / 2, wide = w.into.wide, numHeads = arch.num_heads, ofCell = D * H;
+      const add = kernels.accumulate;
       linear(state, T, w.into, projected);
-      for (let row = 0; row < T; row++) silu(projected + row * wide, 2 * M);
+      kernels.silu(projected, T, 2 * M, wide);
       x.fill(0, messages, messages + T * H);
       structure.classes.forEach((units, number) => {
         // The average over each unit's cells, about each symbol.
+        x.fill(0, scratch, scratch + units.length * D * M);
         units.forEach((cells, unit) => {
-          for (let d = 0; d < D; d++) {
-            const to = scratch + (unit * D + d) * M;
-            x.fill(0, to, to + M);
-            for (const cell of cells) {
-              const from = projected + (cell * D + d) * wide;
-              for (let i = 0; i < M; i++) x[to + i] += x[from + i];
-            }
-            for (let i = 0; i < M; i++) x[to + i] /= cells.length;
-          }
+          for (const cell of cells) add(scratch + unit * D * M, projected + cell * D * wide, D, M, M, wide, 1 / cells.length);
         });
         applySwiglu(scratch, units.length * D, w.units[number], result);
-        unitsOfCell[number].forEach((ofCell, cell) => {
-          for (const unit of ofCell) {
-            const from = result + unit * D * H, to = messages + cell * D * H;
-            for (let i = 0; i < D * H; i++) x[to + i] += x[from + i];
-          }
+        unitsOfCell[number].forEach((own, cell) => {
+          for (const unit of own) add(messages + cell * ofCell, result + unit * ofCell, 1, ofCell, 0, 0);
         });
       });
-      for (let cell = 0; cell < S; cell++) {
-        const to = scratch + cell * M;
-        x.fill(0, to, to + M);
-        for (let d = 0; d < D; d++) {
-          const from = projected + (cell * D + d) * wide + M;
-          for (let i = 0; i < M; i++) x[to + i] += x[from + i];
-        }
-        for (let i = 0; i < M; i++) x[to + i] /= D;
-      }
+      x.fill(0, scratch, scratch + S * M);
+      for (let cell = 0; cell < S; cell++) add(scratch + cell * M, projected + cell * D * wide + M, D, M, 0, wide, 1 / D);
       applySwiglu(scratch, S, w.cell, result);
-      for (let cell = 0; cell < S; cell++) {
-        for (let d = 0; d < D; d++) {
-          const to = messages + (cell * D + d) * H;
-          for (let i = 0; i < H; i++) x[to + i] += x[result + cell * H + i];
-        }
-      }
+      for (let cell = 0; cell < S; cell++) add(messages + cell * ofCell, result + cell * H, D, H, H, 0);
       if (w.out) {
         const A = M / numHeads, mixed = injected; // free while a block runs
         for (let number = 0; number < numHeads; number++) {
-          const pieces = (which, cell) => Array.from({ length: D }, (_, d) => [projected + (cell * D + d) * wide + (2 + which) * M + number * A, A]);
-          const bias = (a, b) => w.bias.data[number * w.bias.shape[1] + kinds[a * S + b]];
-          attend(S, D * A, pieces, bias, (cell, from) => {
-            for (let d = 0; d < D; d++) x.copyWithin(mixed + (cell * D + d) * M + number * A, from + d * A, from + (d + 1) * A);
-          });
+          const q = projected + 2 * M + number * A, at = { q, k: q + M, v: q + 2 * M, item: D * wide, part: wide };
+          attend(S, D, A, at, w.bias[number], padded(S, 8), { at: mixed + number * A, item: D * M, part: M });
         }
         linear(mixed, T, w.out, result);
-        for (let i = 0; i < T * H; i++) x[messages + i] += x[result + i];
+        add(messages, result, 1, T * H, 0, 0);
       }
       addAndNorm(state, messages, T, H);
     }
 
     function mixAttention(state, w) {
-      const x = backend.f32, numHeads = arch.num_heads, A = H / numHeads, wide = w.qkv.wide;
+      const numHeads = arch.num_heads, A = H / numHeads, wide = w.qkv.wide;
       linear(state, T, w.qkv, projected);
       if (rope) {
         for (let row = 0; row < T; row++) {
@@ -336,15 +252,15 @@ const hrmEngine = (() => {
         }
       }
       for (let number = 0; number < numHeads; number++) {
-        const pieces = (which, item) => [[projected + item * wide + which * H + number * A, A]];
-        attend(T, A, pieces, null, (item, from) => x.copyWithin(messages + item * H + number * A, from, from + A));
+        const q = projected + number * A, at = { q, k: q + H, v: q + 2 * H, item: wide, part: 0 };
+        attend(T, 1, A, at, noBias, 0, { at: messages + number * A, item: H, part: 0 });
       }
       linear(messages, T, w.out, result);
       addAndNorm(state, result, T, H);
     }
 
     function rotate(at, row, A) {
-      const x = backend.f32, half = A / 2;
+      const x = kernels.f32, half = A / 2;
       for (let i = 0; i < half; i++) {
         const cos = rope.cos[row * half + i], sin = rope.sin[row * half + i], a = x[at + i], b = x[at + half + i];
         x[at + i] = a * cos - b * sin;
@@ -353,9 +269,9 @@ const hrmEngine = (() => {
     }
 
     function mixNeighbors(state, w) {
-      const x = backend.f32, { rows: R, columns: C } = structure, wide = w.into.wide;
+      const x = kernels.f32, { rows: R, columns: C } = structure, wide = w.into.wide;
       linear(state, T, w.into, projected);
-      silu(projected, T * wide);
+      kernels.silu(projected, T, wide, wide);
       for (let row = 0; row < R; row++) {
         for (let column = 0; column < C; column++) {
           const beside = [[row - 1, column], [row + 1, column], [row, column - 1], [row, column + 1]].map(
@@ -373,9 +289,9 @@ const hrmEngine = (() => {
     }
 
     function mixGrid(state, w) {
-      const x = backend.f32, { rows: R, columns: C } = structure, wide = w.into.wide, half = H / 2, all = w.out.k;
+      const x = kernels.f32, { rows: R, columns: C } = structure, wide = w.into.wide, half = H / 2, all = w.out.k;
       linear(state, T, w.into, projected);
-      silu(projected, T * wide);
+      kernels.silu(projected, T, wide, wide);
       for (let row = 0; row < R; row++) {
         for (let column = 0; column < C; column++) {
           const to = messages + (row * C + column) * all;
@@ -412,7 +328,7 @@ const hrmEngine = (() => {
           for (let cell = 0; cell < S; cell++) {
             for (let i = 0; i < A; i++) x[packedB + (i >> 3) * 8 * S + 8 * cell + (i & 7)] = x[projected + cell * wide + 2 * H + number * A + i];
           }
-          backend.multiply(w.between + number * S * S, packedB, scratch, padded(S, 4), padA, S, S, padA);
+          kernels.multiply(w.between + number * S * S, packedB, scratch, padded(S, 4), padA, S, S, padA);
           for (let cell = 0; cell < S; cell++) x.copyWithin(messages + cell * all + 3 * H + number * A, scratch + cell * padA, scratch + cell * padA + A);
         }
       }
@@ -423,8 +339,7 @@ const hrmEngine = (() => {
     const mix = { units: mixUnits, attention: mixAttention, neighbors: mixNeighbors, grid: mixGrid }[mixer];
 
     function update(state, injection, blocks) {
-      const x = backend.f32;
-      for (let i = 0; i < T * H; i++) x[state + i] += x[injection + i];
+      kernels.accumulate(state, injection, 1, T * H, 0, 0);
       for (const w of blocks) {
         if (mixer === "mlp") mixTokens(state, w.mixing);
         else mix(state, w);
@@ -434,7 +349,7 @@ const hrmEngine = (() => {
     }
 
     function embed(tokens) {
-      const x = backend.f32, scale = Math.sqrt(H);
+      const x = kernels.f32, scale = Math.sqrt(H);
       for (let position = 0; position < T; position++) {
         const to = embedding + position * H;
         let row = null;
@@ -451,7 +366,7 @@ const hrmEngine = (() => {
     }
 
     function readLogits(state) {
-      const x = backend.f32, found = new Float32Array(S * V);
+      const x = kernels.f32, found = new Float32Array(S * V);
       linear(state, T, head, heads);
       if (mixer === "units") {
         found.fill(EXCLUDED);
@@ -465,7 +380,7 @@ const hrmEngine = (() => {
     }
 
     function readHalt(state, before, logits) {
-      const x = backend.f32;
+      const x = kernels.f32;
       if (arch.halting === "certain") return confidenceLogit(logits, V);
       if (!q) {
         let change = 0, size = 0;
@@ -493,22 +408,22 @@ const hrmEngine = (() => {
       /* One ACT step. Changes the state. */
       step(state, tokens) {
         const [slow, fast] = z;
-        backend.f32.set(state[0], slow);
-        backend.f32.set(state[1], fast);
+        kernels.f32.set(state[0], slow);
+        kernels.f32.set(state[1], fast);
         embed(tokens);
         for (let cycle = 0; cycle < arch.H_cycles; cycle++) {
           for (let i = 0; i < arch.L_cycles; i++) {
             // Anew for each update: the attention of units uses this buffer.
-            const x = backend.f32;
-            for (let j = 0; j < T * H; j++) x[injected + j] = x[slow + j] + x[embedding + j];
+            kernels.f32.copyWithin(injected, slow, slow + T * H);
+            kernels.accumulate(injected, embedding, 1, T * H, 0, 0);
             update(fast, injected, L_level);
           }
           update(slow, fast, H_level);
         }
         const before = q || arch.halting === "certain" ? null : state[0].slice();
         const logits = readLogits(slow), q_halt = readHalt(slow, before, logits);
-        state[0].set(backend.f32.subarray(slow, slow + T * H));
-        state[1].set(backend.f32.subarray(fast, fast + T * H));
+        state[0].set(kernels.f32.subarray(slow, slow + T * H));
+        state[1].set(kernels.f32.subarray(fast, fast + T * H));
         return { logits, q_halt, halts: q_halt >= HALT_LOGIT };
       },
     };
@@ -571,6 +486,6 @@ const hrmEngine = (() => {
     return found;
   }
 
-  return { makeBackend, loadModel, readTensors, answerOf, probabilitiesOf, HALT_LOGIT };
+  return { loadModel, readTensors, answerOf, probabilitiesOf, HALT_LOGIT };
 })();
 if (typeof module === "object" && module.exports) module.exports = hrmEngine;

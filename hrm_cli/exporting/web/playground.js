@@ -161,7 +161,7 @@
   async function solve() {
     if (running) stop();
     const now = (running = performance.now()), model = facts, cells = editor.cells.slice(), live = [];
-    let drawn = 0, updates = 0;
+    let drawn = 0, updates = 0, isTrying = false;
     hideMessages();
     busy("starting");
     delete shown[model.name];
@@ -169,11 +169,15 @@
     if (window.innerWidth < 900) $("reasoning-title").scrollIntoView({ behavior: "auto", block: "start" });
     try {
       const result = await hrmSolver.solve(pool, model, cells, {
-        onStage: (text) => { if (running === now) busy(text); },
+        onStage(text) {
+          if (running !== now) return;
+          isTrying = text !== "thinking";
+          busy(text);
+        },
         onStep(record) {
           if (running !== now) return;
           live.push(record);
-          busy(`thinking, step ${record.step}`);
+          if (!isTrying) busy(`thinking, step ${record.step}`);
           if (performance.now() - drawn < LIVE_MS) return;
           drawn = performance.now();
           draw(boardOf(cells, live, null), live.length);

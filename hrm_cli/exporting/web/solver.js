@@ -1,20 +1,20 @@
-/* Solves a puzzle as `hrm solve` does, with workers: one pass first; if its answer breaks a rule, a search that pins
-cells (Sudoku, hrm_cli/evaluation/search.py) or rotated and reflected copies (mazes).
+/* Solves a puzzle as `hrm solve` does, with workers: a pass; for Sudoku that it does not solve, a search that pins cells
+(hrm_cli/evaluation/search.py), for mazes rotated and reflected copies. The search begins while the pass still runs.
 
 new hrmSolver.Pool(source, wasm, bytesOf)       source: code of a worker; bytesOf(name) → a model's file
 hrmSolver.solve(pool, facts, cells, { onStep(record), onStage(text), nodes, seconds }) → result
-    result: status (solved, unsolved, invalid, multiple), answer (cells), verified, reason, how, records, search, seconds
+    result: status (solved, unsolved, invalid, multiple), answer (cells), verified, reason, how, records, search, work (steps of everything), seconds
 pool.stop() ends all work; a running solve is rejected with an error whose message is "stopped". */
 "use strict";
 const hrmSolver = (() => {
-  const ROUND = 4, NODE_STEPS = 24, IMPOSSIBLE = 1e-4;
+  const NODE_STEPS = 24, IMPOSSIBLE = 1e-4;
 
   class Pool {
     constructor(source, wasm, bytesOf) {
       this.wasm = wasm;
       this.bytesOf = bytesOf;
       this.address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-      this.size = Math.max(1, Math.min(4, (navigator.hardwareConcurrency || 2) - 1));
+      this.size = Math.min(8, navigator.hardwareConcurrency || 2);
       this.workers = [];
       this.waiting = [];
       this.asked = 0;
@@ -73,83 +73,119 @@ const hrmSolver = (() => {
 
   async function solve(pool, facts, cells, options = {}) {
     const began = performance.now(), rules = hrmPuzzles.of(facts), stage = options.onStage || (() => {});
-    const finished = (result) => ({ search: null, records: [], answer: null, verified: false, how: "", ...result, seconds: (performance.now() - began) / 1000 });
+    const finished = (result) => ({ search: null, records: [], answer: null, verified: false, how: "", work: 0, ...result, seconds: (performance.now() - began) / 1000 });
     const diagnosis = await pool.ask({ type: "diagnose", model: facts, cells });
     if (diagnosis.solutions === 0) return finished({ status: "invalid", reason: diagnosis.reason });
     stage("thinking");
-    const first = await pool.ask({
-      type: "run", model: facts, cells, tokens: rules.encode(cells), max_steps: facts.max_steps, adaptive: true, records: true,
-    }, options.onStep);
-    let best = first, how = steps(first.steps), search = null, effort = "";
-    if (first.violations) {
-      const seconds = options.seconds || 60, until = began + 1000 * seconds;
-      const later = rules.domain === "sudoku"
-        ? await searchPins(pool, facts, rules, cells, options.nodes || 64, until, stage)
-        : await turnedCopies(pool, facts, rules, cells, until, stage);
-      effort = later.words;
-      search = later.search;
-      if (later.best && later.best.violations < first.violations) {
-        best = later.best;
-        how = `${steps(best.steps)}, ${later.how}`;
-      }
-    }
+    const until = began + 1000 * (options.seconds || 60), tries = rules.domain === "sudoku" ? searchPins : turnedCopies;
+    const { best, how, effort, search, work } = await tries(new Pass(pool, facts, rules, cells, until, options.onStep), stage, options.nodes || 64);
     const verdict = rules.verify(cells, best.answer);
     let reason = verdict.reason;
     if (!verdict.ok && effort) reason = `no answer of ${effort} obeys the rules; the best: ${verdict.reason}`;
     if (diagnosis.solutions > 1) reason = `${diagnosis.reason}; ${verdict.ok ? "the answer is one of them" : `the answer breaks a rule: ${verdict.reason}`}`;
     const status = diagnosis.solutions > 1 ? "multiple" : verdict.ok ? "solved" : "unsolved";
-    return finished({ status, answer: best.answer, verified: verdict.ok, reason, how, records: best.records, search });
+    return finished({ status, answer: best.answer, verified: verdict.ok, reason, how, records: best.records, search, work });
   }
 
   const steps = (count) => `${count} step${count === 1 ? "" : "s"}`;
 
-  /* Best-first search over pinned cells. A round of nodes runs at the same time. */
-  async function searchPins(pool, facts, rules, cells, nodes, until, stage) {
-    const V = facts.vocab_size, puzzle = rules.encode(cells), tree = [];
+  /* The first pass over a puzzle, in portions: until the model halts or has taken its steps. */
+  class Pass {
+    constructor(pool, facts, rules, cells, until, onStep) {
+      Object.assign(this, { pool, facts, rules, cells, until, onStep, taken: 0, state: null, best: null, records: [], isOver: false });
+      this.tokens = rules.encode(cells);
+    }
+
+    async further(count) {
+      const one = await this.pool.ask({
+        type: "run", model: this.facts, cells: this.cells, tokens: this.tokens, state: this.state, taken: this.taken,
+        max_steps: Math.min(count, this.facts.max_steps - this.taken), adaptive: true, records: true, milliseconds: Math.max(1, this.until - performance.now()),
+      }, this.onStep);
+      this.records.push(...one.records);
+      Object.assign(this, { taken: one.taken, state: one.state, best: { ...one, records: this.records } });
+      this.isOver = one.halted || this.taken >= this.facts.max_steps;
+      this.isSolved = one.violations === 0 && this.isOver;
+      return one;
+    }
+  }
+
+  /* Best-first search over pinned cells. The pass is its root: if the model has not halted after the steps of a node,
+     the search begins, and the pass goes on beside it. Each worker takes a node as soon as it is free. */
+  async function searchPins(pass, stage, nodes) {
+    const { pool, facts, rules, cells, until } = pass, V = facts.vocab_size, tree = [];
     const made = (tokens, cost, parent, cell, token, probability) => {
       tree.push({ number: tree.length, tokens, cost, parent, cell, token, probability, order: null, violations: null });
       return tree[tree.length - 1];
     };
-    const frontier = [made(puzzle, 0, null, null, null, 1)];
-    let tried = 0, best = null, winner = null;
-    while (frontier.length && tried < nodes && performance.now() < until && !winner) {
-      frontier.sort((a, b) => a.cost - b.cost || a.number - b.number);
-      const round = frontier.splice(0, Math.min(ROUND, nodes - tried));
-      round.forEach((node) => { node.order = ++tried; });
-      stage(`the first answer breaks a rule; searching, node ${tried} of at most ${nodes}`);
-      const found = await Promise.all(round.map((node) => pool.ask({
+    const root = made(pass.tokens, 0, null, null, null, 1), frontier = [];
+    const isLate = () => performance.now() >= until;
+    let tried = 1, best = null, winner = null, work = 0;
+
+    function expand(node, sums) {
+      const chances = normalized(sums, V), cell = hrmPuzzles.cellToExpand(node.tokens, chances, V, rules.blank_token);
+      if (cell < 0) return;
+      const row = Array.from(chances.subarray(cell * V, (cell + 1) * V));
+      const likely = row.map((_, token) => token).filter((token) => row[token] > IMPOSSIBLE).sort((a, b) => row[b] - row[a] || a - b);
+      for (const token of likely) {
+        const pinned = node.tokens.slice();
+        pinned[cell] = token;
+        frontier.push(made(pinned, node.cost - Math.log(row[token]), node.number, cell, token, row[token]));
+      }
+    }
+
+    async function tryNode(node) {
+      node.order = ++tried;
+      stage(`the first answers break rules; searching, node ${tried} of at most ${nodes}`);
+      const one = await pool.ask({
         type: "run", model: facts, cells, tokens: node.tokens, max_steps: NODE_STEPS, adaptive: false, records: false,
         milliseconds: Math.max(1, until - performance.now()),
-      })));
-      const solved = found.map((one, index) => ({ one, node: round[index] })).filter(({ one }) => one.violations === 0);
-      round.forEach((node, index) => {
-        const one = found[index];
-        node.violations = one.violations;
-        if (!best || one.violations < best.violations) best = one;
       });
-      if (solved.length) {
-        // As if all nodes had taken their steps together: the first to find an answer wins.
-        solved.sort((a, b) => a.one.steps - b.one.steps || a.node.order - b.node.order);
-        ({ one: best, node: winner } = solved[0]);
-        break;
-      }
-      round.forEach((node, index) => {
-        const chances = normalized(found[index].probabilities, V), cell = hrmPuzzles.cellToExpand(node.tokens, chances, V, rules.blank_token);
-        if (cell < 0) return;
-        const row = Array.from(chances.subarray(cell * V, (cell + 1) * V));
-        const tokens = row.map((_, token) => token).filter((token) => row[token] > IMPOSSIBLE).sort((a, b) => row[b] - row[a] || a - b);
-        for (const token of tokens) {
-          const pinned = node.tokens.slice();
-          pinned[cell] = token;
-          frontier.push(made(pinned, node.cost - Math.log(row[token]), node.number, cell, token, row[token]));
-        }
-      });
+      work += one.records.length;
+      node.violations = one.violations;
+      if (!best || one.violations < best.violations) best = one;
+      if (one.violations === 0 && !winner) winner = node;
+      else if (!winner) expand(node, one.probabilities);
     }
-    const count = `${tried} search node${tried === 1 ? "" : "s"}`;
-    const reached = tree.filter((node) => node.order !== null);
+
+    async function continuePass() {
+      await pass.further(NODE_STEPS);
+      if (pass.isSolved && !winner) winner = root;
+    }
+
+    const one = await pass.further(NODE_STEPS);
+    if (pass.isSolved) winner = root;
+    else expand(root, one.probabilities);
+    const running = new Set();
+    let passTurn = pool.size > 1; // alone, a worker takes turns
+    while (!winner) {
+      const begin = (job) => {
+        const entry = job.finally(() => running.delete(entry));
+        entry.catch(() => {}); // of jobs that no longer matter; `race` reports the others
+        running.add(entry);
+      };
+      while (running.size < pool.size && !isLate()) {
+        const canSearch = frontier.length > 0 && tried < nodes, canContinue = !pass.isOver && !pass.isRunning;
+        if (canContinue && (passTurn || !canSearch)) {
+          pass.isRunning = true;
+          begin(continuePass().finally(() => { pass.isRunning = false; }));
+          passTurn = pool.size > 1;
+        } else if (canSearch) {
+          frontier.sort((a, b) => a.cost - b.cost || a.number - b.number);
+          begin(tryNode(frontier.shift()));
+          passTurn = true;
+        } else break;
+      }
+      if (!running.size) break;
+      await Promise.race(running);
+    }
+    root.order = 1;
+    root.violations = pass.best.violations;
+    const isPass = winner === root || !best || best.violations >= pass.best.violations;
+    const reached = tree.filter((node) => node.order !== null), count = `${tried} search node${tried === 1 ? "" : "s"}`;
     return {
-      best, how: `search of ${tried} node${tried === 1 ? "" : "s"}`, words: count,
-      search: tried < 2 ? null : {
+      best: isPass ? pass.best : best, how: isPass ? steps(pass.taken) : `${steps(best.steps)}, search of ${tried} nodes`,
+      effort: tried > 1 ? count : "", work: work + pass.taken,
+      search: tried < 2 || isPass ? null : {
         nodes: reached.map((node) => ({
           number: node.number, parent: node.parent, cell: node.cell, symbol: node.token === null ? "" : hrmPuzzles.SYMBOLS[node.token - 2],
           probability: node.probability, order: node.order, violations: node.violations, refuted: false,
@@ -171,20 +207,26 @@ const hrmSolver = (() => {
     return found;
   }
 
-  async function turnedCopies(pool, facts, rules, cells, until, stage) {
-    const puzzle = rules.encode(cells), copies = rules.orientations();
-    let best = null, tried = 0;
-    while (tried < copies.length && performance.now() < until && !(best && best.violations === 0)) {
+  async function turnedCopies(pass, stage) {
+    const { pool, facts, rules, cells, until } = pass, copies = rules.orientations();
+    await pass.further(facts.max_steps);
+    let { best } = pass, tried = 0, work = pass.taken;
+    if (pass.isSolved) return { best, how: steps(pass.taken), effort: "", search: null, work };
+    while (tried < copies.length && performance.now() < until && best.violations) {
       const some = copies.slice(tried, tried + pool.size);
       tried += some.length;
       stage(`the first answer is not a shortest path; trying copy ${tried} of ${copies.length}, rotated or reflected`);
       const found = await Promise.all(some.map((from) => pool.ask({
-        type: "run", model: facts, cells, tokens: from.map((cell) => puzzle[cell]), from, max_steps: 2 * facts.max_steps, adaptive: false, records: false,
+        type: "run", model: facts, cells, tokens: from.map((cell) => pass.tokens[cell]), from, max_steps: 2 * facts.max_steps, adaptive: false, records: false,
         milliseconds: Math.max(1, until - performance.now()),
       })));
-      for (const one of found) if (!best || one.violations < best.violations) best = one;
+      for (const one of found) {
+        work += one.records.length;
+        if (one.violations < best.violations) best = one;
+      }
     }
-    return { best, how: `one of ${tried} rotated or reflected copies`, words: `${tried} copies`, search: null };
+    const how = best === pass.best ? steps(pass.taken) : `${steps(best.steps)}, one of ${tried} rotated or reflected copies`;
+    return { best, how, effort: `${tried} copies`, search: null, work };
   }
 
   return { Pool, solve };

@@ -1,20 +1,23 @@
 /* Runs models in a worker, so that the page stays responsive. Every message has an `id`, which the replies repeat.
 
-{ type: "start", wasm }                       the module's bytes
+{ type: "start", wasm }                       bytes of the module of kernels
 { type: "load", facts, bytes }                a model's file
 { type: "diagnose", model, cells }            → { diagnosis }
-{ type: "run", model, cells, tokens, max_steps, adaptive, from, records, milliseconds }
-    cells: the puzzle; tokens: the same with pins, or turned by `from`. Steps until it halts or, if not adaptive, until
-    an answer obeys all rules, or the time is over; a turned copy also until its answer stays the same for 8 steps. → { step: record } for each step if records, then
-    { done: { answer, steps, q_halt, violations, halted, records, probabilities } } */
+{ type: "run", model, cells, tokens, state, taken, max_steps, adaptive, from, records, milliseconds }
+    cells: the puzzle; tokens: the same with pins, or turned by `from`. `state` and `taken`: those of an earlier run, to
+    continue it. Takes max_steps further steps at most. Ends when the model halts or, if not adaptive, when an answer
+    obeys all rules; and when the time is over; a turned copy also when its answer stays the same for 8 steps.
+    → { step: record } for each step if records, then { done: { answer, steps, q_halt, violations, halted, records, probabilities, state, taken } }
+    answer, steps, q_halt, violations: the last ones, or if not adaptive the ones with the fewest violations.
+    probabilities: sums over the steps after the first three. */
 "use strict";
 (() => {
   const PLAUSIBLE = 0.02, UNSETTLED = 3, SETTLED_AFTER = 8;
   const models = {};
-  let backend = null;
+  let kernels = null;
 
-  function record(facts, step, answer, out, rules) {
-    const V = facts.vocab_size, chances = hrmEngine.probabilitiesOf(out.logits, V), confidence = [], candidates = {};
+  function record(facts, step, answer, out, chances, rules) {
+    const V = facts.vocab_size, confidence = [], candidates = {};
     for (let cell = 0; cell < answer.length; cell++) {
       const row = chances.subarray(cell * V, (cell + 1) * V), likely = [];
       confidence.push(Math.round(100 * Math.max(...row)));
@@ -28,10 +31,11 @@
 
   function run(message) {
     const { facts, model, rules } = models[message.model], V = facts.vocab_size;
-    const state = model.start(), records = [], sums = new Float64Array(facts.seq_len * V);
-    const began = performance.now();
-    let best = null, last = "", unchanged = 0;
-    for (let step = 1; step <= message.max_steps; step++) {
+    const state = message.state || model.start(), records = [], sums = new Float64Array(facts.seq_len * V);
+    const began = performance.now(), taken = message.taken || 0;
+    let best = null, last = "", unchanged = 0, step = taken, halted = false;
+    while (step < taken + message.max_steps) {
+      step++;
       const out = model.step(state, message.tokens), turned = hrmEngine.answerOf(out.logits, V);
       let tokens = turned;
       if (message.from) {
@@ -39,32 +43,28 @@
         turned.forEach((token, cell) => { tokens[message.from[cell]] = token; });
       }
       const answer = rules.decode(tokens), violations = rules.violations(message.cells, answer);
-      if (step > Math.min(UNSETTLED, message.max_steps - 1) && !message.adaptive) {
-        hrmEngine.probabilitiesOf(out.logits, V).forEach((chance, index) => { sums[index] += chance; });
-      }
-      const one = message.from ? { step, cells: answer, halt: 1 / (1 + Math.exp(-out.q_halt)), confidence: null, candidates: null } : record(facts, step, answer, out, rules);
+      const chances = message.from ? null : hrmEngine.probabilitiesOf(out.logits, V);
+      if (chances && step > Math.min(UNSETTLED, taken + message.max_steps - 1)) chances.forEach((chance, index) => { sums[index] += chance; });
+      const one = message.from ? { step, cells: answer, halt: 1 / (1 + Math.exp(-out.q_halt)), confidence: null, candidates: null } : record(facts, step, answer, out, chances, rules);
       records.push(one);
       if (message.records) postMessage({ id: message.id, step: one });
-      const here = { answer, tokens: Array.from(tokens), steps: step, q_halt: out.q_halt, violations, halted: out.halts };
-      if (message.adaptive) best = here;
-      else if (!best || violations < best.violations) best = here;
-      if (message.adaptive ? out.halts : violations === 0) break;
+      halted = out.halts;
+      if (message.adaptive || !best || violations < best.violations) best = { answer, steps: step, q_halt: out.q_halt, violations };
+      if (message.adaptive ? halted : violations === 0) break;
       if (message.milliseconds && performance.now() - began > message.milliseconds) break;
       unchanged = String(answer) === last ? unchanged + 1 : 0;
       last = String(answer);
       if (message.from && unchanged >= SETTLED_AFTER) break;
     }
-    best.records = records;
-    best.probabilities = sums;
-    best.work = records.length;
-    postMessage({ id: message.id, done: best });
+    const done = { ...best, halted, records, probabilities: sums, state, taken: step };
+    postMessage({ id: message.id, done }, state.map((one) => one.buffer));
   }
 
   self.onmessage = ({ data }) => {
     try {
-      if (data.type === "start") backend = hrmEngine.makeBackend(data.wasm);
+      if (data.type === "start") kernels = hrmKernels.make([data.wasm]);
       else if (data.type === "load") {
-        const model = hrmEngine.loadModel(backend, data.bytes, data.facts);
+        const model = hrmEngine.loadModel(kernels, data.bytes, data.facts);
         models[data.facts.name] = { facts: data.facts, model, rules: hrmPuzzles.of(data.facts) };
       } else if (data.type === "diagnose") {
         postMessage({ id: data.id, done: models[data.model].rules.diagnose(data.cells) });

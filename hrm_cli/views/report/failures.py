@@ -72,6 +72,7 @@ def _board(reader: TokenReader, domain: Domain, scored: Scored, steps: Steps, nu
         steps=taken,
         truth=reader.grid(answers.labels[place], is_output=True),
         trace=tuple(trace),
+        halt_name=scored.model.arch.halt_name,
     )
     return board_of(domain, solution)
 

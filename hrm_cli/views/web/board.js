@@ -248,7 +248,7 @@ const hrmBoard = (() => {
   function captionOf(board, number) {
     if (number === 0) return "puzzle";
     const step = board.steps[number - 1], parts = [];
-    if (step.halt !== null) parts.push(`halt probability ${percent(step.halt)}`);
+    if (step.halt !== null) parts.push(`${board.halt_name} ${percent(step.halt)}`);
     if (number > 1) parts.push(`${counted(step.changed.length, "cell")} changed`);
     if (step.wrong.length) parts.push(`${step.wrong.length.toLocaleString("en")} wrong`);
     else if (step.conflicts.length) parts.push(`${counted(step.conflicts.length, "cell")} in conflict`);
@@ -283,5 +283,7 @@ const hrmBoard = (() => {
     else document.documentElement.setAttribute("data-theme", theme);
   }
 
-  return { drawBoard, gridFigure, captionOf, setTheme, node, element, counted, percent };
+  const sentence = (text) => text[0].toUpperCase() + text.slice(1);
+
+  return { drawBoard, gridFigure, captionOf, setTheme, node, element, counted, percent, sentence };
 })();

@@ -15,9 +15,10 @@ A board is a dictionary with these keys:
 - `puzzle`, `answer`, `truth`, `second`: grids; null if there is none. `demonstrations`: `{input, output}`.
 - `given`: positions of the cells that the puzzle gives.
 - `steps`: the reasoning steps, each a grid with `step` (from 1), `changed` and `wrong` (positions), `conflicts`
-  (positions of cells that break a rule of Sudoku), `halt` (halt probability, 0 to 1, or null), `confidence` (percent
+  (positions of cells that break a rule of Sudoku), `halt` (0 to 1, or null), `confidence` (percent
   for each cell, or null), `candidates` (null, or for each uncertain position its likely symbols with percentages).
   If no step was traced, there is one, with the answer.
+- `halt_name`: what `halt` is for this model, such as `halt probability` (`ArchConfig.halt_name`).
 - `search`: null, or `{nodes: […]}` with `number`, `parent`, `cell` (position), `symbol`, `probability`, `order`,
   `violations` and `refuted` for each node of the search tree, and `left_out`, the number of nodes not listed.
 
@@ -83,6 +84,7 @@ def board_of(domain: Domain, solution: Solution) -> Board:
             for given, output in solution.demonstrations
         ],
         "steps": steps,
+        "halt_name": solution.halt_name,
         "search": _search(solution.tree, names),
     }
 
@@ -115,6 +117,7 @@ def empty_board(domain: Domain, puzzle: Grid) -> Board:
         "truth": None,
         "demonstrations": [],
         "steps": [],
+        "halt_name": "halt probability",
         "search": None,
     }
 

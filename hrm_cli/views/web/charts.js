@@ -1,7 +1,7 @@
 /* Charts of a board's steps and of its search, as SVG. Loaded after board.js.
 
 hrmBoard.stepChart(board, step, onChoose)
-    The halt probability after each step as a curve, and the number of changed cells as bars; `step` (from 1) is marked.
+    The halt probability, or what `board.halt_name` says, after each step as a curve, and the number of changed cells as bars; `step` (from 1) is marked.
     A click calls onChoose(step).
 hrmBoard.searchTree(board)
     The evaluated nodes of the search, with the cells that they pin; a thick line leads to the solution. */
@@ -17,7 +17,7 @@ hrmBoard.searchTree(board)
     const known = steps.map((step, index) => [index, step.halt]).filter(([, halt]) => halt !== null);
     const svg = node("svg", {
       class: "hb-chart", viewBox: `0 0 ${width} ${height}`, role: "img",
-      "aria-label": `Halt probability after each step: ${known.map(([index, halt]) => `${steps[index].step}: ${percent(halt)}`).join(", ")}`,
+      "aria-label": `${hrmBoard.sentence(board.halt_name)} after each step: ${known.map(([index, halt]) => `${steps[index].step}: ${percent(halt)}`).join(", ")}`,
     });
     const most = Math.max(1, ...steps.map((step) => step.changed.length));
     const barWidth = Math.max(1, Math.min(12, (0.6 * across) / steps.length));

@@ -116,7 +116,7 @@ Keys: ← → a step, Home and End the puzzle and the last step, space plays and
       side.replaceChildren();
       if (options.side === false) return;
       if (many && board.steps.some((step) => step.halt !== null)) {
-        side.append(element("div", {}, element("h3", {}, "Halt probability, and changed cells"), chart));
+        side.append(element("div", {}, element("h3", {}, `${hrmBoard.sentence(board.halt_name)}, and changed cells`), chart));
       }
       side.append(element("div", {}, element("h3", {}, "Legend"), legend));
       parts.classList.toggle("hb-wide", true);
