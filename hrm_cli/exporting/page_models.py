@@ -89,7 +89,10 @@ def page_model(checkpoint: str) -> PageModel:
     bundled = named_model(checkpoint) if checkpoint.startswith(SCHEME) else None
     domain = domain_of(facts.domain, facts.vocab_size, facts.seq_len)
     if domain.name not in ("sudoku", "maze"):
-        raise ConfigError(f"{checkpoint}: {domain.describe()}; a page solves Sudoku and mazes")
+        raise ConfigError(
+            f"{checkpoint}: {domain.describe()}; a page solves only Sudoku and mazes. `hrm play "
+            f"{checkpoint}` is a page for all puzzles, and `hrm solve --html` writes one with finished solutions"
+        )
     if arch.core not in CORES or arch.mixer not in MIXERS:
         raise ConfigError(
             f"{checkpoint}: core {arch.core}, mixer {arch.mixer}; a page runs the cores {', '.join(CORES)} with the "
@@ -104,7 +107,7 @@ def page_model(checkpoint: str) -> PageModel:
         raise CheckpointError(
             f"{checkpoint}: {card.path.stat().st_size:,} bytes; a page takes at most {LARGEST_FILE:,}"
         )
-    name = bundled.name if bundled is not None else card.path.parent.parent.parent.name or card.path.stem
+    name = _name(checkpoint, card.path) if bundled is None else bundled.name
     return PageModel(name, card.path, domain, card, bundled)
 
 
@@ -112,6 +115,18 @@ def unsupported(arch: ArchConfig) -> list[str]:
     """The settings of a model that a page cannot compute, such as `arch.position_tables`."""
     fields = ArchConfig.model_fields
     return [f"arch.{name}" for name in UNSUPPORTED if getattr(arch, name) != fields[name].default]
+
+
+def _name(checkpoint: str, path: Path) -> str:
+    """A short name: of the run, the repository, the file or its folder."""
+    if checkpoint.startswith("hf:"):
+        return checkpoint.rpartition("/")[2].partition("@")[0]
+    folder = path.resolve().parent
+    if folder.parent.name == "checkpoints":
+        folder = folder.parent.parent
+    elif path.stem != "model":
+        return path.stem
+    return folder.name or path.stem
 
 
 def parameters(card: ModelCard) -> int:

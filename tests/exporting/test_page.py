@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import write_model_file
 from hrm_cli.config.schema import Preset
 from hrm_cli.errors import ConfigError
@@ -24,6 +25,7 @@ from hrm_cli.exporting.onnx_model import portable_model
 from hrm_cli.exporting.page import WEB, export_page
 from hrm_cli.exporting.page_models import CORES, MIXERS, default_models, page_model, unsupported
 from hrm_cli.models.registry import build_model
+from hrm_cli.puzzles.arc.domain import ArcDomain
 from hrm_cli.puzzles.maze.domain import MazeDomain
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
@@ -101,8 +103,6 @@ def test_the_engine_runs_mazes_that_are_not_square(tmp_path: Path, case: str) ->
     generator = torch.Generator().manual_seed(0)
     model = build_model(preset.arch, domain.vocab_size, 35, 1, domain=facts, generator=generator)
     path = tmp_path / "maze.safetensors"
-    from hrm_cli.checkpoints.dataset_facts import DatasetFacts
-
     write_model_file(
         path, model.state_dict(), preset, 1, DatasetFacts(domain.vocab_size, 35, 1, domain=facts)
     )
@@ -214,6 +214,28 @@ def test_a_wrong_request_is_one_error(
 def test_a_core_that_no_page_runs_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="core nova"):
         export_page([str(written_model(tmp_path, "nova"))], tmp_path / "page.html")
+
+
+def test_puzzles_that_no_page_solves_are_named_with_what_else_shows_them(tmp_path: Path) -> None:
+    domain = ArcDomain()
+    facts = DatasetFacts(domain.vocab_size, domain.seq_len, 1, domain={"name": "arc", **domain.facts()})
+    preset = Preset(arch=arch("grid"))
+    model = build_model(preset.arch, domain.vocab_size, domain.seq_len, 1, domain=facts.domain)
+    write_model_file(tmp_path / "tasks.safetensors", model.state_dict(), preset, 1, facts)
+    with pytest.raises(ConfigError, match=r"ARC.*only Sudoku and mazes. `hrm play .*tasks"):
+        export_page([str(tmp_path / "tasks.safetensors")], tmp_path / "page.html")
+
+
+def test_a_model_is_called_by_its_run_its_file_or_its_folder(tmp_path: Path) -> None:
+    model = default_models()[0]
+    for place, name in (
+        ("runs/mine/checkpoints/step-000000040/model.safetensors", "mine"), ("sets/good.safetensors", "good"),
+        ("sets/better/model.safetensors", "better"),
+    ):  # fmt: skip
+        path = tmp_path / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(model.path, path)
+        assert page_model(str(path)).name == name
 
 
 def test_the_best_bundled_model_of_each_size_is_chosen() -> None:

@@ -129,10 +129,13 @@ def test_a_run_is_pushed_and_used_by_its_address(
     (tmp_path / "puzzles.txt").write_text("1.3..4.12.4.4..2\n")
     hub.asked.clear()
     data = str(run / "dataset")
-    evaluated, solved, trained = answers_of(
+    evaluated, solved, reported, analyzed, exported, trained = answers_of(
         {**os.environ, **environment},
         ["eval", "hf:me/small-sudoku", "--data", data, "--json"],
         ["solve", "puzzles.txt", "--checkpoint", "hf:me/small-sudoku@main", "--json"],
+        ["report", "hf:me/small-sudoku@main", "--data", data, "--json"],
+        ["analyze", "hf:me/small-sudoku", "--data", data, "--json"],
+        ["export", "hf:me/small-sudoku@main", "page.html", "--json"],
         ["train", "--checkpoint", "hf:me/small-sudoku", "--data", data, "--output-dir", "again", "lr=1e-30",
          "puzzle_emb_lr=1e-30", "lr_warmup_steps=0", "global_batch_size=4"],
         folder=tmp_path,
@@ -141,6 +144,12 @@ def test_a_run_is_pushed_and_used_by_its_address(
     assert (json.loads(evaluated[1])["puzzles"], json.loads(evaluated[1])["step"]) == (6, 40)
     assert solved[0] in (0, 1), solved[2]
     assert json.loads(solved[1])["domain"] == "sudoku"
+    assert reported[0] == 0, reported[2]
+    assert json.loads(reported[1])["scores"]["puzzles"] == 6
+    assert (tmp_path / "small-sudoku-main-report.html").is_file()
+    assert analyzed[0] == 0, analyzed[2]
+    assert json.loads(analyzed[1])["puzzles"] == 6
+    assert json.loads(exported[1])["models"] == ["small-sudoku"], exported[2]
     assert trained[0] == 0, trained[2]
     assert "Starts from the weights of hf:me/small-sudoku" in trained[2]
     config = yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())

@@ -8,6 +8,7 @@ hrmBoard.searchTree(board)
 "use strict";
 (() => {
   const { node, counted, percent } = hrmBoard;
+  const TEXT_AT = 15, TEXT_WIDTH = 6.4, CURVE = 56; // of the search tree
 
   function stepChart(board, number, onChoose) {
     const width = 320, height = 118, left = 38, right = 10, top = 14, bottom = 22;
@@ -64,11 +65,20 @@ hrmBoard.searchTree(board)
       else if (one.refuted) parent.refutedChildren++;
       else parent.waiting++;
     }
-    const columns = board.puzzle.columns, across = 150, down = 30, placed = [];
+    const columns = board.puzzle.columns, down = 34, placed = [], ends = [];
     let lines = 0;
-    // Children stand to the right of their parent; each leaf has a line of its own.
+    const name = (one) => (one.cell === null ? "puzzle" : `r${Math.floor(one.cell / columns) + 1}c${(one.cell % columns) + 1} = ${one.symbol}`);
+    const label = (one) => {
+      const others = [one.waiting ? `${one.waiting} waiting` : "", one.refutedChildren ? `${one.refutedChildren} refuted` : ""].filter(Boolean);
+      const wrong = one.violations === 0 ? "solved" : one.violations ? `${Math.max(one.violations - 1, 1)} wrong` : "";
+      return [one.cell === null ? "puzzle" : `${name(one)}, ${percent(one.probability)}`, [wrong, ...others].filter(Boolean).join(", ")];
+    };
+    // Children stand to the right of their parent; each leaf has a line of its own. Lines begin behind the longest text
+    // of a column, so that none crosses a text.
     const place = (one, depth) => {
-      one.x = 18 + depth * across;
+      one.depth = depth;
+      one.label = label(one);
+      ends[depth] = Math.max(ends[depth] || 0, ...one.label.map((text) => TEXT_AT + TEXT_WIDTH * text.length));
       for (const child of one.children) place(child, depth + 1);
       one.y = one.children.length ? (one.children[0].y + one.children[one.children.length - 1].y) / 2 : 18 + down * lines++;
       one.solves = one.violations === 0 || one.children.some((child) => child.solves);
@@ -76,16 +86,20 @@ hrmBoard.searchTree(board)
     };
     const root = nodes.get(0);
     place(root, 0);
-    const width = Math.max(...placed.map((one) => one.x)) + 150, height = 18 + down * Math.max(lines, 1);
+    const lefts = ends.map((_, depth) => ends.slice(0, depth).reduce((left, end) => left + end + CURVE, 18));
+    for (const one of placed) one.x = lefts[one.depth];
+    const width = lefts[lefts.length - 1] + ends[ends.length - 1], height = 18 + down * Math.max(lines, 1);
     const svg = node("svg", {
       width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
       "aria-label": `Search tree: ${counted(placed.length, "evaluated node")}`,
     });
-    const name = (one) => (one.cell === null ? "puzzle" : `r${Math.floor(one.cell / columns) + 1}c${(one.cell % columns) + 1} = ${one.symbol}`);
     for (const one of placed) {
       for (const child of one.children) {
-        const middle = (one.x + child.x) / 2;
-        svg.append(node("path", { class: child.solves ? "hb-way" : "", d: `M${one.x} ${one.y}C${middle} ${one.y} ${middle} ${child.y} ${child.x} ${child.y}` }));
+        const from = one.x + ends[one.depth], to = child.x - 10, middle = (from + to) / 2;
+        const own = one.x + TEXT_AT + TEXT_WIDTH * Math.max(...one.label.map((text) => text.length));
+        svg.append(node("path", {
+          class: child.solves ? "hb-way" : "", d: `M${Math.min(own, from)} ${one.y}H${from}C${middle} ${one.y} ${middle} ${child.y} ${to} ${child.y}`,
+        }));
       }
     }
     for (const one of placed) {
@@ -95,11 +109,9 @@ hrmBoard.searchTree(board)
         node("title", {}, [name(one), one.cell === null ? "" : percent(one.probability), found].filter(Boolean).join(", ")),
         node("circle", { class: isSolved ? "hb-solved" : "", cx: one.x, cy: one.y, r: 10 }),
         node("text", { class: "hb-order", x: one.x, y: one.y + 4 }, isSolved ? "✓" : String(one.order)),
-        node("text", { x: one.x + 14, y: one.y - 3 }, one.cell === null ? "puzzle" : `${name(one)}, ${percent(one.probability)}`),
+        node("text", { x: one.x + TEXT_AT, y: one.y + (one.label[1] ? -3 : 4) }, one.label[0]),
       );
-      const others = [one.waiting ? `${one.waiting} waiting` : "", one.refutedChildren ? `${one.refutedChildren} refuted` : ""].filter(Boolean);
-      const facts = [isSolved ? "solved" : one.violations ? `${Math.max(one.violations - 1, 1)} wrong` : "", ...others].filter(Boolean).join(", ");
-      if (facts) made.append(node("text", { class: "hb-faint", x: one.x + 14, y: one.y + 10 }, facts));
+      if (one.label[1]) made.append(node("text", { class: "hb-faint", x: one.x + TEXT_AT, y: one.y + 10 }, one.label[1]));
       svg.append(made);
     }
     return svg;
