@@ -62,7 +62,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[OpenPage]:
                 locale="en-US",
             )
         )
-        contexts[-1].set_default_timeout(15_000)
+        contexts[-1].set_default_timeout(60_000)  # machines may be busy
         return opened_in(contexts[-1], address, folder)
 
     yield open_one
