@@ -239,6 +239,7 @@ const hrmBoard = (() => {
     const made = element("figure", { class: "hb-figure" });
     // A grid of few cells is not drawn as large as one of many.
     if (grid) made.style.maxWidth = `${Math.max(110, (board.fills_in ? 72 : 46) * grid.columns)}px`;
+    if (grid && board.fills_in && grid.columns > 16) made.style.flexBasis = "720px";
     if (caption) made.append(element("figcaption", {}, caption));
     if (!grid || !grid.rows || !grid.columns) made.append(element("p", { class: "hb-none" }, "(no grid)"));
     else made.append(gridSvg(board, grid, { ...marks, label: marks.label || caption }, options));

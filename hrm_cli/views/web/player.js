@@ -106,7 +106,7 @@ Keys: ← → a step, Home and End the puzzle and the last step, space plays and
       controls.hidden = !board.steps.length;
       head.replaceChildren(...(options.heading === false ? [] : heading(board)));
       toggles.replaceChildren();
-      toggle("candidates", "candidates", board.kind !== "plan" && board.steps.some((step) => step.candidates && Object.keys(step.candidates).length));
+      toggle("candidates", "candidates", board.kind !== "plan" && hasCandidates(board));
       toggle("heat", "confidence of each cell", board.steps.some((step) => step.confidence));
       toggle("symbols", "digits of the colors", board.kind === "colors");
       demonstrations.replaceChildren(...board.demonstrations.map((pair, number) => element("div", { class: "hb-pair" },
@@ -168,6 +168,8 @@ Keys: ← → a step, Home and End the puzzle and the last step, space plays and
     return [title, ...[facts, board.reason].filter(Boolean).map((text) => element("p", { class: "hb-dim" }, text))];
   }
 
+  const hasCandidates = (board) => board.steps.some((step) => step.candidates && Object.keys(step.candidates).length);
+
   /* Samples of the marks that occur, each a board of one cell. */
   function legendOf(board, now, shows) {
     const step = now ? board.steps[now - 1] : null, isPlan = board.kind === "plan", entries = [];
@@ -197,8 +199,10 @@ Keys: ← → a step, Home and End the puzzle and the last step, space plays and
     } else if (some("wrong")) sample(board.fills_in ? "wrong: differs from the solution" : "wrong: differs from the expected output", { wrong: [0] });
     else if (some("conflicts")) sample("breaks a rule", { conflicts: [0] });
     if (shows.heat) sample("the stronger, the less certain the model is", { confidence: [30] });
-    if (shows.candidates && board.kind === "symbols" && board.fills_in) {
-      sample("candidates: likely symbols", { candidates: { 0: [["2", 30], ["5", 70]] } });
+    if (shows.candidates && board.kind === "symbols" && board.fills_in && hasCandidates(board)) {
+      // Drawn as on a 9×9 board: on a large one, the digits of a single cell are too small for a legend.
+      const nine = { ...board.puzzle, rows: 9, columns: 9, ruled_rows: [3, 6], ruled_columns: [3, 6] };
+      sample("candidates: likely symbols", { candidates: { 0: [["2", 30], ["5", 70]] } }, { puzzle: nine });
     }
     return entries;
   }
