@@ -34,14 +34,15 @@ def random_states(seeds: Sequence[int], like: InnerCarry) -> InnerCarry:
 
     A row's numbers depend only on its seed, not on the other rows. z_H and z_L are `[B, P+S, H]`.
     """
-    shape, device = like.z_H.shape[1:], like.z_H.device
+    device = like.z_H.device
     generator = torch.Generator(device)
-    rows = [
-        torch.randn((2, *shape), generator=generator.manual_seed(seed), device=device).to(like.z_H.dtype)
-        for seed in seeds
-    ]
-    both = torch.stack(rows)
-    return InnerCarry(both[:, 0], both[:, 1])
+    found: dict[str, list[Tensor]] = {name: [] for name in like.tensors()}
+    for seed in seeds:
+        generator.manual_seed(seed)
+        for name, state in like.tensors().items():
+            numbers = torch.randn(state.shape[1:], generator=generator, device=device)
+            found[name].append(numbers.to(state.dtype))
+    return InnerCarry(**{name: torch.stack(rows) for name, rows in found.items()})
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -65,12 +65,10 @@ class RowStarts:
         if self.config.warm_up_rows:
             states = self._warm_up(states, puzzles, fresh, puzzle_rows, weights)
         if self.config.state_noise:
-            noise = random_states(self.rng.row_seeds("state_noise"), states)
+            noise = random_states(self.rng.row_seeds("state_noise"), states).tensors()
             scale = self.config.state_noise
-            states = InnerCarry(
-                states.z_H + scale * _rms(states.z_H) * noise.z_H,
-                states.z_L + scale * _rms(states.z_L) * noise.z_L,
-            )
+            noisy = {n: state + scale * _rms(state) * noise[n] for n, state in states.tensors().items()}
+            states = InnerCarry(**noisy)
         return states
 
     def _randomize(self, states: InnerCarry, fresh: Tensor) -> InnerCarry:
@@ -82,9 +80,7 @@ class RowStarts:
         if len(rows) == 0:
             return states
         found = random_states([seeds[row] for row in rows.tolist()], states)
-        return InnerCarry(
-            states.z_H.index_copy(0, rows, found.z_H), states.z_L.index_copy(0, rows, found.z_L)
-        )
+        return _with_rows(states, rows, found)
 
     def _repair(
         self, states: InnerCarry, puzzles: PuzzleBatch, fresh: Tensor, weights: RecurrentWeights
@@ -105,7 +101,7 @@ class RowStarts:
             self.core.vocab_size,
         )
         rows = (fresh & chosen.to(device)).view(-1, 1, 1)
-        return InnerCarry(torch.where(rows, z_H, states.z_H), states.z_L)
+        return replace(states, z_H=torch.where(rows, z_H, states.z_H))
 
     def _warm_up(
         self,
@@ -132,14 +128,15 @@ class RowStarts:
         with _uncompiled(self.core):
             for count in running:
                 after, _ = self.core(
-                    InnerCarry(warm.z_H[:count], warm.z_L[:count]),
+                    warm.select(slice(count)),
                     inputs[:count],
                     None if embeddings is None else embeddings[:count],
                     weights,
                     depth=self.depth,
                 )
-                warm.z_H[:count], warm.z_L[:count] = after.z_H, after.z_L
-        return InnerCarry(states.z_H.index_copy(0, rows, warm.z_H), states.z_L.index_copy(0, rows, warm.z_L))
+                for name, state in after.tensors().items():
+                    warm.tensors()[name][:count] = state
+        return _with_rows(states, rows, warm)
 
 
 def damaged(labels: Tensor, fractions: Tensor, seeds: list[int]) -> Tensor:
@@ -160,13 +157,26 @@ def damaged(labels: Tensor, fractions: Tensor, seeds: list[int]) -> Tensor:
 
 
 def _where(rows: Tensor, chosen: InnerCarry, others: InnerCarry) -> InnerCarry:
-    mask = rows.view(-1, 1, 1)
-    return InnerCarry(torch.where(mask, chosen.z_H, others.z_H), torch.where(mask, chosen.z_L, others.z_L))
+    """`chosen` in the rows where the mask `[B]` is set, elsewhere `others`."""
+    kept = others.tensors()
+    found = {
+        name: torch.where(rows.view(-1, *[1] * (state.ndim - 1)), state, kept[name])
+        for name, state in chosen.tensors().items()
+    }
+    return InnerCarry(**found)
+
+
+def _with_rows(states: InnerCarry, rows: Tensor, new: InnerCarry) -> InnerCarry:
+    """`states` with the rows of `new` at the indices `rows`."""
+    found = new.tensors()
+    return InnerCarry(
+        **{name: one.index_copy(0, rows, found[name]) for name, one in states.tensors().items()}
+    )
 
 
 def _rms(state: Tensor) -> Tensor:
-    """The root mean square of every row of a state `[B, P+S, H]`, `[B, 1, 1]`, in its dtype."""
-    return state.float().square().mean((1, 2), keepdim=True).sqrt().to(state.dtype)
+    """The root mean square of every row of a state, with one number per row, in its dtype."""
+    return state.float().square().mean(tuple(range(1, state.ndim)), keepdim=True).sqrt().to(state.dtype)
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.core import Depth
 from hrm_cli.models.nova import Nova
 from hrm_cli.models.registry import build_model
+from hrm_cli.models.rng import StepRNG
+from hrm_cli.training.objectives import OBJECTIVES, Progress
 
 # A CPU leaves out products whose result nothing reads, and torch does not count those of packed weights.
 pytestmark = pytest.mark.usefixtures("blocks_of_an_accelerator")
@@ -112,6 +114,22 @@ def test_reading_the_fast_state_takes_the_flops_that_torch_counts(mixer: str) ->
     assert counter.get_total_flops() == ROWS * training_flops(
         arch, TrainConfig(l_distill_weight=0.1), VOCABULARY, CELLS
     )
+
+
+@pytest.mark.parametrize("objective", ["deep_supervision", "rsm"])
+def test_steps_of_warmed_up_rows_are_counted(objective: str) -> None:
+    arch = ArchConfig(**{**SMALL, "halt_max_steps": 1, "forward_dtype": "float32"})
+    train = TrainConfig(objective=objective, warm_up_rows=1, warm_up_steps=1)
+    model = build_model(arch, VOCABULARY, CELLS, 5, generator=torch.Generator().manual_seed(0)).train()
+    inputs = torch.randint(1, VOCABULARY, (ROWS, CELLS), dtype=torch.int32)
+    batch = PuzzleBatch(inputs, inputs, torch.zeros(ROWS, dtype=torch.int32))
+    rng = StepRNG(torch.Generator().manual_seed(0), ROWS)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        _, out = OBJECTIVES[objective](model, None, batch, train, rng, Progress())
+        out.loss.backward()
+    assert matmul_flops(counter) == ROWS * training_flops(arch, train, VOCABULARY, CELLS)
+    plain = training_flops(arch, train.model_copy(update={"warm_up_rows": 0.0}), VOCABULARY, CELLS)
+    assert training_flops(arch, train, VOCABULARY, CELLS) > plain
 
 
 def test_kinds_sum_to_the_step_and_steps_to_the_run() -> None:

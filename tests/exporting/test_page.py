@@ -17,6 +17,7 @@ import torch
 
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import write_model_file
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.schema import Preset
 from hrm_cli.errors import ConfigError
 from hrm_cli.exporting import wasm
@@ -42,6 +43,14 @@ def runs(case: str) -> bool:
     """Whether pages run this core and mixer."""
     own = arch(case)
     return own.core in CORES and own.mixer in MIXERS and not unsupported(own)
+
+
+def test_settings_that_the_engine_does_not_have_are_named() -> None:
+    assert unsupported(ArchConfig()) == []
+    assert unsupported(ArchConfig(initial_state="random", damping=0.9)) == [
+        "arch.initial_state",
+        "arch.damping",
+    ]
 
 
 def computed(folder: Path, checkpoint: str, inputs: np.ndarray, **options: Any) -> dict[str, Any]:

@@ -281,6 +281,22 @@ def test_a_model_that_the_reference_does_not_have_is_not_written(
     assert not (tmp_path / "step_1").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("initial_state", "random"), ("damping", 0.9), ("state_dtype", "float32")]
+)
+def test_settings_of_the_states_that_the_reference_does_not_have_are_named(
+    tmp_path: Path, setting: str, value: object
+) -> None:
+    path, _ = native(tmp_path, "base")
+    card = read_model_card(path)
+    arch = card.preset.arch.model_copy(update={setting: value})
+    preset = card.preset.model_copy(update={"arch": arch})
+    write_model_file(path, load_file(path), preset, card.step, card.facts)
+    with pytest.raises(CheckpointError, match=f"arch.{setting} is {value}; the reference only knows"):
+        to_reference(path, tmp_path / "step_1")
+    assert not (tmp_path / "step_1").exists()
+
+
 def test_the_configuration_of_another_model_is_not_overwritten(tmp_path: Path, write_reference) -> None:
     path, _ = native(tmp_path, "base")
     source = write_reference(reference_state(), CONFIG)

@@ -30,6 +30,15 @@ def test_a_model_reports_its_attention_blocks_and_compilation(arch: ArchConfig, 
     assert line.endswith("; optimizer AdamATan2")
 
 
+def test_float32_states_in_half_precision_need_portable_blocks_and_say_so(arch: ArchConfig) -> None:
+    def blocks(dtype: str) -> str:
+        settings = {"state_dtype": "float32", "forward_dtype": dtype}
+        return choices(build_model(arch.model_copy(update=settings), 7, 20, 5))["blocks"]
+
+    assert blocks("bfloat16") == "portable (arch.state_dtype float32)"
+    assert "state_dtype" not in blocks("float32")
+
+
 def test_attention_is_chosen_once_for_a_kind_of_tensors(monkeypatch) -> None:
     monkeypatch.setattr(layers, "_CHOSEN", {})
     asked: list[int] = []

@@ -91,3 +91,25 @@ def test_every_core_and_mixer_takes_noise(options: dict[str, object]) -> None:
     found = answers(model, inputs, RowNoise(BOTH, [None, [0, 1]]))
     assert torch.isfinite(found).all()
     assert not torch.equal(found[:, 0], found[:, 1]), "the same puzzle from another start"
+
+
+def test_restarts_of_a_model_trained_from_random_states_start_from_new_ones(arch: ArchConfig) -> None:
+    """Instead of adding noise to the sample of the first attempt, which would leave the states of training."""
+    model = build_model(
+        arch.model_copy(update={"initial_state": "random"}),
+        7,
+        20,
+        5,
+        generator=torch.Generator().manual_seed(0),
+    )
+    inputs = torch.ones(3, 20, dtype=torch.int32)
+    noise = RowNoise(NoiseScales(initial=1.0), [None, [0, 1], [0, 2]])
+    states = model.infer(inputs, torch.zeros(3, dtype=torch.int32), 1, adaptive=False, noise=noise)
+    before = next(states).before
+    usual = model.core.initial_carry(inputs)
+    assert before is not None
+    assert torch.equal(before.z_H[0], usual.z_H[0])
+    for row in (1, 2):
+        assert before.z_H[row].std().item() == pytest.approx(1, rel=0.1)
+        together = torch.stack([before.z_H[row].flatten(), usual.z_H[row].flatten()])
+        assert abs(torch.corrcoef(together)[0, 1].item()) < 0.2

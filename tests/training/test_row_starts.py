@@ -13,7 +13,10 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.compiling import compile_updates
 from hrm_cli.models.core import Depth
+from hrm_cli.models.initial_states import state_of_answer
+from hrm_cli.models.registry import build_model
 from hrm_cli.models.rng import StepRNG
+from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 from hrm_cli.training import row_starts as starts_module
 from hrm_cli.training.loop import train
 from hrm_cli.training.prefetch import as_tensors
@@ -221,6 +224,22 @@ def test_a_warmed_up_row_is_in_the_state_after_its_own_number_of_steps(make_run)
             carry, _ = core(carry, batch.inputs, rows)
 
 
+@pytest.mark.parametrize("name", ["noise", "warm_up", "repair"])
+def test_middle_levels_keep_states_of_their_own(make_run, name: str) -> None:
+    levels = {"middle_cycles": (2,), "fusion": "gated"}
+    run, state = run_with(make_run, name, arch=levels, **{f"{name}_rows": 1.0} if name != "noise" else {})
+    batch, core = as_tensors(next(run.batches)), state.model.core
+    usual = core.initial_carry(batch.inputs)
+    found = prepared(state, run, batch, torch.ones(8, dtype=torch.bool))
+    assert usual.z_M is not None
+    assert found.z_M is not None
+    assert found.z_M.shape == usual.z_M.shape
+    assert torch.equal(found.z_M, usual.z_M) == (name == "repair")
+    train_one_step(state, batch, run.preset.train, 5)
+    assert state.carry is not None
+    assert state.carry.inner.z_M is not None
+
+
 def test_warm_up_steps_get_no_gradient_and_do_not_count_as_act_steps(make_run) -> None:
     run, state = run_with(make_run, "warm_up", warm_up_rows=1.0)
     train_one_step(state, as_tensors(next(run.batches)), run.preset.train, 5)
@@ -297,3 +316,41 @@ def test_float32_states_stay_float32_while_matmuls_use_the_forward_dtype(make_ru
 def test_nova_refuses_the_settings_by_name(setting: str) -> None:
     with pytest.raises(ConfigError, match=r"works only with the cores hrm and trm, but .*core is nova"):
         load_preset("nova", overrides=[setting])
+
+
+MIXERS = ["attention", "mlp", "units", "neighbors", "grid"]
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_with_every_mixer_a_state_reads_as_the_answer_it_is_made_from(mixer: str) -> None:
+    domain = SudokuDomain(4)
+    own = {} if mixer == "attention" else {"pos_encodings": "none", "puzzle_emb_ndim": 0}
+    arch = ArchConfig(hidden_size=32, num_heads=4, H_layers=1, L_layers=1, mixer=mixer, **own)
+    model = build_model(
+        arch, domain.vocab_size, domain.seq_len, 1, generator=torch.Generator().manual_seed(0)
+    )
+    core, generator = model.inner, torch.Generator().manual_seed(1)
+    first = domain.vocab_size - 4
+    answer = torch.randint(first, domain.vocab_size, (3, 16), generator=generator)
+    weights, like = core.cast_weights(), core.initial_carry(answer.int()).z_H
+    z_H = state_of_answer(lambda z: core.logits_of(z, weights), answer, like, core.vocab_size)
+    assert z_H.dtype == like.dtype
+    assert torch.equal(core.logits_of(z_H, weights).argmax(-1), answer)
+
+
+def test_ranks_and_micro_batches_take_slices_of_the_same_numbers() -> None:
+    def rng() -> StepRNG:
+        return StepRNG(torch.Generator().manual_seed(0), 6)
+
+    whole, parts = rng(), rng()
+    seeds, shares = whole.row_seeds("a"), whole.shares_on_host("a")
+    first, second = parts.of(slice(0, 4)), parts.of(slice(4, 6))
+    assert [*first.row_seeds("a"), *second.row_seeds("a")] == seeds
+    assert torch.equal(torch.cat([first.shares_on_host("a"), second.shares_on_host("a")]), shares)
+    assert len({*seeds, *whole.row_seeds("b")}) == 12
+
+
+def test_random_states_end_the_equivariance_of_a_structured_mixer() -> None:
+    own = {"mixer": "units", "pos_encodings": "none", "puzzle_emb_ndim": 0}
+    assert ArchConfig(**own).is_equivariant
+    assert not ArchConfig(**own, initial_state="random").is_equivariant
