@@ -38,6 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
 """`arch` of the models; a new core or mixer gets an entry here."""
 
 TRAIN: dict[str, dict[str, Any]] = {
+    "hrm-tables": {"constraint_loss": 0.3},
     "rsm": {"objective": "rsm", "depth_schedule": "2x2@0", "grad_clip": 1.0},
     "units": {"gradient": "last_cycle", "grad_clip": 1.0, "loss": "softmax_cross_entropy"},
     "neighbors": {"gradient": "last_cycle", "grad_clip": 1.0, "loss": "softmax_cross_entropy"},

@@ -16,7 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from hrm_cli.data.batches import Batch
 from hrm_cli.models import rng
 from hrm_cli.models.act import PuzzleBatch
+from hrm_cli.training.constraints import constraint_of
 from hrm_cli.training.distillation import Teacher
+from hrm_cli.training.muon import block_matrices
 from hrm_cli.training.optimizers import SignDescent, network_optimizer
 from hrm_cli.training.prefetch import as_tensors, on_device
 from hrm_cli.training.state import AveragedWeights, TrainState
@@ -32,6 +34,7 @@ TRAINED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "hrm, micro-batches": ("hrm", {}, {"accumulation_steps": 3}),
     "hrm, gradients clipped": ("hrm", {}, {"grad_clip": 1.0}),
     "hrm, AdamW": ("hrm", {}, {"optimizer": "adamw"}),
+    **({"hrm, Muon": ("hrm", {}, {"optimizer": "muon"})} if hasattr(torch.optim, "Muon") else {}),
     "hrm, activation checkpointing": ("hrm", {}, {"activation_checkpointing": True}),
     "hrm in bfloat16": ("hrm", {"forward_dtype": "bfloat16"}, {}),
     "hrm, softmax": ("hrm", {}, {"loss": "softmax_cross_entropy"}),
@@ -46,7 +49,9 @@ TRAINED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 def on_meta(state: TrainState, config: Any) -> TrainState:
     """A state whose tensors are all on the stand-in, as a state on an accelerator has them there."""
     state.model.to(META)
-    state.network = network_optimizer(list(state.model.parameters()), config)
+    matrices = block_matrices(state.model) if config.optimizer == "muon" else ()
+    state.network = network_optimizer(list(state.model.parameters()), config, matrices)
+    state.constraint = constraint_of(config, cases.FACTS, META)
     if state.sparse is not None:
         table = state.model.inner.puzzle_emb
         state.sparse = SignDescent(table, config.puzzle_emb_lr, config.puzzle_emb_weight_decay)  # type: ignore[arg-type]
@@ -81,7 +86,8 @@ def test_no_byte_passes_through_the_host_in_a_training_step(name: str) -> None:
     assert guarded.sent <= 3 * 8 * cases.ROWS
     assert state.step == 3
     assert sums["loss"].device == META
-    assert {entry["exp_avg"].device for entry in state.network.state.values()} == {META}
+    moments = [entry for entries in state.network.state.values() for entry in entries.items()]
+    assert {moment.device for kind, moment in moments if kind != "step"} == {META}
 
 
 @pytest.mark.parametrize("case", cases.CASES)
