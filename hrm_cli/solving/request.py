@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
@@ -98,6 +100,12 @@ class SolveRequest:
                 "name a PUZZLE_FILE, or a saved state (--resume-carry FILE). For example:\n"
                 "  hrm solve puzzles.txt\n  hrm solve ...43...2....1..  (a puzzle itself, - for standard input)"
             )
+        # A typed puzzle may be too long for the name of a path: Path.is_dir would raise OSError.
+        if len(self.sources) == 1 and os.path.isdir(self.sources[0]):
+            folder = Path(self.sources[0])
+            endings = Counter(path.suffix for path in folder.iterdir()).most_common(1)
+            every = f"*{endings[0][0]}" if endings else "*"
+            raise ConfigError(f"{folder}: is a folder; name its files, as in {folder / every}")
         if self.sources.count(STDIN) > 1:
             raise ConfigError("-: standard input can be read only once")
 

@@ -223,7 +223,7 @@ def test_parquet_files_are_read_where_pyarrow_is_installed(tmp_path):
 def test_parquet_without_pyarrow_names_the_package(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "pairs.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DatasetError, match="pip install pyarrow"):
+    with pytest.raises(DatasetError, match=r"hrm-cli\[parquet\]"):
         build(str(tmp_path / "pairs.parquet"), tmp_path / "built")
 
 

@@ -134,3 +134,10 @@ def test_the_command_pauses_and_continues(run_hrm, tmp_path: Path) -> None:
 def test_a_request_without_puzzles_names_what_could_be_solved() -> None:
     with pytest.raises(ConfigError, match=r"name a PUZZLE_FILE(.|\n)*hrm solve puzzles\.txt"):
         SolveRequest(()).check_sources()
+
+
+def test_a_folder_of_puzzles_is_answered_with_the_names_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"is a folder; name its files, as in .*\*\.json$"):
+        SolveRequest((str(tmp_path),), submission=tmp_path / "submission.json").check_sources()
+    SolveRequest(("." * 5000,)).check_sources()

@@ -228,7 +228,7 @@ def _parquet(path: Path, columns: Columns, scratch: Path | None) -> Iterator[Pai
         import pyarrow.parquet
     except ImportError:
         raise PuzzleError(
-            f"{path}: reading Parquet needs the package pyarrow; `pip install pyarrow` installs it"
+            f"{path}: reading Parquet needs the package pyarrow; `pip install 'hrm-cli[parquet]'` installs it"
         ) from None
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
