@@ -221,6 +221,7 @@ def network_optimizer(
     All others store the same two moments, `exp_avg` and `exp_avg_sq`. For AdamATan2 on CUDA, the compiled package is
     used if it is installed, else our implementation.
     """
+    _keep_dynamo_unloaded()
     if config.optimizer == "muon":
         from hrm_cli.training.muon import MuonWithAdamATan2
 
@@ -243,6 +244,19 @@ def network_optimizer(
         else:
             return CompiledAdamATan2(params, **options)
     return AdamATan2(params, **options)
+
+
+def _keep_dynamo_unloaded() -> None:
+    """Stops optimizers from importing torch's compiler, which takes a second and 70 MB, when nothing is compiled.
+
+    torch decorates these methods so that its compiler skips them, and the decorator imports the compiler at the first
+    call. Compiled code never calls them here, so the plain methods do the same. Has no effect on AdamW, whose `step`
+    imports the compiler itself, and on versions of torch with another decorator.
+    """
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        plain = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
+        if plain is not None and not hasattr(plain, "__dynamo_disable"):
+            setattr(plain, "__dynamo_disable", plain)
 
 
 def moments_of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> tuple[str, ...]:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo  # every optimizer imports it, which takes seconds
 
 import hrm_cli.runs.execution
 from hrm_cli.checkpoints import checksums

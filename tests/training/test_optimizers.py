@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -82,3 +84,26 @@ def test_the_schedule_warms_up_linearly_and_falls_along_a_cosine() -> None:
 
 def test_a_schedule_without_warm_up_starts_at_the_full_rate() -> None:
     assert learning_rate(0, 100, 2.0, warmup_steps=0, min_ratio=0.0) == 2.0
+
+
+WITHOUT_COMPILER = """
+import sys, torch
+from hrm_cli.config.train import TrainConfig
+from hrm_cli.training.optimizers import network_optimizer
+weight = torch.nn.Parameter(torch.ones(3))
+optimizer = network_optimizer([weight], TrainConfig())
+weight.grad = torch.ones(3)
+optimizer.step()
+optimizer.load_state_dict(optimizer.state_dict())
+optimizer.zero_grad()
+assert weight.grad is None
+assert weight.max() < 1
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_an_optimizer_does_not_load_the_compiler() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_COMPILER], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr
