@@ -282,17 +282,26 @@ def test_a_model_that_the_reference_does_not_have_is_not_written(
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("initial_state", "random"), ("damping", 0.9), ("state_dtype", "float32")]
+    ("setting", "value", "message"),
+    [
+        ("initial_state", "random", "random; the reference only knows fixed"),
+        ("damping", 0.9, r"0\.9; the reference only knows 1"),
+        ("state_dtype", "float32", "float32; the reference only knows forward"),
+        ("position_tables", True, "true; the reference only knows false"),
+        ("qk_norm", True, "true; the reference only knows false"),
+        ("fusion", "gated", "gated; the reference only knows add"),
+        ("middle_cycles", (2,), r"\[2\]; the reference only knows \[\]"),
+    ],
 )
-def test_settings_of_the_states_that_the_reference_does_not_have_are_named(
-    tmp_path: Path, setting: str, value: object
+def test_settings_that_the_reference_does_not_have_are_named(
+    tmp_path: Path, setting: str, value: object, message: str
 ) -> None:
     path, _ = native(tmp_path, "base")
     card = read_model_card(path)
     arch = card.preset.arch.model_copy(update={setting: value})
     preset = card.preset.model_copy(update={"arch": arch})
     write_model_file(path, load_file(path), preset, card.step, card.facts)
-    with pytest.raises(CheckpointError, match=f"arch.{setting} is {value}; the reference only knows"):
+    with pytest.raises(CheckpointError, match=f"arch.{setting} is {message}"):
         to_reference(path, tmp_path / "step_1")
     assert not (tmp_path / "step_1").exists()
 

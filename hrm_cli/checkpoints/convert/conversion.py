@@ -70,6 +70,11 @@ _COMMON = (
     "pos_encodings", "mlp_t",
 )  # fmt: skip
 
+_OURS = (
+    "initial_state", "damping", "state_dtype", "position_tables", "qk_norm", "fusion", "middle_cycles",
+)  # fmt: skip
+"""Architecture settings for which the reference has only the default."""
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -191,16 +196,22 @@ def _note_not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     )
 
 
+def _written(value: Any) -> str:
+    """A setting's value as YAML writes it."""
+    return json.dumps(value) if isinstance(value, bool | tuple) else str(value)
+
+
 def _check_exists_in_reference(card: ModelCard) -> None:
     core = card.preset.arch.core
     if core not in _CORES:
         raise CheckpointError(
             f"{card.path}: core {core} does not exist in the reference, which has {' and '.join(_CORES)}"
         )
-    for name, usual in (("initial_state", "fixed"), ("damping", 1), ("state_dtype", "forward")):
-        if (value := getattr(card.preset.arch, name)) != usual:
+    for name in _OURS:
+        value, usual = getattr(card.preset.arch, name), ArchConfig.model_fields[name].default
+        if value != usual:
             raise CheckpointError(
-                f"{card.path}: arch.{name} is {value}; the reference only knows what is {usual} here"
+                f"{card.path}: arch.{name} is {_written(value)}; the reference only knows {_written(usual)}"
             )
     try:
         compare_shapes(card.path, reference_shapes(card.preset.arch, card.facts), card.shapes)
