@@ -100,6 +100,7 @@ def training_memory(
     averages_weights: bool = False,
     recomputes: Recomputed | None = None,
     accumulates: bool = False,
+    portable_on_cpu: int | None = None,
     optimizer: str = "adam_atan2",
 ) -> TrainingMemory:
     """Bytes allocated during a training step on `batch_size` puzzles with forward dtype `dtype`.
@@ -110,6 +111,8 @@ def training_memory(
     weights = _FLOAT32 * trainable
     on_gpu = activation_bytes(parts, batch_size, dtype)
     on_cpu = activation_bytes_on_cpu(parts, batch_size, dtype)
+    if portable_on_cpu is not None:
+        on_cpu = on_gpu + batch_size * portable_on_cpu
     if recomputes is not None:
         inputs = batch_size * recomputes.blocks * recomputes.state * BYTES[dtype]
         # One block at a time is recomputed and saves its usual activations.
@@ -163,6 +166,11 @@ def memory_in_training(
         runs = {part.module: part.runs.with_gradient for part in parts if part.module in layers}
         blocks = sum(count * layers[module] for module, count in runs.items())
         recomputes = Recomputed(max(blocks, 1), positions * arch.hidden_size)
+        portable = None
+        if arch.state_dtype == "float32" and dtype != "float32":
+            # The float32 states are copies that norms save anyway. Explicit attention also saves its weights.
+            explicit = arch.mixer == "attention" and dtype == "bfloat16"
+            portable = blocks * arch.num_heads * positions**2 * BYTES[dtype] if explicit else 0
         found.append(
             training_memory(
                 parts,
@@ -171,6 +179,7 @@ def memory_in_training(
                 averages_weights=train.ema_decay > 0,
                 recomputes=recomputes if train.activation_checkpointing else None,
                 accumulates=train.accumulation_steps > 1,
+                portable_on_cpu=portable,
                 optimizer=train.optimizer,
             )
         )

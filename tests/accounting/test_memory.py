@@ -10,8 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hrm_cli.accounting.components import components
-from hrm_cli.accounting.memory import _TRANSIENT, activation_bytes, activation_bytes_on_cpu, training_memory
+from hrm_cli.accounting.memory import (
+    _TRANSIENT,
+    activation_bytes,
+    activation_bytes_on_cpu,
+    memory_in_training,
+    training_memory,
+)
 from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.train import TrainConfig
 from hrm_cli.models import layers, nova
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.nova import Nova
@@ -93,6 +100,16 @@ def test_activation_memory_on_a_cpu_matches_what_its_kernels_store(
     parts = components(arch, VOCABULARY, CELLS)
     copies = training_memory(parts, ROWS, dtype).working_copy // 2
     assert activation_bytes_on_cpu(parts, ROWS, dtype) + copies == pytest.approx(
+        kept_bytes(arch), rel=TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("name", ["hrm with learned positions", "hrm with units"])
+def test_float32_states_keep_what_portable_blocks_store(name: str) -> None:
+    settings = {**MODELS[name], "state_dtype": "float32", "forward_dtype": "bfloat16"}
+    arch = ArchConfig(**{**SMALL, **settings})
+    memory = memory_in_training(arch, TrainConfig(), VOCABULARY, CELLS, 1, ROWS, "bfloat16")
+    assert memory.activations_on_cpu + memory.working_copy // 2 == pytest.approx(
         kept_bytes(arch), rel=TOLERANCE
     )
 
