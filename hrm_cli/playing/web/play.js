@@ -415,7 +415,8 @@
     return during("Generating…", async () => {
       const now = draft(), grid = now.grid || now.test;
       const found = await ask("example", { kind, rows: grid.rows, columns: grid.columns, level: $("level").value });
-      if (isFirst && draft().touched) return;
+      // Meanwhile, another kind or size may have been chosen, or a first cell filled in.
+      if (draft() !== now || (isFirst && now.touched)) return;
       clearResults();
       pasted = [];
       $("several").hidden = true;
