@@ -141,6 +141,7 @@
     else if (isKnown()) $("editor").append(gridEditor(now.grid, `${facts().label}, ${now.grid.rows}×${now.grid.columns} cells`));
     else if (now.board) $("editor").append(hrmBoard.gridFigure(now.board, now.board.puzzle, "", { given: now.board.given }));
     active = editors[0] || null;
+    document.body.classList.toggle("large", kind !== "arc" && isKnown() && now.grid.columns > 16);
     markCells();
     buildPalette();
     buildSizes();
