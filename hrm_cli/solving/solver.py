@@ -88,7 +88,7 @@ def solve_puzzles(
     flops, halt_name = None, Solution.halt_name
     if isinstance(model, ACTModel):
         flops = cache(partial(forward_flops, model.arch, domain.vocab_size, domain.seq_len))
-        model, halt_name = FixedModel(model), model.arch.halt_name
+        halt_name, model = model.arch.halt_name, FixedModel(model)
     effort = effort or Effort(max_steps)
     if chances:
         from hrm_cli.solving.tracing import traced_batch
