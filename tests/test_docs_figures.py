@@ -37,6 +37,12 @@ OLD_WORDS = {
     r"truth values?|is no (?:number|puzzle)\b|nobody else's business|without a word": "see CONTRIBUTING.md",
     r"several solutions": "more than one solution",
     r"beside": "next to, compared with, in addition to",
+    r"\d[\d.,]*(?: %| [GM]?FLOP/s| m?s)? against \d": "versus, compared with",
+    r"looked for\b": "checked, detected",
+    r"(?:finds?|found) out (?:from|what)\b": "detects",
+    r"at the end stands": "ends with",
+    r"cannot be said\b": "unknown, undefined",
+    r"goes first\b": "is dropped first",
     r"optimis\w+|normalis\w+|initialis\w+|recognis\w+|memoris\w+|colou?rised?|colours?|recoloured|neighbours?|"
     r"behaviours?|labelled|relabelled|licences?|towards": "American spelling",
 }

@@ -215,8 +215,8 @@ class ArchConfig(Section):
         1.0,
         gt=0,
         le=1,
-        description="share of the computed states in the states after an ACT step; the rest is the states before it; "
-        "1 means no damping",
+        description="fraction of the computed states in the states after an ACT step; the rest is the states before "
+        "it; 1 means no damping",
     )
     state_dtype: Literal["forward", "float32"] = Field(
         "forward",

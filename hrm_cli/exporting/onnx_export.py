@@ -64,7 +64,7 @@ class OnnxRequest:
     """Another size of the domain, for mixers whose weights serve every size."""
     max_steps: int | None = None
     force: bool = False
-    """Whether to write the file although a comparison failed."""
+    """Whether to write the file even if a comparison failed."""
     seed: int = 0
 
 

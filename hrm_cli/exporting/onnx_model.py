@@ -95,7 +95,7 @@ def convert_step(model: ACTModel, metadata: dict[str, str]) -> Any:
         middle = list(model.arch.middle_cycles)
         raise ConfigError(
             f"--format onnx: the model has levels between L and H (arch.middle_cycles {middle}); an "
-            " ONNX file holds the states of H and L only"
+            "ONNX file holds the states of H and L only"
         )
     inputs = torch.ones(_EXAMPLE_ROWS, model.core.seq_len, dtype=torch.int32)
     arguments = example_arguments(model, inputs, 1)

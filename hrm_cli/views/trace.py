@@ -35,7 +35,7 @@ class Frame:
     changed: set[int]
     """Cells whose answer differs from the previous step; empty at the first step."""
     wrong: set[int]
-    """Cells that differ from the unique solution; if there are several solutions, changed givens."""
+    """Cells that differ from the unique solution; if there is more than one solution, changed givens."""
     probability: float
     """The sigmoid of the halt value."""
     halt_name: str = "halt probability"

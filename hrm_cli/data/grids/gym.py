@@ -36,7 +36,7 @@ class GymTask:
     settings: Mapping[str, Any]
     """Parameters of the task that differ from the package's defaults."""
     keeps: Callable[[Entry], bool] = lambda entry: True
-    """Whether a question is used: for tasks that mix questions which their grid does not tell apart."""
+    """Whether a question is used: for tasks that mix questions which their grid does not distinguish."""
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,7 @@ def batch(size: int, count: int) -> Batch:
 
 @compiled
 def is_needed(puzzle: NDArray[np.uint8], solution: NDArray[np.uint8], cell: int, buffers: Buffers) -> bool:
-    """Whether the puzzle without its clue in `cell` has several solutions."""
+    """Whether the puzzle without its clue in `cell` has more than one solution."""
     differences = buffers.differences
     word = cell >> 6
     own = _ONE << np.uint64(cell & 63)

@@ -116,7 +116,7 @@ def _steps(found: Document) -> str:
 
 
 def _updates(found: Document) -> str:
-    """The residual of every single update, H and L apart."""
+    """The residual of every single update, separately for H and L."""
     points: dict[str, list[tuple[float, float]]] = {"H": [], "L": []}
     for number, one in enumerate(found["updates"], 1):
         points[one["module"]].append((number, max(one["residual"], 1e-6)))
