@@ -320,11 +320,6 @@ class ArchConfig(Section):
             raise ValueError(f"{name} works only with core hrm, but core is {self.core}; set {name}={off}")
         if any(not 1 <= count <= 1024 for count in self.middle_cycles):
             raise ValueError(f"middle_cycles {list(self.middle_cycles)}: every number must be 1 to 1,024")
-        if self.middle_cycles and self.initial_state != "fixed":
-            raise ValueError(
-                f"initial_state {self.initial_state} works only without levels between L and H; set "
-                "initial_state=fixed or middle_cycles=[]"
-            )
         if self.middle_layers is not None and not self.middle_cycles:
             raise ValueError(
                 f"middle_layers is {self.middle_layers}, but there is no middle level; set middle_cycles as well, or "

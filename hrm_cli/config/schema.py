@@ -67,13 +67,6 @@ class Preset(Section):
             raise ValueError(
                 f"train.objective {objective} does not work with arch.core {core}; use {fits}, or null"
             )
-        if self.arch.middle_cycles:
-            for name in ("state_noise", "warm_up_rows", "repair_rows"):
-                if getattr(self.train, name):
-                    raise ValueError(
-                        f"train.{name} {getattr(self.train, name):g} prepares the states of H and L only; use "
-                        f"train.{name}=0 or arch.middle_cycles=[]"
-                    )
         if self.train.l_distill_weight and core not in ("hrm", "trm"):
             raise ValueError(
                 f"train.l_distill_weight {self.train.l_distill_weight:g} works only with the cores hrm and trm, but "

@@ -21,12 +21,17 @@ _SAMPLES_KEPT = 16
 
 
 @functools.lru_cache(maxsize=_SAMPLES_KEPT)
-def inference_states(positions: int, hidden_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The initial z_H and z_L of every puzzle at inference, `[P+S, H]` float32: always the same random numbers."""
+def inference_states(
+    positions: int, hidden_size: int, device: torch.device, count: int = 2
+) -> tuple[Tensor, ...]:
+    """The initial z_H, z_L and states of middle levels of every puzzle at inference, `count` of them.
+
+    Each is `[P+S, H]` float32: always the same random numbers.
+    """
     with torch.inference_mode(False), torch.device("cpu"):
         generator = torch.Generator().manual_seed(_SEED)
-        sample = torch.randn((2, positions, hidden_size), generator=generator).to(device)
-    return sample[0], sample[1]
+        sample = torch.randn((count, positions, hidden_size), generator=generator).to(device)
+    return tuple(sample)
 
 
 def random_states(seeds: Sequence[int], like: InnerCarry) -> InnerCarry:

@@ -136,25 +136,30 @@ class LeveledHRM(HRM):
         middle = tuple(self._cast_module(module) for module in self.middle_modules)
         return super().cast_weights()._replace(levels=LevelWeights(middle, gates))
 
-    def _middle_init(self, dtype: torch.dtype) -> Tensor:
-        """The initial states of the middle levels, `[1, M, 1, H]`."""
+    def _middle_init(self) -> Tensor:
+        """The initial states of the middle levels, `[1, M, 1, H]`; or `[1, M, P+S, H]`, random."""
+        if self.arch.initial_state == "random":
+            from hrm_cli.models.initial_states import inference_states
+
+            count = 2 + len(self.middle_names)
+            size, device = (self.positions, self.arch.hidden_size), self.H_init.device
+            return torch.stack(inference_states(*size, device, count)[2:]).unsqueeze(0).to(self.state_dtype)
         states = [getattr(self, f"{name}_init") for name in self.middle_names]
-        return torch.stack(states).view(1, len(states), 1, -1).to(dtype)
+        return torch.stack(states).view(1, len(states), 1, -1).to(self.state_dtype)
 
     def initial_carry(self, inputs: Tensor) -> InnerCarry:
         """The fixed initial states, broadcast over the rows of `inputs` and all positions."""
         carry = super().initial_carry(inputs)
         if self.middle_names:
             rows, positions, hidden = carry.z_H.shape
-            carry.z_M = self._middle_init(self.state_dtype).expand(rows, -1, positions, hidden)
+            carry.z_M = self._middle_init().expand(rows, -1, positions, hidden)
         return carry
 
     def reset(self, carry: InnerCarry, rows: Tensor) -> InnerCarry:
         """`carry` with the initial states in the rows where the mask `[B]` is set."""
         fresh = super().reset(carry, rows)
         if carry.z_M is not None:
-            initial = self._middle_init(carry.z_M.dtype)
-            fresh.z_M = torch.where(rows.view(-1, 1, 1, 1), initial, carry.z_M)
+            fresh.z_M = torch.where(rows.view(-1, 1, 1, 1), self._middle_init(), carry.z_M)
         return fresh
 
     def step(

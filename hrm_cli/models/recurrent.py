@@ -222,12 +222,12 @@ class RecurrentCore(nn.Module):
 
     def initial_states(self) -> tuple[Tensor, Tensor]:
         """The states that rows start from: vectors `[H]`; or `[P+S, H]`, random, which training replaces."""
-        states = (self.H_init, self.L_init)
+        z_H, z_L = self.H_init, self.L_init
         if self.arch.initial_state == "random":
             from hrm_cli.models.initial_states import inference_states
 
-            states = inference_states(self.positions, self.arch.hidden_size, self.H_init.device)
-        return states[0].to(self.state_dtype), states[1].to(self.state_dtype)
+            z_H, z_L = inference_states(self.positions, self.arch.hidden_size, self.H_init.device)
+        return z_H.to(self.state_dtype), z_L.to(self.state_dtype)
 
     def initial_carry(self, inputs: Tensor) -> InnerCarry:
         """The initial states, broadcast over the rows of `inputs` and all positions."""

@@ -22,12 +22,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hrm_cli.checkpoints.model_files import ModelCard
+from hrm_cli.config.arch import is_structured
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, reason_of
 from hrm_cli.evaluation.attempts import Reasoner
 from hrm_cli.files import written_whole
 from hrm_cli.json_text import parse_json
 from hrm_cli.models.act import ACTModel, InferenceStep
 from hrm_cli.models.core import InnerCarry
+from hrm_cli.models.mixers.structure import structure_of
 from hrm_cli.printable import quoted
 from hrm_cli.puzzles.domain import Domain, Puzzle
 from hrm_cli.safetensors_files import read_safetensors_header
@@ -206,14 +208,19 @@ def _check_rows(
 ) -> None:
     """Raises ValueError if states, tokens and puzzles do not match each other or the shapes of this model."""
     arch = card.preset.arch
+    positions = arch.puzzle_positions + domain.seq_len
+    if is_structured(arch.mixer):
+        positions = structure_of(str(arch.mixer), domain).positions
     rows = 0
     for number, batch in enumerate(batches):
-        tokens, states = batch.tokens, (batch.carry.z_H, batch.carry.z_L)
+        tokens, states = batch.tokens, batch.carry.tensors()
         count = len(tokens) if tokens.ndim == 2 else 0
-        shape = (count, arch.puzzle_positions + domain.seq_len, arch.hidden_size)
-        if not count or tokens.shape[1] != domain.seq_len or any(state.shape != shape for state in states):
+        shape = (count, positions, arch.hidden_size)
+        shapes = {"z_H": shape, "z_L": shape, "z_M": (count, len(arch.middle_cycles), *shape[1:])}
+        fit = all(state.shape == shapes[name] for name, state in states.items())
+        if not count or tokens.shape[1] != domain.seq_len or not fit:
             raise ValueError(f"batch {number}: its tensors are not of this model's shape")
-        if tokens.dtype != torch.int32 or not all(state.is_floating_point() for state in states):
+        if tokens.dtype != torch.int32 or not all(state.is_floating_point() for state in states.values()):
             raise ValueError(f"batch {number}: its tensors are not of the types that are saved")
         for row in tokens.numpy():
             if rows >= len(puzzles) or not _same(domain, puzzles[rows][1], row):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,11 @@ from hrm_cli.solving.solver import solve_puzzles
 PUZZLES = ["1234341221434321", "123434122143432.", "12343412214343..", "1234341221......", "................"]
 
 
-def write_checkpoint(path: Path, core: str = "hrm", seed: int = 0) -> Path:
+LEVELS = {"fusion": "gated", "middle_cycles": [2, 1]}
+UNITS = {"mixer": "units", "pos_encodings": "none"}
+
+
+def write_checkpoint(path: Path, core: str = "hrm", seed: int = 0, **settings: Any) -> Path:
     arch = ArchConfig(
         core=core,
         hidden_size=32,
@@ -30,6 +35,7 @@ def write_checkpoint(path: Path, core: str = "hrm", seed: int = 0) -> Path:
         L_layers=1,
         puzzle_emb_ndim=0,
         forward_dtype="float32",
+        **settings,
     )
     model = build_model(arch, 6, 16, 1, generator=torch.Generator().manual_seed(seed))
     if core == "hrm":
@@ -41,9 +47,11 @@ def write_checkpoint(path: Path, core: str = "hrm", seed: int = 0) -> Path:
     return path
 
 
-@pytest.mark.parametrize("core", ["hrm", "nova"])
-def test_a_paused_solve_resumes_bit_exactly_even_when_paused_twice(tmp_path: Path, core: str) -> None:
-    model, card = load_model(write_checkpoint(tmp_path / "model.safetensors", core))
+@pytest.mark.parametrize(("core", "settings"), [("hrm", {}), ("nova", {}), ("hrm", LEVELS), ("hrm", UNITS)])
+def test_a_paused_solve_resumes_bit_exactly_even_when_paused_twice(
+    tmp_path: Path, core: str, settings: dict[str, Any]
+) -> None:
+    model, card = load_model(write_checkpoint(tmp_path / "model.safetensors", core, **settings))
     domain = make_domain("sudoku", size=4)
     puzzles = [domain.parse(text, f"line {n}") for n, text in enumerate(PUZZLES)]
     states: dict[int, torch.Tensor] = {}
