@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -47,10 +47,17 @@ def complete_models(incomplete: str) -> list[str]:
 
 
 def complete_settings(incomplete: str) -> list[str]:
-    """`KEY=` of every setting, by its full key."""
-    from hrm_cli.config.schema import dotted_keys
+    """`KEY=` of every setting: its full key and, once something is typed, its bare name unless that is ambiguous."""
+    from hrm_cli.config.schema import dotted_keys, find_key
 
-    return [f"{key}=" for key in dotted_keys() if key.startswith(incomplete)]
+    keys = dotted_keys()
+    found = [key for key in keys if key.startswith(incomplete)]
+    for name in dict.fromkeys(key.rpartition(".")[2] for key in keys) if incomplete else ():
+        if name.startswith(incomplete):
+            with suppress(ConfigError):
+                find_key(name)
+                found.append(name)
+    return [f"{key}=" for key in found]
 
 
 def complete_paths(incomplete: str) -> list[str]:

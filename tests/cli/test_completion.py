@@ -36,6 +36,8 @@ def completed(line: str, folder: Path) -> list[str]:
         ("hrm presets show tin", ["tiny"]),
         ("hrm train --preset tiny train.lr_warm", ["train.lr_warmup_steps="]),
         ("hrm params arch.hidden", ["arch.hidden_size="]),
+        ("hrm train lr_w", ["lr_warmup_steps="]),
+        ("hrm train batch_s", []),
         ("hrm eval bundled:sudoku-4", ["bundled:sudoku-4x4"]),
         ("hrm eval run", ["runs/"]),
         ("hrm solve --checkpoint runs/fi", ["runs/first/"]),

@@ -110,6 +110,7 @@ def test_presets_take_few_lines_and_name_every_preset(shown: Callable[..., str],
         ("params", "--explain"),
         ("params", "--compare", "tiny", "small", "sudoku-extreme"),
         ("params", "--preset", "tiny", "--budget", "7M"),
+        ("build-dataset", "grids", "--list", "gym"),
     ],
 )
 def test_tables_of_settings_and_counts_fit_the_terminal_width(

@@ -16,12 +16,12 @@ def _list(name: str | None) -> None:
         return
     if name != "gym":
         raise ConfigError(f"--list {name}: gym is expected")
-    from hrm_cli.cli.console import print_line
+    from hrm_cli.cli.render.paragraphs import print_paragraph
     from hrm_cli.data.grids.gym import TASKS
 
     width = max(map(len, TASKS))
     for task in sorted(TASKS):
-        print_line(f"gym:{task:<{width}}  {TASKS[task].summary}")
+        print_paragraph(f"gym:{task:<{width}}  {TASKS[task].summary}", hanging=width + 6)
     raise typer.Exit
 
 
