@@ -8,7 +8,7 @@ are trained too.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,9 +66,17 @@ def check_adaptable(model: ACTModel, adaptation: Adaptation) -> None:
 
 
 def adapt(
-    model: ACTModel, config: TrainConfig, task: str, demonstrations: Sequence[Pair], adaptation: Adaptation
+    model: ACTModel,
+    config: TrainConfig,
+    task: str,
+    demonstrations: Sequence[Pair],
+    adaptation: Adaptation,
+    on_step: Callable[[], None] | None = None,
 ) -> Adapted:
-    """Trains a copy of `model` on demonstrations for `adaptation.steps` steps with its original learning rates."""
+    """Trains a copy of `model` on demonstrations for `adaptation.steps` steps with its original learning rates.
+
+    Calls `on_step` after every step.
+    """
     examples = Examples.from_pairs(demonstrations)
     rng = task_rng(adaptation.seed, task, _CHOOSE)
     symmetries = distinct_symmetries([examples], adaptation.copies - 1, rng)
@@ -87,6 +95,8 @@ def adapt(
         train_one_step(
             state, on_device(as_tensors(batch, student.device), student.device), config, adaptation.steps
         )
+        if on_step is not None:
+            on_step()
     return Adapted(student.eval(), symmetries)
 
 

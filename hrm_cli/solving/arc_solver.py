@@ -8,7 +8,7 @@ file contains the solution.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -134,11 +134,19 @@ def _mapped_back(grid: Grid, undo: ArcSymmetry) -> Grid:
 class ArcSolver:
     """Solves tasks with one checkpoint. Raises CheckpointError or ConfigError if the checkpoint cannot solve tasks."""
 
-    def __init__(self, model: ACTModel, card: ModelCard, effort: Effort) -> None:
+    def __init__(
+        self,
+        model: ACTModel,
+        card: ModelCard,
+        effort: Effort,
+        on_stage: Callable[[str, int], None] | None = None,
+    ) -> None:
+        """`on_stage` is called with what takes long, and the number of steps left: `fitting 0520fde7`, 1,200."""
         if effort.adaptation is not None:
             check_adaptable(model, effort.adaptation)
         self._model, self._config, self._effort = model, card.preset.train, effort
         self._known = known_copies(model, card)
+        self._on_stage, self._steps_left = on_stage, 0
         self.submission: dict[str, list[dict[str, Any]]] = {}
         """Kaggle's two attempts for each test input of the tasks solved so far."""
 
@@ -152,6 +160,9 @@ class ArcSolver:
             if known is not None:
                 known = known.limited(self._effort.votes)
             elif self._effort.adaptation is not None:
+                # One fit without each demonstration in turn, if there are several, and one with all.
+                fits = 1 + (len(task.train) if len(task.train) > 1 else 0)
+                self._steps_left = fits * self._effort.adaptation.steps
                 held_out = self._held_out(task, self._effort.adaptation)
                 known = self._adapted(task.name, task.train, self._effort.adaptation)
             vote = _Vote(Votes.of([""])) if known is None else self._vote(known, task.name, task.test)
@@ -166,7 +177,13 @@ class ArcSolver:
                 index += 1
 
     def _adapted(self, task: str, demonstrations: Sequence[Pair], adaptation: Adaptation) -> _KnownCopies:
-        adapted = adapt(self._model, self._config, task, demonstrations, adaptation)
+        def on_step(done: int = 1) -> None:
+            self._steps_left -= done
+            if self._on_stage is not None:
+                self._on_stage(f"fitting {task}", self._steps_left)
+
+        on_step(0)
+        adapted = adapt(self._model, self._config, task, demonstrations, adaptation, on_step)
         return _KnownCopies(adapted.model, adapted.symmetries, np.arange(1, len(adapted.symmetries) + 1))
 
     def _held_out(self, task: Task, adaptation: Adaptation) -> _HeldOut:

@@ -173,7 +173,7 @@ class Watcher:
         """Called for every finished puzzle."""
 
     def on_stage(self, stage: str, left: int) -> None:
-        """Called during further effort with its stage and the number of unsolved puzzles."""
+        """Called during further effort with its stage and what is left: unsolved puzzles, or steps of `--adapt`."""
 
     def note(self, text: str) -> None:
         """Called with a note on the solve as a whole."""

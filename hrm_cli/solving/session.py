@@ -255,7 +255,7 @@ def solve_tasks(
             request.needs_trace,
             request.select or default_select(has_rules=False),
         )
-        solver = ArcSolver(model, card, effort)
+        solver = ArcSolver(model, card, effort, watcher.on_stage)
         watcher.begin(are_few=len(tasks) <= MOST_DRAWN, are_tasks=True)
         for solution in solver.solve(tasks):
             write(domain, solution)

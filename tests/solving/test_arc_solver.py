@@ -131,6 +131,16 @@ def test_adapting_answers_an_unseen_task_and_reports_held_out_demonstrations() -
     assert "demonstrations held out one by one: 0 of 2 right" in solution.reason
 
 
+def test_adapting_reports_the_steps_that_are_left() -> None:
+    left: list[tuple[str, int]] = []
+    adaptation = Adaptation(steps=2, copies=2, batch_size=1)
+    solver = ArcSolver(model(), card(), effort(adaptation=adaptation), lambda *stage: left.append(stage))
+    list(solver.solve([task("new")]))
+    assert {stage for stage, _ in left} == {"fitting new"}
+    # Two demonstrations: one fit without each of them, and one with both.
+    assert list(dict.fromkeys(count for _, count in left)) == [6, 5, 4, 3, 2, 1, 0]
+
+
 @pytest.mark.parametrize("weights", [False, True])
 def test_adapting_moves_embeddings_of_a_copy_and_its_weights_only_when_asked_to(weights: bool) -> None:
     original = model()
