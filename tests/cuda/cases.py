@@ -21,7 +21,7 @@ ROWS = 6
 CASES: dict[str, dict[str, Any]] = {
     "hrm": {"core": "hrm", "puzzle_emb_ndim": 40},
     "hrm-tables": {"core": "hrm", "puzzle_emb_ndim": 40, "position_tables": True, "qk_norm": True},
-    "trm-attention": {"core": "trm", "pos_encodings": "learned", "puzzle_emb_ndim": 0},
+    "trm-attention": {"core": "trm", "pos_encodings": "learned", "puzzle_emb_ndim": 0, "damping": 0.9},
     "trm-mlp": {"core": "trm", "mlp_t": True, "pos_encodings": "none", "puzzle_emb_ndim": 40},
     "rsm": {
         "core": "trm", "mlp_t": True, "pos_encodings": "none", "puzzle_emb_ndim": 0, "halting": "certain",
