@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hrm_cli.config.levels import level_names, update_order
+from hrm_cli.config.levels import blocks_in_step, level_names, update_order
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.layers import attention_weights
 from hrm_cli.models.recurrent import ModuleWeights, RecurrentCore
@@ -100,4 +100,6 @@ def blocks_per_step(model: ACTModel) -> int | None:
         return None
     H_level, L_level = core.modules_by_role()
     arch = core.arch
+    if arch.middle_cycles:
+        return blocks_in_step(arch)
     return arch.H_cycles * (arch.L_cycles * len(L_level.layers) + len(H_level.layers))

@@ -16,6 +16,7 @@ from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
+from hrm_cli.views.report.analysis_page import _updates
 
 DOMAIN = SudokuDomain(4)
 SMALL: dict[str, Any] = {
@@ -171,3 +172,21 @@ def test_one_empty_cell_hides_exactly_one_cell_of_each_solution(monkeypatch: pyt
     assert seen[0].tolist() == [1] * 7
     assert found["puzzles"] == 7
     assert 0 <= found["at_end"] <= found["best"] <= 1
+
+
+def test_updates_of_middle_levels_are_named_counted_and_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "levels", {"fusion": "gated", "middle_cycles": [2]})
+    model, sample = build("levels").eval(), puzzles()
+    seen: list[str] = []
+    with recording(model) as recorder:
+        assert recorder is not None
+        recorder.on_update = lambda module, before, after: seen.append(module)
+        for _ in run_steps(model, sample, slice(0, 5), 1, recorder=recorder):
+            pass
+    assert seen == ["L", "L", "M1", "L", "L", "M1", "H"] * 2
+    assert blocks_per_step(model) == len(seen)
+    found = {"trained_steps": 1, "updates": [{"step": 1, "module": name, "residual": 0.5} for name in seen]}
+    assert "z_M1" in _updates(found)
+    recorded = record(model, sample, 2, 2)
+    assert {module for _, module, _ in recorded.updates} == {"L", "M1", "H"}
+    assert perturbed(model, sample, 1, 1, (0.1,), 0)["steps"] == 1

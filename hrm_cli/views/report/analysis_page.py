@@ -119,7 +119,7 @@ def _updates(found: Document) -> str:
     """The residual of every single update, separately for H and L."""
     points: dict[str, list[tuple[float, float]]] = {"H": [], "L": []}
     for number, one in enumerate(found["updates"], 1):
-        points[one["module"]].append((number, max(one["residual"], 1e-6)))
+        points.setdefault(one["module"], []).append((number, max(one["residual"], 1e-6)))
     series = [Series(f"z_{module}", places) for module, places in points.items() if places]
     values = [value for one in series for _, value in one.points]
     return line_chart(
