@@ -12,6 +12,7 @@ from torch import Tensor
 from hrm_cli.analysis.attention import AttentionTally, pair_kinds
 from hrm_cli.analysis.dynamics import Puzzles, kept_steps, one_empty_cell, perturbed, record, run_steps
 from hrm_cli.analysis.recording import blocks_per_step, recording
+from hrm_cli.cli.studying.rendering import attention_rows
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
@@ -190,3 +191,8 @@ def test_updates_of_middle_levels_are_named_counted_and_drawn(monkeypatch: pytes
     recorded = record(model, sample, 2, 2)
     assert {module for _, module, _ in recorded.updates} == {"L", "M1", "H"}
     assert perturbed(model, sample, 1, 1, (0.1,), 0)["steps"] == 1
+    kinds = {"kinds": ["row"], "uniform": {"row": 1.0}, "on_empty": {}}
+    shares: dict[str, Any] = {name: {"row": 0.5} for name in ("H", "L", "M1", "M2")}
+    columns, rows = attention_rows({**kinds, "modules": shares})
+    assert columns == ("kind of cell", "uniform", "L", "M1", "M2", "H")
+    assert len(rows[0]) == len(columns)

@@ -179,6 +179,7 @@ def _lines(reports: Sequence[Report]) -> list[tuple[str, Callable[[Report], str]
         ("heads", _setting("num_heads")),
         ("layers H+L", _pair("H_layers", "L_layers", "+")),
         ("cycles H/L", _pair("H_cycles", "L_cycles", "/")),
+        ("middle cycles", _middle_cycles),
         ("ACT steps", _setting("halt_max_steps")),
         ("trainable", lambda report: f"{report.exact.trainable:,}"),
         *((f"  {kind}", _of_kind(kind)) for kind in kinds),
@@ -202,6 +203,12 @@ def _setting(name: str) -> Callable[[Report], str]:
 def _pair(first: str, second: str, sign: str) -> Callable[[Report], str]:
     slow, fast = _setting(first), _setting(second)
     return lambda report: f"{slow(report)}{sign}{fast(report)}" if report.shape else ""
+
+
+def _middle_cycles(report: Report) -> str:
+    """The cycles of levels between L and H, from the fastest; empty without them, which leaves out the line."""
+    cycles = report.shape.arch.middle_cycles if report.shape else ()
+    return ", ".join(map(str, cycles))
 
 
 def _of_kind(kind: str) -> Callable[[Report], str]:

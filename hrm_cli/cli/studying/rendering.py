@@ -107,8 +107,8 @@ def figure_rows(found: Document) -> list[tuple[str, str, str]]:
 
 
 def attention_rows(attention: Document) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and rows: the share of each kind of cell under uniform attention, in L and in H."""
-    modules = [name for name in ("L", "H") if name in attention["modules"]]
+    """Columns and rows: the share of each kind of cell under uniform attention, and in each level from L to H."""
+    modules = sorted(attention["modules"], key=lambda name: (name != "L", name == "H", name))
     rows = [
         (
             kind,

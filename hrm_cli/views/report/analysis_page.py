@@ -260,9 +260,8 @@ def _attention(found: Document) -> Iterator[str]:
     if attention is None:
         return
     drawn = []
-    for module in ("L", "H"):
-        if module not in attention["modules"]:
-            continue
+    # From the fastest level: L, M1, …, H.
+    for module in sorted(attention["modules"], key=lambda name: (name != "L", name == "H", name)):
         shares = attention["modules"][module]
         rows = [(kind, shares[kind], f"{shares[kind]:.1%}") for kind in attention["kinds"]]
         even = [attention["uniform"][kind] for kind in attention["kinds"]]
