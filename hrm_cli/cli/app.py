@@ -174,6 +174,8 @@ def _add_suggestion(error: Any, arguments: list[str]) -> None:
         given = next((word for word in arguments if word.partition("=")[0] == option), option)
         following = arguments[arguments.index(given) + 1 :] if given in arguments else []
         value = given.partition("=")[2] or next(iter(following), "")
+        if value.startswith("--"):  # the next option
+            value = ""
         if setting := suggest_setting(option, value):
             error.message = f"No such option: {option}. Settings have no dashes: {setting}"
             error.possibilities = None
