@@ -211,7 +211,10 @@ def accepted_values(field: FieldInfo) -> str:
         return f"a list of {_choices(get_args(annotation)[0])}"
     if get_origin(annotation) is Literal:
         return _choices(annotation)
-    words = ["a list" if get_origin(annotation) is tuple else KINDS.get(annotation, "a value")]
+    words = [KINDS.get(annotation, "a value")]
+    if get_origin(annotation) is tuple:
+        item_kind = KINDS.get(_without_none(get_args(annotation)[0])[0])
+        words = ["a list" if item_kind is None else f"a list, each item {item_kind}"]
     for item in field.metadata:
         words += [f"{word} {getattr(item, name)}" for kind, name, word in BOUNDS if isinstance(item, kind)]
     return ", ".join([*words, "or null"] if nullable else words)

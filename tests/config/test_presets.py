@@ -293,6 +293,13 @@ def test_any_yaml_document_is_either_a_preset_or_a_config_error(
         load_preset(file)
 
 
+def test_an_item_of_a_list_of_the_wrong_kind_is_named_with_the_kind_that_is_accepted() -> None:
+    with pytest.raises(
+        ConfigError, match=r"arch\.middle_cycles: found 'x'; accepted: a list, each item a whole number"
+    ):
+        load_preset("tiny", ["arch.middle_cycles=[2,x]"])
+
+
 def test_an_unknown_logger_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
         ConfigError, match=r"train\.loggers: found 'nothing'; accepted: a list of tensorboard or wandb"
