@@ -70,8 +70,8 @@ class DataConfig(Section):
     )
     other_sizes: tuple[str, ...] = Field(
         (),
-        description="folders of datasets of other sizes to train on too (arch.mixer=units); batches of each size "
-        "alternate",
+        description="folders of datasets of other sizes to train on too (arch.mixer=units or neighbors); batches of "
+        "each size alternate",
     )
     source: str = Field(
         "builtin",

@@ -30,7 +30,7 @@ _DOMAINS_OF_SETTING = {
     "subsets": ("arc",),
     "test_subset": ("arc",),
     **dict.fromkeys(("size", "by_collection", "also"), ("sudoku", "maze", _PLUGIN)),
-    "other_sizes": ("sudoku",),
+    "other_sizes": ("sudoku", "maze"),
     **dict.fromkeys(("num_train", "num_test", "num_validation"), ("sudoku", "maze", "grids", _PLUGIN)),
 }
 

@@ -1,7 +1,7 @@
 """Training on several sizes at once: batches of one size each, in turns, from one dataset per size.
 
-A batch of larger puzzles has fewer rows, so that every batch has about as many states of the `units` mixer, one for
-every cell and symbol.
+A batch of larger puzzles has fewer rows, so that every batch has about as many states: with the `units` mixer one for
+every cell and symbol, with `neighbors` one for every cell.
 """
 
 from __future__ import annotations

@@ -123,6 +123,24 @@ def test_a_run_on_several_sizes_resumes_exactly(folders, tmp_path) -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_mazes_of_several_sizes_train_one_model(tmp_path) -> None:
+    for size in (4, 6):
+        build_dataset(DataConfig(domain="maze", size=size, num_train=24, num_test=4), tmp_path / str(size))
+    changes = ["arch.mixer=neighbors", f"data.other_sizes=[{tmp_path / '6'}]"]
+    recursion = ["train.objective=rsm", "train.carry_over=0.5", "train.stagger=false", "arch.halting=certain"]
+    request = TrainRequest(
+        preset="base",
+        overrides=[*ARCH, *changes, *recursion],
+        data=tmp_path / "4",
+        output_dir=tmp_path / "run",
+    )
+    records = [
+        json.loads(line) for line in (train_run(request).folder / "metrics.jsonl").read_text().splitlines()
+    ]
+    evaluated = [record for record in records if record["kind"] == "eval"][-1]
+    assert {"exact_accuracy/4x4", "exact_accuracy/6x6"} <= set(evaluated)
+
+
 def test_several_sizes_need_weights_that_do_not_depend_on_the_size(folders, tmp_path) -> None:
     request = TrainRequest(
         preset="small",
