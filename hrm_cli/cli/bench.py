@@ -38,7 +38,7 @@ def bench(
         typer.Option("--threads", min=1, help="Number of torch threads.", show_default="torch's default"),
     ] = None,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0, help="Seconds to measure for, but at least three rounds.")
+        float, typer.Option("--seconds", min=0, help="Seconds to measure; at least three rounds.")
     ] = 10.0,
     device: DeviceOption = "auto",
     json: JsonOption = False,
@@ -52,8 +52,7 @@ def bench(
       hrm bench solve --preset base --json
       hrm bench build --preset tiny num_train=10000
 
-    Runs the same code as the other commands, on synthetic puzzles, with an untrained model. Every puzzle takes all its
-    steps.
+    Runs the same code as the other commands, on synthetic puzzles, with an untrained model. No puzzle halts early.
     """
     import torch
 
@@ -94,7 +93,7 @@ def _render(measurement: Measurement) -> None:
     print_fitting(f"{found.what} {found.preset}: {found.batch:,} {at_once}{kind} on {where}")
     rows = [
         ["examples per second", f"{found.examples_per_second:,.4g}"],
-        ["seconds of a round", f"{found.seconds:.4g} (median of {found.rounds}, spread {found.spread:.0%})"],
+        ["seconds per round", f"{found.seconds:.4g} (median of {found.rounds}, spread {found.spread:.0%})"],
         ["first round", f"{found.first_seconds:.4g} s"],
     ]
     if found.gflops is not None and found.product_gflops is not None and found.share is not None:

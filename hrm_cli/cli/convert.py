@@ -17,14 +17,15 @@ def convert(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="SRC", help="A torch file or folder of the reference; or a run or checkpoint of hrm."
+            metavar="SRC",
+            help="A torch file or checkpoint folder of the reference, or an hrm run or checkpoint.",
         ),
     ],
     destination: Annotated[
         Path,
         typer.Argument(
             metavar="DST",
-            help="The .safetensors file or checkpoint folder to write; or the torch file to write.",
+            help="The .safetensors file, checkpoint folder or torch file to write.",
         ),
     ],
     overrides: Overrides = None,
@@ -33,7 +34,7 @@ def convert(
         typer.Option(
             "--preset",
             metavar="NAME",
-            help="Preset for what the tensors do not determine: cycles, steps, puzzles.",
+            help="Preset that supplies what the tensors do not show: cycles, steps, kind of puzzles.",
             show_default=False,
         ),
     ] = None,
@@ -51,7 +52,7 @@ def convert(
         typer.Option(
             "--data",
             metavar="DIR",
-            help="The dataset it was trained on; gives puzzle length and identifiers.",
+            help="The dataset that the model was trained on; it gives the puzzle length and the identifiers.",
         ),
     ] = None,
     num_heads: Annotated[
@@ -60,11 +61,11 @@ def convert(
             "--num-heads",
             min=1,
             help="Number of attention heads; the tensors do not show it.",
-            show_default="the configuration's, else hidden_size ÷ 64",
+            show_default="from the configuration, else hidden_size ÷ 64",
         ),
     ] = None,
     seq_len: Annotated[
-        int | None, typer.Option("--seq-len", min=1, help="Cells per puzzle, if nothing else states it.")
+        int | None, typer.Option("--seq-len", min=1, help="Cells per puzzle, if nothing else gives it.")
     ] = None,
     resize_puzzle_embedding: Annotated[
         int | None,
@@ -81,7 +82,7 @@ def convert(
         typer.Option(
             "--quiet",
             "-q",
-            help="Print only which files were written, not the settings and what was changed.",
+            help="Print only the files written, not the settings and changes.",
         ),
     ] = False,
     json: JsonOption = False,
@@ -104,7 +105,7 @@ def convert(
 
     if is_address(source):
         raise CheckpointError(
-            f"{source}: hrm reads no pickled files from the hub; download the file yourself, then convert it. "
+            f"{source}: hrm does not read pickled files from the hub; download the file, then convert it. "
             "A model in hrm's own format needs no conversion: pass hf:OWNER/NAME to --checkpoint"
         )
     settings = parse_overrides(overrides or ())
@@ -159,8 +160,8 @@ def _reference_file(source: Path) -> Path | None:
             find_model_file(source)
         except CheckpointError:
             raise CheckpointError(
-                f"{source}: neither a checkpoint of the reference (a file of torch.save, or a folder with step_N) "
-                "nor one of hrm (a run folder, a checkpoint folder or a .safetensors file)"
+                f"{source}: neither a reference checkpoint (a file written by torch.save, or a folder with step_N) "
+                "nor an hrm checkpoint (a run folder, a checkpoint folder or a .safetensors file)"
             ) from None
     return reference
 
@@ -218,7 +219,7 @@ def _make_parent(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{path.parent}: cannot be made ({error.strerror})") from error
+        raise ConfigError(f"{path.parent}: cannot be created ({error.strerror})") from error
 
 
 def _document(source: str, done: Conversion, *, to_model_file: bool) -> dict[str, object]:

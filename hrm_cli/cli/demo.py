@@ -90,8 +90,8 @@ def _evaluated(result: Evaluation) -> str:
     return (
         f"3. Evaluation. {result.puzzles} puzzles that do not occur in training: "
         f"{result.exact_accuracy:.1%} are solved completely, in {result.mean_steps:.1f} reasoning steps "
-        f"on average. The model decides when to halt; the decision matches the correctness of its "
-        f"answer in {result.q_halt_accuracy:.1%} of the cases."
+        f"on average. The model decides when to halt. It should halt when its answer is right; for "
+        f"{result.q_halt_accuracy:.1%} of the puzzles it judges this correctly."
     )
 
 
@@ -105,7 +105,7 @@ def _write_puzzles(test: Dataset, file: Path) -> None:
 
 
 def _solve(checkpoint: Path, puzzle_file: Path, *, quiet: bool) -> None:
-    # What the command that the text shows does, so that the output is what the user would get.
+    # Do what the command in the text does, so that the user would get the same output.
     from hrm_cli.cli.options import device_of_command
     from hrm_cli.cli.render.solutions import Report
     from hrm_cli.solving.request import SolveRequest
@@ -120,17 +120,17 @@ def _solve(checkpoint: Path, puzzle_file: Path, *, quiet: bool) -> None:
 
 _BUILDING = (
     "1. Dataset. The built-in generator makes 4×4 Sudoku puzzles, each with exactly one solution: "
-    "30,000 to train on and 500 to test with, none in both."
+    "30,000 for training and 500 for testing, without overlap."
 )
 _TRAINING = (
     "2. Training. A Hierarchical Reasoning Model with half a million parameters. Two modules take turns: a fast "
-    "one (L) works on the cells, a slow one (H) sums up. After every reasoning step the model answers, learns from "
-    "it, and learns when to halt. 'train exact' is the fraction of training puzzles with every cell correct. It "
-    "stays at zero for a while, then it climbs."
+    "one (L) works out details, a slow one (H) directs it. After every reasoning step the model gives an answer and is "
+    "trained on it; it also learns when to halt. 'train exact' is the fraction of training puzzles with every cell "
+    "correct. It stays at zero for a while, then it climbs."
 )
 _SOLVING = "4. Solving. {count} of the test puzzles, from the file {file}; the grid after every step:"
 _DONE = """
-Done in {seconds:.0f} s. The same with single commands:
+Done in {seconds:.0f} s. To run single steps again:
   hrm eval {run}
   hrm solve {file} --checkpoint {run} --trace
-Bigger puzzles, 9×9, in minutes: hrm train --preset sudoku-9x9-quick"""
+To train on bigger puzzles, 9×9, in minutes: hrm train --preset sudoku-9x9-quick"""

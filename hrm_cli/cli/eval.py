@@ -54,12 +54,14 @@ def evaluate(
     data: Annotated[
         Path | None, option("--data", "Dataset folder.", "the run's own dataset", metavar="DIR")
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
+    split: Annotated[
+        str, typer.Option("--split", help="Split to evaluate: train, validation or test.")
+    ] = "test",
     max_steps: Annotated[
         str | None,
         typer.Option(
             "--max-steps",
-            help="Maximum number of reasoning (ACT) steps; several, as in 16,64,256, give the accuracy at each.",
+            help="Maximum number of reasoning (ACT) steps. A list, as in 16,64,256, gives the accuracy at each.",
             show_default="as trained",
             metavar="N[,N…]",
             callback=_refuse_other_depths,
@@ -68,14 +70,14 @@ def evaluate(
     halt: HaltOption = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Batch size.")] = None,
     max_puzzles: Annotated[
-        int | None, typer.Option("--max-puzzles", min=1, help="Only the first N puzzles.")
+        int | None, typer.Option("--max-puzzles", min=1, help="Evaluate only the first N puzzles.")
     ] = None,
     sample: Annotated[
         int | None,
         typer.Option(
             "--sample",
             min=1,
-            help="Only N puzzles, sampled with --seed; the same ones every time.",
+            help="Use only N puzzles, sampled with --seed; the same ones every time.",
             metavar="N",
         ),
     ] = None,
@@ -126,9 +128,9 @@ def evaluate(
         float | None,
         option(
             "--fail-under",
-            "End with status 1 if the accuracy is lower than SHARE, such as 0.95: the exact accuracy (after all "
-            "evaluated effort); for ARC tasks, pass@2; with --check, the fraction of accepted answers.",
-            metavar="SHARE",
+            "Exit with status 1 if the accuracy is below FRACTION, such as 0.95. This is the exact accuracy after all "
+            "requested effort; for ARC tasks, pass@2; with --check, the fraction of accepted answers.",
+            metavar="FRACTION",
             min=0,
             max=1,
         ),

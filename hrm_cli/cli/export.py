@@ -18,7 +18,7 @@ def export(
         typer.Argument(
             metavar="[CHECKPOINT…] FILE",
             autocompletion=complete_models,
-            help=f"{ANY_MODEL} The last one is the file to write.",
+            help=f"{ANY_MODEL} The last argument is the file to write.",
         ),
     ],
     format: Annotated[
@@ -26,32 +26,42 @@ def export(
         option(
             "--format",
             "onnx: one reasoning step, for onnxruntime; html: a page that solves puzzles by itself.",
-            "by the extension of FILE",
+            "from FILE's extension",
         ),
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Store weights as 8-bit integers.")] = False,
     max_loss: Annotated[
         float,
         typer.Option(
-            "--max-loss", min=0, max=1, help="Largest accepted loss of exact accuracy, as in 0.01 for 1 %."
+            "--max-loss",
+            min=0,
+            max=1,
+            help="Largest acceptable drop in exact accuracy, such as 0.01 for 1 %.",
         ),
     ] = 0.01,
     data: Annotated[
         Path | None,
         option(
-            "--data", "Dataset on whose test split the accuracies are compared.", "new puzzles", metavar="DIR"
+            "--data", "Dataset whose test split is used to compare accuracies.", "new puzzles", metavar="DIR"
         ),
     ] = None,
     puzzles: Annotated[
-        int, typer.Option("--puzzles", min=0, help="How many puzzles to compare accuracies on; 0: none.")
+        int, typer.Option("--puzzles", min=0, help="Number of puzzles to compare accuracies on; 0: none.")
     ] = 200,
     size: Annotated[
         int | None,
-        option("--size", "Size of the puzzles, for mixers that serve every size.", "that of training", min=1),
+        option(
+            "--size", "Size of the puzzles, for mixers that work at any size.", "the size in training", min=1
+        ),
     ] = None,
     max_steps: Annotated[
         int | None,
-        option("--max-steps", "Largest number of steps to state in the file.", "the checkpoint's", min=1),
+        option(
+            "--max-steps",
+            "Maximum number of steps, stored in the file for programs that run it.",
+            "the checkpoint's",
+            min=1,
+        ),
     ] = None,
     seed: Annotated[int, seed_option(True)] = 0,
     force: Annotated[

@@ -21,7 +21,7 @@ ProcessesOption = Annotated[
         "--nproc-per-node",
         min=1,
         metavar="N",
-        help="Processes on this host, one per GPU.",
+        help="Number of processes on this host, one per GPU.",
         rich_help_panel=PROCESSES,
     ),
 ]
@@ -61,7 +61,7 @@ RestartsOption = Annotated[
         "--max-restarts",
         min=0,
         metavar="K",
-        help="Restarts from the latest checkpoint after a process fails.",
+        help="How many times to restart from the latest checkpoint when a process fails.",
         rich_help_panel=PROCESSES,
     ),
 ]
@@ -123,7 +123,7 @@ class Processes:
             name, _, port = self.endpoint.rpartition(":")
             if not name or not port.isdecimal() or not 0 < int(port) < 2**16:
                 raise ConfigError(
-                    f"--rdzv-endpoint {self.endpoint}: HOST:PORT is expected, as in 10.0.0.1:29500"
+                    f"--rdzv-endpoint {self.endpoint}: expected HOST:PORT, as in 10.0.0.1:29500"
                 )
         if self.backend is not None and not self.are_launched:
             raise ConfigError(f"--backend {self.backend}: only for several processes (--nproc-per-node)")

@@ -105,7 +105,7 @@ def refuse_preset_names(words: Sequence[str]) -> None:
 
     for word in words:
         if word in list_presets() or ("=" not in word and word.endswith((".yaml", ".yml"))):
-            raise ConfigError(f"{word!r}: a preset is named by an option: --preset {word}")
+            raise ConfigError(f"{word!r}: to name a preset, use --preset {word}")
 
 
 def seed_option(default: str | bool) -> Any:
@@ -176,7 +176,7 @@ HaltOption = Annotated[
     Literal["adaptive", "full"] | None,
     option(
         "--halt",
-        "adaptive: a puzzle stops when the model halts it; full: all steps.",
+        "adaptive: stop each puzzle when the model halts it; full: run all steps.",
         "as configured",
     ),
 ]
@@ -184,7 +184,7 @@ SubmissionOption = Annotated[
     Path | None,
     option(
         "--submission",
-        "ARC: also write Kaggle's submission.json, two attempts for each test input.",
+        "ARC: also write Kaggle's submission.json, with two attempts per test input.",
         metavar="FILE",
         panel=ARC,
     ),
@@ -193,8 +193,8 @@ CheckOption = Annotated[
     str | None,
     option(
         "--check",
-        "Own puzzles: also report how many answers this function of input and output accepts, or, with gym, the scorer "
-        "of the dataset's reasoning-gym task. Only name code that you trust.",
+        "Own puzzles: also report how many answers a check accepts: FUNCTION, which gets the input and the output, or, "
+        "with gym, the scorer of the dataset's reasoning-gym task. Name only code that you trust.",
         metavar="FILE.py:FUNCTION|gym",
     ),
 ]
@@ -212,7 +212,7 @@ SearchOption = Annotated[
     int | None,
     option(
         "--search",
-        "Model-guided search that pins cells, of at most NODES nodes per puzzle; 0: none.",
+        "Model-guided search that pins cells, with at most NODES nodes per puzzle; 0: no search.",
         "by --effort",
         metavar="NODES",
         min=0,
@@ -265,8 +265,8 @@ SelectOption = Annotated[
     Literal["verify", "confidence", "q_halt", "residual", "agreement"] | None,
     option(
         "--select",
-        "What chooses among the answers of --restarts or --attempts: the rules (verify), the model's confidence or "
-        "halt value, the residual, or agreement. All but verify make every attempt at every puzzle.",
+        "How to choose among the answers of --restarts or --attempts: by the rules (verify), by the model's confidence "
+        "or halt value, by the residual, or by agreement. All but verify run every attempt for every puzzle.",
         "verify where rules exist, else agreement",
         panel=SEARCH,
     ),

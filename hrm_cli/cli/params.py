@@ -36,7 +36,7 @@ def params(
         ),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Explain what each published figure counted.")
+        bool, typer.Option("--explain", help="Explain what each published figure counts.")
     ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Compare presets, YAML files or checkpoints side by side.")
@@ -50,7 +50,7 @@ def params(
         typer.Option(
             "--vary",
             metavar="KEYS",
-            help="With --budget: the settings to vary, of hidden_size,H_layers,L_layers,expansion.",
+            help="With --budget: the settings to vary, chosen from hidden_size,H_layers,L_layers,expansion.",
         ),
     ] = None,
     puzzle_identifiers: Annotated[

@@ -34,14 +34,15 @@ def play(
         ),
     ] = None,
     solve_seconds: Annotated[
-        float, typer.Option("--solve-seconds", min=1, help="Time limit of a solve, in seconds.")
+        float, typer.Option("--solve-seconds", min=1, help="Time limit for solving one puzzle, in seconds.")
     ] = 300,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
 ) -> None:
     """Play with models on a local web page: type or draw a puzzle, watch the reasoning steps, ask for hints.
 
-    The page is served on this machine only, at an address with a secret token. Ctrl-C ends it (exit status 130).
+    The page is served on this machine only, at an address with a secret token. Ctrl-C stops the server (exit status
+    130).
 
     On a machine that you reach by SSH, forward the port: ssh -L 8000:127.0.0.1:8000 HOST, then
     hrm play --port 8000 there, and open the printed address here.
@@ -62,7 +63,7 @@ def play(
         console.print_line(f"hrm play: {url}")
         streams.flush_out()  # a script reads the address while the command runs
         console.disable_heartbeat()
-        console.print_message("Ctrl-C ends it.")
+        console.print_message("Press Ctrl-C to stop.")
         if opens:
             import webbrowser
 

@@ -66,7 +66,9 @@ def push(
     address = HubAddress.parse(repository, "hf:OWNER/NAME")
     if revision is not None:
         if address.revision not in (None, revision):
-            raise ConfigError(f"{repository} and --revision {revision} name two branches; give one of them")
+            raise ConfigError(
+                f"{repository} and --revision {revision} name different branches; give only one of them"
+            )
         address = replace(address, revision=revision)
     header = read_header(checkpoint)
     page = CardOptions(str(address), title or address.repository.partition("/")[2], license)

@@ -47,8 +47,8 @@ class RunsGroup(PlainGroup):
             args = [args[first], *args[:first], *args[first + 1 :]]
         elif len(words) > 1:
             raise ConfigError(
-                f"hrm runs {' '.join(args[index] for index in words)}: expected one folder, or show and a run, or "
-                f"compare and runs{closest(args[words[0]], ['show', 'compare'])}"
+                f"hrm runs {' '.join(args[index] for index in words)}: expected one folder, `show RUN` or "
+                f"`compare RUN RUN…`{closest(args[words[0]], ['show', 'compare'])}"
             )
         elif first is None or args[first] != self.default or Path(self.default).is_dir():
             args = [self.default, *args]
@@ -88,7 +88,7 @@ def list_runs(
         Literal["best", "time", "step", "name"] | None,
         option(
             "--sort",
-            "best: the highest exact accuracy first; time, step: the most training first; name.",
+            "best: highest exact accuracy first; time, step: most training first; name: by name.",
             "the newest last",
         ),
     ] = None,
@@ -97,7 +97,7 @@ def list_runs(
         typer.Option(
             "--filter",
             metavar="state=STATE|preset=NAME|PATTERN",
-            help="Only runs in that state, of that preset, or whose name matches, as in 'tiny-*'; may be repeated.",
+            help="Only runs in this state, of this preset, or whose name matches, as in 'tiny-*'; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -239,7 +239,7 @@ def _show(folder: Path, png: Path | None, width: int, *, json: bool) -> None:
             console.print_line(text)
     if run.evaluations:
         print_fitting(
-            f"\n{POINT} evaluations; the line is training, each point the mean since the previous one"
+            f"\n{POINT} evaluations; the line is training: each value is the mean since the one before"
         )
     if png is not None:
         console.print_message(f"Picture: {png}")

@@ -91,7 +91,7 @@ def solve(
         typer.Option(
             "--picture",
             metavar="FILE.svg",
-            help="Also write a picture of the first solved puzzle, or else of the first answered one.",
+            help="Also write a picture of the first solved puzzle; if none is solved, of the first with an answer.",
             show_default=False,
             rich_help_panel=SEEING,
         ),
@@ -101,7 +101,7 @@ def solve(
         typer.Option(
             "--gif",
             metavar="FILE.gif",
-            help="Also write an animation of its reasoning steps. Needs Pillow: pip install 'hrm-cli[pictures]'.",
+            help="Also write an animation of that puzzle's steps. Needs Pillow: pip install 'hrm-cli[pictures]'.",
             show_default=False,
             rich_help_panel=SEEING,
         ),
@@ -111,7 +111,7 @@ def solve(
         typer.Option(
             "--png",
             metavar="FILE.png",
-            help="Also write a picture as pixels. Needs Pillow, as --gif.",
+            help="Also write that picture as a PNG file. Needs Pillow, like --gif.",
             show_default=False,
             rich_help_panel=SEEING,
         ),
@@ -121,8 +121,8 @@ def solve(
         typer.Option(
             "--html",
             metavar="FILE.html",
-            help="Also write a page to step through the reasoning on the first 20 puzzles, with candidates, confidence "
-            "and search tree. One file, no network.",
+            help="Also write a page for stepping through the reasoning on the first 20 puzzles, with candidates, "
+            "confidence and search tree. It is one file and works offline.",
             show_default=False,
             rich_help_panel=SEEING,
         ),
@@ -131,7 +131,7 @@ def solve(
         bool,
         typer.Option(
             "--live",
-            help="Play the reasoning steps of the first 12 puzzles in place, on a terminal; elsewhere as --trace.",
+            help="On a terminal, animate the steps of the first 12 puzzles in place; elsewhere the same as --trace.",
             rich_help_panel=SEEING,
         ),
     ] = False,
@@ -139,7 +139,7 @@ def solve(
         bool,
         typer.Option(
             "--heatmap",
-            help="Show how confident the model is of each cell, on the terminal and in --gif, --png and --html.",
+            help="Show the model's confidence in each cell, on the terminal and in --gif, --png and --html.",
             rich_help_panel=SEEING,
         ),
     ] = False,
@@ -168,7 +168,7 @@ def solve(
         typer.Option(
             "--votes",
             min=1,
-            help="ARC: augmented copies of a task that vote, including the task itself.",
+            help="ARC: how many augmented copies of a task vote, including the task itself.",
             show_default="all that the checkpoint knows, 32 after --adapt",
             rich_help_panel=ARC,
         ),
@@ -196,8 +196,8 @@ def solve(
         typer.Option(
             "--check",
             metavar="FILE.py:FUNCTION",
-            help="Own puzzles: run this function of input and output, which returns whether the output is right. "
-            "Only name code that you trust.",
+            help="Own puzzles: check answers with FUNCTION, which gets the input and the output and returns whether "
+            "the output is right. Name only code that you trust.",
             show_default=False,
         ),
     ] = None,

@@ -122,7 +122,7 @@ def train(
     refuse_preset_names(overrides or ())
     for word in overrides or ():
         if "=" not in word and Path(word, "config.yaml").is_file():
-            raise ConfigError(f"{word!r}: a run is continued with --resume {word}")
+            raise ConfigError(f"{word!r}: to continue a run, use --resume {word}")
     processes = Processes(nproc_per_node, nnodes, node_rank, rdzv_endpoint, max_restarts, backend)
     processes.check()
     processes.keep_torch_quiet()
@@ -204,7 +204,7 @@ def _usage_message() -> str:
     preset = load_configuration(DEFAULT_PRESET)
     steps = preset.data.num_train * preset.train.epochs // preset.train.global_batch_size
     return f"""name a preset, a file of pairs or a run to resume. The default preset is `{DEFAULT_PRESET}`:
-  {preset.purpose}; about {steps:,} steps, some ten minutes on two CPU cores
+  {preset.purpose}; about {steps:,} steps, about ten minutes on two CPU cores
 For example:
   hrm train --preset {DEFAULT_PRESET}
   hrm train --preset {DEFAULT_PRESET} --dry-run  (measures the time that it needs on this machine)

@@ -149,7 +149,7 @@ def test_a_contradiction_is_marked_while_typing_and_named_when_solving(opened: A
     assert page.locator("#editor .conflict").count() == 2
     page.keyboard.press("Enter")
     page.wait_for_selector("#error:not([hidden])", timeout=120_000)
-    assert page.inner_text("#error") == "row 1 has two 1s"
+    assert page.inner_text("#error") == "row 1 contains 1 more than once"
     opened.expect_no_errors()
 
 

@@ -108,7 +108,7 @@ def test_wrong_puzzles_are_refused_with_the_reason(open_page: OpenPage, page: Pa
     assert opened.page.locator(".cell.conflict").count() == 2
     opened.page.keyboard.press("Enter")
     assert verdict(opened) == "invalid"
-    assert "Row 1 has two 1s" in opened.page.locator("#verdict").inner_text()
+    assert "Row 1 contains 1 more than once" in opened.page.locator("#verdict").inner_text()
     opened.page.get_by_text("Paste a puzzle, keys").click()
     opened.page.get_by_label("puzzle as text").fill("123")
     opened.page.get_by_role("button", name="Read the text").click()

@@ -242,8 +242,8 @@ def test_the_slurm_script_of_the_documentation_starts_one_launcher_on_each_machi
     [
         (Processes(hosts=2), "--rdzv-endpoint HOST:PORT"),
         (Processes(hosts=2, host=2, endpoint="a:1"), "numbered from 0 to 1"),
-        (Processes(hosts=2, endpoint="a"), "HOST:PORT is expected"),
-        (Processes(hosts=2, endpoint="a:99999"), "HOST:PORT is expected"),
+        (Processes(hosts=2, endpoint="a"), "expected HOST:PORT"),
+        (Processes(hosts=2, endpoint="a:99999"), "expected HOST:PORT"),
         (Processes(backend="gloo"), "only for several processes"),
     ],
 )

@@ -31,10 +31,10 @@ RunHrm = Callable[..., Any]
         (["train", "--epochs", "--dry-run"], "dashes: epochs=VALUE"),
         (["train", "--preset", "tiny", "--frobnicate"], "No such option: --frobnicate"),
         (["solve", "--lr", "1e-3"], "No such option: --lr"),
-        (["train", "tiny"], "'tiny': a preset is named by an option: --preset tiny"),
+        (["train", "tiny"], "'tiny': to name a preset, use --preset tiny"),
         (["train", "mine.yaml", "lr=1"], "--preset mine.yaml"),
         (["params", "small"], "--preset small"),
-        (["train", "run"], "'run': a run is continued with --resume run"),
+        (["train", "run"], "'run': to continue a run, use --resume run"),
         (["solve", "1.3..4.12.4.4..2", "--device", "gpu"], "device 'gpu': did you mean cuda?"),
         (["train", "--preset", "tiny", "train.device=gpu:1"], "did you mean cuda:1?"),
         (["eval", "bundled:sudoku-4x4", "--split", "valid"], "--split valid: did you mean validation?"),
@@ -131,7 +131,7 @@ def test_a_typed_puzzle_may_begin_with_a_dash(run_hrm: RunHrm) -> None:
     puzzle = "-12-34-------------------------------------------------------------------------99"
     done = run_hrm("solve", puzzle, "--json", "-q")
     assert done.status == 1
-    assert "row 9 has two 9s" in done.stdout
+    assert "row 9 contains 9 more than once" in done.stdout
     assert run_hrm("solve", "--no-such-option-of-solve").status == 2
 
 

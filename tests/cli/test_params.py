@@ -181,7 +181,7 @@ def test_explain_in_a_pipe_has_whole_lines_and_every_source(run_hrm: RunHrm) -> 
     [
         (["--preset", "bas"], "unknown preset 'bas'; did you mean base?"),
         (["hiden_size=3"], "hiden_size: unknown key; did you mean arch.hidden_size?"),
-        (["base"], "'base': a preset is named by an option: --preset base"),
+        (["base"], "'base': to name a preset, use --preset base"),
         (["--checkpoint", "none"], "none: no such checkpoint"),
         (["--checkpoint", "x", "epochs=3"], "--checkpoint contains its configuration"),
         (["--checkpoint", "x", "--vocab-size", "3"], "--checkpoint fixes tokens"),

@@ -53,7 +53,7 @@ def test_unsolved_puzzles_exit_1_and_each_has_a_reason(hrm_solve: Any) -> None:
     reasons = [record["reason"] for record in found]
     assert reasons[0] == ""
     assert "row 1, column 1 is empty" in reasons[1]
-    assert "row 1 has two 1s" in reasons[2]
+    assert "row 1 contains 1 more than once" in reasons[2]
     assert "no solution" in reasons[3]
     assert "more than one solution" in reasons[4]
     assert [record["answer"] is None for record in found] == [False, False, True, True, False]

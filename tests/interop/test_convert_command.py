@@ -101,9 +101,9 @@ def test_wrong_requests_end_with_status_2_and_one_message(
     (tmp_path / "text").write_text("hello")
     (tmp_path / "there.safetensors").write_text("mine")
     cases = {
-        ("text", "x.safetensors"): "neither a checkpoint of the reference",
+        ("text", "x.safetensors"): "neither a reference checkpoint",
         ("nowhere", "x.safetensors"): "no such file or folder",
-        ("hf:someone/model", "x.safetensors"): "reads no pickled files from the hub",
+        ("hf:someone/model", "x.safetensors"): "does not read pickled files from the hub",
         (reference, "there.safetensors"): "already exists; --force replaces it",
         (reference, "x.safetensors", "hiden_size=3"): "did you mean arch.hidden_size",
         (reference, "x.safetensors", "--seq-len", "16", "--preset", "nonesuch"): "unknown preset 'nonesuch'",

@@ -27,7 +27,7 @@ def wait_for_the_stop(document: Any, stop: Stop) -> Any:
 
 
 def refuse(document: Any, stop: Stop) -> Any:
-    raise PuzzleError("row 1 has two 1s")
+    raise PuzzleError("row 1 contains 1 more than once")
 
 
 def fail(document: Any, stop: Stop) -> Any:
@@ -309,7 +309,7 @@ def test_what_is_not_http_is_answered_and_forgotten(running: Running, text: byte
 
 def test_an_error_of_the_input_is_answered_in_the_words_of_the_command(running: Running) -> None:
     status, _, body = running.ask("api/refuse", {})
-    assert (status, json.loads(body)) == (200, {"error": "row 1 has two 1s"})
+    assert (status, json.loads(body)) == (200, {"error": "row 1 contains 1 more than once"})
 
 
 def test_a_bug_is_reported_and_the_server_keeps_serving(running: Running) -> None:

@@ -79,7 +79,7 @@ def test_the_steps_are_those_of_hrm_solve_with_trace(bundled: Player, run_hrm: A
 @pytest.mark.parametrize(
     ("grid", "reason"),
     [
-        ([[1, 1, 0, 0], *SMALL[1:]], "row 1 has two 1s"),
+        ([[1, 1, 0, 0], *SMALL[1:]], "row 1 contains 1 more than once"),
         ([[0] * 4] * 4, "more than one solution"),
         ([[9, 0, 0, 0], *SMALL[1:]], "row 1, column 1: found 9; expected a digit from 1 to 4"),
     ],
@@ -224,7 +224,9 @@ def test_known_cells_are_not_hinted_again(bundled: Player) -> None:
 
 
 def test_there_is_no_hint_without_a_verified_answer(bundled: Player) -> None:
-    with pytest.raises(ConfigError, match="no hint, because there is no verified answer: row 1 has two 1s"):
+    with pytest.raises(
+        ConfigError, match="no hint, because there is no verified answer: row 1 contains 1 more than once"
+    ):
         bundled("hint", **sudoku([[1, 1, 0, 0], *SMALL[1:]]))
 
 

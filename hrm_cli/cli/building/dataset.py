@@ -102,7 +102,7 @@ def sudoku(
         str | None,
         option(
             "--clues",
-            "Number of givens (clues) of built-in puzzles.",
+            "Number of clues (givens) of generated puzzles.",
             "minimal",
             metavar="minimal|N|LOW-HIGH",
         ),
@@ -133,9 +133,9 @@ def sudoku(
         float | None,
         option(
             "--hints",
-            "Fraction of the copies made easier by extra givens: a random number of them, from one to all.",
+            "Fraction of the copies that get extra clues, a random number from one to all; this makes them easier.",
             "0",
-            metavar="SHARE",
+            metavar="FRACTION",
         ),
     ] = None,
     also: AlsoOption = None,

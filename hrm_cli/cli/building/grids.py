@@ -15,7 +15,7 @@ def _list(name: str | None) -> None:
     if name is None:
         return
     if name != "gym":
-        raise ConfigError(f"--list {name}: gym is expected")
+        raise ConfigError(f"--list {name}: expected gym")
     from hrm_cli.cli.render.paragraphs import print_paragraph
     from hrm_cli.data.grids.gym import TASKS
 
@@ -50,7 +50,7 @@ def grids(
         str | None,
         option(
             "--symmetries",
-            "Transformations that keep a pair right if applied to input and output alike; training then samples "
+            "Transformations that keep a pair correct when applied to both input and output; training then samples "
             "augmented copies.",
             "none",
             metavar="rotations,reflections,symbols,translations",

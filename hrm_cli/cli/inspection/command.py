@@ -38,7 +38,7 @@ def inspect(
         str | None,
         option(
             "--split",
-            "Only this split; leaks between splits are then not checked.",
+            "Inspect only this split; leaks between splits are then not checked.",
             "all",
             metavar="train|validation|test",
         ),
@@ -47,7 +47,7 @@ def inspect(
         int | None,
         option(
             "--examples",
-            "Examples to show of each set.",
+            "Examples to show from each set.",
             f"{ON_TERMINAL}; {ON_PAGE} with --html",
             min=0,
             max=1000,
@@ -60,7 +60,7 @@ def inspect(
         str | None,
         option(
             "--symmetries",
-            "Own pairs: claims to apply when looking for leaks and making copies. All four are tested in any case.",
+            "Own pairs: symmetries to use when looking for leaks and making copies. All four are tested in any case.",
             "those of the dataset",
             metavar="rotations,reflections,translations,symbols",
         ),
@@ -69,7 +69,7 @@ def inspect(
         str | None,
         option(
             "--domain",
-            "What the source holds.",
+            "Kind of puzzles in the source.",
             "detected from its first puzzles",
             metavar="sudoku|maze|arc|grids",
             panel=READING,
@@ -131,7 +131,7 @@ def inspect(
       hrm inspect data/mine --json
 
     A source that is not a dataset yet is read as hrm build-dataset reads it, without keeping a dataset; the notes
-    name duplicates, conflicting outputs and other remarkable pairs with their lines. Nothing is changed.
+    name duplicates, conflicting outputs and other suspicious pairs with their lines. Nothing is changed.
     """
     from hrm_cli.cli import console
     from hrm_cli.inspection.report import InspectRequest, inspect_source

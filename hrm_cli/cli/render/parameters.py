@@ -224,11 +224,11 @@ def _count(number: int) -> str:
 
 
 _INTRODUCTION = (
-    "Published figures on the size of HRM, and what each of them counted. A parameter is a number that training "
-    "adjusts: papers report those. A model file also stores numbers that are never trained. H is the "
-    "width of a model. A model is a stack of blocks, each with attention and a SwiGLU (a feed-forward of "
-    "three matrices). All figures but the "
-    "claimed ones are computed now; the command below an entry shows the whole count."
+    "Published figures for the size of HRM, and what each of them counts. A parameter is a number that training "
+    "adjusts; these are what papers report. A model file also stores numbers that are never trained. H is the "
+    "width of a model. A model is a stack of blocks, each with attention and a SwiGLU (a feed-forward layer with "
+    "three matrices). All figures except the claimed ones are computed now; the command below an entry shows the "
+    "whole count."
 )
 _WIDE = 110
 """Smallest terminal width at which the table includes the source of each claim."""

@@ -37,8 +37,8 @@ def analyze(
         int | None,
         option(
             "--sample",
-            "Only N puzzles, sampled with --seed; the same ones every time.",
-            "what takes a few minutes on two cores: 8 to 64, by the model's size",
+            "Use only N puzzles, sampled with --seed; the same ones every time.",
+            "8 to 64, depending on the model's size; a few minutes on two cores",
             metavar="N",
             min=2,
         ),

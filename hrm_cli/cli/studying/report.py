@@ -55,8 +55,8 @@ def report(
         int | None,
         option(
             "--sample",
-            "Only N puzzles, sampled with --seed; the same ones every time.",
-            "what takes well under a minute on two cores: 8 to 256, by the model's size",
+            "Use only N puzzles, sampled with --seed; the same ones every time.",
+            "8 to 256, depending on the model's size; well under a minute on two cores",
             metavar="N",
             min=1,
         ),
@@ -65,7 +65,8 @@ def report(
         str | None,
         option(
             "--max-steps",
-            "Maximum number of reasoning (ACT) steps; of several, as in 16,64, the largest. Accuracy is shown at all.",
+            "Maximum number of reasoning (ACT) steps. For a list, as in 16,64, the page shows the accuracy at each; "
+            "everything else uses the largest.",
             "as trained",
             metavar="N[,N…]",
         ),
@@ -81,11 +82,13 @@ def report(
     halt: Annotated[
         Literal["adaptive", "full"] | None,
         option(
-            "--halt", "adaptive: a puzzle stops when the model halts it; full: all steps.", "as configured"
+            "--halt",
+            "adaptive: stop each puzzle when the model halts it; full: run all steps.",
+            "as configured",
         ),
     ] = None,
     failures: Annotated[
-        int, typer.Option("--failures", min=0, max=50, help="How many of the hardest failures to show.")
+        int, typer.Option("--failures", min=0, max=50, help="Number of failures to show, hardest first.")
     ] = 8,
     device: DeviceOption = "auto",
     seed: Annotated[int, seed_option(True)] = 0,

@@ -27,8 +27,7 @@ const hrmPuzzles = (() => {
     function repetition(cells) {
       for (const [unit, places] of units.entries()) {
         for (let digit = 1; digit <= size; digit++) {
-          const count = places.filter((cell) => cells[cell] === digit).length;
-          if (count > 1) return { unit: unitName(unit), digit: SYMBOLS[digit - 1], count };
+          if (places.filter((cell) => cells[cell] === digit).length > 1) return `${unitName(unit)} contains ${SYMBOLS[digit - 1]} more than once`;
         }
       }
       return null;
@@ -41,7 +40,7 @@ const hrmPuzzles = (() => {
       const empty = answer.findIndex((digit) => digit < 1 || digit > size);
       if (empty >= 0) return { ok: false, reason: `${place(empty)} is empty` };
       const found = repetition(answer);
-      return found ? { ok: false, reason: `${found.unit} has ${found.digit} ${found.count === 2 ? "twice" : `${found.count} times`}` } : { ok: true, reason: "" };
+      return found ? { ok: false, reason: found } : { ok: true, reason: "" };
     }
 
     function violations(cells, answer) {
@@ -52,8 +51,8 @@ const hrmPuzzles = (() => {
     }
 
     function diagnose(cells) {
-      const twice = repetition(cells);
-      if (twice) return { solutions: 0, reason: `${twice.unit} has ${twice.count === 2 ? "two" : twice.count} ${twice.digit}s` };
+      const repeated = repetition(cells);
+      if (repeated) return { solutions: 0, reason: repeated };
       const unitOf = Array.from({ length: size * size }, (_, cell) => [Math.floor(cell / size), size + (cell % size), 2 * size + boxOf(cell)]);
       const free = new Array(3 * size).fill(2 ** size - 1), now = cells.slice(), open = [];
       cells.forEach((digit, cell) => {

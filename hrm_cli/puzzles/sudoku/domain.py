@@ -204,8 +204,7 @@ class SudokuDomain:
             return Verdict(False, f"{self.layout.cell_name(cell)} {what}")
         repeated = self._repetition(filled)
         if repeated:
-            unit, digit, count = repeated
-            return Verdict(False, f"{unit} has {digit} {'twice' if count == 2 else f'{count} times'}")
+            return Verdict(False, repeated)
         return Verdict(True)
 
     def diagnose(self, puzzle: Grid) -> Diagnosis:
@@ -216,8 +215,7 @@ class SudokuDomain:
         givens = self._cells(puzzle)
         repeated = self._repetition(givens)
         if repeated:
-            unit, digit, count = repeated
-            return Diagnosis(0, f"{unit} has {'two' if count == 2 else count} {digit}s")
+            return Diagnosis(0, repeated)
         from hrm_cli.puzzles.sudoku.solver import BUDGET, UNKNOWN, search
 
         found = search(givens[None], self.size)
@@ -248,13 +246,13 @@ class SudokuDomain:
     def _square(self, cells: Grid) -> Grid:
         return cells.reshape(self.size, self.size)
 
-    def _repetition(self, cells: Grid) -> tuple[str, int, int] | None:
-        """The first unit with a repeated digit: its name, the digit and the number of occurrences; else None."""
+    def _repetition(self, cells: Grid) -> str | None:
+        """Names the first unit that contains a digit more than once, and the digit; None if no unit does."""
         for unit, places in enumerate(self.layout.units):
             counts = np.bincount(cells[places], minlength=self.size + 1)
             for digit in range(1, self.size + 1):
                 if counts[digit] > 1:
-                    return self.layout.unit_name(unit), digit, int(counts[digit])
+                    return f"{self.layout.unit_name(unit)} contains {digit} more than once"
         return None
 
 

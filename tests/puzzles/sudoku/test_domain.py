@@ -128,7 +128,7 @@ def test_the_right_answer_passes_verification(nine):
         (1, 3, 0, "given 1 at row 2, column 4 is missing"),
         (0, 2, 0, "row 1, column 3 is empty"),
         (0, 2, 12, "row 1, column 3 holds 12, not a digit from 1 to 9"),
-        (0, 2, 6, "row 1 has 6 twice"),
+        (0, 2, 6, "row 1 contains 6 more than once"),
     ],
 )
 def test_the_first_violated_rule_is_named(nine, row, column, value, reason):
@@ -140,8 +140,8 @@ def test_the_first_violated_rule_is_named(nine, row, column, value, reason):
 def test_column_and_box_violations_are_named():
     four = SudokuDomain(4)
     blank = four.parse("." * 16).grid
-    assert four.verify(blank, four.parse("1234" * 4).grid).reason == "column 1 has 1 4 times"
-    assert four.verify(blank, four.parse("1234234134124123").grid).reason == "box 1 has 2 twice"
+    assert four.verify(blank, four.parse("1234" * 4).grid).reason == "column 1 contains 1 more than once"
+    assert four.verify(blank, four.parse("1234234134124123").grid).reason == "box 1 contains 2 more than once"
 
 
 def test_an_answer_of_another_size_is_no_answer(nine):
@@ -155,7 +155,11 @@ def test_a_proper_puzzle_has_one_solution_and_no_reason(nine):
 
 @pytest.mark.parametrize(
     ("row", "column", "value", "reason"),
-    [(0, 8, 5, "row 1 has two 5s"), (8, 0, 4, "column 1 has two 4s"), (1, 1, 8, "box 1 has two 8s")],
+    [
+        (0, 8, 5, "row 1 contains 5 more than once"),
+        (8, 0, 4, "column 1 contains 4 more than once"),
+        (1, 1, 8, "box 1 contains 8 more than once"),
+    ],
 )
 def test_contradictory_givens_are_named(nine, row, column, value, reason):
     diagnosis = nine.diagnose(changed(nine.parse(PUZZLE).grid, row, column, value))
