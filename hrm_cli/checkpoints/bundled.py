@@ -284,7 +284,7 @@ def _fits(model: BundledModel, puzzle: Puzzle) -> bool:
 
 
 def _serves(model: BundledModel, puzzle: Puzzle) -> bool:
-    """Whether a model for every size serves a puzzle of a size that it was not trained on."""
+    """Whether a puzzle of a size that the model was not trained on can use it, because it is a model for every size."""
     return model.facts.every_size and serves_every_size(model.mixer) and puzzle.domain == model.domain["name"]
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its training dataset, checked before it determines how much memory is allocated."""
+"""What a checkpoint says about its training dataset. It is checked before memory is allocated for it."""
 
 from __future__ import annotations
 

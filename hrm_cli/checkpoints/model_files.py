@@ -219,7 +219,7 @@ def model_card(header: Header) -> ModelCard:
     except KeyError as error:
         raise CheckpointError(f"{path}: its header has no entry {error.args[0]}") from None
     except (ValueError, ConfigError) as error:
-        raise CheckpointError(f"{path}: its header cannot be understood: {error}") from None
+        raise CheckpointError(f"{path}: its header cannot be parsed: {error}") from None
 
 
 def _trained_on(metadata: Mapping[str, str]) -> str | None:
@@ -238,7 +238,7 @@ def load_model(
     configuration.
 
     Weights are float32 in memory, regardless of their stored dtype. `domain` requests a model for puzzles of another
-    size. If the weights serve every size, the card's facts are those of that size; otherwise it is ignored.
+    size. If the weights work for every size, the card's facts are those of that size; otherwise it is ignored.
     """
     header = read_header(checkpoint)
     card = model_card(header)
@@ -270,7 +270,7 @@ def load_model(
 
 
 def serves_every_size(checkpoint: Path) -> bool:
-    """Whether a checkpoint's weights serve puzzles of every size of its domain. Raises CheckpointError."""
+    """Whether a checkpoint's weights work for puzzles of every size of its domain. Raises CheckpointError."""
     return architectures.serves_every_size(read_model_card(checkpoint).preset.arch.mixer)
 
 

@@ -51,7 +51,10 @@ def export(
     size: Annotated[
         int | None,
         option(
-            "--size", "Size of the puzzles, for mixers that work at any size.", "the size in training", min=1
+            "--size",
+            "Size of the puzzles, for mixers that work for every size.",
+            "the size in training",
+            min=1,
         ),
     ] = None,
     max_steps: Annotated[

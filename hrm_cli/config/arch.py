@@ -114,7 +114,7 @@ def is_structured(mixer: str | None) -> bool:
 
 
 def serves_every_size(mixer: str | None) -> bool:
-    """Whether a mixer's weights serve puzzles of every size of their domain."""
+    """Whether a mixer's weights work for puzzles of every size of their domain."""
     return is_structured(mixer) and mixer_entry(str(mixer)).serves_every_size
 
 
@@ -140,15 +140,15 @@ class ArchConfig(Section):
     L_cycles: Int = Field(2, ge=1, le=1024, description="L updates for each H update")
     fusion: Literal["add", "gated"] = Field(
         "add",
-        description="hrm: how a level takes in the state of another: as it is (add), or times a learned factor between "
-        "0 and 2 for every position, 1 at the start (gated)",
+        description="hrm: how a level combines the state of another level with its own: added as it is (add), or "
+        "multiplied first by a learned factor between 0 and 2 for each position, initially 1 (gated)",
     )
     middle_cycles: Annotated[tuple[Int, ...], BeforeValidator(numbers_from_text)] = Field(
         (),
         max_length=8,
-        description="hrm: levels between L and H, from the fastest: updates of each for each update of the level above "
-        "it, as in 2 (one level) or [2, 3]; L_cycles then counts the updates of L for each update of the first of "
-        "them; empty means none",
+        description="hrm: levels between L and H, fastest first, as in 2 (one level) or [2, 3]; each number says how "
+        "often the level is updated per update of the level above it; L_cycles then counts the updates of L per "
+        "update of the first of these levels; empty means none",
     )
     middle_layers: Int | None = Field(
         None, ge=1, le=1024, description="hrm: blocks of each middle level; null means L_layers"
@@ -215,8 +215,8 @@ class ArchConfig(Section):
         1.0,
         gt=0,
         le=1,
-        description="fraction of the computed states in the states after an ACT step; the rest is the states before "
-        "it; 1 means no damping",
+        description="weight of the newly computed states when an ACT step averages them with the states before the "
+        "step; 1 means no damping",
     )
     state_dtype: Literal["forward", "float32"] = Field(
         "forward",
@@ -229,7 +229,9 @@ class ArchConfig(Section):
         description="nova: halt the whole batch on its mean halt probability, as published, or each row by itself",
     )
     nova_bridge_loss_weight: Float = Field(
-        0.0, ge=0, description="nova: weight of the states' predictions of each other through the bridges"
+        0.0,
+        ge=0,
+        description="nova: weight of the loss for predicting each state from the other through the bridges",
     )
     forward_dtype: Literal["bfloat16", "float16", "float32", "auto"] = Field(
         "bfloat16",

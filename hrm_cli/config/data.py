@@ -115,7 +115,7 @@ class DataConfig(Section):
     )
     clues: Annotated[str, BeforeValidator(checked_clues)] = Field(
         "minimal",
-        description="givens of built-in Sudoku puzzles: minimal, a number (30), or a range (22-46), evenly distributed",
+        description="clues of generated Sudoku puzzles: minimal, a number (30), or a range (22-46), evenly distributed",
     )
     min_difficulty: Int = Field(
         0, ge=0, description="minimum number of branches that the exact solver explores for a puzzle"
@@ -146,8 +146,8 @@ class DataConfig(Section):
         0.0,
         ge=0,
         le=1,
-        description="Sudoku: fraction of the augmented copies that are made easier by extra givens (a random number, "
-        "from one to all)",
+        description="Sudoku: fraction of the augmented copies that get extra clues, a random number from one to all; "
+        "this makes them easier",
     )
     strict_split: bool = Field(
         False,

@@ -31,7 +31,7 @@ class EvalConfig(Section):
     max_steps: Int | None = Field(None, ge=1, description="maximum ACT steps; null means arch.halt_max_steps")
     halt: Literal["adaptive", "full"] = Field(
         "adaptive",
-        description="adaptive: a puzzle stops when the model halts it; full: all steps for every puzzle",
+        description="adaptive: stop each puzzle when the model halts it; full: run all steps for every puzzle",
     )
     max_puzzles: Int | None = Field(
         None, ge=1, description="test puzzles evaluated during training; null means all"

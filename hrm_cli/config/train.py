@@ -124,8 +124,8 @@ class TrainConfig(Section):
     constraint_loss: Float = Field(
         0.0,
         ge=0,
-        description="weight of a penalty for units (rows, columns, boxes) in which a symbol is not expected exactly "
-        "once, for Sudoku; 0 means none",
+        description="Sudoku: weight of a penalty for units (rows, columns, boxes) in which the predicted probabilities "
+        "of a digit do not sum to 1; 0 means none",
     )
     objective: Literal["deep_supervision", "rsm", "whole_forward"] | None = Field(
         None,

@@ -61,7 +61,7 @@ class OnnxRequest:
     puzzles: int = 200
     """Puzzles for the comparison of accuracies; 0: none."""
     size: int | None = None
-    """Another size of the domain, for mixers whose weights serve every size."""
+    """Another size of the domain, for mixers whose weights work for every size."""
     max_steps: int | None = None
     force: bool = False
     """Whether to write the file even if a comparison failed."""
@@ -167,7 +167,7 @@ def _loaded(request: OnnxRequest) -> tuple[ACTModel, ModelCard, Domain | None]:
     model, card = portable_model(request.checkpoint, wanted)
     if card.facts.seq_len != wanted.seq_len:
         raise ConfigError(
-            f"--size {request.size}: these weights serve {domain.describe()} only; other sizes need "
+            f"--size {request.size}: these weights work only for {domain.describe()}; other sizes need "
             "arch.mixer=units or neighbors"
         )
     return model, card, wanted

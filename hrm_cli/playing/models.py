@@ -35,7 +35,7 @@ class Offer:
     checkpoint: Path | None
     """None: the bundled model for the size of each puzzle."""
     kinds: tuple[str, ...]
-    """Names of the domains that it serves."""
+    """Names of the domains that it can solve."""
     domain: Domain | None = None
     """The domain that it was trained on."""
     serves_every_size: bool = False
@@ -137,7 +137,7 @@ class Models:
 
 
 def kinds_of(offers: Sequence[Offer]) -> list[str]:
-    """Names of the domains that the offers serve, in their order."""
+    """Names of the domains that the offered models can solve, in their order."""
     return list(dict.fromkeys(kind for offer in offers for kind in offer.kinds))
 
 

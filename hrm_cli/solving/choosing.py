@@ -54,7 +54,7 @@ class LoadedModel:
 
     @classmethod
     def load(cls, checkpoint: Path, device: torch.device, domain: Domain | None = None) -> LoadedModel:
-        """Loads the model of a checkpoint, for the size of `domain` if its weights serve it. Raises CheckpointError."""
+        """Loads the model of a checkpoint; if the weights allow it, for the size of `domain`. Raises CheckpointError."""
         model, card = load_model(checkpoint, device, domain=domain)
         return cls(model, card, trained_domain(card), str(checkpoint).startswith(SCHEME))
 
@@ -114,7 +114,7 @@ def solve_each_size(
 ) -> Iterator[tuple[Domain, Solution]]:
     """Solves every puzzle, in order, with the bundled model for its size. A file may hold puzzles of several sizes.
 
-    `checkpoint` takes the place of the bundled models; if its weights serve every size, it is used for each.
+    `checkpoint` takes the place of the bundled models; if its weights work for every size, it is used for each.
     Raises CheckpointError if no puzzle has a model, and PuzzleError if no item is a puzzle. A puzzle without a model is
     reported, and the others are solved.
     """

@@ -284,13 +284,13 @@ def test_a_model_that_the_reference_does_not_have_is_not_written(
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("initial_state", "random", "random; the reference only knows fixed"),
-        ("damping", 0.9, r"0\.9; the reference only knows 1"),
-        ("state_dtype", "float32", "float32; the reference only knows forward"),
-        ("position_tables", True, "true; the reference only knows false"),
-        ("qk_norm", True, "true; the reference only knows false"),
-        ("fusion", "gated", "gated; the reference only knows add"),
-        ("middle_cycles", (2,), r"\[2\]; the reference only knows \[\]"),
+        ("initial_state", "random", "random; the reference supports only fixed"),
+        ("damping", 0.9, r"0\.9; the reference supports only 1"),
+        ("state_dtype", "float32", "float32; the reference supports only forward"),
+        ("position_tables", True, "true; the reference supports only false"),
+        ("qk_norm", True, "true; the reference supports only false"),
+        ("fusion", "gated", "gated; the reference supports only add"),
+        ("middle_cycles", (2,), r"\[2\]; the reference supports only \[\]"),
     ],
 )
 def test_settings_that_the_reference_does_not_have_are_named(

@@ -116,7 +116,9 @@ def to_model_file(
     notes += _note_not_finite(tensors)
     tensors |= exact_initial_states(checkpoint)
     if checkpoint.averaged:
-        notes.append("weights: the averaged (EMA) weights of ema_helper, which the reference evaluates with")
+        notes.append(
+            "weights: the averaged (EMA) weights of ema_helper, which the reference uses for evaluation"
+        )
     _write_ours(destination, tensors, resolved.preset, checkpoint, facts)
     return Conversion(
         destination,
@@ -211,7 +213,7 @@ def _check_exists_in_reference(card: ModelCard) -> None:
         value, usual = getattr(card.preset.arch, name), ArchConfig.model_fields[name].default
         if value != usual:
             raise CheckpointError(
-                f"{card.path}: arch.{name} is {_written(value)}; the reference only knows {_written(usual)}"
+                f"{card.path}: arch.{name} is {_written(value)}; the reference supports only {_written(usual)}"
             )
     try:
         compare_shapes(card.path, reference_shapes(card.preset.arch, card.facts), card.shapes)

@@ -124,7 +124,7 @@ def _settings_from_tensors(options: ConversionOptions, inferred: InferredArch) -
         published: dict[str, Any] = {**_TRM, "L_cycles": _TRM_L_CYCLES[bool(arch.get("mlp_t"))]}
         if arch.get("mlp_t"):
             published["pos_encodings"] = "none"
-        layers.append(("assumed: as TRM was published", {"arch": published}))
+        layers.append(("assumed: TRM's published value", {"arch": published}))
     if options.preset is not None and options.preset.arch.pos_encodings == "learned":
         # The checkpoint has no position table (else the tensors decide), so the preset's value does not apply.
         layers.append((DEFAULT, {"arch": {"pos_encodings": "rope"}}))

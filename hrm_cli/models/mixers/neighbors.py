@@ -2,9 +2,9 @@
 
 In each block, a cell receives the sum and the maximum of what its four neighbors send. Cells outside the grid do not
 exist and send nothing. No weight depends on a direction or on the size. So the outputs are exactly equivariant to
-rotations and reflections, and one set of weights serves every rectangle. A message travels one cell per block: answers
-that depend on cells far away need many blocks, that is, cycles and steps. The core adds the input again at every
-cycle.
+rotations and reflections, and one set of weights works for every rectangle. A message travels one cell per block, so
+answers that depend on distant cells need many blocks, that is, many cycles and steps. The core adds the input again
+at every cycle.
 
 Letters in shapes: B batch, S = R·C cells, H hidden size, V vocabulary.
 """

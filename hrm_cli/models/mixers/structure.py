@@ -1,7 +1,7 @@
 """The interface of mixers that are built on the structure of a domain: relations of cells, or a grid of neighbors.
 
 A structure decides what a position of the state means, how tokens are embedded there, and how answers are read from
-it. No weight depends on the number of cells, so one set of weights serves puzzles of every size.
+it. No weight depends on the number of cells, so one set of weights works for puzzles of every size.
 
 Letters in shapes: B batch, S cells, T positions, H hidden size, V vocabulary.
 """
