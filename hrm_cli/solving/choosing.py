@@ -54,7 +54,7 @@ class LoadedModel:
 
     @classmethod
     def load(cls, checkpoint: Path, device: torch.device, domain: Domain | None = None) -> LoadedModel:
-        """Loads the model of a checkpoint; if the weights allow it, for the size of `domain`. Raises CheckpointError."""
+        """Loads a checkpoint's model; if the weights allow it, for the size of `domain`. Raises CheckpointError."""
         model, card = load_model(checkpoint, device, domain=domain)
         return cls(model, card, trained_domain(card), str(checkpoint).startswith(SCHEME))
 
