@@ -24,7 +24,7 @@ def cpu_kernels_enabled() -> bool:
 
 
 SPINS = "1000"
-"""Spin count: some tens of microseconds, longer than torch takes between two operators (benchmarks/busy_machine.py)."""
+"""Spin count: a few tens of microseconds, longer than torch needs between operators (benchmarks/busy_machine.py)."""
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 

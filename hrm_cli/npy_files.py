@@ -60,7 +60,7 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
         version = npy.read_magic(file)
         readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
         if version not in readers:
-            raise UnusableFile(f"version {version[0]}.{version[1]} of the format; 1.0 and 2.0 are read")
+            raise UnusableFile(f"version {version[0]}.{version[1]} of the format; supported are 1.0 and 2.0")
         shape, fortran, dtype = readers[version](file, max_header_size=LONGEST_HEADER)
     except UnusableFile:
         raise

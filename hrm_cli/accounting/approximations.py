@@ -118,7 +118,7 @@ def _reason_text(kind: str, counted: int, exact: int, arch: ArchConfig) -> str:
     if kind == kinds.HEADS:
         return f"misses the Q head's {exact - counted:,} biases"
     if kind == kinds.EMBEDDINGS:
-        return f"misses {exact - counted:,} numbers of learned positions"
+        return f"misses {exact - counted:,} parameters of learned position embeddings"
     return f"counts {counted:,} puzzle-embedding numbers, which the network's optimizer does not train"
 
 

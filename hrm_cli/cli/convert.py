@@ -195,7 +195,7 @@ def _to_reference(source: Path, destination: Path, rows: int | None, *, force: b
 
     if destination.suffix == ".safetensors" or destination.is_dir():
         raise ConfigError(
-            f"{destination}: {source} is a checkpoint of hrm, so the destination is the torch file to make, such as "
+            f"{destination}: {source} is an hrm checkpoint, so the destination is the torch file to write, such as "
             f"{destination.with_suffix('') / 'step_1000'}"
         )
     _refuse_existing(destination, force=force)

@@ -179,9 +179,7 @@ def _measured(text: str) -> tuple[Measured, ...]:
     """Parses `PUZZLES=FILE` and reads the file. Raises ConfigError."""
     on, _, file = text.rpartition("=")
     if not on:
-        raise ConfigError(
-            f"--measured {text}: PUZZLES=FILE is expected, as in 'minimal puzzles=minimal.json'"
-        )
+        raise ConfigError(f"--measured {text}: expected PUZZLES=FILE, as in 'minimal puzzles=minimal.json'")
     try:
         return Measured.all_of(on, load_json(Path(file)))
     except OSError as error:

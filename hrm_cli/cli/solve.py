@@ -169,7 +169,7 @@ def solve(
             "--votes",
             min=1,
             help="ARC: how many augmented copies of a task vote, including the task itself.",
-            show_default="all that the checkpoint knows, 32 after --adapt",
+            show_default="all in the checkpoint, 32 after --adapt",
             rich_help_panel=ARC,
         ),
     ] = None,

@@ -68,7 +68,7 @@ MIXERS: dict[str, MixerEntry] = {
     ),
     "neighbors": MixerEntry(
         "hrm_cli.models.mixers.neighbors:NeighborsStructure", "neighbors",
-        "which cells are neighbors, and that all directions are alike", 32,
+        "which cells are neighbors, and that all directions are equivalent", 32,
     ),
     "grid": MixerEntry(
         "hrm_cli.models.mixers.grid:GridStructure", "grid",

@@ -82,7 +82,7 @@ def read_metadata(directory: Path, split: str) -> SplitMetadata:
             raise DatasetError(
                 f"{directory}: the dataset has no {split} split (only {', '.join(present)}); {advice}"
             )
-        raise DatasetError(f"{directory}: not a dataset; expected {file} (`hrm build-dataset` makes it)")
+        raise DatasetError(f"{directory}: not a dataset; expected {file} (`hrm build-dataset` writes it)")
     try:
         metadata = SplitMetadata.model_validate(load_json(file, LARGEST_FACTS))
     except ValidationError as error:

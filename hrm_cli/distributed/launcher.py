@@ -192,7 +192,7 @@ def _describe_exit(exit_code: int) -> str:
         name = signal.Signals(-exit_code).name
     except ValueError:
         name = f"signal {-exit_code}"
-    hint = "; the system does so when memory runs out" if name == "SIGKILL" else ""
+    hint = "; the system does this when memory runs out" if name == "SIGKILL" else ""
     return f"was killed by {name}{hint}"
 
 

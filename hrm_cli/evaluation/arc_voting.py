@@ -186,7 +186,7 @@ def read_test_tasks(dataset: Dataset) -> list[Task]:
     """Reads the original test tasks of an ARC dataset. Raises DatasetError or PuzzleError."""
     file = dataset.directory / TEST_PUZZLES_FILE
     if not file.is_file():
-        raise DatasetError(f"{file}: missing; ARC datasets hold their test tasks there, to be voted on")
+        raise DatasetError(f"{file}: missing; an ARC dataset keeps its test tasks for voting in this file")
     document = read_json(file)
     return list(parse_tasks(document, str(file), file.stem)) if document else []
 

@@ -220,7 +220,7 @@ class EffortRequest:
             )
         if self.seconds is not None:
             raise ConfigError(
-                "--max-seconds: a selector chooses among all attempts; omit it, or make fewer attempts"
+                "--max-seconds: a selector needs all attempts; omit --max-seconds, or reduce the number of attempts"
             )
         return select
 

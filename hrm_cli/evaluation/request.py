@@ -56,6 +56,6 @@ def parse_depths(text: str | None) -> tuple[int, ...]:
         depths = [0]
     if depths[0] < 1:
         raise ConfigError(
-            f"{quoted(text, 60)} is not a number of steps: whole numbers from 1 on are expected, as in 16 or 16,64,256"
+            f"{quoted(text, 60)} is not a number of steps; expected whole numbers from 1 up, as in 16 or 16,64,256"
         )
     return tuple(depths)

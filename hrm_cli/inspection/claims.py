@@ -1,6 +1,6 @@
 """Tests claimed symmetries of own puzzles against their pairs.
 
-A claim says that a transformation of input and output alike keeps a pair right. If the transformed input of a pair is
+A claim says that a transformation of both input and output keeps a pair correct. If the transformed input of a pair is
 also an input of the data, its output must be the transformed output. A pair whose input does not change under the
 transformation is compared with itself.
 
@@ -196,7 +196,7 @@ def _test_shifts(pairs: _Pairs, canvas: GridsDomain, domain: GridsDomain) -> Fou
                 refuting, compared = refuting + 1, compared + 1
                 first = (
                     first
-                    or f"{pairs.place(number)}: input and output differ in size, so they cannot shift alike"
+                    or f"{pairs.place(number)}: input and output differ in size, so one shift cannot apply to both"
                 )
             else:
                 both = [_together(*shifted) for shifted in zip(*shifts_of_pair(before, after), strict=True)]

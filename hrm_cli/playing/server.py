@@ -107,7 +107,7 @@ class PlayServer(ThreadingHTTPServer):
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(
-                f"--port {port}: cannot be used ({reason}); without --port, a free one is taken"
+                f"--port {port}: cannot be used ({reason}); without --port, a free port is used"
             ) from None
 
     @property

@@ -189,7 +189,7 @@ def _count(metadata: Mapping[str, str], name: str) -> int:
 def _listed(document: Any, domain: Domain) -> list[tuple[int, Puzzle]]:
     """Parses the paused puzzles with their positions. Raises ValueError or PuzzleError."""
     if not isinstance(document, list):
-        raise ValueError("puzzles: a list is expected")
+        raise ValueError("puzzles: expected a list")
     puzzles = []
     for entry in document:
         index, where, text = (
@@ -221,7 +221,7 @@ def _check_rows(
         if not count or tokens.shape[1] != domain.seq_len or not fit:
             raise ValueError(f"batch {number}: its tensors are not of this model's shape")
         if tokens.dtype != torch.int32 or not all(state.is_floating_point() for state in states.values()):
-            raise ValueError(f"batch {number}: its tensors are not of the types that are saved")
+            raise ValueError(f"batch {number}: its tensors have unexpected dtypes")
         for row in tokens.numpy():
             if rows >= len(puzzles) or not _same(domain, puzzles[rows][1], row):
                 raise ValueError(f"batch {number}: its rows are not the puzzles listed")

@@ -90,7 +90,7 @@ def test_the_reasons_of_a_formula_follow_the_configuration() -> None:
     guide, _ = formulas(
         ArchConfig(hidden_size=32, num_heads=4, H_layers=1, L_layers=1, pos_encodings="learned")
     )
-    assert "misses 2,624 numbers of learned positions" in guide.words()
+    assert "misses 2,624 parameters of learned position embeddings" in guide.words()
     guide, _ = formulas(ArchConfig(hidden_size=32, num_heads=4, H_layers=1, L_layers=1, qk_norm=True))
     assert "misses the 8 factors of QK norm" in [reason.words for reason in guide.reasons]
     guide, _ = formulas(ArchConfig(core="trm"))

@@ -113,7 +113,7 @@ def test_a_killed_worker_is_started_again_until_no_restart_is_left_and_the_run_c
     assert (status, out) == (1, "")
     assert error.count("A process failed. Restarted from the latest checkpoint (1 of 1).") == 1
     assert [line for line in error.splitlines() if "rror" in line or "process 1" in line] == [
-        "Error: process 1 of 2 was killed by SIGKILL; the system does so when memory runs out"
+        "Error: process 1 of 2 was killed by SIGKILL; the system does this when memory runs out"
     ]
     assert_same_training(run, alone)
 

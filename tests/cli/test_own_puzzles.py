@@ -235,7 +235,7 @@ def test_answers_are_verified_by_a_function_that_the_user_names(run_hrm, run, tm
     for check, message in (
         (f"{rules}:absent", "has no function absent"),
         (f"{rules}:broken", "ZeroDivisionError: division by zero"),
-        ("rules", "FILE.py:FUNCTION is expected"),
+        ("rules", "expected FILE.py:FUNCTION"),
         ("nowhere.py:is_right", "no such file"),
     ):
         done = run_hrm("solve", "🟥🟦", "--checkpoint", run, "--check", check)

@@ -69,7 +69,7 @@ def test_the_same_seed_makes_the_same_pairs_and_another_seed_others(make, tmp_pa
     ("function", "words"),
     [
         ("few", ["are needed", "--num-train"]),
-        ("number", ["pair 1 is 5", "(input, output) is expected"]),
+        ("number", ["pair 1 is 5", "expected (input, output)"]),
         ("failing", ["failed: ValueError: no luck"]),
         ("absent", ["has no function absent"]),
     ],

@@ -106,5 +106,5 @@ def test_depths_are_read_in_order(text: str | None, expected: tuple[int, ...]) -
 
 @pytest.mark.parametrize("text", ["", "0", "16,", "16;64", "a", "-1", "1.5"])
 def test_other_depths_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="whole numbers from 1 on"):
+    with pytest.raises(ConfigError, match="whole numbers from 1 up"):
         parse_depths(text)

@@ -90,7 +90,7 @@ def test_a_check_is_asked_once_for_an_answer_and_not_at_all_for_what_is_no_grid(
 def test_a_check_that_fails_or_returns_no_truth_value_ends_the_command() -> None:
     for function, message in (
         (lambda given, output: 1 / 0, r"rules.py:f: failed on \[\['a', .*ZeroDivisionError"),
-        (lambda given, output: "yes", "returned 'yes'; True or False is expected"),
+        (lambda given, output: "yes", "returned 'yes'; expected True or False"),
     ):
         with pytest.raises(ConfigError, match=message):
             answered(checked(function), EFFORT)

@@ -110,7 +110,7 @@ def inspect(
         typer.Option(
             "--html",
             metavar="FILE",
-            help="Also write a page to browse: one file that loads nothing else.",
+            help="Also write a page to browse, as one self-contained file.",
             show_default=False,
         ),
     ] = None,

@@ -56,7 +56,7 @@ def analyze(
         Path | None,
         option(
             ("--output", "-o"),
-            "Also write a page with plots: one file that loads nothing else.",
+            "Also write a page with plots, as one self-contained file.",
             metavar="FILE.html",
         ),
     ] = None,

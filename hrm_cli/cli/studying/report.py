@@ -96,7 +96,7 @@ def report(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Write a report on a run or a checkpoint: one HTML file that loads nothing else.
+    """Write a report on a run or a checkpoint: one self-contained HTML file.
 
     \b
     Examples:

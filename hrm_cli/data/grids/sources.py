@@ -121,7 +121,7 @@ def _generated(source: str, scratch: Path, count: int, seed: int, report: Report
                 line = json.dumps([given, wanted], ensure_ascii=False)
             except (TypeError, ValueError):
                 raise DatasetError(
-                    f"source {source}: pair {number} is {quoted(pair, 80)}; (input, output) is expected, each a list "
+                    f"source {source}: pair {number} is {quoted(pair, 80)}; expected (input, output), each a list "
                     "of rows or a text"
                 ) from None
             key = hash(json.dumps(given))

@@ -32,7 +32,7 @@ from hrm_cli.puzzles.relations import Neighborhood
 
 END = 1
 SYMMETRIES = ("rotations", "reflections", "symbols", "translations")
-NO_RULES = "own puzzles have no rules to verify an answer by"
+NO_RULES = "own puzzles have no rules to verify an answer with"
 _NUMBER = re.compile(r"0|-?[1-9][0-9]*")
 _SHOWN = 12
 

@@ -24,7 +24,7 @@ def load_function(text: str, option: str) -> Callable[..., Any]:
     """
     file, _, name = text.rpartition(":")
     if not names_function(text):
-        raise ConfigError(f"{option} {text}: FILE.py:FUNCTION is expected, as in rules.py:is_right")
+        raise ConfigError(f"{option} {text}: expected FILE.py:FUNCTION, as in rules.py:is_right")
     path = Path(file).expanduser()
     if not path.is_file():
         raise ConfigError(f"{option} {text}: {file}: no such file")
@@ -62,7 +62,5 @@ class OwnCheck:
                 f"--check {self.name}: failed on {quoted(given, 200)}: {type_and_message(error)}"
             ) from error
         if not isinstance(is_right, bool):
-            raise ConfigError(
-                f"--check {self.name}: returned {quoted(is_right, 40)}; True or False is expected"
-            )
+            raise ConfigError(f"--check {self.name}: returned {quoted(is_right, 40)}; expected True or False")
         return is_right

@@ -1,8 +1,8 @@
 """Batched rotation, reflection, translation and relabeling of own puzzles.
 
 A grid stays at the top left corner of its canvas when it is transformed. A translation is a cyclic shift inside the
-grid: what leaves it on one side enters on the other. It moves input and output of a pair alike, so both must have the
-same size.
+grid: what leaves it on one side enters on the other. It shifts input and output of a pair by the same
+amount, so both must have the same size.
 
 Letters in shapes: n fields, S cells of a canvas.
 """

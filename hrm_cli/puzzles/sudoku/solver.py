@@ -20,7 +20,7 @@ from hrm_cli.puzzles.sudoku.layout import layout
 UNLIMITED = 1 << 62
 """A budget of splits that is never exceeded."""
 BUDGET = 500_000
-"""Splits after which `search` gives up: some seconds at 25×25. Proper 9×9 puzzles need a few thousand at most."""
+"""Splits after which `search` gives up: a few seconds at 25×25. Proper 9×9 puzzles need a few thousand at most."""
 UNKNOWN = -1
 """The number of solutions of a puzzle for which the budget was not enough."""
 
