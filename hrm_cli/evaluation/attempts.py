@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hrm_cli.models.act import InferenceStep
+from hrm_cli.models.inference import NoisyReasoner, Reasoner
 from hrm_cli.models.rng import NO_NOISE, NoiseScales, RowNoise
-from hrm_cli.puzzles.domain import OWN_PUZZLES, BulkDomain, Domain, Symmetries, Tokens
+from hrm_cli.puzzles.domain import OWN_PUZZLES, BulkDomain, Domain, Tokens
 
 NO_ANSWER = 2**31 - 1
 """Number of violations before the model has answered."""
@@ -47,32 +48,32 @@ def default_attempt_steps(steps: int) -> int:
     return ATTEMPT_STEPS_RATIO * steps
 
 
-class Reasoner(Protocol):
-    """The model interface that attempts need; `ACTModel` implements it."""
+class Symmetries(Protocol):
+    """n symmetries of puzzles and answers, as copies of a puzzle at inference need them."""
 
     @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
+    def tokens(self) -> NDArray[np.integer[Any]]:
+        """New token of each old token, `[n, V]`."""
 
-    def infer(
-        self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
-    ) -> Generator[InferenceStep, Tensor | None, None]:
-        """Reasoning steps on a batch. Finished rows are removed, and so are rows that the caller sends to it."""
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: NDArray[Any]) -> Self: ...
+    def apply(self, tokens: Tokens) -> Tokens:
+        """The copies of puzzles `[n, S]`; of the inverse, answers mapped back."""
 
+    def sources(self, tokens: Tokens) -> NDArray[np.integer[Any]]:
+        """The cell that each cell of `apply(tokens)` comes from, `[n, S]`; −1 for cells that come from none."""
 
-class NoisyReasoner(Reasoner, Protocol):
-    """A reasoner that can add noise to its states; `ACTModel` and `FixedModel` implement it."""
+    def inverse(self) -> Self:
+        """The inverse symmetries."""
 
-    def infer(
-        self,
-        inputs: Tensor,
-        puzzle_identifiers: Tensor,
-        max_steps: int,
-        *,
-        adaptive: bool,
-        noise: RowNoise | None = None,
-    ) -> Generator[InferenceStep, Tensor | None, None]:
-        """Like `Reasoner.infer`, with noise on the states of its rows."""
+    def identity(self) -> Self:
+        """The identity of the same group."""
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        """These symmetries, followed by others."""
+
+    def names(self) -> list[bytes]:
+        """A key for each symmetry; equal keys mean equal symmetries."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,8 @@ class AttemptsStep:
     """The answers of all running attempts after a step, for traces."""
 
     step: int
+    are_copies: bool
+    """Whether the attempts are augmented copies, and not restarts."""
     puzzles: NDArray[np.int64]
     """Index of each row's puzzle, `[b]`."""
     attempts: NDArray[np.int64]
@@ -138,6 +141,32 @@ class AttemptsStep:
     """Answers mapped back to the original puzzle, `[b, S]`."""
     q_halt: NDArray[np.float32]
     """`[b]`"""
+    predictions: Tokens
+    """Answers before they are mapped back, `[b, S]`."""
+    back: Symmetries
+    """The symmetry that maps each row back to the original puzzle."""
+    logits: Tensor | None = None
+    """Logits before they are mapped back, `[b, S, V]`."""
+
+    @classmethod
+    def of(
+        cls, step: InferenceStep, rows: NDArray[np.integer[Any]], copies: Copies, back: Symmetries, dtype: Any
+    ) -> AttemptsStep:
+        """Those of `rows` (indices) of a step of the model. `back`: the inverse symmetries of all copies."""
+        made = step.rows.cpu().numpy()[rows]
+        predictions = step.predictions.cpu().numpy().astype(dtype)[rows]
+        mapped = back[made]
+        return cls(
+            step.step,
+            copies.are_copies,
+            copies.puzzles[made],
+            copies.attempts[made],
+            mapped.apply(predictions),
+            step.q_halt.float().cpu().numpy()[rows],
+            predictions,
+            mapped,
+            None if step.logits is None else step.logits[torch.from_numpy(rows).to(step.logits.device)],
+        )
 
 
 Watch = Callable[[AttemptsStep], None]
@@ -194,6 +223,8 @@ class Copies:
     """Index of each row's puzzle, `[b]`."""
     attempts: NDArray[np.int64]
     symmetries: Symmetries
+    are_copies: bool = True
+    """Whether the attempts are augmented copies, and not restarts."""
 
     @classmethod
     def of(
@@ -211,6 +242,7 @@ class Copies:
             np.repeat(np.asarray(rows, np.int64), counts),
             np.concatenate([np.arange(1, count + 1) for count in counts]),
             drawn[0].joined(drawn[1:]),
+            budget.copies,
         )
 
     def begin(
@@ -291,13 +323,13 @@ def _try_batch(
         rows = step.rows.cpu().numpy()
         open_rows = np.flatnonzero(~done[rows])
         open_copies = rows[open_rows]
-        answers = back[open_copies].apply(step.predictions.cpu().numpy().astype(puzzles.dtype)[open_rows])
-        q_halt = step.q_halt.float().cpu().numpy()[open_rows]
+        given = AttemptsStep.of(step, open_rows, copies, back, puzzles.dtype)
+        answers, q_halt = given.answers, given.q_halt
         violations = judged.violations(open_copies, answers)
         for owner, count in zip(*np.unique(owners[open_copies], return_counts=True), strict=True):
             work[int(owner)] += int(count)
         if watch is not None:
-            watch(AttemptsStep(step.step, owners[open_copies], copies.attempts[open_copies], answers, q_halt))
+            watch(given)
         for i in _may_improve(owners[open_copies], violations, best):
             owner, attempt = int(owners[open_copies[i]]), int(copies.attempts[open_copies[i]])
             found, halt_value = int(violations[i]), float(q_halt[i])

@@ -61,23 +61,18 @@ def gather_candidates(
             wanted = ended if watch is None else np.ones_like(ended)
             if not wanted.any():
                 continue
-            copy_rows = step.rows.cpu().numpy()[wanted]
-            answers = back[copy_rows].apply(step.predictions.cpu().numpy().astype(puzzles.dtype)[wanted])
+            given = AttemptsStep.of(step, np.flatnonzero(wanted), copies, back, puzzles.dtype)
             if watch is not None:
-                values = step.q_halt.float().cpu().numpy()
-                watch(
-                    AttemptsStep(
-                        step.step, copies.puzzles[copy_rows], copies.attempts[copy_rows], answers, values
-                    )
-                )
-                copy_rows, answers = copy_rows[ended], answers[ended]
-            owners = copies.puzzles[copy_rows]
-            if not len(copy_rows):
+                watch(given)
+            if not ended.any():
                 continue
+            of_ended = ended[wanted]
+            answers, owners = given.answers[of_ended], given.puzzles[of_ended]
+            attempts = given.attempts[of_ended].tolist()
             violations = (
                 cast(BulkDomain, domain).violations(puzzles[owners], answers).tolist()
                 if has_rules(domain)
-                else [None] * len(copy_rows)
+                else [None] * len(owners)
             )
             q_halt, confidence, residual = opinions_of(step, ended)
             for place, owner in enumerate(owners.tolist()):
@@ -88,7 +83,7 @@ def gather_candidates(
                     confidence=confidence[place],
                     residual=residual[place],
                     steps=step.step,
-                    attempt=int(copies.attempts[copy_rows[place]]),
+                    attempt=attempts[place],
                 )
                 found[owner].append(candidate)
         for row in rows:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,34 @@ from torch import Tensor
 from hrm_cli.models.act import ACTModel, InferenceStep, PuzzleBatch
 from hrm_cli.models.core import CoreOutput, InnerCarry, relative_change
 from hrm_cli.models.rng import RowNoise
+
+
+class Reasoner(Protocol):
+    """The model interface that solving needs; `ACTModel` implements it."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+
+    def infer(
+        self, inputs: Tensor, puzzle_identifiers: Tensor, max_steps: int, *, adaptive: bool
+    ) -> Generator[InferenceStep, Tensor | None, None]:
+        """Reasoning steps on a batch. Finished rows are removed, and so are rows that the caller sends to it."""
+
+
+class NoisyReasoner(Reasoner, Protocol):
+    """A reasoner that can add noise to its states; `ACTModel` and `FixedModel` implement it."""
+
+    def infer(
+        self,
+        inputs: Tensor,
+        puzzle_identifiers: Tensor,
+        max_steps: int,
+        *,
+        adaptive: bool,
+        noise: RowNoise | None = None,
+    ) -> Generator[InferenceStep, Tensor | None, None]:
+        """Like `Reasoner.infer`, with noise on the states of its rows."""
 
 
 class FixedModel:

@@ -217,6 +217,7 @@ class PlaySession:
             config.halt == "adaptive",
             adaptation=Adaptation(adapting, seed=self._seed) if adapting else None,
             trace=True,
+            chances=True,
             select=default_select(has_rules=False),
         )
         with stopping(model, stop):

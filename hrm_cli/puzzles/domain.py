@@ -13,7 +13,7 @@ import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +119,10 @@ class TokenSymmetries:
             raise ValueError(f"token {moved.max()} in a vocabulary of {vocabulary}")
         return np.take(self.tokens.reshape(-1), moved + rows * vocabulary)
 
+    def sources(self, tokens: Tokens) -> NDArray[np.integer[Any]]:
+        """The cell that each cell of `apply(tokens)` comes from, `[n, S]`."""
+        return self.cells
+
     def apply_both(self, inputs: Tokens, labels: Tokens) -> tuple[Tokens, Tokens]:
         """Applies the symmetries to puzzles and answers `[n, S]` in one pass, much faster than two `apply` calls."""
         from hrm_cli.puzzles.compiled import apply_both
@@ -158,27 +162,6 @@ class TokenSymmetries:
             np.take_along_axis(first.cells, self.cells, axis=1),
             np.take_along_axis(self.tokens, first.tokens.astype(np.intp), axis=1),
         )
-
-
-class Symmetries(Protocol):
-    """n symmetries of puzzles and answers, as copies of a puzzle at inference need them."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: NDArray[Any]) -> Self: ...
-    def apply(self, tokens: Tokens) -> Tokens:
-        """The copies of puzzles `[n, S]`; of the inverse, answers mapped back."""
-
-    def inverse(self) -> Self:
-        """The inverse symmetries."""
-
-    def identity(self) -> Self:
-        """The identity of the same group."""
-
-    def joined(self, others: Sequence[Self]) -> Self:
-        """These symmetries, followed by others."""
-
-    def names(self) -> list[bytes]:
-        """A key for each symmetry; equal keys mean equal symmetries."""
 
 
 class Domain(Protocol):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hrm_cli.checkpoints.model_files import ModelCard
 from hrm_cli.data.arc.augmentation import Examples
@@ -24,12 +25,15 @@ from hrm_cli.evaluation.restarts import opinions_of
 from hrm_cli.evaluation.selection import Select
 from hrm_cli.models.act import ACTModel
 from hrm_cli.puzzles.arc.domain import NO_RULES, ArcDomain
+from hrm_cli.puzzles.arc.fields import CELLS
+from hrm_cli.puzzles.arc.kernels import FIRST_COLOR, SIDE
 from hrm_cli.puzzles.arc.names import unpack_names
 from hrm_cli.puzzles.arc.symmetry import ArcSymmetries, ArcSymmetry, parse_name
 from hrm_cli.puzzles.arc.tasks import Pair, Task
+from hrm_cli.puzzles.dihedral import transform
 from hrm_cli.puzzles.domain import Grid, Puzzle, Tokens
 from hrm_cli.solving.arc_adapting import Adaptation, adapt, check_adaptable
-from hrm_cli.solving.solution import Solution, TraceStep
+from hrm_cli.solving.solution import CellChances, Solution, TraceStep
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Effort:
     """Whether to keep the reasoning steps of the copy with the winning answer."""
     select: Select = "agreement"
     """What ranks the answers of the copies."""
+    chances: bool = False
+    """Whether the trace holds the model's probabilities."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +107,16 @@ class _HeldOut:
 
 
 class StepRecorder:
-    """Stores each row's answer after each step, 900 bytes per step."""
+    """Stores each row's answer after each step, 900 bytes per step, and the model's probabilities if requested."""
 
-    def __init__(self) -> None:
-        self._steps: dict[int, list[tuple[int, Tokens, float]]] = {}
+    def __init__(self, rows: int = 0, steps: int = 1, *, with_chances: bool = False) -> None:
+        """`rows` of all batches and their largest number of `steps`: more of them keep fewer tokens for each cell."""
+        self._steps: dict[int, list[tuple[int, Tokens, float, CellChances | None]]] = {}
+        self._kept_tokens = 0
+        if with_chances:
+            from hrm_cli.solving.tracing import tokens_that_fit
+
+            self._kept_tokens = tokens_that_fit(rows * steps * ArcDomain.seq_len)
 
     def add(
         self,
@@ -112,19 +124,38 @@ class StepRecorder:
         rows: NDArray[np.integer],
         predictions: NDArray[np.integer],
         q_halt: NDArray[np.floating],
+        logits: Tensor | None = None,
     ) -> None:
-        """Adds one step of some rows: their indices `[b]`, predicted fields `[b, 900]` and halt values `[b]`."""
+        """Adds a step of some rows: indices `[b]`, predictions `[b, 900]`, halt values `[b]`, logits `[b, 900, V]`."""
+        chances: Sequence[CellChances | None] = [None] * len(rows)
+        if self._kept_tokens and logits is not None:
+            from hrm_cli.solving.tracing import chances_of
+
+            chances = chances_of(logits, self._kept_tokens)
         tokens = predictions.astype(np.uint8)
-        for row, field, value in zip(rows.tolist(), tokens, q_halt.tolist(), strict=True):
-            self._steps.setdefault(row, []).append((step, field, value))
+        for row, field, value, chance in zip(rows.tolist(), tokens, q_halt.tolist(), chances, strict=True):
+            self._steps.setdefault(row, []).append((step, field, value, chance))
 
     def trace(self, row: int, symmetry: ArcSymmetry) -> tuple[TraceStep, ...]:
         """The steps of a row whose task is transformed by `symmetry`, mapped back to the original task."""
-        domain, undo = ArcDomain(), symmetry.inverse()
-        return tuple(
-            TraceStep(step, _mapped_back(domain.decode(tokens), undo), value)
-            for step, tokens, value in self._steps.get(row, ())
-        )
+        domain, undo, steps = ArcDomain(), symmetry.inverse(), []
+        for step, tokens, value, chances in self._steps.get(row, ()):
+            grid = domain.decode(tokens)
+            back = None if chances is None else _chances_back(chances, grid, undo)
+            steps.append(TraceStep(step, _mapped_back(grid, undo), value, back))
+        return tuple(steps)
+
+
+def _chances_back(chances: CellChances, grid: Grid, undo: ArcSymmetry) -> CellChances:
+    """Probabilities of a field `[900, K]` whose answer is `grid`, moved to the cells and colors of the mapped grid."""
+    from hrm_cli.solving.tracing import moved
+
+    cells = np.arange(CELLS).reshape(SIDE, SIDE)
+    taken = transform(cells[: grid.shape[0], : grid.shape[1]], undo.transform) if grid.size else cells[:0]
+    sources = np.full((SIDE, SIDE), -1)
+    sources[: taken.shape[0], : taken.shape[1]] = taken
+    tokens = np.concatenate([np.arange(FIRST_COLOR), FIRST_COLOR + np.array(undo.permutation)])
+    return moved(chances, sources.reshape(-1), tokens)
 
 
 def _mapped_back(grid: Grid, undo: ArcSymmetry) -> Grid:
@@ -206,7 +237,9 @@ class ArcSolver:
         rows = known.identifiers[local - 1]
         symmetries = ArcSymmetries.identity().followed_by(known.symmetries)
         votes, longest = Votes(["", *[task] * len(known.symmetries)], symmetries, effort.select), 0
-        recorder = StepRecorder() if effort.trace else None
+        recorder = None
+        if effort.trace:
+            recorder = StepRecorder(len(tokens), effort.max_steps, with_chances=effort.chances)
         for start in range(0, len(tokens), effort.batch_size):
             part = slice(start, start + effort.batch_size)
             inputs = torch.from_numpy(tokens[part].astype(np.int32)).to(model.device)
@@ -215,7 +248,8 @@ class ArcSolver:
                 if recorder is not None:
                     rows_of_all = start + step.rows.cpu().numpy()
                     values = step.q_halt.float().cpu().numpy()
-                    recorder.add(step.step, rows_of_all, step.predictions.cpu().numpy(), values)
+                    predictions = step.predictions.cpu().numpy()
+                    recorder.add(step.step, rows_of_all, predictions, values, step.logits)
                 done = step.rows[step.finished].cpu().numpy()
                 if not len(done):
                     continue

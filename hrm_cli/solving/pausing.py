@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,12 @@ class PausedBatch:
     """The puzzles `[k, S]`, int32."""
     carry: InnerCarry
     """Their states, `[k, P+S, H]` each, in the forward dtype."""
+
+    def parts(self, size: int) -> Iterator[PausedBatch]:
+        """The batch in parts of at most `size` rows."""
+        for start in range(0, len(self.tokens), size):
+            rows = slice(start, start + size)
+            yield PausedBatch(self.tokens[rows], self.carry.select(rows))
 
 
 class PausingModel:
@@ -238,6 +244,7 @@ def resume_puzzles(
     max_steps: int,
     adaptive: bool,
     trace: bool = False,
+    chances: bool = False,
     paused_again: list[PausedBatch] | None = None,
 ) -> Iterator[Solution]:
     """Continues every paused puzzle up to `max_steps` in total. Raises ConfigError if these are used up.
@@ -249,7 +256,13 @@ def resume_puzzles(
             f"--max-steps {max_steps}: {paused.path} has already taken {paused.taken} steps; give a larger number"
         )
     waiting = iter(paused.puzzles)
-    for batch in paused.batches:
+    batches: Iterable[PausedBatch] = paused.batches
+    if chances:
+        from hrm_cli.solving.tracing import traced_batch
+
+        size = traced_batch(domain, max_steps, max(len(batch.tokens) for batch in paused.batches))
+        batches = (part for batch in paused.batches for part in batch.parts(size))
+    for batch in batches:
         carry = batch.carry.map(lambda state: state.to(model.device))
         members = [next(waiting) for _ in range(len(batch.tokens))]
         resumed: Reasoner = ResumedModel(model, carry, paused.taken)
@@ -263,6 +276,7 @@ def resume_puzzles(
             adaptive=adaptive,
             batch_size=len(members),
             trace=trace,
+            chances=chances,
         )
         for (index, _), solution in zip(members, solutions, strict=True):
             yield replace(solution, index=index)

@@ -164,7 +164,7 @@ def _solve_grids(
         paused = pausing.load_carry(request.resume_carry, loaded.card, loaded.domain)
         solutions = pausing.resume_puzzles(
             loaded.model, loaded.domain, paused, max_steps=steps,
-            adaptive=loaded.adaptive(asked), trace=asked.trace, paused_again=batches,
+            adaptive=loaded.adaptive(asked), trace=asked.trace, chances=asked.chances, paused_again=batches,
         )  # fmt: skip
     else:
         reasoner = pausing.PausingModel(loaded.model, batches)
@@ -254,6 +254,7 @@ def solve_tasks(
             adaptation,
             request.needs_trace,
             request.select or default_select(has_rules=False),
+            request.needs_chances,
         )
         solver = ArcSolver(model, card, effort, watcher.on_stage)
         watcher.begin(are_few=len(tasks) <= MOST_DRAWN, are_tasks=True)

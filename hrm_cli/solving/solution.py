@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from hrm_cli.puzzles.domain import Domain, Grid, Puzzle, Unreadable
 
 if TYPE_CHECKING:
-    from hrm_cli.evaluation.attempts import AttemptsStep
-    from hrm_cli.evaluation.effort import Outcome
     from hrm_cli.evaluation.search import SearchNode
 
 Status = Literal["solved", "answered", "unsolved", "invalid", "multiple"]
@@ -148,27 +146,6 @@ def unreadable(index: int, item: Unreadable, seconds: float = 0.0) -> Solution:
     """The record for a piece of a file that is not a puzzle."""
     reason = f"{item.where}: {item.reason}" if item.where else item.reason
     return Solution(index, item.where, "invalid", reason, seconds=seconds)
-
-
-class Traces:
-    """The steps of all attempts."""
-
-    def __init__(self, domain: Domain) -> None:
-        self._domain = domain
-        self._steps: dict[tuple[int, int], list[TraceStep]] = {}
-
-    def watch(self, step: AttemptsStep) -> None:
-        """Keeps the answers of a step."""
-        for owner, attempt, answer, value in zip(
-            step.puzzles.tolist(), step.attempts.tolist(), step.answers, step.q_halt.tolist(), strict=True
-        ):
-            kept = self._steps.setdefault((owner, attempt), [])
-            kept.append(TraceStep(step.step, self._domain.decode(answer), value))
-
-    def of(self, owner: int, outcome: Outcome) -> tuple[TraceStep, ...]:
-        """The steps of the attempt that gave the outcome, up to its answer."""
-        steps = self._steps.get((owner, outcome.attempt), [])
-        return tuple(step for step in steps if step.step <= outcome.steps)
 
 
 @dataclass

@@ -36,7 +36,7 @@ from hrm_cli.puzzles.domain import (
     infer_domain,
     make_domain,
 )
-from hrm_cli.solving.solution import CellChances, Solution, Traces, TraceStep, unreadable
+from hrm_cli.solving.solution import CellChances, Solution, TraceStep, unreadable
 
 if TYPE_CHECKING:
     from hrm_cli.puzzles.grids.domain import GridsDomain
@@ -93,7 +93,7 @@ def solve_puzzles(
     if chances:
         from hrm_cli.solving.tracing import traced_batch
 
-        batch_size = traced_batch(domain, max_steps, batch_size)
+        batch_size = traced_batch(domain, max_steps, batch_size, effort)
         effort = replace(effort, keeps_tree=True)
     how = _Pass(max_steps, adaptive, trace or chances, chances, on_step, progress, flops)
     deadline = None if effort.seconds is None else time.monotonic() + effort.seconds
@@ -195,8 +195,9 @@ def _select_batch(
 ) -> Iterator[Solution]:
     """All attempts at every puzzle, with the choice of a selector. An interrupt yields what is finished first."""
     from hrm_cli.evaluation.restarts import select_among_all
+    from hrm_cli.solving.tracing import Traces
 
-    traces, interruption = Traces(domain), None
+    traces, interruption = Traces(domain, with_chances=how.chances), None
     try:
         tokens, streams = np.stack([work.tokens for work in works]), [work.index for work in works]
         watch = traces.watch if how.trace else None
@@ -259,8 +260,7 @@ def _try_once(
     identifiers = torch.zeros(len(works), dtype=torch.int32, device=model.device)
     traces: list[list[TraceStep]] = [[] for _ in works]
     for step in model.infer(inputs, identifiers, how.max_steps, adaptive=how.adaptive):
-        rows = step.rows.cpu().numpy()
-        finished = step.finished.cpu().numpy()
+        rows, finished = step.rows.cpu().numpy(), step.finished.cpu().numpy()
         wanted = np.ones_like(finished) if how.trace else finished
         if wanted.any():
             answers = step.predictions.cpu().numpy()[wanted].astype(tokens.dtype)
@@ -294,7 +294,9 @@ def _try_again(
     model: Reasoner, domain: Domain, works: Sequence[_Work], how: _Pass, effort: Effort
 ) -> Iterator[tuple[_Work, Outcome, tuple[TraceStep, ...]]]:
     """The outcome of further effort for each puzzle, with the steps of the attempt that gave the answer."""
-    traces, tokens = Traces(domain), np.stack([work.tokens for work in works])
+    from hrm_cli.solving.tracing import Traces, recomputed
+
+    traces, tokens = Traces(domain, with_chances=how.chances), np.stack([work.tokens for work in works])
     streams = [work.index for work in works]
     for owner, outcome in run_effort(
         model,
@@ -307,8 +309,6 @@ def _try_again(
     ):
         trace = traces.of(owner, outcome)
         if how.trace and outcome.pinned is not None:
-            from hrm_cli.solving.tracing import recomputed
-
             trace = recomputed(model, domain, outcome.pinned, outcome.steps, with_chances=how.chances)
         yield works[owner], outcome, trace
 

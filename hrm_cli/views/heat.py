@@ -24,7 +24,7 @@ LEVELS = (
 """Lowest confidence in percent, and the style of a cell that has it."""
 MOST_COLUMNS = 25
 """Wider grids get one digit a cell, tens of percents, without colors."""
-NOT_KEPT = "the confidence of cells is only known for answers of the first pass and of search, not of augmented copies"
+NOT_KEPT = "the confidence of cells is not known: the cells of the answer are not the tokens of the model"
 
 
 def confidence(domain: Domain, step: TraceStep) -> list[int] | None:

@@ -238,11 +238,13 @@ def test_the_reasoning_on_a_task_can_be_seen_as_animation_picture_and_page(
     boards = json.loads(found[1])["boards"]
     assert [board["kind"] for board in boards] == ["colors", "colors"]
     assert boards[0]["answer"]["symbols"] == "".join(str(cell) for row in ROUND for cell in row)
+    assert len(boards[0]["steps"][-1]["confidence"]) == len(boards[0]["answer"]["symbols"])
     assert len(boards[0]["demonstrations"]) == len(COPY["train"])
     assert boards[0]["where"].startswith("arc_evaluation_challenges.json: task copy")
     assert str(tmp_path) not in page
     done = run_hrm("solve", file, "--checkpoint", checkpoint, "--heatmap", env=ONE_THREAD)
-    assert "the confidence of cells is only known for answers of the first pass" in done.stderr
+    assert "confidence of each cell, puzzle 1" in done.stdout
+    assert "the confidence of cells is not known" not in done.stderr
 
 
 def test_one_task_from_standard_input_is_one_the_checkpoint_has_never_seen(

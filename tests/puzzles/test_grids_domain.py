@@ -243,6 +243,12 @@ def test_a_copy_of_a_grid_is_mapped_back_to_it(domain: GridsDomain, data) -> Non
     assert len(set(symmetries.names())) >= len({copy.tobytes() for copy in copies})
     for back in symmetries.inverse().apply(copies):
         assert np.array_equal(domain.decode(back), answer)
+    for some, fields in ((symmetries, domain.encode_output(answer)[None]), (symmetries.inverse(), copies)):
+        sources, moved = some.sources(fields), some.apply(fields)
+        taken = np.take_along_axis(np.broadcast_to(fields, moved.shape), np.maximum(sources, 0), axis=1)
+        renamed = np.take_along_axis(some.tokens, taken.astype(np.intp), axis=1)
+        assert np.array_equal(moved[sources >= 0], renamed[sources >= 0])
+        assert (moved[sources < 0] < domain.first).all()
     known = symmetries.identity().joined([symmetries])
     assert len(known) == 7
     assert np.array_equal(known.apply(domain.encode_output(answer))[1:], copies)

@@ -16,11 +16,13 @@ from hrm_cli.config.schema import Preset
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
+from hrm_cli.puzzles.arc.domain import ArcDomain
 from hrm_cli.puzzles.arc.names import pack_names
 from hrm_cli.puzzles.arc.symmetry import ArcSymmetry
 from hrm_cli.puzzles.arc.tasks import Pair, Task
 from hrm_cli.solving.arc_adapting import Adaptation, adapt
 from hrm_cli.solving.arc_solver import ArcSolver, Effort
+from hrm_cli.views.web.boards import shown_chances
 
 NAMES = ["<blank>", "known", ArcSymmetry(1).name("known"), ArcSymmetry(4).name("known"), "other"]
 ARCH = ArchConfig(
@@ -102,6 +104,24 @@ def test_the_trace_is_of_the_first_copy_that_gave_the_answer_and_ends_with_it() 
             attempts.add(solution.attempt)
     assert attempts <= {1, 2, 3}
     assert len(attempts) > 1, "answers of other copies than the task itself are brought back to it"
+
+
+def test_probabilities_of_copies_are_mapped_back_to_the_cells_and_colors_of_the_task() -> None:
+    for seed in range(4):
+        made = build_model(ARCH, 12, 900, len(NAMES), generator=torch.Generator().manual_seed(seed))
+        made.inner.puzzle_emb.weights.normal_(generator=torch.Generator().manual_seed(seed))  # type: ignore[union-attr]
+        with torch.no_grad():
+            made.inner.lm_head.weight[:2] = 0  # grids of several rows and columns
+        asked = effort(trace=True, chances=True, max_steps=2)
+        (solution,) = ArcSolver(made, card(), asked).solve([task("known")])
+        assert solution.answer is not None
+        for step in solution.trace:
+            chances = shown_chances(ArcDomain(), step)
+            assert chances is not None
+            np.testing.assert_array_equal(chances.tokens[:, 0] - 2, step.grid.reshape(-1))
+            assert (chances.probabilities[:, 0] > 0).all()
+        (plain,) = ArcSolver(made, card(), effort(trace=True, max_steps=2)).solve([task("known")])
+        assert all(step.chances is None for step in plain.trace)
 
 
 def test_a_solution_holds_the_demonstrations_and_both_answers() -> None:

@@ -52,6 +52,15 @@ def turn_fields(
     fields: NDArray[np.integer], domain: GridsDomain, transforms: NDArray[np.integer]
 ) -> NDArray[np.integer]:
     """Applies `transforms` `[n]` to the grids in fields `[n, S]`. Grids stay at the corner and keep their end marks."""
+    source, ends = _turned_sources(fields, domain, transforms)
+    moved = np.take_along_axis(fields, np.maximum(source, 0), axis=1)
+    return np.where(source >= 0, moved, np.where(ends, END, PAD)).astype(fields.dtype)
+
+
+def _turned_sources(
+    fields: NDArray[np.integer], domain: GridsDomain, transforms: NDArray[np.integer]
+) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
+    """The cell that each cell of the turned grids comes from, −1 outside them, and which get end marks, `[n, S]`."""
     count, rows, columns = len(fields), domain.rows, domain.columns
     is_symbol = (fields >= domain.first).reshape(count, rows, columns)
     height, width = (size[:, None, None] for size in corner_sizes(is_symbol))
@@ -64,13 +73,11 @@ def turn_fields(
     before_column = np.where(flips_columns, new_width - 1 - column, column)
     source_row = np.where(swaps, before_column, before_row)
     source_column = np.where(swaps, before_row, before_column)
-    source = np.where(inside, source_row * columns + source_column, 0).reshape(count, -1)
-    moved = np.take_along_axis(fields, source, axis=1)
+    source = np.where(inside, source_row * columns + source_column, -1).reshape(count, -1)
     below = (row == new_height) & (column < new_width)
     right = (column == new_width) & (row < new_height)
     ends = (below | right) & domain.marked
-    outside = np.where(ends, END, PAD).reshape(count, -1)
-    return np.where(inside.reshape(count, -1), moved, outside).astype(fields.dtype)
+    return source, ends.reshape(count, -1)
 
 
 def shift_fields(
@@ -172,14 +179,23 @@ class GridSymmetries:
 
     def apply(self, tokens: NDArray[Any]) -> NDArray[Any]:
         """The copies of puzzles `[n, S]`; of the inverse, answers mapped back, without what lies outside their grid."""
-        fields = np.array(np.broadcast_to(tokens, (len(self), self.domain.seq_len)))
-        if self.is_inverse and not self.domain.marked:
-            self._outside_output(fields, swaps=(self.transforms & _SWAPS) > 0)
+        fields = self._fields(tokens)
         # Relabeling moves no cell and keeps padding and end marks, so the order of the two does not matter.
         moves = (self.transforms > 0) | self.domain.marked
         if moves.any():
             fields[moves] = turn_fields(fields[moves], self.domain, self.transforms[moves])
         return np.take_along_axis(self.tokens, fields.astype(np.intp), axis=1).astype(fields.dtype)
+
+    def sources(self, tokens: NDArray[Any]) -> NDArray[np.integer]:
+        """The cell that each cell of `apply(tokens)` comes from, `[n, S]`; −1 for cells that come from none."""
+        return _turned_sources(self._fields(tokens), self.domain, self.transforms)[0]
+
+    def _fields(self, tokens: NDArray[Any]) -> NDArray[Any]:
+        """A copy of fields `[n, S]`; of the inverse, without what lies outside the output's size."""
+        fields = np.array(np.broadcast_to(tokens, (len(self), self.domain.seq_len)))
+        if self.is_inverse and not self.domain.marked:
+            self._outside_output(fields, swaps=(self.transforms & _SWAPS) > 0)
+        return fields
 
     def _outside_output(self, fields: NDArray[np.integer], swaps: NDArray[np.bool_]) -> None:
         """Clears the cells of answers outside the output's size, where the model was never taught anything."""
