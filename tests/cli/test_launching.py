@@ -95,7 +95,7 @@ def steps_logged(run: Path, kind: str) -> list[int]:
 
 @pytest.mark.slow(seconds=10)
 def test_a_killed_worker_is_started_again_until_no_restart_is_left_and_the_run_can_be_finished(
-    hrm_process, alone: Path, tmp_path: Path
+    run_hrm, alone: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     job = Started(
@@ -117,7 +117,7 @@ def test_a_killed_worker_is_started_again_until_no_restart_is_left_and_the_run_c
     ]
     assert_same_training(run, alone)
 
-    done = hrm_process("train", "--resume", run, "--nproc-per-node", 2, "--json", "--quiet")
+    done = run_hrm("train", "--resume", run, "--json", "--quiet")
     assert done.status == 0, done.stderr
     assert done.stderr == ""
     document = json.loads(done.stdout)

@@ -27,9 +27,9 @@ from .kills import (
     steps_logged,
 )
 
-KILLS = 16
-"""Two of each kind."""
-EPOCHS = 21
+KILLS = 8
+"""One of each kind."""
+EPOCHS = 15
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def fork(tmp_path: Path) -> Iterator[Server]:
     assert server.close() == 0
 
 
-@pytest.mark.slow(seconds=25)
+@pytest.mark.slow(seconds=15)
 def test_a_run_stopped_at_random_moments_ends_bit_identically_to_one_never_stopped(
     run_hrm, fork: Server, tmp_path: Path
 ) -> None:

@@ -32,7 +32,8 @@ def test_training_evaluating_and_solving_work_with_older_cpu_instructions(limit:
         for dtype in ("bfloat16", "float32")
         for words in (
             [
-                "train", "--preset", "demo", "--output-dir", dtype, "data.num_train=64", "data.num_test=8",
+                "train", "--no-report", "--preset", "demo", "--output-dir", dtype, "data.num_train=64",
+                "data.num_test=8",
                 "global_batch_size=32", "train.max_steps=3", "hidden_size=32", "num_heads=2", f"forward_dtype={dtype}",
             ],
             ["eval", dtype],

@@ -55,11 +55,13 @@ SHORT = ("train.epochs=100", "train.eval_interval=2", "train.global_batch_size=1
 def test_a_run_is_trained_resumed_evaluated_solved_with_and_converted(hrm: Hrm, tmp_path: Path) -> None:
     data = ("build-dataset", "sudoku", "--size", 4, "--num-train", 20, "--num-test", 5, "--output-dir", "d")
     hrm(*data)
-    train = ("train", "--data", "d", "--output-dir", "run", "train.max_steps=4", "--json", *SHORT)
+    train = (
+        "train", "--data", "d", "--output-dir", "run", "train.max_steps=4", "--json", "--no-report", *SHORT,
+    )  # fmt: skip
     document = json.loads(hrm(*train))
     assert document["steps"] == 4
     assert document["best"] is not None
-    resumed = json.loads(hrm("train", "--resume", "run", "train.max_steps=6", "--json"))
+    resumed = json.loads(hrm("train", "--resume", "run", "--no-report", "train.max_steps=6", "--json"))
     assert resumed["steps"] == 6
     run = tmp_path / "run"
     assert (run / "latest").read_text() == "checkpoints/step-000000006\n"

@@ -23,6 +23,7 @@ def test_of_a_console_block_the_commands_are_taken_and_of_a_shell_block_everythi
     assert section.scripts == ("hrm x\nhrm y\n", "cat > f <<E\n1\nE\n")
 
 
-def test_the_accuracy_is_read_from_the_table_of_an_evaluation() -> None:
+def test_the_accuracy_is_read_from_the_table_of_an_evaluation_and_from_the_text_of_the_demo() -> None:
     assert exact_accuracy("runs/x: 500 puzzles\nfigure\nexact accuracy      99.80%  whole puzzles\n") == 99.8
+    assert exact_accuracy("trained\n500 puzzles: 99.2% are solved\ncompletely, in 2.1 steps\n") == 99.2
     assert exact_accuracy("nothing here") is None
