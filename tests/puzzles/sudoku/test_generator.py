@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import numpy as np
 import pytest
 
@@ -118,6 +120,21 @@ def test_the_same_seed_makes_the_same_puzzles_for_any_chunk_size_and_threads(cou
         other = make(9, count, seed=7, chunk=chunk, threads=threads, **options)
         assert all((a == b).all() for a, b in zip(one, other, strict=True))
     assert (make(9, count, seed=8, **options)[0] != one[0]).any()
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "recorded"),
+    [
+        (300, {}, "035a878cf3fe8b0e"),
+        (44, {"clues": (24, 34)}, "9c5fd5c215f18c8c"),
+        (12, {"min_difficulty": 12}, "d6660140cefdfd53"),
+        (8, {"clues": 25, "min_difficulty": 8}, "1cf65c14bbb01d9c"),
+    ],
+)
+def test_the_puzzles_of_a_seed_never_change(count, options, recorded):
+    """The recordings were made with the solver of solver.py in place of the search of bands.py."""
+    puzzles, solutions = make(9, count, seed=7, **options)
+    assert blake2b(puzzles.tobytes() + solutions.tobytes(), digest_size=8).hexdigest() == recorded
 
 
 def test_chunks_have_the_requested_size():
