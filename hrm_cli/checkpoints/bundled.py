@@ -163,7 +163,8 @@ class BundledModel:
 
     def describe(self) -> str:
         """The model's puzzles, as text: `9×9 Sudoku`."""
-        return f"{self.domain['name']} of every size" if self.facts.every_size else describe(self.domain)
+        own = describe(self.domain)
+        return f"{own.rpartition(' ')[2]} of every size" if self.facts.every_size else own
 
     @property
     def card(self) -> Path:

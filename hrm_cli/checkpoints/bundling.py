@@ -55,7 +55,8 @@ def add_bundled(checkpoint: Path, name: str, facts: BundledFacts, folder: Path |
     dataset = card.facts
     # Puzzles read from a file have the blank identifier. Only ARC tasks have their own identifiers.
     if dataset.domain.get("name") != ArcDomain.name and dataset.num_puzzle_identifiers > 1:
-        tensors[_PUZZLE_EMBEDDING] = tensors[_PUZZLE_EMBEDDING][:1].clone()
+        if _PUZZLE_EMBEDDING in tensors:
+            tensors[_PUZZLE_EMBEDDING] = tensors[_PUZZLE_EMBEDDING][:1].clone()
         dataset = DatasetFacts(dataset.vocab_size, dataset.seq_len, 1, dataset.domain)
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if size > MAX_FILE_BYTES:

@@ -14,7 +14,7 @@ import numpy as np
 from hrm_cli import __version__, playing
 from hrm_cli.errors import ConfigError
 from hrm_cli.exporting import wasm
-from hrm_cli.exporting.page_models import PageModel, default_models, page_model
+from hrm_cli.exporting.page_models import PageModel, default_models, models_of_all_sizes, page_model
 from hrm_cli.files import refuse_unwritable, written_whole
 from hrm_cli.playing.examples import LEVELS, example
 from hrm_cli.puzzles.maze import generator as mazes
@@ -54,18 +54,19 @@ class PageExport:
 def export_page(checkpoints: Sequence[str], output: Path) -> PageExport:
     """Writes a page with these models, or with the best bundled ones. Raises CheckpointError or ConfigError."""
     refuse_unwritable(output)
-    models = [page_model(name) for name in checkpoints] or default_models()
-    if not models:
-        raise ConfigError("there are no bundled models for Sudoku or mazes; name a CHECKPOINT")
-    names = [model.name for model in models]
+    given = [page_model(name) for name in checkpoints]
+    names = [model.name for model in given]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"two models are called {twice}; name each only once")
+    models = [one for model in given for one in models_of_all_sizes(model)] or default_models()
+    if not models:
+        raise ConfigError("there are no bundled models for Sudoku or mazes; name a CHECKPOINT")
     text = page_text(models)
     with written_whole(output) as partial:
         partial.write_bytes(text.encode())
-    weights = sum(model.path.stat().st_size for model in models)
-    return PageExport(output, len(text.encode()), names, weights)
+    weights = sum(path.stat().st_size for path in {model.path for model in models})
+    return PageExport(output, len(text.encode()), [model.name for model in models], weights)
 
 
 def page_text(models: Sequence[PageModel]) -> str:
@@ -81,8 +82,8 @@ def page_text(models: Sequence[PageModel]) -> str:
             }
         ),
         "weights": "\n".join(
-            f'<script type="text/plain" id="weights-{model.name}">{model.weights()}</script>'
-            for model in models
+            f'<script type="text/plain" id="weights-{name}">{model.weights()}</script>'
+            for name, model in {model.weights_name: model for model in models}.items()
         ),
         "worker": "\n".join([*shared, _read(WEB / "worker.js")]),
         "script": "\n".join(
@@ -102,7 +103,9 @@ def page_text(models: Sequence[PageModel]) -> str:
 
 def _in_order(models: Sequence[PageModel]) -> list[PageModel]:
     """9×9 Sudoku first, then other sizes, then mazes."""
-    return sorted(models, key=lambda one: (one.domain.name != "sudoku", abs(one.domain.seq_len - 81)))
+    return sorted(
+        models, key=lambda one: (one.domain.name != "sudoku", one.domain.seq_len != 81, one.domain.seq_len)
+    )
 
 
 def _document(model: PageModel, models: Sequence[PageModel]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ The bundled models are stored in bfloat16, which float32 represents exactly, so 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +18,35 @@ from hrm_cli.checkpoints.model_files import ModelCard, read_model_card
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.models.mixers.structure import structure_of
-from hrm_cli.puzzles.domain import Domain, domain_of
+from hrm_cli.puzzles.domain import Domain, domain_of, make_domain
 from hrm_cli.views.web.boards import Board, empty_board
 
 CORES = ("hrm", "trm")
 MIXERS = ("attention", "mlp", "units", "neighbors", "grid")
 UNSUPPORTED = ("position_tables", "qk_norm", "initial_state", "damping", "fusion", "middle_cycles")
 """Settings of `arch` for which the engine of a page has only the default."""
+SIZES: Mapping[str, Sequence[Mapping[str, int]]] = {"sudoku": ({"size": 6}, {"size": 12}, {"size": 16})}
+"""Sizes for which a page offers a bundled model for every size, besides the size that its file names."""
 LARGEST_FILE = 40_000_000
 """Bytes of a model file; larger ones are too slow in a browser anyway."""
 
 
 @dataclass(frozen=True)
 class PageModel:
-    """A model of the page."""
+    """A model of the page, for puzzles of one size. Models of several sizes may share their weights."""
 
     name: str
     path: Path
     domain: Domain
     card: ModelCard
     bundled: BundledModel | None = None
+    resized: bool = False
+    """Whether the size is not the one that the file names."""
+
+    @property
+    def weights_name(self) -> str:
+        """The name of the weights in the page, the same for all sizes of a model."""
+        return self.name.rpartition("-")[0] if self.resized else self.name
 
     def document(self) -> dict[str, Any]:
         """Everything that the page needs to know, except the weights."""
@@ -47,6 +56,7 @@ class PageModel:
         measured = () if self.bundled is None else self.bundled.facts.measured
         return {
             "name": self.name,
+            "weights": self.weights_name,
             "domain": self.domain.name,
             "title": self.domain.describe(),
             "arch": {key: getattr(arch, key) for key in keys},
@@ -69,7 +79,10 @@ class PageModel:
 
 
 def default_models() -> list[PageModel]:
-    """For each kind and size of puzzle, the bundled model that solves most of them in one pass."""
+    """For each kind and size of puzzle, the bundled model that solves most of them in one pass.
+
+    A model for every size is used for the sizes that have none of their own.
+    """
     best: dict[str, tuple[float, str]] = {}
     for model in bundled_models():
         if model.domain["name"] not in ("sudoku", "maze") or unsupported(
@@ -79,7 +92,28 @@ def default_models() -> list[PageModel]:
         shares = [one.exact_accuracy for one in model.facts.measured] or [0.0]
         found = sum(shares) / len(shares), model.name
         best[model.describe()] = max(best.get(model.describe(), found), found)
-    return [page_model(f"{SCHEME}{name}") for _, name in best.values()]
+    models = [one for _, name in best.values() for one in models_of_all_sizes(page_model(f"{SCHEME}{name}"))]
+    own = {one.domain.describe() for one in models if not serves_all(one)}
+    return [one for one in models if not serves_all(one) or one.domain.describe() not in own]
+
+
+def serves_all(model: PageModel) -> bool:
+    """Whether it is a bundled model for every size."""
+    return model.bundled is not None and model.bundled.facts.every_size
+
+
+def models_of_all_sizes(model: PageModel) -> list[PageModel]:
+    """The model, and if it is a bundled one for every size, the same for the sizes of `SIZES`."""
+    if not serves_all(model):
+        return [model]
+    others = [make_domain(model.domain.name, **options) for options in SIZES.get(model.domain.name, ())]
+    return [model, *(_resized(model, domain) for domain in others)]
+
+
+def _resized(model: PageModel, domain: Domain) -> PageModel:
+    card = replace(model.card, facts=model.card.facts.resized(domain))
+    size = "x".join(str(value) for value in domain.facts().values())
+    return replace(model, name=f"{model.name}-{size}", domain=domain, card=card, resized=True)
 
 
 def page_model(checkpoint: str) -> PageModel:

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from hrm_cli.checkpoints.bundled import FOLDER_VARIABLE, BundledFacts, bundled_folder
+from hrm_cli.checkpoints.bundling import add_bundled
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import write_model_file
 from hrm_cli.config.arch import ArchConfig
@@ -249,6 +251,25 @@ def test_a_model_is_called_by_its_run_its_file_or_its_folder(tmp_path: Path) -> 
 
 def test_the_best_bundled_model_of_each_size_is_chosen() -> None:
     assert "sudoku-9x9" not in [model.name for model in default_models()]
+
+
+def test_a_bundled_model_for_every_size_is_offered_for_sizes_without_a_model_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_bundled(
+        written_model(tmp_path, "units"), "any", BundledFacts("nothing", every_size=True), tmp_path / "models"
+    )
+    shutil.copy(bundled_folder() / "sudoku-4x4.safetensors", tmp_path / "models")
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "models"))
+    sizes = {model.name: model.domain.describe() for model in default_models()}
+    assert sizes == {
+        "sudoku-4x4": "4×4 Sudoku", "any": "9×9 Sudoku", "any-6": "6×6 Sudoku", "any-12": "12×12 Sudoku",
+        "any-16": "16×16 Sudoku",
+    }  # fmt: skip
+    told = export_page([], tmp_path / "page.html")
+    text = told.path.read_text(encoding="utf-8")
+    assert re.findall('id="weights-(any[^"]*)"', text) == ["any"]
+    assert told.weights == sum(path.stat().st_size for path in (tmp_path / "models").glob("*.safetensors"))
 
 
 def test_the_playground_in_the_documentation_is_up_to_date(tmp_path: Path) -> None:

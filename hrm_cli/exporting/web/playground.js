@@ -10,7 +10,7 @@
     maze: "Arrow keys move; # enters a wall, a period a free cell, S the start, G the goal. Or draw with the mouse or a finger. Enter solves.",
   };
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const pool = new hrmSolver.Pool($("worker-source").textContent, bytes(data.wasm), (name) => bytes($(`weights-${name}`).textContent));
+  const pool = new hrmSolver.Pool($("worker-source").textContent, bytes(data.wasm), (model) => bytes($(`weights-${model.weights}`).textContent));
   const drafts = {}, histories = {}, shown = {};
   let facts = null, rules = null, editor = null, tool = 0, player = null, running = 0;
 
@@ -256,7 +256,7 @@
     const { arch } = model, percent = (share) => `${(100 * share).toFixed(1)} %`;
     const core = arch.core === "hrm" ? "HRM: a slow and a fast module" : "TRM: one module for a slow and a fast state";
     const rows = [
-      ["model", `${model.name}: ${model.parameters.toLocaleString("en")} parameters`],
+      ["model", `${model.weights}: ${model.parameters.toLocaleString("en")} parameters`],
       ["architecture", `${core}; ${arch.H_cycles} × ${arch.L_cycles} cycles per step, hidden size ${arch.hidden_size}, mixer ${arch.mixer}; at most ${model.max_steps} steps`],
       ["trained on", model.trained_on],
       ["built-in knowledge", model.built_in_knowledge],

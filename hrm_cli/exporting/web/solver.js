@@ -1,7 +1,7 @@
 /* Solves a puzzle as `hrm solve` does, with workers: a pass; for Sudoku that it does not solve, a search that pins cells
 (hrm_cli/evaluation/search.py), for mazes rotated and reflected copies. The search begins while the pass still runs.
 
-new hrmSolver.Pool(source, wasm, bytesOf)       source: code of a worker; bytesOf(name) → a model's file
+new hrmSolver.Pool(source, wasm, bytesOf)       source: code of a worker; bytesOf(model) → the bytes of its file
 hrmSolver.solve(pool, facts, cells, { onStep(record), onStage(text), nodes, seconds }) → result
     result: status (solved, unsolved, invalid, multiple), answer (cells), verified, reason, how, records, search, work (steps of everything), seconds
 pool.stop() ends all work; a running solve is rejected with an error whose message is "stopped". */
@@ -34,7 +34,7 @@ const hrmSolver = (() => {
       if (!worker) return;
       const job = (worker.job = this.waiting.shift()), { model } = job.message;
       if (!worker.loaded.has(model.name)) {
-        worker.thread.postMessage({ type: "load", facts: model, bytes: this.bytesOf(model.name) });
+        worker.thread.postMessage({ type: "load", facts: model, bytes: this.bytesOf(model) });
         worker.loaded.add(model.name);
       }
       worker.thread.postMessage({ ...job.message, model: model.name });
