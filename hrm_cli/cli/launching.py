@@ -176,7 +176,7 @@ def train_on_processes(
         }
         status = launched(run)
     if report and status == 0:
-        from hrm_cli.cli.studying.after_training import report_run
+        from hrm_cli.cli.studying.report import report_run
 
         reporter = console.ConsoleReporter(quiet=quiet)
         page = report_run(prepared.folder, reporter)

@@ -144,7 +144,7 @@ def train(
         from hrm_cli.cli.console import ConsoleReporter
         from hrm_cli.cli.options import device_of_command
         from hrm_cli.cli.render.figures import show_outcome
-        from hrm_cli.cli.studying.after_training import report_run
+        from hrm_cli.cli.studying.report import report_run
         from hrm_cli.runs.execution import train_run
 
         reporter = ConsoleReporter(quiet=quiet)

@@ -1,29 +1,44 @@
-"""One HTML file that solves puzzles by itself: models, engine, drawing and styles, without a server or a network."""
+"""One HTML file that solves puzzles by itself: models, engine, drawing and styles, without a server or a network.
+
+The bundled models are stored in bfloat16, which float32 represents exactly, so the page embeds their files as they are.
+"""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hrm_cli import __version__, playing
-from hrm_cli.errors import ConfigError
+from hrm_cli.checkpoints.bundled import SCHEME, BundledModel, bundled_models, named_model
+from hrm_cli.checkpoints.model_files import ModelCard, read_model_card
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.exporting import wasm
-from hrm_cli.exporting.page_models import PageModel, default_models, models_of_all_sizes, page_model
 from hrm_cli.files import refuse_unwritable, written_whole
+from hrm_cli.models.mixers.structure import structure_of
 from hrm_cli.playing.examples import LEVELS, example
+from hrm_cli.puzzles.domain import Domain, domain_of, make_domain
 from hrm_cli.puzzles.maze import generator as mazes
 from hrm_cli.puzzles.sudoku import generator as sudoku
-from hrm_cli.views.web.boards import embedded, script, style
+from hrm_cli.views.web.boards import Board, embedded, empty_board, script, style
 
 WEB = Path(__file__).parent / "web"
 EDITOR = Path(playing.__file__).parent / "web"
 """The editor of `hrm play`."""
+CORES = ("hrm", "trm")
+MIXERS = ("attention", "mlp", "units", "neighbors", "grid")
+UNSUPPORTED = ("position_tables", "qk_norm", "initial_state", "damping", "fusion", "middle_cycles")
+"""Settings of `arch` for which the engine of a page has only the default."""
+SIZES: Mapping[str, Sequence[Mapping[str, int]]] = {"sudoku": ({"size": 6}, {"size": 12}, {"size": 16})}
+"""Sizes for which a page offers a bundled model for every size, besides the size that its file names."""
+LARGEST_FILE = 40_000_000
+"""Bytes of a model file; larger ones are too slow in a browser anyway."""
 _MAZES = (
     ("short", "perfect", 12),
     ("long", "perfect", 24),
@@ -139,3 +154,166 @@ def _examples(model: PageModel) -> Iterator[dict[str, Any]]:
 
 def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class PageModel:
+    """A model of the page, for puzzles of one size. Models of several sizes may share their weights."""
+
+    name: str
+    path: Path
+    domain: Domain
+    card: ModelCard
+    bundled: BundledModel | None = None
+    resized: bool = False
+    """Whether the size is not the one that the file names."""
+
+    @property
+    def weights_name(self) -> str:
+        """The name of the weights in the page, the same for all sizes of a model."""
+        return self.name.rpartition("-")[0] if self.resized else self.name
+
+    def document(self) -> dict[str, Any]:
+        """Everything that the page needs to know, except the weights."""
+        arch, facts = self.card.preset.arch, self.card.facts
+        keys = ("core", "mixer", "hidden_size", "num_heads", "H_cycles", "L_cycles", "rms_norm_eps", "rope_theta",
+                "halting", "tied_output", "pos_encodings")  # fmt: skip
+        measured = () if self.bundled is None else self.bundled.facts.measured
+        return {
+            "name": self.name,
+            "weights": self.weights_name,
+            "domain": self.domain.name,
+            "title": self.domain.describe(),
+            "arch": {key: getattr(arch, key) for key in keys},
+            "vocab_size": facts.vocab_size,
+            "seq_len": facts.seq_len,
+            "puzzle_positions": arch.puzzle_positions,
+            "structure": structure_document(str(arch.mixer), self.domain),
+            "max_steps": self.card.preset.eval.max_steps or arch.halt_max_steps,
+            "is_equivariant": arch.is_equivariant,
+            "board": board_template(self.domain) | {"halt_name": arch.halt_name},
+            "parameters": parameters(self.card),
+            "trained_on": self.card.training_data(),
+            "built_in_knowledge": self.card.built_in_knowledge(),
+            "measured": [vars(one) for one in measured],
+        }
+
+    def weights(self) -> str:
+        """The model file as base64."""
+        return base64.b64encode(self.path.read_bytes()).decode()
+
+
+def default_models() -> list[PageModel]:
+    """For each kind and size of puzzle, the bundled model that solves most of them in one pass.
+
+    A model for every size is used for the sizes that have none of their own.
+    """
+    best: dict[str, tuple[float, str]] = {}
+    for model in bundled_models():
+        if model.domain["name"] not in ("sudoku", "maze") or unsupported(
+            read_model_card(model.path).preset.arch
+        ):
+            continue
+        shares = [one.exact_accuracy for one in model.facts.measured] or [0.0]
+        found = sum(shares) / len(shares), model.name
+        best[model.describe()] = max(best.get(model.describe(), found), found)
+    models = [one for _, name in best.values() for one in models_of_all_sizes(page_model(f"{SCHEME}{name}"))]
+    own = {one.domain.describe() for one in models if not serves_all(one)}
+    return [one for one in models if not serves_all(one) or one.domain.describe() not in own]
+
+
+def serves_all(model: PageModel) -> bool:
+    """Whether it is a bundled model for every size."""
+    return model.bundled is not None and model.bundled.facts.every_size
+
+
+def models_of_all_sizes(model: PageModel) -> list[PageModel]:
+    """The model, and if it is a bundled one for every size, the same for the sizes of `SIZES`."""
+    if not serves_all(model):
+        return [model]
+    others = [make_domain(model.domain.name, **options) for options in SIZES.get(model.domain.name, ())]
+    return [model, *(_resized(model, domain) for domain in others)]
+
+
+def _resized(model: PageModel, domain: Domain) -> PageModel:
+    card = replace(model.card, facts=model.card.facts.resized(domain))
+    size = "x".join(str(value) for value in domain.facts().values())
+    return replace(model, name=f"{model.name}-{size}", domain=domain, card=card, resized=True)
+
+
+def page_model(checkpoint: str) -> PageModel:
+    """The model of a checkpoint. Raises CheckpointError or ConfigError if a page cannot run it."""
+    card = read_model_card(Path(checkpoint))
+    arch, facts = card.preset.arch, card.facts
+    bundled = named_model(checkpoint) if checkpoint.startswith(SCHEME) else None
+    domain = domain_of(facts.domain, facts.vocab_size, facts.seq_len)
+    if domain.name not in ("sudoku", "maze"):
+        raise ConfigError(
+            f"{checkpoint}: {domain.describe()}; a page solves only Sudoku and mazes. `hrm play "
+            f"{checkpoint}` is a page for all puzzles, and `hrm solve --html` writes one with finished solutions"
+        )
+    if arch.core not in CORES or arch.mixer not in MIXERS:
+        raise ConfigError(
+            f"{checkpoint}: core {arch.core}, mixer {arch.mixer}; a page runs the cores {', '.join(CORES)} with the "
+            f"mixers {', '.join(MIXERS)}"
+        )
+    if own := unsupported(arch):
+        instead = "" if arch.middle_cycles else "; export it as ONNX (--format onnx)"
+        raise ConfigError(
+            f"{checkpoint}: trained with {' and '.join(own)}, which a page cannot compute{instead}"
+        )
+    if card.path.stat().st_size > LARGEST_FILE:
+        raise CheckpointError(
+            f"{checkpoint}: {card.path.stat().st_size:,} bytes; a page takes at most {LARGEST_FILE:,}"
+        )
+    name = _name(checkpoint, card.path) if bundled is None else bundled.name
+    return PageModel(name, card.path, domain, card, bundled)
+
+
+def unsupported(arch: ArchConfig) -> list[str]:
+    """The settings of a model that a page cannot compute, such as `arch.position_tables`."""
+    fields = ArchConfig.model_fields
+    return [f"arch.{name}" for name in UNSUPPORTED if getattr(arch, name) != fields[name].default]
+
+
+def _name(checkpoint: str, path: Path) -> str:
+    """A short name: of the run, the repository, the file or its folder."""
+    if checkpoint.startswith("hf:"):
+        return checkpoint.rpartition("/")[2].partition("@")[0]
+    folder = path.resolve().parent
+    if folder.parent.name == "checkpoints":
+        folder = folder.parent.parent
+    elif path.stem != "model":
+        return path.stem
+    return folder.name or path.stem
+
+
+def parameters(card: ModelCard) -> int:
+    """Number of stored numbers of a model, without its initial states."""
+    return sum(int(np.prod(shape)) for name, shape in card.shapes.items() if not name.endswith("_init"))
+
+
+def structure_document(mixer: str, domain: Domain) -> Mapping[str, Any] | None:
+    """The relations or the grid that a mixer uses; None for other mixers."""
+    if mixer == "units":
+        relations = structure_of(mixer, domain).relations  # type: ignore[attr-defined]
+        return {
+            "classes": [units.tolist() for _, units in relations.classes],
+            "bases": relations.bases(),
+            "first_symbol": relations.first_symbol,
+            "num_symbols": relations.num_symbols,
+        }
+    if mixer in ("neighbors", "grid"):
+        grid = domain.neighborhood  # type: ignore[attr-defined]
+        return {"rows": grid.rows, "columns": grid.columns}
+    return None
+
+
+def board_template(domain: Domain) -> Board:
+    """The board of an empty puzzle, with the sizes and rules that the drawing needs."""
+    if domain.name == "sudoku":
+        return empty_board(domain, np.zeros(domain.seq_len, np.uint8))
+    rows, columns = (int(domain.facts()[key]) for key in ("rows", "columns"))
+    maze = np.ones((rows, columns), np.uint8)
+    maze[0, 0], maze[-1, -1], maze[0, 1] = 2, 3, 0
+    return empty_board(domain, maze)

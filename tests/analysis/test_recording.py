@@ -12,7 +12,7 @@ from torch import Tensor
 from hrm_cli.analysis.attention import AttentionTally, pair_kinds
 from hrm_cli.analysis.dynamics import Puzzles, kept_steps, one_empty_cell, perturbed, record, run_steps
 from hrm_cli.analysis.recording import blocks_per_step, recording
-from hrm_cli.cli.studying.rendering import attention_rows
+from hrm_cli.cli.studying.analyze import attention_rows
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hrm_cli.cli.studying import after_training
+from hrm_cli.cli.studying import report as studying
 from hrm_cli.reporting import Reporter
 
 SETTINGS = (
@@ -255,13 +255,13 @@ def test_an_interrupted_run_gets_its_curves_without_an_evaluation(run: Path, tmp
     copy = tmp_path / "interrupted"
     shutil.copytree(run, copy)
     reporter = Reporter()
-    path = after_training.report_run(copy, reporter, interrupted=True)
+    path = studying.report_run(copy, reporter, interrupted=True)
     assert path == copy / "report.html"
     text = path.read_text()
     assert "the run was interrupted; hrm report" in text
     assert "Accuracy over steps" not in text
     assert "Loss" in text
-    assert after_training.report_run(copy, reporter) == path
+    assert studying.report_run(copy, reporter) == path
     assert "Accuracy over steps" in path.read_text()
 
 
@@ -294,7 +294,7 @@ def test_a_report_that_fails_never_fails_the_run(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("something unexpected")
 
-    monkeypatch.setattr(after_training, "_write", fail)
+    monkeypatch.setattr(studying, "_write", fail)
     folder = tmp_path / "fine"
     done = run_hrm("train", "--preset", "demo", "-o", str(folder), "-q", "--report", "--json", *SETTINGS)
     assert done.status == 0

@@ -25,8 +25,15 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.exporting import wasm
 from hrm_cli.exporting.check_puzzles import check_puzzles
 from hrm_cli.exporting.onnx_model import portable_model
-from hrm_cli.exporting.page import WEB, export_page
-from hrm_cli.exporting.page_models import CORES, MIXERS, default_models, page_model, unsupported
+from hrm_cli.exporting.page import (
+    CORES,
+    MIXERS,
+    WEB,
+    default_models,
+    export_page,
+    page_model,
+    unsupported,
+)
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.arc.domain import ArcDomain
 from hrm_cli.puzzles.maze.domain import MazeDomain
