@@ -8,6 +8,7 @@ import runpy
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,16 @@ FACE = ("hrm_cli", "hrm_cli.api")
 WITHOUT_TORCH = ("config", "puzzles")
 
 
+@cache
+def parsed(source: str) -> ast.Module:
+    """The syntax tree of a source, which every test reads."""
+    return ast.parse(source)
+
+
 def imported_modules(source: str, module: str) -> list[str]:
     """Full names of everything that `source` imports, at the top or inside functions."""
     names = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -165,7 +172,7 @@ def readers_of_files(source: str) -> list[str]:
     """Calls such as `json.loads` in a module's source."""
     return [
         f"{node.value.id}.{node.attr}"
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parsed(source))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.attr in READERS_OF_FILES.get(node.value.id.removesuffix("_format"), ())
@@ -181,7 +188,7 @@ def test_files_are_read_through_the_readers_with_limits_alone() -> None:
 def test_all_output_passes_one_function_that_escapes_control_characters() -> None:
     found = {}
     for module, path in modules():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parsed(path.read_text(encoding="utf-8"))
         calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
         printing = [call.id for call in calls if isinstance(call, ast.Name) and call.id == "print"]
         writing = [

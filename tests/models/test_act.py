@@ -66,7 +66,7 @@ def test_rows_halt_at_the_last_step_in_any_case(model: ACTModel, batch: PuzzleBa
 
 def test_exploration_keeps_some_rows_running_that_would_halt_at_once(model: ACTModel) -> None:
     set_q_head(model, 9.0, -9.0)
-    rows = 4000
+    rows = 1000
     many = PuzzleBatch(
         torch.ones(rows, 20, dtype=torch.int32),
         torch.ones(rows, 20, dtype=torch.int32),

@@ -248,8 +248,7 @@ def test_answers_of_a_batch_come_before_the_next_batch_is_read(
     assert read == 8
 
 
-@pytest.mark.slow
-def test_twenty_thousand_puzzles_are_never_held_more_than_a_batch_at_a_time(
+def test_thousands_of_puzzles_are_never_held_more_than_a_batch_at_a_time(
     domain: SudokuDomain, scripted: Any
 ) -> None:
     answer = domain.encode(domain.parse("3214143223414123").grid)
@@ -259,7 +258,7 @@ def test_twenty_thousand_puzzles_are_never_held_more_than_a_batch_at_a_time(
     most = solved = 0
 
     def puzzles() -> Iterator[Puzzle]:
-        for line in range(20_000):
+        for line in range(3_000):
             puzzle = Puzzle(domain.parse("..1..4...3....2.").grid, where=f"file:{line}")
             alive[line] = puzzle
             yield puzzle
@@ -267,7 +266,7 @@ def test_twenty_thousand_puzzles_are_never_held_more_than_a_batch_at_a_time(
     for solution in solve_puzzles(model, domain, puzzles(), max_steps=1, batch_size=128):
         most = max(most, len(alive))
         solved += solution.verified
-    assert solved == 20_000
+    assert solved == 3_000
     assert most <= 2 * 128
 
 
