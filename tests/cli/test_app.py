@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -57,17 +58,36 @@ def test_help_lists_every_command_and_where_to_start(run_hrm: RunHrm) -> None:
     assert "--debug" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["", *COMMANDS])
-def test_help_shows_an_example_and_does_not_wait_for_torch_or_numba(name: str) -> None:
-    program = (
-        "import sys\nfrom hrm_cli.cli.app import main\n"
-        f"try:\n    main({[*([name] if name else []), '--help']!r})\n"
-        "except SystemExit as end:\n    assert not end.code, end.code\n"
-        "assert not {'torch', 'numba'} & set(sys.modules), 'imported for a help page'\n"
+HELP_PAGES = """
+import contextlib, io, json, sys
+from hrm_cli.cli.app import main
+for name in json.loads(sys.argv[1]):
+    page = io.StringIO()
+    with contextlib.redirect_stdout(page):
+        try:
+            main([*([name] if name else []), "--help"])
+        except SystemExit as end:
+            status = end.code or 0
+    print(json.dumps([status, page.getvalue(), sorted({"torch", "numba"} & set(sys.modules))]))
+"""
+
+
+@pytest.fixture(scope="module")
+def help_pages() -> dict[str, tuple[int, str, list[str]]]:
+    """Of every command: status, text, and which of torch and numba have been imported until then."""
+    names = ["", *COMMANDS]
+    done = subprocess.run(
+        [sys.executable, "-c", HELP_PAGES, json.dumps(names)], capture_output=True, text=True, check=True
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert f"  hrm {name or 'demo'}" in done.stdout, "no example"
+    return dict(zip(names, map(json.loads, done.stdout.splitlines()), strict=True))
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_shows_an_example_and_does_not_wait_for_torch_or_numba(name: str, help_pages: Any) -> None:
+    status, text, imported = help_pages[name]
+    assert status == 0
+    assert f"  hrm {name or 'demo'}" in text, "no example"
+    assert imported == []
 
 
 def test_help_lines_fit_eighty_columns(run_hrm: RunHrm) -> None:

@@ -106,7 +106,7 @@ def test_of_two_processes_that_start_a_run_at_once_one_trains(whole: Path, tmp_p
     ]
     both = [
         subprocess.Popen(
-            [str(word) for word in [*words, "train.epochs=5"]],
+            [str(word) for word in [*words, "--no-report", "train.epochs=5"]],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         for _ in range(2)

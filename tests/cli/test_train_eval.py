@@ -153,7 +153,7 @@ def test_an_interrupted_run_saves_first_and_says_so_by_its_status(
         folder,
     ]
     process = subprocess.Popen(
-        [str(part) for part in [*command, *MODEL, "epochs=100000"]],
+        [str(part) for part in [*command, *MODEL, "--no-report", "epochs=100000"]],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -28,6 +28,7 @@ from hrm_cli.models.registry import build_model
 from .conftest import same_bits
 from .fake_hub import TOKEN, FakeHub, running_hub
 
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
 FACTS = DatasetFacts(6, 16, 1, {"name": "sudoku", "size": 4})
 
 
@@ -96,21 +97,31 @@ def run(tmp_path_factory) -> Path:
     return folder
 
 
+@needs_fork
 def test_a_run_is_pushed_and_used_by_its_address(
-    hrm_process, hub: FakeHub, environment: dict[str, str], run: Path, tmp_path: Path
+    hub: FakeHub, environment: dict[str, str], run: Path, tmp_path: Path
 ) -> None:
-    # The hub's client reads the environment when it is imported.
-    done = hrm_process(
-        "push", run, "hf:me/small-sudoku", "--private", "--license", "mit", "--json", env=environment
+    (tmp_path / "puzzles.txt").write_text("1.3..4.12.4.4..2\n")
+    data = str(run / "dataset")
+    commands = [
+        ["push", str(run), "hf:me/small-sudoku", "--private", "--license", "mit", "--json"],
+        ["eval", "hf:me/small-sudoku", "--data", data, "--json"],
+        ["solve", "puzzles.txt", "--checkpoint", "hf:me/small-sudoku@main", "--json"],
+        ["report", "hf:me/small-sudoku@main", "--data", data, "--json"],
+        ["analyze", "hf:me/small-sudoku", "--data", data, "--json"],
+        ["export", "hf:me/small-sudoku@main", "page.html", "--json"],
+        ["train", "--checkpoint", "hf:me/small-sudoku", "--data", data, "--output-dir", "again", "--no-report",
+         "lr=1e-30", "puzzle_emb_lr=1e-30", "lr_warmup_steps=0", "global_batch_size=4"],
+    ]  # fmt: skip
+    ((pushed, evaluated, solved, reported, analyzed, exported, trained),) = answers_of(
+        ({**os.environ, **environment}, commands), folder=tmp_path
     )
-    assert done.status == 0, done.stderr
+    assert pushed[0] == 0, pushed[2]
     repository = hub.repositories["me/small-sudoku"]
     files = repository.branches["main"]
     assert repository.private
     assert (
-        set(files)
-        == {"README.md", "config.yaml", "model.safetensors"}
-        == set(json.loads(done.stdout)["files"])
+        set(files) == {"README.md", "config.yaml", "model.safetensors"} == set(json.loads(pushed[1])["files"])
     )
 
     page = files["README.md"].decode()
@@ -126,20 +137,6 @@ def test_a_run_is_pushed_and_used_by_its_address(
         assert b"/home/someone" not in content
     assert yaml.safe_load(files["config.yaml"])["arch"]["hidden_size"] == 16
 
-    (tmp_path / "puzzles.txt").write_text("1.3..4.12.4.4..2\n")
-    hub.asked.clear()
-    data = str(run / "dataset")
-    evaluated, solved, reported, analyzed, exported, trained = answers_of(
-        {**os.environ, **environment},
-        ["eval", "hf:me/small-sudoku", "--data", data, "--json"],
-        ["solve", "puzzles.txt", "--checkpoint", "hf:me/small-sudoku@main", "--json"],
-        ["report", "hf:me/small-sudoku@main", "--data", data, "--json"],
-        ["analyze", "hf:me/small-sudoku", "--data", data, "--json"],
-        ["export", "hf:me/small-sudoku@main", "page.html", "--json"],
-        ["train", "--checkpoint", "hf:me/small-sudoku", "--data", data, "--output-dir", "again", "lr=1e-30",
-         "puzzle_emb_lr=1e-30", "lr_warmup_steps=0", "global_batch_size=4"],
-        folder=tmp_path,
-    )  # fmt: skip
     assert evaluated[0] == 0, evaluated[2]
     assert (json.loads(evaluated[1])["puzzles"], json.loads(evaluated[1])["step"]) == (6, 40)
     assert solved[0] in (0, 1), solved[2]
@@ -163,31 +160,46 @@ def test_a_run_is_pushed_and_used_by_its_address(
 
 
 SCRIPT = """
-import contextlib, io, json, sys
+import contextlib, io, json, os, sys
+import torch
 from hrm_cli.cli.app import main
-answers = []
-for words in json.loads(sys.argv[1]):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main(words)
-        except SystemExit as ended:
-            answers.append([ended.code, out.getvalue(), err.getvalue()])
-print(json.dumps(answers))
+assert "huggingface_hub" not in sys.modules
+for environment, commands in json.loads(sys.argv[1]):
+    child = os.fork()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0, commands
+        continue
+    os.environ.clear()
+    os.environ.update(environment)
+    answers = []
+    for words in commands:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                main(words)
+            except SystemExit as ended:
+                answers.append([ended.code, out.getvalue(), err.getvalue()])
+    print(json.dumps(answers), flush=True)
+    os._exit(0)
 """
 
 
 def answers_of(
-    environment: dict[str, str], *commands: list[str], folder: Path | None = None
-) -> list[tuple[int, str, str]]:
-    """The commands one after the other in one process of their own, whose client reads the environment anew."""
+    *users: tuple[dict[str, str], list[list[str]]], folder: Path | None = None
+) -> list[list[tuple[int, str, str]]]:
+    """Environments and commands, one after the other: what each command answers.
+
+    Each environment has a process of its own, because the hub's client reads it when it is imported. These are forked
+    from one that has imported torch.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(commands)],
-        env=environment, cwd=folder, capture_output=True, text=True, check=True, timeout=300,
+        [sys.executable, "-c", SCRIPT, json.dumps(users)],
+        cwd=folder, capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
-    return [tuple(answer) for answer in json.loads(done.stdout.splitlines()[-1])]
+    return [[tuple(answer) for answer in json.loads(line)] for line in done.stdout.splitlines()]
 
 
+@needs_fork
 def test_errors_of_the_hub_are_distinguished(
     hub: FakeHub, environment: dict[str, str], run: Path, tmp_path: Path
 ) -> None:
@@ -212,12 +224,20 @@ def test_errors_of_the_hub_are_distinguished(
         "hf:me/foreign": (0, ""),  # tensors without hrm's header are counted, and not used
         "hf:noslash": (2, "expected hf:OWNER/NAME"),
     }
-    *found, forbidden, branch, page = answers_of(
-        user,
-        *([*count, name] for name in cases),
-        [*push, "hf:forbidden/model"],
-        [*push, "hf:me/there", "--revision", "v3"],
-        [*push, "hf:me/elsewhere", "--dry-run"],
+    offline = {**user, "HF_HUB_OFFLINE": "1"}
+    stranger = {**user, "HF_TOKEN": "hf_of_nobody", "HF_HOME": str(tmp_path / "another cache")}
+    (*found, forbidden, branch, page), (cached, absent), (private, refused) = answers_of(
+        (
+            user,
+            [
+                *([*count, name] for name in cases),
+                [*push, "hf:forbidden/model"],
+                [*push, "hf:me/there", "--revision", "v3"],
+                [*push, "hf:me/elsewhere", "--dry-run"],
+            ],
+        ),
+        (offline, [[*count, "hf:me/there@v2"], [*count, "hf:me/nothing"]]),
+        (stranger, [[*count, "hf:me/mine@main"], [*push, "hf:me/there"]]),
     )
     for (name, (status, message)), answer in zip(cases.items(), found, strict=True):
         assert answer[0] == status, (name, answer)
@@ -225,14 +245,10 @@ def test_errors_of_the_hub_are_distinguished(
         assert "Traceback" not in answer[2]
     assert not any("pytorch_model" in line or line.endswith("/checkpoint") for line in hub.asked)
 
-    offline = {**user, "HF_HUB_OFFLINE": "1"}
-    cached, absent = answers_of(offline, [*count, "hf:me/there@v2"], [*count, "hf:me/nothing"])
     assert cached[0] == 0
     assert absent[0] == 2
     assert "not in the local cache" in absent[2]
 
-    stranger = {**user, "HF_TOKEN": "hf_of_nobody", "HF_HOME": str(tmp_path / "another cache")}
-    private, refused = answers_of(stranger, [*count, "hf:me/mine@main"], [*push, "hf:me/there"])
     assert "no repository me/mine" in private[2]
     assert "your token has no permission" in refused[2]
     assert "making the repository failed: your token has no permission" in forbidden[2]
