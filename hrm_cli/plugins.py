@@ -105,9 +105,7 @@ def plugins(kind: str, built_in: Sequence[str]) -> list[Plugin]:
         elif not _NAME.fullmatch(entry.name):
             conflict = "a name has 2 to 40 lowercase letters, digits, _ or -, and begins with a letter"
         elif entry.name in found:
-            conflict = (
-                f"package {found[entry.name].package} has the {kind} {entry.name} as well and comes first"
-            )
+            conflict = f"package {found[entry.name].package} also provides the {kind} {entry.name} and takes precedence"
         plugin = Plugin(kind, entry.name, _package(entry), _version(entry), entry, conflict)
         if conflict:
             refused.append(plugin)

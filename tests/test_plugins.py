@@ -226,7 +226,7 @@ def test_broken_plugins_are_named_with_the_reason_and_skipped(site: Path, run_hr
     for name, reason in wanted.items():
         assert found[name].startswith("hrm-bad 1.0, cannot be used: ")
         assert reason in found[name]
-    assert "package hrm-bad has the domain half as well" in found["domain half"]
+    assert "package hrm-bad also provides the domain half" in found["domain half"]
     assert run_hrm("solve", "1.3..4.12.4.4..2").status == 0
     refused = run_hrm("train", "data.domain=half")
     assert refused.status == 2

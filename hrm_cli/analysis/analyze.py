@@ -296,7 +296,7 @@ def _not_applicable(
         found["attention"] = reason
     elif tally is None or not tally.sums:
         what = "these puzzles" if domain is None else domain.describe()
-        found["attention"] = f"no kinds of pairs of cells are known for {what}"
+        found["attention"] = f"no relations between cells are known for {what}"
     if not isinstance(model.inner, RecurrentCore):
         found["updates"] = found["attention"]
     if single is None:

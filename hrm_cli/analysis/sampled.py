@@ -159,9 +159,7 @@ def dataset_folder(request: SampleRequest, card: ModelCard) -> Path:
         return Path(request.data)
     folder = own_dataset(card.path, card.preset.data.path)
     if not folder.is_dir():
-        raise DatasetError(
-            f"the dataset of its run, {folder}, is not there any more; name one with --data DIR"
-        )
+        raise DatasetError(f"the dataset of its run, {folder}, no longer exists; name one with --data DIR")
     return folder
 
 

@@ -45,8 +45,8 @@ def check_sizes(datasets: Sequence[Dataset]) -> None:
         names = [(part.domain or {}).get("name") for part in (main, metadata)]
         if names[0] != names[1]:
             raise DatasetError(
-                f"{dataset.directory}: holds puzzles of the domain {names[1]}, but {datasets[0].directory} "
-                f"of {names[0]}"
+                f"{dataset.directory}: its puzzles are of the domain {names[1]}, but those of "
+                f"{datasets[0].directory} are of {names[0]}"
             )
         if metadata.seq_len in lengths:
             raise DatasetError(

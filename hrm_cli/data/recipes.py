@@ -206,5 +206,5 @@ RECIPES: dict[str, Callable[[DataConfig], Recipe]] = {"sudoku": SudokuRecipe, "m
 def recipe_of(config: DataConfig) -> Recipe:
     """The recipe of `config.domain`. Raises ConfigError for an unknown domain."""
     if config.columns is not None and config.domain != "maze":
-        raise ConfigError(f"data.columns {config.columns}: only mazes may be other than square; leave it out")
+        raise ConfigError(f"data.columns {config.columns}: only mazes need not be square; omit it")
     return RECIPES.get(config.domain, PluginRecipe)(config)

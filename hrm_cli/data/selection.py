@@ -231,7 +231,7 @@ class _Chooser:
             self._left_out[f"repeated puzzles{where}"] = int((~first).sum())
         foreign = int((shared & ~occurs_in(prints, self._own)).sum())
         self._left_out[f"{what} puzzles that are test puzzles"] = foreign
-        self._left_out[f"{what} puzzles that another source gave"] = int(elsewhere.sum())
+        self._left_out[f"{what} puzzles that another source already has"] = int(elsewhere.sum())
         classes = self._apart.classes
         if self._source.unique and not len(classes):
             return order[:wanted]

@@ -229,7 +229,7 @@ class _Reader:
                 self._shape = item.grid.shape
             if item.grid.shape != self._shape:
                 found, wanted = (f"{rows}×{columns}" for rows, columns in (item.grid.shape, self._shape))
-                problems.add(item.where, f"{found} cells; the puzzles before have {wanted}")
+                problems.add(item.where, f"{found} cells; the earlier puzzles have {wanted}")
                 continue
             waiting.append(item)
             if len(waiting) == _CHUNK:

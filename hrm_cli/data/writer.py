@@ -271,7 +271,9 @@ def check_target(directory: Path, *, force: bool) -> None:
     foreign = sorted(entries - _OWN_FILES)
     if foreign or not is_dataset(directory):
         what = f"contains {', '.join(foreign[:3])}" if foreign else "is not empty"
-        raise DatasetError(f"{directory}: {what} and is not only a dataset; choose a new or empty folder")
+        raise DatasetError(
+            f"{directory}: {what}, which does not belong to a dataset; choose a new or empty folder"
+        )
     if not force:
         raise DatasetError(f"{directory}: already contains a dataset; --force replaces it")
 

@@ -129,7 +129,7 @@ class Votes:
         return zlib.compress(json.dumps(rows).encode())
 
     def candidates(self, task: str, test_input: Grid, select: Select | None = None) -> list[Candidate]:
-        """The answers to a test input, best first by a selector, or by that of these votes.
+        """The answers to a test input, best first, ranked by `select`, or by the selector of these votes if it is None.
 
         Agreement ranks them by votes, then mean halt probability, then first occurrence.
         """

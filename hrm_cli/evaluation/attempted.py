@@ -102,7 +102,7 @@ def dataset_domain(dataset: Dataset) -> BulkDomain:
         )
     if not has_rules(domain):
         raise ConfigError(
-            f"{domain.describe()} has no rules that could verify an answer: one pass is all there is (--attempts 1)"
+            f"{domain.describe()} has no rules that could verify an answer, so only one pass is possible (--attempts 1)"
         )
     return cast(BulkDomain, domain)
 

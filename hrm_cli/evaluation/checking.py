@@ -24,7 +24,7 @@ from hrm_cli.puzzles.grids.own_code import OwnCheck
 GYM = "gym"
 """The value of `--check` for the task's own scorer."""
 _ENTRIES_PER_PAIR = 20
-"""How many questions are generated, for each pair of the dataset, in search of those of the split."""
+"""Number of questions generated per pair of the dataset when searching for the questions of the split."""
 _FEWEST_ENTRIES = 10_000
 Accepts = Callable[[list[list[Any]], list[list[Any]]], bool]
 

@@ -211,7 +211,7 @@ class EffortRequest:
             return select
         if (self.copies or 1) > 1 and (self.restarts or 0) > 0:
             raise ConfigError(
-                "--attempts and --restarts: without rules, choose among one kind of attempts; omit one"
+                "--attempts and --restarts: without rules, only one kind of attempts can be compared; omit one"
             )
         if (self.copies or 1) > 1 and own and not getattr(domain, "symmetries", ()):
             raise ConfigError(

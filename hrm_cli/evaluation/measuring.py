@@ -76,13 +76,15 @@ def measure(
         request.restarts, request.noise_init, request.noise, request.seconds, request.select,
     )  # fmt: skip
     if request.sample is not None and request.max_puzzles is not None:
-        raise ConfigError("--sample and --max-puzzles: both choose some of the puzzles; omit one of them")
+        raise ConfigError("--sample and --max-puzzles: both select a part of the puzzles; omit one of them")
     tries_again = request.select is None and (names_stages or (tried is not None and tried > 1))
     if tries_again and world.size > 1:
         named = "--effort, --search, --restarts" if names_stages else f"--attempts {tried}"
-        raise ConfigError(f"{named}: only in one process; several need --attempts 1 and no other stage")
+        raise ConfigError(
+            f"{named}: works only in one process; with several, use --attempts 1 and no other stage"
+        )
     if request.depths and votes:
-        raise ConfigError("--max-steps: one number of steps where augmented copies vote (ARC)")
+        raise ConfigError("--max-steps: for ARC, whose augmented copies vote, give only one number")
     if submission_file is not None and not votes:
         raise ConfigError(f"--submission {submission_file}: only for the test split of an ARC dataset")
     among, sample = _sampled(dataset, request, votes=votes)
@@ -217,7 +219,7 @@ def _ablate_puzzle_ids(model: ACTModel, path: Path) -> None:
     """Replaces all puzzle identifiers by the blank one. Raises ConfigError if the model has no others."""
     table = getattr(model.inner, "puzzle_emb", None)
     if table is None or len(table.weights) == 1:
-        lacks = "no puzzle embeddings" if table is None else "the blank puzzle identifier alone"
+        lacks = "no puzzle embeddings" if table is None else "only the blank puzzle identifier"
         raise ConfigError(
             f"--ablate-puzzle-id: {path} has {lacks}, so there is nothing to replace; omit the option"
         )

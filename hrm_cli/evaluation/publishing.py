@@ -361,7 +361,7 @@ def _data(model: ModelCard, publication: Publication) -> str:
 def _training(model: ModelCard, publication: Publication) -> str:
     if publication.converted:
         return (
-            f"Trained by the reference implementation, to its step {model.step:,}, and converted bit for bit; "
+            f"Trained by the reference implementation, up to its step {model.step:,}, and converted bit for bit; "
             "`hrm convert` writes its file back. `config.yaml` contains the settings that are known."
         )
     preset = model.preset

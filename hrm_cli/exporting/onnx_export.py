@@ -257,7 +257,7 @@ def quantized(content: bytes, metadata: dict[str, str]) -> bytes:
 
 
 def _accuracy_problem(request: OnnxRequest, puzzles: CheckPuzzles, before: float, after: float) -> str:
-    """Why the accuracies do not permit the file; empty if they do."""
+    """Why the accuracies do not allow writing the file; empty if they do."""
     return (
         f"{before:.1%} of {puzzles.words} exactly right with torch, {after:.1%} with onnxruntime; --max-loss is "
         f"{request.max_loss:.1%}"

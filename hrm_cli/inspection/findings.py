@@ -1,4 +1,4 @@
-"""What an inspection found, as sentences: problems first, then what was checked without finding any."""
+"""What an inspection found, as sentences: problems first, then the checks that found none."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _of_symbols(facts: Mapping[str, Any]) -> Iterator[Finding]:
     if held_out:
         yield Finding(
             "problem",
-            f"{counted(len(held_out), 'symbol')} only in held-out examples, so that no model can learn to use "
+            f"{counted(len(held_out), 'symbol')} only in held-out examples, so no model can learn to use "
             f"{'it' if len(held_out) == 1 else 'them'}: {_some(held_out)}",
         )
     elif held_out is not None and len(facts["splits"]) > 1:
@@ -70,10 +70,11 @@ def _of_split(name: str, split: Mapping[str, Any]) -> Iterator[Finding]:
         place = repeated["where"][0]
         which = f"for example {place[0]:,} repeats {place[1]:,}"
         if repeated["conflicts"]:
+            repeats = "repeats" if repeated["conflicts"] == 1 else "repeat"
             yield Finding(
                 "problem",
-                f"{name}: {counted(repeated['conflicts'], 'example')} with the input of an earlier one and another "
-                f"output, of {total} ({which})",
+                f"{name}: {repeated['conflicts']:,} of {total} {repeats} the input of an earlier one, with a different "
+                f"output ({which})",
             )
         if repeated["pairs"]:
             yield Finding(
@@ -102,7 +103,7 @@ def _of_checked(name: str, checked: Mapping[str, Any]) -> Iterator[Finding]:
     if several:
         yield Finding("note", f"{name}: {several} of {sample} do not have exactly one solution")
     if not wrong and not several and not unknown:
-        yield Finding("fine", f"{name}: all answers of {sample} are right, and the only solution")
+        yield Finding("fine", f"{name}: all answers of {sample} are right and unique")
 
 
 def _of_leak(leak: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[Finding]:

@@ -68,7 +68,7 @@ def opened(source: str, options: SourceOptions, report: Report) -> Iterator[Open
     if path.is_dir() and is_dataset(path):
         if options.given:
             raise ConfigError(
-                f"{', '.join(options.given)}: has no effect, because {source} is a dataset that is built already"
+                f"{', '.join(options.given)}: has no effect, because {source} is a dataset that has already been built"
             )
         yield Opened(path, is_temporary=False)
         return

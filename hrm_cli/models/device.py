@@ -42,7 +42,7 @@ def find_device(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if not count:
-            raise _unusable(name, "no CUDA device was found, or this build of torch is without CUDA")
+            raise _unusable(name, "no CUDA device was found, or this build of torch has no CUDA support")
         if (device.index or 0) >= count:
             raise _unusable(name, f"there {'is' if count == 1 else 'are'} {count}, numbered from 0")
     return device

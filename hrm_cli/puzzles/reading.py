@@ -148,7 +148,7 @@ def csv_puzzles(
             if any(cell.strip() for cell in row):
                 yield _puzzle(row, header.columns, reader, where)
         except ValueError:
-            yield Unreadable(where, "a quotation mark that is not closed, or not opened")
+            yield Unreadable(where, "an unmatched quotation mark")
         except (csv.Error, PuzzleError) as error:
             yield Unreadable(where, str(error))
 

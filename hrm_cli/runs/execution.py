@@ -194,7 +194,7 @@ def _check_length(prepared: PreparedRun, state: TrainState, plan: Plan, reporter
         )
     if step == end and not state.awaits_evaluation:
         reporter.note(
-            f"{prepared.folder}: step {step} of {end}, nothing is left to train; raise train.max_steps or train.epochs"
+            f"{prepared.folder}: step {step} of {end}; nothing is left to train; raise train.max_steps or train.epochs"
         )
 
 

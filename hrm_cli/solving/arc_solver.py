@@ -272,7 +272,7 @@ def known_copies(model: ACTModel, card: ModelCard) -> dict[str, _KnownCopies]:
     """The copies of every task that a checkpoint was trained on. Raises CheckpointError."""
     if card.facts.domain.get("name") != ArcDomain.name:
         raise CheckpointError(
-            f"{card.path}: was trained on {card.facts.domain.get('name') or 'an unknown domain'}, and these are ARC "
+            f"{card.path}: was trained on {card.facts.domain.get('name') or 'an unknown domain'}, but these are ARC "
             "tasks; name a checkpoint that was trained on ARC"
         )
     try:

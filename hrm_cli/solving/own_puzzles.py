@@ -89,8 +89,8 @@ def refuse_options(request: SolveRequest) -> None:
     """Raises ConfigError for options that own puzzles do not support."""
     no_pins = "not for own puzzles: they have no blank cells that a search could fill in"
     no_rules = (
-        "not for own puzzles without rules that verify an answer; name a function that does with --check, or choose "
-        "among --restarts K by agreement"
+        "own puzzles have no rules that verify an answer; name a function that does, with --check, or choose among "
+        "--restarts K by agreement"
     )
     not_yet = "not for own puzzles yet"
     refused = {
@@ -142,7 +142,7 @@ def _of_source(source: str, domain: GridsDomain, stdin: IO[bytes] | None) -> Ite
         if not found:
             raise
         # Inputs read before the error are answered; the rest of the file is lost.
-        yield Unreadable("", f"{error}; the file was read up to there", domain.name)
+        yield Unreadable("", f"{error}; the file was read up to that point", domain.name)
         return
     if not found:
         raise PuzzleError(f"{source}: holds no puzzle")

@@ -164,7 +164,7 @@ def load_carry(path: Path, card: ModelCard, domain: Domain) -> PausedSolve:
                 )
             if metadata["model"] != _fingerprint(card.path):
                 raise CheckpointError(
-                    f"{path}: was saved with another checkpoint than {card.path}; "
+                    f"{path}: was saved with a checkpoint other than {card.path}; "
                     "a carry works only with the weights that made it"
                 )
             names = ("z_H", "z_L", "z_M") if card.preset.arch.middle_cycles else ("z_H", "z_L")
@@ -181,7 +181,7 @@ def load_carry(path: Path, card: ModelCard, domain: Domain) -> PausedSolve:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (SafetensorError, OSError, KeyError, ValueError, PuzzleError) as error:
-        raise CheckpointError(f"{path}: not a whole carry file ({reason_of(error)})") from None
+        raise CheckpointError(f"{path}: not a complete carry file ({reason_of(error)})") from None
     return PausedSolve(path, taken, puzzles, batches)
 
 

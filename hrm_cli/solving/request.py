@@ -138,7 +138,7 @@ class SolveRequest:
         }
         for name, value in (for_grids if has_tasks else for_tasks).items():
             if value:
-                kind = "puzzles of one grid, and these are ARC tasks" if has_tasks else "ARC tasks in JSON"
+                kind = "puzzles of one grid, but these are ARC tasks" if has_tasks else "ARC tasks in JSON"
                 raise ConfigError(f"{name}: only for {kind}")
         if self.checkpoint is None and (has_tasks or self.resume_carry is not None):
             what = "ARC tasks" if has_tasks else "a saved state"
@@ -182,5 +182,5 @@ class Watcher:
 def standard_input(stdin: IO[bytes] | None) -> IO[bytes]:
     """The standard input stream. Raises PuzzleError if there is none."""
     if stdin is None:
-        raise PuzzleError("standard input: there is none; name a file")
+        raise PuzzleError("standard input: not available; name a file")
     return stdin

@@ -187,7 +187,7 @@ def _hold_tasks(sources: Sequence[str], stdin: IO[bytes] | None) -> bool:
     kinds = {holds_tasks(source, stdin): source for source in sources}
     if len(kinds) > 1:
         raise ConfigError(
-            f"{kinds[True]} holds ARC tasks and {kinds[False]} puzzles of one grid: solve them one after the other"
+            f"{kinds[True]} holds ARC tasks and {kinds[False]} puzzles of one grid; solve them in separate commands"
         )
     return True in kinds
 

@@ -247,7 +247,7 @@ def _encode(domain: Domain, puzzle: Puzzle) -> Tokens:
         return domain.encode(puzzle.grid)
     except PuzzleError as error:
         raise PuzzleError(
-            f"the checkpoint was trained on {domain.describe()} puzzles, this is another: {error}"
+            f"the checkpoint was trained on {domain.describe()} puzzles, and this is a different kind: {error}"
         ) from None
 
 
@@ -383,7 +383,7 @@ def _answered(
     return Solution(
         **_efforts_of(work, best, flops),
         status="unsolved" if fault else "solved" if is_checked else "answered",
-        reason=fault or ("the file gives another output" if is_other else ""),
+        reason=fault or ("the file gives a different output" if is_other else ""),
         puzzle=work.puzzle,
         answer=answer,
         verified=is_checked and not fault,

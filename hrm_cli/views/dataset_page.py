@@ -158,9 +158,7 @@ def _sampled(facts: Mapping[str, Any], examples: Sequence[Example]) -> str:
     for name, split in facts["splits"].items():
         count = sum(example.split == name for example in examples)
         parts.append(f"{count:,} of {split['groups']:,} of {name}")
-    return (
-        f"Original examples, sampled: {', '.join(parts)}. A copy is next to the example that it is a copy of."
-    )
+    return f"Original examples, sampled: {', '.join(parts)}. Each copy is next to its example."
 
 
 def _summary(facts: Mapping[str, Any]) -> Iterator[str]:

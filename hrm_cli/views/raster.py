@@ -146,7 +146,7 @@ def mixed(color: str, share: float, other: str = WHITE) -> str:
 
 
 def cell_size(grid: Mapping[str, Any], side: int, largest: int = 60) -> int:
-    """Pixels of a cell with which a grid fits a square; at least 1."""
+    """The largest size of a cell in pixels at which the grid fits in a square; at least 1."""
     return max(1, min(largest, side // max(grid["rows"], grid["columns"], 1)))
 
 

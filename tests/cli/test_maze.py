@@ -114,7 +114,7 @@ def test_solving_verifies_says_whether_the_path_is_shortest_and_draws(
     assert (tied["status"], tied["verified"]) == ("multiple", False)
     assert "more than one shortest path, of 2 moves each; the answer breaks a rule: no path" in tied["reason"]
     assert other_size["status"] == closed["status"] == "invalid"
-    assert "trained on 4×4 maze puzzles, this is another: 2×5 cells" in other_size["reason"]
+    assert "trained on 4×4 maze puzzles, and this is a different kind: 2×5 cells" in other_size["reason"]
     assert closed["reason"] == "no path leads from S to G"
     assert (tmp_path / "answers.txt").read_text().splitlines() == [solved["answer"], "", "", ""]
     drawn = ElementTree.parse(tmp_path / "m.svg").getroot()
@@ -132,7 +132,7 @@ def test_a_sudoku_is_refused_by_a_maze_checkpoint_though_it_has_as_many_cells(
     (tmp_path / "p.txt").write_text("1.3.....2341....\n")
     done = run_hrm("solve", "p.txt", "--checkpoint", checkpoint, cwd=tmp_path, env=ONE_THREAD)
     assert done.status == 2
-    assert "trained on 4×4 maze puzzles, this is another: sudoku of 4×4 cells" in done.stdout
+    assert "trained on 4×4 maze puzzles, and this is a different kind: sudoku of 4×4 cells" in done.stdout
 
 
 @pytest.mark.slow

@@ -150,7 +150,7 @@ def test_a_refused_resume_leaves_the_run_as_it_was(
 def test_a_finished_run_says_that_nothing_is_left(command: Command, run: Path) -> None:
     done = command("train", "--resume", run)
     assert done.status == 0
-    assert "step 6 of 6, nothing is left to train; raise train.max_steps or train.epochs" in done.stderr
+    assert "step 6 of 6; nothing is left to train; raise train.max_steps or train.epochs" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_lines_that_hold_no_usable_maze_are_named(
 def test_mazes_of_another_shape_than_the_first_are_named(tmp_path: Path) -> None:
     file = tmp_path / "mazes.txt"
     file.write_text("S G\n\nS  \n  G\n")
-    with pytest.raises(DatasetError, match=r"mazes.txt:3: 2×3 cells; the puzzles before have 1×3"):
+    with pytest.raises(DatasetError, match=r"mazes.txt:3: 2×3 cells; the earlier puzzles have 1×3"):
         build(tmp_path / "d", source=str(file), num_test=0)
 
 

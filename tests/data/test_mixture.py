@@ -107,7 +107,7 @@ def test_no_puzzle_is_in_two_splits_or_comes_from_two_sources(csv_file: CsvWrite
     assert usable <= set(every)
     assert file_part.train < len(usable) - 100
     assert any("that are test puzzles" in note for note in summary.notes)
-    assert any("that another source gave" in note for note in summary.notes)
+    assert any("that another source already has" in note for note in summary.notes)
 
 
 def test_a_strict_split_holds_across_sources(tmp_path: Path) -> None:

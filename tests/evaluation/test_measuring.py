@@ -103,7 +103,7 @@ def test_a_model_that_does_not_tell_puzzles_apart_is_refused(
     write_model_file(path, plain, Preset(arch=arch), 1, DatasetFacts(12, 900, 8, {"name": "arc"}, ""))
     with pytest.raises(ConfigError, match=r"--ablate-puzzle-id: .* has no puzzle embeddings"):
         api.evaluate(path, data, device="cpu", ablate_puzzle_id=True)
-    with pytest.raises(ConfigError, match="has the blank puzzle identifier alone"):
+    with pytest.raises(ConfigError, match="has only the blank puzzle identifier"):
         api.evaluate(_sudoku_model(tmp_path), _sudoku_data(tmp_path), device="cpu", ablate_puzzle_id=True)
 
 

@@ -102,7 +102,7 @@ def test_a_size_without_a_model_is_refused_as_by_hrm_solve(bundled: Player) -> N
 def test_a_model_of_another_size_says_what_it_was_trained_on(bundled: Player) -> None:
     found = bundled("solve", **(sudoku([[0] * 9] * 9) | {"model": "bundled:sudoku-4x4"}))
     assert found["board"] is None
-    assert "the checkpoint was trained on 4×4 Sudoku puzzles, this is another" in found["reason"]
+    assert "the checkpoint was trained on 4×4 Sudoku puzzles, and this is a different kind" in found["reason"]
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def load_tasks(config: DataConfig) -> ArcTasks:
         train = _without_copies(train, test, notes)
     train = _sampled(train, config.subsample_size, rng)
     if not train and not test:
-        raise DatasetError(f"source {config.source}: no task in {', '.join(chosen)}")
+        raise DatasetError(f"source {config.source}: contains no tasks in {', '.join(chosen)}")
     return ArcTasks(train, test, notes)
 
 
@@ -86,12 +86,9 @@ def _chosen(config: DataConfig, available: list[str]) -> tuple[list[str], str | 
     if tested is None:
         likely = [name for name in chosen if name.startswith("evaluation")]
         if len(likely) != 1:
-            which = (
-                f"which of {', '.join(chosen)} is" if len(chosen) > 1 else f"is {chosen[0]}, the only subset,"
-            )
             raise ConfigError(
-                f"data.test_subset: {which} the test subset? Name it to hold out its test pairs (their demonstrations "
-                f"are trained on), or {NO_TEST} to train on all pairs of all tasks"
+                f"data.test_subset: name the subset whose test pairs are held out ({' or '.join(chosen)}; its "
+                f"demonstrations are trained on), or {NO_TEST} to train on all pairs of all tasks"
             )
         tested = likely[0]
     if tested != NO_TEST and tested not in chosen:

@@ -76,7 +76,7 @@
 
   function take(puzzle) {
     if (puzzle.kind !== kind && offers.kinds[puzzle.kind]) choose(puzzle.kind);
-    if (!offers.kinds[puzzle.kind]) throw new Error(`this is a ${puzzle.kind} puzzle, and no offered model is for it`);
+    if (!offers.kinds[puzzle.kind]) throw new Error(`this is a ${puzzle.kind} puzzle, and none of the models here solves this kind`);
     remember();
     if (puzzle.task) {
       const { train, test } = puzzle.task;

@@ -89,7 +89,7 @@ class GridsDomain:
             raise ConfigError("domain grids: expected both input and output sizes, or neither")
         if max(fixed[0], fixed[2]) > self.rows or max(fixed[1], fixed[3]) > self.columns:
             raise ConfigError(
-                f"domain grids: a grid larger than the canvas of {self.rows}×{self.columns} cells"
+                f"domain grids: a grid is larger than the canvas of {self.rows}×{self.columns} cells"
             )
         if self.words not in (0, 1):
             raise ConfigError(f"domain grids: words: found {quoted(self.words, 40)}; expected 0 or 1")

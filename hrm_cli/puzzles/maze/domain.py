@@ -190,7 +190,7 @@ class MazeDomain:
                 if marked[cell] == MARK
                 else f"the wall at {place} is missing"
             )
-        return f"{place} is free, the answer has {CHARACTERS[marked[cell]]!r} there"
+        return f"{place} is free, but the answer has {CHARACTERS[marked[cell]]!r} there"
 
     def diagnose(self, puzzle: Grid) -> Diagnosis:
         """The number of shortest paths and their length in moves. Raises PuzzleError for another size."""

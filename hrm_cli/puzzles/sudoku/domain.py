@@ -198,7 +198,7 @@ class SudokuDomain:
             return Verdict(False, f"the answer has {len(filled)} cells, not {self.seq_len}")
         for cell in np.flatnonzero((givens > 0) & (givens != filled)):
             change = f"was changed to {filled[cell]}" if filled[cell] else "is missing"
-            return Verdict(False, f"given {givens[cell]} at {self.layout.cell_name(cell)} {change}")
+            return Verdict(False, f"the given {givens[cell]} at {self.layout.cell_name(cell)} {change}")
         for cell in np.flatnonzero((filled < 1) | (filled > self.size)):
             what = f"holds {filled[cell]}, not a digit from 1 to {self.size}" if filled[cell] else "is empty"
             return Verdict(False, f"{self.layout.cell_name(cell)} {what}")

@@ -146,7 +146,9 @@ class SudokuText:
                 return Puzzle(self.piece(cells), where=where, domain=self.domain)
             from_zero = counts_from_zero(cells, domain.size)
             if from_zero is None:
-                raise PuzzleError(f"both 0 and {SYMBOLS[domain.size - 1]}; digits are from 1 or from 0 on")
+                raise PuzzleError(
+                    f"contains both 0 and {SYMBOLS[domain.size - 1]}; digits begin at 0 or at 1"
+                )
             grid = domain.grid(_from_one(cells) if from_zero else cells.replace("-", "."))
             characters = str.maketrans(SYMBOLS, FROM_ZERO) if from_zero else {}
             return Puzzle(grid, where=where, domain=self.domain, characters=characters)

@@ -205,8 +205,8 @@ def _trajectories(found: Document) -> str:
         down = [point[1] for path in one["paths"] for point in path]
         first, second = one["shares"]
         description = (
-            f"Whole states of {len(series)} puzzles, from the initial state on. First component {first:.0%} of the "
-            f"variance, second {second:.0%}."
+            f"Whole states of {len(series)} puzzles, from the initial state on. The first component explains "
+            f"{first:.0%} of the variance, the second {second:.0%}."
         )
         drawn.append(
             line_chart(
@@ -236,7 +236,7 @@ def _stability(found: Document) -> str:
             lying_bars(
                 "Solved states, disturbed by noise",
                 f"{counted(stability['solved'], 'puzzle')} solved after {counted(stability['settle_steps'], 'step')}; "
-                f"right {counted(stability['steps'], 'step')} after noise of so many times the states' size.",
+                f"fraction still right {counted(stability['steps'], 'step')} later, by noise ÷ size of the states.",
                 rows,
                 most=1,
             )
@@ -246,7 +246,7 @@ def _stability(found: Document) -> str:
             ("after 1 step", single["after_one"], f"{single['after_one']:.0%}"),
             (f"after {single['steps']}", single["at_end"], f"{single['at_end']:.0%}"),
         ]
-        text = f"Solutions with one random cell made empty, n = {single['puzzles']:,}."
+        text = f"Solutions with one random cell emptied, n = {single['puzzles']:,}."
         drawn.append(lying_bars("A single empty cell", text, bars, most=1))
     if not drawn:
         return card(

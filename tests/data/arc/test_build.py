@@ -228,7 +228,7 @@ def test_the_packaged_tasks_need_no_download(tmp_path: Path) -> None:
         ({"source": "nowhere/arc-agi"}, DatasetError, "not found; accepted"),
         ({"subsets": "trainng"}, ConfigError, "did you mean training"),
         ({"test_subset": "test"}, ConfigError, "It has: evaluation, training"),
-        ({"subsets": "training"}, ConfigError, "is training, the only subset, the test subset"),
+        ({"subsets": "training"}, ConfigError, "name the subset whose test pairs are held out .training;"),
         ({"subsample_size": 9}, DatasetError, "9 tasks were requested, but there are 3"),
     ],
 )

@@ -120,7 +120,10 @@ def test_a_longer_path_obeys_the_rules_but_the_note_names_the_shorter():
         (("#####", "#So #", "#   #", "#  G#", "#####"), "the wall at row 3, column 3 is missing"),
         (("#####", "#Soo#", "# #o#", "#  o#", "#####"), "G at row 4, column 4 is missing"),
         (("#####", "#o  #", "# # #", "#  G#", "#####"), "S at row 2, column 2 is missing"),
-        (("#####", "#S# #", "# # #", "#  G#", "#####"), "row 2, column 3 is free, the answer has '#' there"),
+        (
+            ("#####", "#S# #", "# # #", "#  G#", "#####"),
+            "row 2, column 3 is free, but the answer has '#' there",
+        ),
     ],
 )
 def test_verification_names_the_first_violated_rule(answer, reason):

@@ -124,8 +124,8 @@ def test_the_right_answer_passes_verification(nine):
 @pytest.mark.parametrize(
     ("row", "column", "value", "reason"),
     [
-        (0, 0, 3, "given 5 at row 1, column 1 was changed to 3"),
-        (1, 3, 0, "given 1 at row 2, column 4 is missing"),
+        (0, 0, 3, "the given 5 at row 1, column 1 was changed to 3"),
+        (1, 3, 0, "the given 1 at row 2, column 4 is missing"),
         (0, 2, 0, "row 1, column 3 is empty"),
         (0, 2, 12, "row 1, column 3 holds 12, not a digit from 1 to 9"),
         (0, 2, 6, "row 1 contains 6 more than once"),

@@ -121,7 +121,7 @@ def test_own_puzzles_keep_words_and_emoji_and_their_dots_are_symbols() -> None:
         True,
     )
     assert board["steps"][0]["symbols"] == ["mouse", "🐈", "🐈", "mouse"]
-    assert board["steps"][0]["wrong"] == [1], "the file gives another output"
+    assert board["steps"][0]["wrong"] == [1], "the file gives a different output"
     assert set(board["palette"]) == {"🐈", "mouse"}
     board = board_of(*own_solution(("#", "o")))
     assert (board["kind"], board["puzzle"]["symbols"]) == ("symbols", "#o"), (
