@@ -36,7 +36,7 @@ MIXERS = ("attention", "mlp", "units", "neighbors", "grid")
 UNSUPPORTED = ("position_tables", "qk_norm", "initial_state", "damping", "fusion", "middle_cycles")
 """Settings of `arch` for which the engine of a page has only the default."""
 SIZES: Mapping[str, Sequence[Mapping[str, int]]] = {"sudoku": ({"size": 6}, {"size": 12}, {"size": 16})}
-"""Sizes for which a page offers a bundled model for every size, besides the size that its file names."""
+"""Sizes for which a page offers a bundled model for every size, in addition to the size that its file names."""
 LARGEST_FILE = 40_000_000
 """Bytes of a model file; larger ones are too slow in a browser anyway."""
 _MAZES = (
