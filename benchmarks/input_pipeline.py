@@ -4,7 +4,7 @@ Batches are made as in training: in random order from the arrays on disk, augmen
 comparison is torch's DataLoader with a dataset of single examples and no worker processes. Seconds are CPU time of this
 program, summed over all threads.
 
-    python benchmarks/input_pipeline.py [--seconds 2] [--runs 5] [--save FILE]
+    python benchmarks/input_pipeline.py [--seconds 2] [--runs 5] [--only generators] [--save FILE]
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ DATASETS: dict[str, dict[str, Any]] = {
         "min_path": 110,
         "augment": "online",
     },
+}
+GENERATED = {
+    "minimal": "minimal 9×9 Sudoku",
+    "30-50 clues": "9×9 Sudoku of 30 to 50 clues",
+    "maze": "30×30 perfect mazes, path ≥ 110",
 }
 
 
@@ -101,6 +106,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=1, help="length of one run")
     options.add_argument("--runs", type=int, default=5)
     options.add_argument("--batches", type=int, nargs="+", default=[768, 4096])
+    options.add_argument("--only", choices=["batches", "generators"], help="measure one half")
     options.add_argument("--save", type=Path, help="also write what is printed to this file")
     given = options.parse_args()
     torch.set_num_threads(1)
@@ -119,7 +125,7 @@ def main() -> None:
     say(f"Input pipeline, one core of: {machine_line()}")
     say(f"Median (least - greatest) of {given.runs} runs of {given.seconds:g} s of CPU time, warm.")
     with tempfile.TemporaryDirectory() as folder:
-        for number, (name, config) in enumerate(DATASETS.items()):
+        for number, (name, config) in enumerate(DATASETS.items() if given.only != "generators" else ()):
             path = Path(folder) / str(number)
             build_dataset(DataConfig.model_validate({"num_test": 100, **config}), path)
             dataset = Dataset.open(path)
@@ -130,12 +136,9 @@ def main() -> None:
                 with ready:
                     measure("    with the thread that draws them ahead", work)
             measure("    one at a time", loader(dataset, given.batches[0]), ours)
-    say("\nPuzzles generated, per second of CPU time")
-    for domain, name in (
-        ("minimal", "minimal 9×9 Sudoku"),
-        ("30-50 clues", "9×9 Sudoku of 30 to 50 clues"),
-        ("maze", "30×30 perfect mazes, path ≥ 110"),
-    ):
+    if given.only != "batches":
+        say("\nPuzzles generated, per second of CPU time")
+    for domain, name in GENERATED.items() if given.only != "batches" else ():
         one = measure(f"  {name}, 1 thread", generating(domain, 1))
         for threads in (2, 16):
             shared = measure(f"  {name}, {threads} threads", generating(domain, threads))

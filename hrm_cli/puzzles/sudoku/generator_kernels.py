@@ -2,8 +2,8 @@
 
 The search for a solved grid chooses cells and digits at random, so it can produce any grid. A clue can be removed if
 no solution has another digit in its cell. Each alternative solution found by this check differs from the intended
-solution in a set of cells, at least one of which must keep its clue. These sets are stored, so that many later checks
-need no search. At 9×9, `bands.py` searches for them; which clues can be removed does not depend on the search.
+solution in a set of cells, which is stored for later checks (`differences.py`). At 9×9, `bands.py` removes the clues;
+which ones can be removed does not depend on the search.
 
 Letters in shapes: n puzzles, N size, S cells, U units, K kept differences, W 64-bit words of a set of cells.
 """
@@ -17,16 +17,8 @@ from numpy.typing import NDArray
 
 from hrm_cli.numba_cache import compiled
 from hrm_cli.puzzles.compiled import draw, shuffle
-from hrm_cli.puzzles.sudoku.bands import (
-    Bands,
-    difference,
-    find_other,
-    index_of,
-    is_seen,
-    make_bands,
-    start,
-    switch,
-)
+from hrm_cli.puzzles.sudoku.bands import make_bands, remove_clues
+from hrm_cli.puzzles.sudoku.differences import add_cell, is_known_needed, next_difference
 from hrm_cli.puzzles.sudoku.solver import (
     UNLIMITED,
     Board,
@@ -142,8 +134,8 @@ class Buffers(NamedTuple):
 
     board: Board
     space: Workspace
-    bands: Bands
-    """Used at 9×9 only."""
+    bands: NDArray[np.int32]
+    """The working array of `bands.py`, used at 9×9 only."""
     state: NDArray[np.uint64]
     """The random generator's state, `[1]`."""
     found: NDArray[np.uint8]
@@ -210,36 +202,9 @@ def batch(size: int, count: int) -> Batch:
 
 
 @compiled
-def is_known_needed(cell: int, buffers: Buffers) -> bool:
-    """Whether a stored difference has its only clue in `cell`."""
-    differences = buffers.differences
-    word = cell >> 6
-    own = _ONE << np.uint64(cell & 63)
-    for k in range(min(buffers.kept[0], differences.shape[0])):
-        if differences[k, word] & buffers.given[word] == own:
-            alone = True
-            for other in range(differences.shape[1]):
-                if other != word and differences[k, other] & buffers.given[other] != _NONE:
-                    alone = False
-                    break
-            if alone:
-                return True
-    return False
-
-
-@compiled
-def next_difference(buffers: Buffers) -> NDArray[np.uint64]:
-    """An empty set of cells `[W]` for the next stored difference, which replaces the oldest one."""
-    slot = buffers.kept[0] % buffers.differences.shape[0]
-    buffers.kept[0] += 1
-    buffers.differences[slot, :] = _NONE
-    return buffers.differences[slot]
-
-
-@compiled
 def is_needed(puzzle: NDArray[np.uint8], solution: NDArray[np.uint8], cell: int, buffers: Buffers) -> bool:
     """Whether the puzzle without its clue in `cell` has more than one solution."""
-    if is_known_needed(cell, buffers):
+    if is_known_needed(cell, buffers.given, buffers.differences, buffers.kept):
         return True
     puzzle[cell] = 0
     set_givens(puzzle, buffers.board, buffers.space)
@@ -253,36 +218,11 @@ def is_needed(puzzle: NDArray[np.uint8], solution: NDArray[np.uint8], cell: int,
     found, splits = explore(possible, buffers.board, buffers.space, buffers.found, buffers.budget)
     if not found:
         return splits > buffers.budget
-    differs = next_difference(buffers)
+    slot = next_difference(buffers.differences, buffers.kept)
     for s in range(puzzle.shape[0]):
         if buffers.found[0, s] != solution[s]:
-            differs[s >> 6] |= _ONE << np.uint64(s & 63)
+            add_cell(slot, s, buffers.differences)
     return True
-
-
-@compiled
-def can_go(cell: int, digit: int, buffers: Buffers) -> bool:
-    """At 9×9: takes the clue of `cell` out of `buffers.bands`, unless it is needed. Returns whether it is gone."""
-    bands = buffers.bands
-    switch(cell, digit - 1, bands)
-    if is_seen(cell, digit - 1, bands):
-        return True
-    if is_known_needed(cell, buffers):
-        switch(cell, digit - 1, bands)
-        return False
-    depth = find_other(cell, digit - 1, bands)
-    if depth < 0:
-        return True
-    differs = next_difference(buffers)
-    for band in range(3):
-        rest = difference(depth, band, bands)
-        while rest:
-            bit = rest & -rest
-            rest ^= bit
-            s = 27 * band + index_of(bit)
-            differs[s >> 6] |= _ONE << np.uint64(s & 63)
-    switch(cell, digit - 1, bands)
-    return False
 
 
 @compiled
@@ -328,19 +268,23 @@ def reduce(puzzle: NDArray[np.uint8], solution: NDArray[np.uint8], fewest: int, 
             for k in range(3):
                 used[units_of[cell, k]] |= 1 << (int(puzzle[cell]) - 1)
     shuffle(order, clues, buffers.state)
-    is_nine = puzzle.shape[0] == 81
-    if is_nine:
-        start(puzzle, solution, buffers.bands)
+    if puzzle.shape[0] == 81:
+        return remove_clues(
+            puzzle,
+            solution,
+            order[:clues],
+            fewest,
+            buffers.bands,
+            buffers.given,
+            buffers.differences,
+            buffers.kept,
+        )
     for i in range(clues):
         if clues <= fewest:
             break
         cell = order[i]
         digit = int(solution[cell])
-        if is_nine:
-            goes = can_go(cell, digit, buffers)
-        else:
-            goes = is_single(cell, digit, puzzle, buffers) or not is_needed(puzzle, solution, cell, buffers)
-        if goes:
+        if is_single(cell, digit, puzzle, buffers) or not is_needed(puzzle, solution, cell, buffers):
             clues -= 1
             puzzle[cell] = 0
             buffers.given[cell >> 6] ^= _ONE << np.uint64(cell & 63)

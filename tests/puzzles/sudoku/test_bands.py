@@ -29,27 +29,27 @@ def test_another_solution_is_found_exactly_where_there_is_one(clues):
         rivals[:, cell] = np.arange(1, 10)
         counts = search(rivals, 9, limit=1).counts
         counts[solution[cell] - 1] = 0
-        depth = bands.find_other(cell, int(solution[cell]) - 1, room)
-        assert (depth >= 0) == counts.any()
-        seen[depth >= 0] += 1
+        row = bands.find_other(cell, int(solution[cell]) - 1, room)
+        assert (row >= 0) == counts.any()
+        seen[row >= 0] += 1
         if bands.is_seen(cell, int(solution[cell]) - 1, room):
-            assert depth < 0
-        if depth >= 0:
-            other = answer_at(depth, room)
+            assert row < 0
+        if row >= 0:
+            other = answer_at(row, room)
             without = puzzle.copy()
             without[cell] = 0
             assert ((other == without) | (without == 0)).all()
             assert (search(other[None], 9).counts == 1).all()
             assert other[cell] != solution[cell]
-            differs = [bands.difference(depth, band, room) >> p & 1 for band in range(3) for p in range(27)]
+            differs = [bands.difference(row, band, room) >> p & 1 for band in range(3) for p in range(27)]
             assert (np.array(differs, bool) == (other != solution)).all()
     if clues in (26, 34):
         assert min(seen.values()) > 0
 
 
-def answer_at(depth: int, room: bands.Bands) -> np.ndarray:
-    """The digits of the solution at that depth."""
-    state = room.states[depth, : bands.SLOTS].reshape(3, 9)
+def answer_at(row: int, room: np.ndarray) -> np.ndarray:
+    """The digits of the solution in that row of the working array."""
+    state = room[row, : bands.BLANKS].reshape(3, 9)
     cells = (state[:, :, None] >> np.arange(27)) & 1
     assert (cells.sum(axis=1) == 1).all()
     return (cells.argmax(axis=1) + 1).reshape(81).astype(np.uint8)
@@ -60,9 +60,8 @@ def test_a_clue_that_is_taken_away_and_put_back_leaves_everything_as_it_was():
     room = bands.make_bands()
     for puzzle, solution in zip(puzzles, solutions, strict=True):
         bands.start(puzzle, solution, room)
-        before = [np.array(part) for part in (room.given, room.unseen, room.blank)]
+        before = room.copy()
         for cell in np.flatnonzero(puzzle):
             for _ in range(2):
                 bands.switch(int(cell), int(solution[cell]) - 1, room)
-            after = (room.given, room.unseen, room.blank)
-            assert all((one == other).all() for one, other in zip(before, after, strict=True))
+            assert (room == before).all()
