@@ -164,8 +164,8 @@ def test_damaged_and_foreign_checkpoints_are_refused_with_the_reason(model_file,
     ("change", "reason"),
     [
         ({"metadata": {"hrm_format_version": None}}, "without hrm's header"),
-        ({"metadata": {"config": "{}x"}}, "cannot be understood"),
-        ({"metadata": {"dataset": "{}"}}, "cannot be understood"),
+        ({"metadata": {"config": "{}x"}}, "cannot be parsed"),
+        ({"metadata": {"dataset": "{}"}}, "cannot be parsed"),
         ({"drop": "inner.lm_head"}, "inner.lm_head.weight is missing"),
         (
             {
