@@ -150,12 +150,12 @@ def test_flash_attention_that_cannot_run_is_found_out_with_its_reason() -> None:
     assert layers.flash_failure(lambda q, k, v, **_: q * 1, *where) is None
 
 
-@pytest.mark.slow
 def test_many_sizes_of_micro_batches_cannot_end_a_run() -> None:
     model = as_on_cuda(small("hrm", L_layers=2), "auto")
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="torch.compile")
-        for rows in range(2, 9):
+        # Three sizes, with and without gradient, of two modules: twelve graphs, where torch allows eight by default.
+        for rows in range(2, 5):
             trained(model, rows)
 
 

@@ -52,15 +52,15 @@ def test_no_clue_of_a_minimal_puzzle_can_go(size):
 
 @pytest.mark.parametrize(
     ("size", "count", "clues"),
-    [*((size, 3, None) for size in (8, 10, 12, 15, 16)), (20, 1, None), (25, 2, 301)],
+    [*((size, 3, None) for size in (8, 10, 12, 15, 16)), (20, 2, 185), (25, 2, 301)],
 )
 def test_large_puzzles_have_exactly_the_solution_given(size, count, clues):
-    """A minimal puzzle of 25×25 takes a minute to make and to check; those of 20×20 take the same way."""
+    """A minimal puzzle of 25×25 takes a minute to make and to check; those of 15×15 and 16×16 come the same way."""
     puzzles, solutions = make(size, count, clues=clues)
     found = search(puzzles, size, budget=UNLIMITED)
     assert (found.counts == 1).all()
     assert (found.solutions[:, 0] == solutions).all()
-    assert ((puzzles > 0).sum(axis=1) < (0.49 if clues else 0.47) * size * size).all()
+    assert ((puzzles > 0).sum(axis=1) < (0.49 if size == 25 else 0.47) * size * size).all()
 
 
 @pytest.mark.parametrize("size", [8, 10, 12])
@@ -89,9 +89,9 @@ def test_large_puzzles_have_the_requested_numbers_of_clues(size, clues):
 
 
 def test_large_puzzles_do_not_depend_on_threads():
-    one, other = (make(16, 5, seed=3, threads=threads)[0] for threads in (1, 3))
+    one, other = (make(16, 3, seed=3, threads=threads)[0] for threads in (1, 3))
     assert (one == other).all()
-    assert (make(16, 5, seed=4)[0] != one).any()
+    assert (make(16, 1, seed=4)[0] != one[:1]).any()
 
 
 def test_digits_and_clues_of_large_grids_are_spread_evenly():
