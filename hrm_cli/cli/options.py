@@ -203,7 +203,7 @@ EffortOption = Annotated[
     option(
         "--effort",
         "What to try if the first answer breaks a rule. low: augmented copies; medium: also a search of at most "
-        "64 nodes (or 8 restarts); high: 512 nodes (or 32 restarts).",
+        "64 nodes (mazes: then 8 restarts); high: 512 nodes (mazes: 32 restarts).",
         "only the stages requested; hrm solve with bundled models: medium",
         panel=SEARCH,
     ),
@@ -212,7 +212,8 @@ SearchOption = Annotated[
     int | None,
     option(
         "--search",
-        "Model-guided search that pins cells, with at most NODES nodes per puzzle; 0: no search.",
+        "Model-guided search that pins cells (in mazes: adds walls), with at most NODES nodes per puzzle; 0: no "
+        "search.",
         "by --effort",
         metavar="NODES",
         min=0,

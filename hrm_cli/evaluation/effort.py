@@ -46,7 +46,7 @@ Progress = Callable[[How, int], None]
 COPIES = 8
 """Number of augmented copies, for models whose answers to copies can differ."""
 RESTARTS = 8
-"""Number of restarts in domains whose cells cannot be pinned; four times as many at high effort."""
+"""Number of restarts in domains without blank cells; four times as many at high effort."""
 NODES_AT_HIGH = 512
 
 
@@ -110,20 +110,26 @@ def effort_of_level(
     seed: int = 0,
     batch_size: int = 256,
 ) -> Effort:
-    """The stages of a level: copies if their answers can differ, search if cells can be pinned, otherwise restarts.
+    """The stages of a level: copies if answers to them can differ, search where cells can be pinned, or restarts.
 
     Without rules nothing can be verified, so every level is a single pass.
     """
-    one_pass = Effort(attempt_steps, seed=seed, batch_size=batch_size)
+    one_pass = _one_pass(domain, attempt_steps, seed, batch_size)
     if not has_rules(domain):
         return one_pass
     copies = replace(one_pass, copies=COPIES if _copies_differ(arch, domain) else 1)
     if level == "low":
         return copies
-    is_high = level == "high"
-    if can_pin(domain):
-        return replace(copies, nodes=NODES_AT_HIGH if is_high else NODES)
-    return replace(copies, restarts=(4 if is_high else 1) * RESTARTS)
+    nodes, restarts = (NODES_AT_HIGH, 4 * RESTARTS) if level == "high" else (NODES, RESTARTS)
+    if can_pin(domain) and domain.blank_token is not None:
+        return replace(copies, nodes=nodes)
+    return replace(copies, nodes=nodes * can_pin(domain), restarts=restarts)
+
+
+def _one_pass(domain: Domain, attempt_steps: int, seed: int, batch_size: int) -> Effort:
+    # Without blank cells, as in a maze, a node gives no part of the answer and needs as many steps as a pass.
+    node_steps = NODE_STEPS if domain.blank_token is not None else attempt_steps
+    return Effort(attempt_steps, node_steps=node_steps, seed=seed, batch_size=batch_size)
 
 
 def _copies_differ(arch: ArchConfig, domain: Domain) -> bool:
@@ -169,7 +175,7 @@ class EffortRequest:
         """
         names_stages = any(value is not None for value in (self.copies, self.nodes, self.restarts))
         level = self.level or ("medium" if is_bundled and not names_stages else None)
-        effort = Effort(attempt_steps, seed=seed, batch_size=batch_size)
+        effort = _one_pass(domain, attempt_steps, seed, batch_size)
         if level is not None:
             effort = effort_of_level(level, arch, domain, attempt_steps, seed=seed, batch_size=batch_size)
         if (self.nodes or 0) > 0 and not can_pin(domain):
@@ -366,19 +372,10 @@ class _Stages:
             self.model, self.domain, self.puzzles[rows], tries, streams,
             puzzle_identifiers=self._identifiers(rows), watch=self.watch,
         ):  # fmt: skip
-            yield (
-                place,
-                Outcome(
-                    found.tokens,
-                    found.violations,
-                    how,
-                    found.steps,
-                    found.q_halt,
-                    found.attempt,
-                    found.of,
-                    work=found.work,
-                ),
-            )
+            yield place, Outcome(
+                found.tokens, found.violations, how, found.steps, found.q_halt, found.attempt, found.of,
+                work=found.work,
+            )  # fmt: skip
 
     def _search(self, rows: NDArray[np.int64], seconds: float | None) -> Iterator[tuple[int, Outcome]]:
         from hrm_cli.evaluation.search import SearchLimits, search_puzzles  # most puzzles need none

@@ -1,10 +1,11 @@
 """Best-first search guided by the model: pins cells of a puzzle until an answer obeys the rules.
 
 A node is a puzzle with pinned cells. The model reasons on it from its initial states; an answer that the rules verify
-ends the search. A failed node is expanded at the cell with the greatest entropy per plausible token: each plausible
-token gives a child node. The next node is the one whose pins have the highest joint probability according to the
-model. Nothing else guides the search: among failed nodes, neither the halt value nor confidence separates those with
-a solution from those without (docs/inference.md). The rules only verify answers, unless `rules` is requested.
+ends the search. A failed node of a Sudoku is expanded at the cell with the greatest entropy per plausible token: each
+plausible token gives a child node. Other domains name the pins to try; a maze gets a wall in one of several corridors.
+The next node is the one whose pins have the highest joint probability according to the model. Nothing else guides the
+search: among failed nodes, neither the halt value nor confidence separates those with a solution from those without
+(docs/inference.md). The rules only verify answers, unless `rules` is requested.
 
 Nodes of many puzzles share a batch. A puzzle's nodes are evaluated in whole rounds, so the result does not depend on
 which other puzzles are searched with it.
@@ -40,7 +41,7 @@ PLAUSIBLE = 0.02
 IMPOSSIBLE = 1e-4
 """No node is made for a token with this or a lower probability."""
 UNSETTLED = 3
-"""Number of initial steps of a node whose probabilities are ignored."""
+"""Number of initial steps of a node whose probabilities are ignored; half of its steps without blank cells."""
 _ROWS_ON_CPU, _ROWS = 32, 256
 
 
@@ -51,7 +52,9 @@ def rows_at_once(device: torch.device) -> int:
 
 def cannot_pin(domain: Domain) -> str:
     """The reason, as text, why a domain does not support search."""
-    return f"{domain.describe()} has no open cells that could be filled in one by one and checked by rules"
+    return (
+        f"{domain.describe()} has no cells that could be given one by one, with rules that check the answer"
+    )
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ class _Tree:
         self.puzzle, self.index = puzzle, index
         self._domain, self._limits = domain, limits
         self._frontier = [_Node(0.0, 0, puzzle, 0)]
-        self._made = 1
+        self._made, self._seen = 1, {puzzle.tobytes()}
         self.nodes = self.steps = self.active = 0
         self.best: Searched | None = None
         self._kept: list[SearchNode] = [SearchNode(0)]
@@ -162,21 +165,22 @@ class _Tree:
     def expand(self, node: _Node, probabilities: NDArray[np.float64]) -> None:
         """Makes the children of a failed node from the model's probabilities `[S, V]` at that node."""
         self.active -= 1
-        cell = cell_to_expand(node.tokens, probabilities, self._domain.blank_token)
-        if cell is None:
+        children = [
+            ((cell, token, chance), self._domain.pin(node.tokens, cell, token))
+            for cell, token, chance in pins_to_try(self._domain, node.tokens, probabilities)
+        ]
+        # The same pins in another order are the same node.
+        children = [(pin, puzzle) for pin, puzzle in children if puzzle.tobytes() not in self._seen]
+        if not children:
             return
-        chances = probabilities[cell]
-        tokens = [int(token) for token in np.argsort(-chances, kind="stable") if chances[token] > IMPOSSIBLE]
-        if not tokens:
-            return
-        puzzles = np.stack([self._domain.pin(node.tokens, cell, token) for token in tokens])
-        dead = self._domain.refuted(puzzles) if self._limits.rules else np.zeros(len(tokens), np.bool_)
-        for token, puzzle, is_dead in zip(tokens, puzzles, dead, strict=True):
+        pins, puzzles = [pin for pin, _ in children], np.stack([puzzle for _, puzzle in children])
+        self._seen.update(puzzle.tobytes() for puzzle in puzzles)
+        dead = self._domain.refuted(puzzles) if self._limits.rules else np.zeros(len(pins), np.bool_)
+        for (cell, token, chance), puzzle, is_dead in zip(pins, puzzles, dead, strict=True):
             if not is_dead:
-                cost = node.cost - math.log(chances[token])
+                cost = node.cost - math.log(chance)
                 heapq.heappush(self._frontier, _Node(cost, self._made, puzzle, node.pins + 1))
             if self._limits.keeps_tree:
-                chance = float(chances[token])
                 self._kept.append(
                     SearchNode(self._made, node.number, cell, token, chance, is_refuted=bool(is_dead))
                 )
@@ -187,6 +191,21 @@ class _Tree:
         nothing = Searched(self.puzzle, NO_ANSWER, 0, 0, self.puzzle, 0, 0)
         tree = tuple(self._kept) if self._limits.keeps_tree else ()
         return replace(self.best or nothing, nodes=self.nodes, steps=self.steps, tree=tree)
+
+
+def pins_to_try(
+    domain: PinningDomain, tokens: Tokens, probabilities: NDArray[np.float64]
+) -> list[tuple[int, int, float]]:
+    """The pins that give a failed node `[S]` its children: cell, token and probability, from `[S, V]`."""
+    if hasattr(domain, "next_pins"):
+        own: list[tuple[int, int, float]] = domain.next_pins(tokens, probabilities)
+        return own
+    cell = cell_to_expand(tokens, probabilities, domain.blank_token)
+    if cell is None:
+        return []
+    chances = probabilities[cell]
+    order = np.argsort(-chances, kind="stable").tolist()
+    return [(cell, token, float(chances[token])) for token in order if chances[token] > IMPOSSIBLE]
 
 
 def cell_to_expand(tokens: Tokens, probabilities: NDArray[np.float64], blank: int | None) -> int | None:
@@ -279,7 +298,9 @@ def search_puzzles(
     trees = [_Tree(rules, puzzle, index, limits) for index, puzzle in enumerate(puzzles)]
     waiting = deque(trees)
     unsolved = {tree.index: tree for tree in trees}
-    nodes = _Nodes(model.no_rows(), min(UNSETTLED, limits.node_steps - 1))
+    # Where a domain has no blank cells, an answer spreads from cell to cell, and is complete only late.
+    unsettled = UNSETTLED if rules.blank_token is not None else limits.node_steps // 2
+    nodes = _Nodes(model.no_rows(), min(unsettled, limits.node_steps - 1))
     while unsolved and time.monotonic() < deadline:
         added: list[tuple[_Tree, _Node]] = []
         while waiting:
@@ -304,8 +325,10 @@ def search_puzzles(
 
 def _step(nodes: _Nodes, domain: PinningDomain) -> list[_Tree]:
     """Runs one step on all nodes in the batch. Returns the trees that it solved."""
-    answers = nodes.step()
-    violations = domain.violations(np.stack([tree.puzzle for tree, _ in nodes.members]), answers)
+    puzzles, answers = np.stack([tree.puzzle for tree, _ in nodes.members]), nodes.step()
+    if hasattr(domain, "without_pins"):
+        answers = domain.without_pins(puzzles, np.stack([node.tokens for _, node in nodes.members]), answers)
+    violations = domain.violations(puzzles, answers)
     steps = nodes.rows.steps.tolist()
     solved: dict[int, _Tree] = {}
     for (tree, node), answer, found, taken in zip(

@@ -245,7 +245,12 @@ class BulkDomain(Domain, Protocol):
 
 
 class PinningDomain(BulkDomain, Protocol):
-    """A domain whose blank cells can be filled in one by one. Search at inference needs these operations."""
+    """A domain whose puzzles can be given further cells, one by one. Search at inference needs these operations.
+
+    A domain without blank cells also has `next_pins` (tokens `[S]` and the model's probabilities `[S, V]` → cell,
+    token and probability of each pin to try) and `without_pins` (puzzles, pinned puzzles and answers to them, all
+    `[n, S]` → answers to the puzzles).
+    """
 
     def pin(self, tokens: Tokens, cell: int, token: int) -> Tokens:
         """Returns the puzzle `[S]` with one more given. Does not modify `tokens`."""
@@ -255,8 +260,9 @@ class PinningDomain(BulkDomain, Protocol):
 
 
 def can_pin(domain: Domain) -> bool:
-    """Whether a domain supports search: answers fill the blank cells of puzzles, and rules can check them."""
-    return domain.blank_token is not None and hasattr(domain, "pin") and hasattr(domain, "violations")
+    """Whether a domain supports search: cells can be given one by one, and rules can check answers."""
+    pins = domain.blank_token is not None or hasattr(domain, "next_pins")
+    return pins and hasattr(domain, "pin") and hasattr(domain, "violations")
 
 
 @dataclass(frozen=True)

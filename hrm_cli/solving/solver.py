@@ -308,8 +308,8 @@ def _try_again(
         progress=how.progress,
     ):
         trace = traces.of(owner, outcome)
-        if how.trace and outcome.pinned is not None:
-            trace = recomputed(model, domain, outcome.pinned, outcome.steps, with_chances=how.chances)
+        if how.trace and (pinned := outcome.pinned) is not None:
+            trace = recomputed(model, domain, tokens[owner], pinned, outcome.steps, with_chances=how.chances)
         yield works[owner], outcome, trace
 
 

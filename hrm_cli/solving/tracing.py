@@ -111,15 +111,16 @@ def moved(
 
 
 def recomputed(
-    model: Reasoner, domain: Domain, tokens: Tokens, steps: int, *, with_chances: bool
+    model: Reasoner, domain: Domain, puzzle: Tokens, tokens: Tokens, steps: int, *, with_chances: bool
 ) -> tuple[TraceStep, ...]:
-    """The steps of the model on a puzzle `[S]`. Search nodes start from the same initial state."""
+    """The steps of the model on a puzzle with pins `[S]`. Search nodes start from the same initial state."""
+    unpin = getattr(domain, "without_pins", lambda puzzles, pinned, answers: answers)
     inputs = torch.from_numpy(tokens[None].astype(np.int32)).to(model.device)
     identifiers = torch.zeros(1, dtype=torch.int32, device=model.device)
     return tuple(
         TraceStep(
             step.step,
-            domain.decode(step.predictions[0].cpu().numpy().astype(tokens.dtype)),
+            domain.decode(unpin(puzzle, tokens, step.predictions[0].cpu().numpy().astype(tokens.dtype))),
             float(step.q_halt[0]),
             chances_of(step.logits)[0] if with_chances and step.logits is not None else None,
         )

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .copying import BLANKS, COMPLETE, records
+
+MAZE = """\
+...#......
+#.#.#.#.#.
+#.#...#...
+#.#######S
+#.....#...
+#G###.#.##
+#.....#...
+#.#.#...#.
+....#.....
+##########
+"""
 
 
 @pytest.mark.parametrize(
@@ -44,9 +58,13 @@ def test_a_saved_state_is_of_one_pass(hrm_solve: Any, tmp_path: Path, name: str)
     assert f"{name}: a saved state belongs to one pass" in done.stderr
 
 
-def test_a_search_of_cells_that_cannot_be_pinned_is_refused(run_hrm: Any, tmp_path: Path) -> None:
-    (tmp_path / "maze.txt").write_text("#####\n#S G#\n#####\n")
-    done = run_hrm("solve", "maze.txt", "--checkpoint", "bundled:maze-10x10", "--search", 9, cwd=tmp_path)
-    assert done.status == 2
-    assert "--search: " in done.stderr
-    assert "no open cells that could be filled in" in done.stderr
+def test_a_maze_that_one_pass_does_not_solve_is_searched_with_further_walls(
+    run_hrm: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "maze.txt").write_text(MAZE)
+    command = ("solve", "maze.txt", "--attempts", 1, "--max-steps", 1, "--json", "--trace", "--search")
+    done = run_hrm(*command, 8, "--search-steps", 16, cwd=tmp_path)
+    record = json.loads(done.stdout.splitlines()[0])
+    assert (record["how"], record["status"]) == ("search", "solved")
+    assert record["nodes"] >= 1
+    assert record["trace"][-1]["grid"] == record["answer"]

@@ -60,8 +60,8 @@ def solver(step_of_answer: int, *, of_copies_only: bool = False) -> ACTModel:
         ("high", PLAIN, "sudoku", (8, 512, 0)),
         ("low", UNITS, "sudoku", (1, 0, 0)),
         ("medium", UNITS, "sudoku", (1, 64, 0)),
-        ("medium", PLAIN, "maze", (8, 0, 8)),
-        ("high", PLAIN, "maze", (8, 0, 32)),
+        ("medium", PLAIN, "maze", (8, 64, 8)),
+        ("high", PLAIN, "maze", (8, 512, 32)),
         ("high", PLAIN, "arc", (1, 0, 0)),
     ],
 )
@@ -195,7 +195,7 @@ def test_stages_named_alone_are_all_there_is_and_with_a_level_change_it(
 @pytest.mark.parametrize(
     ("asked", "domain", "message"),
     [
-        (EffortRequest(nodes=9), "maze", "--search: .*no open cells"),
+        (EffortRequest(nodes=9), "arc", "--search: .*no cells"),
         (EffortRequest(restarts=9, select="verify"), "arc", "--select verify: .*no rules"),
     ],
 )

@@ -134,11 +134,11 @@ def test_the_expanded_cell_has_the_most_entropy_per_plausible_token() -> None:
 
 
 def test_a_domain_whose_cells_cannot_be_pinned_is_refused() -> None:
-    maze = make_domain("maze")
-    with pytest.raises(ConfigError, match=r"search: .*maze"):
+    tasks = make_domain("arc")
+    with pytest.raises(ConfigError, match=r"search: ARC"):
         list(
             search_puzzles(
-                FixedModel(ACTModel(Believer(unsure))), maze, np.ones((1, 900), np.uint8), SearchLimits()
+                FixedModel(ACTModel(Believer(unsure))), tasks, np.ones((1, 900), np.uint8), SearchLimits()
             )
         )
 

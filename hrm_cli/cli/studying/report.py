@@ -83,7 +83,7 @@ def report(
         typer.Option(
             "--effort",
             help="Also show accuracy with further effort where an answer breaks a rule: low: augmented copies; medium: "
-            "also a search of at most 64 nodes (or 8 restarts); high: 512 nodes (or 32 restarts).",
+            "also a search of at most 64 nodes (mazes: then 8 restarts); high: 512 nodes (mazes: 32 restarts).",
         ),
     ] = "none",
     halt: Annotated[

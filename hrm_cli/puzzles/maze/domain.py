@@ -248,6 +248,27 @@ class MazeDomain:
         broken = changed + wrong + rings
         return np.where(broken > 0, broken + 1, (surplus > 0).astype(np.int64)).astype(np.int64)
 
+    def pin(self, tokens: Tokens, cell: int, token: int) -> Tokens:
+        """Returns the maze `[S]` with one more wall. Does not modify `tokens`."""
+        pinned = tokens.copy()
+        pinned[cell] = token
+        return pinned
+
+    def next_pins(self, tokens: Tokens, probabilities: NDArray[np.float64]) -> list[tuple[int, int, float]]:
+        """Walls to try after a failed answer: cell, token, and the probability that no shortest path is there."""
+        from hrm_cli.puzzles.maze.pinning import walls_to_try  # most mazes need no search
+
+        free, mark, wall = (kind + FIRST_TOKEN for kind in (FREE, MARK, WALL))
+        return walls_to_try(tokens, probabilities, self.columns, free=free, mark=mark, wall=wall)
+
+    def without_pins(self, puzzles: Tokens, pinned: Tokens, answers: Tokens) -> Tokens:
+        """Answers `[n, S]` to mazes with further walls as answers to the mazes themselves."""
+        return np.where((pinned != puzzles) & (answers == pinned), puzzles, answers).astype(answers.dtype)
+
+    def refuted(self, puzzles: Tokens) -> NDArray[np.bool_]:
+        """Which mazes `[n, S]` have no path from S to G, `[n]`."""
+        return self.solve_all(puzzles).counts == 0
+
     def _cells(self, grid: Grid) -> Grid:
         return self.encode(grid) - np.uint8(FIRST_TOKEN)
 
