@@ -25,6 +25,11 @@ both, opened = torch.ones(1, 2), torch.empty(1, 1)
 Kernel("blocks.silu_mul")(1, 12, both.dtype, 1, both, opened)
 print(f"{opened.item():.4f}", digit_of(4))
 """
+REPORTING = """
+from hrm_cli import numba_cache, reporting
+numba_cache.COMPILING_SECONDS = 0.0
+reporting.when_compiling(lambda: print("compiling"))
+"""
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))\n"
 RIGHT = "0.7311 3"
 
@@ -77,9 +82,13 @@ def test_an_edit_of_a_called_file_recompiles_the_kernels_of_its_callers(tmp_path
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes there")
-def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_stops_nothing_and_long_compilation_is_reported_once_and_not_for_code_from_the_cache(
+    tmp_path: Path,
+) -> None:
     assert run(LIMITED + OPENED, tmp_path) == RIGHT
-    assert run(OPENED, tmp_path) == RIGHT
+    # What it left is not taken for compiled code: it is compiled again, which takes long enough for a message.
+    assert run(REPORTING + OPENED, tmp_path).splitlines() == ["compiling", RIGHT]
+    assert run(REPORTING + OPENED, tmp_path) == RIGHT, "the message came for code from the cache"
 
 
 def test_a_folder_that_cannot_be_made_stops_nothing(tmp_path: Path) -> None:
@@ -156,13 +165,3 @@ def test_functions_for_numba_are_written_only_where_their_source_is_hashed() -> 
             if isinstance(node, ast.ImportFrom) and node.module == "hrm_cli.numba_cache":
                 elsewhere += [(str(path), one.name) for one in node.names if one.name == "compiled"]
     assert elsewhere == []
-
-
-def test_long_compilation_is_reported_once_and_not_for_code_from_the_cache(tmp_path: Path) -> None:
-    program = (
-        "from hrm_cli import numba_cache, reporting\n"
-        "numba_cache.COMPILING_SECONDS = 0.0\n"
-        "reporting.when_compiling(lambda: print('compiling'))\n"
-    )
-    assert run(program + OPENED, tmp_path).splitlines() == ["compiling", RIGHT]
-    assert run(program + OPENED, tmp_path) == RIGHT

@@ -13,6 +13,7 @@ import torch
 
 from hrm_cli import __version__, machine
 from hrm_cli.cli import info
+from hrm_cli.numba_cache import compiled_code_folder
 
 RunHrm = Callable[..., Any]
 
@@ -35,14 +36,16 @@ def test_the_block_names_versions_machine_packages_caches_and_choices(run_hrm: R
     assert "\nchoices:\n  device     cpu\n" in text
 
 
-def test_the_home_folder_and_unrelated_variables_stay_private(
-    hrm_process: RunHrm, monkeypatch, tmp_path
-) -> None:
+def test_the_home_folder_and_unrelated_variables_stay_private(run_hrm: RunHrm, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "numba"))
     monkeypatch.setenv("MY_SECRET_TOKEN", "geheim")
-    done = hrm_process("info", "--device", "cpu")  # numba reads its variable when it is loaded
+    compiled_code_folder.cache_clear()
+    try:
+        done = run_hrm("info", "--device", "cpu")
+    finally:
+        compiled_code_folder.cache_clear()
     assert str(tmp_path) not in done.stdout
     assert os.path.join("~", "numba") in done.stdout
     assert "geheim" not in done.stdout
