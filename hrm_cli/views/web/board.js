@@ -250,10 +250,12 @@ const hrmBoard = (() => {
     if (number === 0) return "puzzle";
     const step = board.steps[number - 1], parts = [];
     if (step.halt !== null) parts.push(`${board.halt_name} ${percent(step.halt)}`);
-    if (number > 1) parts.push(`${counted(step.changed.length, "cell")} changed`);
+    // At the end, `verified` says more than that nothing has changed.
+    const isVerified = number === board.steps.length && board.verified;
+    if (number > 1 && (step.changed.length || !isVerified)) parts.push(`${counted(step.changed.length, "cell")} changed`);
     if (step.wrong.length) parts.push(`${step.wrong.length.toLocaleString("en")} wrong`);
     else if (step.conflicts.length) parts.push(`${counted(step.conflicts.length, "cell")} in conflict`);
-    if (number === board.steps.length && board.verified) parts.push("verified");
+    if (isVerified) parts.push("verified");
     return `step ${step.step}${parts.length ? `: ${parts.join(", ")}` : ""}`;
   }
 

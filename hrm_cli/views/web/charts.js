@@ -11,7 +11,7 @@ hrmBoard.searchTree(board)
   const TEXT_AT = 15, TEXT_WIDTH = 6.4, CURVE = 56; // of the search tree
 
   function stepChart(board, number, onChoose) {
-    const width = 320, height = 118, left = 38, right = 10, top = 14, bottom = 22;
+    const width = 280, height = 118, left = 42, right = 10, top = 14, bottom = 22;
     const steps = board.steps, across = width - left - right, up = height - top - bottom;
     const x = (index) => left + 7 + (steps.length > 1 ? (index * (across - 14)) / (steps.length - 1) : across / 2 - 7);
     const y = (share) => top + (1 - share) * up;

@@ -54,7 +54,7 @@ Keys: ← → a step, Home and End the puzzle and the last step, space plays and
     const stepTo = (step) => { pause(); show(step); };
     slider.addEventListener("input", () => stepTo(Number(slider.value)));
     speed.addEventListener("change", () => { if (timer) { pause(); play(); } });
-    controls.append(first, back, playButton, next, last, slider, speed);
+    controls.append(first, back, playButton, next, last, slider);
 
     function show(step) {
       now = Math.min(Math.max(step, 0), board.steps.length);
@@ -109,6 +109,7 @@ Keys: ← → a step, Home and End the puzzle and the last step, space plays and
       toggle("candidates", "candidates", board.kind !== "plan" && hasCandidates(board));
       toggle("heat", "confidence of each cell", board.steps.some((step) => step.confidence));
       toggle("symbols", "digits of the colors", board.kind === "colors");
+      if (many) toggles.append(speed);
       demonstrations.replaceChildren(...board.demonstrations.map((pair, number) => element("div", { class: "hb-pair" },
         gridFigure(board, pair.input, `demonstration ${number + 1}`, {}, shows), element("span", { class: "hb-arrow", "aria-hidden": "true" }, "→"),
         gridFigure(board, pair.output, "output", {}, shows))));
