@@ -212,8 +212,9 @@ def test_escape_stops_a_solve_and_the_next_one_works(opened: Any) -> None:
     page.click("#solve")
     page.wait_for_selector("#stop:not([hidden])")
     page.keyboard.press("Escape")
-    page.wait_for_selector("#error:not([hidden])")
-    assert page.inner_text("#error") == "stopped"
+    page.wait_for_selector("#said:not([hidden])")
+    assert page.inner_text("#said") == "Stopped."
+    assert page.locator("#error").is_hidden()
     page.unroute("**/api/solve")
     opened.errors.clear()  # the browser reports the request that was given up
     solve(page)

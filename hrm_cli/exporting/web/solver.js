@@ -135,7 +135,7 @@ const hrmSolver = (() => {
 
     async function tryNode(node) {
       node.order = ++tried;
-      stage(`the first answers break rules; searching, node ${tried} of at most ${nodes}`);
+      stage(`searching, node ${tried} of at most ${nodes}`);
       const one = await pool.ask({
         type: "run", model: facts, cells, tokens: node.tokens, max_steps: NODE_STEPS, adaptive: false, records: false,
         milliseconds: Math.max(1, until - performance.now()),
@@ -215,7 +215,7 @@ const hrmSolver = (() => {
     while (tried < copies.length && performance.now() < until && best.violations) {
       const some = copies.slice(tried, tried + pool.size);
       tried += some.length;
-      stage(`the first answer is not a shortest path; trying copy ${tried} of ${copies.length}, rotated or reflected`);
+      stage(`trying copy ${tried} of ${copies.length}, rotated or reflected`);
       const found = await Promise.all(some.map((from) => pool.ask({
         type: "run", model: facts, cells, tokens: from.map((cell) => pass.tokens[cell]), from, max_steps: 2 * facts.max_steps, adaptive: false, records: false,
         milliseconds: Math.max(1, until - performance.now()),

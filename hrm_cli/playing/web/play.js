@@ -313,7 +313,10 @@
     setBusy(!givesWay);
     $("example").disabled = true;
     document.body.setAttribute("aria-busy", "true");
-    try { await task(); } catch (error) { if (!givesWay || error.message !== "stopped") show("error", error.message); }
+    try { await task(); } catch (error) {
+      if (error.message !== "stopped") show("error", error.message);
+      else if (!givesWay) show("said", "Stopped.");
+    }
     clearInterval(timer);
     running = null;
     $("busy").textContent = "";

@@ -107,7 +107,7 @@ Keys: ← → a step, Home and End the puzzle and the last step, space plays and
       head.replaceChildren(...(options.heading === false ? [] : heading(board)));
       toggles.replaceChildren();
       toggle("candidates", "candidates", board.kind !== "plan" && hasCandidates(board));
-      toggle("heat", "confidence of each cell", board.steps.some((step) => step.confidence));
+      toggle("heat", "confidence", board.steps.some((step) => step.confidence));
       toggle("symbols", "digits of the colors", board.kind === "colors");
       if (many) toggles.append(speed);
       demonstrations.replaceChildren(...board.demonstrations.map((pair, number) => element("div", { class: "hb-pair" },
