@@ -27,8 +27,7 @@ from reporting import keep, machine_line
 from hrm_cli.exporting import wasm
 from hrm_cli.exporting.check_puzzles import check_puzzles
 from hrm_cli.exporting.onnx_model import portable_model
-from hrm_cli.exporting.page import WEB
-from hrm_cli.exporting.page_models import page_model
+from hrm_cli.exporting.page import WEB, page_model
 
 ENGINE = Path(__file__).parents[1] / "tests" / "exporting" / "engine_check.js"
 
