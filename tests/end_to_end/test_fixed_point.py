@@ -22,7 +22,7 @@ STEPS = 250
 FURTHER = 50
 SETTINGS = [
     "arch.hidden_size=64", "arch.num_heads=2", "arch.H_cycles=2", "arch.L_cycles=2", "arch.puzzle_emb_ndim=0",
-    "arch.pos_encodings=learned", "arch.halt_max_steps=4", "arch.forward_dtype=float32", "train.lr=3e-3",
+    "arch.pos_encodings=learned", "arch.halt_max_steps=4", "arch.forward_dtype=auto", "train.lr=3e-3",
     "train.lr_min_ratio=0.1", "train.lr_warmup_steps=50", "train.global_batch_size=128", "train.ema_decay=0.98",
     "train.loss=stablemax_cross_entropy", "train.grad_clip=1", "train.device=cpu", "train.seed=3",
 ]  # fmt: skip
@@ -53,13 +53,14 @@ def still_solved(model: ACTModel, solved: torch.Tensor) -> list[float]:
     return [(step.predictions == solved).all(dim=1).double().mean().item() for step in steps]
 
 
-@pytest.mark.slow(seconds=40)
+@pytest.mark.slow(seconds=25)
 def test_a_solved_grid_stays_solved_for_fifty_steps_with_hints_and_not_without(tmp_path: Path) -> None:
     with_hints, without = trained(tmp_path / "with", 0.4), trained(tmp_path / "without", 0.0)
     _, labels = Dataset.open(tmp_path / "with", "test").gather(np.arange(100))
     solved = torch.from_numpy(labels)
     kept, lost = still_solved(with_hints, solved), still_solved(without, solved)
-    # Of four seeds and two orders of summing, the least kept with hints was 0.95 to 0.995 in seven, and 0.75 in one.
+    # Of four seeds and two orders of summing in float32, the least kept with hints was 0.95 to 0.995 in seven, and 0.75
+    # in one. In bfloat16, which takes half the time where the processor has it, it was 0.96 with this seed.
     assert min(kept) >= 0.9
     # After some steps, the other model has spoiled many of them: more than half with the random weights of torch 2.13,
     # 14 % with those of torch 2.6, whose initialization differs.
