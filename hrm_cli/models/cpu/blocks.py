@@ -36,6 +36,7 @@ from hrm_cli.models.cpu.pieces import (
     prepacked,
     swiglu,
     swiglu_weights,
+    with_normed_heads,
 )
 from hrm_cli.models.layers import Rotary
 
@@ -125,8 +126,6 @@ def _block_at(x: Tensor, count: int, weights: CPUBlockWeights, num_heads: int, e
     if weights.qkv is not None and weights.out is not None:
         qkv = linear(x, weights.qkv)
         if weights.qk_scale is not None:
-            from hrm_cli.models.cpu.qk_norm import with_normed_heads  # only for models that have it
-
             qkv = with_normed_heads(qkv, weights.qk_scale)
         mixed = _attention(qkv, num_heads, weights.rotation, count)
         wanted = add_and_norm(wanted, linear(mixed, weights.out), eps)
