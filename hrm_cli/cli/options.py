@@ -221,7 +221,10 @@ SearchOption = Annotated[
     ),
 ]
 SearchStepsOption = Annotated[
-    int | None, option("--search-steps", "Reasoning steps at each node.", "24", min=1, panel=SEARCH)
+    int | None,
+    option(
+        "--search-steps", "Reasoning steps at each node.", "24; mazes: those of a pass", min=1, panel=SEARCH
+    ),
 ]
 SearchRulesOption = Annotated[
     bool,

@@ -127,8 +127,8 @@ def effort_of_level(
 
 
 def _one_pass(domain: Domain, attempt_steps: int, seed: int, batch_size: int) -> Effort:
-    # Without blank cells, as in a maze, a node gives no part of the answer and needs as many steps as a pass.
-    node_steps = NODE_STEPS if domain.blank_token is not None else attempt_steps
+    # Without blank cells, as in a maze, a node gives no part of the answer and needs as many steps as a first pass.
+    node_steps = NODE_STEPS if domain.blank_token is not None else max(NODE_STEPS, attempt_steps // 2)
     return Effort(attempt_steps, node_steps=node_steps, seed=seed, batch_size=batch_size)
 
 

@@ -41,7 +41,11 @@ PLAUSIBLE = 0.02
 IMPOSSIBLE = 1e-4
 """No node is made for a token with this or a lower probability."""
 UNSETTLED = 3
-"""Number of initial steps of a node whose probabilities are ignored; half of its steps without blank cells."""
+"""Number of initial steps of a node whose probabilities are ignored."""
+STEADY = 12
+"""Without blank cells: a node fails early if its answer has stayed the same for this number of steps."""
+FADING = 0.8
+"""Without blank cells: the weight of a step's probabilities relative to those of the next step."""
 _ROWS_ON_CPU, _ROWS = 32, 256
 
 
@@ -224,13 +228,19 @@ def cell_to_expand(tokens: Tokens, probabilities: NDArray[np.float64], blank: in
 
 
 class _Nodes:
-    """The nodes in the batch, and the model's mean probabilities at each since its initial steps."""
+    """The nodes in the batch, and the model's mean probabilities at each.
 
-    def __init__(self, rows: ActiveRows, settles_after: int) -> None:
+    With blank cells, the mean is over the steps since the initial ones. Without, an answer spreads from cell to cell
+    and is complete only late, so that late steps count more.
+    """
+
+    def __init__(self, rows: ActiveRows, limits: SearchLimits, *, fills_blanks: bool) -> None:
         self.rows = rows
         self.members: list[tuple[_Tree, _Node]] = []
-        self._settles_after = settles_after
+        self._fills_blanks = fills_blanks
+        self._settles_after = min(UNSETTLED, limits.node_steps - 1) if fills_blanks else 0
         self._probability_sums: Tensor | None = None
+        self._steady: dict[tuple[int, int], tuple[bytes, int]] = {}
 
     def add(self, members: list[tuple[_Tree, _Node]], identifiers: NDArray[np.int32]) -> None:
         """Adds nodes with their puzzle identifiers."""
@@ -250,11 +260,26 @@ class _Nodes:
         assert logits is not None
         counts = (self.rows.steps > self._settles_after).view(-1, 1, 1)
         chances = torch.where(counts, logits.float().softmax(-1), 0.0)
-        self._probability_sums = (
-            chances if self._probability_sums is None else self._probability_sums + chances
-        )
+        before = self._probability_sums
+        fading = 1.0 if self._fills_blanks else FADING
+        self._probability_sums = chances if before is None else fading * before + chances
         answers: Tokens = logits.argmax(-1).cpu().numpy().astype(np.uint8)
+        if not self._fills_blanks:
+            self._watch(answers)
         return answers
+
+    def _watch(self, answers: Tokens) -> None:
+        """Counts the steps for which the answers `[b, S]` have stayed the same."""
+        now: dict[tuple[int, int], tuple[bytes, int]] = {}
+        for (tree, node), answer in zip(self.members, answers, strict=True):
+            key, text = (tree.index, node.number), answer.tobytes()
+            last, count = self._steady.get(key, (b"", 0))
+            now[key] = text, count + 1 if text == last else 0
+        self._steady = now
+
+    def is_steady(self, tree: _Tree, node: _Node) -> bool:
+        """Whether a node's answer will hardly change any more."""
+        return self._steady.get((tree.index, node.number), (b"", 0))[1] >= STEADY
 
     def probabilities(self, rows: list[int], blank: int | None) -> NDArray[np.float64]:
         """Mean token probabilities of some rows, `[b, S, V]`, excluding padding and blanks."""
@@ -298,9 +323,7 @@ def search_puzzles(
     trees = [_Tree(rules, puzzle, index, limits) for index, puzzle in enumerate(puzzles)]
     waiting = deque(trees)
     unsolved = {tree.index: tree for tree in trees}
-    # Where a domain has no blank cells, an answer spreads from cell to cell, and is complete only late.
-    unsettled = UNSETTLED if rules.blank_token is not None else limits.node_steps // 2
-    nodes = _Nodes(model.no_rows(), min(unsettled, limits.node_steps - 1))
+    nodes = _Nodes(model.no_rows(), limits, fills_blanks=rules.blank_token is not None)
     while unsolved and time.monotonic() < deadline:
         added: list[tuple[_Tree, _Node]] = []
         while waiting:
@@ -348,9 +371,10 @@ def _expand_failed(
     done = {tree.index for tree in solved}
     failed: list[int] = []
     remaining: list[int] = []
-    for row, ((tree, _), taken) in enumerate(zip(nodes.members, nodes.rows.steps.tolist(), strict=True)):
+    for row, ((tree, node), taken) in enumerate(zip(nodes.members, nodes.rows.steps.tolist(), strict=True)):
         if tree.index not in done:
-            (failed if taken >= limits.node_steps else remaining).append(row)
+            is_over = taken >= limits.node_steps or nodes.is_steady(tree, node)
+            (failed if is_over else remaining).append(row)
     over: list[_Tree] = []
     if failed:
         for row, probabilities in zip(failed, nodes.probabilities(failed, blank), strict=True):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hrm_cli.evaluation.search import Searched, SearchLimits, search_puzzles
+from hrm_cli.evaluation.search import STEADY, Searched, SearchLimits, search_puzzles
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.inference import FixedModel
 from hrm_cli.puzzles.maze.domain import FIRST_TOKEN, FREE, MARK, WALL, MazeDomain
@@ -65,6 +65,13 @@ def test_a_maze_with_a_loop_is_solved_once_a_wall_closes_the_longer_way() -> Non
     assert (found.pinned[walls] == WALL + FIRST_TOKEN).all()
     assert (found.tokens[walls] == FREE + FIRST_TOKEN).all(), "walls are no part of the answer"
     assert {node.token for node in found.tree[1:]} == {WALL + FIRST_TOKEN}
+
+
+def test_a_node_ends_once_its_answer_stays_the_same() -> None:
+    domain, puzzle = maze_of(LOOP)
+    found = searched(domain, puzzle, nodes=1, node_steps=90)
+    assert found.violations > 0
+    assert found.steps == 1 + STEADY
 
 
 def test_the_steps_of_a_search_node_are_shown_without_its_walls() -> None:
