@@ -31,6 +31,9 @@ BATCH = 64
 _AHEAD = 16
 """Batches made at once while many puzzles of one number of clues are missing, so that many threads have work."""
 
+_SHORT = 4
+"""Attempts handed to a thread together if an attempt takes less than 0.1 ms."""
+
 PATIENCE = 20_000
 """Consecutive attempts without a new puzzle after which a number of clues counts as exhausted."""
 
@@ -116,6 +119,7 @@ def _generate(
         into = kernels.Batch(out.puzzles[rows], out.solutions[rows], out.made[rows])
         kernels.make_all(seeds[rows], clues[rows], min_difficulty, buffers, into)
 
+    smallest = 1 if min_difficulty or size > 9 else _SHORT
     with SharedAttempts(threads, lambda: kernels.make_buffers(size)) as shared:
         yield from _until_enough(
             size,
@@ -125,7 +129,7 @@ def _generate(
             min_difficulty,
             chunk,
             out,
-            lambda seeds, clues: shared.run(len(seeds), partial(make, seeds, clues)),
+            lambda seeds, clues: shared.run(len(seeds), partial(make, seeds, clues), smallest),
         )
 
 
@@ -143,7 +147,8 @@ def _until_enough(
     shares = [_Share(clues, 0) for clues in clue_counts]
     _spread(shares, count)
     seen: set[bytes] = set()
-    puzzles, solutions = (np.empty((min(chunk, count), size * size), np.uint8) for _ in range(2))
+    cells = size * size
+    puzzles, solutions = (np.empty((min(chunk, count), cells), np.uint8) for _ in range(2))
     filled = 0
     while len(seen) < count:
         # With several shares, the plan of a batch depends on the batch before it. Hard puzzles take long enough anyway.
@@ -152,21 +157,29 @@ def _until_enough(
         seeds = rng.integers(0, 2**64, ahead * BATCH, dtype=np.uint64)
         clues = np.array([share.clues for share in plan], np.int64)
         make(seeds, clues)
+        # Whole batches are copied and turned into bytes: this part runs on one processor while the others wait.
+        succeeded, content = out.made[: len(plan)].tolist(), out.puzzles[: len(plan)].tobytes()
+        new: list[int] = []
         for i, share in enumerate(plan):
-            name = blake2b(out.puzzles[i].tobytes(), digest_size=12).digest()
-            if not out.made[i] or name in seen or not share.missing:
+            name = blake2b(content[i * cells : (i + 1) * cells], digest_size=12).digest()
+            if not succeeded[i] or name in seen or not share.missing:
                 share.attempts_since += 1
                 continue
             seen.add(name)
             share.made += 1
             share.attempts_since = 0
-            puzzles[filled], solutions[filled] = out.puzzles[i], out.solutions[i]
-            filled += 1
-            if filled == len(puzzles) or len(seen) == count:
+            new.append(i)
+            if filled + len(new) == len(puzzles) or len(seen) == count:
+                puzzles[filled : filled + len(new)] = out.puzzles[new]
+                solutions[filled : filled + len(new)] = out.solutions[new]
+                filled += len(new)
                 yield puzzles[:filled].copy(), solutions[:filled].copy()
-                filled = 0
+                filled, new = 0, []
             if len(seen) == count:
                 return
+        puzzles[filled : filled + len(new)] = out.puzzles[new]
+        solutions[filled : filled + len(new)] = out.solutions[new]
+        filled += len(new)
         alive = [share for share in shares if not share.missing or share.attempts_since < patience]
         if len(alive) < len(shares):
             if not alive:
