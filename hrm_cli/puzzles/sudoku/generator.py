@@ -201,7 +201,7 @@ def _plan(shares: list[_Share]) -> list[_Share]:
     missing = np.array([max(share.missing, 0) for share in shares], dtype=np.float64)
     # Round the cumulative proportions, so that the attempts add up to a full batch.
     edges = np.cumsum(missing) / missing.sum() * BATCH
-    return [shares[int(np.searchsorted(edges, i + 0.5))] for i in range(BATCH)]
+    return [shares[k] for k in np.searchsorted(edges, np.arange(BATCH) + 0.5).tolist()]
 
 
 def _exhausted(size: int, count: int, found: int, clue_counts: list[int], min_difficulty: int) -> PuzzleError:
