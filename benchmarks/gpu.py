@@ -63,7 +63,8 @@ def main() -> None:
     options.add_argument("--train-seconds", type=float, default=300)
     options.add_argument(
         "--recipe", action="append", default=[], metavar="NAME | NAME PRESET SECONDS …",
-        help=f"what to train: {', '.join(RECIPES)}; or a name, a preset, seconds (- shares what is left), overrides",
+        help=f"what to train: {', '.join(RECIPES)}; or a name, a preset, seconds (- shares what is left), overrides. "
+             "Give the option once for each",
     )  # fmt: skip
     options.add_argument("--work", type=Path, help="where runs and datasets go; default: runs/gpu")
     given = options.parse_args()
