@@ -87,6 +87,26 @@ def test_a_paused_solve_resumes_bit_exactly_even_when_paused_twice(
             assert torch.equal(z_H, states[row])
 
 
+def test_a_resumed_solve_shows_the_confidence_of_cells_within_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, card = load_model(write_checkpoint(tmp_path / "model.safetensors"))
+    domain, file = make_domain("sudoku", size=4), tmp_path / "state.safetensors"
+    puzzles = [domain.parse(text, f"line {n}") for n, text in enumerate(PUZZLES)]
+    batches: list = []
+    first = list(solve_puzzles(PausingModel(model, batches), domain, puzzles, max_steps=1, adaptive=False))
+    assert save_carry(file, card, domain, 1, batches, [s for s in first if s.steps == 1]) > 2
+    paused = load_carry(file, card, domain)
+    plain = list(resume_puzzles(model, domain, paused, max_steps=3, adaptive=False))
+    monkeypatch.setattr("hrm_cli.solving.tracing.TRACED_BYTES", 2 * 3 * 16 * 6 * 4)  # of two puzzles
+    shown = list(resume_puzzles(model, domain, paused, max_steps=3, adaptive=False, trace=True, chances=True))
+    assert [s.index for s in shown] == [s.index for s in plain]
+    for solution, other in zip(shown, plain, strict=True):
+        assert (solution.answer == other.answer).all()
+        assert [step.step for step in solution.trace] == [2, 3]
+        assert all(step.chances is not None for step in solution.trace)
+
+
 def test_a_carry_of_another_checkpoint_and_a_file_that_is_not_a_carry_are_refused(tmp_path: Path) -> None:
     model, card = load_model(write_checkpoint(tmp_path / "model.safetensors"))
     _, other = load_model(write_checkpoint(tmp_path / "other.safetensors", seed=1))
