@@ -101,7 +101,7 @@ def _of_checked(name: str, checked: Mapping[str, Any]) -> Iterator[Finding]:
     if unknown:
         yield Finding("note", f"{name}: the exact solver gave up on {unknown} of {sample}")
     if several:
-        yield Finding("note", f"{name}: {several} of {sample} do not have exactly one solution")
+        yield Finding("note", f"{name}: not exactly one solution in {several} of {sample}")
     if not wrong and not several and not unknown:
         yield Finding("fine", f"{name}: all answers of {sample} are right and unique")
 

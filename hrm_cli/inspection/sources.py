@@ -118,12 +118,12 @@ def _settings(source: str, domain: str, options: SourceOptions) -> tuple[dict[st
 
 
 def _arc_settings(settings: dict[str, Any], options: SourceOptions) -> tuple[dict[str, Any], list[str]]:
-    from hrm_cli.data.arc.sources import NO_TEST, subset_names
+    from hrm_cli.data.arc.sources import NO_TEST, default_test_subset, subset_names
 
     if options.test_subset is not None:
         return {**settings, "test_subset": options.test_subset}, []
     names = subset_names(settings["source"])
-    if sum(name.startswith("evaluation") for name in names) == 1:
+    if default_test_subset(names) is not None:
         return settings, []
     note = f"every task is read as a training task; --test-subset names a subset to hold out ({', '.join(names)})"
     return {**settings, "test_subset": NO_TEST}, [note]

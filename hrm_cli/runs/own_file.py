@@ -80,7 +80,8 @@ def own_request(source: str, request: TrainRequest, reporter: Reporter | None) -
     ):
         if value is not None:
             raise ConfigError(f"{source} and {option}: a new model is trained on {source}; omit one of them")
-    given = parse_overrides(request.overrides).get("data", {})
+    overrides = parse_overrides(request.overrides)
+    given = overrides.get("data", {})
     columns = Columns(*(None if given.get(f"{kind}_column") is None else str(given[f"{kind}_column"])
                         for kind in ("input", "output")))  # fmt: skip
     settings = ["data.domain=grids", f"data.source={json.dumps(_absolute(source))}"]
@@ -92,10 +93,10 @@ def own_request(source: str, request: TrainRequest, reporter: Reporter | None) -
         survey = survey if pairs is None else replace(survey, pairs=pairs)
         settings += _chosen(survey)
         if survey.pairs:  # the build refuses a source without any
+            limit = "" if "max_minutes" in overrides.get("train", {}) else f", at most {MINUTES} minutes"
             (reporter or Reporter()).note(
                 f"{source}: {survey.pairs:,} pairs, grids of up to {survey.rows}×{survey.columns} cells. Using "
-                f"settings for this size, at most {MINUTES} minutes; change them with KEY=VALUE, as in "
-                "train.max_minutes=30"
+                f"settings for this size{limit}; change them with KEY=VALUE, as in train.max_minutes=30"
             )
     folder = request.output_dir or Path("runs") / f"{_name(source)}-{time.strftime('%Y%m%d-%H%M%S')}"
     return replace(

@@ -6,7 +6,7 @@ are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,9 @@ def load_tasks(config: DataConfig) -> ArcTasks:
             f"{config.source} is held out; set one with data.test_subset (--test-subset)"
         )
     notes: list[str] = []
+    if tested is not None and config.test_subset is None and len(chosen) > 2:
+        others = ", ".join(name for name in chosen if name != tested)
+        notes.append(f"the test pairs of {tested} are held out; every pair of {others} is trained on")
     test = _sampled([] if tested is None else subsets[tested](), config.test_subsample_size, rng)
     train: list[Task] = []
     for name in chosen:
@@ -84,16 +87,23 @@ def _chosen(config: DataConfig, available: list[str]) -> tuple[list[str], str | 
                     f"{closest(name, available)} It has: {', '.join(available)}."
                 )
     if tested is None:
-        likely = [name for name in chosen if name.startswith("evaluation")]
-        if len(likely) != 1:
+        tested = default_test_subset(chosen)
+        if tested is None:
             raise ConfigError(
-                f"data.test_subset: name the subset whose test pairs are held out ({' or '.join(chosen)}; its "
+                f"data.test_subset: name the subset whose test pairs are held out: {' or '.join(chosen)} (its "
                 f"demonstrations are trained on), or {NO_TEST} to train on all pairs of all tasks"
             )
-        tested = likely[0]
     if tested != NO_TEST and tested not in chosen:
         chosen.append(tested)
     return chosen, None if tested == NO_TEST else tested
+
+
+def default_test_subset(names: Sequence[str]) -> str | None:
+    """The subset to hold out if the user names none: `evaluation`, or the only one that begins with this word."""
+    likely = [name for name in names if name.startswith("evaluation")]
+    if "evaluation" in likely:
+        return "evaluation"
+    return likely[0] if len(likely) == 1 else None
 
 
 def _subsets(source: str) -> Subsets:

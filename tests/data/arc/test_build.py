@@ -228,7 +228,7 @@ def test_the_packaged_tasks_need_no_download(tmp_path: Path) -> None:
         ({"source": "nowhere/arc-agi"}, DatasetError, "not found; accepted"),
         ({"subsets": "trainng"}, ConfigError, "did you mean training"),
         ({"test_subset": "test"}, ConfigError, "It has: evaluation, training"),
-        ({"subsets": "training"}, ConfigError, "name the subset whose test pairs are held out .training;"),
+        ({"subsets": "training"}, ConfigError, "name the subset whose test pairs are held out: training "),
         ({"subsample_size": 9}, DatasetError, "9 tasks were requested, but there are 3"),
     ],
 )
@@ -238,6 +238,20 @@ def test_wrong_requests_are_refused_with_what_is_accepted_and_leave_nothing(
     with pytest.raises(kind, match=told):
         build(**{"source": source, "output": tmp_path / "d", **options})
     assert [entry.name for entry in tmp_path.iterdir()] == ["tasks"]
+
+
+def test_the_subset_evaluation_is_held_out_even_next_to_evaluation2_and_a_note_says_so(
+    tmp_path: Path,
+) -> None:
+    tasks = {
+        name: {name: task(number)} for number, name in enumerate(("training", "evaluation", "evaluation2"), 1)
+    }
+    summary = build(folder(tmp_path / "t", **tasks), tmp_path / "d")
+    assert (summary.train.groups, summary.test.groups) == (3, 1)
+    assert (
+        "the test pairs of evaluation are held out; every pair of evaluation2, training is trained on"
+        in summary.notes
+    )
 
 
 def test_the_same_task_twice_in_a_folder_is_refused_because_names_tell_tasks_apart(tmp_path: Path) -> None:
