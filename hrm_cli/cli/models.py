@@ -18,7 +18,7 @@ from hrm_cli.checkpoints.bundled import (
 from hrm_cli.checkpoints.regime import knowledge_text
 from hrm_cli.cli import console
 from hrm_cli.cli.options import JsonOption, OwnModelArgument
-from hrm_cli.cli.render.help import PlainCommand, PlainGroup
+from hrm_cli.cli.render.help import ListingGroup, PlainCommand
 from hrm_cli.cli.render.paragraphs import print_fitting, print_paragraph
 from hrm_cli.errors import ConfigError, reason_of
 from hrm_cli.json_text import load_json
@@ -27,7 +27,7 @@ from hrm_cli.regular_files import read_text
 _LARGEST_TEXT = 1 << 20
 """Largest size of a model card in bytes."""
 
-app = typer.Typer(cls=PlainGroup, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(cls=ListingGroup, add_completion=False, rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)

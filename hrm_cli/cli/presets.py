@@ -9,7 +9,7 @@ import typer
 
 from hrm_cli.cli import console
 from hrm_cli.cli.options import ForceOption, JsonOption, Overrides, PresetArgument, preset_argument
-from hrm_cli.cli.render.help import PlainCommand, PlainGroup
+from hrm_cli.cli.render.help import ListingGroup, PlainCommand
 from hrm_cli.cli.render.paragraphs import print_fitting
 from hrm_cli.config.presets import first_comment, list_presets
 from hrm_cli.config.resolved import commented_yaml, diff_presets, resolved_yaml
@@ -18,7 +18,7 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.files import whole_file
 from hrm_cli.runs.configuration import domain_of, load_configuration
 
-app = typer.Typer(cls=PlainGroup, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(cls=ListingGroup, add_completion=False, rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)

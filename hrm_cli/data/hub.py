@@ -26,6 +26,12 @@ PREFIX = "hf:"
 REACHABLE_SECONDS = 5.0
 """Seconds within which the hub must accept a connection."""
 
+_LOCAL_COPY = (
+    "check the name and the network, or name a local copy instead "
+    "(hrm build-dataset: --source FOLDER; hrm train: data.source=FOLDER)"
+)
+"""What to do if a dataset cannot be fetched."""
+
 _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _Result = TypeVar("_Result")
 
@@ -66,7 +72,7 @@ def fetch(source: str, name: str, *, optional: bool = False) -> Path | None:
     address = HubAddress.parse(source, "source")
     return download(
         address, name, f"source {source}", DatasetError, repo_type="dataset", optional=optional,
-        advice="check the name and the network, or name a local copy instead (--source or data.source=FOLDER)",
+        advice=_LOCAL_COPY,
     )  # fmt: skip
 
 
@@ -117,10 +123,7 @@ def snapshot(address: HubAddress, what: str, error_type: type[HRMError], pattern
             )
         )
     except Exception as error:
-        advice = (
-            "check the name and the network, or name a local copy instead (--source or data.source=FOLDER)"
-        )
-        raise error_type(f"{what}: could not be fetched{_reason(error, address, advice)}") from error
+        raise error_type(f"{what}: could not be fetched{_reason(error, address, _LOCAL_COPY)}") from error
 
 
 def push_folder(

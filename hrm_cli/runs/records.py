@@ -145,7 +145,8 @@ def find_runs(parent: Path) -> list[RunRecords]:
     Raises ConfigError if there is no such folder.
     """
     if not parent.is_dir():
-        raise ConfigError(f"{parent}: no such folder; expected the folder that contains your runs")
+        created = "; `hrm train` creates it with its first run" if parent == Path("runs") else ""
+        raise ConfigError(f"{parent}: no such folder; expected the folder that contains your runs{created}")
     files = [parent / CONFIG_FILE, *parent.glob(f"*/{CONFIG_FILE}"), *parent.glob(f"*/*/{CONFIG_FILE}")]
     folders = [file.parent for file in files if file.is_file()]
     return sorted((read_run(folder) for folder in folders), key=_time)

@@ -23,6 +23,14 @@ def test_list_names_every_preset_with_its_size_and_purpose_smallest_first(run_hr
     assert all(load_preset(name).purpose in done.stdout for name in list_presets())
 
 
+@pytest.mark.parametrize("group", ["presets", "models"])
+def test_list_may_be_written_out(run_hrm: RunHrm, group: str) -> None:
+    plain = run_hrm(group, "--json")
+    assert plain.status == 0
+    for words in (["list", "--json"], ["--json", "list"]):
+        assert run_hrm(group, *words).stdout == plain.stdout
+
+
 @pytest.mark.parametrize(
     "env", [{}, {"NO_COLOR": "1"}, {"CI": "true"}, {"FORCE_COLOR": "1"}, {"TERM": "xterm-256color"}]
 )

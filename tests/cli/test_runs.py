@@ -105,6 +105,7 @@ def test_an_empty_run_is_listed_and_shown_as_such(hrm: Callable[..., Done], tmp_
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("runs",), "`hrm train` creates it"),
         (("runs", "nowhere"), "nowhere: no such folder"),
         (("runs", "show"), "Missing argument"),
         (("runs", "show", "nowhere"), "not a run folder"),

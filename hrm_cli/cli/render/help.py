@@ -44,6 +44,17 @@ class PlainGroup(TyperGroup):
         self.format_commands(ctx, formatter)
 
 
+class ListingGroup(PlainGroup):
+    """A group that prints a list if no subcommand is named. `list` may be written out, as in `hrm runs list`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Removes `list`, unless it is the argument of a subcommand."""
+        first = next((index for index, word in enumerate(args) if not word.startswith("-")), None)
+        if first is not None and args[first] == "list":
+            args = [*args[:first], *args[first + 1 :]]
+        return super().parse_args(ctx, args)
+
+
 def plain_command(name: str, function: Callable[..., None], summary: str | None = None) -> Any:
     """The command `name` with the signature of `function`, and with plain help."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
