@@ -198,7 +198,7 @@ def heartbeat(command: str) -> Iterator[None]:
 
 def _report_compiling() -> None:
     if not _Activity.is_quiet:
-        print_message("Compiling CPU kernels, once for this installation: 10 to 30 s on an idle machine…")
+        print_message("Compiling CPU kernels for their first use here: 10 to 30 s on an idle machine…")
 
 
 def disable_heartbeat() -> None:

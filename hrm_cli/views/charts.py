@@ -149,7 +149,8 @@ def draw_run(run: RunRecords, figures: Sequence[Figure], path: Path) -> None:
 
 SEVERAL = "*"
 """The character where curves of several runs overlap."""
-_HEIGHT = 10
+_HEIGHT = 9
+"""Rows of a chart of several runs; odd, so that the label in the middle is the middle of the axis."""
 
 
 def letter(number: int) -> str:
@@ -174,7 +175,7 @@ def overlay(title: str, curves: Sequence[Curve], *, width: int, share: bool = Fa
         for column, value in _means(curve, last, width).items():
             row = round((high - min(max(value, low), high)) / (high - low) * (_HEIGHT - 1))
             rows[row][column] = letter(number) if rows[row][column] == " " else SEVERAL
-    labels = {0: high, _HEIGHT // 2: high - (high - low) * (_HEIGHT // 2) / (_HEIGHT - 1), _HEIGHT - 1: low}
+    labels = {0: high, _HEIGHT // 2: (high + low) / 2, _HEIGHT - 1: low}
     texts = {row: f"{value:.0%}" if share else f"{value:.3g}" for row, value in labels.items()}
     margin = max(map(len, texts.values()))
     end = f"{last:,}"

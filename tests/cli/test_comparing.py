@@ -97,9 +97,10 @@ def test_a_comparison_shows_best_figures_differences_and_one_chart_per_figure(
     assert ["train.lr", "0.001", "0.0005"] in [line.split() for line in lines]
     assert ["train.patience", "null", "3"] in [line.split() for line in lines]
     assert not any(line.startswith(("arch.", "purpose")) for line in lines)
-    for title in ("loss", "exact accuracy"):
+    for title in ("loss (training)", "exact accuracy (evaluations)"):
         assert lines.count(title) == 1
-    chart = lines[lines.index("exact accuracy") + 1 :][:10]
+    chart = lines[lines.index("exact accuracy (evaluations)") + 1 :][:9]
+    assert [row.split("┤")[0].strip() for row in chart[::4]] == ["100%", "50%", "0%"]
     assert "".join(chart).count("A") >= 3
     assert "B" in "".join(chart)
 
@@ -109,6 +110,7 @@ def test_a_comparison_as_json_has_runs_settings_and_curves(run_hrm: RunHrm, runs
     assert [run["best"]["exact_accuracy"] for run in document["runs"]] == [0.4, 0.9]
     assert {"key": "train.lr", "values": [0.001, 0.0005]} in document["settings"]
     accuracy = next(one for one in document["curves"] if one["figure"] == "exact accuracy")
+    assert accuracy["data"] == "eval"
     assert accuracy["runs"][1] == {"run": "runs/high", "steps": [100, 200], "values": [0.5, 0.9]}
 
 
@@ -122,7 +124,7 @@ def test_curves_that_meet_share_a_sign_and_the_scale_is_common() -> None:
     rising, flat = Curve([0, 10], [0.0, 1.0]), Curve([0, 10], [0.0, 0.5])
     lines = overlay("figure", [rising, flat], width=11)
     assert lines[1].endswith("┤          A")
-    assert lines[10].endswith("┤*")
+    assert lines[9].endswith("┤*")
     assert lines[-1].split() == ["0", "10"]
     assert overlay("figure", [Curve([], [])], width=11) == ["figure: nothing logged"]
 

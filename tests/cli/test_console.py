@@ -203,7 +203,7 @@ def test_compilation_is_reported_on_stderr_unless_the_command_is_quiet(
     with console.heartbeat("hrm solve"):
         report_compiling()
         report_compiling()
-    assert capsys.readouterr().err.count("Compiling CPU kernels, once for this installation") == 1
+    assert capsys.readouterr().err.count("Compiling CPU kernels for their first use here") == 1
     with console.heartbeat("hrm solve"):
         console.ConsoleReporter(quiet=True)
         report_compiling()

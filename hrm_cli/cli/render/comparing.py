@@ -13,6 +13,8 @@ from hrm_cli.runs.listing import differing_settings
 from hrm_cli.runs.records import Curve, RunRecords
 from hrm_cli.views.charts import FIGURES, SEVERAL, Figure, letter, overlay
 
+_DATA = {"train": "training", "eval": "evaluations"}
+
 
 def setting_value(value: Any) -> str:
     """A setting in one-line YAML notation: null, true, [1, 2], text without quotes."""
@@ -38,12 +40,14 @@ def comparison_document(runs: Sequence[RunRecords]) -> dict[str, Any]:
         "curves": [
             {
                 "figure": figure.title,
+                "data": data,
                 "runs": [
                     {"run": str(run.folder), "steps": curve.steps, "values": curve.values}
-                    for run, curve in zip(runs, _curves(runs, figure), strict=True)
+                    for run, curve in zip(runs, curves, strict=True)
                 ],
             }
             for figure in FIGURES
+            for data, curves in [_curves(runs, figure)]
         ],
     }
 
@@ -63,10 +67,12 @@ def show_comparison(runs: Sequence[RunRecords], width: int) -> None:
     else:
         console.print_line("The runs have the same settings.")
     for figure in FIGURES:
-        curves = _curves(runs, figure)
+        data, curves = _curves(runs, figure)
         if any(curve.values for curve in curves):
             print_gap()
-            title, *lines = overlay(figure.title, curves, width=width, share=figure.is_share)
+            title, *lines = overlay(
+                f"{figure.title} ({_DATA[data]})", curves, width=width, share=figure.is_share
+            )
             print_fitting(title)
             for line in lines:
                 console.print_line(line)
@@ -76,12 +82,12 @@ def show_comparison(runs: Sequence[RunRecords], width: int) -> None:
     print_fitting(f"{SEVERAL} more than one of them")
 
 
-def _curves(runs: Sequence[RunRecords], figure: Figure) -> list[Curve]:
-    """The evaluation curves if all runs have them, otherwise the training curves. Kinds are not mixed."""
+def _curves(runs: Sequence[RunRecords], figure: Figure) -> tuple[str, list[Curve]]:
+    """`eval` and the evaluation curves if all runs have them, otherwise `train` and the training curves."""
     evaluated = [run.curve("eval", figure.evaluation) if figure.evaluation else Curve([], []) for run in runs]
     if all(curve.values for curve in evaluated):
-        return evaluated
-    return [run.curve("train", figure.training) for run in runs]
+        return "eval", evaluated
+    return "train", [run.curve("train", figure.training) for run in runs]
 
 
 def _figures(run: RunRecords) -> tuple[object, ...]:
