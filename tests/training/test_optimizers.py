@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hrm_cli.models.layers import PuzzleEmbedding
+from hrm_cli.training import optimizers
 from hrm_cli.training.optimizers import AdamATan2, SignDescent, foreach_atan2, learning_rate
 
 
@@ -52,6 +55,33 @@ def test_atan2_of_whole_lists_is_atan2_also_at_zero_and_at_the_smallest_numbers(
     torch.testing.assert_close(found[~tiny].double(), expected[~tiny], rtol=1e-6, atol=1e-12)
     assert torch.equal(y, kept)
     assert bool(found.isfinite().all())
+
+
+def test_an_update_on_a_gpu_launches_the_same_operations_for_any_number_of_parameters(monkeypatch) -> None:
+    class Operations(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.names: list[str] = []
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.names.append(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    # A stand-in: the operations are those of CUDA, and a CPU computes them.
+    monkeypatch.setattr(optimizers, "_suits_the_kernel", lambda p, state: False)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda self: True))
+    launched = []
+    for count in (1, 12):
+        parameters = [torch.nn.Parameter(torch.ones(3)) for _ in range(count)]
+        for parameter in parameters:
+            parameter.grad = torch.ones(3)
+        optimizer = AdamATan2(parameters, 0.1, weight_decay=0.1)
+        optimizer.step()  # allocates the moments
+        with Operations() as operations:
+            optimizer.step()
+        launched.append(operations.names)
+    assert launched[0] == launched[1]
+    assert "_foreach_atan_" in launched[0]
 
 
 def test_parameters_without_a_gradient_are_left_alone() -> None:
