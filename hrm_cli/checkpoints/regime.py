@@ -84,10 +84,10 @@ def training_data(
     if trained_on:
         return trained_on
     if is_converted:
-        return "data of the reference implementation, which the file does not describe"
+        return "data of the reference implementation, which the model file does not describe"
     data = preset.data
     if data.path is not None:
-        text = f"the dataset {source_name(data.path)}, which the file does not describe"
+        text = f"the dataset {source_name(data.path)}, which the model file does not describe"
     else:
         found = parse_domain(dict(domain))
         what = found.describe() if found is not None else data.domain

@@ -181,6 +181,8 @@ SMALL, LARGE = 150, 220
 """Side of the square around a grid: for demonstrations and steps, and for the test."""
 LARGEST_CELL = 28
 GAP, ARROW = 28, 44
+LETTER = 6.6
+"""Estimated width of a character of a grid's title."""
 HEAD = 100
 """Vertical position of the first section."""
 BEFORE_TITLE = 20
@@ -195,8 +197,10 @@ class _Block:
     small_print: str = ""
 
     @property
-    def width(self) -> int:
-        return len(self.grids) * self.side + (len(self.grids) - 1) * ARROW
+    def width(self) -> float:
+        """Includes the last title, which may be wider than its grid. Titles before an arrow are short."""
+        last = max(self.side, LETTER * len(self.grids[-1].title))
+        return (len(self.grids) - 1) * (self.side + ARROW) + last
 
     @property
     def height(self) -> float:
@@ -256,7 +260,7 @@ def _step(frame: Frame) -> TitledGrid:
 
 def _picture_lines(blocks: Sequence[_Block]) -> list[list[_Block]]:
     lines: list[list[_Block]] = []
-    left = 0
+    left = 0.0
     for block in blocks:
         if not lines or left < block.width:
             lines.append([])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -16,7 +17,7 @@ from hrm_cli.solving.solution import Solution, TraceStep
 from hrm_cli.views.colored import needs_digits, painted
 from hrm_cli.views.drawing import changed_cells, draw
 from hrm_cli.views.pictures import solve_picture
-from hrm_cli.views.tasks import task_view
+from hrm_cli.views.tasks import task_picture, task_view
 from hrm_cli.views.trace import frames, given_cells, plain_lines, plain_trace, wrong_cells
 
 ARC = ArcDomain()
@@ -196,3 +197,13 @@ def test_a_plain_trace_of_a_task_has_few_grids_and_every_step() -> None:
         len(list(plain_trace(list(frames(ARC, replace(a_solution(grid("12"), None), trace=same))))))
         == 3 + 1 + 1
     )
+
+
+def test_long_titles_of_a_picture_do_not_overlap() -> None:
+    large, other = np.full((30, 30), 4, np.uint8), np.full((30, 30), 5, np.uint8)
+    solution = a_solution(large, grid("012345678"), second=other)
+    picture = task_picture(ARC, solution)
+    titles = re.findall(r'<text class="small" x="([0-9.]+)" y="([0-9.]+)">([^<]+)</text>', picture)
+    title = next(found for found in titles if found[2] == "second answer, 30×30: wrong size, not 1×9")
+    (right,) = [float(x) for x, y, text in titles if text.startswith("expected") and y == title[1]]
+    assert right > float(title[0]) + 6.5 * len(title[2])  # measured in a browser: 6.5 pixels a character

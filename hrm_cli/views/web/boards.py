@@ -69,9 +69,13 @@ def board_of(domain: Domain, solution: Solution) -> Board:
     steps = [_step(domain, frame, step, board["given"], names) for step, frame in traced]
     if not steps and solution.answer is not None:
         steps = [_answer_as_step(domain, solution, solution.answer)]
+    # Without the folder of the file: pages are shown to others.
+    where = solution.where.rpartition("/")[2]
+    file, _, task = where.rpartition(".json: task ")
+    if domain.name == "arc" and file:
+        board["title"], where = printable(f"ARC task {task}"), f"{file}.json"
     return board | {
-        # Without the folder of the file: pages are shown to others.
-        "where": printable(solution.where.rpartition("/")[2]),
+        "where": printable(where),
         "status": solution.status,
         "verified": solution.verified,
         "reason": printable(solution.reason),

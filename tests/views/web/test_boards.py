@@ -109,6 +109,8 @@ def test_an_arc_task_has_its_demonstrations_colors_and_answers_of_other_sizes() 
     assert (empty["rows"], empty["symbols"]) == (0, "")
     assert answer["changed"] == list(range(9)), "cells that did not exist before"
     assert answer["wrong"] == [], "nothing says which cells of another size are wrong"
+    named = board_of(domain, replace(solution, where="mine/a.json: task a, test 2"))
+    assert (named["title"], named["where"]) == ("ARC task a, test 2", "a.json")
 
 
 def test_own_puzzles_keep_words_and_emoji_and_their_dots_are_symbols() -> None:
