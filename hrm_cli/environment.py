@@ -1,9 +1,10 @@
-"""Settings of this process: environment variables that any part of the toolkit may read, idle threads, freed memory."""
+"""Settings of this process: environment variables that any part of the toolkit may read, signals, threads, memory."""
 
 from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 
 from hrm_cli.errors import ConfigError
@@ -21,6 +22,24 @@ def cpu_kernels_enabled() -> bool:
     if value not in _ON + _OFF:
         raise ConfigError(f"environment variable {CPU_KERNELS}: expected on or off, got {value!r}")
     return value not in _OFF
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """The signals that ask a command to stop: Ctrl-C, SIGTERM, and SIGHUP, which a closed terminal or lost SSH sends.
+
+    SIGHUP is left out where it is ignored, as under `nohup`, and on Windows, which does not have it.
+    """
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN:
+        return (signal.SIGINT, signal.SIGTERM)
+    return (signal.SIGINT, signal.SIGTERM, hangup)
+
+
+def exit_on_signals() -> None:
+    """Makes these signals raise SystemExit with the usual status, except SIGINT, which raises KeyboardInterrupt."""
+    for number in stop_signals():
+        if number != signal.SIGINT:
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
 
 
 SPINS = "1000"

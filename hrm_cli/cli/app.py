@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import typer
 from hrm_cli import __version__
 from hrm_cli.cli import console, streams
 from hrm_cli.cli.render.help import PlainGroup, load_command, plain_command
-from hrm_cli.environment import cpu_kernels_enabled, limit_spinning
+from hrm_cli.environment import cpu_kernels_enabled, exit_on_signals, limit_spinning
 from hrm_cli.errors import EXIT_FAULT, HRMError, fault
 from hrm_cli.printable import expectation, printable, quoted
 
@@ -47,7 +46,6 @@ HELP_OPTIONS = {"help_option_names": ["--help", "-h"]}
 """Context settings of every command; subcommands inherit them."""
 
 EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
 EXIT_BROKEN_PIPE = 141
 """The exit status that shells report for a program ended by a closed pipe."""
 
@@ -116,8 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    # Turn the signal into an exception, so that partial outputs are removed during cleanup.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    # Turn signals into an exception, so that partial outputs are removed during cleanup.
+    exit_on_signals()
     try:
         status = _run(given)
         streams.flush_out()

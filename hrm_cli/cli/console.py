@@ -114,7 +114,9 @@ def print_json(document: Any, *, indent: int | None = 2) -> None:
     JSON has no NaN or infinity, so they become null.
     """
     plain = json.loads(json.dumps(document, default=_plain_value), parse_constant=lambda _: None)
-    print_line(json.dumps(plain, indent=indent, ensure_ascii=False))
+    # Elsewhere, such as in pipes on Windows, characters that stdout cannot encode would become question marks.
+    is_utf8 = (sys.stdout.encoding or "utf-8").lower().replace("_", "-") in ("utf-8", "utf8")
+    print_line(json.dumps(plain, indent=indent, ensure_ascii=not is_utf8))
 
 
 def print_table(

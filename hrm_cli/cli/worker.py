@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hrm_cli.distributed.reports import Report, exit_status_of_ended_job
+from hrm_cli.environment import exit_on_signals
 from hrm_cli.errors import EXIT_FAULT, HRMError, fault
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def main() -> None:
     _die_with_launcher()
     if exit_status_of_ended_job(folder) is not None:
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    exit_on_signals()
 
     def report(kind: Any, status: int, message: str, trace: str = "") -> None:
         Report(kind, status, message, rank, attempt, traceback=trace).write(folder)

@@ -23,6 +23,7 @@ from typing import Any
 
 from hrm_cli.distributed.process_group import RankInfo, own_address
 from hrm_cli.distributed.reports import Report, first_cause, read_reports
+from hrm_cli.environment import stop_signals
 from hrm_cli.errors import ConfigError, HRMError, reason_of
 from hrm_cli.files import is_alive
 from hrm_cli.machine import granted_cores
@@ -203,7 +204,7 @@ def _log_tail(folder: Path, local_rank: int) -> str:
 
 
 class _SignalForwarding:
-    """A context manager that forwards SIGINT and SIGTERM to the workers, and prevents restarts after a signal."""
+    """A context manager that forwards the signals to stop to the workers, and prevents restarts after a signal."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -212,7 +213,7 @@ class _SignalForwarding:
         self._idle_since: float | None = None
 
     def __enter__(self) -> _SignalForwarding:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             # Setting a handler fails outside the main thread. Tests then handle signals themselves.
             with contextlib.suppress(ValueError):
                 self._previous[number] = signal.signal(number, self._forward)

@@ -25,6 +25,7 @@ from hrm_cli.checkpoints.pointers import (
     record_rollback,
 )
 from hrm_cli.config.train import TrainConfig
+from hrm_cli.environment import stop_signals
 from hrm_cli.errors import TrainingDiverged
 from hrm_cli.training.resuming import adopt_checkpoint, load_training_state
 from hrm_cli.training.run import Run
@@ -45,7 +46,7 @@ class Interruption:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Interruption:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             # Setting a handler fails outside the main thread; the caller (a notebook, a test) then handles signals.
             with contextlib.suppress(ValueError):
                 self._previous[number] = signal.signal(number, self._remember)

@@ -152,7 +152,9 @@ def test_debug_anywhere_on_the_line_shows_the_traceback_and_keeps_the_status(arg
     assert done.stderr.endswith("Error: easy.txt:3: 80 characters; a 9×9 Sudoku has 81\n")
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_signals_let_the_command_clean_up_before_it_ends(number: signal.Signals, status: int) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", FAILING, "fail", "wait"], stdout=subprocess.PIPE, text=True
@@ -162,6 +164,18 @@ def test_signals_let_the_command_clean_up_before_it_ends(number: signal.Signals,
         process.send_signal(number)
         assert process.stdout.read() == "cleaned up\n"
         assert process.wait(timeout=30) == status
+
+
+def test_a_closed_terminal_does_not_end_a_command_under_nohup() -> None:
+    with subprocess.Popen(
+        ["nohup", sys.executable, "-c", FAILING, "fail", "wait"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 143
 
 
 def test_closed_pipe_ends_quietly_because_head_is_no_error() -> None:

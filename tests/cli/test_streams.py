@@ -131,6 +131,21 @@ def test_json_stays_json_and_says_the_same(capsys: pytest.CaptureFixture[str]) -
     assert json.loads(capsys.readouterr().out) == {EVIL: ["é", EVIL]}
 
 
+@pytest.mark.parametrize(
+    ("encoding", "raw"), [("utf-8", "🔴"), ("UTF8", "🔴"), ("ascii", "\\ud83d"), ("cp1252", "\\ud83d")]
+)
+def test_json_loses_no_character_where_stdout_cannot_encode_it(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, raw: str
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding, errors="replace"))
+    console.print_json({"answer": "🔴 é"}, indent=None)
+    sys.stdout.flush()
+    text = written.getvalue().decode(encoding)
+    assert raw in text
+    assert json.loads(text) == {"answer": "🔴 é"}
+
+
 def test_on_a_terminal_text_is_neither_markup_nor_control_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -101,7 +101,7 @@ def test_an_exploding_loss_stops_the_run(make_run, recorder_class) -> None:
         train(run, state)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_before_the_run_ends(make_run, recorder_class, number) -> None:
     before = signal.getsignal(number)
     run, state = make_run(50, listeners=(recorder_class({13: lambda: os.kill(os.getpid(), number)}),))
