@@ -25,6 +25,14 @@ class Finding:
         return {"problem": "!", "note": "·", "fine": "✓"}[self.kind]
 
 
+def how_built(facts: Mapping[str, Any]) -> str:
+    """`built from mine.csv, seed 0; ` for the heading of a dataset; empty if the dataset does not say it."""
+    if not facts["built_from"]:
+        return ""
+    source = "by the generator" if facts["built_from"] == "builtin" else f"from {facts['built_from']}"
+    return f"built {source}, seed {facts['built_with_seed']}; "
+
+
 def findings(facts: Mapping[str, Any]) -> list[Finding]:
     """All findings, the problems first."""
     found = [

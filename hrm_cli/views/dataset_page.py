@@ -14,7 +14,7 @@ from typing import Any
 from hrm_cli.errors import ConfigError
 from hrm_cli.files import refuse_unwritable, written_whole
 from hrm_cli.inspection.examples import Example
-from hrm_cli.inspection.findings import findings
+from hrm_cli.inspection.findings import findings, how_built
 from hrm_cli.inspection.grids_in_tokens import Grid, TokenReader
 from hrm_cli.inspection.report import Inspection
 from hrm_cli.printable import amount, printable
@@ -196,10 +196,8 @@ def _origin(facts: Mapping[str, Any]) -> str:
     )
     if not any(split["puzzles"] > split["groups"] for split in facts["splits"].values()):
         copies = copies if facts["augment"] == "online" else "no augmented copies"
-    built = (
-        f"Built from {facts['built_from']}, seed {facts['built_with_seed']}; " if facts["built_from"] else ""
-    )
-    return f"{built}{copies}"
+    built = how_built(facts)
+    return f"{built[:1].upper()}{built[1:]}{copies}"
 
 
 def _splits(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

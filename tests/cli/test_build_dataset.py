@@ -44,6 +44,7 @@ def test_a_build_prints_a_readable_summary(run_hrm: Callable, tmp_path: Path) ->
     ):
         assert words in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
+    assert "0.0 MB" not in done.stdout, "a small dataset has its size in kB"
 
 
 def test_every_documented_option_is_accepted(run_hrm: Callable, csv_source: Path, tmp_path: Path) -> None:

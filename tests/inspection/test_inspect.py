@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import hrm_cli as hrm
+from hrm_cli.cli.inspection.rendering import _spark
+from hrm_cli.inspection.findings import how_built
 from hrm_cli.inspection.overlaps import sudoku_invariants
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
 
@@ -285,3 +287,15 @@ def test_a_file_of_mazes_and_one_of_sudoku_are_recognized(
     found = document(run_hrm, puzzles)
     assert found["domain"] == {"name": "sudoku", "size": 4}
     assert "1 repeated" in "".join(found["notes"])
+
+
+def test_a_histogram_is_one_word_so_that_no_line_breaks_it() -> None:
+    spark = _spark([[3, 2], [200, 1], [402, 4]])
+    assert len(spark) == 32
+    assert set(spark) == {"▁", "▅", "▃", "█"}
+
+
+def test_a_generated_dataset_is_said_to_be_built_by_the_generator() -> None:
+    assert how_built({"built_from": "builtin", "built_with_seed": 3}) == "built by the generator, seed 3; "
+    assert how_built({"built_from": "a.csv", "built_with_seed": 0}) == "built from a.csv, seed 0; "
+    assert how_built({"built_from": "", "built_with_seed": None}) == ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hrm_cli.cli.options import option
-from hrm_cli.printable import counted, quoted
+from hrm_cli.printable import amount, counted, quoted
 
 if TYPE_CHECKING:
     from hrm_cli.data.request import BuildRequest
@@ -140,8 +140,9 @@ def render(summary: BuildSummary) -> None:
         f"{summary.tokens:,} tokens of a vocabulary of {summary.vocab_size}, {summary.seq_len} per grid; "
         f"{counted(summary.num_puzzle_identifiers, 'puzzle identifier')}"
     )
+    size = f"{summary.bytes / 1e6:,.1f} MB" if summary.bytes >= 50_000 else amount(summary.bytes, "B")
+    rate = summary.examples_per_second
     print_fitting(
-        f"{summary.bytes / 1e6:,.1f} MB in {summary.seconds:.1f} s "
-        f"({summary.examples_per_second:,.0f} examples/s{memory})"
+        f"{size} in {summary.seconds:.1f} s ({rate:,.{0 if rate >= 10 else 1}f} examples/s{memory})"
     )
     console.print_line(f"Dataset: {summary.output_dir}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hrm_cli.cli import console
 from hrm_cli.cli.render.paragraphs import print_fitting
 from hrm_cli.inspection.examples import Example
-from hrm_cli.inspection.findings import findings
+from hrm_cli.inspection.findings import findings, how_built
 from hrm_cli.inspection.report import Inspection
 from hrm_cli.printable import amount, counted
 from hrm_cli.puzzles.domain import Grid
@@ -62,12 +62,7 @@ def heading(facts: Mapping[str, Any]) -> list[str]:
         how = {"online": "augmented copies are made during training", "stored": "augmented copies are stored"}
         copies = any(split["puzzles"] > split["groups"] for split in facts["splits"].values())
         kind = how[facts["augment"]] if copies or facts["augment"] == "online" else "no augmented copies"
-        built = (
-            f"built from {facts['built_from']}, seed {facts['built_with_seed']}; "
-            if facts["built_from"]
-            else ""
-        )
-        lines.append(f"A dataset, {built}{kind}")
+        lines.append(f"A dataset, {how_built(facts)}{kind}")
         storage = facts["storage"]
         lines.append(
             f"{amount(storage['bytes'], 'B')} in {storage['files']} files, tokens as {storage['dtype']}, "
@@ -115,12 +110,13 @@ def _sizes(sizes: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _spark(counts: Sequence[Sequence[int]], width: int = 32) -> str:
+    """A histogram without spaces, so that it is never broken: bins that are empty have the lowest bar."""
     low, high = counts[0][0], counts[-1][0]
     bins = [0] * min(width, high - low + 1)
     for value, count in counts:
         bins[min((value - low) * len(bins) // (high - low + 1), len(bins) - 1)] += count
     most = max(bins)
-    return "".join(_BARS[-(-count * (len(_BARS) - 1) // most)] if count else " " for count in bins)
+    return "".join(_BARS[-(-count * (len(_BARS) - 1) // most)] for count in bins)
 
 
 def _print_symbols(facts: Mapping[str, Any]) -> None:
