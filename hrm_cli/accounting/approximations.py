@@ -125,7 +125,7 @@ def _reason_text(kind: str, counted: int, exact: int, arch: ArchConfig) -> str:
 def _width_text(arch: ArchConfig) -> str:
     width, counted = swiglu_width(arch.hidden_size, arch.expansion), 8 * arch.hidden_size / 3
     if arch.expansion == 4:
-        return f"assumes a SwiGLU width of {counted:,.0f}; the model rounds it up to a multiple of 256, {width:,}"
+        return f"assumes a SwiGLU width of {counted:,.0f}; the model rounds it up to {width:,}, a multiple of 256"
     return (
         f"assumes a SwiGLU width of {counted:,.0f}, as for expansion 4; at {arch.expansion:g} it is {width:,}"
     )

@@ -86,11 +86,11 @@ def training_data(
     if is_converted:
         return "data of the reference implementation, which the model file does not describe"
     data = preset.data
+    found = parse_domain(dict(domain))
+    what = found.describe() if found is not None else data.domain
     if data.path is not None:
-        text = f"the dataset {source_name(data.path)}, which the model file does not describe"
+        text = f"{what}: the dataset {source_name(data.path)}, which the model file does not describe"
     else:
-        found = parse_domain(dict(domain))
-        what = found.describe() if found is not None else data.domain
         text = f"{what}: " + ", and ".join(
             _describe_source(source) for source in data.sources if _is_trained_on(source)
         )

@@ -118,7 +118,7 @@ def run_folder_option(default: str) -> Any:
     return option(("--output-dir", "-o"), "Run folder.", default, metavar="RUN")
 
 
-_PRESET = "A packaged preset (see `hrm presets`) or a YAML file."
+_PRESET = "A packaged preset (see `hrm presets`), a YAML file or a run folder."
 PresetOption = Annotated[str, typer.Option("--preset", metavar="NAME", help=_PRESET)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,6 +103,9 @@ def params(
         _search(preset or DEFAULT_PRESET, given, budget, vary, assumed, json)
     else:
         refuse_preset_names(given)
+        for word in given:
+            if "=" not in word and os.path.exists(word):
+                raise ConfigError(f"{word!r}: to name a run or a model file, use --checkpoint {word}")
         _count(given, preset, checkpoint, assumed, json)
 
 

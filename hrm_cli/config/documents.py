@@ -28,7 +28,7 @@ def read_text(path: Path) -> str:
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file{_neighbor(path)}") from error
     except IsADirectoryError as error:
-        raise ConfigError(f"{path}: is a directory; expected a YAML file") from error
+        raise ConfigError(f"{path}: is a directory; expected a YAML file or a run folder") from error
     except regular_files.UnusableFile as error:
         raise ConfigError(f"{path}: {error}") from error
     except OSError as error:

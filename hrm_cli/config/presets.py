@@ -20,6 +20,9 @@ from hrm_cli.config.renamed_settings import replace_old_names
 from hrm_cli.config.schema import SECTIONS, InvalidConfigError, Preset, explain, with_origin
 from hrm_cli.errors import ConfigError, closest
 
+RUN_CONFIGURATION = "config.yaml"
+"""The file of a run folder that holds its settings, so that the folder can be named like a preset."""
+
 NameCheck = Callable[[str], None]
 """Raises ConfigError if a name is not registered. The registries are in layers above this one."""
 
@@ -165,6 +168,8 @@ def _open(name_or_path: str, folder: Path) -> _Source:
         path = folder / Path(name_or_path).expanduser()
     except RuntimeError as error:  # ~NAME of a user who does not exist
         raise ConfigError(f"{name_or_path}: {error}") from None
+    if os.path.isfile(path / RUN_CONFIGURATION):  # unlike Path.is_file, it is False for impossible names
+        path /= RUN_CONFIGURATION
     document = replace_old_names(parse_document(read_text(path), str(path)), str(path))
     return _Source(str(path), str(path.resolve()), path.parent, document)
 

@@ -80,7 +80,7 @@ def test_the_rule_of_thumb_is_off_by_the_swiglu_rounding_and_the_guide_by_two_bi
     }
     assert rule.error == pytest.approx(-0.077, abs=5e-4)
     assert (
-        rule.words() == "assumes a SwiGLU width of 1,365; the model rounds it up to a multiple of 256, 1,536"
+        rule.words() == "assumes a SwiGLU width of 1,365; the model rounds it up to 1,536, a multiple of 256"
     )
 
 

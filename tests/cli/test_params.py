@@ -51,7 +51,7 @@ def test_tables_give_whole_numbers_to_grep_and_say_why_a_formula_misses(run_hrm:
         "27,275,776",
         "25,178,624",
         "-7.69%",
-        "the model rounds it up to a multiple of 256, 1,536",
+        "the model rounds it up to 1,536, a multiple of 256",
         "18,874,368",
     ):
         assert text in shown
@@ -181,6 +181,7 @@ def test_explain_in_a_pipe_has_whole_lines_and_every_source(run_hrm: RunHrm) -> 
     [
         (["--preset", "bas"], "unknown preset 'bas'; did you mean base?"),
         (["hiden_size=3"], "hiden_size: unknown key; did you mean arch.hidden_size?"),
+        (["."], "'.': to name a run or a model file, use --checkpoint ."),
         (["base"], "'base': to name a preset, use --preset base"),
         (["--checkpoint", "none"], "none: no such checkpoint"),
         (["--checkpoint", "x", "epochs=3"], "--checkpoint contains its configuration"),

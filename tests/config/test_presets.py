@@ -249,9 +249,15 @@ def test_missing_file_is_refused_with_its_neighbor(tmp_path: Path) -> None:
     assert message(f"{tmp_path}/mien.yaml") == f"{tmp_path}/mien.yaml: no such file; did you mean mine.yaml?"
 
 
+def test_a_run_folder_is_the_preset_of_its_settings(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("extends: tiny\ntrain:\n  lr: 0.25\n")
+    assert load_preset(f"{tmp_path}/").train.lr == 0.25
+    assert load_preset(str(tmp_path), ["lr=0.5"]).train.lr == 0.5
+
+
 def test_directory_binary_and_impossible_paths_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\x89PNG\r\n\x1a\n\x00")
-    assert message(f"{tmp_path}/") == f"{tmp_path}: is a directory; expected a YAML file"
+    assert message(f"{tmp_path}/") == f"{tmp_path}: is a directory; expected a YAML file or a run folder"
     assert message(f"{tmp_path}/binary.yaml").endswith("is not UTF-8 text (byte 0 cannot be read)")
     assert "cannot be read" in message("./a\0b.yaml")
     assert "cannot be read" in message(f"./{'x' * 500}.yaml")

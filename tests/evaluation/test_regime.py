@@ -90,7 +90,9 @@ def test_training_data_is_named_by_number_and_kind() -> None:
 
 
 def test_data_missing_from_a_header_is_reported_as_not_described() -> None:
-    assert trained(path="/home/me/data/four") == "the dataset four, which the model file does not describe"
+    assert trained(path="/home/me/data/four") == (
+        "4×4 Sudoku: the dataset four, which the model file does not describe"
+    )
     assert "reference implementation" in trained(converted=True)
 
 
