@@ -50,6 +50,10 @@ EXIT_BROKEN_PIPE = 141
 """The exit status that shells report for a program ended by a closed pipe."""
 
 
+class Interrupted(SystemExit):
+    """The end of a command that a signal has interrupted, after it has cleaned up."""
+
+
 class LazyGroup(PlainGroup):
     """The top-level group. Its help needs only the table above; a command is imported when it runs."""
 
@@ -121,10 +125,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         streams.flush_out()
     except BrokenPipeError:
         status = EXIT_BROKEN_PIPE
+    except SystemExit as error:  # a signal
+        raise Interrupted(error.code) from None
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             streams.write_error(printable("".join(traceback.format_exception(error))))
         status = _report(error)
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(status) from None
     finally:
         streams.abandon_unwritable()
     sys.exit(status)

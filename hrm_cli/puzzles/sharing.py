@@ -27,9 +27,11 @@ class SharedAttempts(Generic[T]):
     def __enter__(self) -> SharedAttempts[T]:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._pool is not None:
-            self._pool.shutdown()
+            # After Ctrl-C or SIGTERM, a thread may still compile the kernels, which takes up to a minute.
+            is_interrupted = kind is not None and issubclass(kind, KeyboardInterrupt | SystemExit)
+            self._pool.shutdown(wait=not is_interrupted, cancel_futures=True)
 
     def run(self, count: int, work: Callable[[slice, T], None], smallest: int = 1) -> None:
         """Calls `work` on slices that cover the rows from 0 to `count`. Returns when all are finished.

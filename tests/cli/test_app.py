@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,35 @@ def test_signals_let_the_command_clean_up_before_it_ends(number: signal.Signals,
         process.send_signal(number)
         assert process.stdout.read() == "cleaned up\n"
         assert process.wait(timeout=30) == status
+
+
+THREADED = """
+import sys, time
+from hrm_cli.__main__ import run
+from hrm_cli.cli import app
+from hrm_cli.puzzles.sharing import SharedAttempts
+
+def wait(how: str) -> None:
+    with SharedAttempts(2, list) as shared:
+        print("ready", flush=True)
+        shared.run(4, lambda rows, buffers: time.sleep(60))
+
+sys.modules["waiting"] = sys.modules["__main__"]
+app.COMMANDS["wait"] = ("waiting:wait", "Waits.")
+run()
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_command_does_not_wait_for_its_threads(number: signal.Signals, status: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", THREADED, "wait", "x"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.5)  # its threads are at work
+        process.send_signal(number)
+        assert process.wait(timeout=40) == status  # they would work for 60 s
 
 
 def test_a_closed_terminal_does_not_end_a_command_under_nohup() -> None:
