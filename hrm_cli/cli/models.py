@@ -19,7 +19,7 @@ from hrm_cli.checkpoints.regime import knowledge_text
 from hrm_cli.cli import console
 from hrm_cli.cli.options import JsonOption, OwnModelArgument
 from hrm_cli.cli.render.help import ListingGroup, PlainCommand
-from hrm_cli.cli.render.paragraphs import print_fitting, print_paragraph
+from hrm_cli.cli.render.paragraphs import print_fitting, print_markdown, print_paragraph
 from hrm_cli.errors import ConfigError, reason_of
 from hrm_cli.json_text import load_json
 from hrm_cli.regular_files import read_text
@@ -79,11 +79,11 @@ def show(
     if json:
         console.print_json(model.document())
     elif model.card.is_file():
-        console.print_line(_text(model.card).rstrip("\n"))
+        print_markdown(_text(model.card).rstrip("\n"))
     else:
         from hrm_cli.evaluation.publishing import card_text
 
-        console.print_line(card_text(model, "").rstrip("\n"))
+        print_markdown(card_text(model, "").rstrip("\n"))
 
 
 @app.command(cls=PlainCommand)

@@ -57,7 +57,7 @@ def push(
 
     from hrm_cli.checkpoints.model_files import read_header
     from hrm_cli.cli import console
-    from hrm_cli.cli.render.paragraphs import print_fitting
+    from hrm_cli.cli.render.paragraphs import print_fitting, print_markdown
     from hrm_cli.data.hub import HubAddress, push_folder
     from hrm_cli.errors import CheckpointError, ConfigError
     from hrm_cli.evaluation.publishing import CardOptions, write_publication
@@ -94,6 +94,6 @@ def push(
         )
         return
     if dry_run:
-        print_fitting(text)
+        print_markdown(text)
     console.print_table(("file", "bytes"), [(name, f"{size:,}") for name, size in files.items()])
     print_fitting("Nothing was uploaded." if dry_run else f"{header.path} is at {address}: {commit}")

@@ -12,7 +12,7 @@ import pytest
 
 from hrm_cli.checkpoints.bundled import bundled_models
 from hrm_cli.cli import console
-from hrm_cli.cli.render.layout import Columns, fit
+from hrm_cli.cli.render.layout import Columns, fit, fitting_markdown
 from hrm_cli.config.presets import list_presets
 
 WIDTHS = (60, 80, 120)
@@ -164,3 +164,12 @@ def test_long_text_moves_below_its_row() -> None:
     columns = Columns(("preset", "purpose"), (False, False), (), (), prose=True)
     layout = fit(columns, [("sudoku-extreme-with-a-name", "hard puzzles of nine digits, for a GPU")], 40)
     assert layout.body == ["sudoku-extreme-with-a-name", "    hard puzzles of nine digits, for a", "    GPU"]
+
+
+def test_in_markdown_prose_breaks_at_words_and_what_is_copied_stays_whole() -> None:
+    words = " ".join(["word"] * 30)
+    whole = f"---\ntags: {words}\n---\n| {words} |\n```sh\nhrm {words}\n```"
+    assert fitting_markdown(whole, 60) == whole
+    broken = fitting_markdown(f"```\n```\n{words}\n\n---\n{words}", 60).splitlines()
+    assert max(map(len, broken)) <= 60
+    assert " ".join(broken).split() == ["```", "```", *words.split(), "---", *words.split()]

@@ -180,3 +180,17 @@ def right_aligned(cells: list[str]) -> list[str]:
     """The cells of a column, including its heading, padded on the left to the same width."""
     width = max(map(len, cells))
     return [cell.rjust(width) for cell in cells]
+
+
+def fitting_markdown(text: str, width: int) -> str:
+    """Breaks the prose of a Markdown text at words. Tables, code and front matter stay whole, to be copied."""
+    lines: list[str] = []
+    is_code = is_front = False
+    for number, line in enumerate(text.split("\n")):
+        if line == "---" and (number == 0 or is_front):
+            is_front = not is_front
+        elif line.startswith("```"):
+            is_code = not is_code
+        whole = is_code or is_front or line.startswith("|")
+        lines.append(line if whole else fitting_text(line, width))
+    return "\n".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from hrm_cli.cli import console
-from hrm_cli.cli.render.layout import fitting_lines, fitting_text
+from hrm_cli.cli.render.layout import fitting_lines, fitting_markdown, fitting_text
 
 
 def terminal_width() -> int | None:
@@ -29,6 +29,12 @@ def print_fitting(text: str) -> None:
     """Prints lines as they are; on a terminal, those that do not fit are broken at words, at their indentation."""
     width = terminal_width()
     console.print_line(text if width is None else fitting_text(text, width))
+
+
+def print_markdown(text: str) -> None:
+    """Prints a Markdown text; on a terminal, its prose is broken at words."""
+    width = terminal_width()
+    console.print_line(text if width is None else fitting_markdown(text, width))
 
 
 def print_gap() -> None:
