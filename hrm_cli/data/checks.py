@@ -6,7 +6,6 @@ Letters in shapes: n puzzles, S cells of a puzzle.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from hrm_cli.errors import DatasetError
 from hrm_cli.machine import granted_cores
 from hrm_cli.puzzles.domain import BulkDomain, Puzzle, Solved, Tokens
+from hrm_cli.puzzles.sharing import Threads
 
 _SHOWN = 5
 _PIECE = 256
@@ -64,7 +64,7 @@ def solutions(puzzles: Tokens, domain: BulkDomain) -> Solved:
     pieces = [puzzles[start : start + _PIECE] for start in range(0, len(puzzles), _PIECE)]
     if len(pieces) < 2:
         return domain.solve_all(puzzles)
-    with ThreadPoolExecutor(granted_cores()) as threads:
+    with Threads(granted_cores()) as threads:
         found = list(threads.map(domain.solve_all, pieces))
     return Solved(
         np.concatenate([part.counts for part in found]),

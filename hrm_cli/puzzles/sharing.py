@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from types import TracebackType
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -16,22 +17,35 @@ _PIECES_PER_THREAD = 2
 """Pieces per thread. Attempts take different times, so a thread that finishes early takes another piece."""
 
 
+class Threads(ThreadPoolExecutor):
+    """A thread pool that, used as a context manager, does not wait for its threads after Ctrl-C or SIGTERM.
+
+    They may still compile kernels, which takes up to a minute.
+    """
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        is_interrupted = kind is not None and issubclass(kind, KeyboardInterrupt | SystemExit)
+        self.shutdown(wait=not is_interrupted, cancel_futures=is_interrupted)
+
+
 class SharedAttempts(Generic[T]):
     """A thread pool with a set of working arrays for each piece of work. Use it as a context manager."""
 
     def __init__(self, threads: int, make_buffers: Callable[[], T]) -> None:
         threads = max(1, threads)
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._pool = Threads(threads) if threads > 1 else None
         self._buffers = [make_buffers() for _ in range(1 if threads == 1 else threads * _PIECES_PER_THREAD)]
 
     def __enter__(self) -> SharedAttempts[T]:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._pool is not None:
-            # After Ctrl-C or SIGTERM, a thread may still compile the kernels, which takes up to a minute.
-            is_interrupted = kind is not None and issubclass(kind, KeyboardInterrupt | SystemExit)
-            self._pool.shutdown(wait=not is_interrupted, cancel_futures=True)
+            self._pool.__exit__(kind, error, trace)
 
     def run(self, count: int, work: Callable[[slice, T], None], smallest: int = 1) -> None:
         """Calls `work` on slices that cover the rows from 0 to `count`. Returns when all are finished.

@@ -171,12 +171,16 @@ THREADED = """
 import sys, time
 from hrm_cli.__main__ import run
 from hrm_cli.cli import app
-from hrm_cli.puzzles.sharing import SharedAttempts
+from hrm_cli.puzzles.sharing import SharedAttempts, Threads
 
 def wait(how: str) -> None:
-    with SharedAttempts(2, list) as shared:
+    if how == "attempts":
+        with SharedAttempts(2, list) as shared:
+            print("ready", flush=True)
+            shared.run(4, lambda rows, buffers: time.sleep(60))
+    with Threads(2) as threads:
         print("ready", flush=True)
-        shared.run(4, lambda rows, buffers: time.sleep(60))
+        list(threads.map(time.sleep, [60] * 9))
 
 sys.modules["waiting"] = sys.modules["__main__"]
 app.COMMANDS["wait"] = ("waiting:wait", "Waits.")
@@ -184,10 +188,14 @@ run()
 """
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_an_interrupted_command_does_not_wait_for_its_threads(number: signal.Signals, status: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "pool"), [(signal.SIGTERM, 143, "attempts"), (signal.SIGINT, 130, "threads")]
+)
+def test_an_interrupted_command_does_not_wait_for_its_threads(
+    number: signal.Signals, status: int, pool: str
+) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", THREADED, "wait", "x"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", THREADED, "wait", pool], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

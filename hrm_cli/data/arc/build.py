@@ -13,7 +13,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +37,7 @@ from hrm_cli.puzzles.arc.domain import ArcDomain
 from hrm_cli.puzzles.arc.symmetry import ArcSymmetries
 from hrm_cli.puzzles.arc.tasks import Task
 from hrm_cli.puzzles.domain import PAD, Tokens
+from hrm_cli.puzzles.sharing import Threads
 
 _PIECE = 512
 """Number of copies of a task made at once. They take about ten megabytes."""
@@ -90,7 +91,7 @@ def build_arc_dataset(
             f"data.{'also' if config.also else 'num_validation'}: does not work for ARC, whose tasks come from one "
             "source and are held out by subset"
         )
-    with DatasetWriter(output_dir, force=force) as writer, ThreadPoolExecutor(granted_cores()) as threads:
+    with DatasetWriter(output_dir, force=force) as writer, Threads(granted_cores()) as threads:
         tasks = load_tasks(config)
         tasks.notes.extend(find_leaks(tasks.train, tasks.test, report).notes())
         writing = time.perf_counter()
@@ -136,7 +137,7 @@ def _facts(config: DataConfig) -> dict[str, Any]:
 
 
 def _write(
-    writer: DatasetWriter, threads: ThreadPoolExecutor, tasks: ArcTasks, config: DataConfig, report: Report
+    writer: DatasetWriter, threads: Threads, tasks: ArcTasks, config: DataConfig, report: Report
 ) -> tuple[SplitSize, SplitSize, list[str]]:
     names = ["<blank>"]
     short: list[str] = []
@@ -219,7 +220,7 @@ def _append_original(split: SplitWriter, job: _Job, examples: Examples) -> None:
     )
 
 
-def _in_order(threads: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def _in_order(threads: Threads, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """A threaded `map` that requests items lazily, so that only a few results are in memory."""
     waiting: deque[Future[R]] = deque()
     for item in items:
