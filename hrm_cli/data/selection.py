@@ -20,6 +20,7 @@ from hrm_cli.data.fingerprints import Fingerprints, fingerprints, first_occurren
 from hrm_cli.data.sources import BUILTIN, PuzzlePool, Report, Rows, Source
 from hrm_cli.errors import ConfigError, DatasetError
 from hrm_cli.machine import granted_cores
+from hrm_cli.printable import counted
 from hrm_cli.puzzles.domain import BulkDomain, Tokens
 from hrm_cli.puzzles.sudoku.domain import BLANK, SudokuDomain
 
@@ -112,7 +113,11 @@ class _Chooser:
 
     def notes(self) -> list[str]:
         """Notes for the user on what was left out."""
-        return [f"left out {count:,} {what}" for what, count in self._left_out.items() if count]
+        return [
+            f"left out {count:,} {what if count > 1 else _singular(what)}"
+            for what, count in self._left_out.items()
+            if count
+        ]
 
     def test(self) -> Rows:
         """Samples the test puzzles, and fixes the order in which validation and training puzzles are sampled."""
@@ -213,9 +218,11 @@ class _Chooser:
         if not len(taken) or (wanted is not None and len(taken) < wanted):
             apart = " apart from the test puzzles" if len(self._apart.held_out) else ""
             symmetric = " and their symmetric copies" if apart and self._config.strict_split else ""
+            option = {"test": "--num-test", "validation": "--num-validation"}.get(what)
+            change = f" ({option} changes this)" if option and pool is self._source.train else ""
             raise DatasetError(
-                f"source {self._config.source}: {len(taken):,} usable {what} puzzles{apart}{symmetric}"
-                + (f"; {wanted:,} were requested" if wanted is not None else "")
+                f"source {self._config.source}: {counted(len(taken), f'usable {what} puzzle')}{apart}{symmetric}"
+                + (f"; {wanted:,} were requested{change}" if wanted is not None else "")
                 + "".join(f" ({note})" for note in self._source.notes + self.notes())
             )
         return taken
@@ -314,3 +321,12 @@ def add_variations(
         done += len(made)
         report("making variations", done, wanted)
     source.notes.append(f"{wanted:,} of the training puzzles are variations of the other {len(rows):,}")
+
+
+def _singular(what: str) -> str:
+    """`training puzzles that are test puzzles` as `training puzzle that is a test puzzle`."""
+    return (
+        what.replace("puzzles", "puzzle", 1)
+        .replace("that are test puzzles", "that is a test puzzle")
+        .replace("that are", "that is")
+    )

@@ -20,6 +20,7 @@ from hrm_cli.data.checks import Problems, check
 from hrm_cli.data.fingerprints import Fingerprints, fingerprints
 from hrm_cli.data.recipes import Recipe, recipe_of
 from hrm_cli.errors import DatasetError
+from hrm_cli.printable import counted
 from hrm_cli.puzzles.domain import BulkDomain, Puzzle, Tokens, Unreadable
 
 Rows = NDArray[np.int64]
@@ -211,10 +212,12 @@ class _Reader:
         if skipped.count:
             self.notes.append(f"{file.name}: {skipped}")
         if several:
-            self.notes.append(f"{file.name}: left out {several:,} puzzles with more than one solution")
+            self.notes.append(
+                f"{file.name}: left out {counted(several, 'puzzle')} with more than one solution"
+            )
         if too_easy:
             self.notes.append(
-                f"{file.name}: left out {too_easy:,} puzzles below {self._recipe.measure} {least}"
+                f"{file.name}: left out {counted(too_easy, 'puzzle')} below {self._recipe.measure} {least}"
             )
         return pool
 

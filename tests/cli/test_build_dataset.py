@@ -57,7 +57,7 @@ def test_every_documented_option_is_accepted(run_hrm: Callable, csv_source: Path
     document = json.loads(done.stdout)
     assert (document["train"]["groups"], document["train"]["examples"]) == (3, 9)
     assert document["seed"] == 7
-    assert "puzzles.csv: left out 1 puzzles below difficulty 2" in document["notes"]
+    assert "puzzles.csv: left out 1 puzzle below difficulty 2" in document["notes"]
 
 
 @pytest.fixture

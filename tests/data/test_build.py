@@ -89,7 +89,7 @@ def test_a_strict_split_drops_training_puzzles_that_are_copies_of_test_puzzles(
     loose = build_dataset(DataConfig(source=str(train.parent)), tmp_path / "loose")
     strict = build_dataset(DataConfig(source=str(train.parent), strict_split=True), tmp_path / "strict")
     assert loose.train.groups == 15
-    assert loose.notes == ["left out 1 training puzzles that are test puzzles"]
+    assert loose.notes == ["left out 1 training puzzle that is a test puzzle"]
     domain = SudokuDomain(4)
     (test_class,) = domain.canonical(inputs(tmp_path / "strict", "test"))
     assert test_class not in domain.canonical(inputs(tmp_path / "strict", "train"))

@@ -140,7 +140,7 @@ def test_short_paths_are_left_out_by_their_moves_not_by_the_rating_in_the_file(
 ) -> None:
     summary = build(tmp_path / "d", source=str(maze_csv(LONGER, SHORT)), num_test=0, min_path=3)
     assert summary.train.groups == 1
-    assert summary.notes == ["mazes.csv: left out 1 puzzles below a shortest path of 3"]
+    assert summary.notes == ["mazes.csv: left out 1 puzzle below a shortest path of 3"]
 
 
 def test_a_sudoku_in_a_file_is_not_a_maze(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.text import Text
 
 import hrm_cli as hrm
-from hrm_cli.cli.inspection.rendering import _spark
+from hrm_cli.cli.inspection import rendering
+from hrm_cli.cli.inspection.rendering import _print_blocks, _spark
 from hrm_cli.inspection.findings import how_built
 from hrm_cli.inspection.overlaps import sudoku_invariants
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
@@ -299,3 +301,14 @@ def test_a_generated_dataset_is_said_to_be_built_by_the_generator() -> None:
     assert how_built({"built_from": "builtin", "built_with_seed": 3}) == "built by the generator, seed 3; "
     assert how_built({"built_from": "a.csv", "built_with_seed": 0}) == "built from a.csv, seed 0; "
     assert how_built({"built_from": "", "built_with_seed": None}) == ""
+
+
+def test_an_output_stays_next_to_its_input_if_both_fit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rendering, "_PLAIN_WIDTH", 50)  # enough for three of the four
+    blocks = [(title, [Text("0 " * 6 + "0")]) for title in ("input", "output", "copy", "its output")]
+    _print_blocks(blocks)
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    titles = [[word.strip() for word in line if word.strip()] for line in lines[::2]]
+    assert titles == [["input", "output"], ["copy", "its output"]]

@@ -150,7 +150,7 @@ def _print_baselines(scores: Mapping[str, Any]) -> None:
         for where, part in kinds
         for name, score in part.items()
     ]
-    title = f"trivial baselines on {scores['examples']:,} examples of {scores['split']}"
+    title = f"trivial baselines on {counted(scores['examples'], 'example')} of {scores['split']}"
     console.print_table([title, "exact accuracy", "cell accuracy"], rows)
 
 
@@ -196,8 +196,12 @@ def _drawn(grid: Grid | None, inspection: Inspection) -> list[Text]:
     return [Text(line) for line in reader.lines(grid)]
 
 
+def _columns(block: tuple[str, list[Text]]) -> int:
+    return max(len(block[0]), *(line.cell_len for line in block[1]))
+
+
 def _print_blocks(blocks: Sequence[tuple[str, list[Text]]]) -> None:
-    """Prints titled drawings side by side, as many as fit."""
+    """Prints titled drawings side by side, as many as fit; an output stays next to its input if both fit."""
     from rich.text import Text
 
     plain = console.is_plain(sys.stdout)
@@ -209,8 +213,9 @@ def _print_blocks(blocks: Sequence[tuple[str, list[Text]]]) -> None:
         used = 0
         while waiting:
             title, lines = waiting[0]
-            needed = max(len(title), *(line.cell_len for line in lines))
-            if row and used + _GAP + needed > width:
+            needed = _columns(waiting[0])
+            pair = needed + _GAP + _columns(waiting[1]) if len(waiting) % 2 == 0 else needed
+            if row and used + _GAP + (pair if pair <= width else needed) > width:
                 break
             used += needed + (_GAP if row else 0)
             row.append((title, lines, needed))
