@@ -29,6 +29,8 @@ _GENERATED_FOR_SIZE = 100
 """Number of pairs that a generator makes to determine the sizes of its grids."""
 GENERATED = 5_000
 """Default number of training pairs that a generator makes."""
+_FEW = 100
+"""With fewer pairs, a note warns of memorizing."""
 _EXAMPLES = 2_000_000
 """Maximum number of examples to visit. Most runs reach the time limit earlier."""
 
@@ -98,6 +100,12 @@ def own_request(source: str, request: TrainRequest, reporter: Reporter | None) -
                 f"{source}: {survey.pairs:,} pairs, grids of up to {survey.rows}×{survey.columns} cells. Using "
                 f"settings for this size{limit}; change them with KEY=VALUE, as in train.max_minutes=30"
             )
+            if survey.pairs < _FEW:
+                (reporter or Reporter()).note(
+                    f"{survey.pairs:,} pairs are few: a model may memorize them and be wrong on new inputs. Add pairs; "
+                    "or build a dataset with `hrm build-dataset grids --symmetries` if rotations, reflections or "
+                    "exchanged symbols keep a pair right"
+                )
     folder = request.output_dir or Path("runs") / f"{_name(source)}-{time.strftime('%Y%m%d-%H%M%S')}"
     return replace(
         request,

@@ -209,6 +209,14 @@ def test_a_file_that_cannot_be_trained_on_is_refused_before_a_run_is_made(run_hr
         assert not (tmp_path / "run").exists()
 
 
+def test_a_handful_of_pairs_gets_a_warning_and_a_given_time_limit_is_not_contradicted(run_hrm, tmp_path):
+    (tmp_path / "few.csv").write_text("input,output\n12/34,13/24\n56/78,57/68\n11/22,12/12\n")
+    done = run_hrm("train", tmp_path / "few.csv", "--dry-run", "train.max_minutes=1")
+    assert done.status == 0, done.stderr
+    assert "3 pairs are few: a model may memorize them" in done.stderr
+    assert "at most 10 minutes" not in done.stderr
+
+
 @pytest.mark.slow(seconds=8)
 def test_answers_are_verified_by_a_function_that_the_user_names(run_hrm, run, tmp_path):
     rules = tmp_path / "rules.py"

@@ -148,8 +148,8 @@ def _places(header: Sequence[str], columns: Columns, where: str) -> tuple[int, i
             near = closest((asked or "input").lower(), names)
             raise PuzzleError(
                 f"{where}: the columns are {cut(', '.join(header), 200)}; "
-                f"none is called {' or '.join(accepted[:3])}{near or '.'} (to build a dataset with another column, use "
-                f"--{kind}-column)"
+                f"none is called {' or '.join(accepted[:3])}{near or '.'} To use another column: --{kind}-column NAME, "
+                f"or data.{kind}_column=NAME for `hrm train`"
             )
         found.append(at)
     return found[0], found[1]
