@@ -12,7 +12,7 @@ import pytest
 
 from hrm_cli.checkpoints.bundled import bundled_models
 from hrm_cli.cli import console
-from hrm_cli.cli.render.layout import Columns, fit, fitting_markdown
+from hrm_cli.cli.render.layout import Columns, fit, fitting_lines, fitting_markdown, wrapped
 from hrm_cli.config.presets import list_presets
 
 WIDTHS = (60, 80, 120)
@@ -173,3 +173,11 @@ def test_in_markdown_prose_breaks_at_words_and_what_is_copied_stays_whole() -> N
     broken = fitting_markdown(f"```\n```\n{words}\n\n---\n{words}", 60).splitlines()
     assert max(map(len, broken)) <= 60
     assert " ".join(broken).split() == ["```", "```", *words.split(), "---", *words.split()]
+
+
+def test_a_number_keeps_its_percent_sign() -> None:
+    text = "exact accuracy of all the puzzles (95 %: 0.0% to 3.7%)"
+    for width in range(40, 60):
+        for lines in (fitting_lines(text, width), wrapped(text, width)):
+            assert " ".join(lines) == text
+            assert not any(line.startswith("%") for line in lines)

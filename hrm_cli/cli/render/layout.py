@@ -150,19 +150,25 @@ class _Table:
         return Layout([], body)
 
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     """Lines of at most `width` characters, each starting with `indent`; words are never cut."""
-    lines = textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False)
-    return [indent + line for line in lines]
+    return [indent + line for line in _wrap(text, max(width, 1))]
 
 
 def fitting_lines(text: str, width: int, indent: int = 0, *, hanging: int = 0) -> list[str]:
     """The text in lines of at most `width` characters, broken between words only."""
-    return textwrap.wrap(
-        text, min(max(width, 40), _LONGEST_LINE),
-        initial_indent=" " * indent, subsequent_indent=" " * (indent + hanging),
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
+    columns = min(max(width, 40), _LONGEST_LINE)
+    return _wrap(text, columns, initial_indent=" " * indent, subsequent_indent=" " * (indent + hanging))
+
+
+def _wrap(text: str, width: int, **indents: str) -> list[str]:
+    """Lines broken between words only; a number keeps its %."""
+    joined = text.replace(" %", _NO_BREAK + "%")
+    lines = textwrap.wrap(joined, width, break_long_words=False, break_on_hyphens=False, **indents)
+    return [line.replace(_NO_BREAK, " ") for line in lines]
 
 
 def fitting_text(text: str, width: int) -> str:
