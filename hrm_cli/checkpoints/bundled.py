@@ -161,6 +161,11 @@ class BundledModel:
 
         return built_in_knowledge(self.mixer, self.domain, position_tables=self.position_tables)
 
+    @property
+    def megabytes(self) -> str:
+        """Size of its file in MB, as text."""
+        return f"{self.bytes / 1e6:.{1 if self.bytes >= 95_000 else 2}f}"
+
     def describe(self) -> str:
         """The model's puzzles, as text: `9×9 Sudoku`."""
         own = describe(self.domain)

@@ -191,7 +191,7 @@ def _measured(text: str) -> tuple[Measured, ...]:
 
 
 def _rows(model: BundledModel) -> list[tuple[str, ...]]:
-    first = (model.name, model.describe(), f"{model.parameters:,}", f"{model.bytes / 1e6:.1f}")
+    first = (model.name, model.describe(), f"{model.parameters:,}", model.megabytes)
     figures = [
         (
             f"{one.on} ({one.puzzles:,})",

@@ -88,10 +88,10 @@ def measure(
     if submission_file is not None and not votes:
         raise ConfigError(f"--submission {submission_file}: only for the test split of an ARC dataset")
     among, sample = _sampled(dataset, request, votes=votes)
-    asked = {name: getattr(request, name) for name in ("max_steps", "halt", "batch_size", "max_puzzles")}
-    config = card.preset.eval.model_copy(update={k: v for k, v in asked.items() if v is not None})
-    if request.sample is not None:
-        config = config.model_copy(update={"max_puzzles": None})
+    asked = {name: getattr(request, name) for name in ("max_steps", "halt", "batch_size")}
+    given = {name: value for name, value in asked.items() if value is not None}
+    # The limit of the preset is for evaluations during training.
+    config = card.preset.eval.model_copy(update={**given, "max_puzzles": request.max_puzzles})
     domain = parse_domain(dataset.metadata.domain)
     model, card = load_model(
         checkpoint, find_device(request.device) if device is None else device, domain=domain

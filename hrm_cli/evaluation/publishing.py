@@ -137,7 +137,7 @@ def card_text(model: BundledModel, notes: str) -> str:
         f"# {model.name}",
         "",
         f"Puzzles: {model.describe()}. A model of core `{arch.core}` with {model.parameters:,} trainable parameters "
-        f"({model.bytes / 1e6:.1f} MB in bfloat16), {model.step:,} training steps.",
+        f"({model.megabytes} MB in bfloat16), {model.step:,} training steps.",
         "",
         f"- **Use**: `hrm solve FILE`, or `{SCHEME}{model.name}` wherever a checkpoint is expected",
         f"- **Trained on**: {model.facts.trained_on}",

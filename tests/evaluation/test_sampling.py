@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hrm_cli import api
+from hrm_cli.checkpoints.model_files import load_model, write_model_file
 from hrm_cli.config.schema import EvalConfig
 from hrm_cli.data.batches import evaluation_batches
 from hrm_cli.data.format import Dataset
@@ -90,6 +91,16 @@ def test_figures_say_how_many_of_how_many(data: Path, run_hrm: Any) -> None:
     shown = run_hrm("eval", *options)
     assert "12 puzzles of test (a sample of its 60, seed 7)" in shown.stdout
     assert "sample" not in api.evaluate("bundled:sudoku-4x4", data, max_puzzles=3, attempts=1)
+
+
+def test_the_limit_of_evaluations_during_training_is_not_one_of_the_command(
+    data: Path, tmp_path: Path
+) -> None:
+    model, card = load_model(Path("bundled:sudoku-4x4"))
+    limited = card.preset.model_copy(update={"eval": card.preset.eval.model_copy(update={"max_puzzles": 2})})
+    write_model_file(tmp_path / "model.safetensors", model.state_dict(), limited, 1, card.facts)
+    found = api.evaluate(tmp_path / "model.safetensors", data, attempts=1)
+    assert found["puzzles"] == 60
 
 
 def test_two_ways_to_choose_puzzles_are_refused(data: Path) -> None:

@@ -196,7 +196,9 @@ def test_a_page_is_one_small_file_that_asks_for_nothing(tmp_path: Path, run_hrm:
     assert done.status == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["bytes"] == page.stat().st_size < 6_000_000
-    assert set(told["models"]) == {"sudoku-4x4", "sudoku-6x6", "sudoku-9x9-units", "maze-10x10"}
+    assert set(told["models"]) == {
+        "sudoku-4x4", "sudoku-6x6", "sudoku-9x9-units", "sudoku-any-size-12", "sudoku-any-size-16", "maze-10x10",
+    }  # fmt: skip
     text = page.read_text(encoding="utf-8")
     assert "{{" not in re.sub(r"<script[^>]*>.*?</script>", "", text, flags=re.DOTALL)
     assert re.findall(r'(?:src|href)="(?!data:)', text) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from hrm_cli.checkpoints.bundled import FOLDER_VARIABLE, bundled_folder
 from hrm_cli.checkpoints.model_files import load_model
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError
 from hrm_cli.playing.examples import LEVELS, example
@@ -94,7 +96,11 @@ def test_what_is_wrong_with_a_puzzle_is_said_in_the_words_of_hrm_solve(
     assert reason in said
 
 
-def test_a_size_without_a_model_is_refused_as_by_hrm_solve(bundled: Player) -> None:
+def test_a_size_without_a_model_is_refused_as_by_hrm_solve(
+    bundled: Player, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(bundled_folder() / "sudoku-4x4.safetensors", tmp_path)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     with pytest.raises(CheckpointError, match="no bundled model for 8×8 sudoku puzzles"):
         bundled("solve", **sudoku([[0] * 8] * 8))
 
