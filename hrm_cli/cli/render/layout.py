@@ -161,13 +161,16 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
 def fitting_lines(text: str, width: int, indent: int = 0, *, hanging: int = 0) -> list[str]:
     """The text in lines of at most `width` characters, broken between words only."""
     columns = min(max(width, 40), _LONGEST_LINE)
-    return _wrap(text, columns, initial_indent=" " * indent, subsequent_indent=" " * (indent + hanging))
+    return _wrap(text, columns, " " * indent, " " * (indent + hanging))
 
 
-def _wrap(text: str, width: int, **indents: str) -> list[str]:
-    """Lines broken between words only; a number keeps its %."""
+def _wrap(text: str, width: int, first: str = "", later: str = "") -> list[str]:
+    """Lines broken between words only, each with its indentation; a number keeps its %."""
     joined = text.replace(" %", _NO_BREAK + "%")
-    lines = textwrap.wrap(joined, width, break_long_words=False, break_on_hyphens=False, **indents)
+    lines = textwrap.wrap(
+        joined, width, initial_indent=first, subsequent_indent=later,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
     return [line.replace(_NO_BREAK, " ") for line in lines]
 
 
