@@ -93,3 +93,13 @@ def closest(word: object, choices: list[str]) -> str:
     """`"; did you mean X?"` for the choice closest to `word`, or an empty string if no choice is close."""
     near = nearest(word, choices)
     return f"; did you mean {near}?" if near else ""
+
+
+_DEVICES = {"cuda": ("gpu", "nvidia", "rocm"), "mps": ("metal", "apple")}
+
+
+def meant_device(name: str) -> str | None:
+    """torch's name of a device that is commonly called `name`: `gpu:1` → `cuda:1`. None for any other name."""
+    kind, colon, number = name.partition(":")
+    found = [device for device, others in _DEVICES.items() if kind.lower() in others]
+    return f"{found[0]}{colon}{number}" if found else None

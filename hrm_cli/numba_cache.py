@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from hrm_cli.reporting import report_compiling
+from hrm_cli.reporting import count_compiling, report_compiling
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,13 +42,20 @@ def _watch_compiler() -> None:
     class Watch(event.Listener):
         def __init__(self) -> None:
             self.began = self.total = 0.0
+            self.depth = 0
+            """A pass that needs another function's type starts the passes of that function."""
 
         def on_start(self, event: Any) -> None:
-            self.began = time.perf_counter()
+            if self.depth == 0:
+                self.began = time.perf_counter()
+            self.depth += 1
 
         def on_end(self, event: Any) -> None:
-            self.total += time.perf_counter() - self.began
-            self.began = time.perf_counter()
+            self.depth -= 1
+            now = time.perf_counter()
+            self.total += now - self.began
+            count_compiling(now - self.began)
+            self.began = now
             if self.total > COMPILING_SECONDS:
                 report_compiling()
 

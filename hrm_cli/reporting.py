@@ -6,6 +6,8 @@ warnings.
 
 from __future__ import annotations
 
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -67,6 +69,23 @@ _waiting: list[Callable[[], None]] = []
 def when_compiling(report: Callable[[], None]) -> None:
     """Calls `report`, once, if this process compiles CPU kernels for more than two seconds."""
     _waiting[:] = [report]
+
+
+class _Compiled(threading.local):
+    seconds = 0.0
+
+
+_compiled = _Compiled()
+
+
+def count_compiling(seconds: float) -> None:
+    """Adds to the seconds that this thread spent compiling CPU kernels. Called by the cache of compiled code."""
+    _compiled.seconds += seconds
+
+
+def working_clock() -> float:
+    """`time.perf_counter`, stopped while this thread compiles CPU kernels: for the time that a puzzle takes."""
+    return time.perf_counter() - _compiled.seconds
 
 
 def report_compiling() -> None:

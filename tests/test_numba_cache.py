@@ -91,6 +91,19 @@ def test_a_full_disk_stops_nothing_and_long_compilation_is_reported_once_and_not
     assert run(REPORTING + OPENED, tmp_path) == RIGHT, "the message came for code from the cache"
 
 
+def test_the_clock_of_a_puzzle_stops_while_kernels_are_compiled(tmp_path: Path) -> None:
+    timed = f"""
+import time
+from hrm_cli.reporting import working_clock
+began, worked = time.perf_counter(), working_clock()
+{OPENED}
+compiled = (time.perf_counter() - began) - (working_clock() - worked)
+print("some" if compiled > 0.05 else "none")
+"""
+    assert run(timed, tmp_path).splitlines() == [RIGHT, "some"]
+    assert run(timed, tmp_path).splitlines() == [RIGHT, "none"], "code from the cache was counted"
+
+
 def test_a_folder_that_cannot_be_made_stops_nothing(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()

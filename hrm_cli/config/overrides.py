@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hrm_cli.config.documents import Document, parse_yaml
 from hrm_cli.config.schema import InvalidConfigError, dotted_keys, find_key
-from hrm_cli.errors import ConfigError, closest
+from hrm_cli.errors import ConfigError, closest, meant_device
 
 
 def parse_overrides(overrides: Sequence[str]) -> Document:
@@ -34,9 +34,11 @@ def suggest_setting(option: str, value: str) -> str | None:
     """The setting `lr=1e-3` for an unknown option `--lr` with its value; None if there is no such setting."""
     name = option.lstrip("-").replace("-", "_")
     try:
-        find_key(name)
+        key = find_key(name)
     except ConfigError:
         return None
+    if key == "train.device":
+        value = meant_device(value) or value
     return f"{name}={value or 'VALUE'}"
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hrm_cli.errors import ConfigError
+from hrm_cli.errors import ConfigError, meant_device
 from hrm_cli.models.cpu.kernels.availability import cpu_multiplies_bfloat16
-
-_MEANT = {"cuda": ("gpu", "nvidia", "rocm"), "mps": ("metal", "apple")}
 
 
 def resolve_device(name: str) -> torch.device:
@@ -53,12 +51,8 @@ def _without_cuda() -> torch.device:
 
 
 def _unusable(name: str, reason: str) -> ConfigError:
-    for meant, others in _MEANT.items():
-        if name.lower().partition(":")[0] in others:
-            number = name.partition(":")[1:]
-            return ConfigError(
-                f"device {name!r}: did you mean {meant}{''.join(number)}? There are auto, cpu, cuda and mps"
-            )
+    if meant := meant_device(name):
+        return ConfigError(f"device {name!r}: did you mean {meant}? There are auto, cpu, cuda and mps")
     return ConfigError(f"device {name!r} cannot be used ({reason}); use auto, cpu, cuda or mps")
 
 

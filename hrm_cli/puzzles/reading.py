@@ -275,7 +275,8 @@ def _read(
             found = True
             yield item
     if not found:
-        why = f"; {skipped}" if skipped.count else " (only blank lines, rules and comments, or nothing)"
+        nothing = " (only blank lines, rules and comments, or nothing)"
+        why = f" in {skipped.amount} of text" if skipped.count else nothing
         raise PuzzleError(f"{name}: contains no puzzle{why}; {getattr(domain, 'expected', EXPECTED)}")
 
 

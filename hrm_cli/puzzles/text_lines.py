@@ -136,11 +136,16 @@ class SkippedLines:
             **({"where": self.where} if self.names_files else {}),
         }
 
+    @property
+    def amount(self) -> str:
+        """`1 line` or `3 lines`."""
+        return f"{self.count:,} {'line' if self.count == 1 else 'lines'}"
+
     def __str__(self) -> str:
         """For example `3 lines are not puzzles: 12, 40, 41`; empty if no line was skipped."""
         if not self.count:
             return ""
         named = ", ".join(self.where if self.names_files else map(str, self.first))
         more = f" and {self.count - len(self.first):,} more" if self.count > len(self.first) else ""
-        what = "line is not a puzzle" if self.count == 1 else "lines are not puzzles"
-        return f"{self.count:,} {what}: {named}{more}"
+        what = "is not a puzzle" if self.count == 1 else "are not puzzles"
+        return f"{self.amount} {what}: {named}{more}"

@@ -7,7 +7,6 @@ file contains the solution.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,6 +31,7 @@ from hrm_cli.puzzles.arc.symmetry import ArcSymmetries, ArcSymmetry, parse_name
 from hrm_cli.puzzles.arc.tasks import Pair, Task
 from hrm_cli.puzzles.dihedral import transform
 from hrm_cli.puzzles.domain import Grid, Puzzle, Tokens
+from hrm_cli.reporting import working_clock
 from hrm_cli.solving.arc_adapting import Adaptation, adapt, check_adaptable
 from hrm_cli.solving.solution import CellChances, Solution, TraceStep
 
@@ -185,7 +185,7 @@ class ArcSolver:
         """A solution for every test input, in order."""
         index = 1
         for task in tasks:
-            started = time.perf_counter()
+            started = working_clock()
             held_out = None
             known = self._known.get(task.name)
             if known is not None:
@@ -198,7 +198,7 @@ class ArcSolver:
                 known = self._adapted(task.name, task.train, self._effort.adaptation)
             vote = _Vote(Votes.of([""])) if known is None else self._vote(known, task.name, task.test)
             self.submission |= submission(vote.votes, [task])
-            seconds = (time.perf_counter() - started) / len(task.test)
+            seconds = (working_clock() - started) / len(task.test)
             for number, pair in enumerate(task.test, start=1):
                 where = f"{task.where}: task {task.name}, test {number}"
                 puzzle = Puzzle(pair.input, solution=pair.output, where=where, domain=ArcDomain.name)

@@ -98,7 +98,8 @@ class SolveRequest:
                 )
             raise ConfigError(
                 "name a PUZZLE_FILE, or a saved state (--resume-carry FILE). For example:\n"
-                "  hrm solve puzzles.txt\n  hrm solve ...43...2....1..  (a puzzle itself, - for standard input)"
+                "  hrm solve puzzles.txt\n  hrm solve ...43...2....1..  (a puzzle itself)\n"
+                "  hrm solve -                 (reads standard input)"
             )
         # A typed puzzle may be too long for the name of a path: Path.is_dir would raise OSError.
         if len(self.sources) == 1 and os.path.isdir(self.sources[0]):

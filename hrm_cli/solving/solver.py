@@ -36,6 +36,7 @@ from hrm_cli.puzzles.domain import (
     infer_domain,
     make_domain,
 )
+from hrm_cli.reporting import working_clock
 from hrm_cli.solving.solution import CellChances, Solution, TraceStep, unreadable
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _solve_batch(
     how: _Pass,
     effort: Effort,
 ) -> Iterator[Solution]:
-    started = time.perf_counter()
+    started = working_clock()
     examined: list[Solution | _Work] = []
     examined += [_examine(domain, item, index, started) for index, item in enumerate(items, done + 1)]
     works = [work for work in examined if isinstance(work, _Work)]
@@ -165,14 +166,14 @@ def _solve_batch(
     if works:
         for work, result, trace in _try_once(model, domain, works, how):
             work.first, work.trace = result, trace
-            work.seconds = time.perf_counter() - started
+            work.seconds = working_clock() - started
     refused = [work for work in works if work.first is not None and work.first.violations]
     interruption: KeyboardInterrupt | None = None
     if refused and not effort.is_one_pass:
         try:
             for work, outcome, trace in _try_again(model, domain, refused, how, effort):
                 work.later, work.select = outcome, "verify" if outcome.attempts > 1 else None
-                work.seconds = time.perf_counter() - started
+                work.seconds = working_clock() - started
                 if work.later_is_better:
                     work.trace = trace
         except KeyboardInterrupt as error:
@@ -206,7 +207,7 @@ def _select_batch(
         ):
             work = works[index]
             work.first, work.later, work.select = first, outcome, effort.select
-            work.seconds = time.perf_counter() - started
+            work.seconds = working_clock() - started
             work.trace = traces.of(index, outcome)
             if how.progress is not None:
                 how.progress(outcome.how, sum(work.first is None for work in works))
@@ -222,20 +223,19 @@ def _select_batch(
 def _examine(domain: Domain, item: Puzzle | Unreadable, index: int, started: float) -> Solution | _Work:
     """Checks a puzzle without the model. Returns a final `Solution` if there is nothing to solve, else the `_Work`."""
     if isinstance(item, Unreadable):
-        return unreadable(index, item, time.perf_counter() - started)
+        return unreadable(index, item, working_clock() - started)
     try:
         tokens = _encode(domain, item)
     except PuzzleError as error:
         # As with bundled models and own puzzles, what the model cannot take counts as wrong input.
         item = Unreadable(item.where, str(error), item.domain)
-        return unreadable(index, item, time.perf_counter() - started)
+        return unreadable(index, item, working_clock() - started)
     try:
         diagnosis = domain.diagnose(item.grid)
         if diagnosis.solutions == 0:
             raise PuzzleError(diagnosis.reason)
     except PuzzleError as error:
-        seconds = time.perf_counter() - started
-        return Solution(index, item.where, "invalid", str(error), item, seconds=seconds)
+        return Solution(index, item.where, "invalid", str(error), item, seconds=working_clock() - started)
     return _Work(index, item, tokens, diagnosis)
 
 

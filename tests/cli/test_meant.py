@@ -28,6 +28,7 @@ RunHrm = Callable[..., Any]
         (["train", "--preset", "tiny", "--global-batch-size=64"], "dashes: global_batch_size=64"),
         (["params", "--arch.hidden_size", "64"], "dashes: arch.hidden_size=64"),
         (["train", "--epochs"], "dashes: epochs=VALUE"),
+        (["train", "--preset", "demo", "--device", "gpu"], "dashes: device=cuda"),
         (["train", "--epochs", "--dry-run"], "dashes: epochs=VALUE"),
         (["train", "--preset", "tiny", "--frobnicate"], "No such option: --frobnicate"),
         (["solve", "--lr", "1e-3"], "No such option: --lr"),

@@ -114,6 +114,13 @@ def test_everything_that_is_skipped_is_counted_and_named():
     assert (skipped.document()["count"], skipped.document()["lines"]) == (4, [1, 4, 5, 17])
 
 
+def test_a_text_without_a_puzzle_is_measured_and_its_lines_are_not_listed():
+    with pytest.raises(PuzzleError, match="contains no puzzle in 1 line of text; expected"):
+        read("dear diary,\n")
+    with pytest.raises(PuzzleError, match="contains no puzzle in 300 lines of text; expected"):
+        read("dear diary,\n" * 300)
+
+
 @pytest.mark.parametrize(
     "text", ["question,answer\n", "---------\n", "| | |\n", "Sudoku\n", "[Easy]\n", f"# {PUZZLE}\n"]
 )
