@@ -210,9 +210,12 @@ def bundled_folder() -> Path:
 def bundled_models(damaged: list[str] | None = None, domain: str | None = None) -> list[BundledModel]:
     """All readable models, sorted by domain, size and name. A message for each unreadable one is added to `damaged`.
 
-    `domain`: only the models for puzzles of that domain. The code of other domains is not loaded.
+    `domain`: only the models for puzzles of that domain. The code of other domains is not loaded. Raises
+    CheckpointError if the environment names a folder that does not exist.
     """
     folder = bundled_folder()
+    if os.environ.get(FOLDER_VARIABLE) and not folder.is_dir():
+        raise CheckpointError(f"{FOLDER_VARIABLE}={folder}: no such folder; create it, or unset the variable")
     found: list[BundledModel] = []
     for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []:
         try:

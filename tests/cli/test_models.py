@@ -288,6 +288,16 @@ def test_files_that_are_too_large_are_refused_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_of_models_that_does_not_exist_is_named(
+    run_hrm: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(bundled.FOLDER_VARIABLE, str(tmp_path / "nowhere"))
+    done = run_hrm("models", "--json")
+    assert done.status == 2
+    assert "nowhere: no such folder; create it, or unset the variable" in done.stderr
+    assert done.stdout == ""
+
+
 def test_of_two_models_for_a_size_the_more_accurate_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
