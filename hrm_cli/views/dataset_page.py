@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from hrm_cli.config.redact import source_name
 from hrm_cli.errors import ConfigError
 from hrm_cli.files import refuse_unwritable, written_whole
 from hrm_cli.inspection.examples import Example
@@ -63,7 +64,7 @@ def page(inspection: Inspection) -> tuple[str, str]:
         "examples": [_record(example, inspection.reader) for example in examples],
     }
     parts = {
-        "{{title}}": escape(printable(f"{facts['source']}: {facts['description']}")),
+        "{{title}}": escape(printable(f"{_name(facts)}: {facts['description']}")),
         "{{style}}": style(),
         "{{plots}}": PLOT_STYLE,
         "{{summary}}": "\n".join(_summary(facts)),
@@ -163,7 +164,7 @@ def _sampled(facts: Mapping[str, Any], examples: Sequence[Example]) -> str:
 
 def _summary(facts: Mapping[str, Any]) -> Iterator[str]:
     splits: Mapping[str, Mapping[str, Any]] = facts["splits"]
-    yield f"<header><h1>{_text(facts['source'])}</h1><p>{_text(facts['description'])}</p>"
+    yield f"<header><h1>{_text(_name(facts))}</h1><p>{_text(facts['description'])}</p>"
     yield f'<p class="dim">{_text(_origin(facts))}</p></header>'
     used = sum(1 for record in facts["symbols"] if record["count"])
     tiles = [
@@ -293,6 +294,11 @@ def _baselines(scores: Mapping[str, Any]) -> Iterator[str]:
 
 def _bar(share: float) -> str:
     return f'<i style="width:{share:.1%}"></i>'
+
+
+def _name(facts: Mapping[str, Any]) -> str:
+    """The name of the dataset or source, without its folder: pages are passed on."""
+    return source_name(str(facts["source"]).rstrip("/\\"))
 
 
 def _text(text: object) -> str:

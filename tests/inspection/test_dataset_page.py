@@ -110,6 +110,8 @@ def test_names_of_files_and_symbols_cannot_end_the_data_or_add_elements(
 def test_the_number_of_cells_on_the_page_is_bounded(sudoku: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset_page, "MOST_CELLS", 500)
     text, left_out = page(inspect_source(InspectRequest(str(sudoku), examples=20)))
+    assert f"<h1>{sudoku.name}</h1>" in text
+    assert str(sudoku.parent) not in text, "pages are passed on"
     kept = data_of(text)["examples"]
     assert {one["split"] for one in kept} == {"train", "test"}
     assert sum(64 for _ in kept) <= 500
