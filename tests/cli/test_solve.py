@@ -66,7 +66,7 @@ def test_a_puzzle_that_does_not_fit_the_checkpoint_exits_2_and_the_others_are_so
     found = records(done.stdout)
     assert [record["status"] for record in found] == ["solved", "invalid"]
     assert found[1]["reason"].startswith(
-        "puzzles.txt:2: the checkpoint was trained on 9×9 Sudoku puzzles, this is"
+        "puzzles.txt:2: the checkpoint was trained on 9×9 Sudoku puzzles, and this is"
     )
     assert done.stderr == f"Error: {found[1]['reason']}\n"
 
