@@ -14,7 +14,14 @@ from typing import Any
 
 from hrm_cli.accounting import kinds
 from hrm_cli.accounting.kinds import Part, Runs, Saved
-from hrm_cli.accounting.mixer_blocks import grid_blocks, neighbor_blocks, swiglu_part, unit_blocks
+from hrm_cli.accounting.mixer_blocks import (
+    SIDES,
+    edge_blocks,
+    grid_blocks,
+    neighbor_blocks,
+    swiglu_part,
+    unit_blocks,
+)
 from hrm_cli.config.arch import CPU_VECTOR, MIXERS, NOVA_POSITIONS, ArchConfig, encoder_width, is_structured
 from hrm_cli.config.levels import level_layers, level_names, level_updates
 from hrm_cli.puzzles.cell_units import unit_count
@@ -177,6 +184,8 @@ def _blocks(
         return unit_blocks(module, arch, relations_of(domain_of(None, vocab_size, seq_len)), layers, runs)
     if arch.mixer == "neighbors":
         return neighbor_blocks(module, arch, seq_len, layers, runs)
+    if arch.mixer == "edges":
+        return edge_blocks(module, arch, seq_len, layers, runs)
     if arch.mixer == "grid":
         return grid_blocks(module, arch, seq_len, layers, runs)
     if arch.mlp_t:
@@ -190,6 +199,8 @@ def state_positions(arch: ArchConfig, vocab_size: int, seq_len: int) -> int:
     """Number of positions T of a recurrent state."""
     if arch.mixer == "units":
         return seq_len * relations_of(domain_of(None, vocab_size, seq_len)).num_symbols
+    if arch.mixer == "edges":
+        return SIDES * seq_len
     return seq_len + arch.puzzle_positions
 
 
@@ -198,20 +209,22 @@ def _structured_embeddings_and_heads(
 ) -> list[Part]:
     """As `_embeddings_and_heads`, for mixers with a structure: no position tables.
 
-    `units` has three embeddings and one logit per position.
+    `units` has three embeddings and one logit per position. With `edges`, the output head reads the means of cells.
     """
     hidden, positions = arch.hidden_size, state_positions(arch, vocab_size, seq_len)
     tokens, outputs = (3, 1) if arch.mixer == "units" else (vocab_size, vocab_size)
-    flops = 2 * positions * hidden * outputs
+    read = seq_len if arch.mixer == "edges" else positions
+    flops = 2 * read * hidden * outputs
     parts = [
         Part("embed_tokens", kinds.EMBEDDINGS, tokens * hidden),
-        Part("lm_head", kinds.HEADS, outputs * hidden, 0, flops, Runs(1, 1), Saved(positions * hidden)),
+        Part("lm_head", kinds.HEADS, outputs * hidden, 0, flops, Runs(1, 1), Saved(read * hidden)),
         Part("H_init", kinds.INITIAL_STATES, buffers=hidden),
         Part("L_init", kinds.INITIAL_STATES, buffers=hidden),
     ]
     if arch.halting == "q_learning":
         flops = 2 * positions * hidden * 2
-        kept = Saved(wide=4 * positions)
+        # Both heads save what they read. Unless it is the same tensor, the Q head saves the whole state.
+        kept = Saved(positions * hidden if read != positions else 0, wide=4 * positions)
         parts.append(Part("q_head", kinds.HEADS, 2 * hidden + 2, 0, flops, Runs(1, 1, target), kept))
     return parts
 

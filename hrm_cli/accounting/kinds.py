@@ -14,6 +14,7 @@ SWIGLU = "SwiGLU"
 TOKEN_MIXING = "token mixing"
 UNITS = "units"
 NEIGHBORS = "neighbors"
+EDGES = "edges"
 GRID = "grid"
 FEED_FORWARD = "feed-forward"
 EMBEDDINGS = "embeddings"
@@ -40,6 +41,7 @@ _PATTERNS = (
     (r"mlp_t\.", TOKEN_MIXING),
     (r"\.units\.", UNITS),
     (r"\.neighbors\.", NEIGHBORS),
+    (r"\.edges\.", EDGES),
     (r"\.grid\.", GRID),
     (r"\.mlp\.", SWIGLU),
     (r"\.linear[12]\.", FEED_FORWARD),

@@ -1,4 +1,5 @@
-"""The parts of blocks: their SwiGLU, and mixers built on the structure of a domain (`units`, `neighbors`, `grid`).
+"""The parts of blocks: their SwiGLU, and mixers built on the structure of a domain (`units`, `neighbors`,
+`edges`, `grid`).
 
 Letters: T positions, S cells, H hidden size, N heads, I inner width.
 """
@@ -11,6 +12,9 @@ from hrm_cli.accounting import kinds
 from hrm_cli.accounting.kinds import Part, Runs, Saved
 from hrm_cli.config.arch import CPU_VECTOR, MIXERS, MOST_GRID_POSITIONS, ArchConfig, swiglu_width
 from hrm_cli.puzzles.relations import Relations
+
+SIDES = 4
+"""The `edges` mixer: positions per cell."""
 
 
 def unit_blocks(module: str, arch: ArchConfig, relations: Relations, layers: int, runs: Runs) -> list[Part]:
@@ -58,6 +62,21 @@ def neighbor_blocks(module: str, arch: ArchConfig, seq_len: int, layers: int, ru
     mixer = Part(module, kinds.NEIGHBORS, layers * weights, 0, layers * 2 * S * weights, runs, kept)
     multiple = MIXERS["neighbors"].width_multiple
     return [mixer, swiglu_part(module, kinds.SWIGLU, arch.expansion, H, S, layers, runs, multiple)]
+
+
+def edge_blocks(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Runs) -> list[Part]:
+    """A stack of blocks with the `edges` mixer (`hrm_cli.models.mixers.edges`, with its letters)."""
+    H, S = arch.hidden_size, seq_len
+    T = SIDES * S
+    weights = 2 * 3 * H * H
+    # Saved: the input, its projection, what is sent, the maxima of the cells, what is received; the norm's input and
+    # factors. A CPU keeps the factors alone, as above.
+    numbers = T * H + 3 * T * H + 3 * T * H + S * H + 3 * T * H
+    smaller = -4 * layers * T * H
+    kept = Saved(layers * numbers, layers * (T * H + T), smaller, smaller)
+    mixer = Part(module, kinds.EDGES, layers * weights, 0, layers * 2 * T * weights, runs, kept)
+    multiple = MIXERS["edges"].width_multiple
+    return [mixer, swiglu_part(module, kinds.SWIGLU, arch.expansion, H, T, layers, runs, multiple)]
 
 
 def grid_blocks(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Runs) -> list[Part]:

@@ -116,8 +116,8 @@ def add(
         bool,
         typer.Option(
             "--every-size",
-            help="Use it for puzzles of every size, not only of the size it was trained on (arch.mixer units or "
-            "neighbors).",
+            help="Use it for puzzles of every size, not only of the size it was trained on (arch.mixer units, "
+            "neighbors or edges).",
         ),
     ] = False,
     licence: Annotated[

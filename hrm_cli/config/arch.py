@@ -10,18 +10,9 @@ import importlib
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
-from hrm_cli.config.values import (
-    Float,
-    Int,
-    Section,
-    numbers_from_text,
-)
+from hrm_cli.config.values import Float, Int, Section, numbers_from_text
 from hrm_cli.errors import ConfigError
 
 NOVA_POSITIONS = 5000
@@ -68,6 +59,10 @@ MIXERS: dict[str, MixerEntry] = {
     ),
     "neighbors": MixerEntry(
         "hrm_cli.models.mixers.neighbors:NeighborsStructure", "neighbors",
+        "which cells are neighbors, and that all directions are equivalent", 32,
+    ),
+    "edges": MixerEntry(
+        "hrm_cli.models.mixers.edges:EdgesStructure", "edges",
         "which cells are neighbors, and that all directions are equivalent", 32,
     ),
     "grid": MixerEntry(
@@ -117,6 +112,9 @@ def serves_every_size(mixer: str | None) -> bool:
     """Whether a mixer's weights work for puzzles of every size of their domain."""
     return is_structured(mixer) and mixer_entry(str(mixer)).serves_every_size
 
+
+MIXERS_FOR_EVERY_SIZE = "units, neighbors or edges"
+"""The built-in mixers for which this is true, as text."""
 
 DEEPEST_STEP = 16_384
 """Maximum number of sequential blocks in one ACT step, far above every published model."""
@@ -202,8 +200,8 @@ class ArchConfig(Section):
         None,
         description="what mixes positions inside a block: attention; mlp over the positions; units, messages "
         "along the rows, columns and boxes that the domain declares; neighbors, messages between the cells of a grid; "
-        "grid, messages by direction, along rows and columns, and between positions; null means attention, or mlp if "
-        "mlp_t is set",
+        "edges, the same with a state for each of the four sides of a cell; grid, messages by direction, along rows "
+        "and columns, and between positions; null means attention, or mlp if mlp_t is set",
     )
     mlp_t: bool = Field(False, description="the reference's name for mixer=mlp")
     initial_state: Literal["fixed", "random"] = Field(

@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from hrm_cli.config.arch import MIXERS_FOR_EVERY_SIZE
 from hrm_cli.config.values import (
     LARGEST_SEED,
     Float,
@@ -70,8 +71,8 @@ class DataConfig(Section):
     )
     other_sizes: tuple[str, ...] = Field(
         (),
-        description="folders of datasets of other sizes to train on too (arch.mixer=units or neighbors); batches of "
-        "each size alternate",
+        description=f"folders of datasets of other sizes to train on too (arch.mixer={MIXERS_FOR_EVERY_SIZE}); batches "
+        "of each size alternate",
     )
     source: str = Field(
         "builtin",

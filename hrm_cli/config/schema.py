@@ -15,7 +15,7 @@ import annotated_types
 from pydantic import Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from hrm_cli.config.arch import ArchConfig, serves_every_size
+from hrm_cli.config.arch import MIXERS_FOR_EVERY_SIZE, ArchConfig, serves_every_size
 from hrm_cli.config.data import AdditionalSource, DataConfig
 from hrm_cli.config.renamed_settings import renamed_key
 from hrm_cli.config.train import TrainConfig
@@ -53,7 +53,7 @@ class Preset(Section):
         if self.data.other_sizes and not serves_every_size(self.arch.mixer):
             raise ValueError(
                 f"data.other_sizes: arch.mixer is {self.arch.mixer}, whose weights depend on the size; "
-                "set arch.mixer=units or neighbors"
+                f"set arch.mixer={MIXERS_FOR_EVERY_SIZE}"
             )
         if self.data.other_sizes and self.train.distill_from is not None:
             raise ValueError("data.other_sizes: a teacher (train.distill_from) knows one size only")

@@ -1,7 +1,7 @@
 """Training on several sizes at once: batches of one size each, in turns, from one dataset per size.
 
 A batch of larger puzzles has fewer rows, so that every batch has about as many states: with the `units` mixer one for
-every cell and symbol, with `neighbors` one for every cell.
+every cell and symbol, with `neighbors` one for every cell, with `edges` four.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def rows_of(dataset: Dataset, main: Dataset, global_batch_size: int, world_size:
 
 def _states(dataset: Dataset) -> int:
     metadata = dataset.metadata
-    # With the units mixer, a position is a pair of cell and symbol; with neighbors, a cell.
+    # With the units mixer, a position is a pair of cell and symbol; with neighbors, a cell; with
+    # edges, a side of a cell. Only the ratio of the two numbers matters.
     domain = domain_of(metadata.domain, metadata.vocab_size, metadata.seq_len)
     relations = getattr(domain, "relations", None)
     return metadata.seq_len * (1 if relations is None else int(relations.num_symbols))

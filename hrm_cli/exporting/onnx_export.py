@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from hrm_cli.checkpoints.model_files import ModelCard
+from hrm_cli.config.arch import MIXERS_FOR_EVERY_SIZE
 from hrm_cli.errors import ConfigError, HRMError
 from hrm_cli.exporting.check_puzzles import CheckPuzzles, check_puzzles
 from hrm_cli.exporting.onnx_model import (
@@ -168,7 +169,7 @@ def _loaded(request: OnnxRequest) -> tuple[ACTModel, ModelCard, Domain | None]:
     if card.facts.seq_len != wanted.seq_len:
         raise ConfigError(
             f"--size {request.size}: these weights work only for {domain.describe()}; other sizes need "
-            "arch.mixer=units or neighbors"
+            f"arch.mixer={MIXERS_FOR_EVERY_SIZE}"
         )
     return model, card, wanted
 

@@ -92,7 +92,7 @@ class RecurrentCore(nn.Module):
         super().__init__()
         self.arch, self.vocab_size, self.seq_len = arch, vocab_size, seq_len
         self.structure = structure
-        """What the mixer builds on, for the mixers `units` and `neighbors`."""
+        """What the mixer builds on, if it uses the structure of the domain."""
         self.positions = arch.puzzle_positions + seq_len if structure is None else structure.positions
         self.dtype = torch.float32
         self.compiled_update: CompiledUpdate | None = None

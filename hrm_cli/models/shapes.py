@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from hrm_cli.config.arch import serves_every_size
+from hrm_cli.config.arch import MIXERS_FOR_EVERY_SIZE, serves_every_size
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.mixers.structure import Structure, structure_of
@@ -34,7 +34,7 @@ class Shapes:
         if not isinstance(core, RecurrentCore) or core.structure is None or not serves:
             raise ConfigError(
                 f"arch.mixer {model.arch.mixer}: the weights depend on the size of the puzzles; several sizes "
-                "need arch.mixer=units or neighbors"
+                f"need arch.mixer={MIXERS_FOR_EVERY_SIZE}"
             )
         self._core = core
         tables = {name: getattr(core, name) for name in core.structure.buffers}

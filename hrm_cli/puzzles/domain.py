@@ -378,12 +378,12 @@ def relations_of(domain: Domain) -> Relations:
     return relations
 
 
-def neighborhood_of(domain: Domain) -> Neighborhood:
-    """The grid that a domain declares its cells to be. Raises ConfigError if it declares none."""
+def neighborhood_of(domain: Domain, mixer: str = "neighbors") -> Neighborhood:
+    """The grid that a domain declares its cells to be, for a mixer. Raises ConfigError if it declares none."""
     neighborhood: Neighborhood | None = getattr(domain, "neighborhood", None)
     if neighborhood is None:
         raise ConfigError(
-            "arch.mixer neighbors needs a domain whose cells are a grid, such as mazes; "
+            f"arch.mixer {mixer} needs a domain whose cells are a grid, such as mazes; "
             f"{domain.describe()} is not. Use arch.mixer=attention"
         )
     return neighborhood

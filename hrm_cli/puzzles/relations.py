@@ -2,7 +2,7 @@
 
 A mixer can use the relations that a domain declares (`arch.mixer: units`). They state which cells form a unit. A mixer
 does not use the rule for its cells; the model learns it. A domain whose cells are a grid declares that instead or as
-well (`arch.mixer: neighbors`).
+well (`arch.mixer: neighbors` and `edges`).
 
 Letters in shapes: S cells, D symbols, U units, N cells of a unit, C classes of units.
 """

@@ -61,6 +61,7 @@ def test_the_guides_own_function_is_reproduced() -> None:
         {"core": "trm"},
         {"mixer": "units", "pos_encodings": "none"},
         {"mixer": "neighbors", "pos_encodings": "none"},
+        {"mixer": "edges", "pos_encodings": "none"},
         {"mixer": "grid", "pos_encodings": "none"},
     ],
 )
@@ -97,7 +98,7 @@ def test_the_reasons_of_a_formula_follow_the_configuration() -> None:
     assert guide.words().startswith("the formula was made for HRM with attention; it is off by +")
 
 
-@pytest.mark.parametrize("mixer", ["units", "neighbors", "grid"])
+@pytest.mark.parametrize("mixer", ["units", "neighbors", "edges", "grid"])
 def test_for_another_mixer_the_formulas_name_its_kinds_of_parameters(mixer: str) -> None:
     arch = ArchConfig(mixer=mixer, hidden_size=32, num_heads=2, pos_encodings="none")
     for formula in formulas(arch):

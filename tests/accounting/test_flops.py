@@ -39,6 +39,8 @@ MODELS = {
     "trm with units": {"core": "trm", "mixer": "units", "pos_encodings": "none"},
     "hrm with neighbors": {"mixer": "neighbors", "pos_encodings": "none", "L_cycles": 3},
     "trm with neighbors": {"core": "trm", "mixer": "neighbors", "pos_encodings": "none"},
+    "hrm with edges": {"mixer": "edges", "pos_encodings": "none", "L_cycles": 3},
+    "trm with edges": {"core": "trm", "mixer": "edges", "pos_encodings": "none"},
     "hrm with grid": {"mixer": "grid", "pos_encodings": "none", "L_cycles": 3},
     "trm with grid": {"core": "trm", "mixer": "grid", "pos_encodings": "none"},
     "hrm with gates": {"fusion": "gated", "H_cycles": 2, "L_cycles": 2},

@@ -43,6 +43,9 @@ MODELS = {
     "hrm with token mixing": {"mixer": "mlp", "pos_encodings": "none"},
     "hrm with units": {"mixer": "units", "pos_encodings": "none"},
     "hrm with neighbors": {"mixer": "neighbors", "pos_encodings": "none"},
+    "hrm with edges": {"mixer": "edges", "pos_encodings": "none"},
+    "hrm with edges and no Q head": {"mixer": "edges", "pos_encodings": "none", "halting": "certain"},
+    "trm with edges": {"core": "trm", "mixer": "edges", "pos_encodings": "none"},
     "trm with grid": {"core": "trm", "mixer": "grid", "pos_encodings": "none"},
     "nova": {"core": "nova", "puzzle_emb_ndim": 0, "halt_max_steps": 2, "dropout": 0},
 }

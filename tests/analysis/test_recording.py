@@ -29,6 +29,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "hrm with a puzzle embedding": {"puzzle_emb_ndim": 16},
     "hrm mlp": {"mixer": "mlp", "pos_encodings": "none"},
     "hrm units": {"mixer": "units", "pos_encodings": "none"},
+    "hrm neighbors": {"mixer": "neighbors", "pos_encodings": "none"},
+    "hrm edges": {"mixer": "edges", "pos_encodings": "none"},
     "trm": {"core": "trm", "puzzle_emb_ndim": 0},
     "trm mlp": {"core": "trm", "mlp_t": True, "pos_encodings": "none", "puzzle_emb_ndim": 0},
     "trm units": {"core": "trm", "mixer": "units", "pos_encodings": "none", "puzzle_emb_ndim": 0},

@@ -29,6 +29,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "units": {"core": "hrm", "mixer": "units", "pos_encodings": "none", "q_continue": False},
     "neighbors": {"core": "hrm", "mixer": "neighbors", "pos_encodings": "none", "q_continue": False},
+    "edges": {"core": "hrm", "mixer": "edges", "pos_encodings": "none", "q_continue": False},
     "grid": {"core": "trm", "mixer": "grid", "pos_encodings": "none"},
     "trm-units": {
         "core": "trm", "mixer": "units", "pos_encodings": "none", "puzzle_emb_ndim": 0, "q_continue": False,
@@ -42,6 +43,7 @@ TRAIN: dict[str, dict[str, Any]] = {
     "rsm": {"objective": "rsm", "depth_schedule": "2x2@0", "grad_clip": 1.0},
     "units": {"gradient": "last_cycle", "grad_clip": 1.0, "loss": "softmax_cross_entropy"},
     "neighbors": {"gradient": "last_cycle", "grad_clip": 1.0, "loss": "softmax_cross_entropy"},
+    "edges": {"gradient": "last_cycle", "grad_clip": 1.0, "loss": "softmax_cross_entropy"},
     "trm-units": {"grad_clip": 1.0, "loss": "softmax_cross_entropy"},
     "nova": {"loss": "softmax_cross_entropy"},
 }

@@ -85,7 +85,7 @@ def test_every_core_is_traced_whole_and_gives_the_same_numbers(core: str, dtype:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("blocks_of_an_accelerator")
-@pytest.mark.parametrize("mixer", ["units", "neighbors", "grid"])
+@pytest.mark.parametrize("mixer", ["units", "neighbors", "edges", "grid"])
 @pytest.mark.parametrize("core", ["hrm", "trm"])
 def test_a_mixer_with_a_structure_is_traced_whole(core: str, mixer: str) -> None:
     def trained_on_sudoku(compiles: bool) -> list[torch.Tensor]:

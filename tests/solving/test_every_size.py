@@ -27,11 +27,11 @@ WIDE = "#######\n#SG   #\n#######"
 """Mazes that need no marks: the model below, which repeats its input, solves them."""
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["neighbors", "edges"])
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model trained, as it says, on 4×4 mazes, that answers what it is asked."""
     arch = ArchConfig(
-        mixer="neighbors", hidden_size=16, num_heads=1, H_layers=1, L_layers=1, H_cycles=1, L_cycles=1,
+        mixer=request.param, hidden_size=16, num_heads=1, H_layers=1, L_layers=1, H_cycles=1, L_cycles=1,
         pos_encodings="none", expansion=3, halt_max_steps=4, forward_dtype="float32",
     )  # fmt: skip
     model = build_model(arch, 6, 16, 1, initialize=False)

@@ -123,10 +123,11 @@ def test_a_run_on_several_sizes_resumes_exactly(folders, tmp_path) -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_mazes_of_several_sizes_train_one_model(tmp_path) -> None:
+@pytest.mark.parametrize("mixer", ["neighbors", "edges"])
+def test_mazes_of_several_sizes_train_one_model(tmp_path, mixer: str) -> None:
     for size in (4, 6):
         build_dataset(DataConfig(domain="maze", size=size, num_train=24, num_test=4), tmp_path / str(size))
-    changes = ["arch.mixer=neighbors", f"data.other_sizes=[{tmp_path / '6'}]"]
+    changes = [f"arch.mixer={mixer}", f"data.other_sizes=[{tmp_path / '6'}]"]
     recursion = ["train.objective=rsm", "train.carry_over=0.5", "train.stagger=false", "arch.halting=certain"]
     request = TrainRequest(
         preset="base",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.arch import MIXERS, ArchConfig
 from hrm_cli.config.presets import load_preset
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import PuzzleBatch
@@ -318,10 +318,7 @@ def test_nova_refuses_the_settings_by_name(setting: str) -> None:
         load_preset("nova", overrides=[setting])
 
 
-MIXERS = ["attention", "mlp", "units", "neighbors", "grid"]
-
-
-@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("mixer", list(MIXERS))
 def test_with_every_mixer_a_state_reads_as_the_answer_it_is_made_from(mixer: str) -> None:
     domain = SudokuDomain(4)
     own = {} if mixer == "attention" else {"pos_encodings": "none", "puzzle_emb_ndim": 0}

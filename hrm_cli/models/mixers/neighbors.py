@@ -30,21 +30,21 @@ and the gradient reaches all of them. In trials, models without it learned nothi
 
 
 class NeighborsWeights(NamedTuple):
-    """One mixer's weights in the forward dtype."""
+    """One mixer's weights in the forward dtype. M is the number of messages: 2, for the sum and for the maximum."""
 
     into: Tensor
-    """`[2·H, H]`: what a cell sends into the sum, and into the maximum."""
+    """`[M·H, H]`: what a position sends as each message."""
     out: Tensor
-    """`[H, 2·H]`: what a cell makes of both."""
+    """`[H, M·H]`: what a position makes of all it receives."""
 
 
 class Neighbors(nn.Module):
-    """Parameters of the mixer."""
+    """Parameters of the mixer, for this number of messages."""
 
-    def __init__(self, hidden_size: int) -> None:
+    def __init__(self, hidden_size: int, messages: int = 2) -> None:
         super().__init__()
-        self.in_proj = Linear(hidden_size, 2 * hidden_size)
-        self.o_proj = Linear(2 * hidden_size, hidden_size)
+        self.in_proj = Linear(hidden_size, messages * hidden_size)
+        self.o_proj = Linear(messages * hidden_size, hidden_size)
 
     def finish_initialization(self, mlp: SwiGLU) -> None:
         """Scales the output projections of the mixer and of its block's SwiGLU."""
@@ -64,7 +64,7 @@ class NeighborsStructure:
     buffers: tuple[str, ...] = ()
 
     def __init__(self, domain: Domain) -> None:
-        self.grid = neighborhood_of(domain)
+        self.grid = neighborhood_of(domain, self.name)
         self.positions = domain.seq_len
         self.num_inputs = self.num_outputs = domain.vocab_size
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.arch import ArchConfig, is_structured
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.cpu.pieces import Prepacked
 from hrm_cli.models.recurrent import RecurrentCore
@@ -30,6 +30,8 @@ ARRANGEMENTS: dict[str, dict[str, Any]] = {
     "units, several blocks": {**UNITS, "H_layers": 2, "L_layers": 2},
     "neighbors": {"mixer": "neighbors", "pos_encodings": "none", "H_cycles": 2},
     "neighbors in trm": {"mixer": "neighbors", "pos_encodings": "none", "core": "trm", "L_cycles": 2},
+    "edges": {"mixer": "edges", "pos_encodings": "none", "H_cycles": 2},
+    "edges in trm": {"mixer": "edges", "pos_encodings": "none", "core": "trm", "L_cycles": 2},
     "grid in trm": {"mixer": "grid", "pos_encodings": "none", "core": "trm", "L_cycles": 2},
     "trm with attention": {"core": "trm", "H_cycles": 2, "L_cycles": 2},
 }
@@ -46,8 +48,8 @@ def made(settings: dict[str, Any], dtype: str) -> ACTModel:
             **settings,
         }
     )
-    # Units, neighbors and grid are those of Sudoku, 6×6.
-    vocabulary, cells = (8, 36) if arch.mixer in ("units", "neighbors", "grid") else (VOCABULARY, CELLS)
+    # Units and grids are those of Sudoku, 6×6.
+    vocabulary, cells = (8, 36) if is_structured(arch.mixer) else (VOCABULARY, CELLS)
     model = build_model(arch, vocabulary, cells, 4, generator=torch.Generator().manual_seed(0))
     if arch.halting == "q_learning":
         # A head of zeros, as it starts, would hide every difference.
