@@ -31,6 +31,11 @@ from gpu_stages.recipes import RECIPES, recipes
 from gpu_stages.results import Results, error_lines
 
 STAGES = ("check", "speed", "train")
+LIMITS = {
+    "check_seconds": (120.0, 900.0), "speed_seconds": (180.0, 600.0), "row_seconds": (75.0, 300.0),
+    "train_seconds": (300.0, 600.0),
+}  # fmt: skip
+"""Time limits on a GPU, and on a CPU: there, kernels are compiled first, and other programs may take the cores."""
 
 
 def main() -> None:
@@ -43,10 +48,12 @@ def main() -> None:
     options.add_argument("--earlier", type=Path, metavar="FILE", help="results.jsonl of an earlier call")
     options.add_argument("--device", default="cuda")
     options.add_argument("--small", action="store_true", help="models of no size, a hundredth of recipes")
-    options.add_argument("--check-seconds", type=float, default=120)
+    options.add_argument("--check-seconds", type=float, help="default: 120; on a CPU 900")
     options.add_argument("--check-select", metavar="EXPRESSION", help="pytest's -k")
-    options.add_argument("--speed-seconds", type=float, default=180)
-    options.add_argument("--row-seconds", type=float, default=75, help="after which a row counts as hanging")
+    options.add_argument("--speed-seconds", type=float, help="default: 180; on a CPU 600")
+    options.add_argument(
+        "--row-seconds", type=float, help="after which a row counts as hanging; default: 75, on a CPU 300"
+    )
     options.add_argument(
         "--modes", nargs="+", help="train.compile values to compare; default: those of the configuration"
     )
@@ -60,7 +67,7 @@ def main() -> None:
         help="processes that compile the rows of speed while check runs; 0 for none",
     )  # fmt: skip
     options.add_argument("--warm-seconds", type=float, default=20, help="that speed waits for them at most")
-    options.add_argument("--train-seconds", type=float, default=300)
+    options.add_argument("--train-seconds", type=float, help="default: 300; on a CPU 600")
     options.add_argument(
         "--recipe", action="append", default=[], metavar="NAME | NAME PRESET SECONDS …",
         help=f"what to train: {', '.join(RECIPES)}; or a name, a preset, seconds (- shares what is left), overrides. "
@@ -68,6 +75,9 @@ def main() -> None:
     )  # fmt: skip
     options.add_argument("--work", type=Path, help="where runs and datasets go; default: runs/gpu")
     given = options.parse_args()
+    for name, (on_a_gpu, on_a_cpu) in LIMITS.items():
+        if getattr(given, name) is None:
+            setattr(given, name, on_a_cpu if given.device.startswith("cpu") else on_a_gpu)
     work = given.work or REPOSITORY / "runs" / "gpu"
     results = Results(given.output, given.earlier, logs=work)
     results.say(header())

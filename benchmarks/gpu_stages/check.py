@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from gpu_stages.processes import COMPILING_TOGETHER, REPOSITORY, Deadline, Proce
 from gpu_stages.results import Results, last_lines
 
 STAGE = "check"
-_FOLDER, _FINISHED = "HRM_GPU_RESULTS", "HRM_GPU_FINISHED"
+_FOLDER, _FINISHED, _SELECTED = "HRM_GPU_RESULTS", "HRM_GPU_FINISHED", "HRM_GPU_SELECTED"
 
 # The most fundamental tests come first, so that an interrupted stage has produced the most useful results.
 _ORDER = ("test_models", "test_training", "test_host_traffic", "test_golden", "test_commands")
@@ -49,11 +50,14 @@ def run(results: Results, device: str, seconds: float, select: str | None) -> No
     if _has_timeouts():
         arguments += ["-p", "pytest_timeout", f"--timeout={_SECONDS_EACH}"]
     before, finished = len(results.rows()), results.finished(STAGE)
+    selected = results.logs / "check-tests.json"
+    selected.unlink(missing_ok=True)
     environment = {
         **COMPILING_TOGETHER,
         "HRM_ACCELERATOR": device,
         _FOLDER: str(results.folder),
         _FINISHED: json.dumps(sorted(finished)),
+        _SELECTED: str(selected.resolve()),
         "COLUMNS": "160",
         # Other pytest plugins take seconds to import.
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -67,11 +71,10 @@ def run(results: Results, device: str, seconds: float, select: str | None) -> No
                 stream.write(line)
                 stream.flush()
         status = process.end()
+        why = f"pytest ended with status {status}"
     except TimeoutError:
         status = process.end()
-        results.say(
-            f"stopped after {seconds:.0f} s, the stage's time; tests that are not named below have not run"
-        )
+        why = f"the stage's {seconds:.0f} s were over"
     rows = [row for row in results.rows()[before:] if row["stage"] == STAGE]
     count = {state: sum(row["status"] == state for row in rows) for state in ("ok", "failed", "skipped")}
     results.say(
@@ -82,6 +85,14 @@ def run(results: Results, device: str, seconds: float, select: str | None) -> No
             results.say(f"  FAILED {row['row']} ({row['seconds']:.1f} s)")
             for line in row["error"]:
                 results.say(f"      {line}")
+    if selected.is_file():
+        have = {row["row"] for row in rows}
+        missed = [name for name in json.loads(selected.read_text(encoding="utf-8")) if name not in have]
+        files = Counter(name.partition("::")[0] for name in missed)
+        results.not_reached(STAGE, missed, why, [f"{file}: {number}" for file, number in files.items()])
+    else:
+        results.add(STAGE, "start of pytest", "failed", error=[why])
+        results.say(f"check: no test has run, because pytest had not collected them ({why}); its last lines:")
     if not rows and not finished:
         for line in last_lines(log.read_text(encoding="utf-8"), 12):
             results.say(f"      {line}")
@@ -104,6 +115,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=done)
         items[:] = [item for item in items if item.nodeid not in finished]
     items.sort(key=lambda item: ("test_commands" in item.nodeid, "compiled" in item.nodeid))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Saves the names of the tests that are going to run, so that those that never began can be named."""
+    if file := os.environ.get(_SELECTED):
+        Path(file).write_text(json.dumps([item.nodeid for item in session.items]), encoding="utf-8")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -25,6 +25,7 @@ class Deadline:
     """A moment some seconds from now."""
 
     def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self._end = time.monotonic() + seconds
 
     @property

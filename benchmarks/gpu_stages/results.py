@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ class Results:
         """Saves a row."""
         document = {"stage": stage, "row": row, "status": status, **figures}
         _append(self.file, json.dumps(document, ensure_ascii=False))
+
+    def not_reached(
+        self, stage: str, names: Sequence[str], why: str, lines: Sequence[str] | None = None
+    ) -> None:
+        """Saves which rows of a stage have no result, and why; `lines` are to read in place of the names."""
+        if names:
+            self.add(stage, "not reached", "not reached", why=why, rows=list(names))
+            self.say(f"{stage}: {len(names)} not reached ({why}); the same command continues with them:")
+            for line in names if lines is None else lines:
+                self.say(f"  {line}")
 
     def say(self, line: str = "") -> None:
         """Writes a line to the text file and to stdout."""

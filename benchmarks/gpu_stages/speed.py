@@ -21,7 +21,10 @@ BROKEN = 3
 """Exit status of a process that gives up because a row has broken the device's context."""
 
 _START_SECONDS = 90.0
-"""Seconds for a process to import torch, initialize the device and measure its peak rates."""
+"""Seconds for a process to import torch and initialize a GPU. There is no limit on a CPU, which cannot hang there."""
+
+_STARTS = 2
+"""How often a process may fail to start before the stage gives up."""
 
 _HRM = "HRM 27M, Sudoku, batch 768"
 _TRM = "TRM (MLP) 5M, Sudoku, batch 768"
@@ -94,7 +97,7 @@ class Wanted:
             return [Row("training", what, preset, mode, (*overrides, *smallest)) for mode in which.split()]
 
         def asked_for(name: str, preset: str, overrides: Sequence[str], mode: str | None) -> list[Row]:
-            modes = (fast, "off") if mode is None else (mode,)
+            modes = (fast, "off") if mode is None else (mode if mode in self.modes else fast,)
             return [Row("training", name, preset, mode, (*smallest, *overrides)) for mode in modes]
 
         def evaluation(batch: int, mode: str) -> Row:
@@ -159,6 +162,12 @@ def run(results: Results, wanted: Wanted, seconds: float, row_seconds: float) ->
     )
     finished = results.finished(STAGE)
     rows = wanted.rows()
+    if all(row.name in finished for row in rows):
+        parts = " or ".join(repr(part) for part in wanted.only)
+        results.say(
+            f"nothing to measure: all {len(rows)} rows are measured" if rows else
+            f"nothing to measure: no row with {parts} in its name in the modes {', '.join(wanted.modes)}"
+        )  # fmt: skip
     measure(results, wanted, [row for row in rows if row.name not in finished], deadline, row_seconds)
 
 
@@ -228,13 +237,15 @@ def measure(
     worker: Sequence[str] = ("-m", "gpu_stages.speed_worker"),
 ) -> None:
     """Measures rows in worker processes until all are done or the time is over. A hanging row costs one process."""
-    left = list(rows)
+    left, starts = list(rows), 0
+    why = f"the stage's {deadline.seconds:.0f} s were over"
     while left and deadline.left > 5:
         log = results.logs / "speed.log"
         process = Process([*worker, _document(results, wanted, left)], log)
         current: str | None = None
+        started = over = False
         try:
-            allowed = _START_SECONDS
+            allowed = deadline.left if wanted.device.startswith("cpu") else _START_SECONDS
             while True:
                 line = process.line(min(allowed, deadline.left))
                 if line is None:
@@ -244,29 +255,33 @@ def measure(
                     continue
                 if told["status"] == "begun":
                     current, allowed = told["row"], row_seconds
+                    started |= current != "device"
                     continue
                 _keep(results, told)
                 left = [row for row in left if row.name != told["row"]]
                 current = None
             problem = "its process ended"
         except TimeoutError:
-            problem = "the stage's time was over" if deadline.left < 0.1 else f"hung for {allowed:.0f} s"
+            over = deadline.left < 0.1
+            problem = "the stage's time was over" if over else f"hung for {allowed:.0f} s"
         status = process.end()
         if not left:
             break
         if status == BROKEN and current is None:
             continue
-        # The current row counts as lost. Without a current row, the process failed to start.
-        lost = current or left[0].name
         tail = last_lines(log.read_text(encoding="utf-8"), 4)
-        failed = {"row": lost, "status": "failed", "error": [f"{problem}, status {status}", *tail]}
-        if current is None and problem == "its process ended":
-            _keep(results, {**failed, "row": "start of the process"})
-            break
-        _keep(results, failed)
-        left = [row for row in left if row.name != lost]
-    for row in left:
-        results.say(f"{row.name:<67} not reached")
+        failed = {"status": "failed", "error": [f"{problem}, status {status}", *tail]}
+        if current in (None, "device"):
+            # No row is at fault. A process that hung while it started may succeed the next time.
+            _keep(results, {**failed, "row": "the process" if started else "start of the process"})
+            starts += 1
+            if not over and (starts == _STARTS or (not started and problem == "its process ended")):
+                why = f"the process that measures failed: {problem}, status {status}"
+                break
+        else:
+            _keep(results, {**failed, "row": current})
+            left = [row for row in left if row.name != current]
+    results.not_reached(STAGE, [row.name for row in left], why)
 
 
 def _of_matmul(results: Results) -> dict[str, float]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gpu_stages.datasets import config_of
 from gpu_stages.processes import Deadline, Process
 from gpu_stages.recipes import Recipe
 from gpu_stages.results import Results, error_lines, last_lines
@@ -42,6 +43,11 @@ def run(
     results.say(f"\ntrain, on {device}")
     finished = results.finished(STAGE)
     left = [recipe for recipe in wanted if recipe.name not in finished]
+    if not left:
+        names = ", ".join(recipe.name for recipe in wanted)
+        results.say(
+            f"nothing to train: {f'done before: {names}' if names else 'name a recipe with --recipe'}"
+        )
     while left and deadline.left > 1:
         recipe = left.pop(0)
         # A CPU takes longer to start than a GPU, so that in a trial all have the same time.
@@ -52,8 +58,7 @@ def run(
         except Exception as error:
             results.add(STAGE, recipe.name, "failed", error=error_lines(error))
             results.say(f"{recipe.name} FAILED: {' | '.join(error_lines(error))}")
-    for recipe in left:
-        results.say(f"{recipe.name}: not reached")
+    results.not_reached(STAGE, [recipe.name for recipe in left], f"the stage's {seconds:.0f} s were over")
 
 
 def _train(results: Results, recipe: Recipe, device: str, seconds: float, work: Path, trial: bool) -> None:
@@ -95,7 +100,7 @@ def _train(results: Results, recipe: Recipe, device: str, seconds: float, work: 
         "exit_status": status,
         "files": brought,
         **_summary(folder),
-        **_whole_run(recipe, folder, work),
+        **_whole_run(recipe, folder, work, trial),
     }
     # A process that has printed its result and is stopped while it exits has done all its work.
     complete = status in (0, 130) or _is_json("".join(printed))
@@ -125,30 +130,39 @@ def _overrides(recipe: Recipe, work: Path, trial: bool) -> list[str]:
     return found
 
 
-def _whole_run(recipe: Recipe, folder: Path, work: Path) -> dict[str, Any]:
-    """Steps of the published run of the recipe's preset, and its hours at the speed of this run."""
+def _whole_run(recipe: Recipe, folder: Path, work: Path, trial: bool) -> dict[str, Any]:
+    """Steps of the published run of the recipe's preset, and its hours at the examples per second of this run."""
     from hrm_cli.config.presets import load_preset
+    from hrm_cli.data.batches import planned_steps
     from hrm_cli.data.format import Dataset
     from hrm_cli.errors import HRMError
-    from hrm_cli.training.state import make_plan
 
     if not recipe.published or recipe.data is None:
         return {}
     logged = [record for record in _records(folder) if record.get("kind") == "train"]
     try:
         config = load_preset(recipe.preset).train
-        steps = make_plan(config, Dataset.open(work / "data" / recipe.data)).total_steps
-    except HRMError:
-        return {}
+        facts = Dataset.open(work / "data" / recipe.data).metadata
+    except HRMError as error:
+        return {"whole_run": {"unknown": str(error)}}
+    groups = facts.total_groups
+    if trial and (puzzles := config_of(recipe.data).subsample_size):
+        groups = puzzles  # the trial's dataset has fewer
+    steps = planned_steps(config, groups, facts.mean_puzzle_examples)
     if len(logged) < 2:
-        return {"whole_run": {"steps": steps}}
+        return {"whole_run": {"steps": steps, "hours": "unknown: fewer than two log lines"}}
     (first, last) = (logged[0], logged[-1])
     each = (last["seconds"] - first["seconds"]) / (last["step"] - first["step"])
+    settings = [*recipe.overrides, *(recipe.trial if trial else ())]
+    batch = load_preset(
+        recipe.preset, [s for s in settings if not s.startswith("--")]
+    ).train.global_batch_size
     return {
         "whole_run": {
             "steps": steps,
-            "seconds_per_step": round(each, 4),
-            "hours": round(steps * each / 3600, 2),
+            "batch": config.global_batch_size,
+            "measured": f"{each:.4g} s for a step of {batch}",
+            "hours": round(steps * each * config.global_batch_size / batch / 3600, 2),
         }
     }
 
@@ -188,7 +202,7 @@ def _best_weights(folder: Path) -> Path | None:
 
 
 def _summary(folder: Path) -> dict[str, Any]:
-    """Steps, and the last and best evaluation, from metrics.jsonl."""
+    """Steps, the first and last log lines, and the last and best evaluation, from metrics.jsonl."""
     records = _records(folder)
     if not records:
         return {}
@@ -196,6 +210,10 @@ def _summary(folder: Path) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "steps": max((record["step"] for record in records if "step" in record), default=0)
     }
+    trained = [record for record in records if record.get("kind") == "train"]
+    for name, record in zip(("first_logged", "last_logged"), (trained[:1], trained[-1:]), strict=True):
+        for found in record:
+            summary[name] = {key: found[key] for key in ("step", "loss", "accuracy") if key in found}
     if evaluations:
         best = max(evaluations, key=lambda record: record["exact_accuracy"])
         summary |= {

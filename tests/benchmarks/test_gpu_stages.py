@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from hrm_cli.config.presets import load_preset
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from gpu_stages import speed, train  # noqa: E402
+from gpu_stages import check, speed, train  # noqa: E402
 from gpu_stages.datasets import Builder, config_of  # noqa: E402
 from gpu_stages.machine import unmet  # noqa: E402
 from gpu_stages.processes import Deadline, Process  # noqa: E402
@@ -135,8 +136,92 @@ def test_a_process_that_cannot_even_start_ends_the_stage_with_its_error(tmp_path
     listed = [speed.Row("training", name, "tiny", "off") for name in ("first", "second")]
     results = Results(tmp_path / "out")
     speed.measure(results, speed.Wanted("cpu", modes=("off",)), listed, Deadline(60), 30.0, [str(worker)])
-    (failed,) = results.rows()
+    failed, missed = results.rows()
+    assert (failed["row"], failed["status"]) == ("start of the process", "failed")
     assert "No module named 'no_such_module_at_all'" in failed["error"][-1]
+    assert missed["rows"] == ["first [off]", "second [off]"]
+    assert missed["why"] == "the process that measures failed: its process ended, status 1"
+
+
+def test_a_process_still_starting_when_the_time_is_over_counts_against_no_row(tmp_path: Path) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text("import time\ntime.sleep(600)", encoding="utf-8")
+    listed = [speed.Row("training", name, "tiny", "off") for name in ("first", "second")]
+    results = Results(tmp_path / "out")
+    speed.measure(results, speed.Wanted("cpu", modes=("off",)), listed, Deadline(6), 1.0, [str(worker)])
+    found = rows(tmp_path / "out", "speed")
+    assert "the stage's time was over" in found["start of the process"]["error"][0]
+    assert set(found) == {"start of the process", "not reached"}, (
+        "1 s is the limit of a row, not of the start"
+    )
+    assert found["not reached"]["rows"] == ["first [off]", "second [off]"]
+    assert found["not reached"]["why"] == "the stage's 6 s were over"
+    assert "speed: 2 not reached" in (tmp_path / "out" / "results.txt").read_text(encoding="utf-8")
+
+
+SLOW_TESTS = """
+import os, time
+import pytest
+
+pytestmark = pytest.mark.cuda
+
+def test_first():
+    pass
+
+def test_that_is_slow_the_first_time():
+    if not os.path.exists("SEEN"):
+        open("SEEN", "w").close()
+        time.sleep(600)
+
+def test_last():
+    pass
+"""
+
+
+def test_tests_that_the_time_limit_stops_are_named_and_run_by_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = tmp_path / "test_slow.py"
+    tests.write_text(SLOW_TESTS.replace("SEEN", str(tmp_path / "seen")), encoding="utf-8")
+    monkeypatch.setattr(check, "files_with_cuda_tests", lambda: [str(tests)])
+    results, first = Results(tmp_path / "out"), "test_slow.py::test_first"
+    slow, last = "test_slow.py::test_that_is_slow_the_first_time", "test_slow.py::test_last"
+    check.run(results, "cpu", 25.0, None)
+    found = rows(tmp_path / "out", "check")
+    assert (found[first]["status"], set(found)) == ("ok", {first, "not reached"})
+    assert found["not reached"]["rows"] == [slow, last]
+    assert found["not reached"]["why"] == "the stage's 25 s were over"
+    printed = (tmp_path / "out" / "results.txt").read_text(encoding="utf-8")
+    assert "check: 2 not reached (the stage's 25 s were over)" in printed
+
+    check.run(results, "cpu", 200.0, None)
+    names = [row["row"] for row in results.rows()]
+    assert names == [first, "not reached", slow, last], (
+        "the first is not repeated, and nothing is missing now"
+    )
+
+
+def test_a_check_too_short_for_any_test_says_so(tmp_path: Path) -> None:
+    check.run(Results(tmp_path), "cpu", 0.1, None)
+    printed = (tmp_path / "results.txt").read_text(encoding="utf-8")
+    assert "no test has run, because pytest had not collected them (the stage's 0 s were over)" in printed
+    assert rows(tmp_path, "check")["start of pytest"]["status"] == "failed"
+
+
+def test_a_stage_without_anything_to_do_says_so(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    speed.run(results, speed.Wanted("cpu", modes=("off",), only=("no such",)), 10, 10)
+    train.run(results, [], "cpu", 10, tmp_path)
+    printed = (tmp_path / "results.txt").read_text(encoding="utf-8")
+    assert "no row with 'no such' in its name in the modes off" in printed
+    assert "name a recipe with --recipe" in printed
+
+
+def test_a_recipe_is_measured_in_another_mode_if_its_own_is_not_asked_for() -> None:
+    (recipe,) = RECIPES["units"]
+    given = argparse.Namespace(device="cpu", small=True, modes=["off"], rows=[""], row=[], more=[])
+    names = [row.name for row in speed.Wanted.of(given, [recipe]).rows()]
+    assert names[0] == "units [off]"
 
 
 def test_a_killed_process_takes_its_children_along(tmp_path: Path) -> None:
