@@ -29,6 +29,7 @@ _STARTS = 2
 _HRM = "HRM 27M, Sudoku, batch 768"
 _TRM = "TRM (MLP) 5M, Sudoku, batch 768"
 _UNITS = "HRM with units 0.46M, Sudoku, batch 384"
+_EDGES = "HRM with edges 0.02M, 30×30 mazes, batch 128"
 _NEIGHBORS = "HRM with neighbors 0.02M, 30×30 mazes, batch 128"
 _SMALL = (
     "arch.hidden_size=32", "arch.num_heads=2", "arch.H_layers=1", "arch.L_layers=1", "arch.halt_max_steps=2",
@@ -114,12 +115,14 @@ class Wanted:
             *training(_HRM, "sudoku-extreme", "cudagraphs"),
             *training(_HRM, "sudoku-extreme", fast),
             *training(_UNITS, "sudoku-units", small_graphs),
-            *training(_NEIGHBORS, "neighbors-maze", small_graphs, "data.size=30", "global_batch_size=128"),
+            *training(_EDGES, "neighbors-maze", small_graphs, "arch.mixer=edges", "data.size=30",
+                      "global_batch_size=128"),
             evaluation(256, fast),
             evaluation(1, fast),
             evaluation(1024, "off"),
             *training(_TRM, "trm-sudoku", "cudagraphs off"),
             *training("HRM 27M, ARC, batch 96", "arc-1", f"{fast} off", "global_batch_size=96"),
+            *training(_NEIGHBORS, "neighbors-maze", small_graphs, "data.size=30", "global_batch_size=128"),
             *training(_HRM, "sudoku-extreme", "off"),
             *training("tiny, Sudoku, batch 128", "tiny", small_graphs),
             *training("TRM (attention), Sudoku, batch 768", "trm-sudoku", f"{fast} off", "arch.mlp_t=false",

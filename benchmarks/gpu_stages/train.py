@@ -7,6 +7,7 @@ copied to the output folder, so that they survive if the machine is taken away.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from gpu_stages.results import Results, error_lines, last_lines
 STAGE = "train"
 
 LARGEST = 16 * 2**20
-"""Largest size in bytes of a file that is copied back."""
+"""Largest size in bytes of a file that is copied back. Larger weights are written in bfloat16 if that is enough."""
 _POLL_SECONDS = 3.0
 _MARGIN = 40.0
 """Seconds of a recipe's time that are not training: the start, compiling, the last evaluation and checkpoint."""
@@ -177,18 +178,35 @@ def _bring(output: Path, recipe: Recipe, folder: Path) -> dict[str, str]:
     for source, name in wanted:
         target = output / name
         try:
-            size = source.stat().st_size
-            if size > LARGEST:
-                brought[name] = f"left out: {size / 2**20:.0f} MiB"
+            made = source.stat()
+            halved = made.st_size > LARGEST
+            if made.st_size > 2 * LARGEST or (halved and source is not weights):
+                brought[name] = f"left out: {made.st_size / 2**20:.0f} MiB"
                 continue
-            if not target.is_file() or target.stat().st_mtime < source.stat().st_mtime:
+            if not target.is_file() or target.stat().st_mtime < made.st_mtime:
                 partial = output / f".{name}.partial"
-                shutil.copy2(source, partial)
+                if halved:
+                    _write_in_bfloat16(source, partial)
+                    os.utime(partial, ns=(made.st_atime_ns, made.st_mtime_ns))
+                else:
+                    shutil.copy2(source, partial)
                 partial.replace(target)
-            brought[name] = f"{size} bytes"
+            brought[name] = f"{target.stat().st_size} bytes{', in bfloat16' if halved else ''}"
         except OSError as error:  # a checkpoint that is pruned this very moment
             brought[name] = f"not copied: {error}"
     return brought
+
+
+def _write_in_bfloat16(source: Path, target: Path) -> None:
+    """Writes a model file again with weights of half the size, the format of the bundled models."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(source, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        halved = {name: t.to(torch.bfloat16) if t.is_floating_point() else t for name, t in tensors.items()}
+        save_file(halved, target, file.metadata())
 
 
 def _best_weights(folder: Path) -> Path | None:

@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
+from hrm_cli.api import load
+from hrm_cli.checkpoints.bundled import bundled_folder
 from hrm_cli.config.presets import load_preset
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -330,6 +334,33 @@ def test_recipes_train_on_datasets_built_before_and_from_the_weights_of_earlier_
     assert "both" in (tmp_path / "after" / "config.yaml").read_text(encoding="utf-8")
     assert found["no data"]["status"] == "failed"
     assert "no such data" in " ".join(found["no data"]["error"])
+
+
+def test_weights_too_large_to_be_brought_back_are_brought_in_bfloat16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundled = bundled_folder() / "sudoku-4x4.safetensors"
+    source, (recipe,) = tmp_path / "best.safetensors", recipes(["four tiny -"])
+    with safe_open(bundled, framework="pt") as file:
+        metadata = file.metadata()
+    exact = load_file(bundled)
+    save_file({name: tensor.float() for name, tensor in exact.items()}, source, metadata)
+    monkeypatch.setattr(train, "_best_weights", lambda folder: source)
+    monkeypatch.setattr(train, "LARGEST", source.stat().st_size - 1)
+
+    brought = train._bring(tmp_path, recipe, tmp_path)
+    target = tmp_path / "four.safetensors"
+    assert brought["four.safetensors"] == f"{target.stat().st_size} bytes, in bfloat16"
+    found = load_file(target)
+    assert found.keys() == exact.keys()
+    assert all(torch.equal(found[name], exact[name]) for name in exact)
+    assert load(target).loaded.card.preset == load(source).loaded.card.preset
+
+    before = target.stat().st_ino
+    train._bring(tmp_path, recipe, tmp_path)
+    assert target.stat().st_ino == before, "not written again as long as there are no better weights"
+    monkeypatch.setattr(train, "LARGEST", 10)
+    assert train._bring(tmp_path, recipe, tmp_path)["four.safetensors"].startswith("left out")
 
 
 def test_missing_and_old_packages_are_named() -> None:
