@@ -32,7 +32,7 @@ WEB = Path(__file__).parent / "web"
 EDITOR = Path(playing.__file__).parent / "web"
 """The editor of `hrm play`."""
 CORES = ("hrm", "trm")
-MIXERS = ("attention", "mlp", "units", "neighbors", "grid")
+MIXERS = ("attention", "mlp", "units", "neighbors", "edges", "grid")
 UNSUPPORTED = ("position_tables", "qk_norm", "initial_state", "damping", "fusion", "middle_cycles")
 """Settings of `arch` for which the engine of a page has only the default."""
 SIZES: Mapping[str, Sequence[Mapping[str, int]]] = {"sudoku": ({"size": 6}, {"size": 12}, {"size": 16})}
@@ -303,7 +303,7 @@ def structure_document(mixer: str, domain: Domain) -> Mapping[str, Any] | None:
             "first_symbol": relations.first_symbol,
             "num_symbols": relations.num_symbols,
         }
-    if mixer in ("neighbors", "grid"):
+    if mixer in ("neighbors", "edges", "grid"):
         grid = domain.neighborhood  # type: ignore[attr-defined]
         return {"rows": grid.rows, "columns": grid.columns}
     return None

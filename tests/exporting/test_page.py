@@ -113,7 +113,16 @@ def test_the_engine_computes_every_core_and_mixer_as_torch_does(tmp_path: Path, 
 
 
 @needs_node
-@pytest.mark.parametrize("case", ["neighbors", "grid"])
+@pytest.mark.parametrize("case", ["hrm", "trm-mlp", "units", "neighbors", "edges", "grid"])
+def test_the_engine_computes_widths_that_are_no_multiple_of_its_vectors(tmp_path: Path, case: str) -> None:
+    own = {"puzzle_emb_ndim": 0} if case in ("hrm", "trm-mlp") else {}
+    checkpoint = str(written_model(tmp_path, case, {"hidden_size": 12, **own}))
+    inputs = np.random.default_rng(0).integers(1, 11, (1, 81))
+    assert_same_steps(computed(tmp_path, checkpoint, inputs), expected(checkpoint, inputs, 2))
+
+
+@needs_node
+@pytest.mark.parametrize("case", ["neighbors", "edges", "grid"])
 def test_the_engine_runs_mazes_that_are_not_square(tmp_path: Path, case: str) -> None:
     domain = MazeDomain(5, 7)
     preset = Preset(arch=arch(case))

@@ -3,12 +3,13 @@
 hrmEngine.loadModel(kernels, fileBytes, facts) → model  kernels: of kernels.js; facts: arch, seq_len, vocab_size, structure (page.py)
 model.start() → state;  model.step(state, tokens) → { logits, q_halt, halts }   logits: Float32Array [cells × vocabulary]
 
-The names of shapes: S cells, T positions, H hidden size, V vocabulary, D symbols, M width of messages. All numbers are
+The names of shapes: S cells, T positions, H hidden size, V vocabulary, D symbols (or sides of a cell), M width of messages. All numbers are
 float32, as in torch; sums within a row are made in double precision. */
 "use strict";
 const hrmEngine = (() => {
   const HALT_LOGIT = Math.log(0.98 / 0.02), SETTLED = 0.02, SETTLED_SLOPE = 4, EXCLUDED = -30, NOWHERE = -1e30;
   const { padded } = typeof hrmKernels === "object" ? hrmKernels : require("./kernels.js");
+  const SIDES = 4; // of a cell, with the mixer edges: up, right, down, left
   const ROWS_TOGETHER = 64; // of a layer from end to end, so that what lies between stays in the cache
 
   /* ---- safetensors ---- */
@@ -49,8 +50,8 @@ const hrmEngine = (() => {
   function loadModel(kernels, bytes, facts) {
     const { arch, structure } = facts, H = arch.hidden_size, V = facts.vocab_size, S = facts.seq_len;
     const tensors = readTensors(bytes);
-    const mixer = arch.mixer, D = mixer === "units" ? structure.num_symbols : 1;
-    const P = structure ? 0 : facts.puzzle_positions, T = mixer === "units" ? S * D : P + S;
+    const mixer = arch.mixer, D = mixer === "units" ? structure.num_symbols : mixer === "edges" ? SIDES : 1; // positions per cell
+    const P = structure ? 0 : facts.puzzle_positions, T = P + S * D;
     const eps = arch.rms_norm_eps, sharesModule = arch.core === "trm";
     const tensor = (name) => {
       const found = tensors[`inner.${name}`];
@@ -86,7 +87,7 @@ const hrmEngine = (() => {
       else if (mixer === "attention") {
         made.qkv = weight(`${name}.self_attn.qkv_proj`);
         made.out = weight(`${name}.self_attn.o_proj`);
-      } else if (mixer === "neighbors" || mixer === "grid") {
+      } else if (mixer === "neighbors" || mixer === "edges" || mixer === "grid") {
         made.into = weight(`${name}.${mixer}.in_proj`);
         made.out = weight(`${name}.${mixer}.o_proj`);
         if (mixer === "grid") made.around = tensor(`${name}.grid.around.weight`).data;
@@ -126,10 +127,10 @@ const hrmEngine = (() => {
     const z = [0, 1].map(() => kernels.alloc(padded(T, 4) * H));
     const embedding = kernels.alloc(padded(T, 4) * H), injected = kernels.alloc(padded(T, 4) * H);
     const inner = kernels.alloc(Math.max(rows * widest, mixer === "mlp" ? padded(H, 4) * L_level[0].mixing.into.wide : 0));
-    const result = kernels.alloc(Math.max(padded(T, 4) * H, padded(H, 4) * across));
+    const outWide = padded(H, 8), result = kernels.alloc(Math.max(padded(T, 4) * outWide, padded(H, 4) * across)); // rows of outWide
     const turned = mixer === "mlp" ? kernels.alloc(padded(H, 4) * padded(T, 8)) : 0;
-    const projected = mixer === "mlp" ? 0 : kernels.alloc(padded(T, 4) * (mixer === "units" ? padded(5 * (H / 2), 8) : 3 * H));
-    const messages = mixer === "mlp" ? 0 : kernels.alloc(padded(T, 4) * (mixer === "grid" ? 4 : 2) * H);
+    const projected = mixer === "mlp" ? 0 : kernels.alloc(padded(T, 4) * padded(mixer === "units" ? 5 * (H / 2) : 3 * H, 8));
+    const messages = mixer === "mlp" ? 0 : kernels.alloc(padded(T, 4) * ({ grid: 4, edges: 3 }[mixer] || 2) * H);
     const scratch = kernels.alloc(padded(Math.max(T, 64), 8) * padded(Math.max(H, 64), 8) * 2);
     const items = mixer === "units" ? S : T, attends = mixer === "units" || mixer === "attention", scores = !attends ? 0 : kernels.alloc(padded(items, 4) * padded(items, 8));
     const packedB = !attends && mixer !== "grid" ? 0 : kernels.alloc(padded(items, 8) * Math.max(D * H, H) * 2);
@@ -224,13 +225,13 @@ const hrmEngine = (() => {
         });
         applySwiglu(scratch, units.length * D, w.units[number], result);
         unitsOfCell[number].forEach((own, cell) => {
-          for (const unit of own) add(messages + cell * ofCell, result + unit * ofCell, 1, ofCell, 0, 0);
+          for (const unit of own) add(messages + cell * ofCell, result + unit * D * outWide, D, H, H, outWide);
         });
       });
       x.fill(0, scratch, scratch + S * M);
       for (let cell = 0; cell < S; cell++) add(scratch + cell * M, projected + cell * D * wide + M, D, M, 0, wide, 1 / D);
       applySwiglu(scratch, S, w.cell, result);
-      for (let cell = 0; cell < S; cell++) add(messages + cell * ofCell, result + cell * H, D, H, H, 0);
+      for (let cell = 0; cell < S; cell++) add(messages + cell * ofCell, result + cell * outWide, D, H, H, 0);
       if (w.out) {
         const A = M / numHeads, mixed = injected; // free while a block runs
         for (let number = 0; number < numHeads; number++) {
@@ -238,7 +239,7 @@ const hrmEngine = (() => {
           attend(S, D, A, at, w.bias[number], padded(S, 8), { at: mixed + number * A, item: D * M, part: M });
         }
         linear(mixed, T, w.out, result);
-        add(messages, result, 1, T * H, 0, 0);
+        add(messages, result, T, H, H, outWide);
       }
       addAndNorm(state, messages, T, H);
     }
@@ -256,7 +257,7 @@ const hrmEngine = (() => {
         attend(T, 1, A, at, noBias, 0, { at: messages + number * A, item: H, part: 0 });
       }
       linear(messages, T, w.out, result);
-      addAndNorm(state, result, T, H);
+      addAndNorm(state, result, T, H, H, outWide);
     }
 
     function rotate(at, row, A) {
@@ -285,7 +286,32 @@ const hrmEngine = (() => {
         }
       }
       linear(messages, T, w.out, result);
-      addAndNorm(state, result, T, H);
+      addAndNorm(state, result, T, H, H, outWide);
+    }
+
+    function mixEdges(state, w) {
+      const x = kernels.f32, { rows: R, columns: C } = structure, wide = w.into.wide, all = 3 * H;
+      linear(state, T, w.into, projected);
+      kernels.silu(projected, T, wide, wide);
+      for (let cell = 0; cell < S; cell++) {
+        const row = Math.floor(cell / C), column = cell % C, to = messages + SIDES * cell * all;
+        // The sides that touch this cell's upper, right, lower and left side.
+        const touching = [row > 0 ? SIDES * (cell - C) + 2 : -1, column < C - 1 ? SIDES * (cell + 1) + 3 : -1,
+          row < R - 1 ? SIDES * (cell + C) : -1, column > 0 ? SIDES * (cell - 1) + 1 : -1];
+        touching.forEach((position, side) => {
+          const at = to + side * all, from = projected + position * wide;
+          if (position < 0) x.fill(0, at, at + H);
+          else x.copyWithin(at, from, from + H);
+        });
+        for (let i = H; i < all; i++) {
+          const from = projected + SIDES * cell * wide + i;
+          const up = x[from], right = x[from + wide], down = x[from + 2 * wide], left = x[from + 3 * wide];
+          x[to + i] = i < 2 * H ? Math.fround(up + down) + Math.fround(right + left) : Math.max(up, right, down, left);
+        }
+        for (let side = 1; side < SIDES; side++) x.copyWithin(to + side * all + H, to + H, to + all);
+      }
+      linear(messages, T, w.out, result);
+      addAndNorm(state, result, T, H, H, outWide);
     }
 
     function mixGrid(state, w) {
@@ -333,10 +359,10 @@ const hrmEngine = (() => {
         }
       }
       linear(messages, T, w.out, result);
-      addAndNorm(state, result, T, H);
+      addAndNorm(state, result, T, H, H, outWide);
     }
 
-    const mix = { units: mixUnits, attention: mixAttention, neighbors: mixNeighbors, grid: mixGrid }[mixer];
+    const mix = { units: mixUnits, attention: mixAttention, neighbors: mixNeighbors, edges: mixEdges, grid: mixGrid }[mixer];
 
     function update(state, injection, blocks) {
       kernels.accumulate(state, injection, 1, T * H, 0, 0);
@@ -344,7 +370,7 @@ const hrmEngine = (() => {
         if (mixer === "mlp") mixTokens(state, w.mixing);
         else mix(state, w);
         applySwiglu(state, T, w.mlp, result);
-        addAndNorm(state, result, T, H);
+        addAndNorm(state, result, T, H, H, outWide);
       }
     }
 
@@ -356,7 +382,7 @@ const hrmEngine = (() => {
         if (mixer === "units") {
           const token = tokens[Math.floor(position / D)], symbol = structure.first_symbol + position % D;
           row = token < structure.first_symbol ? 0 : token === symbol ? 2 : 1;
-        } else if (position >= P) row = tokens[position - P];
+        } else if (position >= P) row = tokens[Math.floor((position - P) / D)];
         for (let i = 0; i < H; i++) {
           let value = row === null ? (puzzleRow ? puzzleRow[position * H + i] || 0 : 0) : lookup[row * H + i];
           if (positions) value = (value + positions[position * H + i]) * Math.sqrt(0.5);
@@ -367,7 +393,12 @@ const hrmEngine = (() => {
 
     function readLogits(state) {
       const x = kernels.f32, found = new Float32Array(S * V);
-      linear(state, T, head, heads);
+      if (mixer === "edges") {
+        // From the mean of the sides of each cell.
+        x.fill(0, result, result + S * H);
+        for (let cell = 0; cell < S; cell++) kernels.accumulate(result + cell * H, state + SIDES * cell * H, SIDES, H, 0, H, 1 / SIDES);
+        linear(result, S, head, heads);
+      } else linear(state, T, head, heads);
       if (mixer === "units") {
         found.fill(EXCLUDED);
         for (let position = 0; position < T; position++) {
