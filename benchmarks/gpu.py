@@ -33,9 +33,9 @@ from gpu_stages.results import Results, error_lines
 STAGES = ("check", "speed", "train")
 LIMITS = {
     "check_seconds": (120.0, 900.0), "speed_seconds": (180.0, 600.0), "row_seconds": (75.0, 300.0),
-    "train_seconds": (300.0, 600.0),
+    "train_seconds": (300.0, 600.0), "check_processes": (4, 1),
 }  # fmt: skip
-"""Time limits on a GPU, and on a CPU: there, kernels are compiled first, and other programs may take the cores."""
+"""Limits on a GPU, and on a CPU: there, kernels are compiled first, and other programs may take the cores."""
 
 
 def main() -> None:
@@ -49,6 +49,9 @@ def main() -> None:
     options.add_argument("--device", default="cuda")
     options.add_argument("--small", action="store_true", help="models of no size, a hundredth of recipes")
     options.add_argument("--check-seconds", type=float, help="default: 120; on a CPU 900")
+    options.add_argument(
+        "--check-processes", type=int, metavar="N", help="that run tests; default: 4, on a CPU 1"
+    )
     options.add_argument("--check-select", metavar="EXPRESSION", help="pytest's -k")
     options.add_argument("--speed-seconds", type=float, help="default: 180; on a CPU 600")
     options.add_argument(
@@ -98,7 +101,9 @@ def main() -> None:
         for stage in given.stages:
             try:
                 if stage == "check":
-                    check.run(results, given.device, given.check_seconds, given.check_select)
+                    check.run(
+                        results, given.device, given.check_seconds, given.check_select, given.check_processes
+                    )
                 elif stage == "speed":
                     assert wanted is not None
                     # Neither compilers nor generators may run while speed is measured.

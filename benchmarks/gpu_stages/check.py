@@ -1,6 +1,7 @@
 """The stage `check`: runs the tests marked `cuda`. Each test is a row that is saved when the test ends.
 
-pytest runs in one process, with this module as a plugin.
+pytest runs in one process, or with pytest-xdist in several that share the device, with this module as a plugin. An
+error that leaves a process's CUDA context unusable then fails the tests of that process, not all that follow.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from gpu_stages.processes import COMPILING_TOGETHER, REPOSITORY, Deadline, Proce
 from gpu_stages.results import Results, last_lines
 
 STAGE = "check"
+_WORKER = "PYTEST_XDIST_WORKER"
+"""Set by pytest-xdist in the processes that run tests."""
 _FOLDER, _FINISHED, _SELECTED = "HRM_GPU_RESULTS", "HRM_GPU_FINISHED", "HRM_GPU_SELECTED"
 
 # The most fundamental tests come first, so that an interrupted stage has produced the most useful results.
@@ -37,9 +41,10 @@ def files_with_cuda_tests() -> list[str]:
     ]
 
 
-def run(results: Results, device: str, seconds: float, select: str | None) -> None:
-    """Runs the tests on `device`; `select` is pytest's -k."""
-    results.say(f"\ncheck: tests marked cuda, on {device}")
+def run(results: Results, device: str, seconds: float, select: str | None, processes: int = 1) -> None:
+    """Runs the tests on `device`, in `processes`; `select` is pytest's -k."""
+    processes = processes if find_spec("xdist") is not None else 1
+    results.say(f"\ncheck: tests marked cuda, on {device}, processes: {processes}")
     log = results.folder / "pytest.txt"
     arguments = [
         "-m", "pytest", "-m", "cuda", "-v", "-rfE", "--tb=short", "--durations=12", "--color=no",
@@ -47,7 +52,10 @@ def run(results: Results, device: str, seconds: float, select: str | None) -> No
         "-o", f"faulthandler_timeout={_SECONDS_EACH}",
         *(["-k", select] if select else []), *files_with_cuda_tests(),
     ]  # fmt: skip
-    if _has_timeouts():
+    if processes > 1:
+        # One test at a time, in their order.
+        arguments += ["-p", "xdist.plugin", "-n", str(processes), "--maxschedchunk=1"]
+    if find_spec("pytest_timeout") is not None:
         arguments += ["-p", "pytest_timeout", f"--timeout={_SECONDS_EACH}"]
     before, finished = len(results.rows()), results.finished(STAGE)
     selected = results.logs / "check-tests.json"
@@ -98,12 +106,6 @@ def run(results: Results, device: str, seconds: float, select: str | None) -> No
             results.say(f"      {line}")
 
 
-def _has_timeouts() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("pytest_timeout") is not None
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skips tests that have passed already.
 
@@ -119,14 +121,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Saves the names of the tests that are going to run, so that those that never began can be named."""
-    if file := os.environ.get(_SELECTED):
+    file = os.environ.get(_SELECTED)
+    if file and os.environ.get(_WORKER, "gw0") == "gw0":
         Path(file).write_text(json.dumps([item.nodeid for item in session.items]), encoding="utf-8")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Saves the outcome of a test: of its call, or of a setup that failed or skipped it."""
     folder = os.environ.get(_FOLDER)
-    if folder is None or (report.when != "call" and report.passed):
+    # pytest-xdist repeats the reports of its workers in the main process.
+    if folder is None or _WORKER in os.environ or (report.when != "call" and report.passed):
         return
     status = {"passed": "ok", "skipped": "skipped"}.get(report.outcome, "failed")
     error = {"error": last_lines(report.longreprtext, 10)} if status != "ok" else {}
