@@ -92,7 +92,7 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
     # The same mazes for a model without built-in neighbors.
     "maze-30x30": (
         Recipe("maze-30x30", "maze-30x30", None, _BY_THE_CLOCK, "maze-30x30",
-               trial=_trial(8, 20, "eval.max_steps=2")),
+               trial=_trial(4, 167, "eval.max_steps=2")),
     ),
     # The paper's run as far as ten minutes go, for its curve.
     "sudoku-extreme": (
@@ -108,7 +108,7 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
                 "train.lr_warmup_steps=200", "train.stagger=true", "eval.max_steps=32", "train.optimizer=muon",
                 "arch.position_tables=true", "arch.initial_state=random", "train.repair_rows=0.2",
                 "train.constraint_loss=0.3"),
-               "sudoku-extreme", trial=_trial(4, 60, "eval.max_steps=2"), published=True),
+               "sudoku-extreme", trial=_trial(8, 69, "eval.max_steps=2"), published=True),
     ),
     # ARC-1 as published, for its speed: batches of 768 in eight parts. The whole run takes days.
     "arc-1": (
