@@ -11,7 +11,7 @@
 #
 # There:
 #   python3 -m pip install -q --no-index --no-deps --no-compile --target /tmp/site .whl/*.whl
-#   export PYTHONPATH=/tmp/site:$PWD HRM_GOLDEN=$PWD/.gpu/golden
+#   export PYTHONPATH=/tmp/site:$PWD
 #   python3 benchmarks/gpu.py check speed --output OUT
 #
 # The machine is Linux on x86-64 with CPython 3.12 (GPU_PYTHON=3.13 for another), torch, numpy, numba, safetensors,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gpu_stages.datasets import CARRIED
 from gpu_stages.processes import COMPILING_TOGETHER, REPOSITORY, Deadline, Process
 from gpu_stages.results import Results, last_lines
 
@@ -60,6 +61,7 @@ def run(results: Results, device: str, seconds: float, select: str | None, proce
     before, finished = len(results.rows()), results.finished(STAGE)
     selected = results.logs / "check-tests.json"
     selected.unlink(missing_ok=True)
+    golden = CARRIED / "golden"
     environment = {
         **COMPILING_TOGETHER,
         "HRM_ACCELERATOR": device,
@@ -67,6 +69,7 @@ def run(results: Results, device: str, seconds: float, select: str | None, proce
         _FINISHED: json.dumps(sorted(finished)),
         _SELECTED: str(selected.resolve()),
         "COLUMNS": "160",
+        **({"HRM_GOLDEN": str(golden)} if golden.is_dir() and not os.environ.get("HRM_GOLDEN") else {}),
         # Other pytest plugins take seconds to import.
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         # Separate tests compare the CPU kernels with the portable path, and numba takes half a minute to compile them.
@@ -88,6 +91,9 @@ def run(results: Results, device: str, seconds: float, select: str | None, proce
     results.say(
         f"{count['ok']} passed, {count['failed']} failed, {count['skipped']} skipped; status {status}"
     )
+    reasons = Counter(row["error"][-1] for row in rows if row["status"] == "skipped")
+    for reason, number in reasons.items():
+        results.say(f"  skipped, {number} tests: {reason}")
     for row in rows:
         if row["status"] == "failed":
             results.say(f"  FAILED {row['row']} ({row['seconds']:.1f} s)")
@@ -134,6 +140,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         return
     status = {"passed": "ok", "skipped": "skipped"}.get(report.outcome, "failed")
     error = {"error": last_lines(report.longreprtext, 10)} if status != "ok" else {}
+    if report.skipped and isinstance(report.longrepr, tuple):
+        error = {"error": [report.longrepr[2].removeprefix("Skipped: ")]}
     printed = {"printed": last_lines(report.capstdout, 4)} if report.capstdout.strip() else {}
     Results(Path(folder), quiet=True).add(
         STAGE, report.nodeid, status, seconds=round(report.duration, 2), **error, **printed

@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-FINISHED = ("ok", "skipped")
-"""Statuses of rows that are not run again."""
-
 _ERROR_LINES = 6
 
 
@@ -45,7 +42,7 @@ class Results:
 
     def finished(self, stage: str) -> set[str]:
         """Names of the finished rows of a stage."""
-        return {row["row"] for row in self.rows() if row["stage"] == stage and row["status"] in FINISHED}
+        return {row["row"] for row in self.rows() if row["stage"] == stage and row["status"] == "ok"}
 
     def add(self, stage: str, row: str, status: str, **figures: Any) -> None:
         """Saves a row."""
