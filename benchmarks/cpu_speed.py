@@ -35,8 +35,14 @@ LINES = {
     "training TRM mlp (5.0M), batch 16, cycles 3/6": "train --preset trm-sudoku --batch 16",
     "training units (sudoku-units), batch 64": "train --preset sudoku-units --batch 64",
     "training neighbors (neighbors-maze), batch 64": "train --preset neighbors-maze --batch 64",
+    "training edges (neighbors-maze, H 16), batch 64": (
+        "train --preset neighbors-maze --batch 64 arch.mixer=edges arch.hidden_size=16"
+    ),
     "evaluating base, 16 steps, batch 16": "eval --preset base --batch 16",
     "evaluating units (sudoku-units), batch 64": "eval --preset sudoku-units --batch 64",
+    "evaluating edges (neighbors-maze, H 16), batch 64": (
+        "eval --preset neighbors-maze --batch 64 arch.mixer=edges arch.hidden_size=16"
+    ),
     "one puzzle through base, 16 steps": "solve --preset base",
     "one puzzle through H 128, 16 steps": f"solve --preset tiny {SMALL}",
 }

@@ -70,10 +70,12 @@ def edge_blocks(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: 
     T = SIDES * S
     weights = 2 * 3 * H * H
     # Saved: the input, its projection, what is sent, the maxima of the cells, what is received; the norm's input and
-    # factors. A CPU keeps the factors alone, as above.
+    # factors. On a CPU: the input, its projection, what comes across edges, sums and maxima once per cell; of the norm
+    # the factors alone.
     numbers = T * H + 3 * T * H + 3 * T * H + S * H + 3 * T * H
-    smaller = -4 * layers * T * H
-    kept = Saved(layers * numbers, layers * (T * H + T), smaller, smaller)
+    on_cpu = T * H + 3 * T * H + T * H + 2 * S * H
+    in_bfloat16, in_float32 = (layers * (size * (on_cpu - numbers) - 4 * T * H) for size in (2, 4))
+    kept = Saved(layers * numbers, layers * (T * H + T), in_bfloat16, in_float32)
     mixer = Part(module, kinds.EDGES, layers * weights, 0, layers * 2 * T * weights, runs, kept)
     multiple = MIXERS["edges"].width_multiple
     return [mixer, swiglu_part(module, kinds.SWIGLU, arch.expansion, H, T, layers, runs, multiple)]

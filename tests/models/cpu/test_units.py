@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from hrm_cli.models.cpu.blocks import mix_and_norm, units_weights
 from hrm_cli.models.cpu.kernels import launch
+from hrm_cli.models.cpu.units import mix_and_norm, weights_for_cpu
 from hrm_cli.models.layers import Linear, rms_norm
 from hrm_cli.models.mixers.units import RelationTables, Units, mix_units, relation_tables
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
@@ -37,7 +37,7 @@ def test_every_position_receives_the_same_messages_on_any_number_of_threads(
     try:
         with torch.no_grad():
             weights = mixer.cast(torch.float32)
-            found = mix_and_norm(x, units_weights(weights, tables), 1e-5)
+            found = mix_and_norm(x, weights_for_cpu(weights, tables), 1e-5)
             expected = rms_norm(x + mix_units(x, weights, tables), 1e-5)
     finally:
         torch.set_num_threads(before)
@@ -59,7 +59,7 @@ def test_a_nan_reaches_every_position_that_receives_its_message_so_that_training
     x = torch.ones(2, 64, hidden, dtype=dtype)
     x[1, 0, 3] = torch.nan
     with torch.no_grad():
-        found = mix_and_norm(x, units_weights(mixer.cast(dtype), tables), 1e-5)
+        found = mix_and_norm(x, weights_for_cpu(mixer.cast(dtype), tables), 1e-5)
     assert found[0].isfinite().all()
     # Cell 0, and its neighbor in the row; not the cell in the opposite corner.
     assert found[1, 0].isnan().all()

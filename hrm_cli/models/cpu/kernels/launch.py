@@ -155,6 +155,17 @@ def _add_messages_backward_elements(rows: int, cells: int, symbols: int, units: 
     return shares, state, state, factors, state, from_units, from_cells
 
 
+def _gather_elements(rows: int, lines: int, columns: int, width: int) -> tuple[int, ...] | None:
+    """Elements of the projection, of what comes across edges, and of what comes from a cell. A row is a cell."""
+    cells = lines * columns
+    return None if cells == 0 or rows % cells else (12 * rows * width, 4 * rows * width, 2 * rows * width)
+
+
+def _gather_backward_elements(rows: int, lines: int, columns: int, width: int) -> tuple[int, ...] | None:
+    found = _gather_elements(rows, lines, columns, width)
+    return None if found is None else (*found, found[0])
+
+
 def _all_but_last(elements: tuple[int, ...] | None) -> tuple[int, ...] | None:
     return None if elements is None else elements[:-1]
 
@@ -207,6 +218,13 @@ SIGNATURES = {
         ("cells", "symbols", "units", "size"), (),
         ("shares", "gradient", "normed", "factor", "out", "for_units", "for_cells"),
         _add_messages_backward_elements, always_float32=("shares", "factor"),
+    ),
+    "edges.gather": Signature(
+        ("lines", "columns", "width"), (), ("projection", "across", "of_cell"), _gather_elements,
+    ),
+    "edges.gather_backward": Signature(
+        ("lines", "columns", "width"), (), ("projection", "for_across", "for_cell", "out"),
+        _gather_backward_elements,
     ),
     "optimizer.adam_atan2": Signature(
         ("count",), ("keep", "new_first", "beta2", "new_second", "correction", "rate"),

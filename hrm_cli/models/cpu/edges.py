@@ -1,0 +1,89 @@
+"""The `edges` mixer for a CPU: one kernel between its matmuls, and one behind them.
+
+The first applies SiLU and gathers what comes across the edges, and the sums and maxima of cells. It stores only the
+projection for its backward pass. The sides of a cell receive the same sum and maximum, so the output projection of
+these runs once per cell, not once per side. The second kernel adds everything and applies the RMS norm; it is that of
+the `units` mixer, with sides in place of symbols.
+
+Letters in shapes: those of `hrm_cli.models.mixers.edges`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hrm_cli.models.cpu.kernels.launch import Kernel
+from hrm_cli.models.cpu.pieces import CPUWeight, applied, linear, prepacked
+from hrm_cli.models.cpu.units import AddMessagesAndNorm, MixerSizes
+from hrm_cli.puzzles.relations import Neighborhood
+
+if TYPE_CHECKING:
+    from hrm_cli.models.mixers.neighbors import NeighborsWeights
+
+_SIDES = 4
+_gather = Kernel("edges.gather")
+_gather_backward = Kernel("edges.gather_backward")
+
+
+class CPUEdges(NamedTuple):
+    """One mixer's weights in the forward dtype, in the form that the functions of this module take."""
+
+    into: CPUWeight
+    out_of_edges: CPUWeight
+    """`[H, H]`: what a side makes of what comes across its edge."""
+    out_of_cells: CPUWeight
+    """`[H, 2·H]`: what it makes of the sum and the maximum of its cell."""
+    grid: Neighborhood
+    sizes: MixerSizes
+
+
+def weights_for_cpu(weights: NeighborsWeights, grid: Neighborhood) -> CPUEdges:
+    """Prepacks the weights of a mixer."""
+    cells, hidden = grid.rows * grid.columns, weights.out.shape[0]
+    return CPUEdges(
+        prepacked(weights.into),
+        prepacked(weights.out[:, :hidden].contiguous()),
+        prepacked(weights.out[:, hidden:].contiguous()),
+        grid,
+        MixerSizes(torch.empty(0, cells), (), _SIDES, 0, cells),
+    )
+
+
+def mix_and_norm(x: Tensor, weights: CPUEdges, eps: float) -> Tensor:
+    """The RMS norm of x plus the messages that every side receives, `[B, T, H]`."""
+    across, of_cells = applied(_Gather, linear(x, weights.into), weights.grid)
+    from_units = x.new_empty(0, len(x), _SIDES, x.shape[-1])  # none
+    from_cells, from_edges = linear(of_cells, weights.out_of_cells), linear(across, weights.out_of_edges)
+    normed: Tensor = applied(AddMessagesAndNorm, weights.sizes, eps, x, from_units, from_cells, from_edges)
+    return normed
+
+
+class _Gather(torch.autograd.Function):
+    """The projection `[B, T, 3·H]` → what comes across edges `[B, T, H]`, sums and maxima of cells `[B, S, 2·H]`."""
+
+    @staticmethod
+    def forward(ctx: Any, projection: Tensor, grid: Neighborhood) -> tuple[Tensor, Tensor]:
+        batch, positions, width = projection.shape[0], projection.shape[1], projection.shape[2] // 3
+        across = projection.new_empty(batch, positions, width)
+        of_cells = projection.new_empty(batch, positions // _SIDES, 2 * width)
+        ctx.grid = grid
+        ctx.save_for_backward(projection)
+        rows, row_bytes = batch * positions // _SIDES, 18 * width * projection.element_size()
+        _gather(
+            rows, row_bytes, projection.dtype, grid.rows, grid.columns, width, projection, across, of_cells
+        )
+        return across, of_cells
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (projection,), grid = ctx.saved_tensors, ctx.grid
+        width, out = projection.shape[2] // 3, torch.empty_like(projection)
+        rows, row_bytes = projection.shape[0] * projection.shape[1] // _SIDES, 30 * width * out.element_size()
+        _gather_backward(
+            rows, row_bytes, out.dtype, grid.rows, grid.columns, width,
+            projection, *(one.contiguous() for one in gradients), out,
+        )  # fmt: skip
+        return out, None
