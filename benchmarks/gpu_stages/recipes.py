@@ -82,11 +82,11 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
     # its rows continue for longer. L_cycles stays, because a change of it loses what has been learned.
     "mazes": (
         _mazes(6, 90, None, "train.global_batch_size=256", trial=40),
-        _mazes(10, 110, "mazes-6", "train.global_batch_size=256", "train.carry_over=0.75", "train.lr=2e-3",
+        _mazes(10, 110, "mazes-6", "train.global_batch_size=256", "train.carry_over=0.88", "train.lr=2e-3",
                trial=40),
-        _mazes(16, 140, "mazes-10", "train.global_batch_size=256", "train.carry_over=0.85", "train.lr=2e-3",
+        _mazes(16, 140, "mazes-10", "train.global_batch_size=256", "train.carry_over=0.92", "train.lr=2e-3",
                "eval.max_steps=64", trial=30),
-        _mazes(30, None, "mazes-16", "train.global_batch_size=128", "train.carry_over=0.92", "train.lr=2e-3",
+        _mazes(30, None, "mazes-16", "train.global_batch_size=128", "train.carry_over=0.95", "train.lr=2e-3",
                "eval.max_steps=128", trial=10),
     ),
     # The same mazes for a model without built-in neighbors.
