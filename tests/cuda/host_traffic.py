@@ -37,7 +37,9 @@ class _Dispatched(TorchDispatchMode):
         given = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         here = [t for t in given if t.device.type == self.device_type]
         self.operators += bool(here)
-        if here and name in _READ_BY_THE_HOST:
+        # A number of repeats is known beforehand; repeats in a tensor have a sum that the device computes.
+        known = func is torch.ops.aten.repeat_interleave.self_int
+        if here and name in _READ_BY_THE_HOST and not known:
             raise HostTraffic(f"{func}: the host would wait for the device to read its result")
         if name in ("index", "index_put", "index_put_") and here:
             indices = [t for t in pytree.tree_leaves(args[1]) if isinstance(t, Tensor)]

@@ -165,6 +165,7 @@ TRAFFIC = {
     "an index from the host": lambda t: t[torch.tensor([0, 1])],
     "equality": lambda t: torch.equal(t, t),
     "unique": lambda t: t.unique(),
+    "repeats": lambda t: t.repeat_interleave(torch.ones(3, dtype=torch.int64, device=t.device), dim=0),
 }
 
 
