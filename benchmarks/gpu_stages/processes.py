@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import queue
 import signal
@@ -19,6 +20,16 @@ _GRACE = 15.0
 
 COMPILING_TOGETHER = {"TORCHINDUCTOR_COMPILE_THREADS": "4"}
 """Environment for processes that compile at the same time: each would otherwise start one helper per core."""
+
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    """Has the kernel end this process when gpu.py is killed. It would otherwise occupy the device in the next call."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Deadline:
@@ -48,10 +59,11 @@ class Process:
             **(environment or {}),
         }
         self._log = log.open("a", encoding="utf-8")
+        self._log_file, self._log_start = log, log.stat().st_size
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._log, text=True, errors="replace",
-            env=variables, cwd=REPOSITORY, process_group=0,
+            env=variables, cwd=REPOSITORY, process_group=0, preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call without locks
         )  # fmt: skip
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -73,6 +85,12 @@ class Process:
         """All lines of its output. Raises TimeoutError at the deadline."""
         while (line := self.line(deadline.left)) is not None:
             yield line
+
+    def logged(self) -> str:
+        """What it has written to stderr, without what earlier processes have left in the same file."""
+        with self._log_file.open("rb") as file:
+            file.seek(self._log_start)
+            return file.read().decode("utf-8", "replace")
 
     def interrupt(self) -> None:
         """Sends SIGINT, like Ctrl-C."""

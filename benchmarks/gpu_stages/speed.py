@@ -272,8 +272,8 @@ def measure(
             break
         if status == BROKEN and current is None:
             continue
-        tail = last_lines(log.read_text(encoding="utf-8"), 4)
-        failed = {"status": "failed", "error": [f"{problem}, status {status}", *tail]}
+        tail = last_lines(process.logged(), 4)
+        failed = {"status": "stopped" if over else "failed", "error": [f"{problem}, status {status}", *tail]}
         if current in (None, "device"):
             # No row is at fault. A process that hung while it started may succeed the next time.
             _keep(results, {**failed, "row": "the process" if started else "start of the process"})
@@ -309,7 +309,8 @@ def _keep(results: Results, told: dict[str, Any]) -> None:
     name, status = told.pop("row"), told.pop("status")
     results.add(STAGE, name, status, **told)
     if status != "ok":
-        results.say(f"{name:<67} {status.upper()}: {' | '.join(told['error'][-2:])}")
+        lines = told["error"][:1] if status == "stopped" else told["error"][-2:]
+        results.say(f"{name:<67} {status.upper()}: {' | '.join(lines)}")
     elif told["kind"] == "device":
         results.say(f"  {told['card']}: {told['matmul_tflops']:.1f} TFLOP/s ({told['product']} in {told['dtype']}), "
                     f"{told['copy_tb_per_s']:.2f} TB/s copied (read + written)")  # fmt: skip

@@ -110,7 +110,7 @@ def _train(results: Results, recipe: Recipe, device: str, seconds: float, work: 
         results.say(f"{recipe.name}: {json.dumps(figures, ensure_ascii=False)}")
     else:
         error = [*([problem] if problem else []), *last_lines("".join(printed), 2),
-                 *last_lines(log.read_text(encoding="utf-8"), 8)]  # fmt: skip
+                 *last_lines(process.logged(), 8)]  # fmt: skip
         results.add(STAGE, recipe.name, "failed", error=error, **figures)
         results.say(f"{recipe.name} FAILED, status {status}: {' | '.join(error)}")
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(BENCHMARKS))
 from gpu_stages import check, speed, train  # noqa: E402
 from gpu_stages.datasets import Builder, config_of  # noqa: E402
 from gpu_stages.machine import unmet  # noqa: E402
-from gpu_stages.processes import Deadline, Process  # noqa: E402
+from gpu_stages.processes import Deadline  # noqa: E402
 from gpu_stages.recipes import RECIPES, Recipe, recipes  # noqa: E402
 from gpu_stages.results import Results  # noqa: E402
 
@@ -210,6 +210,11 @@ def test_tests_that_the_time_limit_stops_are_named_and_run_by_the_next_call(
     assert "2 passed, 0 failed, 1 skipped" in printed
     assert "skipped, 1 tests: no such card" in printed
 
+    tests.write_text(SLOW_TESTS.partition("@pytest.mark.skip")[0], encoding="utf-8")
+    check.run(results, "cpu", 200.0, None)
+    printed = (tmp_path / "out" / "results.txt").read_text(encoding="utf-8")
+    assert "all tests that were selected have passed before" in printed
+
 
 def test_a_check_too_short_for_any_test_says_so(tmp_path: Path) -> None:
     check.run(Results(tmp_path), "cpu", 0.1, None)
@@ -232,23 +237,6 @@ def test_a_recipe_is_measured_in_another_mode_if_its_own_is_not_asked_for() -> N
     given = argparse.Namespace(device="cpu", small=True, modes=["off"], rows=[""], row=[], more=[])
     names = [row.name for row in speed.Wanted.of(given, [recipe]).rows()]
     assert names[0] == "units [off]"
-
-
-def test_a_killed_process_takes_its_children_along(tmp_path: Path) -> None:
-    code = "import subprocess, sys, time; c = subprocess.Popen(['sleep', '600']); print(c.pid, flush=True)"
-    code += "; time.sleep(600)"
-    process = Process(["-c", code], tmp_path / "log")
-    line = process.line(30)
-    assert line is not None
-    process.end()
-    for _ in range(100):
-        # Where nobody collects the dead it stays as a zombie.
-        status = Path(f"/proc/{int(line)}/stat")
-        if not status.exists() or status.read_text().split()[2] == "Z":
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("the child lives")
 
 
 def test_a_line_that_was_cut_off_is_left_out_and_earlier_results_count(tmp_path: Path) -> None:
