@@ -162,7 +162,8 @@ def _whole_run(recipe: Recipe, folder: Path, work: Path, trial: bool) -> dict[st
         "whole_run": {
             "steps": steps,
             "batch": config.global_batch_size,
-            "measured": f"{each:.4g} s for a step of {batch}",
+            "seconds_per_step": round(each, 4),
+            "of_batch": batch,
             "hours": round(steps * each * config.global_batch_size / batch / 3600, 2),
         }
     }

@@ -326,7 +326,14 @@ def test_recipes_train_on_datasets_built_before_and_from_the_weights_of_earlier_
     found = rows(tmp_path / "out", "train")
     assert (found["both"]["status"], found["both"]["steps"]) == ("ok", 3)
     whole = found["both"]["whole_run"]
-    assert whole["hours"] == pytest.approx(whole["steps"] * whole["seconds_per_step"] / 3600, abs=0.01)
+    assert (whole["batch"], whole["of_batch"]) == (384, 8)
+    log = tmp_path / "both" / "metrics.jsonl"
+    log.write_text(
+        '{"kind": "train", "step": 1, "seconds": 0}\n{"kind": "train", "step": 3, "seconds": 7200}\n',
+        encoding="utf-8",
+    )
+    whole = train._whole_run(wanted[0], log.parent, tmp_path, trial=True)["whole_run"]
+    assert whole["hours"] == whole["steps"] * 384 / 8, "3600 s for a step of 8"
     assert found["after"]["status"] == "ok"
     assert "both" in (tmp_path / "after" / "config.yaml").read_text(encoding="utf-8")
     assert found["no data"]["status"] == "failed"
