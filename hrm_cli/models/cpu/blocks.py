@@ -46,6 +46,11 @@ _join_heads = Kernel("attention.join_heads")
 _softmax = Kernel("attention.softmax")
 _FUSED = {"units": "hrm_cli.models.cpu.units", "edges": "hrm_cli.models.cpu.edges"}
 """Modules with the fused kernels of structured mixers."""
+_IN_PARTS = ("edges",)
+"""Mixers whose batches are computed part by part without gradient, because their tensors exceed the cache: narrow, with
+many positions."""
+_PART_BYTES = 1 << 18
+"""Bytes of a state that one part holds for each thread."""
 
 
 class CPUBlockWeights(NamedTuple):
@@ -120,6 +125,10 @@ def cpu_block_at_first(x: Tensor, weights: CPUBlockWeights, num_heads: int, eps:
 
 def _block_at(x: Tensor, count: int, weights: CPUBlockWeights, num_heads: int, eps: float) -> Tensor:
     """The block's output at the first `count` positions, `[B, count, H]`."""
+    if weights.structure is not None and weights.structure.name in _IN_PARTS and not torch.is_grad_enabled():
+        rows = max(1, _PART_BYTES * torch.get_num_threads() // max(1, x[0].nbytes))
+        if rows < len(x):
+            return torch.cat([_block_at(part, count, weights, num_heads, eps) for part in x.split(rows)])
     x = x.contiguous()
     wanted = x[:, :count].contiguous()
     if weights.qkv is not None and weights.out is not None:

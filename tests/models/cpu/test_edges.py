@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hrm_cli.models.cpu import blocks
 from hrm_cli.models.cpu.edges import mix_and_norm, weights_for_cpu
 from hrm_cli.models.cpu.kernels import launch
 from hrm_cli.models.layers import rms_norm
 from hrm_cli.models.mixers.edges import EdgesStructure
 from hrm_cli.models.mixers.neighbors import NeighborsWeights
 from hrm_cli.puzzles.maze.domain import MazeDomain
+
+from ..test_edges import answers, edges_model  # noqa: TID252
 
 HIDDEN = 24
 
@@ -119,3 +125,24 @@ def test_messages_in_every_format_are_near_those_in_float32(dtype: torch.dtype) 
         sent = x.float() + structure.mix(x.float(), exact, structure.grid)
         expected = F.rms_norm(sent, (HIDDEN,), eps=1e-5)
     torch.testing.assert_close(found.float(), expected, rtol=3e-2, atol=3e-2)
+
+
+def test_a_batch_that_is_computed_in_parts_has_the_states_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = edges_model(5, 4, hidden_size=HIDDEN)
+    grids = np.random.default_rng(0).integers(1, 6, (7, 5, 4))
+    whole = answers(model, grids)
+    monkeypatch.setattr(blocks, "_PART_BYTES", 3 * 80 * HIDDEN * 4 // torch.get_num_threads())
+    parts: list[int] = []
+    original = blocks._structured_mix_and_norm
+
+    def counted(x: Tensor, *more: Any) -> Tensor:
+        parts.append(len(x))
+        return original(x, *more)
+
+    monkeypatch.setattr(blocks, "_structured_mix_and_norm", counted)
+    found = answers(model, grids)
+    assert parts[:3] == [3, 3, 1]
+    torch.testing.assert_close(found.logits, whole.logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.q_halt, whole.q_halt, rtol=1e-4, atol=1e-4)
