@@ -90,7 +90,7 @@ def run_all(given: argparse.Namespace) -> None:
     writing = Lock()
     with tempfile.TemporaryDirectory() as folder:
         for task in given.tasks:
-            dataset_of(DataConfig(**TASKS[task], **DATA), Path(folder) / task)
+            dataset_of(DataConfig(**{**DATA, **TASKS[task]}), Path(folder) / task)
 
         def start(combination: tuple[str, str, int]) -> None:
             task, method, seed = combination
@@ -121,7 +121,7 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=["6x6", "9x9"])
     parser.add_argument("--methods", nargs="+", metavar="METHOD", help="by default all of the set")
     parser.add_argument("--set", choices=list(SETS), default="architectures", help="methods to compare")
     parser.add_argument("--points", type=int, default=POINTS, help="evaluations in a run")

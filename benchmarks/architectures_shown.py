@@ -20,10 +20,10 @@ def tables(document: dict[str, Any]) -> str:
         "(least–most)",
     ]
     for task in _names(document, "task"):
-        lines += ["", f"{_sides(task)} Sudoku, by minutes of training", _over_time(document, task)]
+        lines += ["", f"{_title(task)}, by minutes of training", _over_time(document, task)]
         lines += [
             "",
-            f"{_sides(task)} Sudoku, by inference steps, none of them halting",
+            f"{_title(task)}, by inference steps, none of them halting",
             _over_steps(document, task),
         ]
     return "\n".join(lines)
@@ -59,7 +59,7 @@ def _minutes_panel(document: dict[str, Any], task: str, title: str, methods: lis
         lines.append(Line(name, [0, *minutes], [[0.0] * len(runs), *values], color=number))
     end = _minutes(document, task)
     ticks = [0, end / 4, end / 2, 3 * end / 4, end]
-    return Panel(f"{_sides(task)} Sudoku: {title}", "minutes of training, one core", lines, ticks)
+    return Panel(f"{_title(task)}: {title}", "minutes of training, one core", lines, ticks)
 
 
 def _steps_panel(task: str, methods: list[Runs]) -> Panel:
@@ -69,7 +69,7 @@ def _steps_panel(task: str, methods: list[Runs]) -> Panel:
         answers = [[run["by_inference_step"][str(step)] for run in runs] for step in steps]
         lines.append(Line(runs[0]["method"], steps, answers, color=number))
     ticks = [step for step in (1, 4, 16, 64, 200) if step <= steps[-1]]
-    return Panel(f"{_sides(task)} Sudoku: and with more steps", "inference steps", lines, ticks, True)
+    return Panel(f"{_title(task)}: and with more steps", "inference steps", lines, ticks, True)
 
 
 def _over_time(document: dict[str, Any], task: str) -> str:
@@ -109,8 +109,9 @@ def _minutes(document: dict[str, Any], task: str) -> float:
     return float(next(run["minutes"] for run in document["runs"] if run["task"] == task))
 
 
-def _sides(task: str) -> str:
-    return task.replace("x", "×")
+def _title(task: str) -> str:
+    sides = task.removeprefix("mazes-").replace("x", "×")
+    return f"{sides} mazes" if task.startswith("mazes-") else f"{sides} Sudoku"
 
 
 def _names(document: dict[str, Any], key: str) -> list[str]:

@@ -152,16 +152,61 @@ HIERARCHY: dict[str, Method] = {
 }
 """Changes of the levels of an HRM. An ACT step of `three levels` has 4 updates of L, 2 of M1 and 1 of H."""
 
+GRID: Method = {
+    "arch.core": "hrm",
+    "arch.num_heads": 1,
+    "arch.expansion": 3,
+    "arch.H_layers": 1,
+    "arch.L_layers": 1,
+    "arch.H_cycles": 1,
+    "arch.L_cycles": 7,
+    "arch.puzzle_emb_ndim": 0,
+    "arch.pos_encodings": "none",
+    "arch.halting": "certain",
+    "arch.halt_max_steps": 12,
+    "arch.forward_dtype": "float32",
+    "train.objective": "rsm",
+    "train.carry_over": 0.6,
+    "train.global_batch_size": 64,
+    "train.lr": 3e-3,
+    "train.lr_min_ratio": 0.02,
+    "train.lr_warmup_steps": 50,
+    "train.weight_decay": 0.1,
+    "train.grad_clip": 1.0,
+    "train.loss": "softmax_cross_entropy",
+    "train.ema_decay": 0.99,
+}
+"""The settings of the preset `neighbors-maze`."""
+
+GRIDS: dict[str, Method] = {
+    "HRM, neighbors": {**GRID, "arch.mixer": "neighbors", "arch.hidden_size": 32},
+    "HRM, edges": {**GRID, "arch.mixer": "edges", "arch.hidden_size": 16},
+}
+"""Mixers for grids whose weights work for every size."""
+
 SETS: dict[str, dict[str, Method]] = {
     "architectures": ARCHITECTURES,
     "mixers": mixers(),
     "settings": {name: {**SMALL_HRM, **change} for name, change in CHANGES.items()}
     | {name: {**ATTENDING_HRM, **change} for name, change in CHANGES_OF_ATTENTION.items()},
     "hierarchy": {name: {**SMALL_HRM, **change} for name, change in HIERARCHY.items()},
+    "grids": GRIDS,
 }
 """Sets of methods that are compared with each other."""
 
 TASKS: dict[str, dict[str, Any]] = {
     "6x6": {"size": 6, "clues": "10-24", "num_train": 20_000},
     "9x9": {"size": 9, "clues": "34-60", "num_train": 20_000},
+    "mazes-6x6": {
+        "domain": "maze",
+        "size": 6,
+        "name": "perfect",
+        "num_train": 4000,
+        "num_test": 67,
+        "num_validation": 67,
+        "also": [
+            {"name": style, "style": style, "num_train": 4000, "num_test": 67, "num_validation": 67}
+            for style in ("braided", "walls")
+        ],
+    },
 }
