@@ -92,7 +92,7 @@ def main() -> None:
     wanted = speed.Wanted.of(given, chosen) if "speed" in given.stages else None
     names = list(dict.fromkeys(name for recipe in chosen for name in recipe.datasets))
     builder = None
-    if names and "train" in given.stages:
+    if names:
         builder = Builder(results, work / "data", names, 0.01 if given.small else 1.0)
     warmers = None
     if wanted is not None and given.stages[0] == "check" and given.warm:

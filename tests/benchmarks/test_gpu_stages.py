@@ -22,6 +22,7 @@ from hrm_cli.config.presets import load_preset
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import gpu as script  # noqa: E402
 from gpu_stages import check, speed, train  # noqa: E402
 from gpu_stages.datasets import Builder, config_of  # noqa: E402
 from gpu_stages.machine import unmet  # noqa: E402
@@ -230,6 +231,26 @@ def test_a_stage_without_anything_to_do_says_so(tmp_path: Path) -> None:
     printed = (tmp_path / "results.txt").read_text(encoding="utf-8")
     assert "no row with 'no such' in its name in the modes off" in printed
     assert "name a recipe with --recipe" in printed
+
+
+def test_datasets_of_a_recipe_are_built_while_another_stage_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Any] = []
+
+    class Recorder:
+        def __init__(self, results: Results, folder: Path, names: list[str], part: float) -> None:
+            done.append((names, part))
+
+        def end(self) -> None:
+            done.append("ended")
+
+    monkeypatch.setattr(script, "Builder", Recorder)
+    monkeypatch.setattr(script.check, "run", lambda *_: done.append("checked"))
+    given = ["check", "--output", str(tmp_path), "--work", str(tmp_path), "--recipe", "maze-30x30", "--small"]
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *given])
+    script.main()
+    assert done == [(["maze-30x30"], 0.01), "checked", "ended"]
 
 
 def test_a_recipe_is_measured_in_another_mode_if_its_own_is_not_asked_for() -> None:
