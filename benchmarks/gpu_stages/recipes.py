@@ -62,7 +62,10 @@ def _mazes(size: int, seconds: float | None, start: str | None, *settings: str, 
     checkpoint = (f"--checkpoint={start}",) if start else ()
     return Recipe(
         f"mazes-{size}", "neighbors-maze", seconds,
-        ("train.compile=cudagraphs", "arch.mixer=edges", *_BY_THE_CLOCK, *settings, *checkpoint),
+        (
+            "train.compile=cudagraphs", "arch.mixer=edges", "arch.L_cycles=11", "arch.hidden_size=24",
+            *_BY_THE_CLOCK, *settings, *checkpoint,
+        ),
         data=f"mazes-{size}", trial=_trial(16, trial, "eval.max_steps=4"),
     )  # fmt: skip
 
@@ -82,11 +85,11 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
     # its rows continue for longer. L_cycles stays, because a change of it loses what has been learned.
     "mazes": (
         _mazes(6, 90, None, "train.global_batch_size=256", trial=40),
-        _mazes(10, 110, "mazes-6", "train.global_batch_size=256", "train.carry_over=0.88", "train.lr=2e-3",
+        _mazes(10, 110, "mazes-6", "train.global_batch_size=256", "train.carry_over=0.8", "train.lr=2e-3",
                trial=40),
-        _mazes(16, 140, "mazes-10", "train.global_batch_size=256", "train.carry_over=0.92", "train.lr=2e-3",
+        _mazes(16, 140, "mazes-10", "train.global_batch_size=256", "train.carry_over=0.85", "train.lr=2e-3",
                "eval.max_steps=64", trial=30),
-        _mazes(30, None, "mazes-16", "train.global_batch_size=128", "train.carry_over=0.95", "train.lr=2e-3",
+        _mazes(30, None, "mazes-16", "train.global_batch_size=128", "train.carry_over=0.9", "train.lr=2e-3",
                "eval.max_steps=128", trial=10),
     ),
     # The same mazes for a model without built-in neighbors.

@@ -68,15 +68,16 @@ def edge_blocks(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: 
     """A stack of blocks with the `edges` mixer (`hrm_cli.models.mixers.edges`, with its letters)."""
     H, S = arch.hidden_size, seq_len
     T = SIDES * S
-    weights = 2 * 3 * H * H
-    # Saved: the input, its projection, what is sent, the maxima of the cells, what is received; the norm's input and
-    # factors. On a CPU: the input, its projection, what comes across edges, sums and maxima once per cell; of the norm
-    # the factors alone.
-    numbers = T * H + 3 * T * H + 3 * T * H + S * H + 3 * T * H
-    on_cpu = T * H + 3 * T * H + T * H + 2 * S * H
+    sides, cells = 3 * H * H + H * H, 4 * H * H  # weights that run once per side, and once per cell
+    # Saved: the input, its projection, what is sent, its maxima, what arrives (twice: for its messages and its maxima),
+    # these maxima, what cells receive; the norm's input and factors. On a CPU: the input, its projection, what arrives,
+    # what cells receive; of the norm the factors alone.
+    numbers = T * H + 3 * T * H + 3 * T * H + S * H + 2 * T * H + S * H + 4 * S * H
+    on_cpu = T * H + 3 * T * H + T * H + 4 * S * H
     in_bfloat16, in_float32 = (layers * (size * (on_cpu - numbers) - 4 * T * H) for size in (2, 4))
     kept = Saved(layers * numbers, layers * (T * H + T), in_bfloat16, in_float32)
-    mixer = Part(module, kinds.EDGES, layers * weights, 0, layers * 2 * T * weights, runs, kept)
+    flops = 2 * (T * sides + S * cells)
+    mixer = Part(module, kinds.EDGES, layers * (sides + cells), 0, layers * flops, runs, kept)
     multiple = MIXERS["edges"].width_multiple
     return [mixer, swiglu_part(module, kinds.SWIGLU, arch.expansion, H, T, layers, runs, multiple)]
 

@@ -72,28 +72,27 @@ def test_one_set_of_weights_serves_every_rectangle(core: dict[str, Any]) -> None
         assert small.core.positions == 4 * rows * columns
 
 
-def test_a_message_passes_one_cell_in_two_blocks() -> None:
+def test_a_message_passes_one_cell_per_block() -> None:
     model = edges_model(1, 12, H_cycles=1, L_cycles=4)
     plain = np.full((1, 1, 12), 2)
     changed = plain.copy()
     changed[0, 0, 0] = 1
     differs = (answers(model, plain, 1).logits != answers(model, changed, 1).logits)[0].any(-1)
-    # Five blocks: across the edge to the next cell, then around it, in turns.
-    assert differs.tolist() == [True] * 4 + [False] * 8
+    assert differs.tolist() == [True] * 6 + [False] * 6  # five blocks
 
 
 def test_a_side_receives_from_across_its_edge_and_from_the_sides_of_its_cell() -> None:
     # 1 row × 2 columns; a side sends the same number in all three messages. Up, right, down, left of both cells:
     sent = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 80.0]).view(1, 8, 1).expand(-1, -1, 3)
-    received = gathered(sent, Neighborhood(1, 2))[0]
-    assert received[:, 0].tolist() == [0, 80, 0, 0, 0, 0, 0, 2]
-    assert received[:, 1].tolist() == [10] * 4 + [98] * 4
-    assert received[:, 2].tolist() == [4] * 4 + [80] * 4
+    arrived, of_cells = gathered(sent, Neighborhood(1, 2))
+    assert arrived[0, :, 0].tolist() == [0, 80, 0, 0, 0, 0, 0, 2]
+    # The sum and the maximum of the cell's own sides, then of what arrived.
+    assert of_cells[0].tolist() == [[10, 4, 80, 80], [98, 80, 2, 2]]
 
 
 def test_a_side_receives_from_the_rows_above_and_below() -> None:
     sent = torch.arange(1.0, 9.0).view(1, 8, 1).expand(-1, -1, 3)  # 2 rows × 1 column
-    assert gathered(sent, Neighborhood(2, 1))[0, :, 0].tolist() == [0, 0, 5, 0, 3, 0, 0, 0]
+    assert gathered(sent, Neighborhood(2, 1))[0][0, :, 0].tolist() == [0, 0, 5, 0, 3, 0, 0, 0]
 
 
 @pytest.mark.parametrize("core", ["hrm", "trm"])
@@ -122,7 +121,7 @@ def test_parameters_have_the_names_and_shapes_of_trained_checkpoints() -> None:
     assert shapes == {
         f"inner.{module}.layers.0.edges.{projection}.weight": shape
         for module in ("H_level", "L_level")
-        for projection, shape in (("in_proj", (48, 16)), ("o_proj", (16, 48)))
+        for projection, shape in (("in_proj", (48, 16)), ("o_proj", (16, 80)))
     }
 
 

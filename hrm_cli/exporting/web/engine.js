@@ -130,7 +130,7 @@ const hrmEngine = (() => {
     const outWide = padded(H, 8), result = kernels.alloc(Math.max(padded(T, 4) * outWide, padded(H, 4) * across)); // rows of outWide
     const turned = mixer === "mlp" ? kernels.alloc(padded(H, 4) * padded(T, 8)) : 0;
     const projected = mixer === "mlp" ? 0 : kernels.alloc(padded(T, 4) * padded(mixer === "units" ? 5 * (H / 2) : 3 * H, 8));
-    const messages = mixer === "mlp" ? 0 : kernels.alloc(padded(T, 4) * ({ grid: 4, edges: 3 }[mixer] || 2) * H);
+    const messages = mixer === "mlp" ? 0 : kernels.alloc(padded(T, 4) * ({ grid: 4, edges: 5 }[mixer] || 2) * H);
     const scratch = kernels.alloc(padded(Math.max(T, 64), 8) * padded(Math.max(H, 64), 8) * 2);
     const items = mixer === "units" ? S : T, attends = mixer === "units" || mixer === "attention", scores = !attends ? 0 : kernels.alloc(padded(items, 4) * padded(items, 8));
     const packedB = !attends && mixer !== "grid" ? 0 : kernels.alloc(padded(items, 8) * Math.max(D * H, H) * 2);
@@ -290,9 +290,17 @@ const hrmEngine = (() => {
     }
 
     function mixEdges(state, w) {
-      const x = kernels.f32, { rows: R, columns: C } = structure, wide = w.into.wide, all = 3 * H;
+      const x = kernels.f32, { rows: R, columns: C } = structure, wide = w.into.wide, all = 5 * H;
       linear(state, T, w.into, projected);
       kernels.silu(projected, T, wide, wide);
+      // Sum and maximum of the numbers at four places, `step` apart.
+      const pool = (from, step, to, most) => {
+        for (let i = 0; i < H; i++, from++) {
+          const up = x[from], right = x[from + step], down = x[from + 2 * step], left = x[from + 3 * step];
+          if (to !== null) x[to + i] = Math.fround(up + down) + Math.fround(right + left);
+          if (most !== null) x[most + i] = Math.max(up, right, down, left);
+        }
+      };
       for (let cell = 0; cell < S; cell++) {
         const row = Math.floor(cell / C), column = cell % C, to = messages + SIDES * cell * all;
         // The sides that touch this cell's upper, right, lower and left side.
@@ -303,11 +311,10 @@ const hrmEngine = (() => {
           if (position < 0) x.fill(0, at, at + H);
           else x.copyWithin(at, from, from + H);
         });
-        for (let i = H; i < all; i++) {
-          const from = projected + SIDES * cell * wide + i;
-          const up = x[from], right = x[from + wide], down = x[from + 2 * wide], left = x[from + 3 * wide];
-          x[to + i] = i < 2 * H ? Math.fround(up + down) + Math.fround(right + left) : Math.max(up, right, down, left);
-        }
+        const own = projected + SIDES * cell * wide;
+        pool(own + H, wide, to + H, null);
+        pool(own + 2 * H, wide, null, to + 2 * H);
+        pool(to, all, to + 3 * H, to + 4 * H);
         for (let side = 1; side < SIDES; side++) x.copyWithin(to + side * all + H, to + H, to + all);
       }
       linear(messages, T, w.out, result);

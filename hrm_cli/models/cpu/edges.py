@@ -1,8 +1,7 @@
 """The `edges` mixer for a CPU: one kernel between its matmuls, and one behind them.
 
-The first applies SiLU and gathers what comes across the edges, and the sums and maxima of cells. It stores only the
-projection for its backward pass. The sides of a cell receive the same sum and maximum, so the output projection of
-these runs once per cell, not once per side. The second kernel adds everything and applies the RMS norm; it is that of
+The first applies SiLU and gathers what arrives across the edges, and the sums and maxima of cells. It stores only the
+projection for its backward pass. The second kernel adds everything and applies the RMS norm; it is that of
 the `units` mixer, with sides in place of symbols.
 
 Letters in shapes: those of `hrm_cli.models.mixers.edges`.
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 _SIDES = 4
 _gather = Kernel("edges.gather")
+_arrivals_backward = Kernel("edges.arrivals_backward")
 _gather_backward = Kernel("edges.gather_backward")
 
 
@@ -33,9 +33,9 @@ class CPUEdges(NamedTuple):
 
     into: CPUWeight
     out_of_edges: CPUWeight
-    """`[H, H]`: what a side makes of what comes across its edge."""
+    """`[H, H]`: what a side makes of what arrives across its edge."""
     out_of_cells: CPUWeight
-    """`[H, 2·H]`: what it makes of the sum and the maximum of its cell."""
+    """`[H, 4·H]`: what it makes of the sums and maxima of its cell."""
     grid: Neighborhood
     sizes: MixerSizes
 
@@ -62,28 +62,30 @@ def mix_and_norm(x: Tensor, weights: CPUEdges, eps: float) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """The projection `[B, T, 3·H]` → what comes across edges `[B, T, H]`, sums and maxima of cells `[B, S, 2·H]`."""
+    """The projection `[B, T, 3·H]` → what arrives across edges `[B, T, H]`, sums and maxima of cells `[B, S, 4·H]`."""
 
     @staticmethod
     def forward(ctx: Any, projection: Tensor, grid: Neighborhood) -> tuple[Tensor, Tensor]:
         batch, positions, width = projection.shape[0], projection.shape[1], projection.shape[2] // 3
-        across = projection.new_empty(batch, positions, width)
-        of_cells = projection.new_empty(batch, positions // _SIDES, 2 * width)
+        arrived = projection.new_empty(batch, positions, width)
+        of_cells = projection.new_empty(batch, positions // _SIDES, 4 * width)
         ctx.grid = grid
         ctx.save_for_backward(projection)
-        rows, row_bytes = batch * positions // _SIDES, 18 * width * projection.element_size()
+        rows, row_bytes = batch * positions // _SIDES, 20 * width * projection.element_size()
         _gather(
-            rows, row_bytes, projection.dtype, grid.rows, grid.columns, width, projection, across, of_cells
+            rows, row_bytes, projection.dtype, grid.rows, grid.columns, width, projection, arrived, of_cells
         )
-        return across, of_cells
+        return arrived, of_cells
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (projection,), grid = ctx.saved_tensors, ctx.grid
         width, out = projection.shape[2] // 3, torch.empty_like(projection)
         rows, row_bytes = projection.shape[0] * projection.shape[1] // _SIDES, 30 * width * out.element_size()
-        _gather_backward(
-            rows, row_bytes, out.dtype, grid.rows, grid.columns, width,
-            projection, *(one.contiguous() for one in gradients), out,
-        )  # fmt: skip
+        for_arrived, for_cells = (one.contiguous() for one in gradients)
+        # Two kernels, because a message arrives at another cell, and its gradient depends on all that arrives there.
+        complete = torch.empty_like(for_arrived)
+        shape = (rows, row_bytes, out.dtype, grid.rows, grid.columns, width, projection)
+        _arrivals_backward(*shape, for_arrived, for_cells, complete)
+        _gather_backward(*shape, complete, for_cells, out)
         return out, None

@@ -30,21 +30,21 @@ and the gradient reaches all of them. In trials, models without it learned nothi
 
 
 class NeighborsWeights(NamedTuple):
-    """One mixer's weights in the forward dtype. M is the number of messages: 2, for the sum and for the maximum."""
+    """One mixer's weights in the forward dtype. Here, M and N are 2, for the sum and for the maximum."""
 
     into: Tensor
-    """`[M·H, H]`: what a position sends as each message."""
+    """`[M·H, H]`: the M messages that a position sends."""
     out: Tensor
-    """`[H, M·H]`: what a position makes of all it receives."""
+    """`[H, N·H]`: what a position makes of the N messages that it receives."""
 
 
 class Neighbors(nn.Module):
-    """Parameters of the mixer, for this number of messages."""
+    """Parameters of the mixer, for these numbers of messages."""
 
-    def __init__(self, hidden_size: int, messages: int = 2) -> None:
+    def __init__(self, hidden_size: int, sent: int = 2, received: int = 2) -> None:
         super().__init__()
-        self.in_proj = Linear(hidden_size, messages * hidden_size)
-        self.o_proj = Linear(messages * hidden_size, hidden_size)
+        self.in_proj = Linear(hidden_size, sent * hidden_size)
+        self.o_proj = Linear(received * hidden_size, hidden_size)
 
     def finish_initialization(self, mlp: SwiGLU) -> None:
         """Scales the output projections of the mixer and of its block's SwiGLU."""

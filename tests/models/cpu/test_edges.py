@@ -27,7 +27,7 @@ def weights(dtype: torch.dtype = torch.float32) -> NeighborsWeights:
     generator = torch.Generator().manual_seed(0)
     into, out = (
         torch.randn(shape, generator=generator) * 0.3
-        for shape in ((3 * HIDDEN, HIDDEN), (HIDDEN, 3 * HIDDEN))
+        for shape in ((3 * HIDDEN, HIDDEN), (HIDDEN, 5 * HIDDEN))
     )
     return NeighborsWeights(into.to(dtype), out.to(dtype))
 

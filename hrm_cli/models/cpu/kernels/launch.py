@@ -156,9 +156,14 @@ def _add_messages_backward_elements(rows: int, cells: int, symbols: int, units: 
 
 
 def _gather_elements(rows: int, lines: int, columns: int, width: int) -> tuple[int, ...] | None:
-    """Elements of the projection, of what comes across edges, and of what comes from a cell. A row is a cell."""
+    """Elements of the projection, of what arrives across edges, and of what a cell receives. A row is a cell."""
     cells = lines * columns
-    return None if cells == 0 or rows % cells else (12 * rows * width, 4 * rows * width, 2 * rows * width)
+    return None if cells == 0 or rows % cells else (12 * rows * width, 4 * rows * width, 4 * rows * width)
+
+
+def _arrivals_backward_elements(rows: int, lines: int, columns: int, width: int) -> tuple[int, ...] | None:
+    found = _gather_elements(rows, lines, columns, width)
+    return None if found is None else (*found, found[1])
 
 
 def _gather_backward_elements(rows: int, lines: int, columns: int, width: int) -> tuple[int, ...] | None:
@@ -220,10 +225,14 @@ SIGNATURES = {
         _add_messages_backward_elements, always_float32=("shares", "factor"),
     ),
     "edges.gather": Signature(
-        ("lines", "columns", "width"), (), ("projection", "across", "of_cell"), _gather_elements,
+        ("lines", "columns", "width"), (), ("projection", "arrived", "of_cell"), _gather_elements,
+    ),
+    "edges.arrivals_backward": Signature(
+        ("lines", "columns", "width"), (), ("projection", "for_arrived", "for_cell", "complete"),
+        _arrivals_backward_elements,
     ),
     "edges.gather_backward": Signature(
-        ("lines", "columns", "width"), (), ("projection", "for_across", "for_cell", "out"),
+        ("lines", "columns", "width"), (), ("projection", "for_arrived", "for_cell", "out"),
         _gather_backward_elements,
     ),
     "optimizer.adam_atan2": Signature(

@@ -27,6 +27,7 @@ NUMBERS: dict[str, tuple[int, tuple[int, ...], tuple[float, ...]]] = {
     "attention.join_heads": (10, (5, 8, 3, 4), (0.5,)),
     "attention.softmax": (6, (16, 11), ()),
     "edges.gather": (24, (3, 4, 6), ()),
+    "edges.arrivals_backward": (24, (3, 4, 6), ()),
     "edges.gather_backward": (24, (3, 4, 6), ()),
     "units.average": (3, (5, 4, 6, 8, 2, 7), (0.5,)),
     "units.average_backward": (10, (5, 4, 6, 8, 2, 7), (0.5,)),
