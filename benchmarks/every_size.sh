@@ -8,6 +8,7 @@
 # `hrm train --resume RUN`.
 set -eu
 kind=$1
+top=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$2"
 cd "$2"
 case $kind in
@@ -32,25 +33,32 @@ sudoku)
     "data.other_sizes=[m16,m12,s6,s4]" train.lr=2e-4 train.max_steps=2400 $common
   ;;
 maze)
-  build="hrm build-dataset maze"
-  maze() { # SIZE NUMBER of each kind; least moves of long perfect, braided and walls
-    $build -o "m$1" --size "$1" --min-path "$3" --num-train "$2" --num-test 50 --num-validation 40 --seed "$1" \
-      --also "{name: long perfect, min_path: $4, num_train: $2}" \
-      --also "{name: braided, style: braided, min_path: $3, num_train: $2, num_test: 50, num_validation: 40}" \
-      --also "{name: long braided, style: braided, min_path: $5, num_train: $2}" \
-      --also "{name: walls, style: walls, min_path: $3, num_train: $2, num_test: 50, num_validation: 40}" \
-      --also "{name: long walls, style: walls, min_path: $6, num_train: $2}"
+  mazes() { # SIZE NUMBER; least moves of long braided mazes, and of long ones with walls at random
+    hrm build-dataset maze -o "m$1" --size "$1" --style braided --min-path 1 --num-train "$2" --num-test 0 \
+      --num-validation 40 --seed "7$1" \
+      --also "{name: long braided, style: braided, min_path: $3, num_train: $(($2 * 3 / 2))}" \
+      --also "{name: walls, style: walls, min_path: 1, num_train: $2, num_validation: 40}" \
+      --also "{name: long walls, style: walls, min_path: $4, num_train: $(($2 * 3 / 2))}" \
+      --also "{name: perfect, style: perfect, min_path: $3, num_train: $(($2 * 2 / 5)), num_validation: 40}"
   }
-  maze 8 4000 1 12 10 10
-  maze 10 6000 4 24 20 20
-  maze 14 4000 1 36 24 18
-  maze 20 1500 1 70 46 35
-  hrm train --preset neighbors-maze -o six
-  hrm train --preset neighbors-maze -o eight --data m8 --checkpoint six train.lr=2e-3 train.carry_over=0.75 \
-    train.max_minutes=10
-  # 50 minutes on one core.
-  hrm train --preset neighbors-maze -o mixed --data m10 --checkpoint eight "data.other_sizes=[m8,m14,m20]" train.lr=2e-3 \
-    train.carry_over=0.75 train.ema_decay=0.995 train.epochs=100 train.max_minutes=50
+  mazes 8 8000 9 9
+  mazes 10 9000 13 13
+  mazes 14 6000 22 18
+  mazes 20 2500 40 30
+  few_loops=$top/benchmarks/few_loops.py
+  python "$few_loops" 3000 --walls 12 --least 60 --seed 11 > few.csv
+  python "$few_loops" 1500 --walls 4 --least 60 --seed 12 | tail -n +2 >> few.csv
+  python "$few_loops" 1500 --walls 25 --least 40 --seed 13 | tail -n +2 >> few.csv
+  hrm build-dataset maze -o m30 --source few.csv --num-test 0 --num-validation 40 --seed 30
+  common="train.global_batch_size=32 train.epochs=100 train.eval_interval=null"
+  # Four minutes on one core.
+  hrm train --preset edges-maze -o six train.epochs=100 train.max_steps=1000
+  # Nine minutes on one core, as far as 2,652 steps.
+  hrm train --preset edges-maze -o small --data m10 --checkpoint six "data.other_sizes=[m8,m14]" train.lr=2e-3 \
+    train.lr_min_ratio=0.25 train.carry_over=0.7 train.ema_decay=0.995 train.max_minutes=9 $common
+  # 33 minutes on two cores.
+  hrm train --preset edges-maze -o mixed --data m10 --checkpoint small "data.other_sizes=[m14,m20,m30]" train.lr=1.5e-3 \
+    train.carry_over=0.85 train.ema_decay=0.998 train.max_minutes=33 $common
   ;;
 *)
   echo "expected sudoku or maze, found $kind" >&2
