@@ -68,6 +68,7 @@ def run(results: Results, device: str, seconds: float, select: str | None, proce
         _FOLDER: str(results.folder),
         _FINISHED: json.dumps(sorted(finished)),
         _SELECTED: str(selected.resolve()),
+        _WORKER: "",  # this script may itself run in a worker, when it is tested
         "COLUMNS": "160",
         **({"HRM_GOLDEN": str(golden)} if golden.is_dir() and not os.environ.get("HRM_GOLDEN") else {}),
         # Other pytest plugins take seconds to import.
@@ -130,7 +131,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Saves the names of the tests that are going to run, so that those that never began can be named."""
     file = os.environ.get(_SELECTED)
-    if file and os.environ.get(_WORKER, "gw0") == "gw0":
+    if file and (os.environ.get(_WORKER) or "gw0") == "gw0":
         Path(file).write_text(json.dumps([item.nodeid for item in session.items]), encoding="utf-8")
 
 
@@ -138,7 +139,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Saves the outcome of a test: of its call, or of a setup that failed or skipped it."""
     folder = os.environ.get(_FOLDER)
     # pytest-xdist repeats the reports of its workers in the main process.
-    if folder is None or _WORKER in os.environ or (report.when != "call" and report.passed):
+    if folder is None or os.environ.get(_WORKER) or (report.when != "call" and report.passed):
         return
     status = {"passed": "ok", "skipped": "skipped"}.get(report.outcome, "failed")
     error = {"error": last_lines(report.longreprtext, 10)} if status != "ok" else {}
