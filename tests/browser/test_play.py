@@ -216,9 +216,10 @@ def test_escape_stops_a_solve_and_the_next_one_works(opened: Any) -> None:
     assert page.inner_text("#said") == "Stopped."
     assert page.locator("#error").is_hidden()
     page.unroute("**/api/solve")
-    opened.errors.clear()  # the browser reports the request that was given up
     solve(page)
     assert page.inner_text(".hb-status") == "solved"
+    # The browser reports the request that was given up, sometimes only after the next one.
+    opened.errors[:] = [error for error in opened.errors if not error.endswith("ERR_ABORTED")]
     opened.expect_no_errors()
 
 
