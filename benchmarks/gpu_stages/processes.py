@@ -87,7 +87,7 @@ class Process:
             yield line
 
     def logged(self) -> str:
-        """What it has written to stderr, without what earlier processes have left in the same file."""
+        """What it has written to stderr, without what earlier processes wrote to the same file."""
         with self._log_file.open("rb") as file:
             file.seek(self._log_start)
             return file.read().decode("utf-8", "replace")

@@ -87,6 +87,19 @@ def _most_and_count(sides: Any, most: Any, count: Any) -> None:
             count[i] += _ONE if own[i] == most[i] else _ZERO
 
 
+@njit(inline="always")
+def _arriving(data: Any, projection: Any, position: Any, out: Any) -> None:
+    """What the side at `position` sends across its edge; zero if it lies outside the grid, as −1."""
+    width = len(out)
+    if position < 0:
+        for i in range(width):
+            out[i] = _ZERO
+    else:
+        message = stored(data, projection, position * 3 * width, width)
+        for i in range(width):
+            out[i] = _silu(to_fp32(message[i]))
+
+
 def gather(data: Any) -> None:
     """SiLU of the messages `[B, T, 3·H]`; what arrives across edges `[B, T, H]`, four messages of cells `[B, S, 4·H]`.
 
@@ -113,13 +126,7 @@ def gather(data: Any) -> None:
             result = stored(data, arrived, (4 * row + side) * width, width)
             position = _touching(row, side, lines, columns)
             own = values[side * width : (side + 1) * width]
-            if position < 0:
-                for i in range(width):
-                    own[i] = _ZERO
-            else:
-                message = stored(data, projection, position * 3 * width, width)
-                for i in range(width):
-                    own[i] = _silu(to_fp32(message[i]))
+            _arriving(data, projection, position, own)
             for i in range(width):
                 result[i] = round_to_bf16(own[i], result[i])
         _maximum(values, out[3 * width :])
@@ -142,13 +149,7 @@ def arrivals_backward(data: Any) -> None:
         for side in range(4):
             position = _touching(row, side, lines, columns)
             own = values[side * width : (side + 1) * width]
-            if position < 0:
-                for i in range(width):
-                    own[i] = _ZERO
-            else:
-                message = stored(data, projection, position * 3 * width, width)
-                for i in range(width):
-                    own[i] = _silu(to_fp32(message[i]))
+            _arriving(data, projection, position, own)
         _most_and_count(values, most, count)
         for side in range(4):
             first = (4 * row + side) * width
