@@ -274,7 +274,7 @@
     }
     $("about").append(element("p", { class: "dim" }, model.domain === "sudoku"
       ? "Each step reads the puzzle again and refines an answer to all cells at once. The model stops when it expects its answer to be right. The rules only check the answer. If it breaks one, a search pins uncertain cells, one after the other, and lets the model reason again. A small exact solver counts the solutions of what you type, to tell you if there is none or more than one; it never changes an answer."
-      : "Each step reads the maze again and marks a path in all cells at once. The model stops when it is certain of every cell. The rules only check the path. If it is broken or not the shortest, the model tries rotated and reflected copies of the maze."));
+      : `Each step reads the maze again and marks a path in all cells at once. The model stops when it is certain of every cell. The rules only check the path. If it is broken or not the shortest, ${model.is_equivariant ? "a search turns free cells into walls where the model is uncertain, and the model reasons again on the maze with fewer ways through it" : "the model tries rotated and reflected copies of the maze"}.`));
   }
 
   /* ---- the page ---- */

@@ -2,13 +2,16 @@
 puzzle's solutions, so that the page can say if there is none or more than one.
 
 hrmPuzzles.of(facts) → { domain, encode(cells), decode(tokens), text(cells), verify(cells, answer) → {ok, reason},
-    violations(cells, answer), diagnose(cells) → {solutions, reason}, blank_token, conflicts(cells) }
+    violations(cells, answer), diagnose(cells) → {solutions, reason}, blank_token, conflicts(cells),
+    pinsToTry(tokens, probabilities, V) → [{cell, token, probability}], withoutPins(cells, tokens, answer) → answer }
+pinsToTry: the children of a search node that failed, as in hrm_cli/evaluation/search.py and hrm_cli/puzzles/maze/pinning.py.
 Cells are values in reading order: 0 for a blank and digits from 1 (Sudoku); wall 0, free 1, S 2, G 3, mark 4 (mazes). */
 "use strict";
 const hrmPuzzles = (() => {
   const SYMBOLS = "123456789ABCDEFGHIJKLMNOP", MAZE = "#.SGo";
   const WALL = 0, FREE = 1, START = 2, GOAL = 3, MARK = 4;
   const BUDGET = 300000; // branches of the exact solver
+  const IMPOSSIBLE = 1e-4, WALLS = 4; // no pin is less probable; walls to try in a maze
   const decode = (tokens) => Array.from(tokens, (token) => Math.max(0, token - 1));
   const encode = (cells) => cells.map((cell) => cell + 1);
 
@@ -100,8 +103,18 @@ const hrmPuzzles = (() => {
       return [...found].sort((a, b) => a - b);
     }
 
+    /* The plausible digits of the most uncertain cell. */
+    function pinsToTry(tokens, probabilities, V) {
+      const cell = cellToExpand(tokens, probabilities, V, 1);
+      if (cell < 0) return [];
+      const row = Array.from(probabilities.subarray(cell * V, (cell + 1) * V));
+      const likely = row.map((_, token) => token).filter((token) => row[token] > IMPOSSIBLE).sort((a, b) => row[b] - row[a] || a - b);
+      return likely.map((token) => ({ cell, token, probability: row[token] }));
+    }
+
     return {
       domain: "sudoku", size, rows: size, columns: size, encode, decode, verify, violations, diagnose, conflicts, blank_token: 1,
+      pinsToTry, withoutPins: (cells, tokens, answer) => answer,
       text: (cells) => cells.map((cell) => (cell ? SYMBOLS[cell - 1] : ".")).join(""),
       given: (cells) => cells.flatMap((digit, cell) => (digit ? [cell] : [])),
     };
@@ -191,8 +204,33 @@ const hrmPuzzles = (() => {
       return found;
     }
 
+    /* The cells that a wall at `cell` closes together: from it, through free cells with at most two open neighbors. */
+    function corridor(values, cell) {
+      const found = new Set([cell]);
+      for (const waiting = [cell]; waiting.length;) {
+        const here = waiting.pop(), open = beside[here].filter((other) => values[other] !== WALL);
+        if (values[here] !== FREE || open.length > 2) continue;
+        waiting.push(...open.filter((other) => !found.has(other)));
+        open.forEach((other) => found.add(other));
+      }
+      return found;
+    }
+
+    /* Walls in different corridors, where the model is least certain whether the path goes there. */
+    function pinsToTry(tokens, probabilities, V) {
+      const values = decode(tokens), onPath = values.map((_, cell) => probabilities[cell * V + MARK + 1]), closed = new Set(), pins = [];
+      const open = values.flatMap((value, cell) => (value === FREE && onPath[cell] > IMPOSSIBLE && onPath[cell] < 1 - IMPOSSIBLE ? [cell] : []));
+      for (const cell of open.sort((a, b) => Math.abs(onPath[a] - 0.5) - Math.abs(onPath[b] - 0.5) || a - b)) {
+        if (closed.has(cell) || pins.length === WALLS) continue;
+        pins.push({ cell, token: WALL + 1, probability: 1 - onPath[cell] });
+        corridor(values, cell).forEach((other) => closed.add(other));
+      }
+      return pins;
+    }
+
     return {
       domain: "maze", rows, columns, encode, decode, verify, violations, diagnose, orientations, conflicts: () => [], blank_token: null,
+      pinsToTry, withoutPins: (cells, tokens, answer) => answer.map((value, cell) => (tokens[cell] !== cells[cell] + 1 && value === tokens[cell] - 1 ? cells[cell] : value)),
       text: (cells) => cells.map((cell) => MAZE[cell]).join(""),
       given: (cells) => cells.flatMap((value, cell) => (value === FREE ? [] : [cell])),
     };

@@ -1,5 +1,6 @@
-/* Solves a puzzle as `hrm solve` does, with workers: a pass; for Sudoku that it does not solve, a search that pins cells
-(hrm_cli/evaluation/search.py), for mazes rotated and reflected copies. The search begins while the pass still runs.
+/* Solves a puzzle as `hrm solve` does, with workers: a pass; if that does not solve the puzzle, a search that pins cells
+(hrm_cli/evaluation/search.py); for mazes, unless all copies get the same answer, rotated and reflected copies instead. The
+search for a Sudoku begins while the pass still runs.
 
 new hrmSolver.Pool(source, wasm, bytesOf)       source: code of a worker; bytesOf(model) → the bytes of its file
 hrmSolver.solve(pool, facts, cells, { onStep(record), onStage(text), nodes, seconds }) → result
@@ -7,7 +8,7 @@ hrmSolver.solve(pool, facts, cells, { onStep(record), onStage(text), nodes, seco
 pool.stop() ends all work; a running solve is rejected with an error whose message is "stopped". */
 "use strict";
 const hrmSolver = (() => {
-  const NODE_STEPS = 24, IMPOSSIBLE = 1e-4;
+  const NODE_STEPS = 24, ROUND = 4;
 
   class Pool {
     constructor(source, wasm, bytesOf) {
@@ -77,7 +78,7 @@ const hrmSolver = (() => {
     const diagnosis = await pool.ask({ type: "diagnose", model: facts, cells });
     if (diagnosis.solutions === 0) return finished({ status: "invalid", reason: diagnosis.reason });
     stage("thinking");
-    const until = began + 1000 * (options.seconds || 60), tries = rules.domain === "sudoku" ? searchPins : turnedCopies;
+    const until = began + 1000 * (options.seconds || 60), tries = rules.domain === "sudoku" || facts.is_equivariant ? searchPins : turnedCopies;
     const { best, how, effort, search, work } = await tries(new Pass(pool, facts, rules, cells, until, options.onStep), stage, options.nodes || 64);
     const verdict = rules.verify(cells, best.answer);
     let reason = verdict.reason;
@@ -110,9 +111,12 @@ const hrmSolver = (() => {
   }
 
   /* Best-first search over pinned cells. The pass is its root: if the model has not halted after the steps of a node,
-     the search begins, and the pass goes on beside it. Each worker takes a node as soon as it is free. */
+     the search begins, and the pass goes on beside it. Each worker takes a node as soon as it is free. A maze has no blank
+     cells, so that a node gives no part of the answer: its nodes take as many steps as the pass, and are taken in rounds, so
+     that improbable walls are tried before many further ones are added to a probable one. */
   async function searchPins(pass, stage, nodes) {
-    const { pool, facts, rules, cells, until } = pass, V = facts.vocab_size, tree = [];
+    const { pool, facts, rules, cells, until } = pass, V = facts.vocab_size, tree = [], known = new Set(), round = [];
+    const isMaze = rules.blank_token === null, nodeSteps = isMaze ? Math.max(NODE_STEPS, facts.max_steps) : NODE_STEPS;
     const made = (tokens, cost, parent, cell, token, probability) => {
       tree.push({ number: tree.length, tokens, cost, parent, cell, token, probability, order: null, violations: null });
       return tree[tree.length - 1];
@@ -122,22 +126,28 @@ const hrmSolver = (() => {
     let tried = 1, best = null, winner = null, work = 0;
 
     function expand(node, sums) {
-      const chances = normalized(sums, V), cell = hrmPuzzles.cellToExpand(node.tokens, chances, V, rules.blank_token);
-      if (cell < 0) return;
-      const row = Array.from(chances.subarray(cell * V, (cell + 1) * V));
-      const likely = row.map((_, token) => token).filter((token) => row[token] > IMPOSSIBLE).sort((a, b) => row[b] - row[a] || a - b);
-      for (const token of likely) {
+      for (const { cell, token, probability } of rules.pinsToTry(node.tokens, normalized(sums, V, rules.blank_token), V)) {
         const pinned = node.tokens.slice();
         pinned[cell] = token;
-        frontier.push(made(pinned, node.cost - Math.log(row[token]), node.number, cell, token, row[token]));
+        if (known.has(String(pinned))) continue; // the same pins in another order
+        known.add(String(pinned));
+        frontier.push(made(pinned, node.cost - Math.log(probability), node.number, cell, token, probability));
       }
+    }
+
+    function nextNode() {
+      if (!round.length) {
+        frontier.sort((a, b) => a.cost - b.cost || a.number - b.number);
+        round.push(...frontier.splice(0, isMaze ? ROUND : 1));
+      }
+      return round.shift();
     }
 
     async function tryNode(node) {
       node.order = ++tried;
       stage(`searching, node ${tried} of at most ${nodes}`);
       const one = await pool.ask({
-        type: "run", model: facts, cells, tokens: node.tokens, max_steps: NODE_STEPS, adaptive: false, records: false,
+        type: "run", model: facts, cells, tokens: node.tokens, max_steps: nodeSteps, adaptive: false, records: false,
         milliseconds: Math.max(1, until - performance.now()),
       });
       work += one.records.length;
@@ -148,11 +158,11 @@ const hrmSolver = (() => {
     }
 
     async function continuePass() {
-      await pass.further(NODE_STEPS);
+      await pass.further(nodeSteps);
       if (pass.isSolved && !winner) winner = root;
     }
 
-    const one = await pass.further(NODE_STEPS);
+    const one = await pass.further(nodeSteps);
     if (pass.isSolved) winner = root;
     else expand(root, one.probabilities);
     const running = new Set();
@@ -164,14 +174,14 @@ const hrmSolver = (() => {
         running.add(entry);
       };
       while (running.size < pool.size && !isLate()) {
-        const canSearch = frontier.length > 0 && tried < nodes, canContinue = !pass.isOver && !pass.isRunning;
+        const hasNode = round.length > 0 || (frontier.length > 0 && !(isMaze && running.size)); // rounds of a maze wait for each other
+        const canSearch = hasNode && tried < nodes, canContinue = !pass.isOver && !pass.isRunning;
         if (canContinue && (passTurn || !canSearch)) {
           pass.isRunning = true;
           begin(continuePass().finally(() => { pass.isRunning = false; }));
           passTurn = pool.size > 1;
         } else if (canSearch) {
-          frontier.sort((a, b) => a.cost - b.cost || a.number - b.number);
-          begin(tryNode(frontier.shift()));
+          begin(tryNode(nextNode()));
           passTurn = true;
         } else break;
       }
@@ -187,7 +197,7 @@ const hrmSolver = (() => {
       effort: tried > 1 ? count : "", work: work + pass.taken,
       search: tried < 2 || isPass ? null : {
         nodes: reached.map((node) => ({
-          number: node.number, parent: node.parent, cell: node.cell, symbol: node.token === null ? "" : hrmPuzzles.SYMBOLS[node.token - 2],
+          number: node.number, parent: node.parent, cell: node.cell, symbol: node.token === null ? "" : rules.text([node.token - 1]),
           probability: node.probability, order: node.order, violations: node.violations, refuted: false,
         })),
         left_out: tree.length - reached.length,
@@ -196,10 +206,11 @@ const hrmSolver = (() => {
   }
 
   /* Mean probabilities, without padding and blanks. */
-  function normalized(sums, V) {
+  function normalized(sums, V, blank) {
     const found = Float64Array.from(sums);
     for (let at = 0; at < found.length; at += V) {
-      found[at] = found[at + 1] = 0;
+      found[at] = 0;
+      if (blank !== null) found[at + blank] = 0;
       let total = 0;
       for (let v = 0; v < V; v++) total += found[at + v];
       for (let v = 0; v < V; v++) found[at + v] /= Math.max(total, 1e-30);

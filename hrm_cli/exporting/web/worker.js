@@ -6,13 +6,14 @@
 { type: "run", model, cells, tokens, state, taken, max_steps, adaptive, from, records, milliseconds }
     cells: the puzzle; tokens: the same with pins, or turned by `from`. `state` and `taken`: those of an earlier run, to
     continue it. Takes max_steps further steps at most. Ends when the model halts or, if not adaptive, when an answer
-    obeys all rules; and when the time is over; a turned copy also when its answer stays the same for 8 steps.
+    obeys all rules; and when the time is over; a turned copy also when its answer stays the same for 8 steps, and a maze
+    with pins for 12.
     → { step: record } for each step if records, then { done: { answer, steps, q_halt, violations, halted, records, probabilities, state, taken } }
     answer, steps, q_halt, violations: the last ones, or if not adaptive the ones with the fewest violations.
-    probabilities: sums over the steps after the first three. */
+    probabilities: sums over the steps after the first three; for mazes over all, later steps with more weight. */
 "use strict";
 (() => {
-  const PLAUSIBLE = 0.02, UNSETTLED = 3, SETTLED_AFTER = 8;
+  const PLAUSIBLE = 0.02, UNSETTLED = 3, SETTLED_AFTER = 8, STEADY = 12, FADING = 0.8;
   const models = {};
   let kernels = null;
 
@@ -32,7 +33,8 @@
   function run(message) {
     const { facts, model, rules } = models[message.model], V = facts.vocab_size;
     const state = message.state || model.start(), records = [], sums = new Float64Array(facts.seq_len * V);
-    const began = performance.now(), taken = message.taken || 0;
+    const began = performance.now(), taken = message.taken || 0, fillsBlanks = rules.blank_token !== null;
+    const patience = message.from ? SETTLED_AFTER : message.adaptive || fillsBlanks ? Infinity : STEADY;
     let best = null, last = "", unchanged = 0, step = taken, halted = false;
     while (step < taken + message.max_steps) {
       step++;
@@ -42,9 +44,10 @@
         tokens = new Uint8Array(turned.length);
         turned.forEach((token, cell) => { tokens[message.from[cell]] = token; });
       }
-      const answer = rules.decode(tokens), violations = rules.violations(message.cells, answer);
+      const decoded = rules.decode(tokens), answer = message.from ? decoded : rules.withoutPins(message.cells, message.tokens, decoded), violations = rules.violations(message.cells, answer);
       const chances = message.from ? null : hrmEngine.probabilitiesOf(out.logits, V);
-      if (chances && step > Math.min(UNSETTLED, taken + message.max_steps - 1)) chances.forEach((chance, index) => { sums[index] += chance; });
+      if (chances && !fillsBlanks) chances.forEach((chance, index) => { sums[index] = FADING * sums[index] + chance; });
+      else if (chances && step > Math.min(UNSETTLED, taken + message.max_steps - 1)) chances.forEach((chance, index) => { sums[index] += chance; });
       const one = message.from ? { step, cells: answer, halt: 1 / (1 + Math.exp(-out.q_halt)), confidence: null, candidates: null } : record(facts, step, answer, out, chances, rules);
       records.push(one);
       if (message.records) postMessage({ id: message.id, step: one });
@@ -54,7 +57,7 @@
       if (message.milliseconds && performance.now() - began > message.milliseconds) break;
       unchanged = String(answer) === last ? unchanged + 1 : 0;
       last = String(answer);
-      if (message.from && unchanged >= SETTLED_AFTER) break;
+      if (unchanged >= patience) break;
     }
     const done = { ...best, halted, records, probabilities: sums, state, taken: step };
     postMessage({ id: message.id, done }, state.map((one) => one.buffer));
