@@ -30,6 +30,8 @@ ENTRY = "bundled"
 """Name of the header entry."""
 ATTEMPTS = 8
 """Default number of augmented copies tried if the first answer violates a rule."""
+REPLACED = {"maze-10x10": "maze-any-size"}
+"""Former bundled models, each with the model that replaces it."""
 
 _RANGES = {
     "puzzles": (1, 1e15),
@@ -234,7 +236,7 @@ def _size(model: BundledModel) -> tuple[int, ...]:
 def named_model(name: str) -> BundledModel:
     """The model called `name`, with or without the `bundled:` prefix. The name of a domain means its default size.
 
-    Raises CheckpointError for an unknown name.
+    Raises CheckpointError for an unknown or former name.
     """
     name = name.removeprefix(SCHEME)
     path = bundled_folder() / f"{name}{SUFFIX}"
@@ -243,6 +245,8 @@ def named_model(name: str) -> BundledModel:
     models = {model.name: model for model in bundled_models()}
     if name in {model.domain["name"] for model in models.values()}:
         return _usual_model(name, list(models.values()))
+    if REPLACED.get(name) in models:
+        raise CheckpointError(f"{SCHEME}{name}: no longer bundled; use {SCHEME}{REPLACED[name]} instead")
     known = f"there are {', '.join(models)}" if models else "there are none in this installation"
     raise CheckpointError(f"{SCHEME}{name}: no such bundled model{closest(name, list(models))} ({known})")
 

@@ -87,7 +87,7 @@ def export(
       hrm export runs/mine mine.onnx --data data/mine
       hrm export runs/mine mine.onnx --int8 --max-loss 0.02
       hrm export --format html playground.html
-      hrm export runs/mine bundled:maze-10x10 mine.html
+      hrm export runs/mine bundled:maze-any-size mine.html
     """
     from hrm_cli.errors import ConfigError
 

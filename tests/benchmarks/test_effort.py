@@ -45,7 +45,7 @@ def test_puzzles_of_another_size_are_refused(tmp_path: Path) -> None:
 def test_a_dataset_folder_is_measured_by_set_and_selectors_are_compared(tmp_path: Path) -> None:
     settings = {"size": 10, "min_path": 8, "num_train": 1, "num_test": 6}
     build_request(BuildRequest("maze", tmp_path / "mazes", settings))
-    done = run("bundled:maze-10x10", tmp_path / "mazes", "--kinds", "pass,search-64", "--selectors", 2)
+    done = run("bundled:maze-any-size", tmp_path / "mazes", "--kinds", "pass,search-64", "--selectors", 2)
     assert done.status == 0, done.stderr
     *_, passed, search, selectors = done.stdout.splitlines()
     assert passed.split()[-2] == "all"

@@ -77,7 +77,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     ("words", "expected"),
     [
         ("hrm eval bundled : sudoku-4", ["sudoku-4x4"]),
-        ("hrm solve puzzles.txt --checkpoint bundled : maze-1", ["maze-10x10"]),
+        ("hrm solve puzzles.txt --checkpoint bundled : maze-a", ["maze-any-size"]),
         ("hrm eval bundled :", sorted(path.stem for path in bundled_folder().glob("*.safetensors"))),
         ("hrm train --preset = tin", ["tiny"]),
         ("hrm train lr = 1e-3 --preset tin", ["tiny"]),

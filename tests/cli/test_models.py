@@ -15,7 +15,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from hrm_cli.checkpoints import bundled
-from hrm_cli.checkpoints.bundled import BundledFacts, Measured, bundled_models, model_for, named_model
+from hrm_cli.checkpoints.bundled import (
+    REPLACED,
+    BundledFacts,
+    Measured,
+    bundled_models,
+    model_for,
+    named_model,
+)
 from hrm_cli.checkpoints.bundling import add_bundled
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import load_model, write_model_file
@@ -326,11 +333,28 @@ def test_a_damaged_bundled_file_is_named_and_hides_no_other(
         named_model("bundled:bad")
 
 
+@pytest.mark.parametrize(("name", "instead"), REPLACED.items())
+def test_a_former_model_is_refused_with_the_one_that_replaces_it(name: str, instead: str) -> None:
+    assert named_model(instead).name == instead
+    with pytest.raises(
+        CheckpointError, match=f"^bundled:{name}: no longer bundled; use bundled:{instead} instead$"
+    ):
+        load_model(Path(f"bundled:{name}"))
+
+
+def test_a_model_called_like_a_former_one_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = named_model("sudoku-4x4")
+    monkeypatch.setenv(bundled.FOLDER_VARIABLE, str(tmp_path))
+    with pytest.raises(CheckpointError, match="no such bundled model"):
+        named_model("maze-10x10")
+    (tmp_path / "maze-10x10.safetensors").write_bytes(sound.path.read_bytes())
+    assert named_model("maze-10x10").path.parent == tmp_path
+
+
 def test_the_models_in_the_package_are_within_their_limits_measured_and_carded() -> None:
     models = bundled_models()
     assert len(models) >= 3
-    assert all(model.bytes <= 14_000_000 for model in models)
-    assert sum(model.bytes for model in models) <= 40_000_000
+    assert sum(model.bytes for model in models) <= 4_000_000
     for model in models:
         assert model.facts.measured, f"{model.name} ships without a figure"
         assert model.card.is_file(), f"{model.name} ships without a card"

@@ -30,7 +30,7 @@ PUZZLES = """\
 SOLVED = {
     "sudoku-4x4": DataConfig(size=4, clues="6-10", num_train=1, num_test=64, seed=3),
     "sudoku-9x9": DataConfig(size=9, clues="30-50", num_train=1, num_test=64, seed=3),
-    "maze-10x10": DataConfig(domain="maze", size=10, num_train=1, num_test=24, seed=3),
+    "maze-any-size": DataConfig(domain="maze", size=10, num_train=1, num_test=24, seed=3),
 }
 """Bundled models, and puzzles for each."""
 

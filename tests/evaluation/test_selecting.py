@@ -55,7 +55,7 @@ def test_selectors_are_compared_on_mazes_too(tmp_path: Path, run_hrm: Any) -> No
     assert built.status == 0, built.stderr
     done = run_hrm(
         "eval",
-        "bundled:maze-10x10",
+        "bundled:maze-any-size",
         "--data",
         tmp_path / "m",
         "--restarts",

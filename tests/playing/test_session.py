@@ -44,11 +44,13 @@ def test_the_page_is_offered_the_bundled_models_and_their_kinds(bundled: Player)
 
 
 def test_named_models_are_offered_alone(own_checkpoint: Path) -> None:
-    offers = Player("bundled:maze-10x10", own_checkpoint).session.offers()
-    assert list(offers["kinds"]) == ["maze", "grids"]
-    assert offers["models"][0]["shape"] == {"rows": 10, "columns": 10, "fixed": True}
-    assert offers["models"][1]["symbols"] == ["a", "b", "<c>"]
-    assert offers["models"][1]["shape"] == {"rows": 2, "columns": 3, "fixed": True}
+    offers = Player("bundled:maze-any-size", own_checkpoint, "bundled:sudoku-6x6").session.offers()
+    assert list(offers["kinds"]) == ["maze", "grids", "sudoku"]
+    every_size, own, sudoku = offers["models"]
+    assert (every_size["trained_on"], every_size["shape"]) == ("10×10 maze", None)
+    assert own["symbols"] == ["a", "b", "<c>"]
+    assert own["shape"] == {"rows": 2, "columns": 3, "fixed": True}
+    assert sudoku["shape"] == {"rows": 6, "columns": 6, "fixed": True}
 
 
 def test_a_model_that_does_not_exist_or_is_named_twice_is_refused() -> None:
