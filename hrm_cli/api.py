@@ -122,7 +122,7 @@ class Model:
         Raises PuzzleError if the input contains no puzzle. If one of several puzzles is invalid, its solution has a
         `reason`.
         """
-        from hrm_cli.config.arch import serves_every_size
+        from hrm_cli.config.mixers import serves_every_size
         from hrm_cli.evaluation.effort import EffortRequest
         from hrm_cli.models.device import resolve_device
         from hrm_cli.solving.choosing import SolveOptions, solve_each_size

@@ -22,8 +22,9 @@ from hrm_cli.accounting.mixer_blocks import (
     swiglu_part,
     unit_blocks,
 )
-from hrm_cli.config.arch import CPU_VECTOR, MIXERS, NOVA_POSITIONS, ArchConfig, encoder_width, is_structured
+from hrm_cli.config.arch import CPU_VECTOR, NOVA_POSITIONS, ArchConfig, encoder_width
 from hrm_cli.config.levels import level_layers, level_names, level_updates
+from hrm_cli.config.mixers import MIXERS, is_structured
 from hrm_cli.puzzles.cell_units import unit_count
 from hrm_cli.puzzles.domain import domain_of, relations_of
 

@@ -10,7 +10,8 @@ import math
 
 from hrm_cli.accounting import kinds
 from hrm_cli.accounting.kinds import Part, Runs, Saved
-from hrm_cli.config.arch import CPU_VECTOR, MIXERS, MOST_GRID_POSITIONS, ArchConfig, swiglu_width
+from hrm_cli.config.arch import CPU_VECTOR, MOST_GRID_POSITIONS, ArchConfig, swiglu_width
+from hrm_cli.config.mixers import MIXERS
 from hrm_cli.puzzles.relations import Relations
 
 SIDES = 4

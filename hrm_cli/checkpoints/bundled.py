@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hrm_cli.config.arch import ArchConfig, serves_every_size
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.mixers import serves_every_size
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, closest, reason_of
 from hrm_cli.json_text import parse_json
 from hrm_cli.printable import quoted

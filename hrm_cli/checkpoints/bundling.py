@@ -18,7 +18,7 @@ from hrm_cli.checkpoints.bundled import (
 )
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts
 from hrm_cli.checkpoints.model_files import read_model_card, write_model_file
-from hrm_cli.config.arch import serves_every_size
+from hrm_cli.config.mixers import serves_every_size
 from hrm_cli.config.redact import redact_text, redacted
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.files import written_whole

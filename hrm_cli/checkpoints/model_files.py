@@ -22,7 +22,7 @@ from hrm_cli.checkpoints.bundled import ENTRY as BUNDLED_ENTRY
 from hrm_cli.checkpoints.bundled import SCHEME, BundledFacts, bundled_models, named_model
 from hrm_cli.checkpoints.checksums import CHECKSUM, agrees, checksum_of, save_tensors
 from hrm_cli.checkpoints.dataset_facts import DatasetFacts, parse_facts, parse_step
-from hrm_cli.config import arch as architectures
+from hrm_cli.config import mixers
 from hrm_cli.config.schema import Preset, parse_stored_preset
 from hrm_cli.errors import CheckpointError, ConfigError, nearest, reason_of
 from hrm_cli.json_text import parse_json
@@ -245,7 +245,7 @@ def load_model(
     refuse_other_shapes(card)
     if (
         domain is not None
-        and architectures.serves_every_size(card.preset.arch.mixer)
+        and mixers.serves_every_size(card.preset.arch.mixer)
         and card.facts.domain.get("name") == domain.name
     ):
         card = replace(card, facts=card.facts.resized(domain))
@@ -271,7 +271,7 @@ def load_model(
 
 def serves_every_size(checkpoint: Path) -> bool:
     """Whether a checkpoint's weights work for puzzles of every size of its domain. Raises CheckpointError."""
-    return architectures.serves_every_size(read_model_card(checkpoint).preset.arch.mixer)
+    return mixers.serves_every_size(read_model_card(checkpoint).preset.arch.mixer)
 
 
 def refuse_other_shapes(card: ModelCard) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hrm_cli.config.arch import is_structured, mixer_entry
 from hrm_cli.config.data import DataConfig
+from hrm_cli.config.mixers import is_structured, mixer_entry
 from hrm_cli.config.redact import source_name
 from hrm_cli.config.schema import Preset
 from hrm_cli.printable import counted

@@ -144,7 +144,7 @@ def _extra(name: str, module: str) -> str:
 
 def _plugins() -> dict[str, str]:
     """Every installed plugin, with its package; for one that cannot be used, the reason. Each is imported."""
-    from hrm_cli.config.arch import MIXERS
+    from hrm_cli.config.mixers import MIXERS
     from hrm_cli.config.values import SOURCE_PREFIXES
     from hrm_cli.models.registry import CORES
     from hrm_cli.plugins import GROUPS, plugins

@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from hrm_cli.config.arch import MIXERS_FOR_EVERY_SIZE
+from hrm_cli.config.mixers import MIXERS_FOR_EVERY_SIZE
 from hrm_cli.config.values import (
     LARGEST_SEED,
     Float,

@@ -15,8 +15,9 @@ import annotated_types
 from pydantic import Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from hrm_cli.config.arch import MIXERS_FOR_EVERY_SIZE, ArchConfig, serves_every_size
+from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.data import AdditionalSource, DataConfig
+from hrm_cli.config.mixers import MIXERS_FOR_EVERY_SIZE, serves_every_size
 from hrm_cli.config.renamed_settings import renamed_key
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.config.values import Int, Section

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from hrm_cli.checkpoints.model_files import ModelCard
-from hrm_cli.config.arch import MIXERS_FOR_EVERY_SIZE
+from hrm_cli.config.mixers import MIXERS_FOR_EVERY_SIZE
 from hrm_cli.errors import ConfigError, HRMError
 from hrm_cli.exporting.check_puzzles import CheckPuzzles, check_puzzles
 from hrm_cli.exporting.onnx_model import (

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hrm_cli.config.arch import ArchConfig, mixer_entry
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.mixers import mixer_entry
 from hrm_cli.models.layers import (
     Attention,
     AttentionWeights,

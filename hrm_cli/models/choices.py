@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hrm_cli.config.arch import is_structured
+from hrm_cli.config.mixers import is_structured
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.layers import choose_attention
 from hrm_cli.models.recurrent import RecurrentCore

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hrm_cli.config.arch import check_mixer, is_structured
+from hrm_cli.config.mixers import check_mixer, is_structured
 from hrm_cli.puzzles.domain import domain_of
 
 if TYPE_CHECKING:

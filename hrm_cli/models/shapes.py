@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from hrm_cli.config.arch import MIXERS_FOR_EVERY_SIZE, serves_every_size
+from hrm_cli.config.mixers import MIXERS_FOR_EVERY_SIZE, serves_every_size
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.mixers.structure import Structure, structure_of

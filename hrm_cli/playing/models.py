@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hrm_cli.checkpoints.bundled import SCHEME, bundled_models, model_for
 from hrm_cli.checkpoints.model_files import read_model_card
-from hrm_cli.config.arch import is_structured
+from hrm_cli.config.mixers import is_structured
 from hrm_cli.errors import CheckpointError, ConfigError
 from hrm_cli.printable import quoted
 from hrm_cli.puzzles.domain import DOMAINS, OWN_PUZZLES, Domain, Puzzle, domain_of_puzzle

@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hrm_cli.checkpoints.model_files import ModelCard
-from hrm_cli.config.arch import is_structured
+from hrm_cli.config.mixers import is_structured
 from hrm_cli.errors import CheckpointError, ConfigError, PuzzleError, reason_of
 from hrm_cli.evaluation.attempts import Reasoner
 from hrm_cli.files import written_whole

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hrm_cli.config.arch import MIXERS
+from hrm_cli.config.mixers import MIXERS
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.compiling import begin_step, compilation_of, compile_updates

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hrm_cli.config.arch import MIXERS, ArchConfig
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.mixers import MIXERS
 from hrm_cli.config.train import TrainConfig
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel, PuzzleBatch

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from hrm_cli.config.arch import MIXERS, ArchConfig
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.mixers import MIXERS
 from hrm_cli.config.presets import load_preset
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import PuzzleBatch

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from hrm_cli.config.arch import ArchConfig, load_mixer
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.mixers import load_mixer
 from hrm_cli.puzzles.domain import Domain
 
 

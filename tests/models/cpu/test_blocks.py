@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hrm_cli.config.arch import ArchConfig, is_structured
+from hrm_cli.config.arch import ArchConfig
+from hrm_cli.config.mixers import is_structured
 from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.cpu.pieces import Prepacked
 from hrm_cli.models.recurrent import RecurrentCore
