@@ -21,6 +21,7 @@ EMBEDDINGS = "embeddings"
 HEADS = "heads"
 BRIDGES = "bridges"
 GATES = "gates"
+SIZE_ADAPTERS = "size adapters"
 NORMS = "norms"
 PUZZLE_EMBEDDING = "puzzle embedding"
 INITIAL_STATES = "initial states"
@@ -36,6 +37,7 @@ _PATTERNS = (
     (r"(H|L|M\d+)_init$", INITIAL_STATES),
     (r"(^|\.)(H|L|M\d+)_gate\.", GATES),
     (r"(^|\.)positions$", POSITION_TABLE),
+    (r"\.size_adapter\.", SIZE_ADAPTERS),
     (r"norm", NORMS),
     (r"self_attn|attention", ATTENTION),
     (r"mlp_t\.", TOKEN_MIXING),

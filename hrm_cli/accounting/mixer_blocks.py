@@ -46,7 +46,13 @@ def unit_blocks(module: str, arch: ArchConfig, relations: Relations, layers: int
     )
     kept = Saved(layers * numbers, layers * wide, layers * in_bfloat16, layers * in_float32)
     mixer = Part(module, kinds.UNITS, layers * weights, 0, layers * flops, runs, kept, layers * sums)
-    return [mixer, swiglu_part(module, kinds.SWIGLU, arch.expansion, H, T, layers, runs)]
+    parts = [mixer, swiglu_part(module, kinds.SWIGLU, arch.expansion, H, T, layers, runs)]
+    if arch.size_adapter_rank:
+        # Rows and columns of every matrix. Their product is computed once for a batch, so no puzzle costs any FLOPs.
+        ends = (2 + 3 * A) * M + H + A * (M + H) + (len(relations.classes) + 1) * (M + 4 * H)
+        ends += 2 * H + 3 * swiglu_width(H, arch.expansion)
+        parts.append(Part(module, kinds.SIZE_ADAPTERS, layers * arch.size_adapter_rank * ends))
+    return parts
 
 
 def neighbor_blocks(module: str, arch: ArchConfig, seq_len: int, layers: int, runs: Runs) -> list[Part]:

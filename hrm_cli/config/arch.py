@@ -116,6 +116,20 @@ class ArchConfig(Section):
         "and columns, and between positions; null means attention, or mlp if mlp_t is set",
     )
     mlp_t: bool = Field(False, description="the reference's name for mixer=mlp")
+    size_adapter_rank: Int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="units: rank of a change of every block's weights that grows with the size of the puzzles; 0 means "
+        "no such change",
+    )
+    size_adapter_base: Int = Field(
+        9,
+        ge=1,
+        le=4096,
+        description="units: number of symbols up to which the weights are unchanged; above, the change is multiplied "
+        "by 1 − size_adapter_base ÷ symbols",
+    )
     initial_state: Literal["fixed", "random"] = Field(
         "fixed",
         description="states that a puzzle starts from: one stored vector for all positions (fixed), or random numbers "
@@ -198,6 +212,10 @@ class ArchConfig(Section):
         if self.qk_norm and self.mixer != "attention":
             raise ValueError(
                 f"qk_norm works only with mixer attention, but mixer is {self.mixer}; set qk_norm=false"
+            )
+        if self.size_adapter_rank and self.mixer != "units":
+            raise ValueError(
+                f"size_adapter_rank works only with mixer units, but mixer is {self.mixer}; set size_adapter_rank=0"
             )
         self._check_states()
         return self

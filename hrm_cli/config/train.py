@@ -195,8 +195,10 @@ class TrainConfig(Section):
         description="checkpoint whose weights a new run starts from (a path or hf:OWNER/NAME); null means "
         "random initialization",
     )
-    freeze: Literal["none", "network"] = Field(
-        "none", description="network: freeze the network's weights and train only the puzzle embeddings"
+    freeze: Literal["none", "network", "base"] = Field(
+        "none",
+        description="network: freeze the network's weights and train only the puzzle embeddings; base: freeze all "
+        "weights except the size adapters",
     )
     ema_decay: Float = Field(
         0.0, ge=0, lt=1, description="decay of averaged weights used for evaluation; 0 means none"

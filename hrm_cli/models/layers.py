@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from hrm_cli.config.arch import swiglu_width
+
+if TYPE_CHECKING:
+    from hrm_cli.models.size_adapters import SizeAdapter
 
 _Kind = tuple[str, int | None, torch.dtype, int]
 """Device type and index, dtype, head size."""
@@ -124,6 +127,13 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
+        self.size_adapter: SizeAdapter | None = None
+        """Set by `hrm_cli.models.size_adapters.add_size_adapters`."""
+
+    def cast(self, dtype: torch.dtype) -> Tensor:
+        """The weight in `dtype`, with its size adapter applied; gradients flow back to the float32 parameters."""
+        adapter = self.size_adapter
+        return (self.weight if adapter is None else adapter.applied_to(self.weight)).to(dtype)
 
     def initialize(self, generator: torch.Generator | None) -> None:
         """Initializes the weight at random; the bias starts at zero."""
@@ -182,7 +192,7 @@ class Attention(nn.Module):
     def cast(self, dtype: torch.dtype) -> AttentionWeights:
         """The weights in `dtype`; gradients flow back to the float32 parameters."""
         scale = None if self.qk_scale is None else (1 + self.qk_scale).to(dtype)
-        return AttentionWeights(self.qkv_proj.weight.to(dtype), self.o_proj.weight.to(dtype), scale)
+        return AttentionWeights(self.qkv_proj.cast(dtype), self.o_proj.cast(dtype), scale)
 
 
 class SwiGLU(nn.Module):
@@ -196,7 +206,7 @@ class SwiGLU(nn.Module):
 
     def cast(self, dtype: torch.dtype) -> SwiGLUWeights:
         """The weights in `dtype`; gradients flow back to the float32 parameters."""
-        return SwiGLUWeights(self.gate_up_proj.weight.to(dtype), self.down_proj.weight.to(dtype))
+        return SwiGLUWeights(self.gate_up_proj.cast(dtype), self.down_proj.cast(dtype))
 
 
 class Rotary(NamedTuple):

@@ -91,12 +91,18 @@ def build_model(
             from hrm_cli.puzzles.cell_units import cell_units
 
             core.position_tables = PositionTables(cell_units(domain, vocab_size, seq_len), arch.hidden_size)
+        if arch.size_adapter_rank:
+            from hrm_cli.models.size_adapters import add_size_adapters, initialize_size_adapters
+
+            add_size_adapters(core, arch.size_adapter_rank)
     if device.type != "meta":
         core.dtype = resolve_dtype(arch.forward_dtype, device)
         choose_attention(device, core.dtype, arch.head_dim)
         choose_kernels(core, device)
         if initialize:
             core.initialize(generator)
+            if arch.size_adapter_rank:  # after everything else, which so starts as without adapters
+                initialize_size_adapters(core, generator)
     return ACTModel(core).to(device)
 
 

@@ -12,6 +12,7 @@ from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.mixers.structure import Structure, structure_of
 from hrm_cli.models.recurrent import RecurrentCore
+from hrm_cli.models.size_adapters import take_size
 from hrm_cli.puzzles.domain import domain_of
 
 
@@ -57,3 +58,5 @@ class Shapes:
         core.positions = shape.structure.positions
         for name, table in shape.tables.items():
             setattr(core, name, table)
+        if core.arch.size_adapter_rank:
+            take_size(core)

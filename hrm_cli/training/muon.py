@@ -17,7 +17,7 @@ from hrm_cli.errors import ConfigError
 
 MOMENTUM = 0.95
 """As published."""
-_OF_A_BLOCK = re.compile(r"(^|\.)(\w+_level\.layers|[hl]_layers)\.\d+\..*weight$")
+_OF_A_BLOCK = re.compile(r"(^|\.)(\w+_level\.layers|[hl]_layers)\.\d+\..*(weight|adapter\.(up|down))$")
 
 
 def check_muon(config: TrainConfig) -> None:

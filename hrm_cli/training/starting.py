@@ -14,12 +14,14 @@ from hrm_cli.config.train import TrainConfig
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.registry import build_model
+from hrm_cli.models.size_adapters import size_adapters
 from hrm_cli.training.constraints import constraint_of
 from hrm_cli.training.distillation import check_teacher
 from hrm_cli.training.muon import check_muon
 from hrm_cli.training.state import TrainState
 
 _TABLE = "inner.puzzle_emb.weights"
+_ADAPTER = ".size_adapter."
 
 
 def check_start(preset: Preset, facts: DatasetFacts) -> None:
@@ -39,11 +41,13 @@ def check_start(preset: Preset, facts: DatasetFacts) -> None:
     }
     if config.init_from is not None:
         card = read_model_card(Path(config.init_from))
-        compare_shapes(card.path, _without_table(own), _without_table(card.shapes))
-    elif config.freeze == "network":
-        raise _nothing_to_freeze()
+        compare_shapes(card.path, _expected(own, card.shapes), _without_table(card.shapes))
+    elif config.freeze != "none":
+        raise _nothing_to_freeze(config.freeze)
     if config.freeze == "network" and _TABLE not in own:
         raise _nothing_to_train()
+    if config.freeze == "base" and not preset.arch.size_adapter_rank:
+        raise _no_adapters()
     if config.distill_from is not None:
         check_teacher(read_model_card(Path(config.distill_from)), facts)
 
@@ -61,8 +65,8 @@ def start_new(state: TrainState, config: TrainConfig, facts: DatasetFacts) -> No
             current = dict(state.model.named_parameters())
             for name, average in state.average.parameters.items():
                 average.copy_(current[name].detach())
-    elif config.freeze == "network":
-        raise _nothing_to_freeze()
+    elif config.freeze != "none":
+        raise _nothing_to_freeze(config.freeze)
 
 
 def freeze(state: TrainState, config: TrainConfig) -> None:
@@ -72,17 +76,24 @@ def freeze(state: TrainState, config: TrainConfig) -> None:
     """
     if config.freeze == "none":
         return
-    if state.sparse is None:
+    adapters = size_adapters(state.model) if config.freeze == "base" else {}
+    if config.freeze == "base" and not adapters:
+        raise _no_adapters()
+    if config.freeze == "network" and state.sparse is None:
         raise _nothing_to_train()
     if state.average is not None:
-        # Embeddings are trained with the weights that are used for evaluation and publication.
-        state.model.load_state_dict(state.average.parameters, strict=False)
+        # The rest is trained with the weights that are used for evaluation and publication.
+        averages = state.average.parameters.items()
+        frozen = {name: average for name, average in averages if not adapters or _ADAPTER not in name}
+        state.model.load_state_dict(frozen, strict=False)
     state.model.requires_grad_(False)
+    for adapter in adapters.values():
+        adapter.requires_grad_(True)
 
 
-def _nothing_to_freeze() -> ConfigError:
+def _nothing_to_freeze(frozen: str) -> ConfigError:
     return ConfigError(
-        "train.freeze network would leave a new run's random weights untrained; name a checkpoint to start "
+        f"train.freeze {frozen} would leave a new run's random weights untrained; name a checkpoint to start "
         "from in train.init_from, or freeze a run that is resumed"
     )
 
@@ -94,6 +105,21 @@ def _nothing_to_train() -> ConfigError:
     )
 
 
+def _no_adapters() -> ConfigError:
+    return ConfigError(
+        "train.freeze base trains only the size adapters, and the model has none; set arch.size_adapter_rank, or use "
+        "train.freeze=none"
+    )
+
+
+def _expected(
+    own: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """The tensors that a run takes from a checkpoint: all but puzzle embeddings, and adapters if it has none."""
+    adapted = any(_ADAPTER in name for name in found)
+    return {name: shape for name, shape in _without_table(own).items() if adapted or _ADAPTER not in name}
+
+
 def _without_table(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     return {name: shape for name, shape in shapes.items() if name != _TABLE}
 
@@ -102,8 +128,8 @@ def _take_weights(model: ACTModel, checkpoint: Path, facts: DatasetFacts) -> Non
     other, card = load_model(checkpoint, model.device)
     own, found = model.state_dict(), other.state_dict()
     known = found.pop(_TABLE, None)
-    wanted = {name: tuple(t.shape) for name, t in own.items() if name != _TABLE}
-    compare_shapes(card.path, wanted, {name: tuple(t.shape) for name, t in found.items()})
+    shapes = {name: tuple(t.shape) for name, t in found.items()}
+    compare_shapes(card.path, _expected({name: tuple(t.shape) for name, t in own.items()}, shapes), shapes)
     model.load_state_dict(found, strict=False)
     if _TABLE not in own or known is None or known.shape[1] != own[_TABLE].shape[1]:
         return

@@ -28,6 +28,10 @@ CASES: dict[str, dict[str, Any]] = {
         "tied_output": True,
     },
     "units": {"core": "hrm", "mixer": "units", "pos_encodings": "none", "q_continue": False},
+    "units-adapted": {
+        "core": "hrm", "mixer": "units", "pos_encodings": "none", "q_continue": False, "size_adapter_rank": 3,
+        "size_adapter_base": 4,
+    },
     "neighbors": {"core": "hrm", "mixer": "neighbors", "pos_encodings": "none", "q_continue": False},
     "edges": {"core": "hrm", "mixer": "edges", "pos_encodings": "none", "q_continue": False},
     "grid": {"core": "trm", "mixer": "grid", "pos_encodings": "none"},
@@ -42,6 +46,7 @@ TRAIN: dict[str, dict[str, Any]] = {
     "hrm-tables": {"constraint_loss": 0.3},
     "rsm": {"objective": "rsm", "depth_schedule": "2x2@0", "grad_clip": 1.0},
     "units": {"gradient": "last_cycle", "grad_clip": 1.0, "loss": "softmax_cross_entropy"},
+    "units-adapted": {"gradient": "last_cycle", "grad_clip": 1.0, "loss": "softmax_cross_entropy"},
     "neighbors": {"gradient": "last_cycle", "grad_clip": 1.0, "loss": "softmax_cross_entropy"},
     "edges": {"gradient": "last_cycle", "grad_clip": 1.0, "loss": "softmax_cross_entropy"},
     "trm-units": {"grad_clip": 1.0, "loss": "softmax_cross_entropy"},

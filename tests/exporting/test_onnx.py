@@ -21,6 +21,7 @@ from hrm_cli.exporting import onnx_export
 from hrm_cli.exporting.onnx_export import ExportRefused, OnnxRequest, compare_logits, export_onnx
 from hrm_cli.exporting.onnx_model import convert_step, metadata_of, portable_model
 from hrm_cli.models.registry import build_model
+from hrm_cli.models.size_adapters import size_adapters
 
 from ..cuda.cases import CASES, FACTS, TRAIN, arch  # noqa: TID252
 
@@ -38,7 +39,7 @@ def onnx() -> Any:
 
 
 def written_model(folder: Path, case: str, settings: dict[str, Any] | None = None) -> Path:
-    """A model file with random weights and puzzle embeddings."""
+    """A model file with random weights, puzzle embeddings and size adapters."""
     preset = Preset(arch=arch(case, **settings or {}), train=TrainConfig(**TRAIN.get(case, {})))
     generator = torch.Generator().manual_seed(0)
     facts = replace(FACTS, domain={"name": "sudoku", "size": 9})
@@ -46,6 +47,8 @@ def written_model(folder: Path, case: str, settings: dict[str, Any] | None = Non
     table = getattr(model.inner, "puzzle_emb", None)
     if table is not None:
         table.weights.normal_(generator=generator)
+    for adapter in size_adapters(model).values():
+        torch.nn.init.normal_(adapter.up, std=0.2, generator=generator)
     path = folder / f"{case}.safetensors"
     write_model_file(path, model.state_dict(), preset, 1, facts)
     return path

@@ -72,6 +72,7 @@ _COMMON = (
 
 _OURS = (
     "initial_state", "damping", "state_dtype", "position_tables", "qk_norm", "fusion", "middle_cycles",
+    "size_adapter_rank",
 )  # fmt: skip
 """Architecture settings for which the reference has only the default."""
 

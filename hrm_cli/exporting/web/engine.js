@@ -47,6 +47,18 @@ const hrmEngine = (() => {
 
   /* ---- models ---- */
 
+  /* A weight [n, k] plus share · up [n, r] · down [r, k], if it has a size adapter. */
+  function adapted(weight, up, down, share) {
+    if (!up || share === 0) return weight;
+    const [n, k] = weight.shape, rank = up.shape[1], data = Float32Array.from(weight.data);
+    for (let row = 0; row < n; row++)
+      for (let r = 0; r < rank; r++) {
+        const factor = share * up.data[row * rank + r];
+        for (let column = 0; column < k; column++) data[row * k + column] += factor * down.data[r * k + column];
+      }
+    return { shape: weight.shape, data };
+  }
+
   function loadModel(kernels, bytes, facts) {
     const { arch, structure } = facts, H = arch.hidden_size, V = facts.vocab_size, S = facts.seq_len;
     const tensors = readTensors(bytes);
@@ -58,7 +70,8 @@ const hrmEngine = (() => {
       if (!found) throw new Error(`the model has no tensor inner.${name}`);
       return found;
     };
-    const weight = (name) => pack(tensor(`${name}.weight`));
+    const share = mixer === "units" ? Math.max(0, 1 - arch.size_adapter_base / D) : 0;
+    const weight = (name) => pack(adapted(tensor(`${name}.weight`), tensors[`inner.${name}.size_adapter.up`], tensors[`inner.${name}.size_adapter.down`], share));
     const kinds = mixer === "units" ? kindsOfPairs(structure, S) : null;
     const noBias = mixer === "attention" ? biasRows(1, T, () => 0) : 0;
 

@@ -63,9 +63,9 @@ class GridMixer(nn.Module):
         """The weights in `dtype`; gradients flow back to the float32 parameters."""
         between = None
         if "between" in self._modules:
-            between = self.between.weight.to(dtype).view(self.num_heads, self.positions, self.positions)
+            between = self.between.cast(dtype).view(self.num_heads, self.positions, self.positions)
         return GridWeights(
-            self.in_proj.weight.to(dtype), self.around.weight.to(dtype), between, self.o_proj.weight.to(dtype)
+            self.in_proj.cast(dtype), self.around.cast(dtype), between, self.o_proj.cast(dtype)
         )
 
 

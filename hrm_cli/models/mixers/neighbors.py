@@ -54,7 +54,7 @@ class Neighbors(nn.Module):
 
     def cast(self, dtype: torch.dtype) -> NeighborsWeights:
         """The weights in `dtype`; gradients flow back to the float32 parameters."""
-        return NeighborsWeights(self.in_proj.weight.to(dtype), self.o_proj.weight.to(dtype))
+        return NeighborsWeights(self.in_proj.cast(dtype), self.o_proj.cast(dtype))
 
 
 class NeighborsStructure:

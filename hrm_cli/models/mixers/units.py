@@ -77,10 +77,10 @@ class Units(nn.Module):
     def cast(self, dtype: torch.dtype) -> UnitsWeights:
         """The weights in `dtype`; gradients flow back to the float32 parameters."""
         return UnitsWeights(
-            self.in_proj.weight.to(dtype),
+            self.in_proj.cast(dtype),
             tuple(mlp.cast(dtype) for mlp in self.unit_mlps),  # type: ignore[operator]
             self.cell_mlp.cast(dtype),
-            self.o_proj.weight.to(dtype) if self.attends else None,
+            self.o_proj.cast(dtype) if self.attends else None,
             self.pair_bias.to(dtype) if self.attends else None,
         )
 
