@@ -40,7 +40,7 @@ from hrm_cli.training.loop import TrainResult, train
 from hrm_cli.training.prefetch import BatchStream, Prefetcher
 from hrm_cli.training.resuming import adopt_checkpoint, load_training_state
 from hrm_cli.training.run import Run
-from hrm_cli.training.starting import freeze, start_new
+from hrm_cli.training.starting import freeze, has_size_adapters, start_new
 from hrm_cli.training.state import Plan, TrainState, initial_state, make_plan
 from hrm_cli.training.step import train_one_step
 
@@ -136,7 +136,9 @@ def run_training(
         averages = {} if state.average is None else state.average.parameters
         world.copy_from_rank_0(state.model.state_dict(), averages)
         if preset.train.init_from is not None:
-            reporter.note(f"Starts from the weights of {preset.train.init_from}.")
+            drops = not preset.arch.size_adapter_rank and has_size_adapters(Path(preset.train.init_from))
+            without = ", without its size adapters" if drops else ""
+            reporter.note(f"Starts from the weights of {preset.train.init_from}{without}.")
     freeze(state, preset.train)
     plan = make_plan(preset.train, dataset, prepared.others)
     _check_length(prepared, state, plan, reporter)

@@ -22,6 +22,7 @@ from hrm_cli.training.state import TrainState
 
 _TABLE = "inner.puzzle_emb.weights"
 _ADAPTER = ".size_adapter."
+_Shapes = Mapping[str, tuple[int, ...]]
 
 
 def check_start(preset: Preset, facts: DatasetFacts) -> None:
@@ -41,7 +42,7 @@ def check_start(preset: Preset, facts: DatasetFacts) -> None:
     }
     if config.init_from is not None:
         card = read_model_card(Path(config.init_from))
-        compare_shapes(card.path, _expected(own, card.shapes), _without_table(card.shapes))
+        compare_shapes(card.path, *_common(own, card.shapes))
     elif config.freeze != "none":
         raise _nothing_to_freeze(config.freeze)
     if config.freeze == "network" and _TABLE not in own:
@@ -56,8 +57,8 @@ def start_new(state: TrainState, config: TrainConfig, facts: DatasetFacts) -> No
     """Loads the weights of `train.init_from` into a new run, if set.
 
     Puzzle embeddings are copied if the dataset has the same puzzle identifiers; otherwise each starts at the mean of
-    the checkpoint's embeddings. Raises CheckpointError if the checkpoint does not fit, and ConfigError if
-    `train.freeze` would freeze randomly initialized weights.
+    the checkpoint's embeddings. Size adapters are copied if both have them. Raises CheckpointError if the checkpoint
+    does not fit, and ConfigError if `train.freeze` would freeze randomly initialized weights.
     """
     if config.init_from is not None:
         _take_weights(state.model, Path(config.init_from), facts)
@@ -67,6 +68,11 @@ def start_new(state: TrainState, config: TrainConfig, facts: DatasetFacts) -> No
                 average.copy_(current[name].detach())
     elif config.freeze != "none":
         raise _nothing_to_freeze(config.freeze)
+
+
+def has_size_adapters(checkpoint: Path) -> bool:
+    """Whether a checkpoint has size adapters. Raises CheckpointError."""
+    return bool(read_model_card(checkpoint).preset.arch.size_adapter_rank)
 
 
 def freeze(state: TrainState, config: TrainConfig) -> None:
@@ -112,25 +118,23 @@ def _no_adapters() -> ConfigError:
     )
 
 
-def _expected(
-    own: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
-) -> dict[str, tuple[int, ...]]:
-    """The tensors that a run takes from a checkpoint: all but puzzle embeddings, and adapters if it has none."""
-    adapted = any(_ADAPTER in name for name in found)
-    return {name: shape for name, shape in _without_table(own).items() if adapted or _ADAPTER not in name}
-
-
-def _without_table(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    return {name: shape for name, shape in shapes.items() if name != _TABLE}
+def _common(own: _Shapes, found: _Shapes) -> tuple[_Shapes, _Shapes]:
+    """What must agree of a model and a checkpoint: no puzzle embeddings, and size adapters only if both have them."""
+    both = all(any(_ADAPTER in name for name in shapes) for shapes in (own, found))
+    return tuple(  # type: ignore[return-value]
+        {name: shape for name, shape in shapes.items() if name != _TABLE and (both or _ADAPTER not in name)}
+        for shapes in (own, found)
+    )
 
 
 def _take_weights(model: ACTModel, checkpoint: Path, facts: DatasetFacts) -> None:
     other, card = load_model(checkpoint, model.device)
     own, found = model.state_dict(), other.state_dict()
     known = found.pop(_TABLE, None)
-    shapes = {name: tuple(t.shape) for name, t in found.items()}
-    compare_shapes(card.path, _expected({name: tuple(t.shape) for name, t in own.items()}, shapes), shapes)
-    model.load_state_dict(found, strict=False)
+    shapes: list[_Shapes] = [{name: tuple(t.shape) for name, t in part.items()} for part in (own, found)]
+    wanted, taken = _common(*shapes)
+    compare_shapes(card.path, wanted, taken)
+    model.load_state_dict({name: found[name] for name in taken}, strict=False)
     if _TABLE not in own or known is None or known.shape[1] != own[_TABLE].shape[1]:
         return
     with torch.no_grad():

@@ -195,3 +195,22 @@ def test_adapters_are_trained_alone_on_larger_puzzles(tmp_path: Path) -> None:
     changed = [name for name in whole if name.endswith(".up")]
     assert changed
     assert all(bool(whole[name].any()) for name in changed)
+
+    plain = (
+        "train",
+        "--preset",
+        "sudoku-units",
+        "--data",
+        "s4",
+        "--checkpoint",
+        "whole",
+        "-o",
+        "plain",
+        *TINY,
+    )
+    said = hrm(*plain, "train.max_steps=1", "train.lr=1e-9", folder=tmp_path)
+    assert "Starts from the weights of" in said
+    assert "whole, without its size adapters." in " ".join(said.split())
+    kept = load_file(find_model_file(tmp_path / "plain"))
+    assert kept.keys() == base.keys()
+    assert all(torch.allclose(kept[name], value, atol=1e-5) for name, value in base.items())
