@@ -120,15 +120,15 @@ class ArchConfig(Section):
         0,
         ge=0,
         le=1024,
-        description="units: rank of a change of every block's weights that grows with the size of the puzzles; 0 means "
-        "no such change",
+        description="units: rank of a change of every block's weights for puzzles of another size than "
+        "size_adapter_base; 0 means no such change",
     )
     size_adapter_base: Int = Field(
         9,
         ge=1,
         le=4096,
-        description="units: number of symbols up to which the weights are unchanged; above, the change is multiplied "
-        "by 1 − size_adapter_base ÷ symbols",
+        description="units: number of symbols of the puzzles for which the weights are unchanged; elsewhere the change "
+        "is multiplied by 1 − the smaller ÷ the larger of both numbers of symbols",
     )
     initial_state: Literal["fixed", "random"] = Field(
         "fixed",

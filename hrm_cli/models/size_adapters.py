@@ -4,9 +4,9 @@
 With the `units` mixer one set of weights works for every size, but what training on larger puzzles improves there, it
 costs on the hardest puzzles of the size learned first. With adapters, a weight matrix of a block becomes
 
-    weight + share · up @ down,    share = max(0, 1 − base ÷ symbols),
+    weight + share · up @ down,    share = 1 − min(base, symbols) ÷ max(base, symbols),
 
-so puzzles of up to `arch.size_adapter_base` symbols are answered by the weights as they are, to the last bit. Training
+so puzzles of `arch.size_adapter_base` symbols are answered by the weights as they are, to the last bit. Training
 with `train.freeze=base` changes only the adapters. The form of the change is that of LoRA (arXiv 2106.09685).
 """
 
@@ -75,4 +75,4 @@ def take_size(core: RecurrentCore) -> None:
 
 def share_of(base: int, symbols: int) -> float:
     """The share of the change for puzzles of this number of symbols, from 0 to 1."""
-    return max(0.0, 1 - base / symbols)
+    return 1 - min(base, symbols) / max(base, symbols)

@@ -70,7 +70,7 @@ const hrmEngine = (() => {
       if (!found) throw new Error(`the model has no tensor inner.${name}`);
       return found;
     };
-    const share = mixer === "units" ? Math.max(0, 1 - arch.size_adapter_base / D) : 0;
+    const share = mixer === "units" ? 1 - Math.min(arch.size_adapter_base, D) / Math.max(arch.size_adapter_base, D) : 0;
     const weight = (name) => pack(adapted(tensor(`${name}.weight`), tensors[`inner.${name}.size_adapter.up`], tensors[`inner.${name}.size_adapter.down`], share));
     const kinds = mixer === "units" ? kindsOfPairs(structure, S) : null;
     const noBias = mixer === "attention" ? biasRows(1, T, () => 0) : 0;
