@@ -1,6 +1,6 @@
 """Gain and cost of each kind of further effort on the same puzzles: one pass, depth × 4, copies, restarts, search.
 
-    python benchmarks/effort.py bundled:sudoku-9x9-units PUZZLES.csv [--sample 60] [--kinds pass,depth,search-64]
+    python benchmarks/effort.py bundled:sudoku-any-size PUZZLES.csv [--sample 60] [--kinds pass,depth,search-64]
         [--records RECORDS.jsonl] [--selectors 8] [--save benchmarks/results/effort.txt]
 
 PUZZLES is a file, or a dataset folder with a test split. The first pass runs once; every other kind is applied

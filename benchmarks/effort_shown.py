@@ -56,9 +56,9 @@ def picture() -> str:
     hard = rows((RESULTS / "hard_lists.txt").read_text(encoding="utf-8"))
     curve = [hard[name] for name in hard if name != "high"]
     panels = [
-        _panel("sudoku-9x9-units: 1,996 hard puzzles", [("search, by its steps", curve)], (30, 50, 70, 100))
+        _panel("sudoku-any-size: 1,996 hard puzzles", [("search, by its steps", curve)], (30, 50, 70, 100))
     ]
-    ticks = {"sudoku-9x9-units": (30, 50, 70, 120), "sudoku-9x9": (10, 30, 100, 300, 1000),
+    ticks = {"sudoku-any-size": (30, 50, 70, 120), "sudoku-9x9": (10, 30, 100, 300, 1000),
              "maze-10x10": (3, 4, 5)}  # fmt: skip
     shown = set()
     for model, count, found in tables((RESULTS / "effort.txt").read_text(encoding="utf-8")):

@@ -1,6 +1,6 @@
 """Solves ten of the hardest Sudoku from newspapers and forums, one at a time: the stage that solves each, and the time.
 
-    python benchmarks/famous.py [--model bundled:sudoku-9x9-units] [--effort medium] [--training FILE.csv]
+    python benchmarks/famous.py [--model bundled:sudoku-any-size] [--effort medium] [--training FILE.csv]
         [--only NAME …] [--save benchmarks/results/famous.txt]
 
 Solved means verified by the rules. With `--training`, puzzles that are also in that file, up to symmetry, are marked.
@@ -65,7 +65,7 @@ def keys(file: Path) -> set[bytes]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--model", default="bundled:sudoku-9x9-units")
+    parser.add_argument("--model", default="bundled:sudoku-any-size")
     parser.add_argument("--effort", choices=("low", "medium", "high"))
     parser.add_argument("--training", type=Path, metavar="FILE")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[*FAMOUS], default=[*FAMOUS])

@@ -1,6 +1,6 @@
 """Measures the effort levels of hrm solve on a file of hard Sudoku, by collection: benchmarks/results/hard_lists.txt.
 
-    python benchmarks/hard_lists.py [PUZZLES.csv] [--model bundled:sudoku-9x9-units] [--minimal 1000]
+    python benchmarks/hard_lists.py [PUZZLES.csv] [--model bundled:sudoku-any-size] [--minimal 1000]
         [--records RECORDS.jsonl] [--save benchmarks/results/hard_lists.txt]
 
 Without PUZZLES, ../shared/data/sudoku/test.csv is measured; if it does not exist, the script reports that and ends.
@@ -95,7 +95,7 @@ def puzzles_of(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("puzzles", type=Path, nargs="?")
-    parser.add_argument("--model", default="bundled:sudoku-9x9-units")
+    parser.add_argument("--model", default="bundled:sudoku-any-size")
     parser.add_argument("--sample", type=int)
     parser.add_argument("--minimal", type=int, default=0, metavar="N")
     parser.add_argument("--records", type=Path, metavar="FILE.jsonl")

@@ -120,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoint", default="bundled:sudoku-9x9-units")
+    parser.add_argument("--checkpoint", default="bundled:sudoku-any-size")
     parser.add_argument("--puzzles", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save", type=Path)

@@ -9,7 +9,7 @@ not depend on the order in which a search tries digits. It also prints after whi
 the most probable wrong digit, stayed the same for four steps. */
 "use strict";
 const fs = require("fs"), path = require("path");
-const ROOT = path.join(__dirname, ".."), WEB = path.join(ROOT, "hrm_cli/exporting/web"), MODEL = "sudoku-9x9-units";
+const ROOT = path.join(__dirname, ".."), WEB = path.join(ROOT, "hrm_cli/exporting/web"), MODEL = "sudoku-any-size";
 const words = process.argv.slice(2), most = words.includes("--puzzles") ? Number(words[words.indexOf("--puzzles") + 1]) : 20;
 const KINDS = [["initial states", 24], ["warm", 24], ["warm", 12], ["initial states", 12]], UNSETTLED = 3, DEEPEST = 4;
 

@@ -7,7 +7,7 @@ alike; user CPU time, not the clock, is measured. With --cores, the search of hr
 simulated workers: each takes one step per unit of time, and the figures are these units until the answer. */
 "use strict";
 const fs = require("fs"), path = require("path");
-const ROOT = path.join(__dirname, ".."), MODEL = "sudoku-9x9-units";
+const ROOT = path.join(__dirname, ".."), MODEL = "sudoku-any-size";
 const options = { steps: "40", rounds: "3", cores: "" }, pages = [];
 for (let words = process.argv.slice(2); words.length;) {
   const word = words.shift();

@@ -216,7 +216,7 @@ HARD = re.compile(
 
 
 @pytest.mark.parametrize(
-    ("page", "count"), [("docs/weights.md", 2), ("hrm_cli/bundled/sudoku-9x9-units.md", 3)]
+    ("page", "count"), [("docs/weights.md", 2), ("hrm_cli/bundled/sudoku-any-size.md", 3)]
 )
 def test_scores_with_effort_are_those_of_the_results(page: str, count: int) -> None:
     text = (REPOSITORY / "benchmarks/results/hard_lists.txt").read_text(encoding="utf-8")
@@ -258,7 +258,7 @@ def test_the_page_on_inference_has_the_figures_of_the_results(effort_shown: dict
 @pytest.mark.parametrize(
     ("model", "head", "kinds"),
     [
-        ("sudoku-9x9-units", "| puzzles | n | one pass | depth × 4 | 32 starts |",
+        ("sudoku-any-size", "| puzzles | n | one pass | depth × 4 | 32 starts |",
          ("pass", "depth", "restarts-32", "search-64", "search-512")),
         ("sudoku-9x9", "| puzzles | n | one pass | depth × 4 | 8 copies |", ("pass", "depth", "copies-8", "search-64")),
     ],

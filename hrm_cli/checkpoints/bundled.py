@@ -31,7 +31,7 @@ ENTRY = "bundled"
 """Name of the header entry."""
 ATTEMPTS = 8
 """Default number of augmented copies tried if the first answer violates a rule."""
-REPLACED = {"maze-10x10": "maze-any-size"}
+REPLACED = {"maze-10x10": "maze-any-size", "sudoku-9x9-units": "sudoku-any-size"}
 """Former bundled models, each with the model that replaces it."""
 
 _RANGES = {

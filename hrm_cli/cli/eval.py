@@ -145,7 +145,7 @@ def evaluate(
       hrm eval runs/demo
       hrm eval runs/demo/best --data data/sudoku --max-steps 32 --json
       hrm eval bundled:sudoku-9x9 --data data/sudoku --attempts 8
-      hrm eval bundled:sudoku-9x9-units --data data/sudoku --effort medium
+      hrm eval bundled:sudoku-any-size --data data/sudoku --effort medium
       hrm eval runs/arc-1 --submission submission.json --nproc-per-node 8
       hrm eval --baselines-only --data data/arc-1
     """

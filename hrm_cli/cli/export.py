@@ -83,7 +83,7 @@ def export(
 
     \b
     Examples:
-      hrm export bundled:sudoku-9x9-units sudoku.onnx
+      hrm export bundled:sudoku-any-size sudoku.onnx
       hrm export runs/mine mine.onnx --data data/mine
       hrm export runs/mine mine.onnx --int8 --max-loss 0.02
       hrm export --format html playground.html

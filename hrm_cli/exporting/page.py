@@ -206,20 +206,21 @@ class PageModel:
 def default_models() -> list[PageModel]:
     """For each kind and size of puzzle, the bundled model that solves most of them in one pass.
 
-    A model for every size is used for the sizes that have none of their own.
+    A model for every size is also used for the sizes that have none of their own.
     """
-    best: dict[str, tuple[float, str]] = {}
-    for model in bundled_models():
-        if model.domain["name"] not in ("sudoku", "maze") or unsupported(
-            read_model_card(model.path).preset.arch
+    best: dict[str, tuple[bool, float, PageModel]] = {}
+    for bundled in bundled_models():
+        if bundled.domain["name"] not in ("sudoku", "maze") or unsupported(
+            read_model_card(bundled.path).preset.arch
         ):
             continue
-        shares = [one.exact_accuracy for one in model.facts.measured] or [0.0]
-        found = sum(shares) / len(shares), model.name
-        best[model.describe()] = max(best.get(model.describe(), found), found)
-    models = [one for _, name in best.values() for one in models_of_all_sizes(page_model(f"{SCHEME}{name}"))]
-    own = {one.domain.describe() for one in models if not serves_all(one)}
-    return [one for one in models if not serves_all(one) or one.domain.describe() not in own]
+        shares = [one.exact_accuracy for one in bundled.facts.measured] or [0.0]
+        accuracy = sum(shares) / len(shares)
+        for model in models_of_all_sizes(page_model(f"{SCHEME}{bundled.name}")):
+            found = not model.resized, accuracy, model
+            kind = model.domain.describe()
+            best[kind] = max(best.get(kind, found), found, key=lambda one: one[:2])
+    return [model for _, _, model in best.values()]
 
 
 def serves_all(model: PageModel) -> bool:

@@ -254,7 +254,7 @@ def test_two_models_are_compared_and_stepped_together(opened: Any) -> None:
     page.click("#clear")
     page.keyboard.type(PUZZLE)
     page.select_option("#model", "bundled:sudoku-9x9")
-    page.select_option("#other", "bundled:sudoku-9x9-units")
+    page.select_option("#other", "bundled:sudoku-any-size")
     page.click("#solve")
     page.wait_for_selector(".result:nth-child(2) .hb-status", timeout=120_000)
     captions = page.locator(".hb-caption")

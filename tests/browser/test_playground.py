@@ -68,7 +68,7 @@ def test_answers_are_those_of_the_command(
     from hrm_cli.puzzles.sudoku.generator import generate
 
     opened = open_page(page)
-    for size, model, count in ((4, "sudoku-4x4", 10), (6, "sudoku-6x6", 10), (9, "sudoku-9x9-units", 2)):
+    for size, model, count in ((4, "sudoku-4x4", 10), (6, "sudoku-6x6", 10), (9, "sudoku-any-size", 2)):
         cells, _ = next(generate(size, count, np.random.default_rng(5)))
         puzzles = ["".join(str(cell) if cell else "." for cell in row) for row in cells]
         found = opened.page.evaluate(

@@ -91,7 +91,7 @@ HARD = "8..........36......7..9.2...5...7.......457.....1...3...1....68..85...1.
             "--select",
             "confidence",
         ),
-        ("--checkpoint", "bundled:sudoku-9x9-units", "--attempts", "4", "--select", "agreement"),
+        ("--checkpoint", "bundled:sudoku-any-size", "--attempts", "4", "--select", "agreement"),
     ],
     ids=["search", "restarts", "attempts"],
 )
@@ -112,7 +112,7 @@ def test_a_model_of_every_size_is_evaluated_on_another_size_on_the_accelerator(
 ) -> None:
     build_dataset(DataConfig(size=6, clues="30", num_train=1, num_test=8, seed=3), tmp_path / "data")
     done = run_hrm(
-        "eval", "bundled:sudoku-9x9-units", "--data", "data", "--device", accelerator, "--json", cwd=tmp_path
+        "eval", "bundled:sudoku-any-size", "--data", "data", "--device", accelerator, "--json", cwd=tmp_path
     )
     assert done.status == 0, done.stderr
     assert json.loads(done.stdout)["puzzles"] == 8

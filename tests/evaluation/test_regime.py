@@ -53,7 +53,7 @@ def test_one_pass_uses_no_rules(data: Path) -> None:
 def test_further_effort_says_what_the_rules_are_used_for(
     data: Path, run_hrm: Any, options: tuple[Any, ...], rules: str
 ) -> None:
-    command = ("eval", "bundled:sudoku-9x9-units", "--data", data, *options)
+    command = ("eval", "bundled:sudoku-any-size", "--data", data, *options)
     found = json.loads(run_hrm(*command, "--json").stdout)
     regime = found["regime"]
     assert regime["rules"] == rules

@@ -81,7 +81,7 @@ def test_the_most_probable_token_of_every_copy_is_its_answer(domain: Domain, puz
 
 
 def test_copies_of_an_equivariant_model_have_the_probabilities_of_the_puzzle_itself() -> None:
-    loaded = LoadedModel.load(Path(f"{SCHEME}sudoku-9x9-units"), torch.device("cpu"))
+    loaded = LoadedModel.load(Path(f"{SCHEME}sudoku-any-size"), torch.device("cpu"))
     assert loaded.model.arch.is_equivariant
     domain = loaded.domain
     text = "000000010400000000020000000000050407008000300001090000300400200050100000000806000"

@@ -140,7 +140,7 @@ def test_the_engine_runs_mazes_that_are_not_square(tmp_path: Path, case: str) ->
 @needs_node
 @pytest.mark.slow(seconds=15)
 @pytest.mark.parametrize(
-    ("name", "count"), [("sudoku-4x4", 25), ("sudoku-6x6", 12), ("sudoku-9x9-units", 5), ("maze-any-size", 5)]
+    ("name", "count"), [("sudoku-4x4", 25), ("sudoku-6x6", 12), ("sudoku-any-size", 5), ("maze-any-size", 5)]
 )
 def test_bundled_models_give_the_tokens_of_the_command(tmp_path: Path, name: str, count: int) -> None:
     checkpoint = f"bundled:{name}"
@@ -168,7 +168,7 @@ def test_without_webassembly_the_same_is_computed(tmp_path: Path) -> None:
 
 
 @needs_node
-@pytest.mark.parametrize("name", ["sudoku-9x9-units", "sudoku-6x6", "maze-any-size"])
+@pytest.mark.parametrize("name", ["sudoku-any-size", "sudoku-6x6", "maze-any-size"])
 def test_the_rules_of_the_page_are_those_of_the_domain(tmp_path: Path, name: str) -> None:
     model = page_model(f"bundled:{name}")
     domain: Any = model.domain
@@ -195,7 +195,7 @@ def test_puzzles_without_a_solution_or_with_more_than_one_are_known(tmp_path: Pa
     domain = SudokuDomain(9)
     texts = ["5" + "." * 80, "55" + "." * 79, "12345678." + "." * 8 + "9" + "." * 63, "." * 81]
     judged = [{"cells": domain.grid(text).ravel().tolist(), "answer": [0] * 81} for text in texts]
-    found = computed(tmp_path, "bundled:sudoku-9x9-units", np.zeros((0, 81)), judged=judged)["judged"]
+    found = computed(tmp_path, "bundled:sudoku-any-size", np.zeros((0, 81)), judged=judged)["judged"]
     assert [one["solutions"] for one in found] == [2, 0, 0, 2]
 
 
@@ -206,7 +206,7 @@ def test_a_page_is_one_small_file_that_asks_for_nothing(tmp_path: Path, run_hrm:
     told = json.loads(done.stdout)
     assert told["bytes"] == page.stat().st_size < 6_000_000
     assert set(told["models"]) == {
-        "sudoku-4x4", "sudoku-6x6", "sudoku-9x9-units", "sudoku-any-size-12", "sudoku-any-size-16", "maze-any-size",
+        "sudoku-4x4", "sudoku-6x6", "sudoku-any-size", "sudoku-any-size-12", "sudoku-any-size-16", "maze-any-size",
     }  # fmt: skip
     text = page.read_text(encoding="utf-8")
     assert "{{" not in re.sub(r"<script[^>]*>.*?</script>", "", text, flags=re.DOTALL)

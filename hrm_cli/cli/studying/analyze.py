@@ -75,7 +75,7 @@ def analyze(
     \b
     Examples:
       hrm analyze runs/demo
-      hrm analyze bundled:sudoku-9x9-units --data data/sudoku -o units.html
+      hrm analyze bundled:sudoku-any-size --data data/sudoku -o units.html
       hrm analyze runs/demo --sample 64 --max-steps 32 --json
 
     It measures accuracy over steps and beyond the trained depth, how much z_H and z_L still change, their participation
