@@ -1,4 +1,4 @@
-"""Size adapters: low-rank changes of a model's weights that grow with the size of the puzzles
+"""Size adapters: low-rank changes of a model's weights for puzzles of other sizes than a base size
 (`arch.size_adapter_rank`).
 
 With the `units` mixer one set of weights works for every size, but what training on larger puzzles improves there, it
