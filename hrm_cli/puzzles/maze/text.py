@@ -1,6 +1,7 @@
 """Text format of mazes: drawn row by row with blank lines between mazes, or a square maze on one line.
 
-Spaces are free cells, so lines are not trimmed. A line of spaces is a row if it is as long as the maze's other rows.
+A square maze on one line may be followed by a delimiter and its answer, as in a CSV file without a header. Spaces are
+free cells, so lines are not trimmed. A line of spaces is a row if it is as long as the maze's other rows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from hrm_cli.puzzles.sudoku.line_text import plain
 _ROW = frozenset(CHARACTERS + FREE_IN_DRAWINGS)
 _UNIQUE_TO_MAZES = "#SG"
 """Characters that no other puzzle format uses in rows."""
+_DELIMITERS = ",;\t"
 _SHORTEST_ROW = 2
 _SMALLEST_SQUARE = 2
 """Side of the smallest maze that may be written on one line."""
@@ -35,14 +37,13 @@ class MazeText:
         self._cells = 0
 
     def claims(self, line: str) -> bool:
-        """Whether the line has only maze characters, and at least one that no other format uses."""
-        return (
-            len(line) >= _SHORTEST_ROW and _ROW.issuperset(line) and any(c in _UNIQUE_TO_MAZES for c in line)
-        )
+        """Whether the line has only maze characters, and at least one that no other format uses, or is a CSV row."""
+        is_row = len(line) >= _SHORTEST_ROW and _ROW.issuperset(line)
+        return (is_row and any(c in _UNIQUE_TO_MAZES for c in line)) or self._csv_row(line) is not None
 
     def is_comment(self, line: str) -> bool:
-        """Whether the line begins with # but is not a row of walls."""
-        return line.startswith("#") and not _ROW.issuperset(line.rstrip())
+        """Whether the line begins with # but is neither a row of walls nor a maze of a CSV file."""
+        return line.startswith("#") and not _ROW.issuperset(line.rstrip()) and self._csv_row(line) is None
 
     def is_puzzle(self, text: str) -> bool:
         """Whether length and characters of the text are those of a square maze with start and goal."""
@@ -71,6 +72,13 @@ class MazeText:
         """Processes the next line of a text file. A blank line completes a maze, which is yielded, or its error."""
         text = plain(text)
         is_row = len(self._rows[0]) == len(text) if self._rows else False
+        if (cells := self._csv_row(text)) is not None:
+            yield from self.end()
+            yield self._of_csv(*cells, where)
+            return
+        if is_row and self.is_puzzle(self._rows[0]) and self.is_puzzle(text):
+            # Only one row of a drawn maze can have a start and a goal: these are mazes on one line each.
+            yield from self.end()
         if not text or (text.isspace() and not is_row):
             yield from self.end()
         elif _is_title(text) and not is_row:
@@ -95,6 +103,24 @@ class MazeText:
             yield Puzzle(self._drawn(rows, places), where=places[0], domain=self.domain)
         except PuzzleError as error:
             yield Unreadable(places[0], str(error))
+
+    def _csv_row(self, text: str) -> tuple[str, str] | None:
+        """The maze and the text of the second column, if any; None if the line is not such a row."""
+        for delimiter in _DELIMITERS:
+            maze, found, rest = text.partition(delimiter)
+            if found and self.is_puzzle(maze):
+                return maze, rest.partition(delimiter)[0]
+        return None
+
+    def _of_csv(self, maze: str, second: str, where: str) -> Puzzle | Unreadable:
+        try:
+            grid = self.piece(maze)
+            # Without a header, a second column may be something else.
+            is_answer = len(second) == len(maze) and _ROW.issuperset(second)
+            answer = self.answer(second, grid) if is_answer else None
+            return Puzzle(grid, solution=answer, where=where, domain=self.domain)
+        except PuzzleError as error:
+            return Unreadable(where, str(error))
 
     def _drawn(self, rows: list[str], places: list[str]) -> Grid:
         if len(rows) == 1 and _is_square(len(rows[0])):

@@ -50,6 +50,31 @@ def test_a_square_maze_may_stand_in_one_line_as_answers_are_written():
     assert texts(read(f"{SQUARE}\n\n{SQUARE}\n")) == [SQUARE, SQUARE]
 
 
+def test_mazes_on_one_line_each_need_no_blank_lines():
+    items = read(f"{SQUARE}\n{SQUARE}\n{SQUARE}\n\n{DRAWN}")
+    assert texts(items) == [SQUARE, SQUARE, SQUARE, "######S G######"]
+    assert [item.where for item in items[:3]] == ["standard input:1", "standard input:2", "standard input:3"]
+
+
+def test_a_wide_drawn_maze_whose_first_row_has_both_ends_stays_one_maze():
+    assert texts(read(f"{SQUARE}\n{' ' * 16}\n")) == [SQUARE + " " * 16]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_files_without_a_header(delimiter):
+    answer = "####SooG####    "
+    rows = [delimiter.join([SQUARE, *more]) for more in ([answer, "mine"], ["mine", "3"], [""])]
+    items = read("\n".join(rows) + "\n")
+    assert texts(items) == [SQUARE] * 3
+    assert [item.solution is not None for item in items] == [True, False, False]
+    assert MazeDomain(4, 4).text(items[0].solution) == answer
+
+
+def test_a_csv_file_without_a_header_is_checked_for_the_size():
+    (bad,) = read(f"{SQUARE},\n", domain="maze", size=3)
+    assert (bad.where, bad.reason) == ("standard input:1", "4×4 cells; expected mazes of 3×3")
+
+
 @pytest.mark.parametrize("header", ["source,question,answer,rating", "question"])
 def test_csv_cells_keep_the_spaces_at_their_ends(header):
     answer = "####SooG####    "
