@@ -152,6 +152,14 @@ HIERARCHY: dict[str, Method] = {
 }
 """Changes of the levels of an HRM. An ACT step of `three levels` has 4 updates of L, 2 of M1 and 1 of H."""
 
+GRADIENTS: dict[str, Method] = {
+    name: {"arch.H_cycles": 2, "train.gradient": gradient}
+    for name, gradient in {
+        "last updates": "last_updates", "last cycle": "last_cycle", "all cycles": "all_cycles"
+    }.items()
+}  # fmt: skip
+"""Which updates of an ACT step with two cycles get gradient."""
+
 GRID: Method = {
     "arch.core": "hrm",
     "arch.num_heads": 1,
@@ -190,6 +198,7 @@ SETS: dict[str, dict[str, Method]] = {
     "settings": {name: {**SMALL_HRM, **change} for name, change in CHANGES.items()}
     | {name: {**ATTENDING_HRM, **change} for name, change in CHANGES_OF_ATTENTION.items()},
     "hierarchy": {name: {**SMALL_HRM, **change} for name, change in HIERARCHY.items()},
+    "gradients": {name: {**SMALL_HRM, **change} for name, change in GRADIENTS.items()},
     "grids": GRIDS,
 }
 """Sets of methods that are compared with each other."""

@@ -63,8 +63,10 @@ def components(
         reading = replace(head, trainable=0, flops=0, runs=Runs(0, 1), kept=Saved(), fixed_flops=head.flops)
         parts.append(reading)
     if objective == "rsm":
-        return [_with_rsm(part, arch) for part in parts]
-    if gradient == "last_cycle" and arch.core == "hrm":
+        parts = [_with_rsm(part, arch) for part in parts]
+    if gradient == "all_cycles":
+        return [_with_full_gradient(part, arch) for part in parts]
+    if gradient == "last_cycle" and arch.core == "hrm" and objective != "rsm":
         return [_with_last_cycle_gradient(part, arch) for part in parts]
     return parts
 
@@ -76,6 +78,15 @@ def _with_last_cycle_gradient(part: Part, arch: ArchConfig) -> Part:
         return part
     runs, more = part.runs, level_updates(arch)[level] // arch.H_cycles - 1
     return replace(part, runs=Runs(runs.inference, runs.with_gradient + more, runs.without_gradient - more))
+
+
+def _with_full_gradient(part: Part, arch: ArchConfig) -> Part:
+    """Returns the part for gradient through all updates of an ACT step."""
+    if _level_of(part, arch) is None:
+        return part
+    runs = part.runs
+    more = runs.inference - runs.with_gradient
+    return replace(part, runs=Runs(runs.inference, runs.inference, runs.without_gradient - more))
 
 
 def _with_rsm(part: Part, arch: ArchConfig) -> Part:

@@ -78,6 +78,16 @@ class Preset(Section):
                 f"train.carry_over {self.train.carry_over:g} works only with train.objective rsm; with other "
                 "objectives, rows continue until they halt; use train.objective=rsm, or train.carry_over=0"
             )
+        if self.train.gradient is not None and core == "nova":
+            raise ValueError(
+                f"train.gradient {self.train.gradient} works only with the cores hrm and trm, but arch.core is nova; "
+                "set train.gradient=null"
+            )
+        if self.train.gradient == "last_updates" and (core != "hrm" or objective == "rsm"):
+            raise ValueError(
+                "train.gradient last_updates works only with arch.core hrm and deep supervision; TRM and the objective "
+                "rsm train the last cycle or all cycles; use last_cycle, all_cycles or null"
+            )
         for name in ("state_noise", "warm_up_rows", "repair_rows"):
             value = getattr(self.train, name)
             if value and core not in ("hrm", "trm"):

@@ -132,10 +132,10 @@ class TrainConfig(Section):
         description="training objective: a loss after every ACT step (deep_supervision), one loss at the end of a "
         "recursion from the initial state (rsm), or nova's (whole_forward); null means the core's default",
     )
-    gradient: Literal["last_updates", "last_cycle"] | None = Field(
+    gradient: Literal["last_updates", "last_cycle", "all_cycles"] | None = Field(
         None,
         description="updates of an ACT step that backpropagation covers: the last update of each module (HRM's "
-        "one-step approximation), or all updates of the last cycle (TRM); null means the core's default",
+        "one-step approximation), all updates of the last cycle (TRM), or all updates; null means the core's default",
     )
     stagger: bool = Field(
         False,

@@ -69,6 +69,8 @@ class Depth:
     """Gradient through the whole last cycle, instead of the core's own rule."""
     reaches_back: bool = False
     """Gradient also through the update of z_H before the last cycle."""
+    trains_all_cycles: bool = False
+    """Gradient through all updates of the ACT step."""
     only_values: bool = False
     """Only the Q values are needed: the last update may compute only the first position, which the Q head reads."""
 

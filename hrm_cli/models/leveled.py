@@ -89,7 +89,8 @@ class LevelWeights(NamedTuple):
 class LeveledHRM(HRM):
     """HRM with gates or middle levels. H and L keep the names of their tensors; those of others are `M1_level.…`.
 
-    As in HRM, only the last update of every level receives gradient, or the whole last cycle of H (`train.gradient`).
+    As in HRM, only the last update of every level receives gradient, or with `train.gradient` the whole last cycle of H
+    or all cycles.
     """
 
     def __init__(
@@ -198,6 +199,8 @@ class LeveledHRM(HRM):
         if depth.trains_last_cycle:
             trained_from = len(order) - len(order) // depth.H_cycles
             trained_from -= depth.reaches_back and depth.H_cycles > 1
+        if depth.trains_all_cycles:
+            trained_from = 0
         injection = embedding
         for number, level in enumerate(order):
             with nullcontext() if number >= trained_from else torch.no_grad():

@@ -93,7 +93,11 @@ def deep_supervision(
     With a depth schedule and `supervision_decay`, this is CGAR (arXiv 2511.08653).
     """
     cycles = depth_at(progress.share, config.depth_schedule) or (model.arch.H_cycles, model.arch.L_cycles)
-    depth = Depth(*cycles, trains_last_cycle=config.gradient == "last_cycle")
+    depth = Depth(
+        *cycles,
+        trains_last_cycle=config.gradient == "last_cycle",
+        trains_all_cycles=config.gradient == "all_cycles",
+    )
     begins = carry is None
     starts = row_starts(model, config, rng, depth)
     carry, out = model.train_step(
@@ -142,8 +146,8 @@ def rsm(
 ) -> tuple[Carry | None, Supervised]:
     """One loss at the end of a recursion that starts from the initial states for every batch (arXiv 2603.15641).
 
-    All outer steps except the last run without gradient. If the core has a Q head, it learns whether the final answer
-    is correct.
+    All outer steps except the last run without gradient, unless `train.gradient` is all_cycles. If the core has a Q
+    head, it learns whether the final answer is correct.
 
     With `carry_over` p, a fraction p of the rows keeps its puzzle and continues from the detached state of the
     previous step, so a row continues for n further steps with probability pⁿ. The loss then covers states of every
@@ -181,7 +185,12 @@ def _rsm_depth(model: ACTModel, config: TrainConfig, progress: Progress) -> Dept
     # Sampled on the host: reading a number from the accelerator would make every step wait for it.
     reaches_back = np.random.default_rng([config.seed, progress.step]).random() < _REACHING_BACK
     cycles = depth_at(progress.share, config.depth_schedule) or (model.arch.H_cycles, model.arch.L_cycles)
-    return Depth(*cycles, trains_last_cycle=True, reaches_back=bool(reaches_back))
+    return Depth(
+        *cycles,
+        trains_last_cycle=True,
+        reaches_back=bool(reaches_back),
+        trains_all_cycles=config.gradient == "all_cycles",
+    )
 
 
 @runtime_checkable

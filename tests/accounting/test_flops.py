@@ -100,6 +100,30 @@ def test_under_rsm_a_step_takes_the_flops_that_torch_counts_at_every_stage(core:
     assert sum(counted) / 2 == ROWS * training_flops(arch, train, VOCABULARY, CELLS)
 
 
+@pytest.mark.parametrize("objective", ["deep_supervision", "rsm"])
+@pytest.mark.parametrize("core", ["hrm", "trm"])
+def test_gradient_through_all_cycles_takes_the_flops_that_torch_counts(core: str, objective: str) -> None:
+    arch = ArchConfig(
+        **{
+            **SMALL,
+            "core": core,
+            "H_cycles": 3,
+            "L_cycles": 2,
+            "q_continue": False,
+            "forward_dtype": "float32",
+        }
+    )
+    train = TrainConfig(objective=objective, gradient="all_cycles")
+    model = build_model(arch, VOCABULARY, CELLS, 5, generator=torch.Generator().manual_seed(0)).train()
+    inputs = torch.randint(1, VOCABULARY, (ROWS, CELLS), dtype=torch.int32)
+    rows = model.puzzle_rows(torch.zeros(ROWS, dtype=torch.int32))
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        depth = Depth(3, 2, trains_all_cycles=True)
+        _, out = model.core(model.core.initial_carry(inputs), inputs, rows, depth=depth)
+        (out.logits.sum() + out.q_halt.sum() + out.q_continue.sum()).backward()
+    assert counter.get_total_flops() == ROWS * training_flops(arch, train, VOCABULARY, CELLS)
+
+
 @pytest.mark.parametrize("mixer", ["attention", "units"])
 def test_reading_the_fast_state_takes_the_flops_that_torch_counts(mixer: str) -> None:
     positions = "rope" if mixer == "attention" else "none"

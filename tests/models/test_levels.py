@@ -73,7 +73,12 @@ def open_gates(model: ACTModel) -> None:
 
 @pytest.mark.parametrize(
     "depth",
-    [None, Depth(2, 3, trains_last_cycle=True), Depth(3, 2, trains_last_cycle=True, reaches_back=True)],
+    [
+        None,
+        Depth(2, 3, trains_last_cycle=True),
+        Depth(3, 2, trains_last_cycle=True, reaches_back=True),
+        Depth(3, 2, trains_all_cycles=True),
+    ],
 )
 def test_two_levels_without_gates_are_hrm_bit_for_bit(depth: Depth | None) -> None:
     model = built()
@@ -140,7 +145,9 @@ def test_the_last_update_of_every_level_is_trained(settings: dict[str, Any]) -> 
     assert all(g.abs().sum() > 0 for g in level.values())
 
 
-def test_one_update_of_each_level_is_trained_or_the_whole_last_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_update_of_each_level_is_trained_or_the_whole_last_cycle_or_all_cycles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model = built(middle_cycles=[2])
     core = model.inner
     update = core.module_update
@@ -152,11 +159,15 @@ def test_one_update_of_each_level_is_trained_or_the_whole_last_cycle(monkeypatch
 
     monkeypatch.setattr(core, "module_update", counted)
     counts = []
-    for depth in (Depth(2, 3), Depth(2, 3, trains_last_cycle=True)):
+    for depth in (
+        Depth(2, 3),
+        Depth(2, 3, trains_last_cycle=True),
+        Depth(2, 3, trains_all_cycles=True),
+    ):
         with_gradient.clear()
         trained(model, depth)
         counts.append(sum(with_gradient))
-    assert counts == [3, 2 * 3 + 2 + 1]
+    assert counts == [3, 2 * 3 + 2 + 1, 2 * (2 * 3 + 2 + 1)]
 
 
 @pytest.mark.parametrize("settings", KINDS.values(), ids=KINDS)

@@ -37,6 +37,7 @@ MUCH = Resources(1000 * GB, 1000 * GB, 1000 * GB, "here")
         ["train.accumulation_steps=3", "train.ema_decay=0.9"],
         ["train.activation_checkpointing=true", "train.max_steps=9"],
         ["train.gradient=last_cycle"],
+        ["train.gradient=all_cycles", "train.objective=rsm"],
     ],
 )
 def test_params_and_plan_give_the_same_steps_flops_and_memory(settings: list[str], tmp_path: Path) -> None:

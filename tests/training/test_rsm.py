@@ -52,6 +52,57 @@ def test_only_the_last_cycle_is_trained_except_in_steps_that_reach_further_back(
     assert not torch.allclose(further, whole, rtol=1e-3)
 
 
+@pytest.mark.parametrize("core", ["trm", "hrm"])
+def test_all_cycles_get_the_gradient_of_a_chain_of_single_cycles(make_run, core: str) -> None:
+    run, state = rsm_run(make_run, core=core)
+    core_, batch = state.model.inner, as_tensors(next(run.batches))
+    core_.train()
+    core_.zero_grad()
+    carry, weights = core_.initial_carry(batch.inputs), core_.cast_weights()
+    z_H, z_L = carry.z_H, carry.z_L
+    for _ in range(3):
+        # Not detached between cycles, as ACT steps are.
+        z_H, z_L, logits, *_ = core_.step(
+            z_H, z_L, batch.inputs, None, weights, Depth(1, 2, trains_last_cycle=True)
+        )
+    logits.float().square().sum().backward()
+    expected = {name: p.grad.clone() for name, p in core_.named_parameters() if p.grad is not None}
+    gradient_of(core_, batch, Depth(3, 2, trains_all_cycles=True))
+    for name, gradient in expected.items():
+        torch.testing.assert_close(core_.get_parameter(name).grad, gradient)
+    assert not torch.allclose(
+        gradient_of(core_, batch, Depth(3, 2, trains_last_cycle=True)),
+        expected["L_level.layers.0.mlp.down_proj.weight"],
+        rtol=1e-3,
+    )
+
+
+@pytest.mark.parametrize("objective", ["rsm", "deep_supervision"])
+def test_the_setting_all_cycles_decides_how_many_updates_are_trained(
+    make_run, monkeypatch: pytest.MonkeyPatch, objective: str
+) -> None:
+    run, state = rsm_run(make_run, core="hrm")
+    core, batch = state.model.inner, as_tensors(next(run.batches))
+    with_gradient: list[bool] = []
+    update = core.module_update
+
+    def counted(z, injection, blocks):
+        with_gradient.append(torch.is_grad_enabled())
+        return update(z, injection, blocks)
+
+    monkeypatch.setattr(core, "module_update", counted)
+    cycles = core.arch.H_cycles * (core.arch.L_cycles + 1)
+    for gradient, expected in (("last_cycle", core.arch.L_cycles + 1), ("all_cycles", cycles)):
+        with_gradient.clear()
+        config = run.preset.train.model_copy(
+            update={"gradient": gradient, "depth_schedule": None, "objective": objective}
+        )
+        OBJECTIVES[objective](
+            state.model, None, batch, config, StepRNG(torch.Generator(), len(batch.inputs)), Progress(step=1)
+        )
+        assert sum(with_gradient) == expected
+
+
 @pytest.mark.parametrize("carry_over", [0.0, 0.5])
 @pytest.mark.parametrize("core", ["trm", "hrm"])
 def test_every_recursive_core_trains_with_rsm_and_resumes_bit_identically(
