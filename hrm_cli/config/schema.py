@@ -88,6 +88,11 @@ class Preset(Section):
                 "train.gradient last_updates works only with arch.core hrm and deep supervision; TRM and the objective "
                 "rsm train the last cycle or all cycles; use last_cycle, all_cycles or null"
             )
+        if self.train.reach_back != TrainConfig.model_fields["reach_back"].default and objective != "rsm":
+            raise ValueError(
+                f"train.reach_back {self.train.reach_back:g} works only with train.objective rsm; leave it out, or use "
+                "train.gradient=all_cycles"
+            )
         for name in ("state_noise", "warm_up_rows", "repair_rows"):
             value = getattr(self.train, name)
             if value and core not in ("hrm", "trm"):

@@ -154,6 +154,12 @@ class TrainConfig(Section):
         description="objective rsm: fraction of the rows that keep their puzzle and continue from the state of the "
         "previous step; with 0, all rows start from the initial state, as published",
     )
+    reach_back: Float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="objective rsm: fraction of steps whose gradient also reaches the H update before the last cycle",
+    )
     state_noise: Float = Field(
         0.0,
         ge=0,

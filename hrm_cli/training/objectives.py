@@ -75,10 +75,6 @@ class Objective(Protocol):
         """`weights` is the result of `core.cast_weights`, which is called if it is None."""
 
 
-# Fraction of steps whose gradient also reaches the second-to-last outer update, as in RSM (arXiv 2603.15641).
-_REACHING_BACK = 0.01
-
-
 def deep_supervision(
     model: ACTModel,
     carry: Carry | None,
@@ -183,7 +179,7 @@ def rsm(
 
 def _rsm_depth(model: ACTModel, config: TrainConfig, progress: Progress) -> Depth:
     # Sampled on the host: reading a number from the accelerator would make every step wait for it.
-    reaches_back = np.random.default_rng([config.seed, progress.step]).random() < _REACHING_BACK
+    reaches_back = np.random.default_rng([config.seed, progress.step]).random() < config.reach_back
     cycles = depth_at(progress.share, config.depth_schedule) or (model.arch.H_cycles, model.arch.L_cycles)
     return Depth(
         *cycles,

@@ -78,10 +78,10 @@ def test_all_cycles_get_the_gradient_of_a_chain_of_single_cycles(make_run, core:
 
 
 @pytest.mark.parametrize("objective", ["rsm", "deep_supervision"])
-def test_the_setting_all_cycles_decides_how_many_updates_are_trained(
+def test_the_settings_decide_how_many_updates_are_trained(
     make_run, monkeypatch: pytest.MonkeyPatch, objective: str
 ) -> None:
-    run, state = rsm_run(make_run, core="hrm")
+    run, state = rsm_run(make_run, core="hrm", H_cycles=2)
     core, batch = state.model.inner, as_tensors(next(run.batches))
     with_gradient: list[bool] = []
     update = core.module_update
@@ -92,11 +92,21 @@ def test_the_setting_all_cycles_decides_how_many_updates_are_trained(
 
     monkeypatch.setattr(core, "module_update", counted)
     cycles = core.arch.H_cycles * (core.arch.L_cycles + 1)
-    for gradient, expected in (("last_cycle", core.arch.L_cycles + 1), ("all_cycles", cycles)):
+    last = core.arch.L_cycles + 1
+    reached = last + 1 if objective == "rsm" else last
+    for gradient, reach_back, expected in (
+        ("last_cycle", 0, last),
+        ("last_cycle", 1, reached),
+        ("all_cycles", 0, cycles),
+    ):
         with_gradient.clear()
-        config = run.preset.train.model_copy(
-            update={"gradient": gradient, "depth_schedule": None, "objective": objective}
-        )
+        changes = {
+            "gradient": gradient,
+            "reach_back": reach_back,
+            "depth_schedule": None,
+            "objective": objective,
+        }
+        config = run.preset.train.model_copy(update=changes)
         OBJECTIVES[objective](
             state.model, None, batch, config, StepRNG(torch.Generator(), len(batch.inputs)), Progress(step=1)
         )
