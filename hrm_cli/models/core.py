@@ -68,11 +68,16 @@ class Depth:
     trains_last_cycle: bool = False
     """Gradient through the whole last cycle, instead of the core's own rule."""
     reaches_back: bool = False
-    """Gradient also through the update of z_H before the last cycle."""
+    """Gradient also through the update of z_H before the last cycle, as in RSM (arXiv 2603.15641)."""
     trains_all_cycles: bool = False
     """Gradient through all updates of the ACT step."""
     only_values: bool = False
     """Only the Q values are needed: the last update may compute only the first position, which the Q head reads."""
+
+    @property
+    def trains_whole_cycles(self) -> bool:
+        """Whether the gradient covers all updates of a cycle."""
+        return self.trains_last_cycle or self.trains_all_cycles
 
 
 @dataclass

@@ -160,18 +160,15 @@ class RecurrentCore(nn.Module):
     def recur_training_last_cycle(
         self, z_H: Tensor, z_L: Tensor, embedding: Tensor, weights: RecurrentWeights, depth: Depth
     ) -> tuple[Tensor, Tensor]:
-        """H_cycles × (L_cycles updates of z_L, then one of z_H), with gradient through the whole last cycle.
-
-        With `depth.reaches_back`, also through the update of z_H before it (RSM, arXiv 2603.15641); with
-        `depth.trains_all_cycles`, through everything.
-        """
+        """H_cycles × (L_cycles updates of z_L, one of z_H); gradient through the last cycle and what `depth` adds."""
         for h in range(depth.H_cycles):
             last = h == depth.H_cycles - 1
-            with nullcontext() if last or depth.trains_all_cycles else torch.no_grad():
+            whole = last or depth.trains_all_cycles
+            with nullcontext() if whole else torch.no_grad():
                 injection = z_H + embedding
                 for _ in range(depth.L_cycles):
                     z_L = self.update(z_L, injection, weights.L_level)
-            trained = last or depth.trains_all_cycles or (depth.reaches_back and h == depth.H_cycles - 2)
+            trained = whole or (depth.reaches_back and h == depth.H_cycles - 2)
             with nullcontext() if trained else torch.no_grad():
                 if last:
                     z_H = self.last_update(z_H, z_L, weights.H_level, depth)
@@ -371,8 +368,7 @@ class RecurrentCore(nn.Module):
     ) -> StepTensors:
         """The arithmetic of one ACT step only, so that it can be compiled as a whole."""
         embedding = self.embed(inputs, puzzle_rows, weights)
-        whole_cycles = depth.trains_last_cycle or depth.trains_all_cycles
-        recur = self.recur_training_last_cycle if whole_cycles else self.recur
+        recur = self.recur_training_last_cycle if depth.trains_whole_cycles else self.recur
         updated = recur(z_H, z_L, embedding, weights, depth)
         return self.read(*damped(updated, (z_H, z_L), self.arch.damping), weights, depth)
 
