@@ -97,8 +97,7 @@ def unpack_arrays(path: Path, folder: Path) -> dict[str, Path]:
     except (
         zipfile.BadZipFile,
         zipfile.LargeZipFile,
-        NotImplementedError,
-        RuntimeError,
+        RuntimeError,  # an encrypted archive, or a compression method that zipfile does not know
         EOFError,
         zlib.error,
     ) as error:
