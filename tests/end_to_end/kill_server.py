@@ -2,10 +2,11 @@
 
 Reads a JSON line for each life: `{"arguments": […], "fault": […] or null}`; prints the child's process id when it
 is born, and its exit status when it has ended (negative: killed by that signal). A fault makes the child kill
-itself with SIGKILL in the middle of its files:
+itself with SIGKILL in the middle of its files, or wait:
 
     ["files", N]       at the Nth time that it opens, makes, renames or removes something in the run folder
     ["tear", NAME]     when half of the tensors file NAME of a checkpoint is on the disk
+    ["wait", STEP]     paused by SIGSTOP, once, after that training step: a test that is late still has a run to stop
 
 With such a line as its third argument it lives that one life itself, in no child.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from kills import steps_logged
 
 import hrm_cli.runs.execution
 from hrm_cli.checkpoints import checksums
@@ -45,6 +47,22 @@ def burn_after(count: int, folder: str) -> None:
     sys.addaudithook(watch)
 
 
+def wait_at(step: int, folder: str) -> None:
+    is_looking = False
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal is_looking, step
+        if is_looking or event not in FILE_EVENTS or not str(arguments[0]).startswith(folder):
+            return
+        is_looking = True  # reading the steps opens a file, too
+        if steps_logged(Path(folder)) >= step:
+            step = sys.maxsize
+            os.kill(os.getpid(), signal.SIGSTOP)
+        is_looking = False
+
+    sys.addaudithook(watch)
+
+
 def tear(name: str) -> None:
     def save_file(tensors: Any, path: Path, **given: Any) -> None:
         save_whole(tensors, path, **given)
@@ -58,6 +76,8 @@ def tear(name: str) -> None:
 def live(arguments: list[str], fault: list[Any] | None, folder: str) -> None:
     if fault is not None and fault[0] == "files":
         burn_after(fault[1], folder)
+    elif fault is not None and fault[0] == "wait":
+        wait_at(fault[1], folder)
     elif fault is not None:
         tear(fault[1])
     status: Any = 1

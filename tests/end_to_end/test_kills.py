@@ -29,7 +29,8 @@ from .kills import (
 
 KILLS = 8
 """One of each kind."""
-EPOCHS = 15
+EPOCHS = 25
+"""200 steps: a stop takes at most 17."""
 
 
 @pytest.fixture
@@ -65,10 +66,12 @@ def test_a_run_stopped_at_random_moments_ends_bit_identically_to_one_never_stopp
     assert fork([*new, whole]).wait() == 0, log.read_text()
     assert steps_logged(whole) == EPOCHS * STEPS_AN_EPOCH
 
-    stops = Stops(run, fork, [*new, run], moments, longest_start=0.5, options=("--no-report",))
+    stops = Stops(
+        run, fork, [*new, run], moments, longest_start=0.5, options=("--no-report",), is_patient=True
+    )
     for kind, what in planned(KILLS, moments):
         stops.stop(kind, what)
-    # As users start it, once.
+    # In a new process, once.
     stops.start = fresh_processes(run, log)
     stops.stop("while training", signal.SIGKILL)
     assert fork(stops.arguments()).wait() == 0, log.read_text()
