@@ -68,6 +68,15 @@ def evaluate(
         ),
     ] = None,
     halt: HaltOption = None,
+    halt_threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--halt-threshold",
+            help="Stop a puzzle at this halt probability or confidence, between 0 and 1.",
+            show_default="arch.halt_threshold",
+            metavar="P",
+        ),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Batch size.")] = None,
     max_puzzles: Annotated[
         int | None, typer.Option("--max-puzzles", min=1, help="Evaluate only the first N puzzles.")
@@ -162,7 +171,8 @@ def evaluate(
         if data is None:
             raise ConfigError("--baselines-only: name the dataset with --data DIR")
         of_models = {
-            "CHECKPOINT": checkpoint, "--max-steps": max_steps, "--halt": halt, "--batch-size": batch_size,
+            "CHECKPOINT": checkpoint, "--max-steps": max_steps, "--halt": halt, "--halt-threshold": halt_threshold,
+            "--batch-size": batch_size,
             "--attempts": attempts, "--effort": effort, "--search": search, "--restarts": restarts,
             "--submission": submission, "--backend": backend, "--select": select,
             "--fail-under": fail_under, "--check": check, "--ablate-puzzle-id": ablate_puzzle_id or None,
@@ -219,6 +229,7 @@ def evaluate(
         sample,
         select,
         check,
+        halt_threshold,
     )
     if processes.are_launched:
         raise typer.Exit(

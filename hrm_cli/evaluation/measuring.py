@@ -65,6 +65,7 @@ def measure(
     ):
         request = replace(request, select=default_select(has_rules=False))
     _check_select(request, votes=votes, world=world)
+    request.check_halting()
     check = _answer_check(request, dataset, world)
     is_bundled = str(checkpoint).startswith(SCHEME) and not votes
     names_stages = any(value is not None for value in (request.effort, request.search, request.restarts))
@@ -97,6 +98,8 @@ def measure(
         checkpoint, find_device(request.device) if device is None else device, domain=domain
     )
     check_fit(model, dataset)
+    if request.halt_threshold is not None:
+        model.core.arch = model.arch.model_copy(update={"halt_threshold": request.halt_threshold})
     if request.ablate_puzzle_id:
         _ablate_puzzle_ids(model, card.path)
     voting = Voting.of(dataset, request.select or "agreement") if votes else None
@@ -175,7 +178,7 @@ def measure(
     return Measurement(
         card.path, _name(request.checkpoint, card.path), card.step, request.split, config.halt, max_steps, result,
         attempted, baselines, arc, tasks, request.ablate_puzzle_id, sample, card, selected,
-        None if check is None else check.result(),
+        None if check is None else check.result(), request.halt_threshold,
     )  # fmt: skip
 
 

@@ -44,6 +44,19 @@ class EvalRequest:
     """Make all `attempts` or `restarts` at every puzzle, and let this selector choose the answer."""
     check_with: str | None = None
     """Own puzzles: `FILE.py:FUNCTION` or `gym`, which also judges the answers."""
+    halt_threshold: float | None = None
+    """Replaces `arch.halt_threshold`."""
+
+    def check_halting(self) -> None:
+        """Raises ConfigError if `halt_threshold` is not usable."""
+        if self.halt_threshold is None:
+            return
+        if not 0 < self.halt_threshold < 1:
+            raise ConfigError(f"--halt-threshold {self.halt_threshold:g}: must be above 0 and below 1")
+        if self.halt == "full":
+            raise ConfigError(
+                "--halt-threshold: has no effect with --halt full, which runs all steps; omit one"
+            )
 
 
 def parse_depths(text: str | None) -> tuple[int, ...]:

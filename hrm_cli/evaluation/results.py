@@ -58,6 +58,8 @@ class Measurement:
     """The choice among several attempts at every puzzle, with `--select`."""
     accepted: Accepted | None = None
     """The answers that `--check` accepts."""
+    halt_threshold: float | None = None
+    """Given with `--halt-threshold`; None is the checkpoint's own."""
 
     def headline(self) -> tuple[str, float | None]:
         """The name and value of the main accuracy; None if the split has no answers.
@@ -82,11 +84,12 @@ class Measurement:
         """The conditions of the headline's accuracy; None without a header or known answers."""
         if self.card is None or not self.result.puzzles:
             return None
+        at = "" if self.halt_threshold is None else f" at {self.halt_threshold:g}"
         return regime_of(
             self.card,
             self.result,
             self.attempted,
-            one_pass=f"one pass of at most {counted(self.max_steps, 'step')}, {self.halt} halting",
+            one_pass=f"one pass of at most {counted(self.max_steps, 'step')}, {self.halt} halting{at}",
             share=self.headline()[1] or 0.0,
             tasks=self.arc_tasks,
         )
@@ -99,6 +102,7 @@ class Measurement:
             "step": self.step,
             "split": self.split,
             "halt": self.halt,
+            **({} if self.halt_threshold is None else {"halt_threshold": self.halt_threshold}),
             "max_steps": self.max_steps,
             "ablate_puzzle_id": self.ablate_puzzle_id,
             **({} if self.sample is None else {"sample": asdict(self.sample)}),

@@ -177,7 +177,7 @@ class PageModel:
         """Everything that the page needs to know, except the weights."""
         arch, facts = self.card.preset.arch, self.card.facts
         keys = ("core", "mixer", "hidden_size", "num_heads", "H_cycles", "L_cycles", "rms_norm_eps", "rope_theta",
-                "halting", "tied_output", "pos_encodings", "size_adapter_base")  # fmt: skip
+                "halting", "halts_at", "tied_output", "pos_encodings", "size_adapter_base")  # fmt: skip
         measured = () if self.bundled is None else self.bundled.facts.measured
         return {
             "name": self.name,

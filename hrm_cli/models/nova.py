@@ -26,7 +26,6 @@ from hrm_cli.models.losses import TOKEN_LOSSES, compare
 from hrm_cli.models.recomputing import recomputed
 from hrm_cli.models.rng import forked_rng
 
-HALT_THRESHOLD = 0.9
 FEWEST_CYCLES = 2
 HALT_LOSS_WEIGHT = 0.01
 
@@ -160,11 +159,14 @@ class Nova(nn.Module):
         return carry, CoreOutput(logits, halt, torch.zeros_like(halt))
 
     def halts(self, step: int | Tensor, out: CoreOutput) -> Tensor:
-        """Rows halt from the second cycle on when the halt probability (batch mean or per row) exceeds 0.9."""
+        """Rows halt from the second cycle on when the halt probability (batch mean or per row) exceeds `arch.halts_at`.
+
+        That is 0.9 unless set.
+        """
         probability = out.q_halt.sigmoid()
         if self.arch.nova_halting == "mean":
             probability = probability.mean().expand_as(probability)
-        return (probability > HALT_THRESHOLD) & (step >= FEWEST_CYCLES)
+        return (probability > self.arch.halts_at) & (step >= FEWEST_CYCLES)
 
     def training_loss(
         self, inputs: Tensor, labels: Tensor, token_loss: str

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.blocks import BlockWeights, ReasoningModule, block
 from hrm_cli.models.core import (
-    HALT_LOGIT,
     CompiledUpdate,
     CoreOutput,
     Depth,
@@ -239,13 +238,13 @@ class RecurrentCore(nn.Module):
         return InnerCarry(torch.where(mask, z_H, carry.z_H), torch.where(mask, z_L, carry.z_L))
 
     def halts(self, step: int | Tensor, out: CoreOutput) -> Tensor:
-        """Rows that finish at inference: those with halt probability σ(q_halt) ≥ 0.98.
+        """Rows that finish at inference: those with halt probability σ(q_halt) ≥ `arch.halts_at` (0.98).
 
         This is stricter than the training rule (q_halt > q_continue). That rule stops puzzles that one more step would
         solve, and yet spends more steps on solved puzzles, where both values rise together. Without a Q head, a row
-        finishes when its state has settled, or when every cell has a token of probability ≥ 0.98 (`arch.halting`).
+        finishes when its state has settled, or when every cell has a token of that probability (`arch.halting`).
         """
-        return out.q_halt >= HALT_LOGIT
+        return out.q_halt >= math.log(self.arch.halts_at / (1 - self.arch.halts_at))
 
     def embed(self, inputs: Tensor, puzzle_rows: Tensor | None, weights: RecurrentWeights) -> Tensor:
         """The input embedding `[B, P+S, H]`: puzzle positions, then tokens, plus learned positions, times √H."""

@@ -209,6 +209,32 @@ def test_eval_json_has_the_documented_keys(run_hrm, run: Path) -> None:
     assert {"most_frequent", "copy_input"} <= document["baselines"].keys()
 
 
+def test_eval_halts_at_another_threshold(run_hrm, run: Path) -> None:
+    steps = {}
+    for threshold in (0.0001, 0.9999):
+        done = run_hrm(
+            "eval",
+            run / "latest",
+            "--halt-threshold",
+            threshold,
+            "--max-steps",
+            3,
+            "--max-puzzles",
+            5,
+            "--json",
+        )
+        assert done.status == 0, done.stderr
+        document = json.loads(done.stdout)
+        assert document["halt_threshold"] == threshold
+        assert f"adaptive halting at {threshold:g}" in json.dumps(document["regime"])
+        steps[threshold] = document["mean_steps"]
+    assert steps == {0.0001: 1, 0.9999: 3}
+    for options, message in (((1,), "above 0 and below 1"), ((0.5, "--halt", "full"), "--halt full")):
+        refused = run_hrm("eval", run / "latest", "--halt-threshold", *options)
+        assert refused.status == 2
+        assert message in refused.stderr
+
+
 def test_eval_refuses_a_dataset_that_does_not_fit_the_checkpoint(run_hrm, run: Path, tmp_path: Path) -> None:
     build = run_hrm(
         "build-dataset",

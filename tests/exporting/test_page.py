@@ -113,6 +113,20 @@ def test_the_engine_computes_every_core_and_mixer_as_torch_does(tmp_path: Path, 
 
 
 @needs_node
+def test_the_engine_halts_at_the_models_threshold(tmp_path: Path) -> None:
+    inputs = np.random.default_rng(0).integers(1, 11, (3, 81))
+    taken = {}
+    for threshold in (0.001, 0.999):
+        checkpoint = str(written_model(tmp_path, "edges", {"halt_threshold": threshold}))
+        found = computed(tmp_path, checkpoint, inputs, adaptive=True)["found"]
+        taken[threshold] = [len(steps) for steps in found]
+        steps = expected(checkpoint, inputs, 4, adaptive=True)
+        ends = {int(row): one.step for one in steps for row in one.rows[one.finished]}
+        assert taken[threshold] == [ends[row] for row in range(3)]
+    assert taken == {0.001: [1, 1, 1], 0.999: [4, 4, 4]}
+
+
+@needs_node
 @pytest.mark.parametrize("case", ["hrm", "trm-mlp", "units", "neighbors", "edges", "grid"])
 def test_the_engine_computes_widths_that_are_no_multiple_of_its_vectors(tmp_path: Path, case: str) -> None:
     own = {"puzzle_emb_ndim": 0} if case in ("hrm", "trm-mlp") else {}

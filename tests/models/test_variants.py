@@ -133,6 +133,16 @@ def test_nova_halts_not_before_the_second_cycle_and_then_on_the_batchs_mean(nova
     assert per_row.halts(2, CoreOutput(None, unsure, unsure)).tolist() == [True, True, False]
 
 
+@pytest.mark.parametrize("preset", ["tiny", "nova"])
+def test_the_halt_threshold_is_a_setting(preset: str) -> None:
+    arch = load_preset(preset, ["arch.hidden_size=16", "arch.num_heads=2"]).arch
+    more = {"nova_halting": "per_row"} if preset == "nova" else {}
+    probabilities = torch.tensor([0.59, 0.61, 0.89, 0.91, 0.97, 0.99])
+    for threshold, count in ((0.6, 5), (0.9, 3), (0.98, 1), (None, 3 if preset == "nova" else 1)):
+        core = seeded(arch.model_copy(update={**more, "halt_threshold": threshold})).core
+        assert core.halts(2, CoreOutput(None, probabilities.logit(), probabilities)).sum() == count
+
+
 def test_novas_training_runs_the_same_cycles_as_its_inference(
     nova_arch: ArchConfig, batch: PuzzleBatch
 ) -> None:

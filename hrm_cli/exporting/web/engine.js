@@ -7,7 +7,7 @@ The names of shapes: S cells, T positions, H hidden size, V vocabulary, D symbol
 float32, as in torch; sums within a row are made in double precision. */
 "use strict";
 const hrmEngine = (() => {
-  const HALT_LOGIT = Math.log(0.98 / 0.02), SETTLED = 0.02, SETTLED_SLOPE = 4, EXCLUDED = -30, NOWHERE = -1e30;
+  const SETTLED = 0.02, SETTLED_LOGIT = Math.log(0.98 / 0.02), SETTLED_SLOPE = 4, EXCLUDED = -30, NOWHERE = -1e30;
   const { padded } = typeof hrmKernels === "object" ? hrmKernels : require("./kernels.js");
   const SIDES = 4; // of a cell, with the mixer edges: up, right, down, left
   const ROWS_TOGETHER = 64; // of a layer from end to end, so that what lies between stays in the cache
@@ -127,6 +127,7 @@ const hrmEngine = (() => {
     const table = tensor("embed_tokens.embedding_weight"), lookup = table.data;
     const head = arch.tied_output ? pack(table) : weight("lm_head");
     const q = arch.halting === "q_learning" ? { ...weight("q_head"), bias: tensor("q_head.bias").data } : null;
+    const haltLogit = Math.log(arch.halts_at / (1 - arch.halts_at));
     const positions = arch.pos_encodings === "learned" ? tensor("embed_pos.embedding_weight").data : null;
     const embeddings = P ? tensors["inner.puzzle_emb.weights"] : null;
     const puzzleRow = embeddings ? embeddings.data.subarray(0, embeddings.shape[1]) : null; // of a new puzzle: the first
@@ -436,7 +437,7 @@ const hrmEngine = (() => {
       if (!q) {
         let change = 0, size = 0;
         for (let i = 0; i < T * H; i++) { change += (x[state + i] - before[i]) ** 2; size += x[state + i] ** 2; }
-        return HALT_LOGIT + SETTLED_SLOPE * (Math.log(SETTLED) - Math.log(Math.sqrt(Math.max(change / size, 1e-12))));
+        return SETTLED_LOGIT + SETTLED_SLOPE * (Math.log(SETTLED) - Math.log(Math.sqrt(Math.max(change / size, 1e-12))));
       }
       linear(state, T, q, heads);
       if (!structure) return x[heads] + q.bias[0];
@@ -475,7 +476,7 @@ const hrmEngine = (() => {
         const logits = readLogits(slow), q_halt = readHalt(slow, before, logits);
         state[0].set(kernels.f32.subarray(slow, slow + T * H));
         state[1].set(kernels.f32.subarray(fast, fast + T * H));
-        return { logits, q_halt, halts: q_halt >= HALT_LOGIT };
+        return { logits, q_halt, halts: q_halt >= haltLogit };
       },
     };
   }
@@ -537,6 +538,6 @@ const hrmEngine = (() => {
     return found;
   }
 
-  return { loadModel, readTensors, answerOf, probabilitiesOf, HALT_LOGIT };
+  return { loadModel, readTensors, answerOf, probabilitiesOf };
 })();
 if (typeof module === "object" && module.exports) module.exports = hrmEngine;
