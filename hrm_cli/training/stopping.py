@@ -111,7 +111,9 @@ class TimeLimit:
         tenth = math.floor(_EVALUATIONS * wall_seconds / self.seconds)
         if self._tenth is None:
             self._tenth = tenth
-        self.evaluation_is_due = self._evaluates and tenth > self._tenth
+        # Without any evaluation in the first half, one shows how long the last one takes.
+        is_unknown = self.evaluated_step is None and tenth >= _EVALUATIONS // 2
+        self.evaluation_is_due = is_unknown or (self._evaluates and tenth > self._tenth)
         return left <= 0
 
     def evaluated(self, state: TrainState, seconds: float) -> None:

@@ -56,6 +56,16 @@ def test_a_run_ends_in_time_with_its_evaluations_counted(make_run, monkeypatch) 
     assert state.wall_seconds == pytest.approx(clock.now, abs=1)
 
 
+def test_an_evaluation_in_the_middle_shows_how_long_the_last_one_takes(make_run, monkeypatch) -> None:
+    clock = FakeClock(monkeypatch, step=0.5, evaluation=12.0)
+    settings = {"max_minutes": 1, "eval_interval": 1000}
+    run, state = make_run(LONG, eval_every=LONG, evaluate=clock.evaluate, listeners=(clock,), **settings)
+    result = train(run, state)
+    assert 58 < clock.now <= 60.5
+    evaluations = [record["step"] for record in clock.records if record["kind"] == "eval"]
+    assert evaluations == [pytest.approx(60, abs=5), result.step]
+
+
 def test_the_learning_rate_completes_its_schedule_in_the_available_time(make_run, monkeypatch) -> None:
     clock = FakeClock(monkeypatch, step=0.5)
     settings = {"lr_warmup_steps": 2000, "lr_min_ratio": 0.1, "lr_schedule": "cosine", "log_interval": 1}
@@ -146,5 +156,5 @@ def test_time_that_ends_at_a_checkpoint_still_brings_an_evaluation(
     run, state = make_run(LONG, eval_every=LONG, evaluate=clock.evaluate, listeners=(clock,), **settings)
     result = train(run, state)
     assert result.best is not None
-    assert result.best.step == result.step
+    assert [record["step"] for record in clock.records if record["kind"] == "eval"][-1] == result.step
     assert (run.folder / "best").is_file()
