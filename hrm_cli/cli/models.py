@@ -51,7 +51,7 @@ def list_all(context: typer.Context, json: JsonOption = False) -> None:
     if not models:
         console.print_message(f"No model is bundled with this installation ({bundled_folder()} holds none).")
         return
-    columns = ("model", "puzzles", "parameters", "MB", "measured on", "one pass", "with attempts")
+    columns = ("model", "puzzles", "parameters", "MB", "measured on", "one pass", "with copies")
     rows = [row for model in models for row in _rows(model)]
     console.print_table(columns, rows, folds=("measured on",), drops=("MB", "parameters", "puzzles"))
     for model in models:

@@ -148,7 +148,7 @@ def card_text(model: BundledModel, notes: str) -> str:
         "",
         *_table(model.facts.measured),
         "",
-        "Fraction of puzzles with every cell correct. *One pass*: the first answer. *With attempts*: "
+        "Fraction of puzzles with every cell correct. *One pass*: the first answer. *With augmented copies*: "
         "test-time augmentation where the first answer breaks a rule. In brackets: the 95 % confidence interval.",
         "",
     ]
@@ -161,14 +161,16 @@ def card_text(model: BundledModel, notes: str) -> str:
 def _table(measured: tuple[Measured, ...]) -> list[str]:
     if not measured:
         return ["Not measured."]
-    lines = ["| puzzles | how many | one pass | with attempts | mean steps |", "|---|---|---|---|---|"]
+    lines = [
+        "| puzzles | how many | one pass | with augmented copies | mean steps |",
+        "|---|---|---|---|---|",
+    ]
     for one in measured:
-        at_once, attempted = (
+        at_once, with_copies = (
             _share(share, one.puzzles) for share in (one.exact_accuracy, one.exact_accuracy_with_attempts)
         )
-        lines.append(
-            f"| {one.on} | {one.puzzles:,} | {at_once} | {attempted}, {one.attempts} of them | {one.mean_steps:.2f} |"
-        )
+        attempted = f"{with_copies}, {one.attempts} copies" if one.attempts > 1 else "not tried"
+        lines.append(f"| {one.on} | {one.puzzles:,} | {at_once} | {attempted} | {one.mean_steps:.2f} |")
     return lines
 
 
@@ -186,7 +188,7 @@ _FIGURES = (
         "q_halt_accuracy",
         "q-halt accuracy",
         "{:.2%}",
-        "how often the halt decision matches the answer's correctness",
+        "how often halt probability ≥ 50 % matches a correct answer",
     ),
 )
 

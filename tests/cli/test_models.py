@@ -238,7 +238,7 @@ def test_add_measures_the_bundled_file_and_writes_its_card(hrm: Any, folder: Pat
     assert done.status == 0, done.stderr
     card = (tmp_path / "out" / "mine.md").read_text()
     assert (
-        "| held-out=puzzles | 1,000 | 50.0% (46.9% to 53.1%) | 75.0% (72.2% to 77.6%), 8 of them | 2.00 |"
+        "| held-out=puzzles | 1,000 | 50.0% (46.9% to 53.1%) | 75.0% (72.2% to 77.6%), 8 copies | 2.00 |"
         in card
     )
     assert "| mixed, easy | 600 | 90.0%" in card

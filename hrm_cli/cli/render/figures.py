@@ -147,7 +147,7 @@ def render(measured: Measurement) -> None:
         (
             "q-halt accuracy",
             f"{result.q_halt_accuracy:.2%}",
-            "how often the halt decision matches the answer's correctness",
+            "how often halt probability ≥ 50 % matches a correct answer",
         ),
         ("puzzles per second", f"{result.puzzles_per_second:,.0f}", ""),
     ]
