@@ -39,11 +39,13 @@ def components(
     domain: Mapping[str, Any] | None = None,
     *,
     reads_L: bool = False,
+    reaches_back: bool = False,
 ) -> list[Part]:
     """The parts of the model of `arch`.
 
     `objective` and `gradient` are the settings `train.objective` and `train.gradient`; None means the core's default.
     `reads_L`: whether the output head also reads L's state in training (`train.l_distill_weight`).
+    `reaches_back`: whether the gradient of RSM also reaches the H update before the last cycle (`train.reach_back`).
     `domain` is the puzzles' domain as files state it; without it, the one with this vocabulary and length.
     """
     if arch.core not in COMPONENTS or arch.mixer not in MIXERS:
@@ -63,7 +65,7 @@ def components(
         reading = replace(head, trainable=0, flops=0, runs=Runs(0, 1), kept=Saved(), fixed_flops=head.flops)
         parts.append(reading)
     if objective == "rsm":
-        parts = [_with_rsm(part, arch) for part in parts]
+        parts = [_with_rsm(part, arch, reaches_back=reaches_back) for part in parts]
     if gradient == "all_cycles":
         return [_with_full_gradient(part, arch) for part in parts]
     if gradient == "last_cycle" and arch.core == "hrm" and objective != "rsm":
@@ -89,12 +91,17 @@ def _with_full_gradient(part: Part, arch: ArchConfig) -> Part:
     return replace(part, runs=Runs(runs.inference, runs.inference, runs.without_gradient - more))
 
 
-def _with_rsm(part: Part, arch: ArchConfig) -> Part:
-    """Returns the part for the RSM objective: no second pass for a Q target, gradient through the whole last cycle."""
+def _with_rsm(part: Part, arch: ArchConfig, *, reaches_back: bool) -> Part:
+    """Returns the part for the RSM objective: no second pass for a Q target, gradient through the whole last cycle.
+
+    And through the H update before it with `reaches_back`; trm's one module counts as L.
+    """
     runs = part.runs
     level = _level_of(part, arch)
     if level is not None:
         trained = level_updates(arch)[level] // arch.H_cycles + int(arch.core == "trm")
+        updates_H = level == ("L" if arch.core == "trm" else "H")
+        trained += int(reaches_back and updates_H and arch.H_cycles > 1)
         return replace(part, runs=Runs(runs.inference, trained, runs.inference - trained))
     return replace(part, runs=replace(runs, without_gradient=0))
 

@@ -69,12 +69,22 @@ def training_flops(
     warm_up = warm_up_steps_per_row(arch, train)
 
     def step_of(arch: ArchConfig) -> int:
-        parts = components(
-            arch, vocab_size, seq_len, objective=train.objective, gradient=train.gradient,
-            reads_L=train.l_distill_weight > 0,
-        )  # fmt: skip
-        step = step_flops(parts)
-        return step.training + round(warm_up * step.forward)
+        steps = [
+            step_flops(
+                components(
+                    arch,
+                    vocab_size,
+                    seq_len,
+                    objective=train.objective,
+                    gradient=train.gradient,
+                    reads_L=train.l_distill_weight > 0,
+                    reaches_back=reaches_back,
+                )
+            )
+            for reaches_back in (False, True)
+        ]
+        further = train.reach_back * (steps[1].training - steps[0].training)
+        return steps[0].training + round(further + warm_up * steps[0].forward)
 
     if train.depth_schedule is None:
         return step_of(arch)

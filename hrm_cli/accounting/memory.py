@@ -159,7 +159,7 @@ def memory_in_training(
         deep = arch.model_copy(update={"H_cycles": H, "L_cycles": L})
         parts = components(
             deep, vocab_size, seq_len, num_puzzle_identifiers, train.objective, train.gradient,
-            reads_L=train.l_distill_weight > 0,
+            reads_L=train.l_distill_weight > 0, reaches_back=train.reach_back > 0,
         )  # fmt: skip
         layers = {f"{name}_level": count for name, count in level_layers(arch).items()}
         layers |= {"h_layers": arch.H_layers, "l_layers": arch.L_layers}
