@@ -18,7 +18,13 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["core=trm", "mlp_t=true", "objective=rsm", "train.depth_schedule=2x2@0 3x4@0.5"],
+        [
+            "core=trm",
+            "mlp_t=true",
+            "objective=rsm",
+            "train.reach_back=0",
+            "train.depth_schedule=2x2@0 3x4@0.5",
+        ],
         ["core=trm", "train.depth_schedule=cgar"],
         ["H_cycles=2"],
     ],
