@@ -62,7 +62,7 @@ def unsolved_in_one_pass(count: int) -> np.ndarray:
 
 @pytest.mark.slow(seconds=15)
 def test_a_maze_that_one_pass_does_not_solve_is_solved_with_further_walls(tmp_path: Path) -> None:
-    mazes = unsolved_in_one_pass(40)
+    mazes = unsolved_in_one_pass(400)
     assert len(mazes) >= 2
     for one, maze in zip(solved_by_page(tmp_path, BUNDLED, mazes), mazes, strict=True):
         assert (one["status"], one["verified"], one["turned"]) == ("solved", True, 0)
