@@ -94,7 +94,7 @@ def _with_full_gradient(part: Part, arch: ArchConfig) -> Part:
 def _with_rsm(part: Part, arch: ArchConfig, *, reaches_back: bool) -> Part:
     """Returns the part for the RSM objective: no second pass for a Q target, gradient through the whole last cycle.
 
-    And through the H update before it with `reaches_back`; trm's one module counts as L.
+    With `reaches_back` also through the H update before it. trm's one module counts as L.
     """
     runs = part.runs
     level = _level_of(part, arch)

@@ -69,22 +69,17 @@ def training_flops(
     warm_up = warm_up_steps_per_row(arch, train)
 
     def step_of(arch: ArchConfig) -> int:
-        steps = [
-            step_flops(
-                components(
-                    arch,
-                    vocab_size,
-                    seq_len,
-                    objective=train.objective,
-                    gradient=train.gradient,
-                    reads_L=train.l_distill_weight > 0,
-                    reaches_back=reaches_back,
-                )
-            )
-            for reaches_back in (False, True)
-        ]
-        further = train.reach_back * (steps[1].training - steps[0].training)
-        return steps[0].training + round(further + warm_up * steps[0].forward)
+        def step(*, reaches_back: bool) -> StepFlops:
+            parts = components(
+                arch, vocab_size, seq_len, objective=train.objective, gradient=train.gradient,
+                reads_L=train.l_distill_weight > 0, reaches_back=reaches_back,
+            )  # fmt: skip
+            return step_flops(parts)
+
+        usual, further = step(reaches_back=False), 0.0
+        if train.objective == "rsm":
+            further = train.reach_back * (step(reaches_back=True).training - usual.training)
+        return usual.training + round(further + warm_up * usual.forward)
 
     if train.depth_schedule is None:
         return step_of(arch)
