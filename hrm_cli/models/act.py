@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.models.core import Core, Depth, InnerCarry
 from hrm_cli.models.rng import RowNoise, StepRNG
+from hrm_cli.models.sharded import sharded_step
 
 
 @dataclass
@@ -246,7 +247,7 @@ class ACTModel(nn.Module):
         rows = torch.arange(len(inputs), device=inputs.device)
         for step in range(taken + 1, max_steps + 1):
             before = carry if noise is None else noise.before_step(carry)
-            carry, out = self.core(before, inputs, puzzle_rows, weights)
+            carry, out = sharded_step(self.core, before, inputs, puzzle_rows, weights)
             assert out.logits is not None
             halts = self.core.halts(step, out) if adaptive else torch.zeros_like(out.q_halt, dtype=torch.bool)
             finished = torch.ones_like(halts) if step == max_steps else halts

@@ -15,6 +15,7 @@ from torch import Tensor
 from hrm_cli.models.act import ACTModel, InferenceStep, PuzzleBatch
 from hrm_cli.models.core import CoreOutput, InnerCarry, relative_change
 from hrm_cli.models.rng import RowNoise
+from hrm_cli.models.sharded import sharded_step
 
 
 class Reasoner(Protocol):
@@ -162,8 +163,8 @@ class ActiveRows:
 
     def step(self) -> CoreOutput:
         """Takes one ACT step on every row."""
-        self._carry, out = self._model.core(
-            self._carry, self.puzzles.inputs, self._puzzle_rows, self._weights
+        self._carry, out = sharded_step(
+            self._model.core, self._carry, self.puzzles.inputs, self._puzzle_rows, self._weights
         )
         self.steps = self.steps + 1
         return out

@@ -11,12 +11,8 @@ the number of threads and the order in which they finish do not change the resul
 
 from __future__ import annotations
 
-import functools
-import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,8 +20,6 @@ from torch import Tensor
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.cpu.kernels.launch import FORMATS, NUMBERS_PER_ROW, Kernel
 from hrm_cli.models.recurrent import RecurrentCore
-
-Result = TypeVar("Result")
 
 NUMBERS_PER_SHARD = 670_000
 """Numbers in a state `[b, P+S, H]` of a shard that trains fastest (benchmarks/shards.py)."""
@@ -146,45 +140,3 @@ def _parameter_of(weight: Tensor) -> Tensor | None:
     if function is None or function.name() != "ToCopyBackward0":
         return None
     return getattr(function.next_functions[0][0], "variable", None)
-
-
-def run_shards(work: Callable[[int], Result], count: int) -> list[Result]:
-    """`[work(0), …, work(count − 1)]`, computed by at most `count` workers, which divide torch's threads.
-
-    If one fails, its exception is raised when all have ended.
-    """
-    threads = _threads()
-    workers = min(count, threads)
-    if workers == 1:
-        return [work(shard) for shard in range(count)]
-    pool = _pool(workers, threads // workers, os.getpid())
-    running = [pool.submit(work, shard) for shard in range(count)]
-    wait(running)
-    return [one.result() for one in running]
-
-
-def _threads() -> int:
-    return torch.get_num_threads()
-
-
-@functools.cache
-def _pool(workers: int, threads: int, process: int) -> ThreadPoolExecutor:
-    """Workers with `threads` torch threads each. In torch, every thread has its own number of threads.
-
-    A forked process has none of its parent's threads, so each `process` has its own workers.
-    """
-    before = torch.get_num_threads()
-    started = threading.Barrier(workers + 1)
-
-    def start() -> None:
-        torch.set_num_threads(threads)
-        # torch initializes a thread at its first use, with the number that was set last in any thread.
-        torch.get_num_threads()
-        started.wait()
-
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="hrm-shard", initializer=start)
-    for _ in range(workers):
-        pool.submit(lambda: None)
-    started.wait()
-    torch.set_num_threads(before)
-    return pool

@@ -12,9 +12,10 @@ from hrm_cli.config.train import TrainConfig
 from hrm_cli.distributed.world import ALONE, World
 from hrm_cli.models.act import ACTModel, Carry, PuzzleBatch
 from hrm_cli.models.compiling import begin_step
+from hrm_cli.models.cpu.workers import run_shards
 from hrm_cli.training.objectives import Progress, Supervised, objective_of
 from hrm_cli.training.optimizers import LossScale, rate_factor, unscale
-from hrm_cli.training.shards import ShardWeights, run_shards, shard_count
+from hrm_cli.training.shards import ShardWeights, shard_count
 from hrm_cli.training.state import TrainState
 
 

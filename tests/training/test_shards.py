@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +12,11 @@ from torch import Tensor
 
 from hrm_cli.benchmarking import training
 from hrm_cli.config.presets import load_preset
+from hrm_cli.models.cpu import workers as cpu_workers
 from hrm_cli.runs.configuration import domain_of
-from hrm_cli.training import shards, step
+from hrm_cli.training import step
 from hrm_cli.training.prefetch import as_tensors
-from hrm_cli.training.shards import ShardWeights, run_shards, shard_count
+from hrm_cli.training.shards import ShardWeights, shard_count
 from hrm_cli.training.state import TrainState
 from hrm_cli.training.step import train_one_step
 
@@ -26,7 +26,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """`workers(n)`: shards are divided among n threads; 2 if a test does not call it. Each computes on one thread."""
 
     def use(number: int) -> None:
-        monkeypatch.setattr(shards, "_threads", lambda: number)
+        monkeypatch.setattr(cpu_workers, "_threads", lambda: number)
 
     use(2)
     return use
@@ -160,32 +160,6 @@ def test_gradients_are_summed_in_the_order_of_the_shards_however_they_finish() -
         total += torch.tensor(value).bfloat16().float()
     assert weight.grad is not None
     assert weight.grad.tolist() == [total.item()] * 3
-
-
-def test_workers_divide_the_threads_and_the_caller_keeps_its_own(workers: Callable[[int], None]) -> None:
-    before = torch.get_num_threads()
-    workers(4)
-    found = run_shards(lambda shard: (shard, torch.get_num_threads(), threading.get_ident()), 2)
-    assert [shard for shard, _, _ in found] == [0, 1]
-    assert {count for _, count, _ in found} == {2}
-    assert threading.get_ident() not in {ident for _, _, ident in found}
-    assert torch.get_num_threads() == before
-    workers(1)
-    assert run_shards(lambda _: threading.get_ident(), 3) == [threading.get_ident()] * 3
-
-
-def test_an_error_in_a_shard_is_raised_when_all_have_ended() -> None:
-    ended = []
-
-    def work(shard: int) -> None:
-        if shard == 0:
-            raise MemoryError("shard 0")
-        time.sleep(0.05)
-        ended.append(shard)
-
-    with pytest.raises(MemoryError, match="shard 0"):
-        run_shards(work, 4)
-    assert sorted(ended) == [1, 2, 3]
 
 
 def test_the_number_of_shards_follows_from_the_model_and_the_batch_not_from_the_threads(
