@@ -1,8 +1,10 @@
-"""Training speed on an idle machine and next to one busy process, by how long OpenMP's threads spin before they sleep.
+"""Speed on an idle machine and next to one busy process, by how long OpenMP's threads spin before they sleep.
 
     python benchmarks/busy_machine.py --save benchmarks/results/busy_machine.txt
+    python benchmarks/busy_machine.py --int8 --save benchmarks/results/busy_machine_int8.txt
 
-One process per setting is started once. The processes then train in turns of a few seconds, on an idle and on a busy
+The work is training, or with `--int8` inference with int8 matmuls, which has more and shorter parallel regions.
+One process per setting is started once. The processes then work in turns of a few seconds, on an idle and on a busy
 machine, in a new random order every round. The script prints medians, and the CPU share of other programs. Results for
 an idle machine are valid only if that share is a few percent. `--quiet PERCENT` repeats turns with a larger share.
 """
@@ -16,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -42,12 +45,8 @@ class Setting:
     busy: list[float] = field(default_factory=list)
 
 
-def work(preset_name: str) -> None:
-    """The process of one setting. It reads numbers of seconds from standard input and trains for each of them."""
-    if os.environ.pop("HRM_BENCHMARK_OURS", ""):
-        from hrm_cli.environment import limit_spinning
-
-        limit_spinning()
+def training_step(preset_name: str) -> tuple[Callable[[], object], int]:
+    """A training step of a preset, and its batch size."""
     import torch
 
     from hrm_cli.benchmarking import training
@@ -56,7 +55,23 @@ def work(preset_name: str) -> None:
 
     preset = load_preset(preset_name)
     batch = preset.train.global_batch_size
-    step = training(preset_name, preset, domain_of(preset.data), batch, torch.device("cpu")).run
+    return training(preset_name, preset, domain_of(preset.data), batch, torch.device("cpu")).run, batch
+
+
+def int8_step() -> tuple[Callable[[], object], int]:
+    """An inference step of the bundled Sudoku model with int8 matmuls, and its batch size."""
+    from inference_speed import SUDOKU, model_of, stepping
+
+    return stepping(model_of(SUDOKU, 9), 9, 64, "on", shards=True), 64
+
+
+def work(preset_name: str, *, int8: bool) -> None:
+    """The process of one setting. It reads numbers of seconds from standard input and works for each of them."""
+    if os.environ.pop("HRM_BENCHMARK_OURS", ""):
+        from hrm_cli.environment import limit_spinning
+
+        limit_spinning()
+    step, batch = int8_step() if int8 else training_step(preset_name)
     for _ in range(3):
         step()
     print("ready", flush=True)
@@ -68,10 +83,10 @@ def work(preset_name: str) -> None:
         print(count * batch / taken, flush=True)
 
 
-def started(name: str, variables: dict[str, str], preset: str) -> Setting:
+def started(name: str, variables: dict[str, str], preset: str, *, int8: bool) -> Setting:
     environment = {key: value for key, value in os.environ.items() if key not in SPIN_VARIABLES}
     environment |= variables | ({"HRM_BENCHMARK_OURS": "1"} if name == OURS else {})
-    command = [sys.executable, __file__, "--worker", "--preset", preset]
+    command = [sys.executable, __file__, "--worker", "--preset", preset, *(["--int8"] if int8 else [])]
     worker = subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -144,11 +159,18 @@ def table(settings: list[Setting]) -> str:
     return aligned(rows)
 
 
+def _described(given: argparse.Namespace) -> str:
+    if given.int8:
+        return "Inference with int8 matmuls, 64 puzzles of 9×9, steps × puzzles per second"
+    return f"Training {given.preset}, examples per second"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--preset", default="tiny", help="what to train")
+    parser.add_argument("--int8", action="store_true", help="inference of the bundled Sudoku model instead")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument(
@@ -161,10 +183,10 @@ def main() -> None:
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
-        work(given.preset)
+        work(given.preset, int8=given.int8)
         return
     wanted = SETTINGS | {f"GOMP_SPINCOUNT={n}": {"GOMP_SPINCOUNT": str(n)} for n in given.spins}
-    settings = [started(name, variables, given.preset) for name, variables in wanted.items()]
+    settings = [started(name, variables, given.preset, int8=given.int8) for name, variables in wanted.items()]
     try:
         disturbed = measured(settings, given.rounds, given.seconds, given.quiet / 100)
     finally:
@@ -176,7 +198,7 @@ def main() -> None:
     text = "\n".join(
         [
             f"Machine: {machine_line()}",
-            f"Training {given.preset}, examples per second, medians of {given.rounds} turns of {given.seconds:g} s; "
+            f"{_described(given)}, medians of {given.rounds} turns of {given.seconds:g} s; "
             "busy: next to one process that never sleeps",
             f"Other programs took {median(disturbed):.0%} of the machine (median of the turns), "
             f"at most {max(disturbed):.0%}",

@@ -10,6 +10,7 @@ import sys
 from hrm_cli.errors import ConfigError
 
 CPU_KERNELS = "HRM_CPU_KERNELS"
+CPU_INT8 = "HRM_CPU_INT8"
 _ON, _OFF = ("", "on", "1", "true", "yes"), ("off", "0", "false", "no")
 
 
@@ -18,10 +19,22 @@ def cpu_kernels_enabled() -> bool:
 
     Raises ConfigError if the value means neither on nor off.
     """
-    value = os.environ.get(CPU_KERNELS, "").strip().lower()
+    return _switch(CPU_KERNELS) is not False
+
+
+def cpu_int8_switch() -> bool | None:
+    """What `HRM_CPU_INT8` says about int8 matmuls at inference; None leaves it to the model (`arch.inference_dtype`).
+
+    Raises ConfigError if the value means neither on nor off.
+    """
+    return _switch(CPU_INT8)
+
+
+def _switch(name: str) -> bool | None:
+    value = os.environ.get(name, "").strip().lower()
     if value not in _ON + _OFF:
-        raise ConfigError(f"environment variable {CPU_KERNELS}: expected on or off, got {value!r}")
-    return value not in _OFF
+        raise ConfigError(f"environment variable {name}: expected on or off, got {value!r}")
+    return None if not value else value in _ON
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:

@@ -15,7 +15,7 @@ import typer
 from hrm_cli import __version__
 from hrm_cli.cli import console, streams
 from hrm_cli.cli.render.help import PlainGroup, load_command, plain_command
-from hrm_cli.environment import cpu_kernels_enabled, exit_on_signals, limit_spinning
+from hrm_cli.environment import cpu_int8_switch, cpu_kernels_enabled, exit_on_signals, limit_spinning
 from hrm_cli.errors import EXIT_FAULT, HRMError, fault
 from hrm_cli.printable import expectation, printable, quoted
 
@@ -101,9 +101,10 @@ def _root(
       hrm train --help, or hrm help train
     """
     # Do this before the command is imported: torch reads the first variable when it is loaded, and an invalid value of
-    # the second would end a run in the middle.
+    # the others would end a run in the middle.
     limit_spinning()
     cpu_kernels_enabled()
+    cpu_int8_switch()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -169,6 +169,11 @@ class ArchConfig(Section):
         description="dtype of the forward pass; parameters stay float32; float16 is trained with a loss scale; "
         "auto means bfloat16 if the hardware supports it, else float32",
     )
+    inference_dtype: Literal["forward", "int8"] = Field(
+        "forward",
+        description="dtype of the matmuls by weights at inference on a CPU: the forward dtype; or int8, if the CPU has "
+        "instructions for it, with states, norms and attention in the forward dtype",
+    )
 
     @model_validator(mode="after")
     def _check_shape(self) -> ArchConfig:
@@ -243,7 +248,13 @@ class ArchConfig(Section):
         object.__setattr__(self, "mlp_t", self.mixer == "mlp")
 
     def _check_states(self) -> None:
-        for name, default in (("initial_state", "fixed"), ("damping", 1), ("state_dtype", "forward")):
+        defaults = {
+            "initial_state": "fixed",
+            "damping": 1,
+            "state_dtype": "forward",
+            "inference_dtype": "forward",
+        }
+        for name, default in defaults.items():
             value = getattr(self, name)
             if value != default and self.core not in ("hrm", "trm"):
                 raise ValueError(

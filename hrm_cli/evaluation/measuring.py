@@ -33,6 +33,7 @@ from hrm_cli.models.act import ACTModel
 from hrm_cli.models.compiling import compile_inference
 from hrm_cli.models.device import resolve_device
 from hrm_cli.models.out_of_memory import memory_errors_reported
+from hrm_cli.models.registry import inference_matmuls
 from hrm_cli.printable import counted
 from hrm_cli.puzzles.arc.domain import NO_RULES
 from hrm_cli.puzzles.domain import parse_domain
@@ -179,6 +180,7 @@ def measure(
         card.path, _name(request.checkpoint, card.path), card.step, request.split, config.halt, max_steps, result,
         attempted, baselines, arc, tasks, request.ablate_puzzle_id, sample, card, selected,
         None if check is None else check.result(), request.halt_threshold,
+        inference_matmuls(model.inner, model.device)[0],
     )  # fmt: skip
 
 

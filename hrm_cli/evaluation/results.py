@@ -60,6 +60,8 @@ class Measurement:
     """The answers that `--check` accepts."""
     halt_threshold: float | None = None
     """Given with `--halt-threshold`; None is the checkpoint's own."""
+    matmul_dtype: str = "float32"
+    """dtype of the matmuls by weights, such as `int8`."""
 
     def headline(self) -> tuple[str, float | None]:
         """The name and value of the main accuracy; None if the split has no answers.
@@ -85,6 +87,8 @@ class Measurement:
         if self.card is None or not self.result.puzzles:
             return None
         at = "" if self.halt_threshold is None else f" at {self.halt_threshold:g}"
+        if self.matmul_dtype == "int8":
+            at += ", int8 matmuls"
         return regime_of(
             self.card,
             self.result,
@@ -104,6 +108,7 @@ class Measurement:
             "halt": self.halt,
             **({} if self.halt_threshold is None else {"halt_threshold": self.halt_threshold}),
             "max_steps": self.max_steps,
+            "matmul_dtype": self.matmul_dtype,
             "ablate_puzzle_id": self.ablate_puzzle_id,
             **({} if self.sample is None else {"sample": asdict(self.sample)}),
             **self.result.figures(),

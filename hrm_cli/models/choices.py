@@ -8,7 +8,7 @@ from hrm_cli.config.mixers import is_structured
 from hrm_cli.models.act import ACTModel
 from hrm_cli.models.layers import choose_attention
 from hrm_cli.models.recurrent import RecurrentCore
-from hrm_cli.models.registry import choose_kernels
+from hrm_cli.models.registry import choose_kernels, inference_matmuls
 
 
 def choices(model: ACTModel) -> dict[str, str]:
@@ -33,6 +33,11 @@ def choices(model: ACTModel) -> dict[str, str]:
             found["attention"] = "fused"
         if model.arch.qk_norm:
             found["attention"] += " with QK norm"
+        matmuls, reason = inference_matmuls(core, device)
+        if reason is not None:
+            found["matmuls at inference"] = f"{matmuls} (not int8: {reason})"
+        elif matmuls == "int8":
+            found["matmuls at inference"] = matmuls
         found["compiled"] = compilation_of(model)
     return found
 

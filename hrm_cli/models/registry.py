@@ -119,3 +119,19 @@ def choose_kernels(core: nn.Module, device: torch.device) -> str:
     from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice
 
     return cpu_kernels_choice(core.dtype)
+
+
+def inference_matmuls(core: nn.Module, device: torch.device) -> tuple[str, str | None]:
+    """The dtype of a core's matmuls by weights at inference, and why it is not int8, if int8 is wanted."""
+    from hrm_cli.models.cpu.kernels.availability import int8_unavailable, wants_int8
+
+    dtype = str(core.dtype).removeprefix("torch.")
+    if device.type != "cpu" or not wants_int8(core.arch.inference_dtype):  # type: ignore[union-attr, arg-type]
+        return dtype, None
+    if getattr(core, "compiled_inference", None) is not None:
+        return dtype, "compiled"
+    blocks = choose_kernels(core, device)
+    if not blocks.startswith("fused"):
+        return dtype, f"blocks {blocks}"
+    reason = int8_unavailable(core.dtype)  # type: ignore[arg-type]
+    return ("int8", None) if reason is None else (dtype, reason)

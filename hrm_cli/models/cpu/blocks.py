@@ -29,10 +29,10 @@ from hrm_cli.models.cpu.pieces import (
     CPUSwiGLU,
     CPUWeight,
     add_and_norm,
+    add_swiglu_and_norm,
     applied,
     linear,
     prepacked,
-    swiglu,
     swiglu_weights,
     with_normed_heads,
 )
@@ -74,28 +74,36 @@ class CPUBlockWeights(NamedTuple):
 
 
 def prepack_block(
-    weights: BlockWeights, rotation: Rotary, structure: Structure | None = None, tables: Any = None
+    weights: BlockWeights,
+    rotation: Rotary,
+    structure: Structure | None = None,
+    tables: Any = None,
+    *,
+    int8: bool = False,
 ) -> CPUBlockWeights:
-    """The prepacked weights of a block. `rotation` is the result of `rotations`; structured mixers need `tables`."""
+    """The prepacked weights of a block. `rotation` is the result of `rotations`; structured mixers need `tables`.
+
+    With `int8`, matmuls by weights are in int8, for inference only.
+    """
     qkv, out, qk_scale = weights.attention or (None, None, None)
     return CPUBlockWeights(
-        None if qkv is None else prepacked(qkv),
-        None if out is None else prepacked(out),
+        None if qkv is None else prepacked(qkv, int8=int8),
+        None if out is None else prepacked(out, int8=int8),
         rotation,
-        None if weights.mixing is None else swiglu_weights(weights.mixing),
-        swiglu_weights(weights.mlp),
+        None if weights.mixing is None else swiglu_weights(weights.mixing, int8=int8),
+        swiglu_weights(weights.mlp, int8=int8),
         structure,
-        _structured_for_cpu(structure, weights.structured, tables),
+        _structured_for_cpu(structure, weights.structured, tables, int8=int8),
         tables,
         qk_scale,
     )
 
 
-def _structured_for_cpu(structure: Structure | None, weights: Any, tables: Any) -> Any:
+def _structured_for_cpu(structure: Structure | None, weights: Any, tables: Any, *, int8: bool) -> Any:
     """The weights of a structured mixer: in the form of its fused kernels if it has some, else unchanged."""
     if structure is None or structure.name not in _FUSED:
         return weights
-    return import_module(_FUSED[structure.name]).weights_for_cpu(weights, tables)
+    return import_module(_FUSED[structure.name]).weights_for_cpu(weights, tables, int8=int8)
 
 
 def _structured_mix_and_norm(x: Tensor, structure: Structure, weights: CPUBlockWeights, eps: float) -> Tensor:
@@ -141,9 +149,9 @@ def _block_at(x: Tensor, count: int, weights: CPUBlockWeights, num_heads: int, e
         wanted = _structured_mix_and_norm(wanted, weights.structure, weights, eps)
     if weights.mixing is not None:
         turned = x.transpose(1, 2).contiguous()
-        turned = add_and_norm(turned, swiglu(turned, weights.mixing), eps)
+        turned = add_swiglu_and_norm(turned, weights.mixing, eps)
         wanted = turned[:, :, :count].transpose(1, 2).contiguous()
-    return add_and_norm(wanted, swiglu(wanted, weights.mlp), eps)
+    return add_swiglu_and_norm(wanted, weights.mlp, eps)
 
 
 def _attention(qkv: Tensor, num_heads: int, rotation: Rotary, queries: int) -> Tensor:

@@ -40,13 +40,13 @@ class CPUEdges(NamedTuple):
     sizes: MixerSizes
 
 
-def weights_for_cpu(weights: NeighborsWeights, grid: Neighborhood) -> CPUEdges:
-    """Prepacks the weights of a mixer."""
+def weights_for_cpu(weights: NeighborsWeights, grid: Neighborhood, *, int8: bool = False) -> CPUEdges:
+    """Prepacks the weights of a mixer. `int8` is for inference only."""
     cells, hidden = grid.rows * grid.columns, weights.out.shape[0]
     return CPUEdges(
-        prepacked(weights.into),
-        prepacked(weights.out[:, :hidden].contiguous()),
-        prepacked(weights.out[:, hidden:].contiguous()),
+        prepacked(weights.into, int8=int8),
+        prepacked(weights.out[:, :hidden].contiguous(), int8=int8),
+        prepacked(weights.out[:, hidden:].contiguous(), int8=int8),
         grid,
         MixerSizes(torch.empty(0, cells), (), _SIDES, 0, cells),
     )

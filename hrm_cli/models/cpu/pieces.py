@@ -4,6 +4,7 @@ Each is an autograd function that stores as little as possible. The fused elemen
 kernels of `hrm_cli.models.cpu.kernels`. In bfloat16, weights are prepacked for oneDNN once per step, for all its
 forward calls, if a test call succeeds. This saves 15 % of a matmul's time (benchmarks/results/cpu_speed.txt). Weights
 are not prepacked for the backward pass: the transposed layout costs twice as much and is used only a few times.
+At inference, matmuls may be in int8 (`hrm_cli.models.cpu.int8`).
 
 QK norm (`arch.qk_norm`) is one pass of the RMS norm kernel over queries and keys, in front of the attention.
 
@@ -18,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hrm_cli.models.cpu import int8
+from hrm_cli.models.cpu.int8 import LEAST_INPUTS, Int8Weight
 from hrm_cli.models.cpu.kernels.availability import prepack, prepacked_linear, prepacking_unavailable
 from hrm_cli.models.cpu.kernels.launch import Kernel
 from hrm_cli.models.layers import QK_EPS, SwiGLUWeights
@@ -47,8 +50,8 @@ class CPUWeight(NamedTuple):
 
     plain: Tensor
     """The weight in the autograd graph; gradients flow to it."""
-    fixed: Prepacked
-    """The same weight, detached and prepacked for the forward matmuls."""
+    fixed: Prepacked | Int8Weight
+    """The same weight, detached, in the form that the forward matmuls take."""
 
 
 class CPUSwiGLU(NamedTuple):
@@ -58,14 +61,16 @@ class CPUSwiGLU(NamedTuple):
     down: CPUWeight
 
 
-def prepacked(weight: Tensor) -> CPUWeight:
-    """A weight in the form that the functions of this module take."""
-    return CPUWeight(weight, Prepacked(weight.detach()))
+def prepacked(weight: Tensor, *, int8: bool) -> CPUWeight:
+    """A weight in the form that the functions of this module take. `int8` is for inference only."""
+    if int8 and weight.shape[1] >= LEAST_INPUTS:
+        return CPUWeight(weight, Int8Weight(weight))
+    return CPUWeight(weight, Prepacked(weight))
 
 
-def swiglu_weights(weights: SwiGLUWeights) -> CPUSwiGLU:
-    """A SwiGLU's weights in the form that the functions of this module take."""
-    return CPUSwiGLU(prepacked(weights.gate_up), prepacked(weights.down))
+def swiglu_weights(weights: SwiGLUWeights, *, int8: bool) -> CPUSwiGLU:
+    """A SwiGLU's weights in the form that the functions of this module take. `int8` is for inference only."""
+    return CPUSwiGLU(prepacked(weights.gate_up, int8=int8), prepacked(weights.down, int8=int8))
 
 
 class _NoContext:
@@ -104,6 +109,8 @@ class _Linear(torch.autograd.Function):
 def swiglu(x: Tensor, weights: CPUSwiGLU) -> Tensor:
     """down(silu(gate) · up) over the last axis."""
     gate_up, down = weights
+    if isinstance(gate_up.fixed, Int8Weight) and isinstance(down.fixed, Int8Weight):
+        return int8.swiglu(x, gate_up.fixed, down.fixed)
     return applied(_SwiGLU, x, gate_up.plain, down.plain, gate_up.fixed, down.fixed)
 
 
@@ -135,6 +142,14 @@ def _outer(gradient: Tensor, x: Tensor) -> Tensor:
     gradient, x = gradient.flatten(0, -2), x.flatten(0, -2)
     # A third faster for 128 × 512 with the longer side first.
     return gradient.T @ x if gradient.shape[1] >= x.shape[1] else (x.T @ gradient).T
+
+
+def add_swiglu_and_norm(x: Tensor, weights: CPUSwiGLU, eps: float) -> Tensor:
+    """The RMS norm of x + swiglu(x) over the last axis, for contiguous x."""
+    gate_up, down = weights.gate_up.fixed, weights.down.fixed
+    if isinstance(gate_up, Int8Weight) and isinstance(down, Int8Weight):
+        return int8.add_swiglu_and_norm(x, gate_up, down, eps)
+    return add_and_norm(x, swiglu(x, weights), eps)
 
 
 def add_and_norm(x: Tensor, y: Tensor, eps: float) -> Tensor:

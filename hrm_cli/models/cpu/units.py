@@ -62,8 +62,8 @@ class CPUUnits(NamedTuple):
     along: MixerSizes
 
 
-def weights_for_cpu(weights: UnitsWeights, tables: RelationTables) -> CPUUnits:
-    """Prepacks the weights of a mixer and expands its attention bias."""
+def weights_for_cpu(weights: UnitsWeights, tables: RelationTables, *, int8: bool = False) -> CPUUnits:
+    """Prepacks the weights of a mixer and expands its attention bias. `int8` is for inference only."""
     cells = tables.membership.shape[1]
     bias, heads, padded = None, 0, cells
     if weights.bias is not None:
@@ -74,10 +74,10 @@ def weights_for_cpu(weights: UnitsWeights, tables: RelationTables) -> CPUUnits:
     shares = tables.membership.float()
     shares = shares / shares.sum(1, keepdim=True)
     return CPUUnits(
-        prepacked(weights.into),
-        tuple(swiglu_weights(one) for one in weights.units),
-        swiglu_weights(weights.cell),
-        None if weights.out is None else prepacked(weights.out),
+        prepacked(weights.into, int8=int8),
+        tuple(swiglu_weights(one, int8=int8) for one in weights.units),
+        swiglu_weights(weights.cell, int8=int8),
+        None if weights.out is None else prepacked(weights.out, int8=int8),
         bias,
         MixerSizes(shares, tables.sizes, tables.num_symbols, heads, padded),
     )

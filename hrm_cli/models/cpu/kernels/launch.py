@@ -50,6 +50,8 @@ class Signature:
     """Computes the number of elements of each tensor from the rows and the integers; None for inconsistent sizes."""
     always_float32: tuple[str, ...] = ()
     """Tensors that are float32 regardless of the kernel's dtype."""
+    always_int8: tuple[str, ...] = ()
+    always_int32: tuple[str, ...] = ()
 
     def checked(
         self, kernel: str, rows: int, dtype: torch.dtype, given: tuple[Argument, ...]
@@ -69,7 +71,7 @@ class Signature:
             sizes = dict(zip(self.integers, integers, strict=True))
             raise ValueError(f"kernel {kernel}: sizes do not fit together: rows={rows}, {sizes}")
         for name, tensor, count in zip(self.tensors, tensors, elements, strict=True):
-            wanted = torch.float32 if name in self.always_float32 else dtype
+            wanted = self.dtype_of(name, dtype)
             if not (
                 isinstance(tensor, Tensor)
                 and tensor.is_cpu
@@ -83,6 +85,14 @@ class Signature:
                     f"got {_described(tensor)}"
                 )
         return (*integers, *map(float, given[first_float:first_tensor]), *tensors)
+
+    def dtype_of(self, tensor: str, dtype: torch.dtype) -> torch.dtype:
+        """The dtype that a tensor must have for the kernel's dtype."""
+        if tensor in self.always_float32:
+            return torch.float32
+        if tensor in self.always_int8:
+            return torch.int8
+        return torch.int32 if tensor in self.always_int32 else dtype
 
 
 def _described(given: object) -> str:
@@ -195,6 +205,25 @@ SIGNATURES = {
     "blocks.silu_mul_backward": Signature(
         ("size",), (), ("both", "gradient", "for_both"),
         lambda rows, size: (2 * rows * size, rows * size, 2 * rows * size),
+    ),
+    "int8.quantize": Signature(
+        ("size",), (), ("x", "out", "scales"), lambda rows, size: (rows * size, rows * size, rows),
+        always_float32=("scales",), always_int8=("out",),
+    ),
+    "int8.silu_mul": Signature(
+        ("size",), (), ("both", "scales", "columns", "gated", "out_scales"),
+        lambda rows, size: (2 * rows * size, rows, 2 * size, rows * size, rows),
+        always_float32=("scales", "columns", "out_scales"), always_int8=("gated",), always_int32=("both",),
+    ),
+    "int8.rescale": Signature(
+        ("size",), (), ("sums", "scales", "columns", "out"),
+        lambda rows, size: (rows * size, rows, size, rows * size),
+        always_float32=("scales", "columns"), always_int32=("sums",),
+    ),
+    "int8.add_and_norm": Signature(
+        ("size",), ("eps",), ("x", "sums", "scales", "columns", "normed"),
+        lambda rows, size: (rows * size, rows * size, rows, size, rows * size),
+        always_float32=("scales", "columns"), always_int32=("sums",),
     ),
     "attention.split_heads": Signature(
         _HEADS, ("scale",), _HEAD_TENSORS, _rows_of_heads, always_float32=("cos", "sin"),

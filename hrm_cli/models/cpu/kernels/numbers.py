@@ -158,12 +158,19 @@ def _as_pointer(typingctx: Any, address: Any, like: Any) -> Any:
     return like(address, like), pointer
 
 
-@_intrinsic
-def _as_float32(typingctx: Any, address: Any) -> Any:
-    def pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], ir.FloatType().as_pointer())
+def _pointer_to(number: Any) -> Any:
+    """An intrinsic that turns an address into a pointer to numbers of this numba type."""
 
-    return types.CPointer(types.float32)(address), pointer
+    def convert(typingctx: Any, address: Any) -> Any:
+        def pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(number)(address), pointer
+
+    return _intrinsic(convert)
+
+
+_as_float32, _as_int8, _as_int32 = map(_pointer_to, (types.float32, types.int8, types.int32))
 
 
 def _size(data: Any) -> Any:
@@ -186,6 +193,34 @@ def stored(data: Any, address: Any, first: Any, count: Any) -> Any:
 def floats(address: Any, first: Any, count: Any) -> Any:
     """An array view of `count` float32 numbers, starting at index `first` from an address."""
     return carray(_as_float32(address + first * 4), count)
+
+
+@njit(inline="always")
+def int8s(address: Any, first: Any, count: Any) -> Any:
+    """An array view of `count` int8 numbers, starting at index `first` from an address."""
+    return carray(_as_int8(address + first), count)
+
+
+@njit(inline="always")
+def int32s(address: Any, first: Any, count: Any) -> Any:
+    """An array view of `count` int32 numbers, starting at index `first` from an address."""
+    return carray(_as_int32(address + first * 4), count)
+
+
+@njit(inline="always")
+def largest(numbers: Any) -> Any:
+    """The largest absolute value in float32; NaN if there is one."""
+    most = np.int32(0)
+    for i in range(len(numbers)):
+        # Bits without the sign are ordered like absolute values, NaN last. A maximum of integers needs no branches.
+        most = max(most, np.int32(np.float32(to_fp32(numbers[i])).view(np.int32) & np.int32(0x7FFFFFFF)))
+    return np.int32(most).view(np.float32)
+
+
+@njit(inline="always")
+def nearest_int8(x: Any) -> Any:
+    """The nearest int8 of a float32 between −127 and 127."""
+    return np.int8(np.int32(np.floor(x + _HALF)))
 
 
 @njit(inline="always")

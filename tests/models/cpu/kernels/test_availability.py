@@ -24,7 +24,7 @@ from hrm_cli.models.device import resolve_dtype
 from hrm_cli.models.registry import build_model
 from hrm_cli.training.optimizers import AdamATan2
 
-PROBES = ("_fused_kernels_fail", "_prepacking_fails", "_softmax_backward_fails")
+PROBES = ("_fused_kernels_fail", "_prepacking_fails", "_softmax_backward_fails", "_int8_fails")
 
 
 @pytest.fixture
@@ -134,8 +134,8 @@ def test_float16_takes_the_portable_blocks() -> None:
 
 PRINTED = """
 import torch
-from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice, cpu_multiplies_bfloat16
-print(cpu_kernels_choice(torch.bfloat16), cpu_multiplies_bfloat16(), sep="|")
+from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice, cpu_multiplies_bfloat16, int8_unavailable
+print(cpu_kernels_choice(torch.bfloat16), cpu_multiplies_bfloat16(), int8_unavailable(torch.bfloat16), sep="|")
 """
 
 
@@ -145,8 +145,9 @@ def test_what_onednn_may_use_decides_and_not_what_the_processor_has(limit: str) 
     done = subprocess.run(
         [sys.executable, "-c", PRINTED], env=environment, check=True, capture_output=True, text=True
     )
-    choice, multiplies = done.stdout.strip().split("|")
+    choice, multiplies, int8 = done.stdout.strip().split("|")
     assert multiplies == "False"
+    assert int8 == "this CPU has no instructions for it, or oneDNN may not use them"
     assert choice.startswith("fused, weights not prepacked (")
 
 

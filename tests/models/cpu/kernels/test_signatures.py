@@ -26,6 +26,10 @@ NUMBERS: dict[str, tuple[int, tuple[int, ...], tuple[float, ...]]] = {
     "attention.split_heads": (6, (5, 8, 3, 4), (0.5,)),
     "attention.join_heads": (10, (5, 8, 3, 4), (0.5,)),
     "attention.softmax": (6, (16, 11), ()),
+    "int8.quantize": (6, (16,), ()),
+    "int8.silu_mul": (6, (16,), ()),
+    "int8.rescale": (6, (16,), ()),
+    "int8.add_and_norm": (6, (16,), (1e-5,)),
     "edges.gather": (24, (3, 4, 6), ()),
     "edges.arrivals_backward": (24, (3, 4, 6), ()),
     "edges.gather_backward": (24, (3, 4, 6), ()),
@@ -55,7 +59,7 @@ def arguments(name: str, dtype: torch.dtype) -> tuple[int, list[Any], list[Tenso
     elements = signature.elements(rows, *integers)
     assert elements is not None
     tensors = [
-        torch.ones(count, dtype=torch.float32 if tensor in signature.always_float32 else dtype)
+        torch.ones(count, dtype=signature.dtype_of(tensor, dtype))
         for tensor, count in zip(signature.tensors, elements, strict=True)
     ]
     return rows, [*integers, *floats], tensors
