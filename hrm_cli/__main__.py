@@ -22,7 +22,7 @@ def run() -> None:
 def _leave_working_threads(status: object) -> None:
     """Ends the process at once if threads still work: Python would wait for them, however long they take.
 
-    They compile kernels or make puzzles. The result is lost in any case, and no file is open.
+    They compile kernels, make puzzles or compute shards. The result is lost in any case, and no file is open.
     """
     others = (thread for thread in threading.enumerate() if thread is not threading.main_thread())
     if isinstance(status, int) and any(not thread.daemon for thread in others):

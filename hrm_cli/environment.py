@@ -11,7 +11,7 @@ from hrm_cli.errors import ConfigError
 
 CPU_KERNELS = "HRM_CPU_KERNELS"
 CPU_INT8 = "HRM_CPU_INT8"
-_ON, _OFF = ("", "on", "1", "true", "yes"), ("off", "0", "false", "no")
+_ON, _OFF = ("on", "1", "true", "yes"), ("off", "0", "false", "no")
 
 
 def cpu_kernels_enabled() -> bool:
@@ -32,7 +32,7 @@ def cpu_int8_switch() -> bool | None:
 
 def _switch(name: str) -> bool | None:
     value = os.environ.get(name, "").strip().lower()
-    if value not in _ON + _OFF:
+    if value not in ("", *_ON, *_OFF):
         raise ConfigError(f"environment variable {name}: expected on or off, got {value!r}")
     return None if not value else value in _ON
 

@@ -51,7 +51,7 @@ def test_the_animation_opens_the_readme() -> None:
 def test_the_commands_still_make_these_pictures(command: str, run_hrm: Any, tmp_path: Path) -> None:
     images = pytest.importorskip("PIL.Image", reason="Pillow is not installed (extra pictures)")
     words = shlex.split(command.replace("docs/pictures/", ""))[1:]
-    done = run_hrm(*words, cwd=tmp_path)
+    done = run_hrm(*words, cwd=tmp_path, env=SCRIPT["ENVIRONMENT"])
     assert done.status == 0
     (made,) = tmp_path.iterdir()
     if made.suffix == ".html":

@@ -224,6 +224,11 @@ def _choices(device: torch.device) -> dict[str, str]:
     stand_in: list[torch.Tensor] = [torch.nn.Parameter(torch.zeros(1, device=device))]
     found = choices(model)
     found["optimizer"] = optimizer_choice(network_optimizer(stand_in, preset.train))
+    if device.type == "cpu":
+        from hrm_cli.models.cpu.int8 import int8_unavailable
+
+        reason = int8_unavailable(model.core.dtype)
+        found["int8 at inference"] = "available" if reason is None else f"not available: {reason}"
     return found
 
 

@@ -171,7 +171,7 @@ class ArchConfig(Section):
     )
     inference_dtype: Literal["forward", "int8"] = Field(
         "forward",
-        description="dtype of the matmuls by weights at inference on a CPU: the forward dtype; or int8, if the CPU has "
+        description="dtype of weight matmuls at inference on a CPU: the forward dtype; or int8, if the CPU has "
         "instructions for it, with states, norms and attention in the forward dtype",
     )
 

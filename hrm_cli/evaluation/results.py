@@ -61,7 +61,7 @@ class Measurement:
     halt_threshold: float | None = None
     """Given with `--halt-threshold`; None is the checkpoint's own."""
     matmul_dtype: str = "float32"
-    """dtype of the matmuls by weights, such as `int8`."""
+    """dtype of weight matmuls, such as `int8`."""
 
     def headline(self) -> tuple[str, float | None]:
         """The name and value of the main accuracy; None if the split has no answers.

@@ -32,7 +32,8 @@ from hrm_cli.models.core import (
     smooth_minimum,
 )
 from hrm_cli.models.cpu.blocks import CPUBlockWeights, cpu_block, cpu_block_at_first, prepack_block, rotations
-from hrm_cli.models.cpu.kernels.availability import fused_kernels_unavailable, multiplies_int8
+from hrm_cli.models.cpu.int8 import multiplies_int8
+from hrm_cli.models.cpu.kernels.availability import fused_kernels_unavailable
 from hrm_cli.models.layers import (
     Embedding,
     Linear,
@@ -215,7 +216,7 @@ class RecurrentCore(nn.Module):
 
     def _ordered_for_cpu(self, weights: BlockWeights) -> CPUBlockWeights:
         rotation = rotations(self._rotary, self.positions, self.arch.head_dim)
-        int8 = not torch.is_grad_enabled() and multiplies_int8(self.arch.inference_dtype, self.dtype)
+        int8 = not self.training and multiplies_int8(self.arch.inference_dtype, self.dtype)
         return prepack_block(weights, rotation, self.structure, self._tables, int8=int8)
 
     def initial_states(self) -> tuple[Tensor, Tensor]:

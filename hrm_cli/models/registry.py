@@ -122,8 +122,8 @@ def choose_kernels(core: nn.Module, device: torch.device) -> str:
 
 
 def inference_matmuls(core: nn.Module, device: torch.device) -> tuple[str, str | None]:
-    """The dtype of a core's matmuls by weights at inference, and why it is not int8, if int8 is wanted."""
-    from hrm_cli.models.cpu.kernels.availability import int8_unavailable, wants_int8
+    """The dtype of a core's weight matmuls at inference, and why it is not int8, if int8 is wanted."""
+    from hrm_cli.models.cpu.int8 import int8_unavailable, wants_int8
 
     dtype = str(core.dtype).removeprefix("torch.")
     if device.type != "cpu" or not wants_int8(core.arch.inference_dtype):  # type: ignore[union-attr, arg-type]

@@ -6,31 +6,33 @@ Rows do not depend on each other, and the threads wait for each other once per s
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hrm_cli.models.core import Core, CoreOutput, InnerCarry
-from hrm_cli.models.cpu.workers import run_shards
+from hrm_cli.models.cpu.workers import run_shards, threads_to_divide
 from hrm_cli.models.recurrent import RecurrentCore
 
 NUMBERS_PER_SHARD = 3_000_000
-"""Numbers in a state `[b, P+S, H]` of a shard that is fastest (benchmarks/results/inference_speed.txt)."""
-FEWEST_NUMBERS = 150_000
-"""Numbers in a state of a batch that is worth two shards: calling the operators twice takes time, too."""
-MOST_SHARDS = 64
+"""Numbers in a state `[b, P+S, H]` of a large shard. Shards of half or a quarter of it were 5 to 10 % slower."""
+FEWEST_NUMBERS = 75_000
+"""Numbers in a state of a shard that is worth it: calling the operators several times takes time, too."""
 
 
 def inference_shards(core: Core, rows: int) -> int:
-    """The number of shards for a batch of `rows` rows; 1 where shards are not supported or not faster."""
+    """The number of shards for `rows` rows: a multiple of the threads, or 1 where shards are not possible or too small.
+
+    A multiple, so that no thread is idle; each worker has one thread.
+    """
     if not isinstance(core, RecurrentCore) or core.training or not core.takes_cpu_blocks:
         return 1
-    numbers = rows * core.positions * core.arch.hidden_size
-    if numbers < FEWEST_NUMBERS:
+    threads, numbers = threads_to_divide(), rows * core.positions * core.arch.hidden_size
+    if threads == 1 or rows < threads or numbers < threads * FEWEST_NUMBERS:
         return 1
-    # An even number, because most machines have an even number of cores.
-    return min(2 * max(1, round(numbers / (2 * NUMBERS_PER_SHARD))), MOST_SHARDS, rows)
+    return min(threads * max(1, round(numbers / (threads * NUMBERS_PER_SHARD))), rows // threads * threads)
 
 
 def sharded_step(
@@ -59,4 +61,4 @@ def _joined(parts: list[CoreOutput]) -> CoreOutput:
         tensors = [getattr(part, name) for part in parts]
         return None if tensors[0] is None else torch.cat(tensors)
 
-    return CoreOutput(*map(together, ("logits", "q_halt", "q_continue", "l_logits")))
+    return CoreOutput(**{field.name: together(field.name) for field in fields(CoreOutput)})

@@ -154,8 +154,9 @@ def test_another_size_needs_a_mixer_that_serves_it(onnx: Any, tmp_path: Path) ->
         export_onnx(OnnxRequest(Path("bundled:sudoku-4x4"), tmp_path / "a.onnx", size=9))
 
 
-def test_the_portable_model_is_the_one_that_solves() -> None:
+def test_the_portable_model_is_the_one_that_solves(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is exported gives the logits of the model with the kernels of this machine, in float32."""
+    monkeypatch.setenv("HRM_CPU_INT8", "off")
     model, _ = portable_model(Path("bundled:sudoku-any-size"))
     other, _ = load_model(Path("bundled:sudoku-any-size"))
     other.core.dtype = torch.float32

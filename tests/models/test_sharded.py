@@ -8,8 +8,10 @@ import torch
 from hrm_cli.config.arch import ArchConfig
 from hrm_cli.config.presets import load_preset
 from hrm_cli.models import sharded
-from hrm_cli.models.act import ACTModel
+from hrm_cli.models.act import ACTModel, PuzzleBatch
 from hrm_cli.models.cpu import workers
+from hrm_cli.models.cpu.workers import threads_to_divide
+from hrm_cli.models.inference import infer_stream
 from hrm_cli.models.registry import build_model
 from hrm_cli.models.sharded import sharded_step
 
@@ -42,6 +44,7 @@ def three_shards(monkeypatch: pytest.MonkeyPatch) -> None:
         {"mixer": "units", "pos_encodings": "none", "puzzle_emb_ndim": 0},
         {"core": "trm", "halting": "certain"},
         {"middle_cycles": [2]},
+        {"inference_dtype": "int8", "middle_cycles": [2]},
         {"forward_dtype": "bfloat16"},
     ],
 )
@@ -67,16 +70,41 @@ def test_every_row_gets_what_it_gets_in_the_whole_batch(settings: dict[str, obje
 
 
 @pytest.mark.parametrize("inference", [True, False])
-def test_results_belong_to_the_mode_of_the_caller(inference: bool) -> None:
-    model = model_of()
+def test_shards_are_computed_in_the_mode_of_the_caller(
+    inference: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, modes = model_of(), []
+    forward = model.core.forward
+
+    def watched(*given: object) -> object:
+        modes.append((torch.is_inference_mode_enabled(), torch.is_grad_enabled(), threads_to_divide()))
+        return forward(*given)
+
+    monkeypatch.setattr(model.core, "forward", watched)
     tokens = torch.ones(ROWS, 16, dtype=torch.int32)
     with torch.inference_mode(inference), torch.no_grad():
         rows = model.puzzle_rows(torch.zeros(ROWS, dtype=torch.int32))
         carry, out = sharded_step(
             model.core, model.core.initial_carry(tokens), tokens, rows, model.core.cast_weights()
         )
+    assert modes == [(inference, False, 1)] * 3  # a worker has no threads to divide
     assert carry.z_H.is_inference() == out.logits.is_inference() == inference
-    assert not out.logits.requires_grad
+
+
+def test_both_kinds_of_inference_use_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    plain = sharded.run_shards
+    monkeypatch.setattr(sharded, "run_shards", lambda work, count: counts.append(count) or plain(work, count))
+    model = model_of()
+    tokens, identifiers = torch.ones(ROWS, 16, dtype=torch.int32), torch.zeros(ROWS, dtype=torch.int32)
+    for _ in model.infer(tokens, identifiers, 2, adaptive=False):
+        pass
+    assert counts == [3, 3]
+    portion = (PuzzleBatch(tokens, tokens, identifiers), torch.arange(ROWS))
+    assert (
+        sum(len(one.numbers) for one in infer_stream(model, [portion], 2, adaptive=False, capacity=9)) == ROWS
+    )
+    assert counts == [3, 3, 3, 3]
 
 
 def test_with_gradient_the_batch_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,10 +128,17 @@ def test_an_error_in_a_shard_reaches_the_caller() -> None:
             sharded_step(model.core, carry, tokens, rows, weights)
 
 
-def test_the_number_of_shards_follows_from_the_model_and_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_shards_is_a_multiple_of_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build_model(load_preset("sudoku-units").arch, 11, 81, 1, domain={"name": "sudoku", "size": 9})
     core = model.eval().core
-    assert [inference_shards(core, rows) for rows in (1, 2, 16, 64, 256, 9999)] == [1, 2, 2, 2, 8, 64]
+    for threads, expected in (
+        (1, [1, 1, 1, 1, 1, 1]),
+        (2, [1, 2, 2, 2, 8, 64]),
+        (6, [1, 1, 6, 6, 6, 66]),
+        (16, [1, 1, 16, 16, 16, 64]),
+    ):
+        monkeypatch.setattr(workers, "_threads", lambda threads=threads: threads)
+        assert [inference_shards(core, rows) for rows in (1, 2, 16, 64, 256, 2048)] == expected
     assert inference_shards(core.train(), 64) == 1
     core.eval().compiled_inference = lambda *_: None
     assert inference_shards(core, 64) == 1

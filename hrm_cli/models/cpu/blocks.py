@@ -83,7 +83,7 @@ def prepack_block(
 ) -> CPUBlockWeights:
     """The prepacked weights of a block. `rotation` is the result of `rotations`; structured mixers need `tables`.
 
-    With `int8`, matmuls by weights are in int8, for inference only.
+    With `int8`, weight matmuls are in int8, for inference only.
     """
     qkv, out, qk_scale = weights.attention or (None, None, None)
     return CPUBlockWeights(

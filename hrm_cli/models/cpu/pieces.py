@@ -96,7 +96,7 @@ def linear(x: Tensor, weight: CPUWeight) -> Tensor:
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, plain: Tensor, fixed: Prepacked) -> Tensor:
+    def forward(ctx: Any, x: Tensor, plain: Tensor, fixed: Prepacked | Int8Weight) -> Tensor:
         ctx.save_for_backward(x, plain)
         return fixed.matmul(x)
 
@@ -109,15 +109,21 @@ class _Linear(torch.autograd.Function):
 def swiglu(x: Tensor, weights: CPUSwiGLU) -> Tensor:
     """down(silu(gate) · up) over the last axis."""
     gate_up, down = weights
-    if isinstance(gate_up.fixed, Int8Weight) and isinstance(down.fixed, Int8Weight):
-        return int8.swiglu(x, gate_up.fixed, down.fixed)
+    first, second = gate_up.fixed, down.fixed
+    if isinstance(first, Int8Weight) and isinstance(second, Int8Weight) and not torch.is_grad_enabled():
+        return int8.swiglu(x, first, second)
     return applied(_SwiGLU, x, gate_up.plain, down.plain, gate_up.fixed, down.fixed)
 
 
 class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, gate_up: Tensor, down: Tensor, gate_up_fixed: Prepacked, down_fixed: Prepacked
+        ctx: Any,
+        x: Tensor,
+        gate_up: Tensor,
+        down: Tensor,
+        gate_up_fixed: Prepacked | Int8Weight,
+        down_fixed: Prepacked | Int8Weight,
     ) -> Tensor:
         both, size = gate_up_fixed.matmul(x), down.shape[1]
         ctx.save_for_backward(x, gate_up, down, both)
@@ -147,7 +153,7 @@ def _outer(gradient: Tensor, x: Tensor) -> Tensor:
 def add_swiglu_and_norm(x: Tensor, weights: CPUSwiGLU, eps: float) -> Tensor:
     """The RMS norm of x + swiglu(x) over the last axis, for contiguous x."""
     gate_up, down = weights.gate_up.fixed, weights.down.fixed
-    if isinstance(gate_up, Int8Weight) and isinstance(down, Int8Weight):
+    if isinstance(gate_up, Int8Weight) and isinstance(down, Int8Weight) and not torch.is_grad_enabled():
         return int8.add_swiglu_and_norm(x, gate_up, down, eps)
     return add_and_norm(x, swiglu(x, weights), eps)
 

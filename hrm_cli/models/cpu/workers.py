@@ -19,18 +19,33 @@ import torch
 Result = TypeVar("Result")
 
 
+_inside = threading.local()
+_starting = threading.Lock()
+
+
+def threads_to_divide() -> int:
+    """The number of torch's threads that `run_shards` divides; 1 in a worker, which has no more to divide."""
+    return 1 if getattr(_inside, "worker", False) else _threads()
+
+
 def run_shards(work: Callable[[int], Result], count: int) -> list[Result]:
     """`[work(0), …, work(count − 1)]`, computed by at most `count` workers, which divide torch's threads.
 
-    If one fails, its exception is raised when all have ended.
+    If one fails, its exception is raised when all have ended. If the caller is interrupted, no further shard is begun.
     """
-    threads = _threads()
+    threads = threads_to_divide()
     workers = min(count, threads)
     if workers == 1:
         return [work(shard) for shard in range(count)]
-    pool = _pool(workers, threads // workers, os.getpid())
+    with _starting:
+        pool = _pool(workers, threads // workers, os.getpid())
     running = [pool.submit(work, shard) for shard in range(count)]
-    wait(running)
+    try:
+        wait(running)
+    except BaseException:
+        for one in running:
+            one.cancel()
+        raise
     return [one.result() for one in running]
 
 
@@ -48,6 +63,7 @@ def _pool(workers: int, threads: int, process: int) -> ThreadPoolExecutor:
     started = threading.Barrier(workers + 1)
 
     def start() -> None:
+        _inside.worker = True
         torch.set_num_threads(threads)
         # torch initializes a thread at its first use, with the number that was set last in any thread.
         torch.get_num_threads()

@@ -10,16 +10,26 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hrm_cli.config.arch import ArchConfig
+from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.choices import choices
 from hrm_cli.models.cpu import int8
 from hrm_cli.models.cpu.int8 import Int8Weight, add_swiglu_and_norm, quantized, swiglu
-from hrm_cli.models.cpu.kernels import availability
+from hrm_cli.models.cpu.kernels.availability import int8_instructions_missing
 from hrm_cli.models.cpu.kernels.launch import FORMATS
-from hrm_cli.models.cpu.pieces import Prepacked, prepacked
+from hrm_cli.models.cpu.pieces import Prepacked, prepacked, swiglu_weights
+from hrm_cli.models.cpu.pieces import add_swiglu_and_norm as add_swiglu_and_norm_of_pieces
 from hrm_cli.models.inference import FixedModel
-from hrm_cli.models.layers import rms_norm
+from hrm_cli.models.layers import SwiGLUWeights, rms_norm
 from hrm_cli.models.registry import build_model
 from hrm_cli.puzzles.sudoku.domain import SudokuDomain
+
+
+@pytest.fixture(autouse=True)
+def exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN's int8 products are wrong on CPUs without the instructions; there, torch's int32 products replace them."""
+    int8._products_fail.cache_clear()
+    if int8_instructions_missing():
+        monkeypatch.setattr(torch, "_int_mm", lambda a, b: a.int() @ b.int())
 
 
 def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> Tensor:
@@ -117,9 +127,8 @@ def test_narrow_weights_are_not_stored_as_int8(inputs: int, kind: type) -> None:
 
 @pytest.fixture
 def any_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Int8 matmuls also on a CPU that has no instructions for them: they are only slow there."""
-    monkeypatch.setattr(availability, "has_int8_instructions", lambda: True)
-    monkeypatch.setattr(availability, "_onednn_takes_bfloat16", lambda: True)
+    """Int8 matmuls also on a CPU that has no instructions for them."""
+    monkeypatch.setattr(int8, "int8_instructions_missing", lambda: False)
     monkeypatch.delenv("HRM_CPU_INT8", raising=False)
 
 
@@ -166,16 +175,31 @@ def test_a_model_infers_in_int8_and_the_switch_overrides_it(
 
 
 @pytest.mark.usefixtures("any_cpu")
-def test_training_stays_in_the_forward_dtype() -> None:
-    gradients = []
+@pytest.mark.parametrize("compiled", [False, True])
+def test_training_stays_in_the_forward_dtype(compiled: bool) -> None:
+    """Also the target of Q-continue, which is computed without gradient, and by CPU blocks in compiled training."""
+    results = []
     for kind in ("int8", "forward"):
-        model = model_of("units", inference_dtype=kind).train()
+        model = model_of("attention", inference_dtype=kind, halt_exploration_prob=0).train()
+        if compiled:
+            model.core.compiled_update = model.core.module_update
         tokens = torch.ones(2, 16, dtype=torch.int32)
-        _, out = model.core(model.core.initial_carry(tokens), tokens, None)
-        out.logits.square().mean().backward()
-        gradients.append([one.grad for one in model.parameters() if one.grad is not None])
-    assert gradients[0]
-    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+        batch = PuzzleBatch(tokens, tokens, torch.zeros(2, dtype=torch.int32))
+        _, out = model.train_step(model.initial_carry(batch), batch)
+        (out.logits.square().mean() + out.q_halt.mean()).backward()
+        gradients = [one.grad for one in model.parameters() if one.grad is not None]
+        results.append([out.logits, out.target_q_continue, *gradients])
+    assert len(results[0]) > 5
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+@pytest.mark.usefixtures("any_cpu")
+def test_gradients_pass_weights_that_were_stored_as_int8() -> None:
+    up, down, x = drawn(96, 32), drawn(32, 48), drawn(5, 32).requires_grad_()
+    weights = swiglu_weights(SwiGLUWeights(up, down), int8=True)
+    add_swiglu_and_norm_of_pieces(x, weights, 1e-5).square().sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
 
 
 @pytest.mark.usefixtures("any_cpu")
@@ -197,7 +221,7 @@ def test_a_cpu_without_the_instructions_computes_in_the_forward_dtype(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("HRM_CPU_INT8", raising=False)
-    monkeypatch.setattr(availability, "has_int8_instructions", lambda: False)
+    monkeypatch.setattr(int8, "int8_instructions_missing", lambda: True)
     model = model_of("units")
     assert choices(model)["matmuls at inference"].startswith(
         "float32 (not int8: this CPU has no instructions"
@@ -211,17 +235,15 @@ def test_products_that_fail_or_are_wrong_are_not_used(failure: str, monkeypatch:
     def product(*_: object) -> Tensor:
         if failure == "raises":
             raise RuntimeError("no int8 here\nsecond line")
-        return torch.zeros(3, 3, dtype=torch.int32)
+        return torch.zeros(3, 32, dtype=torch.int32)
 
-    availability._int8_fails.cache_clear()
     monkeypatch.setattr(torch, "_int_mm", product)
     try:
-        assert availability.int8_unavailable(torch.float32) == {"raises": "no int8 here"}.get(
-            failure, failure
-        )
+        expected = {"raises": "no int8 here"}.get(failure, failure)
+        assert int8.int8_unavailable(torch.float32) == expected
         assert last_logits(model_of("units")).isfinite().all()
     finally:
-        availability._int8_fails.cache_clear()
+        int8._products_fail.cache_clear()
 
 
 def test_nova_has_no_int8() -> None:

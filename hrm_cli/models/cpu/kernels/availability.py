@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrm_cli.environment import CPU_INT8, CPU_KERNELS, cpu_int8_switch, cpu_kernels_enabled
+from hrm_cli.environment import CPU_KERNELS, cpu_kernels_enabled
 from hrm_cli.models.cpu.kernels.launch import FORMATS, Kernel
 
 _ROWS, _SIZE = 3, 32
@@ -34,34 +34,13 @@ def prepacking_unavailable(dtype: torch.dtype) -> str | None:
     return f"{CPU_KERNELS}=off" if not cpu_kernels_enabled() else _prepacking_fails(dtype)
 
 
-def multiplies_int8(inference_dtype: str, dtype: torch.dtype) -> bool:
-    """Whether matmuls by weights are in int8 at inference, given `arch.inference_dtype` and the forward dtype."""
-    return wants_int8(inference_dtype) and int8_unavailable(dtype) is None
+def int8_instructions_missing() -> bool:
+    """Whether this CPU has no 512-bit instructions for int8 products (AVX-512 VNNI), or oneDNN may not use them.
 
-
-def wants_int8(inference_dtype: str) -> bool:
-    """Whether the model or `HRM_CPU_INT8=on` asks for int8 matmuls at inference."""
-    return inference_dtype == "int8" or cpu_int8_switch() is True
-
-
-def int8_unavailable(dtype: torch.dtype) -> str | None:
-    """Why int8 matmuls cannot be used between states of `dtype`; None if they can.
-
-    Without the CPU's instructions for them, oneDNN computes them no faster than float32.
+    Without them oneDNN's products of large int8 numbers are wrong: sums of two are cut off at 16 bits.
     """
-    if not cpu_kernels_enabled():
-        return f"{CPU_KERNELS}=off"
-    if cpu_int8_switch() is False:
-        return f"{CPU_INT8}=off"
-    if not (has_int8_instructions() and _onednn_takes_bfloat16()):
-        return "this CPU has no instructions for it, or oneDNN may not use them"
-    return _fused_kernels_fail(dtype) or _int8_fails(dtype)
-
-
-def has_int8_instructions() -> bool:
-    """Whether this CPU has 512-bit vector instructions for products of int8 numbers (AVX-512 VNNI)."""
     probe = getattr(torch.cpu, "_is_vnni_supported", None)
-    return probe is not None and bool(probe())
+    return probe is None or not probe() or not _onednn_takes_bfloat16()
 
 
 def softmax_backward(gradient: Tensor, weights: Tensor) -> Tensor:
@@ -83,7 +62,7 @@ def cpu_multiplies_bfloat16() -> bool:
 
 
 def _onednn_takes_bfloat16() -> bool:
-    if not torch.backends.mkldnn.is_available():
+    if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
         return False
     # Other versions of torch may lack this function; then only the CPU's instructions decide.
     answer = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
@@ -155,16 +134,6 @@ def _softmax_backward_fails(dtype: torch.dtype) -> str | None:
     return _failure(private, portable, dtype)
 
 
-@functools.cache
-def _int8_fails(dtype: torch.dtype) -> str | None:
-    from hrm_cli.models.cpu.int8 import Int8Weight  # it imports kernels, which need none of this
-
-    def in_int8(x: Tensor, y: Tensor) -> Tensor:
-        return Int8Weight(y).matmul(x)
-
-    return _failure(in_int8, F.linear, dtype, tolerance=3e-2)
-
-
 def prepack(weight: Tensor) -> Tensor:
     """A weight `[out, in]` in oneDNN's own layout. Call only if `prepacking_unavailable` returns None."""
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
@@ -179,7 +148,6 @@ def _failure(
     operator: Callable[[Tensor, Tensor], Tensor],
     portable: Callable[[Tensor, Tensor], Tensor],
     dtype: torch.dtype,
-    tolerance: float | None = None,
 ) -> str | None:
     """Tests `operator` on small tensors against `portable`. Returns the failure in one line, or None."""
     with torch.no_grad(), torch.device("cpu"):
@@ -191,5 +159,5 @@ def _failure(
         except Exception as error:
             # Private operators and compilers may raise any exception; each means that they cannot be used here.
             return (str(error).strip().splitlines() or [type(error).__name__])[0]
-        limit = (tolerance or _TOLERANCE.get(dtype, 2e-2)) * expected.abs().max()
+        limit = _TOLERANCE.get(dtype, 2e-2) * expected.abs().max()
         return None if (found.float() - expected).abs().max() <= limit else "wrong numbers"

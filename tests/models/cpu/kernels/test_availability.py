@@ -6,7 +6,6 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -18,13 +17,13 @@ from hrm_cli.environment import CPU_KERNELS, cpu_kernels_enabled
 from hrm_cli.errors import ConfigError
 from hrm_cli.models.act import PuzzleBatch
 from hrm_cli.models.cpu.kernels import availability
+from hrm_cli.models.cpu.kernels.availability import int8_instructions_missing
 from hrm_cli.models.cpu.kernels.launch import Kernel
 from hrm_cli.models.cpu.pieces import Prepacked
-from hrm_cli.models.device import resolve_dtype
 from hrm_cli.models.registry import build_model
 from hrm_cli.training.optimizers import AdamATan2
 
-PROBES = ("_fused_kernels_fail", "_prepacking_fails", "_softmax_backward_fails", "_int8_fails")
+PROBES = ("_fused_kernels_fail", "_prepacking_fails", "_softmax_backward_fails")
 
 
 @pytest.fixture
@@ -134,26 +133,30 @@ def test_float16_takes_the_portable_blocks() -> None:
 
 PRINTED = """
 import torch
-from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice, cpu_multiplies_bfloat16, int8_unavailable
+from hrm_cli.models.cpu.int8 import int8_unavailable
+from hrm_cli.models.cpu.kernels.availability import cpu_kernels_choice, cpu_multiplies_bfloat16
 print(cpu_kernels_choice(torch.bfloat16), cpu_multiplies_bfloat16(), int8_unavailable(torch.bfloat16), sep="|")
 """
 
 
-@pytest.mark.parametrize("limit", ["SSE41", "AVX2"])
-def test_what_onednn_may_use_decides_and_not_what_the_processor_has(limit: str) -> None:
-    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": limit, CPU_KERNELS: "on"}
+def printed_under(limit: str) -> list[str]:
+    """What a process prints in which oneDNN may use only the instructions of `limit`."""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": limit, CPU_KERNELS: "on", "HRM_CPU_INT8": ""}
     done = subprocess.run(
         [sys.executable, "-c", PRINTED], env=environment, check=True, capture_output=True, text=True
     )
-    choice, multiplies, int8 = done.stdout.strip().split("|")
+    return done.stdout.strip().split("|")
+
+
+@pytest.mark.parametrize("limit", ["SSE41", "AVX2"])
+def test_what_onednn_may_use_decides_and_not_what_the_processor_has(limit: str) -> None:
+    choice, multiplies, int8 = printed_under(limit)
     assert multiplies == "False"
     assert int8 == "this CPU has no instructions for it, or oneDNN may not use them"
     assert choice.startswith("fused, weights not prepacked (")
 
 
-def test_auto_is_float32_where_bfloat16_is_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
-    takes: Callable[[], bool]
-    for takes, dtype in ((lambda: True, torch.bfloat16), (lambda: False, torch.float32)):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
-        monkeypatch.setattr(availability, "_onednn_takes_bfloat16", takes)
-        assert resolve_dtype("auto", torch.device("cpu")) == dtype
+@pytest.mark.skipif(int8_instructions_missing(), reason="this CPU has no int8 instructions")
+def test_int8_products_that_overflow_are_detected() -> None:
+    assert printed_under("AVX512_CORE")[2] == "wrong numbers"
+    assert printed_under("AVX512_CORE_VNNI")[2] == "None"
