@@ -228,7 +228,7 @@ def _choices(device: torch.device) -> dict[str, str]:
         from hrm_cli.models.cpu.int8 import int8_unavailable
 
         reason = int8_unavailable(model.core.dtype)
-        found["int8 at inference"] = "available" if reason is None else f"not available: {reason}"
+        found["int8"] = "available" if reason is None else f"not available: {reason}"
     return found
 
 

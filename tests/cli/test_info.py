@@ -29,7 +29,7 @@ def test_the_block_names_versions_machine_packages_caches_and_choices(run_hrm: R
     assert found["hrm"] == __version__
     assert torch.__version__ in found["torch"]
     assert found["device"]["used"] == "cpu"
-    known = {"device", "dtype", "attention", "blocks", "compiled", "optimizer", "int8 at inference"}
+    known = {"device", "dtype", "attention", "blocks", "compiled", "optimizer", "int8"}
     assert set(found["choices"]) == known
     assert float(found["memory"]["total"].removesuffix(" GB")) > 0.5
     text = run_hrm("info", "--device", "cpu").stdout
