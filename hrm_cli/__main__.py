@@ -1,5 +1,6 @@
 """Entry point of `python -m hrm_cli` and of the `hrm` command."""
 
+import gc
 import os
 import sys
 import threading
@@ -17,6 +18,9 @@ def run() -> None:
     except Interrupted as end:
         _leave_working_threads(end.code)
         raise
+    finally:
+        # On its way out, Python would search all of torch's and numba's objects for cycles, for a quarter of a second.
+        gc.freeze()
 
 
 def _leave_working_threads(status: object) -> None:

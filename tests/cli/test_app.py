@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hrm_cli.__main__ import run
 from hrm_cli.cli.app import COMMANDS
 
 RunHrm = Callable[..., Any]
@@ -239,3 +241,19 @@ def test_module_runs_as_the_command_does(tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("hrm")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.stdout.startswith("hrm ")
+
+
+def test_a_process_ends_with_its_status_and_without_a_search_for_cycles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def main() -> None:
+        raise SystemExit(3)
+
+    monkeypatch.setattr("hrm_cli.cli.app.main", main)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            run()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+    assert ended.value.code == 3
