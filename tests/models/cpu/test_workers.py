@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,30 +12,20 @@ from hrm_cli.models.cpu import workers as cpu_workers
 from hrm_cli.models.cpu.workers import run_shards
 
 
-@pytest.fixture(autouse=True)
-def workers(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """`workers(n)`: shards are divided among n threads; 2 if a test does not call it. Each computes on one thread."""
-
-    def use(number: int) -> None:
-        monkeypatch.setattr(cpu_workers, "_threads", lambda: number)
-
-    use(2)
-    return use
-
-
-def test_workers_divide_the_threads_and_the_caller_keeps_its_own(workers: Callable[[int], None]) -> None:
+def test_workers_divide_the_threads_and_the_caller_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
-    workers(4)
+    monkeypatch.setattr(cpu_workers, "_threads", lambda: 4)
     found = run_shards(lambda shard: (shard, torch.get_num_threads(), threading.get_ident()), 2)
     assert [shard for shard, _, _ in found] == [0, 1]
     assert {count for _, count, _ in found} == {2}
     assert threading.get_ident() not in {ident for _, _, ident in found}
     assert torch.get_num_threads() == before
-    workers(1)
+    monkeypatch.setattr(cpu_workers, "_threads", lambda: 1)
     assert run_shards(lambda _: threading.get_ident(), 3) == [threading.get_ident()] * 3
 
 
-def test_an_error_in_a_shard_is_raised_when_all_have_ended() -> None:
+def test_an_error_in_a_shard_is_raised_when_all_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_workers, "_threads", lambda: 2)
     ended = []
 
     def work(shard: int) -> None:
